@@ -1,0 +1,75 @@
+/** What the API is given by `ops/`: it builds routes and nothing else; it opens no file, reads no clock, knows no registry. */
+import type { EventLog } from "../log/index.js";
+import type { KvStats, Store } from "../projections/index.js";
+
+export interface ApiLimits {
+  /** Largest request body, bytes. */
+  readonly bodyBytesMax: number;
+  /** Deepest nesting of a JSON body. */
+  readonly jsonDepthMax: number;
+  /** Most keys or pairs in one multi-key request. */
+  readonly batchItemsMax: number;
+  /** Time for a client to send its headers / its whole request. */
+  readonly headersTimeoutMs: number;
+  readonly requestTimeoutMs: number;
+  readonly keepAliveTimeoutMs: number;
+  readonly connectionsMax: number;
+  /** Writes that may be waiting for the log at once; one more is answered 503 with Retry-After. */
+  readonly writesInFlightMax: number;
+  /** A request that takes longer is logged as slow. */
+  readonly slowRequestMs: number;
+}
+
+export interface ReadinessCheck {
+  readonly name: string;
+  readonly ok: boolean;
+  readonly detail: string;
+}
+
+/** Truth about the process, kept by `ops/`. */
+export interface HealthSource {
+  /** False when the process is wedged and only a restart helps. */
+  live(): boolean;
+  /** Ready when every check is ok. */
+  readiness(): readonly ReadinessCheck[];
+  /** True from SIGTERM on: requests still in flight finish, new ones are told to go elsewhere. */
+  draining(): boolean;
+}
+
+/** What the API tells whoever measures it. Called on the hot path; must return at once. */
+export interface ApiObserver {
+  /** One HTTP request answered. `route` is the pattern (`/kv/get/:key`), never a user's text. */
+  requestFinished(method: string, route: string, status: number, durationMs: number): void;
+  /** One operation run, through whatever door. `status` is "success" or "error". */
+  operationFinished(operation: string, status: "success" | "error", durationMs: number): void;
+  /** A request refused before any operation ran, by error code. */
+  requestRejected(code: string): void;
+}
+
+export interface MetricsPage {
+  readonly contentType: string;
+  readonly text: string;
+}
+
+export interface ApiOptions {
+  readonly version: string;
+  readonly store: Store;
+  readonly log: Pick<EventLog, "committedOffset" | "durableOffset" | "endOffset" | "firstOffset" | "epochs">;
+  /** Ms since 1970, never running backward. */
+  readonly now: () => number;
+  /** A number in [0, 1). */
+  readonly random: () => number;
+  /** Text for a new request id. */
+  readonly newRequestId: () => string;
+  readonly limits: ApiLimits;
+  readonly health: HealthSource;
+  readonly observer: ApiObserver;
+  readonly metrics: () => Promise<MetricsPage>;
+  /** `/info`: sections by name, each a flat object. */
+  readonly info: () => Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+  readonly kvStats: () => KvStats;
+  /** pino, or anything of its shape. */
+  readonly logger: import("fastify").FastifyBaseLogger;
+  /** Origins allowed by CORS; empty = none. */
+  readonly corsOrigins: readonly string[];
+}

@@ -1,0 +1,67 @@
+/**
+ * Failures of the log: the world's fault (disk, a damaged file, another process), each with a stable code.
+ * Nothing ever matches on a message; `context` carries what an operator needs: file, position, offset, expected, found.
+ */
+
+export type LogErrorCode =
+  /** A write or a sync failed, so nobody knows what the disk holds. Only a restart that re-reads the files clears it. */
+  | "LOG_FAILED"
+  /** Free space is at or below the reserve; appends are refused until there is space again. */
+  | "LOG_DISK_FULL"
+  /** More is waiting for the disk than the log may hold in memory. */
+  | "LOG_BUSY"
+  /** The record is larger than the log accepts. */
+  | "LOG_RECORD_TOO_LARGE"
+  /** The log was closed. */
+  | "LOG_CLOSED"
+  /** Something that was once durable is damaged, missing or foreign. Never repaired silently. */
+  | "LOG_CORRUPT"
+  /** A file has a format version that this release does not know. Not damage: another release is needed. */
+  | "LOG_VERSION_UNKNOWN"
+  /** Another process holds the data directory. */
+  | "LOG_LOCKED"
+  /** The requested offset was removed by retention; `context.first` is the earliest that can be read. */
+  | "LOG_OFFSET_RETIRED"
+  /** The requested offset lies beyond the end of the log. */
+  | "LOG_OFFSET_BEYOND_END"
+  /** The data directory cannot be used as asked (not a directory, not empty, not writable). */
+  | "LOG_DIRECTORY_UNUSABLE"
+  /** A reader fell too far behind a bounded buffer and was let go. */
+  | "LOG_READER_TOO_SLOW";
+
+export type LogErrorContext = Readonly<Record<string, string | number | boolean | undefined>>;
+
+export class LogError extends Error {
+  readonly code: LogErrorCode;
+  readonly context: LogErrorContext;
+
+  constructor(code: LogErrorCode, message: string, context: LogErrorContext = {}, cause?: unknown) {
+    super(message, cause === undefined ? undefined : { cause });
+    this.name = "LogError";
+    this.code = code;
+    this.context = context;
+  }
+}
+
+/** Stops on a mistake of ours. A failed assertion is a bug, never the world's or the caller's fault. */
+export function assert(condition: boolean, invariant: string): asserts condition {
+  if (!condition) throw new AssertionFailed(invariant);
+}
+
+export class AssertionFailed extends Error {
+  constructor(invariant: string) {
+    super(`broken invariant: ${invariant}`);
+    this.name = "AssertionFailed";
+  }
+}
+
+/** The end of a switch over a union: reaching it does not compile while a case is missing. */
+export function unreachable(value: never): never {
+  throw new AssertionFailed(`unreachable case ${String(value)}`);
+}
+
+/** The errno name of a system error (`ENOSPC`, `EIO`), or undefined for anything else. */
+export function errnoOf(error: unknown): string | undefined {
+  if (error instanceof Error && "code" in error && typeof error.code === "string") return error.code;
+  return undefined;
+}

@@ -1,0 +1,116 @@
+/**
+ * The log as a port: what everything above it may rely on, whatever keeps the bytes. The segmented log on local files
+ * is its embedded implementation; one contract suite (`test/support/event-log-contract.ts`) runs on every implementation.
+ *
+ * A record moves through three marks, in this order:
+ *   end offset        appended: in memory, seen by the projections of this process
+ *   committed offset  committed by the configured rule; an answer that tells of it may leave
+ *   durable offset    a power cut cannot take it
+ * In `fsync_mode: always` committed and durable are the same.
+ */
+import type { Observable } from "rxjs";
+import type { Epoch, Offset } from "./units.js";
+
+/** What a caller appends: one command's events, encoded. */
+export interface NewRecord {
+  /** Event type, 1..65535. Kind 1 (`epoch.started`) belongs to the log itself. */
+  readonly kind: number;
+  /** Schema version of the body, 0..255. */
+  readonly version: number;
+  /** Ms since 1970. The log raises it to the timestamp of the record before if it is smaller. */
+  readonly timestamp: number;
+  /** Copied before `append` returns. */
+  readonly body: Uint8Array;
+}
+
+/** A record as the projections of this process see it, the moment it is appended. `body` is borrowed: read it at once. */
+export interface AppendedRecord {
+  readonly offset: Offset;
+  readonly timestamp: number;
+  readonly epoch: Epoch;
+  readonly kind: number;
+  readonly version: number;
+  readonly body: Uint8Array;
+}
+
+/** A record read back from the disk, its checksum verified. `body` shows the read buffer and stays valid. */
+export interface LogRecord extends AppendedRecord {
+  /** CRC-32 chained over every record up to this one. */
+  readonly crc: number;
+}
+
+export interface ReadOptions {
+  /** Last offset to read, inclusive. Default: the committed offset when the read begins. */
+  readonly last?: Offset;
+}
+
+export interface EpochEntry {
+  readonly epoch: Epoch;
+  readonly first: Offset;
+  /** 32 hex digits each. */
+  readonly nodeId: string;
+  readonly lineageId: string;
+}
+
+export interface EventLog {
+  /**
+   * Gives the record the next offset, hands it to `appended` and queues it for the disk. Synchronous.
+   * @throws LogError LOG_FAILED, LOG_CLOSED, LOG_DISK_FULL, LOG_BUSY, LOG_RECORD_TOO_LARGE; then nothing has happened.
+   */
+  append(record: NewRecord): Offset;
+
+  /** Every record appended by this process, delivered inside `append`. For the projections of this process only. */
+  readonly appended: Observable<AppendedRecord>;
+
+  readonly firstOffset: Offset;
+  readonly endOffset: Offset;
+  readonly committedOffset: Offset;
+  readonly durableOffset: Offset;
+  readonly epochs: readonly EpochEntry[];
+
+  /** Resolves when `offset` is committed; at once if it is. Rejects with LOG_FAILED when the log fails before. */
+  whenCommitted(offset: Offset): Promise<void>;
+
+  /**
+   * Reads records from `from` in order, a batch (one disk read) at a time; every checksum is verified.
+   * @throws LogError LOG_OFFSET_RETIRED, LOG_OFFSET_BEYOND_END (`from` > end + 1), LOG_CORRUPT.
+   */
+  read(from: Offset, options?: ReadOptions): AsyncIterable<readonly LogRecord[]>;
+
+  /**
+   * Everything from `from` on: catches up from the disk, then follows the durable offset, with no gap and no repeat.
+   * Pulled: the next batch is read when the subscriber has taken the last one. Ends when the log closes.
+   */
+  tail(from: Offset): Observable<LogRecord>;
+
+  /** First offset whose timestamp is ≥ `timestamp`, or end + 1 if there is none. */
+  offsetAt(timestamp: number): Promise<Offset>;
+
+  /** Cuts everything after `last` (a replica's diverged end). Nothing may be waiting for the disk. */
+  truncate(last: Offset): Promise<void>;
+
+  /** Allows retention to remove whole sealed segments whose every offset is < `firstNeeded`. Returns the new first offset. */
+  retain(firstNeeded: Offset): Promise<Offset>;
+
+  /** Begins a new epoch with this node as its writer; resolves when its first record is durable. */
+  startEpoch(): Promise<EpochEntry>;
+
+  /** Emits once, when the log has failed. From then on every append is refused. */
+  readonly failed: Observable<Error>;
+
+  /** Commits what is waiting, marks a clean shutdown and lets the files go. */
+  close(): Promise<void>;
+}
+
+/** What the log tells whoever measures it. Every method is called on the hot path and must return at once. */
+export interface LogObserver {
+  /** One batch has gone to the disk: its records and bytes, and how long write (and sync, in `always`) took. */
+  batchWritten?(records: number, bytes: number, durationMs: number): void;
+  /** A sync of its own (periodic mode, rolls, closes). */
+  synced?(durationMs: number): void;
+  /** From `append` of the oldest record of a batch until the batch was committed. */
+  appendCommitted?(durationMs: number): void;
+  rolled?(baseOffset: Offset): void;
+  /** True when the free-space guard starts to refuse appends, false when it lets them pass again. */
+  diskFull?(full: boolean): void;
+}

@@ -1,0 +1,52 @@
+/**
+ * Every name below the data directory, built and parsed here and nowhere else.
+ *
+ *   <data-dir>/LOCK                            who holds the directory
+ *   <data-dir>/identity.json                   cluster id and node id
+ *   <data-dir>/recovery-point                  last offset known durable, and whether the last stop was clean
+ *   <data-dir>/log/<base offset, 20 digits>.log    a segment
+ *   <data-dir>/log/<base offset, 20 digits>.index  its sparse index, rebuilt when lost
+ *   <data-dir>/torn/<base offset>-<position>-<ms>.torn   bytes cut from a torn end, kept for whoever asks
+ *   <data-dir>/snapshots/                      projections' snapshots
+ */
+import { offset as asOffset, type Offset } from "./units.js";
+
+export const LOCK_FILE = "LOCK";
+export const IDENTITY_FILE = "identity.json";
+export const RECOVERY_POINT_FILE = "recovery-point";
+export const LOG_DIRECTORY = "log";
+export const TORN_DIRECTORY = "torn";
+export const SNAPSHOT_DIRECTORY = "snapshots";
+
+const SEGMENT_NAME = /^(\d{20})\.log$/;
+const INDEX_NAME = /^(\d{20})\.index$/;
+
+const digits = (base: Offset): string => String(base).padStart(20, "0");
+
+export function segmentName(base: Offset): string {
+  return `${digits(base)}.log`;
+}
+
+export function indexName(base: Offset): string {
+  return `${digits(base)}.index`;
+}
+
+export function tornName(base: Offset, position: number, nowMs: number): string {
+  return `${digits(base)}-${position}-${nowMs}.torn`;
+}
+
+/** Base offset of a segment file, or undefined if the name is not one of ours. */
+export function parseSegmentName(name: string): Offset | undefined {
+  return parseBase(SEGMENT_NAME, name);
+}
+
+export function parseIndexName(name: string): Offset | undefined {
+  return parseBase(INDEX_NAME, name);
+}
+
+function parseBase(pattern: RegExp, name: string): Offset | undefined {
+  const found = pattern.exec(name)?.[1];
+  if (found === undefined) return undefined;
+  const base = Number(found);
+  return Number.isSafeInteger(base) && base > 0 ? asOffset(base) : undefined;
+}

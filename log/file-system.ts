@@ -1,0 +1,114 @@
+/**
+ * The disk as the log sees it. Two implementations: the real one (`real-file-system.ts`) and the simulated one in
+ * `props/world/`, which forgets and tears whatever was not synced when it loses power. One contract suite runs on both.
+ *
+ * Paths are absolute. Every method fails with the system's own error (`code` = errno name); callers give it meaning.
+ */
+
+export type OpenMode =
+  /** Must exist; reads only. */
+  | "read"
+  /** Must exist; reads and writes. */
+  | "write"
+  /** Must not exist (EEXIST); reads and writes. The new name is durable only after `syncDirectory`. */
+  | "create";
+
+export interface OpenOptions {
+  /** Each `write` returns only when its bytes are durable (O_DSYNC): one trip to the disk instead of write + sync. */
+  readonly syncOnWrite?: boolean;
+}
+
+export interface FileHandle {
+  /** Reads up to `into.length` bytes; returns how many were there. 0 means the end of the file. */
+  read(into: Uint8Array, position: number): Promise<number>;
+  /** Writes all of `bytes` or fails. After a failure nothing is known about the file's content from `position` on. */
+  write(bytes: Uint8Array, position: number): Promise<void>;
+  /** As `write`, but on the calling thread and only into the page cache: for small writes that need no sync of their own. */
+  writeNow(bytes: Uint8Array, position: number): void;
+  /** Makes content and size durable (fdatasync). A failure is final: a later success proves nothing. */
+  sync(): Promise<void>;
+  /** Cuts or extends (with zeros) the file. Durable after `sync`. */
+  truncate(size: number): Promise<void>;
+  size(): Promise<number>;
+  close(): Promise<void>;
+}
+
+export interface FileSystem {
+  open(path: string, mode: OpenMode, options?: OpenOptions): Promise<FileHandle>;
+  /** Names (not paths) of the entries of a directory, sorted. */
+  list(directory: string): Promise<string[]>;
+  exists(path: string): Promise<boolean>;
+  /** Creates the directory and its parents if they are missing, and syncs each parent that gained a name. */
+  makeDirectory(path: string): Promise<void>;
+  /** Replaces `to` if it is there. Durable after `syncDirectory` of both directories. */
+  rename(from: string, to: string): Promise<void>;
+  /** Durable after `syncDirectory`. */
+  remove(path: string): Promise<void>;
+  syncDirectory(path: string): Promise<void>;
+  /** Bytes that this process may still write below `path`. */
+  freeBytes(path: string): Promise<number>;
+  /**
+   * Takes the exclusive lock of a directory by its lock file (flock), which the system gives back when the process dies.
+   * Writes `holder` into the file for whoever is refused. Fails with EAGAIN, `holder` of the error being what the file says.
+   */
+  lock(path: string, holder: string): Promise<DirectoryLock>;
+}
+
+export interface DirectoryLock {
+  release(): Promise<void>;
+}
+
+/** Thrown by `FileSystem.lock` when somebody else has it. */
+export class LockHeldError extends Error {
+  readonly code = "EAGAIN";
+  readonly holder: string;
+
+  constructor(path: string, holder: string) {
+    super(`lock ${path} is held by ${holder}`);
+    this.name = "LockHeldError";
+    this.holder = holder;
+  }
+}
+
+/**
+ * Writes a small file so that after any crash there is either the old one or the new one, whole:
+ * temporary name, write, sync, rename, sync of the directory.
+ */
+export async function replaceFile(
+  files: FileSystem,
+  directory: string,
+  name: string,
+  bytes: Uint8Array,
+): Promise<void> {
+  const temporary = `${directory}/${name}.tmp`;
+  if (await files.exists(temporary)) await files.remove(temporary);
+  const handle = await files.open(temporary, "create");
+  try {
+    await handle.write(bytes, 0);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+  await files.rename(temporary, `${directory}/${name}`);
+  await files.syncDirectory(directory);
+}
+
+/** Reads a whole small file; fails with a RangeError past `bytesMax`, so that a foreign file cannot fill the memory. */
+export async function readWholeFile(files: FileSystem, path: string, bytesMax: number): Promise<Uint8Array> {
+  const handle = await files.open(path, "read");
+  try {
+    const size = await handle.size();
+    if (size > bytesMax)
+      throw new RangeError(`${path} has ${size} bytes, more than the ${bytesMax} expected`);
+    const bytes = new Uint8Array(size);
+    let filled = 0;
+    while (filled < size) {
+      const count = await handle.read(bytes.subarray(filled), filled);
+      if (count === 0) break;
+      filled += count;
+    }
+    return bytes.subarray(0, filled);
+  } finally {
+    await handle.close();
+  }
+}

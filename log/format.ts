@@ -1,0 +1,157 @@
+/**
+ * Byte layout of segments and records: pure, no I/O. `log/README.md` repeats the tables for readers and a test keeps
+ * the two equal. Everything is little-endian.
+ *
+ * Segment = header (96 bytes), then records, then (tail segment only) zeros that were written ahead of use.
+ *
+ *   place bytes field         meaning                                            checked on read
+ *    0     8    magic         "ANNALSEG"                                          equal
+ *    8     2    version       format version, 1                                   known; else LOG_VERSION_UNKNOWN
+ *   10     2    headerBytes   96                                                  equal
+ *   12     4    epoch         leadership that opened this segment                 ≥ the one before
+ *   16     8    baseOffset    offset of the first record                          = last offset of the one before + 1
+ *   24     8    createdAt     ms since 1970                                       –
+ *   32    16    clusterId     random, the same on every node of a cluster         equal in all segments
+ *   48    16    nodeId        node that started the epoch                         equal while the epoch is
+ *   64    16    lineageId     random, new for every epoch                         equal while the epoch is
+ *   80     8    epochFirst    first offset of the epoch                           ≤ baseOffset
+ *   88     4    chainCrc      crc of the record before baseOffset (0 at the very first)   equal
+ *   92     4    headerCrc     CRC-32 of bytes 0..91                               equal, after magic and version
+ *
+ * Record = header (36 bytes), then the body.
+ *
+ *    0     4    crc           CRC-32 of all that follows, body included, seeded with the crc of the record before
+ *    4     4    length        bytes of the body                                   ≤ RECORD_BODY_BYTES_MAX before it is used
+ *    8     8    offset        must be the next one                                = previous + 1
+ *   16     8    timestamp     ms since 1970, primary's clock                      ≥ previous
+ *   24     4    epoch         leadership that wrote it                            = the segment's epoch
+ *   28     4    unsynced      how many records directly before this one were not known to be synced when it was written
+ *   32     2    kind          event type
+ *   34     1    version       schema version of the body
+ *   35     1    flags         reserved                                            0
+ *
+ * The chain makes the crc at an offset a fingerprint of the whole log up to there. Zeros never decode as a record,
+ * because offset 0 does not exist.
+ */
+import { crc32 } from "./checksum.js";
+import { epoch as asEpoch, offset as asOffset, type Epoch, type Offset } from "./units.js";
+
+export const SEGMENT_MAGIC = "ANNALSEG";
+export const SEGMENT_FORMAT_VERSION = 1;
+export const SEGMENT_HEADER_BYTES = 96;
+export const RECORD_HEADER_BYTES = 36;
+/** No record is larger, whatever the settings; a reader bounds every length by it before it believes the length. */
+export const RECORD_BODY_BYTES_MAX = 64 * 1024 * 1024;
+export const ID_BYTES = 16;
+
+export interface SegmentHeader {
+  readonly epoch: Epoch;
+  readonly baseOffset: Offset;
+  readonly createdAt: number;
+  /** Ids as 32 lower-case hex digits. */
+  readonly clusterId: string;
+  readonly nodeId: string;
+  readonly lineageId: string;
+  readonly epochFirst: Offset;
+  readonly chainCrc: number;
+}
+
+export type SegmentHeaderFault = "short" | "magic" | "version" | "checksum";
+
+export function encodeSegmentHeader(header: SegmentHeader): Uint8Array {
+  const bytes = Buffer.alloc(SEGMENT_HEADER_BYTES);
+  bytes.write(SEGMENT_MAGIC, 0, "latin1");
+  bytes.writeUInt16LE(SEGMENT_FORMAT_VERSION, 8);
+  bytes.writeUInt16LE(SEGMENT_HEADER_BYTES, 10);
+  bytes.writeUInt32LE(header.epoch, 12);
+  bytes.writeBigUInt64LE(BigInt(header.baseOffset), 16);
+  bytes.writeBigUInt64LE(BigInt(header.createdAt), 24);
+  bytes.write(header.clusterId, 32, ID_BYTES, "hex");
+  bytes.write(header.nodeId, 48, ID_BYTES, "hex");
+  bytes.write(header.lineageId, 64, ID_BYTES, "hex");
+  bytes.writeBigUInt64LE(BigInt(header.epochFirst), 80);
+  bytes.writeUInt32LE(header.chainCrc, 88);
+  bytes.writeUInt32LE(crc32(bytes.subarray(0, 92), 0), 92);
+  return bytes;
+}
+
+/** Decodes a segment header, or says what is wrong with it. Never throws, whatever the bytes. */
+export function decodeSegmentHeader(bytes: Uint8Array): SegmentHeader | SegmentHeaderFault {
+  if (bytes.length < SEGMENT_HEADER_BYTES) return "short";
+  const header = Buffer.from(bytes.buffer, bytes.byteOffset, SEGMENT_HEADER_BYTES);
+  if (header.toString("latin1", 0, 8) !== SEGMENT_MAGIC) return "magic";
+  const checksumHolds = header.readUInt32LE(92) === crc32(header.subarray(0, 92), 0);
+  // A sound header of another version is another release's file; a damaged version byte is damage.
+  if (header.readUInt16LE(8) !== SEGMENT_FORMAT_VERSION) return checksumHolds ? "version" : "checksum";
+  if (!checksumHolds || header.readUInt16LE(10) !== SEGMENT_HEADER_BYTES) return "checksum";
+  return {
+    epoch: asEpoch(header.readUInt32LE(12)),
+    baseOffset: asOffset(Number(header.readBigUInt64LE(16))),
+    createdAt: Number(header.readBigUInt64LE(24)),
+    clusterId: header.toString("hex", 32, 48),
+    nodeId: header.toString("hex", 48, 64),
+    lineageId: header.toString("hex", 64, 80),
+    epochFirst: asOffset(Number(header.readBigUInt64LE(80))),
+    chainCrc: header.readUInt32LE(88),
+  };
+}
+
+const TWO_32 = 4_294_967_296;
+
+/** Writes a record's header without crc and unsynced, which `stampRecord` fills in when the record goes to the disk. */
+export function writeRecordHeader(
+  view: DataView,
+  at: number,
+  length: number,
+  offset: Offset,
+  timestamp: number,
+  epoch: Epoch,
+  kind: number,
+  version: number,
+): void {
+  view.setUint32(at + 4, length, true);
+  view.setUint32(at + 8, offset % TWO_32, true);
+  view.setUint32(at + 12, Math.floor(offset / TWO_32), true);
+  view.setUint32(at + 16, timestamp % TWO_32, true);
+  view.setUint32(at + 20, Math.floor(timestamp / TWO_32), true);
+  view.setUint32(at + 24, epoch, true);
+  view.setUint16(at + 32, kind, true);
+  view.setUint8(at + 34, version);
+  view.setUint8(at + 35, 0);
+}
+
+/**
+ * Finishes the record at `at`: sets `unsynced`, then the crc over everything after it, seeded with the crc of the
+ * record before. Returns the crc, which seeds the next record. `bytes` and `view` show the same memory.
+ */
+export function stampRecord(
+  bytes: Uint8Array,
+  view: DataView,
+  at: number,
+  unsynced: number,
+  seed: number,
+): number {
+  view.setUint32(at + 28, unsynced, true);
+  const end = at + RECORD_HEADER_BYTES + view.getUint32(at + 4, true);
+  const crc = crc32(bytes.subarray(at + 4, end), seed);
+  view.setUint32(at, crc, true);
+  return crc;
+}
+
+/** The fields of a record header as they stand in the bytes: a rumour until the crc agrees. */
+export const recordCrc = (view: DataView, at: number): number => view.getUint32(at, true);
+export const recordLength = (view: DataView, at: number): number => view.getUint32(at + 4, true);
+export const recordOffset = (view: DataView, at: number): Offset =>
+  asOffset(view.getUint32(at + 8, true) + view.getUint32(at + 12, true) * TWO_32);
+export const recordTimestamp = (view: DataView, at: number): number =>
+  view.getUint32(at + 16, true) + view.getUint32(at + 20, true) * TWO_32;
+export const recordEpoch = (view: DataView, at: number): Epoch => asEpoch(view.getUint32(at + 24, true));
+export const recordUnsynced = (view: DataView, at: number): number => view.getUint32(at + 28, true);
+export const recordKind = (view: DataView, at: number): number => view.getUint16(at + 32, true);
+export const recordVersion = (view: DataView, at: number): number => view.getUint8(at + 34);
+export const recordFlags = (view: DataView, at: number): number => view.getUint8(at + 35);
+
+/** The crc that the record at `at` must carry if the record before it has the crc `seed`. Its length must fit the bytes. */
+export function computeRecordCrc(bytes: Uint8Array, view: DataView, at: number, seed: number): number {
+  return crc32(bytes.subarray(at + 4, at + RECORD_HEADER_BYTES + recordLength(view, at)), seed);
+}

@@ -1,0 +1,65 @@
+/** What opening a log takes and tells. `ops/config` is where the defaults and their reasons stand. */
+import type { EventLog, LogObserver } from "./event-log.js";
+import type { FileSystem } from "./file-system.js";
+import type { Offset } from "./units.js";
+
+export type FsyncMode =
+  /** Committed = durable: each batch is synced before it counts. */
+  | "always"
+  /** Committed = handed to the system; a timer syncs every `fsyncIntervalMs`. A power cut may take the last interval. */
+  | "periodic"
+  /** Committed = handed to the system, which writes when it likes. Segments are still synced when they are sealed. */
+  | "never";
+
+export interface LogSettings {
+  readonly fsyncMode: FsyncMode;
+  readonly fsyncIntervalMs: number;
+  /** Size at which the tail segment is sealed: 4 KiB to 1 GiB. A single larger record still fits: a segment holds at least one. */
+  readonly segmentBytes: number;
+  /** Age at which a non-empty tail segment is sealed; 0 = never by age. */
+  readonly segmentAgeMs: number;
+  /** Appends are refused (LOG_DISK_FULL) when writing ahead would leave less free than this. */
+  readonly reserveBytes: number;
+  /** Largest record body accepted; at most RECORD_BODY_BYTES_MAX. */
+  readonly recordBytesMax: number;
+  /** Bytes that may wait for the disk in memory before appends are refused (LOG_BUSY). */
+  readonly pendingBytesMax: number;
+}
+
+export interface OpenLogOptions extends LogSettings {
+  readonly dataDirectory: string;
+  readonly files: FileSystem;
+  /** Wall clock, ms since 1970. Used for file headers, segment age and measuring; never for meaning. */
+  readonly now: () => number;
+  /** Random bytes for cluster, node and lineage ids. */
+  readonly randomBytes: (count: number) => Uint8Array;
+  /** Who holds the lock, shown to whoever is refused: e.g. "annals serve, pid 42". */
+  readonly holder: string;
+  readonly observer?: LogObserver;
+}
+
+export interface RecoveryReport {
+  /** True when the directory held no log before. */
+  readonly created: boolean;
+  /** True when the last stop left a clean-shutdown mark. */
+  readonly clean: boolean;
+  /** Bytes of an unfinished end that were kept aside and cut; 0 mostly. */
+  readonly tornBytes: number;
+  /** Where they are kept, or undefined. */
+  readonly tornFile: string | undefined;
+  readonly firstOffset: Offset;
+  readonly endOffset: Offset;
+  readonly durationMs: number;
+}
+
+export interface Identity {
+  /** 32 hex digits each. */
+  readonly clusterId: string;
+  readonly nodeId: string;
+}
+
+export interface OpenedLog {
+  readonly log: EventLog;
+  readonly recovery: RecoveryReport;
+  readonly identity: Identity;
+}

@@ -1,0 +1,110 @@
+/**
+ * The shapes in which commands are decided and answered, the same for every projection.
+ *
+ * `decide` is pure: it sees the state, the command and the context (clock and randomness as values) and returns what
+ * happened or why not. It never throws and never reads a clock.
+ */
+import type { Offset } from "../log/index.js";
+import type { KvEvent, KvRejectionCode, KvRules, KvView } from "./kv/contract.js";
+
+/** Who asked, kept in the record for history: the command's name and, if the caller gave one, its request id. */
+export interface Cause {
+  readonly command: string;
+  readonly requestId?: string;
+}
+
+/** What enters with every command and query from outside; nothing below reads a clock or draws a number. */
+export interface Context {
+  /** Ms since 1970 by a clock that never runs backward within a process. */
+  readonly now: number;
+  /** A fresh number in [0, 1), for samples. */
+  readonly random: number;
+  readonly cause: Cause;
+}
+
+export type RejectionCode = KvRejectionCode;
+
+/** The caller asked for what the rules refuse. A value, never thrown. */
+export interface Rejection {
+  readonly type: "rejected";
+  readonly code: RejectionCode;
+  /** One sentence for people; nothing matches on it. */
+  readonly message: string;
+  /** Last change that the refusal tells of; it waits for this offset, as every answer does. */
+  readonly seen: Offset;
+}
+
+export interface Accepted<Answer> {
+  readonly type: "accepted";
+  /** Nothing happened when empty: then the answer waits for `seen` and no record is appended. */
+  readonly events: readonly StoreEvent[];
+  /** `offset` is that of the appended record, or `seen` when nothing was appended. */
+  readonly answer: (offset: Offset) => Answer;
+  readonly seen: Offset;
+}
+
+export type Decision<Answer> = Accepted<Answer> | Rejection;
+
+export type StoreEvent = KvEvent;
+
+/** What a decider may look at. */
+export interface StoreView {
+  readonly kv: KvView;
+}
+
+export interface StoreRules {
+  readonly kv: KvRules;
+}
+
+export type Decider<Command, Answer> = (
+  state: StoreView,
+  command: Command,
+  context: Context,
+  rules: StoreRules,
+) => Decision<Answer>;
+
+/** A query's answer and the offset of the last change that it tells of. */
+export interface Seen<Answer> {
+  readonly type: "seen";
+  readonly answer: Answer;
+  readonly seen: Offset;
+}
+
+export type Reader<Query, Answer> = (
+  state: StoreView,
+  query: Query,
+  context: Context,
+) => Seen<Answer> | Rejection;
+
+/** What a door gets back. `offset` is committed by the configured rule when the door sees it. */
+export interface Done<Answer> {
+  readonly type: "done";
+  readonly answer: Answer;
+  readonly offset: Offset;
+}
+
+export type Outcome<Answer> = Done<Answer> | Rejection;
+
+/** The one way from the doors to the log and the state. */
+export interface Store {
+  /**
+   * Decides, appends what happened as one record, evolves, and resolves when the answer may leave.
+   * @throws LogError when the log refuses or fails; then the caller must not be told that anything happened.
+   */
+  execute<Command, Answer>(
+    decide: Decider<Command, Answer>,
+    command: Command,
+    context: Context,
+  ): Promise<Outcome<Answer>>;
+
+  /** Reads; at once if what it tells of is committed already (the common case), else when it is. */
+  query<Query, Answer>(
+    read: Reader<Query, Answer>,
+    query: Query,
+    context: Context,
+  ): Outcome<Answer> | Promise<Outcome<Answer>>;
+
+  /** Last offset that the state contains. */
+  readonly offset: Offset;
+  close(): Promise<void>;
+}

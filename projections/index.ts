@@ -1,0 +1,3 @@
+/** What the projections room shows to the others. */
+export type * from "./decision.js";
+export * from "./kv/contract.js";

@@ -1,0 +1,233 @@
+/**
+ * The key-value projection's types: its events, what deciders may see, and every command and query with its answer.
+ */
+import type { Offset } from "../../log/index.js";
+
+/** Bytes held as a string with one character (U+0000..U+00FF) per byte: the most compact form V8 has. */
+export type ByteString = string & { readonly bytes: unique symbol };
+
+/** Unicode text (stored as UTF-8) or raw bytes. */
+export type ValueInput = string | Uint8Array;
+
+/** `text/plain` for a string set through a JSON door, `application/json` for other JSON, else as it came. */
+export const TEXT_TYPE = "text/plain; charset=utf-8";
+export const JSON_TYPE = "application/json";
+export const BYTES_TYPE = "application/octet-stream";
+
+export interface StoredValue {
+  readonly bytes: ByteString;
+  readonly contentType: string;
+}
+
+/** A key as it is now. Only handed out while the key is there and not expired. */
+export interface KvEntry extends StoredValue {
+  /** Offset of the key's last change. */
+  readonly revision: Offset;
+  /** Ms since 1970; 0 = never. */
+  readonly expiresAt: number;
+}
+
+// ---- events: what happened, with the resulting value. `previous` is the key's own chain (0 = no earlier event) ----
+
+export interface KeySet {
+  readonly type: "kv.set";
+  readonly key: string;
+  readonly value: ValueInput;
+  readonly contentType: string;
+  readonly expiresAt: number;
+  readonly previous: Offset;
+}
+export interface KeyDeleted {
+  readonly type: "kv.deleted";
+  readonly key: string;
+  readonly previous: Offset;
+}
+/** Removed by the primary to make room. */
+export interface KeyEvicted {
+  readonly type: "kv.evicted";
+  readonly key: string;
+  readonly previous: Offset;
+}
+/** Expiry set, moved or taken away (0); the value stays. */
+export interface KeyExpiryChanged {
+  readonly type: "kv.expiry_changed";
+  readonly key: string;
+  readonly expiresAt: number;
+  readonly previous: Offset;
+}
+/** Every key removed at once. */
+export interface KeysFlushed {
+  readonly type: "kv.flushed";
+}
+export type KvEvent = KeySet | KeyDeleted | KeyEvicted | KeyExpiryChanged | KeysFlushed;
+
+// ---- what deciders see, and the rules they obey ----
+
+export type EvictionPolicy =
+  | "noeviction"
+  | "allkeys-lru"
+  | "allkeys-lfu"
+  | "allkeys-random"
+  | "volatile-lru"
+  | "volatile-lfu"
+  | "volatile-random"
+  | "volatile-ttl";
+
+export interface KvRules {
+  readonly maxMemoryBytes: number;
+  readonly evictionPolicy: EvictionPolicy;
+  readonly allowFlush: boolean;
+  readonly keyBytesMax: number;
+  readonly valueBytesMax: number;
+}
+
+export type KvRejectionCode =
+  | "KV_KEY_NOT_FOUND"
+  | "KV_KEY_INVALID"
+  | "KV_REVISION_MISMATCH"
+  | "KV_NOT_AN_INTEGER"
+  | "KV_INTEGER_OVERFLOW"
+  | "KV_EXPIRY_INVALID"
+  | "KV_VALUE_TOO_LARGE"
+  | "KV_VALUE_NOT_TEXT"
+  | "KV_MEMORY_FULL"
+  | "KV_FLUSH_NOT_ALLOWED"
+  | "KV_PATTERN_INVALID"
+  | "KV_CURSOR_INVALID"
+  | "KV_RANGE_INVALID"
+  | "KV_OPTIONS_CONFLICT";
+
+export interface KvView {
+  /** The key as it is at `now`; undefined when absent or expired. Does not count as an access. */
+  get(key: string, now: number): KvEntry | undefined;
+  /** Offset of the last event of the key that the state remembers: its revision, else the last removal of any key. */
+  lastChange(key: string): Offset;
+  /** Offset of the last event of this projection. */
+  readonly lastOffset: Offset;
+  readonly memoryBytes: number;
+  /** What a key with these sizes is charged. */
+  chargeOf(key: string, valueBytes: number): number;
+  /** Keys to evict, best first, until `bytes` would be freed; fewer if there are no more candidates. Never one of `spare`. */
+  evictionCandidates(
+    policy: EvictionPolicy,
+    bytes: number,
+    random: number,
+    spare: ReadonlySet<string>,
+  ): readonly string[];
+}
+
+// ---- commands and queries: payloads and answers ----
+
+export type Expiry = {
+  readonly type: "seconds" | "milliseconds" | "unix_seconds" | "unix_milliseconds";
+  /** A whole number > 0; the unix forms must lie in the future. */
+  readonly value: number;
+};
+
+export interface SetCommand {
+  readonly key: string;
+  readonly value: ValueInput;
+  readonly contentType: string;
+  readonly expiry?: Expiry;
+  /** Only if the key is not there / only if it is. Not met: nothing happens and `written` is false. */
+  readonly nx?: boolean;
+  readonly xx?: boolean;
+  /** Keep the expiry that the key has; excludes `expiry`. */
+  readonly keepTtl?: boolean;
+  /** Give back the value that was there. */
+  readonly get?: boolean;
+  /** The revision the key must have; 0 = it must not be there. Else KV_REVISION_MISMATCH. */
+  readonly ifRevision?: number;
+}
+export interface SetAnswer {
+  readonly written: boolean;
+  /** Revision of the key after the command; 0 if it is not there. */
+  readonly revision: Offset;
+  readonly created: boolean;
+  readonly old?: StoredValue;
+}
+
+export interface DeleteCommand {
+  readonly key: string;
+  readonly ifRevision?: number;
+}
+export interface KeyQuery {
+  readonly key: string;
+}
+export interface KeysQuery {
+  readonly keys: readonly string[];
+}
+export interface IncrementCommand {
+  readonly key: string;
+  /** Signed 64-bit; negative to decrement. */
+  readonly amount: bigint;
+}
+export interface Pair {
+  readonly key: string;
+  readonly value: ValueInput;
+  readonly contentType: string;
+}
+export interface SetManyCommand {
+  readonly pairs: readonly Pair[];
+}
+export interface ExpireCommand {
+  readonly key: string;
+  readonly expiry: Expiry;
+}
+export interface AppendCommand {
+  readonly key: string;
+  readonly value: ValueInput;
+}
+export interface SetRangeCommand {
+  readonly key: string;
+  /** Byte offset in the value; a gap is filled with zero bytes. */
+  readonly offset: number;
+  readonly value: ValueInput;
+}
+export interface GetRangeQuery {
+  readonly key: string;
+  /** Byte positions, both inclusive; negative counts from the end. */
+  readonly start: number;
+  readonly end: number;
+}
+export interface GetSetCommand {
+  readonly key: string;
+  readonly value: ValueInput;
+  readonly contentType: string;
+}
+export interface RenameCommand {
+  readonly key: string;
+  readonly destination: string;
+}
+export interface CopyCommand extends RenameCommand {
+  readonly replace: boolean;
+}
+export interface ScanQuery {
+  readonly prefix?: string;
+  /** Glob: `*`, `?`, `[abc]`, `[^a]`, `[a-z]`, `\` escapes. Linear time. */
+  readonly pattern?: string;
+  /** From the page before; absent for the first. */
+  readonly cursor?: string;
+  readonly limit: number;
+}
+export interface ScanAnswer {
+  readonly keys: readonly string[];
+  /** Absent when the scan is complete. Keys there from its first to its last page are listed exactly once. */
+  readonly cursor?: string;
+}
+export interface KvStats {
+  readonly totalKeys: number;
+  readonly memoryBytes: number;
+  readonly maxMemoryBytes: number;
+  readonly expiringKeys: number;
+  readonly expiredTotal: number;
+  readonly evictedTotal: number;
+  /** Since the process started. */
+  readonly operations: {
+    readonly gets: number;
+    readonly sets: number;
+    readonly dels: number;
+    readonly hits: number;
+    readonly misses: number;
+  };
+}

@@ -1,0 +1,17 @@
+import { fileURLToPath } from "node:url";
+import { defineConfig } from "vitest/config";
+
+// The properties alone, with long runs. ANNALS_PROPS_SEED and ANNALS_PROPS_FACTOR choose where and how long to look.
+export default defineConfig({
+  root: fileURLToPath(new URL("../", import.meta.url)),
+  test: {
+    include: ["props/**/*.prop.test.ts"],
+    pool: "forks",
+    testTimeout: 1_800_000,
+    hookTimeout: 120_000,
+    env: {
+      UV_USE_IO_URING: "0",
+      ANNALS_PROPS_FACTOR: process.env["ANNALS_PROPS_FACTOR"] ?? "20",
+    },
+  },
+});

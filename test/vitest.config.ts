@@ -1,0 +1,14 @@
+import { fileURLToPath } from "node:url";
+import { defineConfig } from "vitest/config";
+
+// The whole suite of `npm test`: examples in test/, and every property in props/ with a short run.
+export default defineConfig({
+  root: fileURLToPath(new URL("../", import.meta.url)),
+  test: {
+    include: ["test/**/*.test.ts", "props/**/*.prop.test.ts"],
+    pool: "forks",
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
+    env: { UV_USE_IO_URING: "0" },
+  },
+});
