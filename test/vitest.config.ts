@@ -1,12 +1,15 @@
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
 
+const report = process.env["ANNALS_TEST_REPORT"];
+
 // The whole suite of `npm test`: examples in test/, and every property in props/ with a short run.
 export default defineConfig({
   root: fileURLToPath(new URL("../", import.meta.url)),
   test: {
     include: ["test/**/*.test.ts", "props/**/*.prop.test.ts"],
     pool: "forks",
+    reporters: report === undefined ? ["default"] : ["default", ["json", { outputFile: report }]],
     testTimeout: 60_000,
     hookTimeout: 60_000,
     env: { UV_USE_IO_URING: "0" },
