@@ -33,6 +33,7 @@ export interface StartOptions {
 export class Bench {
   readonly directory: string;
   readonly #running = new Set<ChildProcess>();
+  readonly #ends: (() => void)[] = [];
   #directories = 0;
 
   constructor(
@@ -86,10 +87,16 @@ export class Bench {
     return { name, port, directory, pid: child.pid ?? 0, readyMs: performance.now() - started, stop };
   }
 
+  /** For processes that somebody else started for this bench. */
+  onClose(end: () => void): void {
+    this.#ends.push(end);
+  }
+
   /** Ends every process that is still there and removes the files. */
   async close(): Promise<void> {
     const ends = [...this.#running].map((child) => new Promise((resolve) => child.once("exit", resolve)));
     for (const child of this.#running) child.kill("SIGKILL");
+    for (const end of this.#ends) end();
     await Promise.all(ends);
     rmSync(this.directory, { recursive: true, force: true });
   }
