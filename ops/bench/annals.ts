@@ -1,7 +1,7 @@
 /** Our own server as the bench starts it: defaults, except for what a row is about. */
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { type ServerProcess, startServer } from "../demo/server-process.js";
+import { type ServerChild, startServer } from "../demo/server-child.js";
 import type { Bench } from "./processes.js";
 
 export interface AnnalsOptions {
@@ -10,7 +10,7 @@ export interface AnnalsOptions {
   readonly dataDirectory?: string;
 }
 
-export interface Annals extends ServerProcess {
+export interface Annals extends ServerChild {
   readonly dataDirectory: string;
   stop(): Promise<void>;
 }
@@ -34,7 +34,7 @@ export async function startAnnals(bench: Bench, options: AnnalsOptions): Promise
 }
 
 /** The samples of `/metrics` whose name matches, as `name{labels}` → value. */
-export async function metricsOf(server: ServerProcess, name: RegExp): Promise<Record<string, number>> {
+export async function metricsOf(server: ServerChild, name: RegExp): Promise<Record<string, number>> {
   const text = await (await fetch(`${server.url}/metrics`)).text();
   const samples = text.split("\n").flatMap((line): [string, number][] => {
     const [, series, value] = /^([a-zA-Z_][^ ]*) (\S+)$/.exec(line) ?? [];

@@ -58,7 +58,7 @@ function environment(wanted: Wanted): Record<string, string | number> {
     memoryBytes: totalmem(),
     fileSystem: fileSystemOf(wanted.directory),
     redis: versionOf("redis-server", "--version") ?? "not installed",
-    webdis: versionOf("webdis", "--version") ?? "not installed",
+    webdis: versionOf("dpkg-query", "-W", "webdis") || "not installed",
     etcd: versionOf("etcd", "--version") ?? "not installed",
     wrk: versionOf("wrk", "-v") ?? "not installed",
     rounds: wanted.rounds,

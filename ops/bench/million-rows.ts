@@ -13,7 +13,7 @@ const MILLION = 1_000_000;
 const keyOf = (at: number): string => `key:${String(at).padStart(16, "0")}`;
 
 /** 100 characters, different for each key, the same in every run. */
-function valueOf(at: number): string {
+function textOf(at: number): string {
   let text = "";
   for (let state = (at * 2_654_435_761 + 1) >>> 0; text.length < 100; ) {
     state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
@@ -40,7 +40,7 @@ async function fillDirectory(dataDirectory: string): Promise<void> {
   for (let from = 0; from < MILLION; from += 5000) {
     const now = Date.now();
     const sets = Array.from({ length: 5000 }, (_, each) => {
-      const [key, value] = [keyOf(from + each), valueOf(from + each)];
+      const [key, value] = [keyOf(from + each), textOf(from + each)];
       const context = { now, random: 0.5, cause: { command: "kv.set" } };
       return store.execute(kv.set, { key, value, contentType: TEXT_TYPE }, context);
     });
@@ -69,7 +69,7 @@ async function fillRedis(redis: Started): Promise<void> {
   for (let from = 0; from < MILLION; from += 5000) {
     let commands = "";
     for (let at = from; at < from + 5000; at++) {
-      commands += `*3\r\n$3\r\nSET\r\n$20\r\n${keyOf(at)}\r\n$100\r\n${valueOf(at)}\r\n`;
+      commands += `*3\r\n$3\r\nSET\r\n$20\r\n${keyOf(at)}\r\n$100\r\n${textOf(at)}\r\n`;
     }
     wanted = from + 5000;
     const done = new Promise<void>((resolve) => {
@@ -98,7 +98,7 @@ async function fillOverHttp(annals: Annals): Promise<void> {
       next += 1000;
       const pairs = Array.from({ length: 1000 }, (_, each) => ({
         key: keyOf(from + each),
-        value: valueOf(from + each),
+        value: textOf(from + each),
       }));
       const response = await fetch(`${annals.url}/kv/mset`, {
         method: "POST",

@@ -6,7 +6,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
-export interface ServerProcess {
+export interface ServerChild {
   readonly pid: number;
   readonly port: number;
   readonly url: string;
@@ -17,7 +17,7 @@ export interface ServerProcess {
   kill(signal: NodeJS.Signals): void;
 }
 
-export interface ServerProcessOptions {
+export interface ServerChildOptions {
   readonly dataDirectory: string;
   /** Further flags of `annals serve`. */
   readonly flags?: readonly string[];
@@ -38,7 +38,7 @@ export function commandLinePath(): string {
   return path;
 }
 
-export async function startServer(options: ServerProcessOptions): Promise<ServerProcess> {
+export async function startServer(options: ServerChildOptions): Promise<ServerChild> {
   const { dataDirectory, flags = [], port = 0, readyTimeoutMs = 120_000 } = options;
   const started = performance.now();
   const args = [
