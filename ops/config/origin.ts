@@ -1,5 +1,7 @@
 /** Where a value came from, and a mistake together with its place: file, line and column, a variable, or a flag. */
 
+import { unreachable } from "../../log/index.js";
+
 export type Origin =
   | { readonly type: "default" }
   | { readonly type: "file"; readonly file: string; readonly line: number; readonly column: number }
@@ -21,6 +23,8 @@ export function describeOrigin(origin: Origin): string {
       return `environment ${origin.variable}`;
     case "flag":
       return `flag --${origin.flag}`;
+    default:
+      return unreachable(origin);
   }
 }
 

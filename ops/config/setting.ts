@@ -3,6 +3,8 @@
  * in which a value arrives: typed (from YAML) and as text (from the environment or a flag).
  */
 
+import { unreachable } from "../../log/index.js";
+
 export interface Described {
   /** Why it exists and what to weigh when changing it. */
   readonly why: string;
@@ -94,6 +96,8 @@ export function parseTyped(setting: Setting, value: unknown): Parsed {
     case "list":
       if (!Array.isArray(value)) return refuse(`expected a list of texts, found ${shown(value)}`);
       return listed(value);
+    default:
+      return unreachable(setting);
   }
 }
 
@@ -115,6 +119,8 @@ export function parseText(setting: Setting, text: string): Parsed {
       return chosen(setting, text);
     case "list":
       return listed(text === "" ? [] : text.split(",").map((part) => part.trim()));
+    default:
+      return unreachable(setting);
   }
 }
 

@@ -219,6 +219,14 @@ const limits = {
     live: true,
     why: "Longest key, as UTF-8. 4 KiB fits percent-encoded into the path of a request, so a key works through every door.",
   },
+  "limits.headers_bytes_max": {
+    kind: "number",
+    default: 32 * KIB,
+    min: 4 * KIB,
+    max: MIB,
+    unit: "bytes",
+    why: "Request line and headers together. A percent-encoded key takes up to three times its bytes in the request line.",
+  },
   "limits.headers_timeout_ms": {
     kind: "number",
     default: 10_000,
