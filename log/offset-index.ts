@@ -26,7 +26,7 @@ import { indexName } from "./file-names.js";
 import type { FileHandle, FileSystem } from "./file-system.js";
 import { readWholeFile, replaceFile } from "./file-system.js";
 import type { SegmentHeader } from "./format.js";
-import { basePoint, type ReadPoint, viewOf } from "./segment-reader.js";
+import { basePoint, type ReadPoint } from "./segment-reader.js";
 import { offset as asOffset, position as asPosition, type Offset } from "./units.js";
 
 /** Bytes of log between two entries: at most this much is read and verified in vain. */
@@ -99,7 +99,8 @@ export class OffsetIndex {
     bytes.writeBigUInt64LE(BigInt(base.offset), 16);
     writePoint(bytes, 24, end);
     bytes.writeUInt32LE(base.seed, 52);
-    this.#entries.forEach((point, i) => writePoint(bytes, HEADER_BYTES + i * ENTRY_BYTES, point));
+    for (const [i, point] of this.#entries.entries())
+      writePoint(bytes, HEADER_BYTES + i * ENTRY_BYTES, point);
     bytes.writeUInt32LE(crc32(bytes.subarray(HEADER_BYTES), 0), 56);
     bytes.writeUInt32LE(crc32(bytes.subarray(0, 60), 0), 60);
     return bytes;
