@@ -143,7 +143,9 @@ export function describeFileSystem(name: string, create: () => Promise<FileSyste
         expect(await outcomeOf(reader.write(bytesOf("x"), 0))).toBe("EBADF");
         expect(() => reader.writeNow(bytesOf("x"), 0)).toThrow();
         await reader.close();
-        expect(await outcomeOf(reader.read(new Uint8Array(1), 0))).not.toBe(1);
+        expect(await outcomeOf(reader.close())).toBe(undefined);
+        expect(await outcomeOf(reader.read(new Uint8Array(1), 0))).toBe("EBADF");
+        expect(await outcomeOf(reader.sync())).toBe("EBADF");
         expect(await get(`${directory}/a`)).toBe("kept");
       });
     });
