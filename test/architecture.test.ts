@@ -309,8 +309,9 @@ describe("other planted violations", () => {
       "const r = Math.random();",
       "const t = process.hrtime.bigint();",
       "const t = performance.now();",
-      "const id = randomUUID();",
-      "const id = randomBytes(16);",
+      "const id = crypto.randomUUID();",
+      'import { createHash, randomBytes } from "node:crypto";',
+      'import { performance } from "node:perf_hooks";',
     ];
     for (const line of bad) {
       expect(clocksAndDice([file("log/a.ts", line)]), line).toHaveLength(1);
@@ -323,6 +324,8 @@ describe("other planted violations", () => {
       "const t = options.now();",
       "const text = new Date(t).toISOString();",
       "const id = options.randomBytes(16);",
+      "function idFrom(randomBytes: (count: number) => Uint8Array) { return randomBytes(16); }",
+      'import { createHash } from "node:crypto";',
     );
     expect(messages(clocksAndDice([fine]))).toEqual([]);
     const measured = file("log/queue.ts", "const t = performance.now();", "const d = Date.now();");

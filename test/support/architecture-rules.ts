@@ -182,7 +182,9 @@ export function brokenImports(files: readonly SourceFile[]): Violation[] {
   return files.flatMap((file) =>
     importsOf(file.text).flatMap((found) => {
       const target = targetOf(file.path, found.specifier);
-      if (target === undefined || !target.endsWith(".ts") || known.has(target)) return [];
+      // What is built is started by its path, not imported.
+      if (target === undefined || !target.endsWith(".ts") || target.startsWith("dist/") || known.has(target))
+        return [];
       return [{ rule: "imports", path: file.path, line: found.line, message: `no file ${target}` }];
     }),
   );
@@ -241,7 +243,8 @@ export function emptyWords(files: readonly SourceFile[]): Violation[] {
 }
 
 const CLOCKS =
-  /\b(?:Date\s*\.\s*now|new\s+Date\b(?!\s*\(\s*[^)\s])|Math\s*\.\s*random|process\s*\.\s*hrtime|performance\s*\.\s*now|randomUUID|randomBytes\s*\(|getRandomValues)/g;
+  /\b(?:Date\s*\.\s*now|new\s+Date\b(?!\s*\(\s*[^)\s])|Math\s*\.\s*random|process\s*\.\s*hrtime|performance\s*\.\s*now|crypto\s*\.\s*(?:random\w+|getRandomValues))/g;
+const DICE_OF_NODE = /\b(?:random\w+|getRandomValues|webcrypto)\b/;
 
 /**
  * Below the API nobody reads a clock or draws a number: they come in, so that two replays agree and a simulated world
@@ -255,10 +258,18 @@ export function clocksAndDice(
     .filter((file) => ["log", "projections"].includes(roomOf(file.path)))
     .flatMap((file) => {
       const masked = mask(file.text);
-      return [...masked.matchAll(CLOCKS)]
-        .map((match) => ({ reads: match[0].replace(/\s+/g, " "), line: lineAt(masked, match.index) }))
+      const calls = [...masked.matchAll(CLOCKS)].map((match) => ({
+        reads: match[0].replace(/\s+/g, " "),
+        line: lineAt(masked, match.index),
+      }));
+      const imports = importsOf(file.text, masked)
+        .filter((found) => /^node:(crypto|perf_hooks)$/.test(found.specifier) && !found.typeOnly)
+        .flatMap(({ names, line }) => {
+          const reads = DICE_OF_NODE.exec(names)?.[0] ?? /\bperformance\b/.exec(names)?.[0];
+          return reads === undefined ? [] : [{ reads, line }];
+        });
+      return [...calls, ...imports]
         .filter(({ reads }) => allowed[file.path]?.reads !== reads)
-        .filter(({ reads, line }) => !isInjected(masked, reads, line))
         .map(({ reads, line }) => ({
           rule: "clock and randomness",
           path: file.path,
@@ -266,12 +277,6 @@ export function clocksAndDice(
           message: `${reads} is read here; take it as a parameter`,
         }));
     });
-}
-
-/** `options.randomBytes(16)` is the injected one; a bare `randomBytes(16)` is Node's. */
-function isInjected(masked: string, reads: string, line: number): boolean {
-  if (!reads.startsWith("randomBytes")) return false;
-  return /[.\])]\s*randomBytes\s*\(|randomBytes\s*\([^)]*:/.test(masked.split("\n")[line - 1] ?? "");
 }
 
 /** All of them, for the real tree. */

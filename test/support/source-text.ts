@@ -11,6 +11,8 @@ export interface ImportFound {
   readonly specifier: string;
   /** Nothing is left of it at run time. */
   readonly typeOnly: boolean;
+  /** What stands between `import` and `from`. */
+  readonly names: string;
   readonly line: number;
 }
 
@@ -114,13 +116,13 @@ export function lineAt(text: string, index: number): number {
  */
 export function importsOf(source: string, masked = mask(source)): ImportFound[] {
   const found: ImportFound[] = [];
-  const add = (quoteAt: number, typeOnly: boolean): void => {
+  const add = (quoteAt: number, typeOnly: boolean, names = ""): void => {
     const quote = source[quoteAt] ?? '"';
     const end = source.indexOf(quote, quoteAt + 1);
-    found.push({ specifier: source.slice(quoteAt + 1, end), typeOnly, line: lineAt(source, quoteAt) });
+    found.push({ specifier: source.slice(quoteAt + 1, end), typeOnly, names, line: lineAt(source, quoteAt) });
   };
   for (const match of masked.matchAll(/(?:^|[;}\n])\s*(import|export)\b([^"'`;()]*?)\bfrom\s*(["'])/g)) {
-    add(match.index + match[0].length - 1, isTypeOnly(match[2] ?? ""));
+    add(match.index + match[0].length - 1, isTypeOnly(match[2] ?? ""), match[2]);
   }
   for (const match of masked.matchAll(/(?:^|[;}\n])\s*import\s*(["'])/g)) {
     add(match.index + match[0].length - 1, false);
