@@ -41,6 +41,8 @@ export interface Finding {
 
 export const ADVICE_DAMAGED =
   "restore the file from a backup or a replica; `annals repair` shows what would be lost without one";
+export const ADVICE_MIXED =
+  "these files are not of one data directory: put back the ones that belong together; `annals repair` starts from what is here";
 export const ADVICE_UPGRADE = "start the release that wrote it, or a newer one";
 
 /** The error that a start or a read fails with because of `finding`. */

@@ -8,10 +8,11 @@
  *   10     2    clean     1 after a clean stop, else 0                          0 or 1
  *   12     4    crc       chained crc of the record at `durable` (0 if none)    -
  *   16     8    durable   last offset known durable                             a safe integer
- *   24     4    checksum  CRC-32 of bytes 0..23                                 equal
+ *   24     8    tail      base offset of the tail segment then                  a safe integer
+ *   32     4    checksum  CRC-32 of bytes 0..31                                 equal
  *
- * Example, durable = 258, crc = 0x11223344, clean:
- *   414e4e414c525054 0100 0100 44332211 0201000000000000 850f8c42
+ * Example, durable = 258, crc = 0x11223344, tail = 1, clean:
+ *   414e4e414c525054 0100 0100 44332211 0201000000000000 0100000000000000 2afb5a0f
  */
 import { crc32 } from "./checksum.js";
 import { LogError } from "./errors.js";
@@ -23,13 +24,15 @@ export interface RecoveryPoint {
   readonly durable: Offset;
   /** Chained crc of the record at `durable`. */
   readonly crc: number;
+  /** Base offset of the tail segment when the point was noted: a log whose last segment is older has lost one. */
+  readonly tail: Offset;
   /** True when the log was closed at `durable` and nothing was written after it. */
   readonly clean: boolean;
 }
 
 const MAGIC = "ANNALRPT";
 const VERSION = 1;
-const BYTES = 28;
+const BYTES = 36;
 
 export function encodeRecoveryPoint(point: RecoveryPoint): Uint8Array {
   const bytes = Buffer.alloc(BYTES);
@@ -38,18 +41,19 @@ export function encodeRecoveryPoint(point: RecoveryPoint): Uint8Array {
   bytes.writeUInt16LE(point.clean ? 1 : 0, 10);
   bytes.writeUInt32LE(point.crc, 12);
   bytes.writeBigUInt64LE(BigInt(point.durable), 16);
-  bytes.writeUInt32LE(crc32(bytes.subarray(0, 24), 0), 24);
+  bytes.writeBigUInt64LE(BigInt(point.tail), 24);
+  bytes.writeUInt32LE(crc32(bytes.subarray(0, 32), 0), 32);
   return bytes;
 }
 
-export type RecoveryPointFault = "length" | "magic" | "version" | "checksum" | "clean" | "durable";
+export type RecoveryPointFault = "length" | "magic" | "version" | "checksum" | "clean" | "durable" | "tail";
 
 /** Decodes a recovery point, or says what is wrong with it. Never throws, whatever the bytes. */
 export function decodeRecoveryPoint(bytes: Uint8Array): RecoveryPoint | RecoveryPointFault {
   if (bytes.length !== BYTES) return "length";
   const file = Buffer.from(bytes.buffer, bytes.byteOffset, BYTES);
   if (file.toString("latin1", 0, 8) !== MAGIC) return "magic";
-  const checksumHolds = file.readUInt32LE(24) === crc32(file.subarray(0, 24), 0);
+  const checksumHolds = file.readUInt32LE(32) === crc32(file.subarray(0, 32), 0);
   // A sound file of another version is another release's; a damaged version byte is damage.
   if (!checksumHolds) return "checksum";
   if (file.readUInt16LE(8) !== VERSION) return "version";
@@ -57,7 +61,9 @@ export function decodeRecoveryPoint(bytes: Uint8Array): RecoveryPoint | Recovery
   if (clean > 1) return "clean";
   const durable = Number(file.readBigUInt64LE(16));
   if (!Number.isSafeInteger(durable)) return "durable";
-  return { durable: asOffset(durable), crc: file.readUInt32LE(12), clean: clean === 1 };
+  const tail = Number(file.readBigUInt64LE(24));
+  if (!Number.isSafeInteger(tail)) return "tail";
+  return { durable: asOffset(durable), crc: file.readUInt32LE(12), tail: asOffset(tail), clean: clean === 1 };
 }
 
 /**
