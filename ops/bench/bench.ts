@@ -79,8 +79,11 @@ async function measure(bench: Bench, row: Row): Promise<readonly Result[]> {
   }
 }
 
-const mark = (reached: boolean | undefined): string =>
-  reached === undefined ? "·" : reached ? "reached" : "MISSED";
+function mark({ failed, reached }: Result): string {
+  if (failed === true) return "FAILED";
+  if (reached === undefined) return "·";
+  return reached ? "reached" : "MISSED";
+}
 
 function print(result: Result): void {
   console.log(`| ${result.what} | ${result.goal} | ${result.measured} | ${mark(result)} |`);
