@@ -148,8 +148,8 @@ class LogStore implements OpenedStore {
     if (decision.events.length === 0) {
       return this.#gated(done(decision.answer(decision.seen), decision.seen), decision.seen);
     }
-    const record = encodeRecord(decision.events, context.cause);
-    const appended = this.#log.append({ ...record, timestamp: inTime.now });
+    const { kind, version, body } = encodeRecord(decision.events, context.cause);
+    const appended = this.#log.append({ kind, version, timestamp: inTime.now, body });
     this.#assertAlive();
     assert(this.#offset === appended, "a record is in the state when append returns");
     return this.#gated(done(decision.answer(appended), appended), appended);
