@@ -3,7 +3,14 @@
  * clock and randomness that go into a command, and the limits. One `Call` per request.
  */
 import { LogError, type Offset } from "../../log/index.js";
-import type { Cause, Context, Decider, Outcome, Reader } from "../../projections/index.js";
+import {
+  type Cause,
+  type Context,
+  type Decider,
+  type Outcome,
+  ProjectionError,
+  type Reader,
+} from "../../projections/index.js";
 import { errorTable, type Refusal, refusal } from "../errors.js";
 import type { ApiLimits, ApiOptions } from "../options.js";
 import type { Later } from "./operation.js";
@@ -74,10 +81,11 @@ export class Call {
     );
   }
 
-  /** A failure of the log has a code and a title that may be told; anything else is a bug, of which only the id is told. */
+  /** A failure of the log or the projections has a code and a title that may be told; anything else is a bug, of which only the id is told. */
   failure(error: unknown): Refusal {
     const { logger } = this.desk.options;
-    if (error instanceof LogError) return refusal(error.code, errorTable[error.code].title);
+    if (error instanceof LogError || error instanceof ProjectionError)
+      return refusal(error.code, errorTable[error.code].title);
     logger.error(
       { err: error, requestId: this.requestId, operation: this.cause.command },
       "unexpected error",
