@@ -111,6 +111,16 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorRow>> = {
   PROJECTION_EVENT_UNKNOWN: { status: 500, title: "A record of the log needs another release" },
 };
 
+/** The code of a failure below (a `LogError`, a `ProjectionError`) that the table knows; undefined for anything unexpected. */
+export function failureCode(error: unknown): ErrorCode | undefined {
+  if (!(error instanceof Error) || !("code" in error)) return undefined;
+  return isErrorCode(error.code) ? error.code : undefined;
+}
+
+function isErrorCode(code: unknown): code is ErrorCode {
+  return typeof code === "string" && Object.hasOwn(errorTable, code);
+}
+
 /** What a door answers instead of a result. The caller is told `message`, which holds nothing of the server's inside. */
 export interface Refusal {
   readonly type: "refused";

@@ -57,7 +57,7 @@ export class TestServer {
   checks: { name: string; ok: boolean; detail: string }[] = [{ name: "log", ok: true, detail: "" }];
   url = "";
   port = 0;
-  #close: () => Promise<void> = async () => {};
+  #close: () => Promise<void> = () => Promise.resolve();
 
   private constructor(
     readonly store: OpenedStore,
