@@ -21,7 +21,7 @@ function expectRefusal(result: CommandResult, code: number, line: RegExp): void 
 
 describe("help", () => {
   it("is there on every level, on stdout, with exit code 0", async () => {
-    const levels = [[], ["serve"], ["config"], ["config", "check"], ["config", "print"], ["verify"], ["dump"], ["repair"]];
+    const levels = [[], ["serve"], ["config"], ["config", "check"], ["config", "print"]];
     for (const level of levels) {
       const { code, stdout, stderr } = await runAnnals([...level, "--help"]);
       expect(stderr).toBe("");
@@ -42,10 +42,19 @@ describe("usage mistakes end with code 2 and one line", () => {
   it.each([
     [[], /^annals: a command is missing; see annals --help$/m],
     [["server"], /^annals: unknown command 'server' \(Did you mean serve\?\); see annals --help$/m],
-    [["serve", "--prot", "1"], /^annals: unknown option '--prot' \(Did you mean --port\?\); see annals --help$/m],
+    [
+      ["serve", "--prot", "1"],
+      /^annals: unknown option '--prot' \(Did you mean --port\?\); see annals --help$/m,
+    ],
     [["serve", "extra"], /^annals: too many arguments/],
-    [["serve", "--port", "many"], /^annals: flag --port: server.port: expected a whole number, found "many"$/m],
-    [["serve", "--role", "replica"], /^annals: flag --role: replication.role: replicas are not in this release/],
+    [
+      ["serve", "--port", "many"],
+      /^annals: flag --port: server.port: expected a whole number, found "many"$/m,
+    ],
+    [
+      ["serve", "--role", "replica"],
+      /^annals: flag --role: replication.role: replicas are not in this release/,
+    ],
     [["serve", "--config", "/no/such.yml"], /^annals: \/no\/such.yml: no such file$/m],
     [["config"], /^annals: a command is missing; see annals --help$/m],
     [["config", "print", "--config", "/no/such.yml"], /no such file/],
@@ -105,7 +114,11 @@ describe("config print", () => {
     expect(stdout).toContain(`  host: "127.0.0.2"  # ${config}:3:9\n`);
     const json = await runAnnals(["config", "print", "--config", config, "--json"], options);
     const { settings } = JSON.parse(json.stdout);
-    expect(settings).toContainEqual({ path: "server.port", value: 81, origin: "environment ANNALS_SERVER_PORT" });
+    expect(settings).toContainEqual({
+      path: "server.port",
+      value: 81,
+      origin: "environment ANNALS_SERVER_PORT",
+    });
   });
 
   it("takes config.yml of the current directory without being told", async () => {
@@ -122,7 +135,10 @@ describe("serve", () => {
     const server = new AnnalsCommand(["serve", "--port", "0"], { cwd: home });
     try {
       expect(await server.untilLogged("listening")).toMatchObject({ host: "127.0.0.1" });
-      expect(server.logged("started")[0]).toMatchObject({ dataDirectory: join(home, "data"), fsyncMode: "always" });
+      expect(server.logged("started")[0]).toMatchObject({
+        dataDirectory: join(home, "data"),
+        fsyncMode: "always",
+      });
       expect(server.logged("started")[0]).toMatchObject({ created: true, tornBytes: 0 });
     } finally {
       await server.end();
@@ -133,7 +149,10 @@ describe("serve", () => {
     const server = new AnnalsCommand(["serve", "--port", "0", "--data-dir", join(directory, "probe")]);
     try {
       const environment = { SYNAP_HEALTH_ADDR: `127.0.0.1:${await server.port()}` };
-      expect(await runAnnals(["serve", "--health-check"], { environment })).toMatchObject({ code: 0, stderr: "" });
+      expect(await runAnnals(["serve", "--health-check"], { environment })).toMatchObject({
+        code: 0,
+        stderr: "",
+      });
     } finally {
       await server.end();
     }
@@ -183,7 +202,15 @@ describe("serve", () => {
   });
 
   it("warns when it listens beyond this machine", async () => {
-    const server = new AnnalsCommand(["serve", "--port", "0", "--host", "0.0.0.0", "--data-dir", join(directory, "open")]);
+    const server = new AnnalsCommand([
+      "serve",
+      "--port",
+      "0",
+      "--host",
+      "0.0.0.0",
+      "--data-dir",
+      join(directory, "open"),
+    ]);
     try {
       await server.port();
       expect(server.stdout).toContain("without authentication");
