@@ -110,8 +110,14 @@ export class LogLives {
     this.#clock = seededClock(disk.random);
   }
 
-  get failed(): boolean {
-    return this.#failed;
+  /** Greatest offset whose commit was answered in this life or shown by the log when it was opened. */
+  get answeredOffset(): number {
+    return this.#answered;
+  }
+
+  /** For whoever drives a life by `open` and `step`: how it ended. */
+  ended(ending: Ending): void {
+    this.#powerWasLost ||= ending === "power";
   }
 
   /** One life, from open to end. What an open log promises is checked at once. */
@@ -131,7 +137,7 @@ export class LogLives {
     const ending = files.alive ? life.ending : (life.endAt?.ending ?? "power");
     if (files.alive && ending === "power") disk.losePower();
     if (files.alive) disk.kill();
-    this.#powerWasLost ||= ending === "power";
+    this.ended(ending === "power" ? "power" : "kill");
   }
 
   async #run(log: EventLog, files: SimulatedMount, life: Life): Promise<void> {

@@ -91,6 +91,8 @@ export class Operations {
   readonly trace: string[] = [];
   /** Most turns of the event loop that an operation takes, by kind. */
   readonly turnsMax = new Map<OperationKind, number>();
+  /** Told of each injected failure, at the moment when the operation fails. */
+  onFailure: ((kind: OperationKind, path: string) => void) | undefined;
   readonly #random: Random;
   readonly #end: (ending: Ending) => void;
   #armed: { fault: Fault; met: number }[] = [];
@@ -169,6 +171,7 @@ export class Operations {
       default:
         this.counts.failures += 1;
         operation.fail?.(new Fate(this.#random));
+        this.onFailure?.(operation.kind, operation.path);
         throw systemError(verdict, operation.kind, operation.path);
     }
   }
