@@ -15,11 +15,10 @@ import {
 import { checkDurable } from "../checkers/durable.js";
 import { checkPrefix, type ExpectedRecord } from "../checkers/prefix.js";
 import { PromiseBroken } from "../checkers/promise-broken.js";
-import type { Ending } from "./operations.js";
-import { seededBytes, seededClock } from "./seeded-world.js";
+import { worldLogOptions } from "./log-settings.js";
+import type { Ending, OperationKind } from "./operations.js";
+import { seededClock } from "./seeded-world.js";
 import type { SimulatedDisk, SimulatedMount } from "./simulated-file-system.js";
-
-export const DATA_DIRECTORY = "/data";
 
 export type Step =
   /** `count` records of `size` bytes, appended in one turn; waits for the last one if `awaited`. */
@@ -41,15 +40,24 @@ export interface Life {
   readonly steps: readonly Step[];
   /** How it ends, if no fault ends it before. */
   readonly ending: Ending | "close";
-  /** The operation in which it ends early; beyond the last one: not at all. */
-  readonly endAt?: { readonly operation: number; readonly ending: Ending };
+  /** The operation in which it ends early, counting all or only those that change the disk; beyond the last one: not at all. */
+  readonly endAt?: {
+    readonly operation: number;
+    readonly ending: Ending;
+    readonly counting?: "all" | "changes";
+  };
 }
 
-export interface LivesOptions {
-  readonly fsyncMode: FsyncMode;
-  readonly segmentBytes?: number;
-  readonly reserveBytes?: number;
-}
+const CHANGES: ReadonlySet<OperationKind> = new Set([
+  "write",
+  "syncedWrite",
+  "writeNow",
+  "sync",
+  "rename",
+  "remove",
+  "truncate",
+  "syncDirectory",
+]);
 
 /** What happened over all lives, for "was it interesting?". */
 export interface Chronicle {
@@ -81,7 +89,7 @@ export const emptyChronicle = (): Chronicle => ({
 export class LogLives {
   readonly disk: SimulatedDisk;
   readonly chronicle: Chronicle;
-  readonly #options: LivesOptions;
+  readonly #fsyncMode: FsyncMode;
   readonly #clock;
   #appended = new Map<number, ExpectedRecord>();
   #answered = 0;
@@ -89,28 +97,38 @@ export class LogLives {
   #firstMax = 1;
   /** A truncation was under way when the process ended: the log may end anywhere from here. */
   #truncating: number | undefined;
+  /** Since the log was open last. */
   #powerWasLost = false;
   #body = 0;
   /** True from the first failed append or commit: from then on nothing may be acknowledged. */
   #failed = false;
 
-  constructor(disk: SimulatedDisk, options: LivesOptions, chronicle: Chronicle) {
+  constructor(disk: SimulatedDisk, fsyncMode: FsyncMode, chronicle: Chronicle) {
     this.disk = disk;
     this.chronicle = chronicle;
-    this.#options = options;
+    this.#fsyncMode = fsyncMode;
     this.#clock = seededClock(disk.random);
   }
 
-  get failed(): boolean {
-    return this.#failed;
+  /** Greatest offset whose commit was answered in this life or shown by the log when it was opened. */
+  get answeredOffset(): number {
+    return this.#answered;
+  }
+
+  /** For whoever drives a life by `open` and `step`: how it ended. */
+  ended(ending: Ending): void {
+    this.#powerWasLost ||= ending === "power";
   }
 
   /** One life, from open to end. What an open log promises is checked at once. */
   async live(life: Life): Promise<void> {
     const { disk } = this;
     const files = disk.mount();
-    if (life.endAt !== undefined)
-      disk.arm({ type: "end", at: life.endAt.operation, ending: life.endAt.ending });
+    if (life.endAt !== undefined) {
+      const { operation, ending, counting } = life.endAt;
+      const kinds = counting === "changes" ? { kinds: CHANGES } : {};
+      disk.arm({ type: "end", at: operation, ending, ...kinds });
+    }
     const ended = disk.ended().then(() => undefined);
     const log = await Promise.race([this.open(files), ended]);
     if (log === undefined) this.chronicle.openInterrupted += 1;
@@ -119,7 +137,7 @@ export class LogLives {
     const ending = files.alive ? life.ending : (life.endAt?.ending ?? "power");
     if (files.alive && ending === "power") disk.losePower();
     if (files.alive) disk.kill();
-    this.#powerWasLost = ending === "power";
+    this.ended(ending === "power" ? "power" : "kill");
   }
 
   async #run(log: EventLog, files: SimulatedMount, life: Life): Promise<void> {
@@ -136,12 +154,7 @@ export class LogLives {
   /** Opens the log and holds it to its promises: nothing told is gone, and what is there was appended. */
   async open(files: SimulatedMount): Promise<EventLog> {
     const { log, recovery } = await openLog({
-      ...settingsOf(this.#options),
-      dataDirectory: DATA_DIRECTORY,
-      files,
-      now: this.#clock.now,
-      randomBytes: seededBytes(this.disk.random),
-      holder: "a test",
+      ...worldLogOptions(this.disk, files, this.#clock, this.#fsyncMode),
       observer: {
         rolled: () => {
           this.chronicle.rolls += 1;
@@ -157,7 +170,7 @@ export class LogLives {
       told.answered = Math.min(told.answered, this.#truncating);
       told.durable = Math.min(told.durable, this.#truncating);
     }
-    checkDurable(told, this.#powerWasLost, this.#options.fsyncMode === "always", log.endOffset);
+    checkDurable(told, this.#powerWasLost, this.#fsyncMode === "always", log.endOffset);
     if (log.firstOffset > this.#firstMax)
       throw new PromiseBroken("retention", `first offset ${log.firstOffset}, allowed was ${this.#firstMax}`);
     checkPrefix(this.#appended, found, log.firstOffset, log.endOffset);
@@ -207,6 +220,7 @@ export class LogLives {
     this.#answered = log.committedOffset;
     this.#durable = log.durableOffset;
     this.#firstMax = log.firstOffset;
+    this.#powerWasLost = false;
     this.#failed = false;
   }
 
@@ -281,18 +295,6 @@ export class LogLives {
     const before = log.firstOffset;
     if ((await log.retain(asOffset(firstNeeded))) > before) this.chronicle.retired += 1;
   }
-}
-
-function settingsOf(options: LivesOptions) {
-  return {
-    fsyncMode: options.fsyncMode,
-    fsyncIntervalMs: 1,
-    segmentBytes: options.segmentBytes ?? 4096,
-    segmentAgeMs: 0,
-    reserveBytes: options.reserveBytes ?? 0,
-    recordBytesMax: 64 * 1024,
-    pendingBytesMax: 1024 * 1024,
-  };
 }
 
 export async function readAll(log: EventLog, last: Offset = log.committedOffset): Promise<LogRecord[]> {
