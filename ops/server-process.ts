@@ -49,6 +49,7 @@ export interface Listening {
 }
 
 const PROGRESS_LOG_MS = 5000;
+const IDLE_CHECK_MS = 25;
 /** Of the shutdown time, what is kept for committing and closing the log after the last request was cut off. */
 const CLOSE_SHARE = 0.25;
 
@@ -116,11 +117,12 @@ export class ServerProcess {
   async stop(why: string): Promise<void> {
     if (this.#stopping) return;
     this.#stopping = true;
-    this.#health.drain();
+    this.#health.leave();
     const timeoutMs = this.#values["shutdown.timeout_ms"];
     this.#logger.info({ why, timeoutMs }, "shutting down");
     const late = setTimeout(() => this.#finish({ type: "late", timeoutMs }), timeoutMs).unref();
     if (this.#store !== undefined) await sleep(this.#values["shutdown.drain_delay_ms"]);
+    this.#health.drain();
     await this.#closeDoors(timeoutMs * (1 - CLOSE_SHARE) - this.#values["shutdown.drain_delay_ms"]);
     await this.#closeStorage();
     // A start that was still going on ends now, because its log is closed; one that had none yet has opened it meanwhile.
@@ -203,6 +205,10 @@ export class ServerProcess {
       socket.once("close", () => this.#connections--);
     });
     this.#metrics.api.countConnections(() => this.#connections);
+    // A client that is asked to come back on a new connection finds the next node before this one closes its port.
+    app.server.prependListener("request", (_request, response) => {
+      if (this.#health.phase === "leaving") response.setHeader("Connection", "close");
+    });
     return app;
   }
 
@@ -303,7 +309,10 @@ export class ServerProcess {
     const app = this.#app;
     if (app === undefined) return;
     const impatient = setTimeout(() => app.server.closeAllConnections(), Math.max(0, patienceMs));
+    // `close` lets go the connections that are idle now; one that falls idle when its request is done would be waited for.
+    const idle = setInterval(() => app.server.closeIdleConnections(), IDLE_CHECK_MS);
     await app.close();
+    clearInterval(idle);
     clearTimeout(impatient);
   }
 
