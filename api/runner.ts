@@ -1,7 +1,7 @@
 /** Runs what a request asks for and tells the observer how it went. The one place where a bug in an operation is caught. */
 import type { Refusal } from "./errors.js";
 import { Call, type Desk } from "./operations/call.js";
-import type { Later } from "./operations/operation.js";
+import type { Later } from "./operations/reply.js";
 
 export interface Caller {
   readonly requestId: string;

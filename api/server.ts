@@ -6,10 +6,10 @@
  */
 import cors from "@fastify/cors";
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
-import { sendRejection } from "./doors/answer.js";
 import { registerJsonBody } from "./doors/body.js";
 import { registerCommand } from "./doors/command.js";
 import { registerDocumentation } from "./doors/documentation.js";
+import { Door } from "./doors/door.js";
 import { answerBrokenRequest, answerError, answerUnknown } from "./doors/failures.js";
 import { registerRaw } from "./doors/raw.js";
 import { registerRest } from "./doors/rest.js";
@@ -23,6 +23,7 @@ const TIMEOUT_CHECK_MS = 500;
 
 export function buildServer(options: ApiOptions): FastifyInstance {
   const { limits } = options;
+  const door = new Door(new Desk(options));
   const server = Fastify({
     bodyLimit: limits.bodyBytesMax,
     requestTimeout: limits.requestTimeoutMs,
@@ -38,42 +39,42 @@ export function buildServer(options: ApiOptions): FastifyInstance {
     genReqId: (request) => requestId(request.headers["x-request-id"]) ?? options.newRequestId(),
     frameworkErrors: (error, request, reply) => {
       request.receivedAt = options.stopwatch();
-      answerError(options, error, request, reply);
+      answerError(door, error, request, reply);
     },
     clientErrorHandler: (error, socket) => answerBrokenRequest(options, error, socket),
   });
   server.server.maxConnections = limits.connectionsMax;
   server.server.on("checkExpectation", (request, response) => server.routing(request, response));
 
-  const desk = new Desk(options);
   const routes = new RouteMap();
   server.decorateRequest("receivedAt", 0);
   server.addHook("onRoute", ({ method, url }) => routes.add(method, url));
-  server.addHook("onRequest", gate(options));
-  server.setErrorHandler((error: Error, request, reply) => answerError(options, error, request, reply));
-  server.setNotFoundHandler((request, reply) => answerUnknown(options, routes, request, reply));
+  server.addHook("onRequest", gate(door));
+  server.setErrorHandler((error: Error, request, reply) => answerError(door, error, request, reply));
+  server.setNotFoundHandler((request, reply) => answerUnknown(door, routes, request, reply));
   if (options.corsOrigins.length > 0) registerCors(server, options.corsOrigins);
   registerJsonBody(server, limits.jsonDepthMax);
-  registerRest(server, desk);
-  registerCommand(server, desk);
-  registerRaw(server, desk);
-  registerDocumentation(server, options);
+  registerRest(server, door);
+  registerCommand(server, door);
+  registerRaw(server, door);
+  registerDocumentation(server, door);
   return server;
 }
 
 /** The first thing that happens to a request: note the time, and turn it away when the server is going down. */
-function gate(options: ApiOptions) {
+function gate(door: Door) {
+  const { options } = door;
   return (request: FastifyRequest, reply: FastifyReply, next: () => void): void => {
     request.receivedAt = options.stopwatch();
     if (options.health.draining() && request.routeOptions.config.whileDraining !== true) {
       const refused = refusal("API_DRAINING", "the server is shutting down; ask another one, or later");
-      sendRejection(options, request, reply, refused, ["Connection", "close"]);
+      door.reject(request, reply, refused, ["Connection", "close"]);
       return;
     }
     const { expect } = request.headers;
     if (expect !== undefined && expect.toLowerCase() !== "100-continue") {
       const refused = refusal("API_EXPECTATION_FAILED", "the only expectation met is 100-continue");
-      sendRejection(options, request, reply, refused, ["Connection", "close"]);
+      door.reject(request, reply, refused, ["Connection", "close"]);
       return;
     }
     next();

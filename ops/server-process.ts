@@ -49,6 +49,7 @@ export interface Listening {
 }
 
 const PROGRESS_LOG_MS = 5000;
+const IDLE_CHECK_MS = 25;
 /** Of the shutdown time, what is kept for committing and closing the log after the last request was cut off. */
 const CLOSE_SHARE = 0.25;
 
@@ -308,7 +309,10 @@ export class ServerProcess {
     const app = this.#app;
     if (app === undefined) return;
     const impatient = setTimeout(() => app.server.closeAllConnections(), Math.max(0, patienceMs));
+    // `close` lets go the connections that are idle now; one that falls idle when its request is done would be waited for.
+    const idle = setInterval(() => app.server.closeIdleConnections(), IDLE_CHECK_MS);
     await app.close();
+    clearInterval(idle);
     clearTimeout(impatient);
   }
 

@@ -8,13 +8,12 @@ import { BYTES_TYPE, type Expiry, type KvEntry, kv, type SetCommand } from "../.
 import { errorTable, type Refusal, refusal } from "../errors.js";
 import { unknownField } from "../explain.js";
 import { keyProblem } from "../names.js";
-import type { Call, Desk } from "../operations/call.js";
+import type { Call } from "../operations/call.js";
 import { reservedKeys } from "../operations/catalog.js";
-import type { Later } from "../operations/operation.js";
+import type { Later } from "../operations/reply.js";
 import { runMeasured } from "../runner.js";
-import { type Body, sendAnswer, sendRefusal } from "./answer.js";
+import type { Body, Door } from "./door.js";
 import { etag, matchesAny, singleRevision } from "./etag.js";
-import { deliver } from "./failures.js";
 import { callerId } from "./rest.js";
 import { urlProblem } from "./url.js";
 
@@ -29,35 +28,34 @@ interface RawAnswer {
 }
 type RawReply = RawAnswer | Refusal;
 
-export function registerRaw(server: FastifyInstance, desk: Desk): void {
+export function registerRaw(server: FastifyInstance, door: Door): void {
   server.register(async (scope) => {
     scope.removeAllContentTypeParsers();
     scope.addContentTypeParser("*", { parseAs: "buffer" }, (_request, bytes, done) => done(null, bytes));
     const path = "/kv/:key";
-    scope.put(path, (request, reply) => run(desk, request, reply, "kv.set", put));
-    scope.get(path, (request, reply) => run(desk, request, reply, "kv.get", get));
-    scope.delete(path, (request, reply) => run(desk, request, reply, "kv.del", remove));
+    scope.put(path, (request, reply) => run(door, request, reply, "kv.set", put));
+    scope.get(path, (request, reply) => run(door, request, reply, "kv.get", get));
+    scope.delete(path, (request, reply) => run(door, request, reply, "kv.del", remove));
   });
 }
 
 type RawOperation = (call: Call, key: string, request: FastifyRequest) => Later<RawReply>;
 
 function run(
-  desk: Desk,
+  door: Door,
   request: FastifyRequest,
   reply: FastifyReply,
   name: string,
   operation: RawOperation,
 ): void {
-  const { options } = desk;
   const caller = { requestId: request.id, causeId: callerId(request) };
-  const later = runMeasured<RawAnswer>(desk, name, caller, (call) => {
-    const key = keyOf(request, options.limits.keyBytesMax);
+  const later = runMeasured<RawAnswer>(door.desk, name, caller, (call) => {
+    const key = keyOf(request, door.options.limits.keyBytesMax);
     return typeof key === "string" ? operation(call, key, request) : key;
   });
-  deliver(options, request, reply, later, (done) => {
-    if (done.type === "raw") sendAnswer(options, request, reply, done.status, done.headers, done.body);
-    else sendRefusal(options, request, reply, done, [], errorTable[done.code].rawStatus);
+  door.deliver(request, reply, later, (done) => {
+    if (done.type === "raw") door.send(request, reply, done.status, done.headers, done.body);
+    else door.refuse(request, reply, done, [], errorTable[done.code].rawStatus);
   });
 }
 

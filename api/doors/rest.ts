@@ -5,23 +5,22 @@ import { type Refusal, refusal } from "../errors.js";
 import type { SourceText } from "../exact.js";
 import { unknownField } from "../explain.js";
 import { type Json, writeJson } from "../json-write.js";
-import type { Desk } from "../operations/call.js";
 import { operations } from "../operations/catalog.js";
-import type { Operation, Reply, RestBinding } from "../operations/operation.js";
+import type { Operation, RestBinding } from "../operations/operation.js";
+import type { Reply } from "../operations/reply.js";
 import { runMeasured } from "../runner.js";
-import { JSON_CONTENT, sendAnswer, sendRefusal, sendRejection } from "./answer.js";
 import { bodyOf, isFields } from "./body.js";
-import { deliver } from "./failures.js";
+import { type Door, JSON_CONTENT } from "./door.js";
 import { urlProblem } from "./url.js";
 
-export function registerRest(server: FastifyInstance, desk: Desk): void {
+export function registerRest(server: FastifyInstance, door: Door): void {
   for (const operation of operations) {
     for (const binding of operation.rest) {
       server.route({
         method: binding.method,
         url: binding.path.replace(/\{(\w+)\}/g, ":$1"),
         config: { whileDraining: operation.whileDraining === true },
-        handler: restHandler(desk, operation, binding),
+        handler: restHandler(door, operation, binding),
       });
     }
   }
@@ -32,27 +31,26 @@ export function pathFields(path: string): readonly string[] {
   return [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => name ?? "");
 }
 
-function restHandler(desk: Desk, operation: Operation, binding: RestBinding): RouteHandlerMethod {
+function restHandler(door: Door, operation: Operation, binding: RestBinding): RouteHandlerMethod {
   const fromPath = pathFields(binding.path);
   const fromQuery = queryFields(operation, fromPath);
   const takesBody = binding.method === "POST";
-  const { options } = desk;
   return (request, reply) => {
     const found = takesBody ? bodyInput(request) : queryInput(request, fromQuery);
     if (found.type === "refused") {
-      sendRejection(options, request, reply, found);
+      door.reject(request, reply, found);
       return;
     }
     const refused = putPathFields(found.fields, fromPath, request);
     if (refused !== undefined) {
-      sendRejection(options, request, reply, refused);
+      door.reject(request, reply, refused);
       return;
     }
     const caller = { requestId: request.id, causeId: callerId(request) };
-    const later = runMeasured<Reply>(desk, operation.name, caller, (call) =>
+    const later = runMeasured<Reply>(door.desk, operation.name, caller, (call) =>
       operation.invoke(found.fields, found.source, call),
     );
-    deliver(options, request, reply, later, (done) => sendReply(desk, request, reply, binding, done));
+    door.deliver(request, reply, later, (done) => sendReply(door, request, reply, binding, done));
   };
 }
 
@@ -70,15 +68,14 @@ function putPathFields(
 }
 
 function sendReply(
-  desk: Desk,
+  door: Door,
   request: FastifyRequest,
   reply: FastifyReply,
   binding: RestBinding,
   done: Reply,
 ): void {
-  const { options } = desk;
   if (done.type === "refused") {
-    sendRefusal(options, request, reply, done);
+    door.refuse(request, reply, done);
     return;
   }
   const headers: string[] = [];
@@ -87,7 +84,7 @@ function sendReply(
   const payload = binding.shape === undefined ? done.payload : binding.shape(done.payload);
   const text = done.contentType === undefined ? writeJson(payload) : plainText(payload);
   const contentType = done.contentType ?? JSON_CONTENT;
-  sendAnswer(options, request, reply, done.status ?? 200, headers, { contentType, text, encoding: "utf8" });
+  door.send(request, reply, done.status ?? 200, headers, { contentType, text, encoding: "utf8" });
 }
 
 function plainText(payload: Json): string {

@@ -3,7 +3,8 @@ import { Type } from "typebox";
 import { kv } from "../../projections/index.js";
 import { refusal } from "../errors.js";
 import { closed, ExpirySchema, expiryOf, Key, LogOffset, Success, Ttl } from "./fields.js";
-import { defineOperation, shown, written } from "./operation.js";
+import { defineOperation } from "./operation.js";
+import { shown, written } from "./reply.js";
 
 const OneKey = Type.Object({ key: Key }, closed);
 

@@ -18,7 +18,8 @@ import {
   Ttl,
   Value,
 } from "./fields.js";
-import { defineOperation, shown, written } from "./operation.js";
+import { defineOperation } from "./operation.js";
+import { shown, written } from "./reply.js";
 import { byteList, textOrBytes, typedValue, valueText } from "./values.js";
 
 /** A command with optional members, while it is being put together. */

@@ -254,7 +254,7 @@ class Fields {
   bytes(): Uint8Array {
     const value = this.#take();
     if (!(value instanceof Uint8Array)) throw malformed("expected a binary in field", this.#next);
-    return Uint8Array.prototype.slice.call(value);
+    return new Uint8Array(value);
   }
 
   uintOrNil(): number {

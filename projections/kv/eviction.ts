@@ -21,7 +21,8 @@ export function evictionCandidates(
   random: number,
   spare: ReadonlySet<string>,
 ): readonly string[] {
-  if (policy === "noeviction" || table.size === 0) return [];
+  const candidates = isVolatile(policy) ? table.expiries.size : table.size;
+  if (policy === "noeviction" || candidates === 0) return [];
   const chosen = new Set<string>();
   let freed = 0;
   const take = (slot: number): boolean => {
@@ -50,10 +51,12 @@ export function evictionCandidates(
   return [...chosen];
 }
 
+const isVolatile = (policy: EvictionPolicy): boolean => policy.startsWith("volatile-");
+
 /** A function that draws slots, free ones too: any slot, or for `volatile-*` one that expires. */
 function drawer(table: KeyTable, policy: EvictionPolicy, random: number): () => number {
   const next = sequence(random);
-  return policy.startsWith("volatile-")
+  return isVolatile(policy)
     ? () => table.expiries.slotAt(Math.floor(next() * table.expiries.size))
     : () => Math.floor(next() * table.slotEnd);
 }
@@ -85,7 +88,7 @@ function firstThatMayGo(
   mayGo: (slot: number) => boolean,
 ): number | undefined {
   let looked = 0;
-  for (const slot of policy.startsWith("volatile-") ? table.expiries.soonest() : table.slots()) {
+  for (const slot of isVolatile(policy) ? table.expiries.soonest() : table.slots()) {
     if (mayGo(slot)) return slot;
     if (++looked === 2 * EVICTIONS_MAX) return undefined;
   }

@@ -16,7 +16,7 @@ import { checkDurable } from "../checkers/durable.js";
 import { checkPrefix, type ExpectedRecord } from "../checkers/prefix.js";
 import { PromiseBroken } from "../checkers/promise-broken.js";
 import { worldLogOptions } from "./log-settings.js";
-import type { Ending } from "./operations.js";
+import type { Ending, OperationKind } from "./operations.js";
 import { seededClock } from "./seeded-world.js";
 import type { SimulatedDisk, SimulatedMount } from "./simulated-file-system.js";
 
@@ -40,9 +40,24 @@ export interface Life {
   readonly steps: readonly Step[];
   /** How it ends, if no fault ends it before. */
   readonly ending: Ending | "close";
-  /** The operation in which it ends early; beyond the last one: not at all. */
-  readonly endAt?: { readonly operation: number; readonly ending: Ending };
+  /** The operation in which it ends early, counting all or only those that change the disk; beyond the last one: not at all. */
+  readonly endAt?: {
+    readonly operation: number;
+    readonly ending: Ending;
+    readonly counting?: "all" | "changes";
+  };
 }
+
+const CHANGES: ReadonlySet<OperationKind> = new Set([
+  "write",
+  "syncedWrite",
+  "writeNow",
+  "sync",
+  "rename",
+  "remove",
+  "truncate",
+  "syncDirectory",
+]);
 
 /** What happened over all lives, for "was it interesting?". */
 export interface Chronicle {
@@ -82,6 +97,7 @@ export class LogLives {
   #firstMax = 1;
   /** A truncation was under way when the process ended: the log may end anywhere from here. */
   #truncating: number | undefined;
+  /** Since the log was open last. */
   #powerWasLost = false;
   #body = 0;
   /** True from the first failed append or commit: from then on nothing may be acknowledged. */
@@ -94,16 +110,25 @@ export class LogLives {
     this.#clock = seededClock(disk.random);
   }
 
-  get failed(): boolean {
-    return this.#failed;
+  /** Greatest offset whose commit was answered in this life or shown by the log when it was opened. */
+  get answeredOffset(): number {
+    return this.#answered;
+  }
+
+  /** For whoever drives a life by `open` and `step`: how it ended. */
+  ended(ending: Ending): void {
+    this.#powerWasLost ||= ending === "power";
   }
 
   /** One life, from open to end. What an open log promises is checked at once. */
   async live(life: Life): Promise<void> {
     const { disk } = this;
     const files = disk.mount();
-    if (life.endAt !== undefined)
-      disk.arm({ type: "end", at: life.endAt.operation, ending: life.endAt.ending });
+    if (life.endAt !== undefined) {
+      const { operation, ending, counting } = life.endAt;
+      const kinds = counting === "changes" ? { kinds: CHANGES } : {};
+      disk.arm({ type: "end", at: operation, ending, ...kinds });
+    }
     const ended = disk.ended().then(() => undefined);
     const log = await Promise.race([this.open(files), ended]);
     if (log === undefined) this.chronicle.openInterrupted += 1;
@@ -112,7 +137,7 @@ export class LogLives {
     const ending = files.alive ? life.ending : (life.endAt?.ending ?? "power");
     if (files.alive && ending === "power") disk.losePower();
     if (files.alive) disk.kill();
-    this.#powerWasLost = ending === "power";
+    this.ended(ending === "power" ? "power" : "kill");
   }
 
   async #run(log: EventLog, files: SimulatedMount, life: Life): Promise<void> {
@@ -195,6 +220,7 @@ export class LogLives {
     this.#answered = log.committedOffset;
     this.#durable = log.durableOffset;
     this.#firstMax = log.firstOffset;
+    this.#powerWasLost = false;
     this.#failed = false;
   }
 
