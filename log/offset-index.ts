@@ -23,7 +23,7 @@
  */
 import { crc32 } from "./checksum.js";
 import { indexName } from "./file-names.js";
-import type { FileHandle, FileSystem } from "./file-system.js";
+import type { FileSystem } from "./file-system.js";
 import { readWholeFile, replaceFile } from "./file-system.js";
 import type { SegmentHeader } from "./format.js";
 import { basePoint, type ReadPoint } from "./segment-reader.js";
@@ -137,23 +137,6 @@ export class OffsetIndex {
   }
 }
 
-/** What a segment's index file says about its end, from the file's header alone; undefined if it cannot be used. */
-export async function readIndexedEnd(
-  files: FileSystem,
-  logDirectory: string,
-  header: SegmentHeader,
-): Promise<ReadPoint | undefined> {
-  const path = `${logDirectory}/${indexName(header.baseOffset)}`;
-  if (!(await files.exists(path))) return undefined;
-  const handle: FileHandle = await files.open(path, "read");
-  try {
-    const bytes = Buffer.alloc(HEADER_BYTES);
-    return (await handle.read(bytes, 0)) === HEADER_BYTES ? decodeEnd(bytes, basePoint(header)) : undefined;
-  } finally {
-    await handle.close();
-  }
-}
-
 /** A segment's index file, or undefined if it is lost, damaged, or not of this segment with this size. */
 export async function readIndexFile(
   files: FileSystem,
@@ -161,12 +144,26 @@ export async function readIndexFile(
   header: SegmentHeader,
   segmentBytes: number,
 ): Promise<{ index: OffsetIndex; end: ReadPoint } | undefined> {
-  const path = `${logDirectory}/${indexName(header.baseOffset)}`;
-  if (!(await files.exists(path))) return undefined;
-  const bytes = await readWholeFile(files, path, INDEX_BYTES_MAX).catch(tooLarge);
+  const bytes = await readIndexBytes(files, logDirectory, header);
   if (bytes === undefined) return undefined;
   const read = OffsetIndex.decode(bytes, basePoint(header));
   return read?.end.position === segmentBytes ? read : undefined;
+}
+
+/** The bytes of a segment's index file; undefined without one, none at all if it is too large to be one. */
+export async function readIndexBytes(
+  files: FileSystem,
+  logDirectory: string,
+  header: SegmentHeader,
+): Promise<Uint8Array | undefined> {
+  const path = `${logDirectory}/${indexName(header.baseOffset)}`;
+  if (!(await files.exists(path))) return undefined;
+  try {
+    return await readWholeFile(files, path, INDEX_BYTES_MAX);
+  } catch (error) {
+    if (error instanceof RangeError) return new Uint8Array(0);
+    throw error;
+  }
 }
 
 /** Writes the index file of a sealed segment that ends at `end`. */
@@ -178,11 +175,6 @@ export function writeIndexFile(
   end: ReadPoint,
 ): Promise<void> {
   return replaceFile(files, logDirectory, indexName(header.baseOffset), index.encode(end));
-}
-
-function tooLarge(error: unknown): undefined {
-  if (error instanceof RangeError) return undefined;
-  throw error;
 }
 
 function decodeEnd(bytes: Buffer, base: ReadPoint): ReadPoint | undefined {

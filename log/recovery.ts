@@ -6,12 +6,12 @@
  * It cuts only a torn end, after its bytes were kept aside; on anything else that is wrong it fails and has changed nothing
  * (but perhaps built a lost index file again).
  */
-import { ADVICE_DAMAGED, ADVICE_MIXED, corruption, type Finding } from "./corruption.js";
-import { LogError } from "./errors.js";
+import { copyBytes } from "./copy-bytes.js";
+import { corruption, type Finding } from "./corruption.js";
 import type { EpochEntry } from "./event-log.js";
-import { isLeftover, LOG_DIRECTORY, RECOVERY_POINT_FILE, TORN_DIRECTORY, tornName } from "./file-names.js";
+import { isLeftover, LOG_DIRECTORY, TORN_DIRECTORY, tornName } from "./file-names.js";
 import type { FileHandle, FileSystem } from "./file-system.js";
-import { OffsetIndex, readIndexedEnd } from "./offset-index.js";
+import { OffsetIndex, readIndexFile } from "./offset-index.js";
 import type { RecoveryPoint } from "./recovery-point.js";
 import {
   borderFinding,
@@ -23,11 +23,11 @@ import {
   type SegmentFile,
   shownPath,
 } from "./segment-chain.js";
-import { CHUNK_BYTES, LOG_START, type ReadPoint, readBatch, readFully } from "./segment-reader.js";
-import { hex, loadIndex, pointAt, rebuildIndex, type SegmentScan, scanSegment } from "./segment-scan.js";
+import { LOG_START, type ReadPoint, readBatch } from "./segment-reader.js";
+import { loadIndex, pointAt, rebuildIndex, type SegmentScan, scanSegment } from "./segment-scan.js";
 import type { Identity } from "./settings.js";
 import { type AfterEnd, readAfterEnd } from "./tail-evidence.js";
-import { judgeTail } from "./torn-or-corrupt.js";
+import { fingerprintFinding, judgeTail, lostTailFinding } from "./torn-or-corrupt.js";
 import { offset as asOffset, type Offset } from "./units.js";
 
 export type { RecoveryPoint } from "./recovery-point.js";
@@ -60,7 +60,7 @@ export async function recoverLog(options: RecoverOptions): Promise<RecoveredLog>
 
   const segments = await readSegments(files, logDirectory);
   const tail = segments[segments.length - 1];
-  checkTailIsThere(tail, recoveryPoint);
+  throwIfFound(lostTailFinding(tail, recoveryPoint));
   if (tail === undefined) {
     await removeLeftovers(files, logDirectory);
     return { segments, next: LOG_START, index: OffsetIndex.empty(LOG_START), epochs: [] };
@@ -81,8 +81,10 @@ export async function recoverLog(options: RecoverOptions): Promise<RecoveredLog>
       isOwnWriter,
     });
     if (verdict.type === "corrupt") throw corruption(verdict.finding);
-    if (recoveryPoint !== undefined)
-      await checkFingerprint(files, logDirectory, segments, scan, handle, recoveryPoint);
+    if (recoveryPoint !== undefined) {
+      const crc = await crcAt(files, logDirectory, segments, scan, handle, recoveryPoint.durable);
+      throwIfFound(fingerprintFinding(recoveryPoint, crc));
+    }
 
     // From here on the log is known to be sound, and only now is anything changed.
     await removeLeftovers(files, logDirectory);
@@ -120,18 +122,6 @@ async function readSegments(files: FileSystem, logDirectory: string): Promise<Se
   return segments;
 }
 
-function checkTailIsThere(tail: SegmentFile | undefined, point: RecoveryPoint | undefined): void {
-  if (point === undefined || (tail !== undefined && tail.base >= point.tail)) return;
-  throw corruption({
-    code: "missing",
-    file: LOG_DIRECTORY,
-    offset: point.tail,
-    expected: `the segment that begins at offset ${point.tail}, as the recovery point says`,
-    found: tail === undefined ? "no segment" : `${tail.name} as the last segment`,
-    advice: ADVICE_DAMAGED,
-  });
-}
-
 /** Every segment continues the one before. An index file may say where a sealed one ends; only a scan may say it is wrong. */
 async function checkSegments(
   files: FileSystem,
@@ -146,37 +136,33 @@ async function checkSegments(
       continue;
     }
     throwIfFound(lineageFinding(before, segment));
-    const indexed = await readIndexedEnd(files, logDirectory, before.header);
-    const isTrusted = indexed?.position === before.bytes && borderFinding(indexed, segment) === undefined;
-    if (isTrusted) continue;
+    const indexed = await indexedEnd(files, logDirectory, before);
+    if (indexed !== undefined && borderFinding(indexed, segment) === undefined) continue;
     const { end } = await rebuildIndex(files, logDirectory, before);
     throwIfFound(borderFinding(end, segment));
   }
 }
 
-function throwIfFound(finding: Finding | undefined): void {
-  if (finding !== undefined) throw corruption(finding);
-}
-
-/** The record at the recovery point's durable offset must be the one whose crc it noted: this log, not another. */
-async function checkFingerprint(
+/** Where a sealed segment ends by its index file, if its last records, from the last entry on, really lead there. */
+async function indexedEnd(
   files: FileSystem,
   logDirectory: string,
-  segments: readonly SegmentFile[],
-  scan: SegmentScan,
-  tailHandle: FileHandle,
-  point: RecoveryPoint,
-): Promise<void> {
-  const crc = await crcAt(files, logDirectory, segments, scan, tailHandle, point.durable);
-  if (crc === undefined || crc === point.crc) return;
-  throw corruption({
-    code: "recovery-point",
-    file: RECOVERY_POINT_FILE,
-    offset: point.durable,
-    expected: `crc ${hex(point.crc)} at offset ${point.durable}`,
-    found: `crc ${hex(crc)}`,
-    advice: ADVICE_MIXED,
-  });
+  segment: SegmentFile,
+): Promise<ReadPoint | undefined> {
+  const read = await readIndexFile(files, logDirectory, segment.header, segment.bytes);
+  if (read === undefined) return undefined;
+  const handle = await files.open(`${logDirectory}/${segment.name}`, "read");
+  try {
+    const from = read.index.floor(read.end.offset);
+    const end = await seek(handle, segment, from, read.end.offset, segment.bytes);
+    return end.position === read.end.position && end.seed === read.end.seed ? end : undefined;
+  } finally {
+    await handle.close();
+  }
+}
+
+function throwIfFound(finding: Finding | undefined): void {
+  if (finding !== undefined) throw corruption(finding);
 }
 
 /** The chained crc of the record at `offset`, or undefined if retention has removed it. */
@@ -275,18 +261,4 @@ async function makeDurable(
     await copyBytes(handle, from.position, end, handle, from.position);
   }
   await handle.sync();
-}
-
-async function copyBytes(
-  from: FileHandle,
-  position: number,
-  end: number,
-  to: FileHandle,
-  target: number,
-): Promise<void> {
-  for (let at = position; at < end; at += CHUNK_BYTES) {
-    const bytes = await readFully(from, at, Math.min(CHUNK_BYTES, end - at));
-    if (bytes.length === 0) throw new LogError("LOG_FAILED", "the file became shorter while it was read");
-    await to.write(bytes, target + at - position);
-  }
 }
