@@ -215,7 +215,10 @@ export class CommitQueue<Mark> {
   #pump(): void {
     while (!this.#busy && this.#failure === undefined) {
       const batch = this.#nextBatch();
-      if (batch === undefined) return this.#runTask();
+      if (batch === undefined) {
+        this.#runTask();
+        return;
+      }
       this.#write(batch);
     }
   }
@@ -242,9 +245,13 @@ export class CommitQueue<Mark> {
     try {
       running = this.#options.write(batch);
     } catch (error) {
-      return this.#options.failed(error);
+      this.#options.failed(error);
+      return;
     }
-    if (running === undefined) return this.#finish(batch);
+    if (running === undefined) {
+      this.#finish(batch);
+      return;
+    }
     running.then(
       () => {
         if (this.#failure !== undefined) return;

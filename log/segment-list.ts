@@ -31,7 +31,7 @@ export function logSegment(
 
 export class SegmentList {
   readonly #segments: LogSegment[] = [];
-  /** Grows when something was cut from the end, so that readers look again where they are. */
+  /** Grows when something was taken from the end, so that readers look again where they are. */
   cuts = 0;
 
   get count(): number {
@@ -58,6 +58,13 @@ export class SegmentList {
     this.#segments.push(segment);
   }
 
+  /** An empty tail gives way to one that begins at the same offset. */
+  replaceTail(segment: LogSegment): void {
+    assert(this.tail.base === segment.base, "a segment is replaced by one with its base offset");
+    this.#segments[this.#segments.length - 1] = segment;
+    this.cuts += 1;
+  }
+
   dropFirst(): LogSegment {
     assert(this.#segments.length > 1, "the tail segment is never dropped");
     const first = this.first;
@@ -69,6 +76,7 @@ export class SegmentList {
     assert(this.#segments.length > 1, "the first segment is never dropped");
     const tail = this.tail;
     this.#segments.pop();
+    this.cuts += 1;
     return tail;
   }
 
@@ -82,12 +90,6 @@ export class SegmentList {
       else high = middle;
     }
     return low === 0 ? undefined : this.#segments[low - 1];
-  }
-
-  /** The segment after `segment`, or undefined for the tail. */
-  after(segment: LogSegment): LogSegment | undefined {
-    const found = this.#segments.lastIndexOf(segment);
-    return found === -1 ? undefined : this.#segments[found + 1];
   }
 
   #at(i: number): LogSegment {

@@ -18,6 +18,7 @@ export class SegmentWriter {
   readonly #space: FileHandle;
   #end: number;
   #filled: number;
+  #writing: Promise<void> | undefined;
   #syncing: Promise<void> | undefined;
 
   private constructor(records: FileHandle, space: FileHandle, end: number) {
@@ -30,7 +31,13 @@ export class SegmentWriter {
   /** A new, empty file. The name is not durable yet. */
   static async create(files: FileSystem, path: string, syncOnWrite: boolean): Promise<SegmentWriter> {
     const space = await files.open(path, "create");
-    return SegmentWriter.#around(files, path, syncOnWrite, space, 0);
+    try {
+      return await SegmentWriter.#around(files, path, syncOnWrite, space, 0);
+    } catch (error) {
+      // So that the next try may create it again.
+      await files.remove(path);
+      throw error;
+    }
   }
 
   /** A file whose records end at `end`. Zeros behind it are written again: nobody knows whether they ever reached the disk. */
@@ -90,7 +97,8 @@ export class SegmentWriter {
   /** Durable when it resolves if the file was opened so. A failure is final. */
   async write(bytes: Uint8Array): Promise<void> {
     assert(bytes.length <= this.room, "records go into filled space only");
-    await this.#records.write(bytes, this.#end);
+    this.#writing = this.#records.write(bytes, this.#end);
+    await this.#writing;
     this.#end += bytes.length;
   }
 
@@ -120,14 +128,15 @@ export class SegmentWriter {
   }
 
   async close(): Promise<void> {
-    // A descriptor that is closed under a running sync would take the sync's error with it.
+    // A descriptor closed under a running call could be somebody else's before the call ends.
+    await this.#writing?.catch(ignoreReported);
     await this.#syncing?.catch(ignoreReported);
     if (this.#records !== this.#space) await this.#records.close();
     await this.#space.close();
   }
 }
 
-/** The sync's own caller has its error. */
+/** Whoever began the call has its error. */
 function ignoreReported(): undefined {
   return undefined;
 }
