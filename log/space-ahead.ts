@@ -44,6 +44,8 @@ export class SpaceAhead {
   #retry: NodeJS.Timeout | undefined;
   #patient = false;
   #ended = false;
+  /** A roll is under way. */
+  #held = false;
 
   constructor(options: SpaceAheadOptions) {
     this.#options = options;
@@ -59,6 +61,17 @@ export class SpaceAhead {
   follow(tail: SegmentWriter, base: Offset): void {
     this.#tail = tail;
     this.#nextBase = asOffset(base + 1);
+    this.#held = false;
+  }
+
+  /**
+   * Lets the step that runs now end, and begins no other in the background until `follow`. A roll cuts the tail, and zeros
+   * that a step wrote behind the cut would make a sealed segment look damaged; and it takes the prepared segment, whose
+   * name a step would want to create again.
+   */
+  async hold(): Promise<void> {
+    this.#held = true;
+    await this.#step;
   }
 
   /** From now on those who need room wait while the disk is full, instead of failing. */
@@ -68,7 +81,7 @@ export class SpaceAhead {
 
   /** Begins whatever is due, in the background. Called after every write, so it is cheap when nothing is due. */
   keep(): void {
-    if (this.#step !== undefined || this.#retry !== undefined || this.#ended) return;
+    if (this.#step !== undefined || this.#retry !== undefined || this.#held || this.#ended) return;
     const step = this.#due();
     if (step === undefined) return;
     this.#run(step, false).then(

@@ -270,6 +270,7 @@ export class TailWriter {
 
   async #roll(lineage?: Lineage, first?: Batch<Lineage>): Promise<void> {
     const { files, logDirectory, segments, space, observer } = this.#options;
+    await space.hold();
     const { writer, path } = await space.takeNext();
     const old = this.#tail;
     // An empty tail has no record to keep: an epoch that begins at its base takes its name.

@@ -5,7 +5,7 @@
  * happened or why not. It never throws and never reads a clock.
  */
 import type { Offset } from "../log/index.js";
-import type { KvEvent, KvRejectionCode, KvRules, KvView } from "./kv/contract.js";
+import type { KvEvent, KvReadView, KvRejectionCode, KvRules, KvView } from "./kv/contract.js";
 
 /** Who asked, kept in the record for history: the command's name and, if the caller gave one, its request id. */
 export interface Cause {
@@ -52,6 +52,11 @@ export interface StoreView {
   readonly kv: KvView;
 }
 
+/** What a reader may look at. */
+export interface StoreReadView {
+  readonly kv: KvReadView;
+}
+
 export interface StoreRules {
   readonly kv: KvRules;
 }
@@ -71,7 +76,7 @@ export interface Seen<Answer> {
 }
 
 export type Reader<Query, Answer> = (
-  state: StoreView,
+  state: StoreReadView,
   query: Query,
   context: Context,
 ) => Seen<Answer> | Rejection;
@@ -90,6 +95,7 @@ export interface Store {
   /**
    * Decides, appends what happened as one record, evolves, and resolves when the answer may leave.
    * @throws LogError when the log refuses or fails; then the caller must not be told that anything happened.
+   * @throws ProjectionError PROJECTION_DEAD, PROJECTION_CLOSED.
    */
   execute<Command, Answer>(
     decide: Decider<Command, Answer>,

@@ -1,3 +1,8 @@
 /** What the projections room shows to the others. */
 export type * from "./decision.js";
+export * from "./errors.js";
+export { decodeEvents, type EncodedRecord } from "./events.js";
 export * from "./kv/contract.js";
+export { kv } from "./kv/index.js";
+export { bytesOf, textOf } from "./kv/values.js";
+export { type OpenedStore, type OpenStoreOptions, openStore } from "./store.js";

@@ -89,6 +89,7 @@ export type KvRejectionCode =
   | "KV_INTEGER_OVERFLOW"
   | "KV_EXPIRY_INVALID"
   | "KV_VALUE_TOO_LARGE"
+  | "KV_CONTENT_TYPE_INVALID"
   | "KV_VALUE_NOT_TEXT"
   | "KV_MEMORY_FULL"
   | "KV_FLUSH_NOT_ALLOWED"
@@ -97,16 +98,25 @@ export type KvRejectionCode =
   | "KV_RANGE_INVALID"
   | "KV_OPTIONS_CONFLICT";
 
+/** What deciders see. Narrow, so that a batch can lay its own uncommitted changes over it. */
 export interface KvView {
   /** The key as it is at `now`; undefined when absent or expired. Does not count as an access. */
   get(key: string, now: number): KvEntry | undefined;
+  /** Offset of the key's own last event while the state remembers the key (expired or not), else 0: `previous` of the next. */
+  revisionOf(key: string): Offset;
   /** Offset of the last event of the key that the state remembers: its revision, else the last removal of any key. */
   lastChange(key: string): Offset;
   /** Offset of the last event of this projection. */
   readonly lastOffset: Offset;
   readonly memoryBytes: number;
+  /** Keys held, expired ones that were not reclaimed yet included. */
+  readonly keysHeld: number;
+  /** Keys that are there at `now`. */
+  size(now: number): number;
   /** What a key with these sizes is charged. */
-  chargeOf(key: string, valueBytes: number): number;
+  chargeOf(key: string, valueBytes: number, contentType: string): number;
+  /** What the key is charged now; 0 when the state does not hold it. */
+  chargedFor(key: string): number;
   /** Keys to evict, best first, until `bytes` would be freed; fewer if there are no more candidates. Never one of `spare`. */
   evictionCandidates(
     policy: EvictionPolicy,
@@ -115,6 +125,23 @@ export interface KvView {
     spare: ReadonlySet<string>,
   ): readonly string[];
 }
+
+/** What readers see beside that. */
+export interface KvReadView extends KvView {
+  /** As `get`, and counts: as an access for LRU and LFU, and as a hit or a miss. */
+  read(key: string, now: number): KvEntry | undefined;
+  /** One page of a walk over every key; `random` names the table's incarnation if no page did before. */
+  scan(query: ScanQuery, now: number, random: number): ScanPage;
+  /** Any key that is there at `now`. */
+  randomKey(now: number, random: number): string | undefined;
+  stats(now: number): KvStats;
+}
+
+export type ScanPage =
+  | { readonly type: "page"; readonly answer: ScanAnswer }
+  /** The cursor belongs to another incarnation of the table, or to none. */
+  | { readonly type: "cursor" }
+  | { readonly type: "pattern" };
 
 // ---- commands and queries: payloads and answers ----
 

@@ -30,17 +30,18 @@ export type OperationKind =
 /** What ends the process: a power cut, which takes the page cache with it, or kill -9, which does not. */
 export type Ending = "power" | "kill";
 
+interface Aim {
+  /** The `at`-th operation from now on, from 1. */
+  readonly at: number;
+  /** If given, only operations of these kinds count. */
+  readonly kinds?: ReadonlySet<OperationKind>;
+}
+
 export type Fault =
-  /** The process ends in the `at`-th operation from now (from 1): before, in, or directly after it. */
-  | { readonly type: "end"; readonly at: number; readonly ending: Ending }
-  /** The `at`-th operation from now fails; if sticky, so does every later one. Only operations of `kinds` count, if given. */
-  | {
-      readonly type: "fail";
-      readonly at: number;
-      readonly errno: Errno;
-      readonly sticky: boolean;
-      readonly kinds?: ReadonlySet<OperationKind>;
-    };
+  /** The process ends in the operation: before, in, or directly after it. */
+  | (Aim & { readonly type: "end"; readonly ending: Ending })
+  /** The operation fails; if sticky, so does every later one that counts. */
+  | (Aim & { readonly type: "fail"; readonly errno: Errno; readonly sticky: boolean });
 
 export interface Operation<Answer> {
   readonly kind: OperationKind;
@@ -68,8 +69,9 @@ export interface OperationCounts {
   total: number;
   /** Injected failures that an operation has met. */
   failures: number;
-  /** Injected ends (power, kill) that an operation has met. */
+  /** Injected ends (power, kill) that an operation has met, and by the operation's kind. */
   ends: number;
+  readonly endedIn: Map<OperationKind, number>;
   /** Operations that were under way when the process ended. */
   interrupted: number;
 }
@@ -77,11 +79,20 @@ export interface OperationCounts {
 const TRACE_MAX = 400;
 
 export class Operations {
-  readonly counts: OperationCounts = { begun: new Map(), total: 0, failures: 0, ends: 0, interrupted: 0 };
+  readonly counts: OperationCounts = {
+    begun: new Map(),
+    total: 0,
+    failures: 0,
+    ends: 0,
+    endedIn: new Map(),
+    interrupted: 0,
+  };
   /** The last operations, oldest first, for whoever reads a failing run. */
   readonly trace: string[] = [];
   /** Most turns of the event loop that an operation takes, by kind. */
   readonly turnsMax = new Map<OperationKind, number>();
+  /** Told of each injected failure, at the moment when the operation fails. */
+  onFailure: ((kind: OperationKind, path: string) => void) | undefined;
   readonly #random: Random;
   readonly #end: (ending: Ending) => void;
   #armed: { fault: Fault; met: number }[] = [];
@@ -152,6 +163,7 @@ export class Operations {
       case "power":
       case "kill":
         this.counts.ends += 1;
+        countIn(this.counts.endedIn, operation.kind);
         if (this.#random() < 0.4) runUnheard(operation);
         else interruptOperation(operation, new Fate(this.#random));
         this.#end(verdict);
@@ -159,13 +171,14 @@ export class Operations {
       default:
         this.counts.failures += 1;
         operation.fail?.(new Fate(this.#random));
+        this.onFailure?.(operation.kind, operation.path);
         throw systemError(verdict, operation.kind, operation.path);
     }
   }
 
   #begin(operation: Operation<unknown>): Errno | Ending | undefined {
     this.counts.total += 1;
-    this.counts.begun.set(operation.kind, (this.counts.begun.get(operation.kind) ?? 0) + 1);
+    countIn(this.counts.begun, operation.kind);
     const verdict = this.#verdict(operation.kind);
     if (this.trace.length >= TRACE_MAX) this.trace.splice(0, TRACE_MAX / 2);
     this.trace.push(`${this.counts.total} ${operation.kind} ${operation.path} ${verdict ?? ""}`.trimEnd());
@@ -176,7 +189,7 @@ export class Operations {
     let verdict: Errno | Ending | undefined;
     for (const armed of this.#armed) {
       const { fault } = armed;
-      if (fault.type === "fail" && fault.kinds !== undefined && !fault.kinds.has(kind)) continue;
+      if (fault.kinds !== undefined && !fault.kinds.has(kind)) continue;
       armed.met += 1;
       if (armed.met === fault.at) verdict = fault.type === "end" ? fault.ending : fault.errno;
       else if (armed.met > fault.at && fault.type === "fail" && fault.sticky) verdict = fault.errno;
@@ -206,6 +219,10 @@ export class Operations {
     }
     if (this.#waiting.length > 0) this.#schedule();
   }
+}
+
+function countIn(counts: Map<OperationKind, number>, kind: OperationKind): void {
+  counts.set(kind, (counts.get(kind) ?? 0) + 1);
 }
 
 function interruptOperation(operation: Operation<unknown>, fate: Fate): void {

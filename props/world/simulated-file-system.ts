@@ -169,10 +169,8 @@ export class SimulatedMount implements FileSystem {
       kind: "makeDirectory",
       path,
       changes: true,
-      run: () => directories.makeDirectory(path, true),
-      interrupt: (fate) => {
-        if (directories.find(path) === undefined) directories.makeDirectory(path, fate.coin());
-      },
+      run: () => directories.makeDirectory(path),
+      interrupt: (fate) => directories.makeDirectoryInPart(path, fate),
     });
   }
 

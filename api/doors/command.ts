@@ -1,0 +1,100 @@
+/**
+ * The command envelope: `POST /api/v1/command` with `{command, request_id, payload}` runs any operation. The answer is
+ * HTTP 200 also when the command failed, because clients read `success` and nothing else; only an envelope that
+ * isn't one gets an HTTP error.
+ */
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { Type } from "typebox";
+import { Compile } from "typebox/compile";
+import { errorTable, type Refusal, refusal } from "../errors.js";
+import { explain, nearestName } from "../explain.js";
+import { writeJson } from "../json-write.js";
+import { commands } from "../operations/catalog.js";
+import type { Reply } from "../operations/reply.js";
+import { runMeasured } from "../runner.js";
+import { bodyOf, type JsonBody } from "./body.js";
+import { type Door, JSON_CONTENT } from "./door.js";
+
+export const COMMAND_PATH = "/api/v1/command";
+
+export const Envelope = Type.Object(
+  {
+    command: Type.String({ description: "The operation's name, such as `kv.set`." }),
+    request_id: Type.String({
+      maxLength: 256,
+      description: "Echoed, and kept in the history of what was written.",
+    }),
+    payload: Type.Unknown({ description: "The operation's input." }),
+  },
+  { additionalProperties: false },
+);
+const envelope = Compile(Envelope);
+const envelopeFields = Object.keys(Envelope.properties);
+
+export function registerCommand(server: FastifyInstance, door: Door): void {
+  server.post(COMMAND_PATH, (request, reply) => {
+    const body = bodyOf(request) ?? refusal("API_FIELD_MISSING", "the body is missing");
+    if (body.type === "refused") return door.reject(request, reply, body);
+    const { value } = body;
+    if (!envelope.Check(value)) {
+      return door.reject(request, reply, explain(envelope.Errors(value), value, envelopeFields));
+    }
+    const send = (done: Reply) => sendEnvelope(door, request, reply, value.request_id, done);
+    const later = runCommand(door, request, body, value);
+    door.deliver(request, reply, later, send);
+  });
+}
+
+interface EnvelopeValue {
+  readonly command: string;
+  readonly request_id: string;
+  readonly payload: unknown;
+}
+
+function runCommand(door: Door, request: FastifyRequest, body: JsonBody, value: EnvelopeValue) {
+  const operation = commands.get(value.command);
+  if (operation === undefined) {
+    door.options.observer.requestRejected("API_COMMAND_UNKNOWN");
+    return unknownCommand(value.command);
+  }
+  const causeId = value.request_id === "" ? undefined : value.request_id;
+  const input = value.payload === null ? {} : value.payload;
+  const source = { text: body.text, root: "payload" } as const;
+  return runMeasured<Reply>(door.desk, operation.name, { requestId: request.id, causeId }, (call) =>
+    operation.invoke(input, source, call),
+  );
+}
+
+function unknownCommand(name: string): Refusal {
+  const nearest = nearestName(name, [...commands.keys()]);
+  const hint = nearest === undefined ? "" : `; did you mean ${nearest}?`;
+  return refusal("API_COMMAND_UNKNOWN", `Unknown command: ${name.slice(0, 60)}${hint}`);
+}
+
+function sendEnvelope(
+  door: Door,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  id: string,
+  done: Reply,
+): void {
+  const headers =
+    done.type === "answered" && done.offset !== undefined ? ["X-Annals-Offset", String(done.offset)] : [];
+  const text = writeJson(
+    done.type === "answered"
+      ? { success: true, request_id: id, payload: done.payload, error: null }
+      : {
+          success: false,
+          request_id: id,
+          payload: null,
+          error: done.message,
+          code: errorTable[done.code].status,
+          error_code: done.code,
+        },
+  );
+  door.send(request, reply, 200, headers, {
+    contentType: JSON_CONTENT,
+    text,
+    encoding: "utf8",
+  });
+}

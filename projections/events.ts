@@ -1,0 +1,156 @@
+/**
+ * The catalogue of events: which kind number stands for what, and how one command's events become one record's body and
+ * back. Kind numbers are never reused. Old versions are upgraded here or in the projection's own codec, on read, so that
+ * `evolve` sees only the newest shape.
+ *
+ *   kind    what                              codec
+ *   1       epoch.started                     the log's own; no projection reads it
+ *   2       several: more than one event      below
+ *   16–31   kv                                kv/codec.ts
+ *
+ * `several`, version 1, is a MessagePack array: [cause, [kind uint, version uint, body bin], …]. The record is the unit
+ * of atomicity: a reader decodes all of it before it applies any of it.
+ */
+import { assert, unreachable } from "../log/index.js";
+import type { Cause, StoreEvent } from "./decision.js";
+import { malformed, ProjectionError } from "./errors.js";
+import {
+  decodeKvEvent,
+  encodeKvEvent,
+  isKvKind,
+  KV_KINDS,
+  KV_VERSION,
+  type KvChange,
+  keySetBytes,
+  readKvChange,
+  writeCause,
+  writeKeySet,
+} from "./kv/codec.js";
+import { BodyReader, BodyWriter } from "./wire.js";
+
+export const EPOCH_STARTED_KIND = 1;
+export const SEVERAL_KIND = 2;
+const SEVERAL_VERSION = 1;
+
+export interface EncodedRecord {
+  readonly kind: number;
+  readonly version: number;
+  readonly body: Uint8Array;
+}
+
+/** A record of a kind that some projection of this release reads. */
+export function isKnownKind(kind: number): boolean {
+  return kind === EPOCH_STARTED_KIND || kind === SEVERAL_KIND || isKvKind(kind);
+}
+
+// One of each for the process: encoding and decoding are synchronous and never nest.
+const writer = new BodyWriter();
+const reader = new BodyReader();
+
+/** One command's events as one record. The body is borrowed: it is valid until the next call. */
+export function encodeRecord(events: readonly StoreEvent[], cause: Cause): EncodedRecord {
+  const [first] = events;
+  assert(first !== undefined, "a record has at least one event");
+  if (events.length > 1)
+    return { kind: SEVERAL_KIND, version: SEVERAL_VERSION, body: several(events, cause) };
+  const kind = KV_KINDS[first.type];
+  if (first.type !== "kv.set") return { kind, version: KV_VERSION, body: encodeKvEvent(first, cause) };
+  writer.begin();
+  writeKeySet(writer, first, cause);
+  return { kind, version: KV_VERSION, body: writer.finish() };
+}
+
+function several(events: readonly StoreEvent[], cause: Cause): Uint8Array {
+  writer.begin();
+  writer.array(events.length + 1);
+  writeCause(writer, cause);
+  for (const event of events) {
+    writer.array(3);
+    writer.uint(KV_KINDS[event.type]);
+    writer.uint(KV_VERSION);
+    switch (event.type) {
+      case "kv.set":
+        writer.binHeader(keySetBytes(event));
+        writeKeySet(writer, event, undefined);
+        break;
+      case "kv.deleted":
+      case "kv.evicted":
+      case "kv.expiry_changed":
+      case "kv.flushed": {
+        const body = encodeKvEvent(event, undefined);
+        writer.bin(body, body.length);
+        break;
+      }
+      default:
+        unreachable(event);
+    }
+  }
+  return writer.finish();
+}
+
+/** Calls `visit` for each event of a record, in order, with the reader at the event's body, narrowed to it. */
+function walk(record: EncodedRecord, visit: (kind: number, version: number) => void): Cause | undefined {
+  reader.begin(record.body);
+  if (record.kind !== SEVERAL_KIND) {
+    visit(record.kind, record.version);
+    return undefined;
+  }
+  if (record.version !== SEVERAL_VERSION) {
+    throw new ProjectionError(
+      "PROJECTION_EVENT_UNKNOWN",
+      `several events, version ${record.version}, are not known to this release`,
+      { kind: record.kind, version: record.version },
+    );
+  }
+  const count = reader.array() - 1;
+  if (count < 2) throw malformed("several events are fewer than two", 0);
+  const strings = reader.fewStrings();
+  for (let index = 0; index < count; index++) {
+    if (reader.array() !== 3) throw malformed("expected [kind, version, body]", 0);
+    const kind = reader.uint();
+    const version = reader.uint();
+    const end = reader.enter(reader.binLength());
+    visit(kind, version);
+    reader.leave(end);
+  }
+  reader.atEnd();
+  return causeOf(strings);
+}
+
+function causeOf(strings: readonly string[] | undefined): Cause | undefined {
+  const [command, requestId] = strings ?? [];
+  if (command === undefined) return undefined;
+  return requestId === undefined ? { command } : { command, requestId };
+}
+
+/**
+ * The key-value part of a record, whole, for `evolve`.
+ * @throws ProjectionError PROJECTION_EVENT_MALFORMED, PROJECTION_EVENT_UNKNOWN.
+ */
+export function decodeKvChanges(record: EncodedRecord): readonly KvChange[] {
+  if (record.kind !== SEVERAL_KIND) {
+    reader.begin(record.body);
+    return [readKvChange(reader, record.kind, record.version)];
+  }
+  const changes: KvChange[] = [];
+  walk(record, (kind, version) => changes.push(readKvChange(reader, kind, version)));
+  return changes;
+}
+
+/**
+ * Everything that a record says, for history, dumps and change feeds. Values come as bytes.
+ * A record of the log itself (an epoch's start) says nothing here.
+ * @throws ProjectionError PROJECTION_EVENT_MALFORMED, PROJECTION_EVENT_UNKNOWN.
+ */
+export function decodeEvents(record: EncodedRecord): { events: StoreEvent[]; cause?: Cause } {
+  const events: StoreEvent[] = [];
+  if (record.kind === EPOCH_STARTED_KIND) return { events };
+  let own: Cause | undefined;
+  const shared = walk(record, (kind, version) => {
+    const decoded = decodeKvEvent(kind, version, reader.rest());
+    events.push(decoded.event);
+    own = decoded.cause;
+  });
+  const cause = shared ?? own;
+  return cause === undefined ? { events } : { events, cause };
+}

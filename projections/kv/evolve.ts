@@ -1,0 +1,67 @@
+/**
+ * How the key-value state follows from its records. Cannot fail and cannot refuse: an event is a fact. The same function
+ * serves live, restart and, later, replicas.
+ */
+import { type Offset, unreachable } from "../../log/index.js";
+import type { KeyStored, KvChange } from "./codec.js";
+import type { KvState } from "./state.js";
+
+/** One record's part in this projection, decoded whole. */
+export interface KvRecord {
+  readonly offset: Offset;
+  readonly timestamp: number;
+  readonly changes: readonly KvChange[];
+}
+
+export function evolve(state: KvState, record: KvRecord): KvState {
+  for (const change of record.changes) apply(state, change, record);
+  if (record.changes.length > 0) state.lastOffset = record.offset;
+  return state;
+}
+
+function apply(state: KvState, change: KvChange, record: KvRecord): void {
+  switch (change.type) {
+    case "kv.set":
+      stored(state, change, record);
+      break;
+    case "kv.deleted":
+      state.operations.dels++;
+      removed(state, change.key, record);
+      break;
+    case "kv.evicted":
+      state.evictedTotal++;
+      removed(state, change.key, record);
+      break;
+    case "kv.expiry_changed": {
+      const slot = state.table.find(change.key);
+      if (slot >= 0) state.table.setExpiry(slot, change.expiresAt, record.offset);
+      break;
+    }
+    case "kv.flushed":
+      state.table.clear();
+      state.lastRemoval = record.offset;
+      break;
+    default:
+      unreachable(change);
+  }
+}
+
+function stored(state: KvState, change: KeyStored, { offset, timestamp }: KvRecord): void {
+  const { table, access } = state;
+  const { key, bytes, contentType, expiresAt } = change;
+  state.operations.sets++;
+  const slot = table.find(key);
+  if (slot < 0) {
+    access.begin(table.add(key, bytes, contentType, expiresAt, offset), timestamp);
+    return;
+  }
+  if (table.isExpired(slot, timestamp)) state.expiredTotal++;
+  table.replace(slot, bytes, contentType, expiresAt, offset);
+  access.touch(slot, timestamp);
+}
+
+function removed(state: KvState, key: string, { offset }: KvRecord): void {
+  const slot = state.table.find(key);
+  if (slot >= 0) state.table.remove(slot);
+  state.lastRemoval = offset;
+}

@@ -1,0 +1,44 @@
+/** Every key-value operation as a value, by name. Deciders change, readers ask; both run through `Store`. */
+import { increment } from "./decide-counter.js";
+import {
+  copy,
+  deleteKey,
+  deleteMany,
+  expire,
+  flush,
+  persist,
+  rename,
+  renameIfAbsent,
+} from "./decide-keys.js";
+import { append, setRange } from "./decide-range.js";
+import { getSet, set, setMany, setManyIfAbsent } from "./decide-set.js";
+import * as readers from "./readers.js";
+
+export const kv = {
+  set,
+  delete: deleteKey,
+  deleteMany,
+  increment,
+  setMany,
+  setManyIfAbsent,
+  expire,
+  persist,
+  append,
+  setRange,
+  getSet,
+  rename,
+  renameIfAbsent,
+  copy,
+  flush,
+  get: readers.get,
+  exists: readers.exists,
+  getMany: readers.getMany,
+  scan: readers.scan,
+  size: readers.size,
+  ttl: readers.ttl,
+  getRange: readers.getRange,
+  length: readers.length,
+  type: readers.type,
+  randomKey: readers.randomKey,
+  stats: readers.stats,
+} as const;

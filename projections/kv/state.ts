@@ -1,0 +1,158 @@
+/**
+ * The key-value read model: the table, how it was used, and the offsets that answers wait for. Changed by `evolve` and by the
+ * reclaiming of expired keys, which nobody can observe; everyone else sees it through `KvReadView`.
+ *
+ * What an absent key's answer waits for: the last removal of any key (deleted, evicted, flushed). A reclaimed key was removed
+ * by its own expiry, told by the event that set it, so its revision counts as a removal too.
+ */
+import { BEFORE_FIRST, type Offset } from "../../log/index.js";
+import { AccessRecord } from "./access.js";
+import type {
+  EvictionPolicy,
+  KvEntry,
+  KvReadView,
+  KvRules,
+  KvStats,
+  ScanPage,
+  ScanQuery,
+} from "./contract.js";
+import { evictionCandidates } from "./eviction.js";
+import { chargeOf, KeyTable } from "./key-table.js";
+import { scanPage } from "./scan.js";
+
+export class KvState implements KvReadView {
+  readonly table = new KeyTable();
+  readonly access = new AccessRecord();
+  /** Written by `evolve` alone. */
+  lastOffset: Offset = BEFORE_FIRST;
+  lastRemoval: Offset = BEFORE_FIRST;
+  expiredTotal = 0;
+  evictedTotal = 0;
+  readonly operations = { gets: 0, sets: 0, dels: 0, hits: 0, misses: 0 };
+  readonly #maxMemoryBytes: number;
+  #incarnation: string | undefined;
+
+  constructor(rules: KvRules) {
+    this.#maxMemoryBytes = rules.maxMemoryBytes;
+  }
+
+  get memoryBytes(): number {
+    return this.table.memoryBytes;
+  }
+
+  get keysHeld(): number {
+    return this.table.size;
+  }
+
+  get(key: string, now: number): KvEntry | undefined {
+    const slot = this.table.find(key);
+    return slot < 0 || this.table.isExpired(slot, now) ? undefined : this.#entry(slot);
+  }
+
+  read(key: string, now: number): KvEntry | undefined {
+    this.operations.gets++;
+    const slot = this.table.find(key);
+    if (slot < 0 || this.table.isExpired(slot, now)) {
+      this.operations.misses++;
+      return undefined;
+    }
+    this.operations.hits++;
+    this.access.touch(slot, now);
+    return this.#entry(slot);
+  }
+
+  revisionOf(key: string): Offset {
+    const slot = this.table.find(key);
+    return slot < 0 ? BEFORE_FIRST : this.table.revisionAt(slot);
+  }
+
+  lastChange(key: string): Offset {
+    const slot = this.table.find(key);
+    return slot < 0 ? this.lastRemoval : this.table.revisionAt(slot);
+  }
+
+  size(now: number): number {
+    return this.table.size - this.table.expiries.countDue(now);
+  }
+
+  chargeOf(key: string, valueBytes: number, contentType: string): number {
+    return chargeOf(key, valueBytes, contentType);
+  }
+
+  chargedFor(key: string): number {
+    const slot = this.table.find(key);
+    return slot < 0 ? 0 : this.table.chargeAt(slot);
+  }
+
+  evictionCandidates(
+    policy: EvictionPolicy,
+    bytes: number,
+    random: number,
+    spare: ReadonlySet<string>,
+  ): readonly string[] {
+    return evictionCandidates(this.table, this.access, policy, bytes, random, spare);
+  }
+
+  scan(query: ScanQuery, now: number, random: number): ScanPage {
+    this.#incarnation ??= Math.floor(random * 4_294_967_296)
+      .toString(16)
+      .padStart(8, "0");
+    return scanPage(this.table, this.#incarnation, query, now);
+  }
+
+  randomKey(now: number, random: number): string | undefined {
+    const { table } = this;
+    const start = Math.floor(random * table.slotEnd);
+    const near = Math.min(table.slotEnd, start + 64);
+    for (let slot = start; slot < near; slot++) {
+      const key = table.keyAt(slot);
+      if (key !== undefined && !table.isExpired(slot, now)) return key;
+    }
+    for (const slot of table.slots()) if (!table.isExpired(slot, now)) return table.keyAt(slot);
+    return undefined;
+  }
+
+  stats(now: number): KvStats {
+    const due = this.table.expiries.countDue(now);
+    return {
+      totalKeys: this.table.size - due,
+      memoryBytes: this.memoryBytes,
+      maxMemoryBytes: this.#maxMemoryBytes,
+      expiringKeys: this.table.expiries.size - due,
+      expiredTotal: this.expiredTotal + due,
+      evictedTotal: this.evictedTotal,
+      operations: { ...this.operations },
+    };
+  }
+
+  /** Frees up to `budget` keys that expired by `now`; returns how many. Local and invisible: no answer changes. */
+  reclaimExpired(now: number, budget: number): number {
+    const { table } = this;
+    let freed = 0;
+    for (; freed < budget; freed++) {
+      const slot = table.expiries.due(now);
+      if (slot < 0) break;
+      if (table.revisionAt(slot) > this.lastRemoval) this.lastRemoval = table.revisionAt(slot);
+      this.expiredTotal++;
+      table.remove(slot);
+    }
+    return freed;
+  }
+
+  /** What the process has counted so far is forgotten: it counted a replay. */
+  startCounting(): void {
+    this.expiredTotal = 0;
+    this.evictedTotal = 0;
+    Object.assign(this.operations, { gets: 0, sets: 0, dels: 0, hits: 0, misses: 0 });
+  }
+
+  #entry(slot: number): KvEntry {
+    const { table } = this;
+    return {
+      bytes: table.valueAt(slot),
+      contentType: table.contentTypeAt(slot),
+      revision: table.revisionAt(slot),
+      expiresAt: table.expiresAt(slot),
+    };
+  }
+}

@@ -1,0 +1,227 @@
+/**
+ * Decide → append → evolve → answer: the one way in for commands and queries, and the gate that holds every answer until
+ * what it tells of is committed.
+ *
+ * - A command is decided against a state that contains everything appended so far, since `evolve` runs inside `append`.
+ * - An answer to a command that changed something waits for its record; any other for the last change that it tells of.
+ * - After a projection's error nothing is answered any more: its state may be half of the truth.
+ *
+ * Time: no decision or reading is older than the log. A clock that was set back across a restart would otherwise decide on a
+ * key that every replay has reclaimed by then, so `now` is never before the last record's timestamp or the last reclaim.
+ */
+import { Subject, type Subscription } from "rxjs";
+import { type AppendedRecord, assert, BEFORE_FIRST, type EventLog, type Offset } from "../log/index.js";
+import type { Context, Decider, Outcome, Reader, Store, StoreReadView, StoreRules } from "./decision.js";
+import { ProjectionError } from "./errors.js";
+import { decodeKvChanges, EPOCH_STARTED_KIND, encodeRecord, isKnownKind } from "./events.js";
+import type { KvStats } from "./kv/contract.js";
+import { digestOf } from "./kv/digest.js";
+import { evolve, type KvRecord } from "./kv/evolve.js";
+import { KvState } from "./kv/state.js";
+import { type Projection, Projector } from "./projector.js";
+
+/** Expired keys that each command frees on its way, so that a busy store needs no timer to keep its memory. */
+const RECLAIMED_PER_COMMAND = 4;
+
+export interface OpenStoreOptions {
+  readonly log: EventLog;
+  readonly rules: StoreRules;
+  /** Told after each batch of the replay. */
+  readonly onProgress?: (offset: Offset, end: Offset) => void;
+  /** The projections are lost: the process must stop. Told once. */
+  readonly onDead: (error: Error) => void;
+}
+
+export interface OpenedStore extends Store {
+  kvStats(now: number): KvStats;
+  /**
+   * Canonical SHA-256 of the keys that are there at `at`, at the earliest the store's own time: the later of the last record's
+   * and the last reclaim's. States are compared at one offset and one `at` that is no earlier than either's own time.
+   */
+  digest(at?: number): string;
+  /** Frees up to `budget` keys that expired by `now`; returns how many. No answer changes. */
+  reclaimExpired(now: number, budget: number): number;
+}
+
+const kvProjection: Projection<KvState, KvRecord> = {
+  reads: (kind) => kind !== EPOCH_STARTED_KIND,
+  decode: (record) => ({
+    offset: record.offset,
+    timestamp: record.timestamp,
+    changes: decodeKvChanges(record),
+  }),
+  evolve,
+};
+
+/**
+ * Replays the log, then follows what this process appends. Nobody may append until it resolves.
+ * @throws ProjectionError when a record cannot be read; LogError as `EventLog.read` does.
+ */
+export async function openStore(options: OpenStoreOptions): Promise<OpenedStore> {
+  const store = new LogStore(options);
+  try {
+    await store.replay(options.onProgress);
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
+  store.follow();
+  return store;
+}
+
+class LogStore implements OpenedStore {
+  readonly #log: EventLog;
+  readonly #rules: StoreRules;
+  readonly #onDead: (error: Error) => void;
+  readonly #records = new Subject<AppendedRecord>();
+  readonly #kv: Projector<KvState, KvRecord>;
+  readonly #view: StoreReadView;
+  #following: Subscription | undefined;
+  #offset: Offset = BEFORE_FIRST;
+  #clock = 0;
+  #dead: Error | undefined;
+  #closed = false;
+
+  constructor({ log, rules, onDead }: OpenStoreOptions) {
+    this.#log = log;
+    this.#rules = rules;
+    this.#onDead = onDead;
+    const state = new KvState(rules.kv);
+    this.#kv = new Projector(this.#records, kvProjection, state, (error) => this.#die(error));
+    this.#view = { kv: state };
+  }
+
+  get offset(): Offset {
+    return this.#offset;
+  }
+
+  async replay(onProgress: OpenStoreOptions["onProgress"]): Promise<void> {
+    const end = this.#log.endOffset;
+    if (end >= this.#log.firstOffset && end > 0) {
+      for await (const batch of this.#log.read(this.#log.firstOffset, { last: end })) {
+        for (const record of batch) {
+          this.#take(record);
+          if (this.#dead !== undefined) throw this.#dead;
+        }
+        this.#kv.state.reclaimExpired(this.#clock, batch.length);
+        onProgress?.(this.#offset, end);
+      }
+      assert(this.#offset === end, `the replay ended at ${this.#offset}, the log at ${end}`);
+    }
+    this.#kv.state.startCounting();
+  }
+
+  follow(): void {
+    assert(this.#offset === this.#log.endOffset, "nobody appends during a replay");
+    this.#following = this.#log.appended.subscribe((record) => this.#take(record));
+  }
+
+  /** Feeds one record to every projection, in the order of the log and in the turn that appended it. */
+  #take(record: AppendedRecord): void {
+    if (this.#dead !== undefined) return;
+    if (!isKnownKind(record.kind)) {
+      this.#die(
+        new ProjectionError(
+          "PROJECTION_EVENT_UNKNOWN",
+          `record ${record.offset} has kind ${record.kind}, which this release does not know`,
+          { offset: record.offset, kind: record.kind },
+        ),
+      );
+      return;
+    }
+    this.#records.next(record);
+    if (this.#dead !== undefined) return;
+    this.#offset = record.offset;
+    if (record.timestamp > this.#clock) this.#clock = record.timestamp;
+  }
+
+  async execute<Command, Answer>(
+    decide: Decider<Command, Answer>,
+    command: Command,
+    context: Context,
+  ): Promise<Outcome<Answer>> {
+    this.#assertAlive();
+    const inTime = this.#inTime(context);
+    this.reclaimExpired(inTime.now, RECLAIMED_PER_COMMAND);
+    const decision = decide(this.#view, command, inTime, this.#rules);
+    if (decision.type === "rejected") return this.#gated(decision, decision.seen);
+    if (decision.events.length === 0) {
+      return this.#gated(done(decision.answer(decision.seen), decision.seen), decision.seen);
+    }
+    const { kind, version, body } = encodeRecord(decision.events, context.cause);
+    const appended = this.#log.append({ kind, version, timestamp: inTime.now, body });
+    this.#assertAlive();
+    assert(this.#offset === appended, "a record is in the state when append returns");
+    return this.#gated(done(decision.answer(appended), appended), appended);
+  }
+
+  query<Query, Answer>(
+    read: Reader<Query, Answer>,
+    query: Query,
+    context: Context,
+  ): Outcome<Answer> | Promise<Outcome<Answer>> {
+    this.#assertAlive();
+    const found = read(this.#view, query, this.#inTime(context));
+    const outcome = found.type === "rejected" ? found : done(found.answer, found.seen);
+    return this.#gated(outcome, found.seen);
+  }
+
+  /** The gate: at once if `seen` is committed, else when it is. The answer was fixed before; it only waits. */
+  #gated<Answer>(outcome: Outcome<Answer>, seen: Offset): Outcome<Answer> | Promise<Outcome<Answer>> {
+    if (seen <= this.#log.committedOffset) return outcome;
+    return this.#log.whenCommitted(seen).then(() => outcome);
+  }
+
+  kvStats(now: number): KvStats {
+    this.#assertAlive();
+    return this.#kv.state.stats(Math.max(now, this.#clock));
+  }
+
+  digest(at?: number): string {
+    this.#assertAlive();
+    return digestOf(this.#kv.state, Math.max(at ?? 0, this.#clock));
+  }
+
+  reclaimExpired(now: number, budget: number): number {
+    if (this.#dead !== undefined || this.#closed) return 0;
+    const freed = this.#kv.state.reclaimExpired(now, budget);
+    if (freed > 0 && now > this.#clock) this.#clock = now;
+    return freed;
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#following?.unsubscribe();
+    this.#kv.close();
+    this.#records.complete();
+  }
+
+  #inTime(context: Context): Context {
+    return context.now >= this.#clock ? context : { ...context, now: this.#clock };
+  }
+
+  #assertAlive(): void {
+    if (this.#dead !== undefined) {
+      throw new ProjectionError(
+        "PROJECTION_DEAD",
+        "a projection failed; the state is not shown any more",
+        {},
+        this.#dead,
+      );
+    }
+    if (this.#closed) throw new ProjectionError("PROJECTION_CLOSED", "the store is closed");
+  }
+
+  #die(error: Error): void {
+    if (this.#dead !== undefined) return;
+    this.#dead = error;
+    // Before that the replay's caller is told, by the error itself.
+    if (this.#following === undefined) return;
+    this.#following.unsubscribe();
+    this.#onDead(error);
+  }
+}
+
+function done<Answer>(answer: Answer, seen: Offset): { type: "done"; answer: Answer; offset: Offset } {
+  return { type: "done", answer, offset: seen };
+}

@@ -1,0 +1,287 @@
+/**
+ * The few MessagePack forms that hot event bodies are made of, written and read by hand: arrays, strings, binaries,
+ * unsigned integers and nil. The bytes are those of `@msgpack/msgpack` (a property holds the two equal); it is five times
+ * slower at this, and the speed of replay is the speed of this file. Every other body goes through the package itself.
+ *
+ *   array  0x90+n | dc u16 | dd u32      str  0xa0+n | d9 u8 | da u16 | db u32     bin  c4 u8 | c5 u16 | c6 u32
+ *   uint   0x00+n | cc u8 | cd u16 | ce u32 | cf u64                               nil  c0
+ *
+ * Numbers are big-endian. The writer takes the shortest form, the reader any; a length is checked against what is left
+ * before it is believed. Integers are safe integers: a u64 past 2^53 is malformed.
+ */
+import { isUtf8 } from "node:buffer";
+import { malformed, type ProjectionError } from "./errors.js";
+
+const TWO_32 = 4_294_967_296;
+/** A scratch buffer that one huge event made larger than this is let go after use. */
+const SCRATCH_BYTES_KEPT = 1_048_576;
+
+export const strHeaderBytes = (length: number): number =>
+  length < 32 ? 1 : length < 0x100 ? 2 : length < 0x1_0000 ? 3 : 5;
+export const binHeaderBytes = (length: number): number => (length < 0x100 ? 2 : length < 0x1_0000 ? 3 : 5);
+export const uintBytes = (value: number): number =>
+  value < 0x80 ? 1 : value < 0x100 ? 2 : value < 0x1_0000 ? 3 : value < TWO_32 ? 5 : 9;
+
+/** Writes one body at a time into a buffer that it keeps. */
+export class BodyWriter {
+  #bytes = Buffer.allocUnsafe(4096);
+  #at = 0;
+
+  /** Begins a new body; what `finish` gave before is no longer valid. */
+  begin(): void {
+    if (this.#bytes.length > SCRATCH_BYTES_KEPT) this.#bytes = Buffer.allocUnsafe(4096);
+    this.#at = 0;
+  }
+
+  /** The body, borrowed: valid until the next `begin`. */
+  finish(): Uint8Array {
+    return this.#bytes.subarray(0, this.#at);
+  }
+
+  array(count: number): void {
+    this.#reserve(5);
+    if (count < 16) this.#byte(0x90 + count);
+    else if (count < 0x1_0000) this.#tagged(0xdc, 2, count);
+    else this.#tagged(0xdd, 4, count);
+  }
+
+  nil(): void {
+    this.#reserve(1);
+    this.#byte(0xc0);
+  }
+
+  uint(value: number): void {
+    this.#reserve(9);
+    if (value < 0x80) this.#byte(value);
+    else if (value < 0x100) this.#tagged(0xcc, 1, value);
+    else if (value < 0x1_0000) this.#tagged(0xcd, 2, value);
+    else if (value < TWO_32) this.#tagged(0xce, 4, value);
+    else {
+      this.#tagged(0xcf, 4, Math.floor(value / TWO_32));
+      this.#bytes.writeUInt32BE(value % TWO_32, this.#at);
+      this.#at += 4;
+    }
+  }
+
+  /** `byteLength` is the text's length in UTF-8, which the caller knows already. */
+  str(text: string, byteLength: number): void {
+    this.#reserve(5 + byteLength);
+    if (byteLength < 32) this.#byte(0xa0 + byteLength);
+    else if (byteLength < 0x100) this.#tagged(0xd9, 1, byteLength);
+    else if (byteLength < 0x1_0000) this.#tagged(0xda, 2, byteLength);
+    else this.#tagged(0xdb, 4, byteLength);
+    this.#text(text, byteLength);
+  }
+
+  /** Text as a binary, or bytes. */
+  bin(value: string | Uint8Array, byteLength: number): void {
+    this.binHeader(byteLength);
+    this.#reserve(byteLength);
+    if (typeof value === "string") this.#text(value, byteLength);
+    else {
+      this.#bytes.set(value, this.#at);
+      this.#at += byteLength;
+    }
+  }
+
+  binHeader(byteLength: number): void {
+    this.#reserve(5);
+    if (byteLength < 0x100) this.#tagged(0xc4, 1, byteLength);
+    else if (byteLength < 0x1_0000) this.#tagged(0xc5, 2, byteLength);
+    else this.#tagged(0xc6, 4, byteLength);
+  }
+
+  /** Bytes that are MessagePack already. */
+  raw(bytes: Uint8Array): void {
+    this.#reserve(bytes.length);
+    this.#bytes.set(bytes, this.#at);
+    this.#at += bytes.length;
+  }
+
+  #text(text: string, byteLength: number): void {
+    if (byteLength === text.length && byteLength < 24) {
+      // All ASCII and short: a call into the runtime costs more than the loop.
+      for (let index = 0; index < byteLength; index++) this.#bytes[this.#at + index] = text.charCodeAt(index);
+    } else this.#bytes.write(text, this.#at, byteLength, byteLength === text.length ? "latin1" : "utf8");
+    this.#at += byteLength;
+  }
+
+  #byte(value: number): void {
+    this.#bytes[this.#at++] = value;
+  }
+
+  #tagged(tag: number, width: 1 | 2 | 4, value: number): void {
+    this.#byte(tag);
+    for (let shift = (width - 1) * 8; shift >= 0; shift -= 8) this.#byte((value >>> shift) & 0xff);
+  }
+
+  #reserve(count: number): void {
+    const needed = this.#at + count;
+    if (needed <= this.#bytes.length) return;
+    const larger = Buffer.allocUnsafe(Math.max(needed, this.#bytes.length * 2));
+    this.#bytes.copy(larger, 0, 0, this.#at);
+    this.#bytes = larger;
+  }
+}
+
+/** Reads one body at a time. Strings and values that it gives are copies; nothing keeps the body's memory alive. */
+export class BodyReader {
+  #bytes: Buffer<ArrayBufferLike> = Buffer.alloc(0);
+  #start = 0;
+  #end = 0;
+  #at = 0;
+
+  begin(body: Uint8Array): void {
+    // The bodies of one disk read share one ArrayBuffer: one view on it serves them all.
+    if (body.buffer !== this.#bytes.buffer) this.#bytes = Buffer.from(body.buffer);
+    this.#start = body.byteOffset;
+    this.#at = body.byteOffset;
+    this.#end = body.byteOffset + body.byteLength;
+  }
+
+  /** Narrows to the next `byteLength` bytes; `leave` with what this returns goes back to the whole. */
+  enter(byteLength: number): number {
+    const end = this.#end;
+    this.#need(byteLength);
+    this.#end = this.#at + byteLength;
+    return end;
+  }
+
+  leave(end: number): void {
+    this.atEnd();
+    this.#end = end;
+  }
+
+  atEnd(): void {
+    if (this.#at !== this.#end) throw this.#malformed("bytes left over");
+  }
+
+  array(): number {
+    const head = this.#byte();
+    if (head >= 0x90 && head < 0xa0) return head - 0x90;
+    if (head === 0xdc) return this.#number(2);
+    if (head === 0xdd) return this.#number(4);
+    throw this.#malformed("expected an array");
+  }
+
+  uint(): number {
+    const head = this.#byte();
+    if (head < 0x80) return head;
+    if (head === 0xcc) return this.#number(1);
+    if (head === 0xcd) return this.#number(2);
+    if (head === 0xce) return this.#number(4);
+    if (head === 0xcf) {
+      const value = this.#number(4) * TWO_32 + this.#number(4);
+      if (Number.isSafeInteger(value)) return value;
+    }
+    throw this.#malformed("expected an unsigned integer below 2^53");
+  }
+
+  /** A number, or `absent` for nil. */
+  uintOrNil(absent: number): number {
+    if (this.#at < this.#end && this.#bytes[this.#at] === 0xc0) {
+      this.#at++;
+      return absent;
+    }
+    return this.uint();
+  }
+
+  /** True when a string comes next. */
+  isStr(): boolean {
+    const head = this.#at < this.#end ? (this.#bytes[this.#at] ?? 0) : 0;
+    return (head >= 0xa0 && head < 0xc0) || head === 0xd9 || head === 0xda || head === 0xdb;
+  }
+
+  str(): string {
+    const length = this.#strLength();
+    this.#need(length);
+    const from = this.#at;
+    const end = from + length;
+    this.#at = end;
+    let seen = 0;
+    for (let index = from; index < end; index++) seen |= this.#bytes[index] ?? 0;
+    if (seen < 0x80) return this.#bytes.toString("latin1", from, end);
+    if (!isUtf8(this.#bytes.subarray(from, end))) throw this.#malformed("a string is not UTF-8");
+    return this.#bytes.toString("utf8", from, end);
+  }
+
+  /** A binary as one character per byte, its own flat string. */
+  bin(): string {
+    const length = this.binLength();
+    const from = this.#at;
+    this.#at = from + length;
+    return this.#bytes.toString("latin1", from, from + length);
+  }
+
+  /** Length of the binary whose bytes come next. */
+  binLength(): number {
+    const head = this.#byte();
+    const width = head === 0xc4 ? 1 : head === 0xc5 ? 2 : head === 0xc6 ? 4 : 0;
+    if (width === 0) throw this.#malformed("expected a binary");
+    const length = this.#number(width);
+    this.#need(length);
+    return length;
+  }
+
+  /** What is left, a view on the body's memory, and goes to its end. */
+  rest(): Uint8Array {
+    const rest = this.#bytes.subarray(this.#at, this.#end);
+    this.#at = this.#end;
+    return rest;
+  }
+
+  /** Nil (undefined) or an array of one or two strings: the form of a cause. */
+  fewStrings(): string[] | undefined {
+    const count = this.#fewOrNil();
+    if (count === 0) return undefined;
+    return count === 1 ? [this.str()] : [this.str(), this.str()];
+  }
+
+  /** Goes past what `fewStrings` would read. */
+  skipFewStrings(): void {
+    for (let count = this.#fewOrNil(); count > 0; count--) {
+      const length = this.#strLength();
+      this.#need(length);
+      this.#at += length;
+    }
+  }
+
+  #fewOrNil(): number {
+    if (this.#at < this.#end && this.#bytes[this.#at] === 0xc0) {
+      this.#at++;
+      return 0;
+    }
+    const count = this.array();
+    if (count < 1 || count > 2) throw this.#malformed("expected one or two strings");
+    return count;
+  }
+
+  #strLength(): number {
+    const head = this.#byte();
+    if (head >= 0xa0 && head < 0xc0) return head - 0xa0;
+    if (head === 0xd9) return this.#number(1);
+    if (head === 0xda) return this.#number(2);
+    if (head === 0xdb) return this.#number(4);
+    throw this.#malformed("expected a string");
+  }
+
+  #byte(): number {
+    if (this.#at >= this.#end) throw this.#malformed("it ends early");
+    return this.#bytes[this.#at++] ?? 0;
+  }
+
+  #number(width: number): number {
+    this.#need(width);
+    let value = 0;
+    for (let index = 0; index < width; index++) value = value * 256 + (this.#bytes[this.#at++] ?? 0);
+    return value;
+  }
+
+  #need(count: number): void {
+    if (count > this.#end - this.#at) throw this.#malformed("it ends early");
+  }
+
+  #malformed(what: string): ProjectionError {
+    return malformed(what, this.#at - this.#start);
+  }
+}

@@ -1,0 +1,98 @@
+/** A store on a memory log with a clock and rules that a test sets: what nearly every test of the projections begins with. */
+import { AssertionError } from "node:assert";
+import {
+  type Context,
+  type Decider,
+  type KvRules,
+  type OpenedStore,
+  type OpenStoreOptions,
+  type Outcome,
+  openStore,
+  type Reader,
+  type RejectionCode,
+} from "../../projections/index.js";
+import { MemoryLog } from "./memory-log.js";
+
+export const TEST_RULES: KvRules = {
+  maxMemoryBytes: 1 << 30,
+  evictionPolicy: "noeviction",
+  allowFlush: true,
+  keyBytesMax: 1_024,
+  valueBytesMax: 1 << 20,
+};
+
+export interface TestStoreOptions {
+  readonly log?: MemoryLog;
+  readonly rules?: Partial<KvRules>;
+  readonly now?: number;
+  readonly onProgress?: NonNullable<OpenStoreOptions["onProgress"]>;
+}
+
+export class TestStore {
+  /** Ms since 1970 of everything that enters. */
+  now: number;
+  random = 0.5;
+  readonly deaths: Error[];
+
+  private constructor(
+    readonly store: OpenedStore,
+    readonly log: MemoryLog,
+    now: number,
+    deaths: Error[],
+  ) {
+    this.now = now;
+    this.deaths = deaths;
+  }
+
+  static async open(options: TestStoreOptions = {}): Promise<TestStore> {
+    const log = options.log ?? new MemoryLog();
+    const deaths: Error[] = [];
+    const store = await openStore({
+      log,
+      rules: { kv: { ...TEST_RULES, ...options.rules } },
+      onDead: (error) => deaths.push(error),
+      ...(options.onProgress === undefined ? {} : { onProgress: options.onProgress }),
+    });
+    return new TestStore(store, log, options.now ?? 1_000_000, deaths);
+  }
+
+  context(): Context {
+    return { now: this.now, random: this.random, cause: { command: "test" } };
+  }
+
+  run<Command, Answer>(decide: Decider<Command, Answer>, command: Command): Promise<Outcome<Answer>> {
+    return this.store.execute(decide, command, this.context());
+  }
+
+  ask<Query, Answer>(read: Reader<Query, Answer>, query: Query): Promise<Outcome<Answer>> {
+    return Promise.resolve(this.store.query(read, query, this.context()));
+  }
+
+  /** The answer to a command that must not be refused. */
+  async ok<Command, Answer>(decide: Decider<Command, Answer>, command: Command): Promise<Answer> {
+    return answerOf(await this.run(decide, command));
+  }
+
+  async answer<Query, Answer>(read: Reader<Query, Answer>, query: Query): Promise<Answer> {
+    return answerOf(await this.ask(read, query));
+  }
+
+  /** The code with which a command must be refused. */
+  async refused<Command>(decide: Decider<Command, unknown>, command: Command): Promise<RejectionCode> {
+    return codeOf(await this.run(decide, command));
+  }
+
+  async askRefused<Query>(read: Reader<Query, unknown>, query: Query): Promise<RejectionCode> {
+    return codeOf(await this.ask(read, query));
+  }
+}
+
+function answerOf<Answer>(outcome: Outcome<Answer>): Answer {
+  if (outcome.type === "done") return outcome.answer;
+  throw new AssertionError({ message: `refused with ${outcome.code}: ${outcome.message}` });
+}
+
+function codeOf(outcome: Outcome<unknown>): RejectionCode {
+  if (outcome.type === "rejected") return outcome.code;
+  throw new AssertionError({ message: "expected a refusal, got an answer" });
+}

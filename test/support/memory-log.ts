@@ -1,0 +1,179 @@
+/**
+ * An `EventLog` in memory whose commits a test holds, releases or fails. Records are kept as they were appended; time and
+ * epochs are as simple as the port allows. It is not durable and says so: `durableOffset` is `committedOffset`.
+ */
+import { concat, from, type Observable, Subject } from "rxjs";
+import {
+  type AppendedRecord,
+  assert,
+  BEFORE_FIRST,
+  type EpochEntry,
+  type EventLog,
+  epoch,
+  LogError,
+  type LogRecord,
+  type NewRecord,
+  type Offset,
+  offset,
+  type ReadOptions,
+} from "../../log/index.js";
+
+interface Waiting {
+  readonly offset: Offset;
+  readonly resolve: () => void;
+  readonly reject: (error: Error) => void;
+}
+
+export interface MemoryLogOptions {
+  /** When true, nothing is committed until `release`. Default: everything is, inside `append`. */
+  readonly held?: boolean;
+  /** Records that were there before, as `records` of another memory log gives them. */
+  readonly records?: readonly LogRecord[];
+  /** Records in one batch of `read`. Default 1,000. */
+  readonly batchRecords?: number;
+}
+
+export class MemoryLog implements EventLog {
+  readonly records: LogRecord[];
+  readonly appended = new Subject<AppendedRecord>();
+  readonly failed = new Subject<Error>();
+  readonly firstOffset = offset(1);
+  readonly epochs: readonly EpochEntry[] = [
+    { epoch: epoch(1), first: offset(1), nodeId: "0".repeat(32), lineageId: "0".repeat(32) },
+  ];
+  committedOffset: Offset;
+  readonly #committed = new Subject<LogRecord>();
+  readonly #batchRecords: number;
+  #held: boolean;
+  #refusal: LogError | undefined;
+  #failure: LogError | undefined;
+  #closed = false;
+  #waiting: Waiting[] = [];
+
+  constructor(options: MemoryLogOptions = {}) {
+    this.#held = options.held ?? false;
+    this.#batchRecords = options.batchRecords ?? 1_000;
+    this.records = [...(options.records ?? [])];
+    this.committedOffset = this.endOffset;
+  }
+
+  // ---- what a test controls ----
+
+  /** From now on appends stay uncommitted. */
+  hold(): void {
+    this.#held = true;
+  }
+
+  /** Commits everything up to `last` (default: all); with no argument later appends commit at once again. */
+  release(last?: Offset): void {
+    if (last === undefined) this.#held = false;
+    this.#commit(last ?? this.endOffset);
+  }
+
+  /** The disk breaks: whatever waits fails, and so does every append from now on. */
+  fail(): void {
+    this.#failure = new LogError("LOG_FAILED", "the memory log was told to fail");
+    for (const { reject } of this.#waiting) reject(this.#failure);
+    this.#waiting = [];
+    this.failed.next(this.#failure);
+  }
+
+  /** Appends are refused with this error (a full disk, say) until it is taken back with `undefined`. */
+  refuse(error: LogError | undefined): void {
+    this.#refusal = error;
+  }
+
+  /** What a power cut now would leave. */
+  get committedRecords(): readonly LogRecord[] {
+    return this.records.slice(0, this.committedOffset);
+  }
+
+  // ---- the port ----
+
+  get endOffset(): Offset {
+    return this.records.at(-1)?.offset ?? BEFORE_FIRST;
+  }
+
+  get durableOffset(): Offset {
+    return this.committedOffset;
+  }
+
+  append(record: NewRecord): Offset {
+    const refusal = this.#failure ?? this.#closedError() ?? this.#refusal;
+    if (refusal !== undefined) throw refusal;
+    const last = this.records.at(-1);
+    const body = Uint8Array.prototype.slice.call(record.body);
+    const appended: LogRecord = {
+      ...record,
+      body,
+      offset: offset(this.endOffset + 1),
+      timestamp: Math.max(record.timestamp, last?.timestamp ?? 0),
+      epoch: epoch(1),
+      crc: 0,
+    };
+    this.records.push(appended);
+    this.appended.next(appended);
+    if (!this.#held) this.#commit(appended.offset);
+    return appended.offset;
+  }
+
+  whenCommitted(wanted: Offset): Promise<void> {
+    if (wanted <= this.committedOffset) return Promise.resolve();
+    if (this.#failure !== undefined) return Promise.reject(this.#failure);
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ offset: wanted, resolve, reject });
+    });
+  }
+
+  async *read(start: Offset, options: ReadOptions = {}): AsyncGenerator<readonly LogRecord[]> {
+    if (start > this.endOffset + 1) throw new LogError("LOG_OFFSET_BEYOND_END", "beyond the end");
+    const last = options.last ?? this.committedOffset;
+    for (let at = start - 1; at < last; at += this.#batchRecords) {
+      yield this.records.slice(at, Math.min(last, at + this.#batchRecords));
+    }
+  }
+
+  tail(start: Offset): Observable<LogRecord> {
+    return concat(from(this.records.slice(start - 1, this.committedOffset)), this.#committed);
+  }
+
+  async offsetAt(timestamp: number): Promise<Offset> {
+    return this.records.find((record) => record.timestamp >= timestamp)?.offset ?? offset(this.endOffset + 1);
+  }
+
+  async truncate(last: Offset): Promise<void> {
+    this.records.length = last;
+    this.committedOffset = offset(Math.min(last, this.committedOffset));
+  }
+
+  async retain(): Promise<Offset> {
+    return this.firstOffset;
+  }
+
+  async startEpoch(): Promise<EpochEntry> {
+    throw new LogError("LOG_FAILED", "a memory log has one epoch");
+  }
+
+  async close(): Promise<void> {
+    this.release();
+    this.#closed = true;
+    this.appended.complete();
+    this.#committed.complete();
+  }
+
+  #closedError(): LogError | undefined {
+    return this.#closed ? new LogError("LOG_CLOSED", "the memory log was closed") : undefined;
+  }
+
+  #commit(last: Offset): void {
+    assert(last <= this.endOffset, "only what was appended can be committed");
+    for (let next = this.committedOffset; next < last; next++) {
+      const record = this.records[next];
+      this.committedOffset = offset(next + 1);
+      if (record !== undefined) this.#committed.next(record);
+    }
+    const ready = this.#waiting.filter((waiting) => waiting.offset <= last);
+    this.#waiting = this.#waiting.filter((waiting) => waiting.offset > last);
+    for (const { resolve } of ready) resolve();
+  }
+}
