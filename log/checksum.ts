@@ -16,3 +16,68 @@ export const nativeCrc32: Crc32 | undefined =
   "crc32" in zlib && typeof zlib.crc32 === "function" ? (zlib.crc32 as Crc32) : undefined;
 
 export const crc32: Crc32 = nativeCrc32 ?? portableCrc32;
+
+const POLYNOMIAL = 0xedb88320;
+const ONE = 0x80000000;
+
+/** Product of two polynomials modulo the CRC's, in its reflected form (as in zlib's `crc32_combine`). */
+function multiply(a: number, b: number): number {
+  let product = 0;
+  let factor = b;
+  for (let bit = ONE; bit !== 0; bit >>>= 1) {
+    if ((a & bit) !== 0) product ^= factor;
+    factor = (factor & 1) !== 0 ? (factor >>> 1) ^ POLYNOMIAL : factor >>> 1;
+  }
+  return product >>> 0;
+}
+
+/** POWERS[k] is x^(8 · 2^k): what 2^k bytes do to a crc that stands before them. */
+const POWERS: readonly number[] = powersOfOneByte();
+
+function powersOfOneByte(): number[] {
+  const powers: number[] = [ONE >>> 8];
+  for (let k = 1; k < 32; k++) {
+    const before = powers[k - 1] ?? ONE;
+    powers.push(multiply(before, before));
+  }
+  return powers;
+}
+
+/** What a crc becomes when `count` (< 2^32) zero bytes of a pure remainder follow: crc32(b, s) = shift(s, |b|) ^ crc32(b, 0). */
+export function shiftCrc(crc: number, count: number): number {
+  let shifted = crc >>> 0;
+  for (let k = 0, rest = count; rest > 0; k++, rest = Math.floor(rest / 2))
+    if (rest % 2 === 1) shifted = multiply(POWERS[k] ?? ONE, shifted);
+  return shifted;
+}
+
+/**
+ * CRCs of any ranges of one piece of memory, each at the cost of at most two blocks, however long the range: one pass
+ * notes the crc up to every block border, and the rest is arithmetic. It keeps the search for records in hostile bytes
+ * linear, where computing each candidate's crc could be quadratic.
+ */
+export class CrcRanges {
+  static readonly #blockBytes = 1024;
+  readonly #bytes: Uint8Array;
+  readonly #upTo: Uint32Array;
+
+  constructor(bytes: Uint8Array) {
+    this.#bytes = bytes;
+    const block = CrcRanges.#blockBytes;
+    this.#upTo = new Uint32Array(Math.floor(bytes.length / block) + 1);
+    for (let i = 1; i < this.#upTo.length; i++)
+      this.#upTo[i] = crc32(bytes.subarray((i - 1) * block, i * block), this.#upTo[i - 1] ?? 0);
+  }
+
+  /** crc32(bytes[from, end), seed). */
+  crc(from: number, end: number, seed: number): number {
+    return (this.#prefix(end) ^ shiftCrc((this.#prefix(from) ^ seed) >>> 0, end - from)) >>> 0;
+  }
+
+  #prefix(end: number): number {
+    const block = Math.floor(end / CrcRanges.#blockBytes);
+    const from = block * CrcRanges.#blockBytes;
+    const crc = this.#upTo[block] ?? 0;
+    return from === end ? crc : crc32(this.#bytes.subarray(from, end), crc);
+  }
+}

@@ -79,8 +79,13 @@ export interface EventLog {
 
   /**
    * Everything from `from` on: catches up from the disk, then follows the durable offset, with no gap and no repeat.
-   * Pulled: the next batch is read when the subscriber has taken the last one. Ends when the log closes.
+   * Pulled: a batch is one disk read, and the next is read when it is asked for, so a reader holds one batch at most.
+   * Ends when the log closes; `return()` lets the file go, also while `next()` waits.
+   * @throws LogError as `read`, from the first `next()`; LOG_FAILED when the log fails while it waits.
    */
+  follow(from: Offset): AsyncIterableIterator<readonly LogRecord[]>;
+
+  /** As `follow`, pushed record by record; the next batch is read when the subscriber has taken the last one. */
   tail(from: Offset): Observable<LogRecord>;
 
   /** First offset whose timestamp is ≥ `timestamp`, or end + 1 if there is none. */

@@ -5,8 +5,11 @@
  *   <data-dir>/identity.json                   cluster id and node id
  *   <data-dir>/recovery-point                  last offset known durable, and whether the last stop was clean
  *   <data-dir>/log/<base offset, 20 digits>.log    a segment
+ *   <data-dir>/log/<base offset, 20 digits>.log.new   a segment being made; holds no record, removed by recovery
  *   <data-dir>/log/<base offset, 20 digits>.index  its sparse index, rebuilt when lost
  *   <data-dir>/torn/<base offset>-<position>-<ms>.torn   bytes cut from a torn end, kept for whoever asks
+ *   <data-dir>/repair-<ms>/                    the original files of a log that `annals repair` changed
+ *   <any name>.tmp                             a small file being replaced; worthless after a crash
  *   <data-dir>/snapshots/                      projections' snapshots
  */
 import { offset as asOffset, type Offset } from "./units.js";
@@ -18,6 +21,11 @@ export const LOG_DIRECTORY = "log";
 export const TORN_DIRECTORY = "torn";
 export const SNAPSHOT_DIRECTORY = "snapshots";
 
+/** Ending of a segment that is being made, before it gets its name. */
+export const NEW_SUFFIX = ".new";
+/** Ending of a small file that is being replaced (`replaceFile`). */
+export const TEMPORARY_SUFFIX = ".tmp";
+
 const SEGMENT_NAME = /^(\d{20})\.log$/;
 const INDEX_NAME = /^(\d{20})\.index$/;
 
@@ -27,12 +35,28 @@ export function segmentName(base: Offset): string {
   return `${digits(base)}.log`;
 }
 
+export function newSegmentName(base: Offset): string {
+  return `${segmentName(base)}${NEW_SUFFIX}`;
+}
+
 export function indexName(base: Offset): string {
   return `${digits(base)}.index`;
 }
 
 export function tornName(base: Offset, position: number, nowMs: number): string {
   return `${digits(base)}-${position}-${nowMs}.torn`;
+}
+
+export function repairDirectoryName(nowMs: number): string {
+  return `repair-${nowMs}`;
+}
+
+/** True for what a crash can leave half made in the log directory: nothing in it was ever part of the log. */
+export function isLeftover(name: string): boolean {
+  if (name.endsWith(NEW_SUFFIX)) return parseSegmentName(name.slice(0, -NEW_SUFFIX.length)) !== undefined;
+  if (name.endsWith(TEMPORARY_SUFFIX))
+    return parseIndexName(name.slice(0, -TEMPORARY_SUFFIX.length)) !== undefined;
+  return false;
 }
 
 /** Base offset of a segment file, or undefined if the name is not one of ours. */

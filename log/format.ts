@@ -2,43 +2,48 @@
  * Byte layout of segments and records: pure, no I/O. `log/README.md` repeats the tables for readers and a test keeps
  * the two equal. Everything is little-endian.
  *
- * Segment = header (96 bytes), then records, then (tail segment only) zeros that were written ahead of use.
+ * Segment = header (104 bytes), then records, then (tail segment only) zeros that were written ahead of use.
  *
- *   place bytes field         meaning                                            checked on read
- *    0     8    magic         "ANNALSEG"                                          equal
- *    8     2    version       format version, 1                                   known; else LOG_VERSION_UNKNOWN
- *   10     2    headerBytes   96                                                  equal
- *   12     4    epoch         leadership that opened this segment                 ≥ the one before
- *   16     8    baseOffset    offset of the first record                          = last offset of the one before + 1
- *   24     8    createdAt     ms since 1970                                       –
- *   32    16    clusterId     random, the same on every node of a cluster         equal in all segments
- *   48    16    nodeId        node that started the epoch                         equal while the epoch is
- *   64    16    lineageId     random, new for every epoch                         equal while the epoch is
- *   80     8    epochFirst    first offset of the epoch                           ≤ baseOffset
- *   88     4    chainCrc      crc of the record before baseOffset (0 at the very first)   equal
- *   92     4    headerCrc     CRC-32 of bytes 0..91                               equal, after magic and version
+ *   place bytes field           meaning                                                      checked on read
+ *     0     8   magic           "ANNALSEG"                                                   equal
+ *     8     2   version         format version, 1                                            known; else LOG_VERSION_UNKNOWN
+ *    10     2   headerBytes     104                                                          equal
+ *    12     4   epoch           leadership that wrote this segment                           ≥ the segment before, > 0
+ *    16     8   baseOffset      offset of the first record                                   = last offset before + 1
+ *    24     8   createdAt       ms since 1970                                                –
+ *    32    16   clusterId       random, the same on every node of a cluster                  equal in all segments
+ *    48    16   nodeId          node that started the epoch                                  equal while the epoch is
+ *    64    16   lineageId       random, new for every epoch                                  equal while the epoch is
+ *    80     8   epochFirst      first offset of the epoch                                    ≤ baseOffset, = in its first segment
+ *    88     8   chainTimestamp  timestamp of the record before baseOffset (0 at the first)   equal
+ *    96     4   chainCrc        crc of the record before baseOffset (0 at the first)         equal
+ *   100     4   headerCrc       CRC-32 of bytes 0..99                                        equal, after magic and version
  *
  * Record = header (36 bytes), then the body.
  *
- *    0     4    crc           CRC-32 of all that follows, body included, seeded with the crc of the record before
- *    4     4    length        bytes of the body                                   ≤ RECORD_BODY_BYTES_MAX before it is used
- *    8     8    offset        must be the next one                                = previous + 1
- *   16     8    timestamp     ms since 1970, primary's clock                      ≥ previous
- *   24     4    epoch         leadership that wrote it                            = the segment's epoch
- *   28     4    unsynced      how many records directly before this one were not known to be synced when it was written
- *   32     2    kind          event type
- *   34     1    version       schema version of the body
- *   35     1    flags         reserved                                            0
+ *     0     4   crc             CRC-32 of all that follows, body included, seeded as below   equal
+ *     4     4   length          bytes of the body                                            ≤ RECORD_BODY_BYTES_MAX, before it is used
+ *     8     8   offset          number of the record                                         = previous + 1
+ *    16     8   timestamp       ms since 1970, primary's clock                               ≥ previous
+ *    24     4   epoch           leadership that wrote it                                     = the segment's
+ *    28     4   unsynced        how many records directly before this one were not known to be synced when it was written
+ *    32     2   kind            event type                                                   –
+ *    34     1   version         schema version of the body                                   –
+ *    35     1   flags           reserved                                                     0
  *
- * The chain makes the crc at an offset a fingerprint of the whole log up to there. Zeros never decode as a record,
- * because offset 0 does not exist.
+ * The seed of a record's crc is the crc of the record before, XOR the salt: the first four bytes of the lineage id, read
+ * as a big-endian number. The chain makes the crc at an offset a fingerprint of the whole log up to there; a swapped,
+ * dropped or foreign record shows. The salt keeps what a client can put into a body from ever passing for a record when
+ * recovery looks for records behind a damaged one: nobody outside knows it.
+ *
+ * Zeros never decode as a record: offset 0 does not exist.
  */
 import { crc32 } from "./checksum.js";
 import { epoch as asEpoch, offset as asOffset, type Epoch, type Offset } from "./units.js";
 
 export const SEGMENT_MAGIC = "ANNALSEG";
 export const SEGMENT_FORMAT_VERSION = 1;
-export const SEGMENT_HEADER_BYTES = 96;
+export const SEGMENT_HEADER_BYTES = 104;
 export const RECORD_HEADER_BYTES = 36;
 /** No record is larger, whatever the settings; a reader bounds every length by it before it believes the length. */
 export const RECORD_BODY_BYTES_MAX = 64 * 1024 * 1024;
@@ -53,10 +58,14 @@ export interface SegmentHeader {
   readonly nodeId: string;
   readonly lineageId: string;
   readonly epochFirst: Offset;
+  /** Timestamp and crc of the record before `baseOffset`: with them the header alone is enough to start a verified read. */
+  readonly chainTimestamp: number;
   readonly chainCrc: number;
 }
 
-export type SegmentHeaderFault = "short" | "magic" | "version" | "checksum";
+export type SegmentHeaderFault = "short" | "magic" | "version" | "checksum" | "range";
+
+const HEADER_CRC_AT = SEGMENT_HEADER_BYTES - 4;
 
 export function encodeSegmentHeader(header: SegmentHeader): Uint8Array {
   const bytes = Buffer.alloc(SEGMENT_HEADER_BYTES);
@@ -70,8 +79,9 @@ export function encodeSegmentHeader(header: SegmentHeader): Uint8Array {
   bytes.write(header.nodeId, 48, ID_BYTES, "hex");
   bytes.write(header.lineageId, 64, ID_BYTES, "hex");
   bytes.writeBigUInt64LE(BigInt(header.epochFirst), 80);
-  bytes.writeUInt32LE(header.chainCrc, 88);
-  bytes.writeUInt32LE(crc32(bytes.subarray(0, 92), 0), 92);
+  bytes.writeBigUInt64LE(BigInt(header.chainTimestamp), 88);
+  bytes.writeUInt32LE(header.chainCrc, 96);
+  bytes.writeUInt32LE(crc32(bytes.subarray(0, HEADER_CRC_AT), 0), HEADER_CRC_AT);
   return bytes;
 }
 
@@ -80,11 +90,11 @@ export function decodeSegmentHeader(bytes: Uint8Array): SegmentHeader | SegmentH
   if (bytes.length < SEGMENT_HEADER_BYTES) return "short";
   const header = Buffer.from(bytes.buffer, bytes.byteOffset, SEGMENT_HEADER_BYTES);
   if (header.toString("latin1", 0, 8) !== SEGMENT_MAGIC) return "magic";
-  const checksumHolds = header.readUInt32LE(92) === crc32(header.subarray(0, 92), 0);
+  const checksumHolds = header.readUInt32LE(HEADER_CRC_AT) === crc32(header.subarray(0, HEADER_CRC_AT), 0);
   // A sound header of another version is another release's file; a damaged version byte is damage.
   if (header.readUInt16LE(8) !== SEGMENT_FORMAT_VERSION) return checksumHolds ? "version" : "checksum";
   if (!checksumHolds || header.readUInt16LE(10) !== SEGMENT_HEADER_BYTES) return "checksum";
-  return {
+  const decoded: SegmentHeader = {
     epoch: asEpoch(header.readUInt32LE(12)),
     baseOffset: asOffset(Number(header.readBigUInt64LE(16))),
     createdAt: Number(header.readBigUInt64LE(24)),
@@ -92,8 +102,26 @@ export function decodeSegmentHeader(bytes: Uint8Array): SegmentHeader | SegmentH
     nodeId: header.toString("hex", 48, 64),
     lineageId: header.toString("hex", 64, 80),
     epochFirst: asOffset(Number(header.readBigUInt64LE(80))),
-    chainCrc: header.readUInt32LE(88),
+    chainTimestamp: Number(header.readBigUInt64LE(88)),
+    chainCrc: header.readUInt32LE(96),
   };
+  return inRange(decoded) ? decoded : "range";
+}
+
+function inRange(header: SegmentHeader): boolean {
+  return (
+    header.epoch > 0 &&
+    header.epochFirst > 0 &&
+    header.epochFirst <= header.baseOffset &&
+    Number.isSafeInteger(header.baseOffset) &&
+    Number.isSafeInteger(header.createdAt) &&
+    Number.isSafeInteger(header.chainTimestamp)
+  );
+}
+
+/** What every record of a lineage mixes into the seed of its crc. */
+export function chainSalt(lineageId: string): number {
+  return Number.parseInt(lineageId.slice(0, 8), 16) >>> 0;
 }
 
 const TWO_32 = 4_294_967_296;
@@ -121,8 +149,8 @@ export function writeRecordHeader(
 }
 
 /**
- * Finishes the record at `at`: sets `unsynced`, then the crc over everything after it, seeded with the crc of the
- * record before. Returns the crc, which seeds the next record. `bytes` and `view` show the same memory.
+ * Finishes the record at `at`: sets `unsynced`, then the crc over everything after it. `seed` is the crc of the record
+ * before, `salt` the lineage's. Returns the crc, which seeds the next record. `bytes` and `view` show the same memory.
  */
 export function stampRecord(
   bytes: Uint8Array,
@@ -130,10 +158,11 @@ export function stampRecord(
   at: number,
   unsynced: number,
   seed: number,
+  salt: number,
 ): number {
   view.setUint32(at + 28, unsynced, true);
   const end = at + RECORD_HEADER_BYTES + view.getUint32(at + 4, true);
-  const crc = crc32(bytes.subarray(at + 4, end), seed);
+  const crc = crc32(bytes.subarray(at + 4, end), (seed ^ salt) >>> 0);
   view.setUint32(at, crc, true);
   return crc;
 }
@@ -152,6 +181,13 @@ export const recordVersion = (view: DataView, at: number): number => view.getUin
 export const recordFlags = (view: DataView, at: number): number => view.getUint8(at + 35);
 
 /** The crc that the record at `at` must carry if the record before it has the crc `seed`. Its length must fit the bytes. */
-export function computeRecordCrc(bytes: Uint8Array, view: DataView, at: number, seed: number): number {
-  return crc32(bytes.subarray(at + 4, at + RECORD_HEADER_BYTES + recordLength(view, at)), seed);
+export function computeRecordCrc(
+  bytes: Uint8Array,
+  view: DataView,
+  at: number,
+  seed: number,
+  salt: number,
+): number {
+  const end = at + RECORD_HEADER_BYTES + recordLength(view, at);
+  return crc32(bytes.subarray(at + 4, end), (seed ^ salt) >>> 0);
 }

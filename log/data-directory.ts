@@ -1,0 +1,128 @@
+/**
+ * The data directory: that it exists, that nobody else has it, and who it belongs to. It knows nothing of records.
+ *
+ * `identity.json` is written once, before the first segment, and never changes: a log without it has lost a file.
+ */
+import { errnoOf, LogError } from "./errors.js";
+import { IDENTITY_FILE, LOCK_FILE, LOG_DIRECTORY } from "./file-names.js";
+import {
+  type DirectoryLock,
+  type FileSystem,
+  LockHeldError,
+  readWholeFile,
+  replaceFile,
+} from "./file-system.js";
+import { ID_BYTES } from "./format.js";
+import { listSegments } from "./segment-chain.js";
+import type { Identity } from "./settings.js";
+
+const IDENTITY_BYTES_MAX = 4096;
+const ID_PATTERN = /^[0-9a-f]{32}$/;
+
+/** What the system says when a path cannot serve as a data directory, whatever we do. */
+const UNUSABLE: ReadonlySet<string> = new Set(["ENOTDIR", "EEXIST", "EACCES", "EPERM", "EROFS", "ELOOP"]);
+
+export interface DataDirectory {
+  readonly path: string;
+  readonly logPath: string;
+  readonly lock: DirectoryLock;
+}
+
+/**
+ * Makes the directory if it is missing and takes its lock, which the system gives back when the process dies.
+ * @throws LogError LOG_LOCKED, LOG_DIRECTORY_UNUSABLE.
+ */
+export async function openDataDirectory(
+  files: FileSystem,
+  path: string,
+  holder: string,
+): Promise<DataDirectory> {
+  try {
+    await files.makeDirectory(path);
+    const lock = await files.lock(`${path}/${LOCK_FILE}`, holder);
+    const logPath = `${path}/${LOG_DIRECTORY}`;
+    try {
+      await files.makeDirectory(logPath);
+    } catch (error) {
+      await lock.release();
+      throw error;
+    }
+    return { path, logPath, lock };
+  } catch (error) {
+    throw explain(error, path);
+  }
+}
+
+function explain(error: unknown, path: string): unknown {
+  if (error instanceof LockHeldError) {
+    const message = `the data directory ${path} is in use by ${error.holder}; stop that process or choose another directory`;
+    return new LogError("LOG_LOCKED", message, { directory: path, holder: error.holder }, error);
+  }
+  const errno = errnoOf(error);
+  if (errno === undefined || !UNUSABLE.has(errno)) return error;
+  const message = `${path} cannot be used as a data directory (${errno}); it must be a directory that this process may write`;
+  return new LogError("LOG_DIRECTORY_UNUSABLE", message, { directory: path, found: errno }, error);
+}
+
+/** The identity of the directory, or undefined in one that has none yet. @throws LogError LOG_CORRUPT. */
+export async function readIdentity(files: FileSystem, directory: string): Promise<Identity | undefined> {
+  const path = `${directory}/${IDENTITY_FILE}`;
+  if (!(await files.exists(path))) return undefined;
+  try {
+    const text = Buffer.from(await readWholeFile(files, path, IDENTITY_BYTES_MAX)).toString("utf8");
+    const parsed: unknown = JSON.parse(text);
+    if (isIdentity(parsed)) return { clusterId: parsed.clusterId, nodeId: parsed.nodeId };
+  } catch (error) {
+    if (!(error instanceof SyntaxError) && !(error instanceof RangeError)) throw error;
+  }
+  const message = `${path} is damaged: expected JSON with clusterId and nodeId, 32 hex digits each. Restore it from a backup`;
+  throw new LogError("LOG_CORRUPT", message, { file: path });
+}
+
+function isIdentity(value: unknown): value is Identity {
+  if (typeof value !== "object" || value === null) return false;
+  if (!("clusterId" in value) || !("nodeId" in value)) return false;
+  const { clusterId, nodeId } = value;
+  return (
+    typeof clusterId === "string" &&
+    typeof nodeId === "string" &&
+    ID_PATTERN.test(clusterId) &&
+    ID_PATTERN.test(nodeId)
+  );
+}
+
+/** Draws the ids of a new cluster of one node and makes them durable. */
+export async function createIdentity(
+  files: FileSystem,
+  directory: string,
+  randomBytes: (count: number) => Uint8Array,
+): Promise<Identity> {
+  const identity = { clusterId: randomId(randomBytes), nodeId: randomId(randomBytes) };
+  const text = `${JSON.stringify(identity, null, 2)}\n`;
+  await replaceFile(files, directory, IDENTITY_FILE, Buffer.from(text));
+  return identity;
+}
+
+export function randomId(randomBytes: (count: number) => Uint8Array): string {
+  return Buffer.from(randomBytes(ID_BYTES)).toString("hex");
+}
+
+/**
+ * Refuses a log without an identity: it cannot say whose it is, and a new identity would make it another's.
+ * @throws LogError LOG_CORRUPT.
+ */
+export async function checkIdentityIsThere(
+  files: FileSystem,
+  directory: DataDirectory,
+  identity: Identity | undefined,
+): Promise<void> {
+  if (identity !== undefined) return;
+  const segments = await listSegments(files, directory.logPath);
+  if (segments.length === 0) return;
+  const file = `${directory.path}/${IDENTITY_FILE}`;
+  throw new LogError(
+    "LOG_CORRUPT",
+    `${file} is missing although there is a log. Restore it from a backup of this data directory`,
+    { file, segments: segments.length },
+  );
+}

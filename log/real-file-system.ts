@@ -1,0 +1,214 @@
+/**
+ * The disk, through `node:fs` and `fs-ext`. The only file of the log room that touches either.
+ *
+ * The callback API is wrapped here instead of using `node:fs/promises`: one object less on each trip of the hot path.
+ * Every call works on a descriptor of its own and gives the system's own errors; it decides nothing.
+ */
+import * as fs from "node:fs";
+import { dirname, resolve } from "node:path";
+import { flock, statVFS } from "fs-ext";
+import { errnoOf } from "./errors.js";
+import {
+  type DirectoryLock,
+  type FileHandle,
+  type FileSystem,
+  LockHeldError,
+  type OpenMode,
+  type OpenOptions,
+} from "./file-system.js";
+
+const { O_CREAT, O_DSYNC, O_EXCL, O_RDONLY, O_RDWR } = fs.constants;
+const FILE_MODE = 0o640;
+const HOLDER_BYTES_MAX = 1024;
+
+const MODE_FLAGS: Readonly<Record<OpenMode, number>> = {
+  read: O_RDONLY,
+  write: O_RDWR,
+  create: O_RDWR | O_CREAT | O_EXCL,
+};
+
+type Done = (error: Error | null) => void;
+
+/** Runs one callback-style call that yields nothing. */
+function call(start: (done: Done) => void): Promise<void> {
+  return new Promise((done, reject) => {
+    start((error) => (error === null || error === undefined ? done() : reject(error)));
+  });
+}
+
+class RealFile implements FileHandle {
+  /** -1 once closed, so that a late call fails with EBADF instead of reaching whoever got the number next. */
+  #descriptor: number;
+
+  constructor(descriptor: number) {
+    this.#descriptor = descriptor;
+  }
+
+  read(into: Uint8Array, position: number): Promise<number> {
+    return new Promise((done, reject) => {
+      fs.read(this.#open(), into, 0, into.length, position, (error, count) =>
+        error === null ? done(count) : reject(error),
+      );
+    });
+  }
+
+  write(bytes: Uint8Array, position: number): Promise<void> {
+    return new Promise((done, reject) => {
+      let written = 0;
+      const writeRest = (): void => {
+        fs.write(this.#open(), bytes, written, bytes.length - written, position + written, (error, count) => {
+          if (error !== null) return reject(error);
+          written += count;
+          // The system may take less than it was given (a signal, a full disk); the rest goes in a further call.
+          if (written < bytes.length) return count === 0 ? reject(tookNothing(position)) : writeRest();
+          done();
+        });
+      };
+      writeRest();
+    });
+  }
+
+  writeNow(bytes: Uint8Array, position: number): void {
+    let written = 0;
+    while (written < bytes.length) {
+      const count = fs.writeSync(this.#open(), bytes, written, bytes.length - written, position + written);
+      if (count === 0) throw tookNothing(position);
+      written += count;
+    }
+  }
+
+  sync(): Promise<void> {
+    return call((done) => fs.fdatasync(this.#open(), done));
+  }
+
+  truncate(size: number): Promise<void> {
+    return call((done) => fs.ftruncate(this.#open(), size, done));
+  }
+
+  size(): Promise<number> {
+    return new Promise((done, reject) => {
+      fs.fstat(this.#open(), (error, stats) => (error === null ? done(stats.size) : reject(error)));
+    });
+  }
+
+  async close(): Promise<void> {
+    const descriptor = this.#descriptor;
+    if (descriptor === -1) return;
+    this.#descriptor = -1;
+    await call((done) => fs.close(descriptor, done));
+  }
+
+  #open(): number {
+    if (this.#descriptor === -1) throw Object.assign(new Error("the file is closed"), { code: "EBADF" });
+    return this.#descriptor;
+  }
+}
+
+function tookNothing(position: number): Error {
+  return Object.assign(new Error(`the system wrote nothing at ${position}`), { code: "EIO" });
+}
+
+function openDescriptor(path: string, flags: number): Promise<number> {
+  return new Promise((done, reject) => {
+    fs.open(path, flags, FILE_MODE, (error, descriptor) =>
+      error === null ? done(descriptor) : reject(error),
+    );
+  });
+}
+
+class RealLock implements DirectoryLock {
+  readonly #descriptor: number;
+  #released = false;
+
+  constructor(descriptor: number) {
+    this.#descriptor = descriptor;
+  }
+
+  async release(): Promise<void> {
+    if (this.#released) return;
+    this.#released = true;
+    // Closing gives the lock back. The file stays: removing it would let two processes lock two files of one name.
+    await call((done) => fs.close(this.#descriptor, done));
+  }
+}
+
+async function lock(path: string, holder: string): Promise<DirectoryLock> {
+  const descriptor = await openDescriptor(path, O_RDWR | O_CREAT);
+  try {
+    await call((done) => flock(descriptor, "exnb", done));
+    await call((done) => fs.ftruncate(descriptor, 0, done));
+    await new RealFile(descriptor).write(Buffer.from(`${holder}\n`), 0);
+    return new RealLock(descriptor);
+  } catch (error) {
+    const errno = errnoOf(error);
+    const held = errno === "EAGAIN" || errno === "EWOULDBLOCK";
+    const found = held ? await readHolder(descriptor) : "";
+    await call((done) => fs.close(descriptor, done));
+    throw held ? new LockHeldError(path, found) : error;
+  }
+}
+
+async function readHolder(descriptor: number): Promise<string> {
+  const bytes = Buffer.alloc(HOLDER_BYTES_MAX);
+  const count = await new RealFile(descriptor).read(bytes, 0);
+  return bytes.toString("utf8", 0, count).trim() || "an unknown process";
+}
+
+async function makeDirectory(path: string): Promise<void> {
+  const whole = resolve(path);
+  const topmostMade = await fs.promises.mkdir(whole, { recursive: true });
+  if (topmostMade === undefined) return;
+  // Every parent that gained a name, from that of the directory itself up to that of the topmost one made.
+  for (let made = whole; ; made = dirname(made)) {
+    await syncDirectory(dirname(made));
+    if (made === topmostMade || made === dirname(made)) return;
+  }
+}
+
+async function syncDirectory(path: string): Promise<void> {
+  const descriptor = await openDescriptor(path, O_RDONLY);
+  try {
+    await call((done) => fs.fsync(descriptor, done));
+  } finally {
+    await call((done) => fs.close(descriptor, done));
+  }
+}
+
+export const realFileSystem: FileSystem = {
+  async open(path: string, mode: OpenMode, options: OpenOptions = {}): Promise<FileHandle> {
+    const flags = MODE_FLAGS[mode] | (options.syncOnWrite === true ? O_DSYNC : 0);
+    return new RealFile(await openDescriptor(path, flags));
+  },
+
+  async list(directory: string): Promise<string[]> {
+    return (await fs.promises.readdir(directory)).sort();
+  },
+
+  async exists(path: string): Promise<boolean> {
+    try {
+      await fs.promises.stat(path);
+      return true;
+    } catch (error) {
+      if (errnoOf(error) === "ENOENT") return false;
+      throw error;
+    }
+  },
+
+  makeDirectory,
+
+  rename: (from, to) => call((done) => fs.rename(from, to, done)),
+
+  remove: (path) => call((done) => fs.unlink(path, done)),
+
+  syncDirectory,
+
+  freeBytes(path: string): Promise<number> {
+    return new Promise((done, reject) => {
+      statVFS(path, (error, stat) =>
+        error === null || error === undefined ? done(stat.f_bavail * stat.f_frsize) : reject(error),
+      );
+    });
+  },
+
+  lock,
+};

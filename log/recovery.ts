@@ -1,0 +1,292 @@
+/**
+ * Makes the log trustworthy after whatever happened: finds its segments, verifies that they are one log, finds the end,
+ * decides whether what follows the end is nothing, an unfinished write, or damage, and makes durable what it keeps. Follows the
+ * numbered steps of `log/README.md`. Can be interrupted anywhere and run again.
+ *
+ * It cuts only a torn end, after its bytes were kept aside; on anything else that is wrong it fails and has changed nothing
+ * (but perhaps built a lost index file again).
+ */
+import { ADVICE_DAMAGED, ADVICE_MIXED, corruption, type Finding } from "./corruption.js";
+import { LogError } from "./errors.js";
+import type { EpochEntry } from "./event-log.js";
+import { isLeftover, LOG_DIRECTORY, RECOVERY_POINT_FILE, TORN_DIRECTORY, tornName } from "./file-names.js";
+import type { FileHandle, FileSystem } from "./file-system.js";
+import { OffsetIndex, readIndexedEnd } from "./offset-index.js";
+import type { RecoveryPoint } from "./recovery-point.js";
+import {
+  borderFinding,
+  epochsOf,
+  firstFinding,
+  lineageFinding,
+  listSegments,
+  readSegmentFile,
+  type SegmentFile,
+  shownPath,
+} from "./segment-chain.js";
+import { CHUNK_BYTES, LOG_START, type ReadPoint, readBatch, readFully } from "./segment-reader.js";
+import { hex, loadIndex, pointAt, rebuildIndex, type SegmentScan, scanSegment } from "./segment-scan.js";
+import type { Identity } from "./settings.js";
+import { type AfterEnd, readAfterEnd } from "./tail-evidence.js";
+import { judgeTail } from "./torn-or-corrupt.js";
+import { offset as asOffset, type Offset } from "./units.js";
+
+export type { RecoveryPoint } from "./recovery-point.js";
+
+export interface RecoverOptions {
+  readonly files: FileSystem;
+  readonly dataDirectory: string;
+  readonly now: () => number;
+  readonly recoveryPoint: RecoveryPoint | undefined;
+  /** Whose directory this is. Without it nothing is compared with it, and the segments count as this node's own. */
+  readonly identity?: Identity;
+}
+
+export interface RecoveredLog {
+  /** Oldest first; the last is the tail. Empty: there is no log yet. `bytes` is where a segment's records end. */
+  readonly segments: readonly SegmentFile[];
+  /** The end of the tail: where the next record goes. */
+  readonly next: ReadPoint;
+  /** The tail's index. */
+  readonly index: OffsetIndex;
+  readonly epochs: readonly EpochEntry[];
+  /** The unfinished end that was cut, and the file that keeps it. */
+  readonly torn?: { readonly bytes: number; readonly file: string };
+}
+
+/** @throws LogError LOG_CORRUPT, LOG_VERSION_UNKNOWN; what the file system throws. */
+export async function recoverLog(options: RecoverOptions): Promise<RecoveredLog> {
+  const { files, dataDirectory, recoveryPoint, identity } = options;
+  const logDirectory = `${dataDirectory}/${LOG_DIRECTORY}`;
+
+  const segments = await readSegments(files, logDirectory);
+  const tail = segments[segments.length - 1];
+  checkTailIsThere(tail, recoveryPoint);
+  if (tail === undefined) {
+    await removeLeftovers(files, logDirectory);
+    return { segments, next: LOG_START, index: OffsetIndex.empty(LOG_START), epochs: [] };
+  }
+  await checkSegments(files, logDirectory, segments, identity);
+
+  const handle = await files.open(`${logDirectory}/${tail.name}`, "write");
+  try {
+    const scan = await scanSegment(handle, tail.header, tail.bytes);
+    const after = await readAfterEnd(handle, tail.header, scan.next, tail.bytes);
+    const isOwnWriter = identity === undefined || identity.nodeId === tail.header.nodeId;
+    const verdict = judgeTail({
+      file: shownPath(tail.name),
+      next: scan.next,
+      bad: scan.bad,
+      ...after,
+      recoveryPoint,
+      isOwnWriter,
+    });
+    if (verdict.type === "corrupt") throw corruption(verdict.finding);
+    if (recoveryPoint !== undefined)
+      await checkFingerprint(files, logDirectory, segments, scan, handle, recoveryPoint);
+
+    // From here on the log is known to be sound, and only now is anything changed.
+    await removeLeftovers(files, logDirectory);
+    const torn =
+      verdict.type === "torn" ? await cutTornEnd(options, tail, handle, scan.next, after) : undefined;
+    if (recoveryPoint?.clean !== true)
+      await makeDurable(handle, tail, scan, knownDurable(scan, recoveryPoint, isOwnWriter, tail.base));
+    // A rename whose directory was not synced may still be undone by a power cut: the tail's name must not be.
+    await files.syncDirectory(logDirectory);
+
+    const recovered = {
+      segments: [...segments.slice(0, -1), { ...tail, bytes: scan.next.position }],
+      next: scan.next,
+      index: scan.index,
+      epochs: epochsOf(segments),
+    };
+    return torn === undefined ? recovered : { ...recovered, torn };
+  } finally {
+    await handle.close();
+  }
+}
+
+/** What a crash left half made was never part of the log. */
+async function removeLeftovers(files: FileSystem, logDirectory: string): Promise<void> {
+  if (!(await files.exists(logDirectory))) return;
+  const leftovers = (await files.list(logDirectory)).filter(isLeftover);
+  for (const name of leftovers) await files.remove(`${logDirectory}/${name}`);
+  if (leftovers.length > 0) await files.syncDirectory(logDirectory);
+}
+
+async function readSegments(files: FileSystem, logDirectory: string): Promise<SegmentFile[]> {
+  const segments: SegmentFile[] = [];
+  for (const name of await listSegments(files, logDirectory))
+    segments.push(await readSegmentFile(files, logDirectory, name));
+  return segments;
+}
+
+function checkTailIsThere(tail: SegmentFile | undefined, point: RecoveryPoint | undefined): void {
+  if (point === undefined || (tail !== undefined && tail.base >= point.tail)) return;
+  throw corruption({
+    code: "missing",
+    file: LOG_DIRECTORY,
+    offset: point.tail,
+    expected: `the segment that begins at offset ${point.tail}, as the recovery point says`,
+    found: tail === undefined ? "no segment" : `${tail.name} as the last segment`,
+    advice: ADVICE_DAMAGED,
+  });
+}
+
+/** Every segment continues the one before. An index file may say where a sealed one ends; only a scan may say it is wrong. */
+async function checkSegments(
+  files: FileSystem,
+  logDirectory: string,
+  segments: readonly SegmentFile[],
+  identity: Identity | undefined,
+): Promise<void> {
+  for (const [i, segment] of segments.entries()) {
+    const before = segments[i - 1];
+    if (before === undefined) {
+      throwIfFound(firstFinding(segment, identity));
+      continue;
+    }
+    throwIfFound(lineageFinding(before, segment));
+    const indexed = await readIndexedEnd(files, logDirectory, before.header);
+    const isTrusted = indexed?.position === before.bytes && borderFinding(indexed, segment) === undefined;
+    if (isTrusted) continue;
+    const { end } = await rebuildIndex(files, logDirectory, before);
+    throwIfFound(borderFinding(end, segment));
+  }
+}
+
+function throwIfFound(finding: Finding | undefined): void {
+  if (finding !== undefined) throw corruption(finding);
+}
+
+/** The record at the recovery point's durable offset must be the one whose crc it noted: this log, not another. */
+async function checkFingerprint(
+  files: FileSystem,
+  logDirectory: string,
+  segments: readonly SegmentFile[],
+  scan: SegmentScan,
+  tailHandle: FileHandle,
+  point: RecoveryPoint,
+): Promise<void> {
+  const crc = await crcAt(files, logDirectory, segments, scan, tailHandle, point.durable);
+  if (crc === undefined || crc === point.crc) return;
+  throw corruption({
+    code: "recovery-point",
+    file: RECOVERY_POINT_FILE,
+    offset: point.durable,
+    expected: `crc ${hex(point.crc)} at offset ${point.durable}`,
+    found: `crc ${hex(crc)}`,
+    advice: ADVICE_MIXED,
+  });
+}
+
+/** The chained crc of the record at `offset`, or undefined if retention has removed it. */
+async function crcAt(
+  files: FileSystem,
+  logDirectory: string,
+  segments: readonly SegmentFile[],
+  scan: SegmentScan,
+  tailHandle: FileHandle,
+  offset: Offset,
+): Promise<number | undefined> {
+  const after = asOffset(offset + 1);
+  const holder = segments.findLast((segment) => segment.base <= after);
+  if (holder === undefined) return undefined;
+  if (holder === segments[segments.length - 1])
+    return (await seek(tailHandle, holder, scan.index.floor(after), after, scan.next.position)).seed;
+  const { index } = await loadIndex(files, logDirectory, holder);
+  const handle = await files.open(`${logDirectory}/${holder.name}`, "read");
+  try {
+    return (await seek(handle, holder, index.floor(after), after, holder.bytes)).seed;
+  } finally {
+    await handle.close();
+  }
+}
+
+/** The read point of `offset`, or of the end if that comes first, reading on from `from`. */
+async function seek(
+  handle: FileHandle,
+  segment: SegmentFile,
+  from: ReadPoint,
+  offset: Offset,
+  end: number,
+): Promise<ReadPoint> {
+  for (let point = from; ; ) {
+    const batch = await readBatch(handle, point, end, segment.header);
+    if (batch.bad !== undefined || batch.records.length === 0) return point;
+    if (offset < batch.next.offset) return pointAt(batch, point, offset - point.offset);
+    point = batch.next;
+  }
+}
+
+function knownDurable(
+  scan: SegmentScan,
+  point: RecoveryPoint | undefined,
+  isOwnWriter: boolean,
+  base: Offset,
+): Offset {
+  return asOffset(Math.max(base - 1, point?.durable ?? 0, isOwnWriter ? scan.proven : 0));
+}
+
+/**
+ * Keeps the bytes of an unfinished write aside, then cuts them. In this order, each step durable before the next: a crash
+ * in between leaves the log uncut, and the next recovery keeps them again.
+ */
+async function cutTornEnd(
+  options: RecoverOptions,
+  tail: SegmentFile,
+  handle: FileHandle,
+  next: ReadPoint,
+  after: AfterEnd,
+): Promise<{ bytes: number; file: string }> {
+  const { files, dataDirectory } = options;
+  const directory = `${dataDirectory}/${TORN_DIRECTORY}`;
+  await files.makeDirectory(directory);
+  let nowMs = options.now();
+  while (await files.exists(`${directory}/${tornName(tail.base, next.position, nowMs)}`)) nowMs += 1;
+  const name = tornName(tail.base, next.position, nowMs);
+  const copy = await files.open(`${directory}/${name}`, "create");
+  try {
+    await copyBytes(handle, next.position, after.contentEnd, copy, 0);
+    await copy.sync();
+  } finally {
+    await copy.close();
+  }
+  await files.syncDirectory(directory);
+  await handle.truncate(next.position);
+  await handle.sync();
+  return { bytes: after.contentEnd - next.position, file: `${TORN_DIRECTORY}/${name}` };
+}
+
+/**
+ * Writes again, and syncs, the records that nothing proves durable. They were read, but maybe only from the page cache:
+ * after a process died without a power cut they may never have reached the disk, and after a failed sync the system
+ * calls such pages clean, so that a sync alone would prove nothing. Writing the same bytes again harms no one.
+ */
+async function makeDurable(
+  handle: FileHandle,
+  tail: SegmentFile,
+  scan: SegmentScan,
+  durable: Offset,
+): Promise<void> {
+  const first = asOffset(durable + 1);
+  if (first < scan.next.offset) {
+    const end = scan.next.position;
+    const from = await seek(handle, tail, scan.index.floor(first), first, end);
+    await copyBytes(handle, from.position, end, handle, from.position);
+  }
+  await handle.sync();
+}
+
+async function copyBytes(
+  from: FileHandle,
+  position: number,
+  end: number,
+  to: FileHandle,
+  target: number,
+): Promise<void> {
+  for (let at = position; at < end; at += CHUNK_BYTES) {
+    const bytes = await readFully(from, at, Math.min(CHUNK_BYTES, end - at));
+    if (bytes.length === 0) throw new LogError("LOG_FAILED", "the file became shorter while it was read");
+    await to.write(bytes, target + at - position);
+  }
+}

@@ -1,0 +1,356 @@
+/**
+ * Writes batches to the tail segment: stamps the records and rolls to the next segment when one is full, old, or of a
+ * past epoch. It owns the two marks that only the disk can move: written and durable.
+ *
+ * The order at a roll, each step durable before the next, so that recovery can tell what it finds:
+ *   1. the old segment is cut to its last record      (sealed = records up to the last byte)
+ *   2. the new one, under its `.new` name, gets its header, and the first record of an epoch
+ *   3. rename to its final name                       (a segment with a final name has a whole header)
+ *   4. sync of the directory                          (only then may more records go into it)
+ * Everything here fails for good: after a rejection nothing more may be written. Only a full disk is waited for.
+ */
+import type { Batch } from "./commit-queue.js";
+import { assert } from "./errors.js";
+import type { LogObserver } from "./event-log.js";
+import { segmentName } from "./file-names.js";
+import type { FileSystem } from "./file-system.js";
+import {
+  chainSalt,
+  encodeSegmentHeader,
+  RECORD_HEADER_BYTES,
+  recordLength,
+  recordTimestamp,
+  SEGMENT_HEADER_BYTES,
+  type SegmentHeader,
+  stampRecord,
+} from "./format.js";
+import { isNoSpace } from "./free-space.js";
+import type { LoadedIndexes } from "./loaded-indexes.js";
+import { OffsetIndex, writeIndexFile } from "./offset-index.js";
+import { type LogSegment, logSegment, type SegmentList } from "./segment-list.js";
+import { basePoint, type ReadPoint } from "./segment-reader.js";
+import { SegmentWriter } from "./segment-writer.js";
+import type { SpaceAhead } from "./space-ahead.js";
+import { offset as asOffset, position as asPosition, type Epoch, type Offset } from "./units.js";
+
+/** What all segments of an epoch say of it in their headers. */
+export interface Lineage {
+  readonly clusterId: string;
+  readonly epoch: Epoch;
+  readonly nodeId: string;
+  readonly lineageId: string;
+  readonly epochFirst: Offset;
+}
+
+/** A place in the log and the chained crc there. */
+export interface LogMark {
+  readonly offset: Offset;
+  readonly crc: number;
+}
+
+export interface TailWriterOptions {
+  readonly files: FileSystem;
+  readonly logDirectory: string;
+  readonly segmentBytes: number;
+  readonly segmentAgeMs: number;
+  /** A write is durable when it returns (`fsync_mode: always`). */
+  readonly syncOnWrite: boolean;
+  readonly now: () => number;
+  readonly segments: SegmentList;
+  readonly indexes: LoadedIndexes;
+  readonly space: SpaceAhead;
+  readonly observer: LogObserver;
+  /** The written or the durable mark has moved. */
+  readonly moved: () => void;
+  readonly rolled: () => void;
+  readonly failed: (error: unknown) => void;
+}
+
+interface Tail {
+  readonly writer: SegmentWriter;
+  readonly segment: LogSegment;
+  readonly index: OffsetIndex;
+  readonly salt: number;
+}
+
+export class TailWriter {
+  readonly #options: TailWriterOptions;
+  #tail: Tail | undefined;
+  /** What the last record that was stamped left for the next one. */
+  #offset: Offset;
+  #crc: number;
+  #timestamp: number;
+  #durable: LogMark;
+  #indexFile: Promise<void> | undefined;
+
+  /** @param next where the log ends; everything before it is durable */
+  constructor(options: TailWriterOptions, next: Pick<ReadPoint, "offset" | "seed" | "timestamp">) {
+    this.#options = options;
+    this.#offset = asOffset(next.offset - 1);
+    this.#crc = next.seed;
+    this.#timestamp = next.timestamp;
+    this.#durable = { offset: this.#offset, crc: this.#crc };
+  }
+
+  /** Last record that is written; in `always`, durable as well. */
+  get written(): LogMark {
+    return { offset: this.#offset, crc: this.#crc };
+  }
+
+  get writtenOffset(): Offset {
+    return this.#offset;
+  }
+
+  get durable(): LogMark {
+    return this.#durable;
+  }
+
+  /**
+   * Opens the tail segment, which ends at `next`, and waits until room was made in it or the disk was found full.
+   * Its records and its name are durable: recovery, or whoever cut it, has seen to that.
+   */
+  async open(segment: LogSegment, next: ReadPoint): Promise<void> {
+    const { files, logDirectory, syncOnWrite, space } = this.#options;
+    const path = `${logDirectory}/${segment.name}`;
+    const writer = await SegmentWriter.reopen(files, path, syncOnWrite, next.position);
+    this.#follow(writer, segment);
+    this.#offset = asOffset(next.offset - 1);
+    this.#crc = next.seed;
+    this.#timestamp = next.timestamp;
+    this.#durable = this.written;
+    space.keep();
+    await space.settled();
+  }
+
+  /**
+   * Writes a batch. Returns undefined when that is done at once, into the page cache; else the promise of it, durable
+   * with `syncOnWrite`.
+   */
+  write(batch: Batch<Lineage>): Promise<void> | undefined {
+    const tail = this.#tail;
+    if (tail === undefined || batch.mark !== undefined || !this.#takesWhole(tail, batch.used)) {
+      return this.#writeInParts(batch);
+    }
+    const after = this.#stamp(tail, batch, 0, batch.used);
+    return this.#put(tail, batch.bytes.subarray(0, batch.used), after);
+  }
+
+  /** Makes what is written durable. Does nothing when it is. */
+  async sync(): Promise<void> {
+    const tail = this.#tail;
+    const target = this.written;
+    if (tail === undefined || target.offset === this.#durable.offset) return;
+    const since = this.#options.now();
+    await tail.writer.sync();
+    this.#options.observer.synced?.(this.#options.now() - since);
+    this.#raiseDurable(target);
+  }
+
+  /** Rolls if the tail segment is past its age and not empty. */
+  async rollIfOld(): Promise<void> {
+    if (this.#tail !== undefined && this.#isDue(this.#tail, 0)) await this.#roll();
+  }
+
+  /** Resolves when the index file of the segment sealed last is written. */
+  async indexFileWritten(): Promise<void> {
+    await this.#indexFile;
+  }
+
+  /** Cuts the zeros after the last record, durably, and lets the file go. */
+  async seal(): Promise<void> {
+    const tail = this.#tail;
+    if (tail !== undefined) await this.#cut(tail);
+    await this.abandon();
+  }
+
+  /** Lets the file go as it is. */
+  async abandon(): Promise<void> {
+    const tail = this.#tail;
+    this.#tail = undefined;
+    await this.#indexFile;
+    await tail?.writer.close();
+  }
+
+  #takesWhole(tail: Tail, bytes: number): boolean {
+    return bytes <= tail.writer.room && !this.#isDue(tail, bytes);
+  }
+
+  /** True when a record of `bytes` belongs into the next segment. One that has no record takes any. */
+  #isDue({ writer, segment }: Tail, bytes: number): boolean {
+    const { segmentBytes, segmentAgeMs, now } = this.#options;
+    if (writer.end <= SEGMENT_HEADER_BYTES) return false;
+    if (writer.end + bytes > segmentBytes) return true;
+    return segmentAgeMs > 0 && now() - segment.header.createdAt >= segmentAgeMs;
+  }
+
+  /** The long way: over the end of a segment, into a new epoch, or where room must be made first. */
+  async #writeInParts(batch: Batch<Lineage>): Promise<void> {
+    let at = 0;
+    if (batch.mark !== undefined) {
+      at = sizeAt(batch, 0);
+      await this.#roll(batch.mark, batch);
+    }
+    while (at < batch.used) {
+      if (this.#isDue(this.#current(), sizeAt(batch, at))) await this.#roll();
+      const tail = this.#current();
+      const end = this.#fitting(tail, batch, at);
+      await this.#options.space.roomFor(end - at);
+      const after = this.#stamp(tail, batch, at, end);
+      await this.#put(tail, batch.bytes.subarray(at, end), after);
+      at = end;
+    }
+  }
+
+  /** End of the records from `at` on that fit into the segment: at least one. */
+  #fitting(tail: Tail, batch: Batch<Lineage>, at: number): number {
+    let end = at + sizeAt(batch, at);
+    while (end < batch.used) {
+      const next = end + sizeAt(batch, end);
+      if (tail.writer.end + next - at > this.#options.segmentBytes) break;
+      end = next;
+    }
+    return end;
+  }
+
+  /** Finishes the records in `bytes[from, end)`: how far each is from what is known durable, and the chained crc. */
+  #stamp(tail: Tail, batch: Batch<Lineage>, from: number, end: number): ReadPoint {
+    const { bytes, view } = batch;
+    const { index, salt } = tail;
+    const durable = this.#durable.offset;
+    let offset = this.#offset + 1;
+    let crc = this.#crc;
+    let timestamp = this.#timestamp;
+    let position = tail.writer.end;
+    for (let at = from; at < end; offset += 1) {
+      const size = RECORD_HEADER_BYTES + recordLength(view, at);
+      if (index.wants(position)) {
+        index.note({ offset: asOffset(offset), position: asPosition(position), seed: crc, timestamp });
+      }
+      crc = stampRecord(bytes, view, at, offset - 1 - durable, crc, salt);
+      timestamp = recordTimestamp(view, at);
+      at += size;
+      position += size;
+    }
+    return { offset: asOffset(offset), position: asPosition(position), seed: crc, timestamp };
+  }
+
+  #put(tail: Tail, bytes: Uint8Array, after: ReadPoint): Promise<void> | undefined {
+    if (this.#options.syncOnWrite) {
+      return tail.writer.write(bytes).then(() => this.#advance(tail, after));
+    }
+    tail.writer.writeNow(bytes);
+    this.#advance(tail, after);
+    return undefined;
+  }
+
+  #advance(tail: Tail, after: ReadPoint): void {
+    tail.segment.bytes = after.position;
+    this.#offset = asOffset(after.offset - 1);
+    this.#crc = after.seed;
+    this.#timestamp = after.timestamp;
+    if (this.#options.syncOnWrite) this.#durable = this.written;
+    this.#options.moved();
+    this.#options.space.keep();
+  }
+
+  /** Syncs overlap with rolls, which sync too: the mark only grows. */
+  #raiseDurable(mark: LogMark): void {
+    if (mark.offset <= this.#durable.offset) return;
+    this.#durable = mark;
+    this.#options.moved();
+  }
+
+  async #cut(tail: Tail): Promise<void> {
+    const target = this.written;
+    const since = this.#options.now();
+    await tail.writer.cut();
+    this.#options.observer.synced?.(this.#options.now() - since);
+    this.#raiseDurable(target);
+  }
+
+  async #roll(lineage?: Lineage, first?: Batch<Lineage>): Promise<void> {
+    const { files, logDirectory, segments, space, observer } = this.#options;
+    const { writer, path } = await space.takeNext();
+    const old = this.#tail;
+    // An empty tail has no record to keep: an epoch that begins at its base takes its name.
+    const replaces = old !== undefined && old.segment.base === this.#offset + 1;
+    if (old !== undefined && !replaces) await this.#cut(old);
+
+    const header = this.#nextHeader(lineage);
+    const segment = logSegment(header, SEGMENT_HEADER_BYTES, false, OffsetIndex.empty(basePoint(header)));
+    await writer.write(encodeSegmentHeader(header));
+    const tail = this.#tailOf(writer, segment);
+    let after: ReadPoint | undefined;
+    if (first !== undefined) {
+      const size = sizeAt(first, 0);
+      after = this.#stamp(tail, first, 0, size);
+      assert(size <= writer.room, "the first record of an epoch fits into the first chunk");
+      await writer.write(first.bytes.subarray(0, size));
+    }
+    await writer.sync();
+    await files.rename(path, `${logDirectory}/${segmentName(header.baseOffset)}`);
+    await files.syncDirectory(logDirectory);
+
+    if (old !== undefined) old.segment.sealed = true;
+    if (replaces) segments.replaceTail(segment);
+    else segments.push(segment);
+    this.#follow(writer, segment);
+    if (after !== undefined) {
+      this.#advance(tail, after);
+      this.#raiseDurable(this.written);
+    }
+    observer.rolled?.(header.baseOffset);
+    this.#options.rolled();
+    space.keep();
+    if (replaces) await old.writer.close();
+    else if (old !== undefined) await this.#retire(old, basePoint(header));
+  }
+
+  #nextHeader(lineage: Lineage | undefined): SegmentHeader {
+    const { clusterId, epoch, nodeId, lineageId, epochFirst } = lineage ?? this.#current().segment.header;
+    return {
+      clusterId,
+      epoch,
+      nodeId,
+      lineageId,
+      epochFirst,
+      baseOffset: asOffset(this.#offset + 1),
+      createdAt: Math.floor(this.#options.now()),
+      chainTimestamp: this.#timestamp,
+      chainCrc: this.#crc,
+    };
+  }
+
+  /** Lets a sealed segment's file go, and writes its index file aside: losing that costs one scan. */
+  async #retire(old: Tail, end: ReadPoint): Promise<void> {
+    const { files, logDirectory, indexes, failed } = this.#options;
+    await this.#indexFile;
+    const { header, bytes } = old.segment;
+    const exactEnd = { ...end, position: asPosition(bytes) };
+    this.#indexFile = writeIndexFile(files, logDirectory, header, old.index, exactEnd).then(
+      () => indexes.sealed(old.segment),
+      (error: unknown) => (isNoSpace(error) ? undefined : failed(error)),
+    );
+    await old.writer.close();
+  }
+
+  #follow(writer: SegmentWriter, segment: LogSegment): void {
+    this.#tail = this.#tailOf(writer, segment);
+    this.#options.space.follow(writer, segment.base);
+  }
+
+  #tailOf(writer: SegmentWriter, segment: LogSegment): Tail {
+    const index = segment.index;
+    assert(index !== undefined, "the tail segment has its index in memory");
+    return { writer, segment, index, salt: chainSalt(segment.header.lineageId) };
+  }
+
+  #current(): Tail {
+    assert(this.#tail !== undefined, "there is a tail to write to");
+    return this.#tail;
+  }
+}
+
+function sizeAt(batch: Batch<Lineage>, at: number): number {
+  return RECORD_HEADER_BYTES + recordLength(batch.view, at);
+}

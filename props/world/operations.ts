@@ -1,0 +1,224 @@
+/**
+ * The operations of the simulated disk: counting them, injecting faults into them, and letting them complete in a seeded
+ * order. It knows when and whether an operation happens, not what it does.
+ */
+import { setImmediate } from "node:timers";
+import { Fate, type Random } from "./fate.js";
+import { type Errno, systemError } from "./system-error.js";
+
+export type OperationKind =
+  | "open"
+  | "create"
+  | "read"
+  | "write"
+  | "syncedWrite"
+  | "writeNow"
+  | "sync"
+  | "truncate"
+  | "size"
+  | "close"
+  | "list"
+  | "exists"
+  | "makeDirectory"
+  | "rename"
+  | "remove"
+  | "syncDirectory"
+  | "freeBytes"
+  | "lock"
+  | "unlock";
+
+/** What ends the process: a power cut, which takes the page cache with it, or kill -9, which does not. */
+export type Ending = "power" | "kill";
+
+export type Fault =
+  /** The process ends in the `at`-th operation from now (from 1): before, in, or directly after it. */
+  | { readonly type: "end"; readonly at: number; readonly ending: Ending }
+  /** The `at`-th operation from now fails; if sticky, so does every later one. Only operations of `kinds` count, if given. */
+  | {
+      readonly type: "fail";
+      readonly at: number;
+      readonly errno: Errno;
+      readonly sticky: boolean;
+      readonly kinds?: ReadonlySet<OperationKind>;
+    };
+
+export interface Operation<Answer> {
+  readonly kind: OperationKind;
+  readonly path: string;
+  /** The whole effect; throws the system's own errors. */
+  run(): Answer;
+  /** What an injected failure leaves behind, if anything. */
+  fail?(fate: Fate): void;
+  /** What the operation left behind when the process ended while it was under way. Default: all or nothing. */
+  interrupt?(fate: Fate): void;
+  /** False for what leaves nothing behind (reads). */
+  readonly changes: boolean;
+}
+
+interface Waiting {
+  readonly process: number;
+  turns: number;
+  readonly complete: () => void;
+  readonly interrupt: (fate: Fate) => void;
+}
+
+export interface OperationCounts {
+  /** Operations begun, by kind. */
+  readonly begun: Map<OperationKind, number>;
+  total: number;
+  /** Injected failures that an operation has met. */
+  failures: number;
+  /** Injected ends (power, kill) that an operation has met. */
+  ends: number;
+  /** Operations that were under way when the process ended. */
+  interrupted: number;
+}
+
+const TRACE_MAX = 400;
+
+export class Operations {
+  readonly counts: OperationCounts = { begun: new Map(), total: 0, failures: 0, ends: 0, interrupted: 0 };
+  /** The last operations, oldest first, for whoever reads a failing run. */
+  readonly trace: string[] = [];
+  /** Most turns of the event loop that an operation takes, by kind. */
+  readonly turnsMax = new Map<OperationKind, number>();
+  readonly #random: Random;
+  readonly #end: (ending: Ending) => void;
+  #armed: { fault: Fault; met: number }[] = [];
+  #waiting: Waiting[] = [];
+  #scheduled = false;
+  #process = 0;
+
+  constructor(random: Random, end: (ending: Ending) => void) {
+    this.#random = random;
+    this.#end = end;
+  }
+
+  arm(fault: Fault): void {
+    this.#armed.push({ fault, met: 0 });
+  }
+
+  disarm(): void {
+    this.#armed = [];
+  }
+
+  /** The number of the process that is running; operations of an ended one never complete. */
+  get process(): number {
+    return this.#process;
+  }
+
+  /** Resolves in a later turn; never, if the process ends before. */
+  perform<Answer>(process: number, operation: Operation<Answer>): Promise<Answer> {
+    if (process !== this.#process) return new Promise(() => undefined);
+    const verdict = this.#begin(operation);
+    return new Promise((resolve, reject) => {
+      const complete = (): void => {
+        try {
+          const outcome = this.#execute(operation, verdict);
+          if (outcome !== undefined) resolve(outcome.answer);
+        } catch (error) {
+          reject(error);
+        }
+      };
+      const interrupt = (fate: Fate): void => interruptOperation(operation, fate);
+      const turns = Math.floor(this.#random() * (this.turnsMax.get(operation.kind) ?? 0));
+      this.#waiting.push({ process, turns, complete, interrupt });
+      this.#schedule();
+    });
+  }
+
+  /** For `writeNow`: done on the calling thread. Does nothing once the process has ended. */
+  performNow(process: number, operation: Operation<void>): void {
+    if (process !== this.#process) return;
+    this.#execute(operation, this.#begin(operation));
+  }
+
+  /** The process ends: what is under way happens in part or not at all, and nobody hears of it. */
+  interruptAll(fate: Fate): void {
+    this.counts.interrupted += this.#waiting.length;
+    for (const waiting of this.#waiting) waiting.interrupt(fate);
+    this.#waiting = [];
+    this.#process += 1;
+  }
+
+  /** Undefined: the process ended in this operation. */
+  #execute<Answer>(
+    operation: Operation<Answer>,
+    verdict: Errno | Ending | undefined,
+  ): { answer: Answer } | undefined {
+    switch (verdict) {
+      case undefined:
+        return { answer: operation.run() };
+      case "power":
+      case "kill":
+        this.counts.ends += 1;
+        if (this.#random() < 0.4) runUnheard(operation);
+        else interruptOperation(operation, new Fate(this.#random));
+        this.#end(verdict);
+        return undefined;
+      default:
+        this.counts.failures += 1;
+        operation.fail?.(new Fate(this.#random));
+        throw systemError(verdict, operation.kind, operation.path);
+    }
+  }
+
+  #begin(operation: Operation<unknown>): Errno | Ending | undefined {
+    this.counts.total += 1;
+    this.counts.begun.set(operation.kind, (this.counts.begun.get(operation.kind) ?? 0) + 1);
+    const verdict = this.#verdict(operation.kind);
+    if (this.trace.length >= TRACE_MAX) this.trace.splice(0, TRACE_MAX / 2);
+    this.trace.push(`${this.counts.total} ${operation.kind} ${operation.path} ${verdict ?? ""}`.trimEnd());
+    return verdict;
+  }
+
+  #verdict(kind: OperationKind): Errno | Ending | undefined {
+    let verdict: Errno | Ending | undefined;
+    for (const armed of this.#armed) {
+      const { fault } = armed;
+      if (fault.type === "fail" && fault.kinds !== undefined && !fault.kinds.has(kind)) continue;
+      armed.met += 1;
+      if (armed.met === fault.at) verdict = fault.type === "end" ? fault.ending : fault.errno;
+      else if (armed.met > fault.at && fault.type === "fail" && fault.sticky) verdict = fault.errno;
+    }
+    return verdict;
+  }
+
+  #schedule(): void {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    setImmediate(() => this.#turn());
+  }
+
+  /** One turn completes one or a few of the waiting operations, any of them: their callers issued them together. */
+  #turn(): void {
+    this.#scheduled = false;
+    const process = this.#process;
+    let rounds = this.#random() < 0.3 ? 2 : 1;
+    for (const waiting of this.#waiting) waiting.turns -= 1;
+    while (rounds > 0 && process === this.#process) {
+      rounds -= 1;
+      const ready = this.#waiting.filter((waiting) => waiting.turns < 0);
+      const chosen = ready[Math.floor(this.#random() * ready.length)];
+      if (chosen === undefined) break;
+      this.#waiting.splice(this.#waiting.indexOf(chosen), 1);
+      chosen.complete();
+    }
+    if (this.#waiting.length > 0) this.#schedule();
+  }
+}
+
+function interruptOperation(operation: Operation<unknown>, fate: Fate): void {
+  if (!operation.changes) return;
+  if (operation.interrupt !== undefined) operation.interrupt(fate);
+  else if (fate.coin()) runUnheard(operation);
+}
+
+/** The operation happens, but its caller is gone: its answer and its refusal (ENOENT, …) are heard by nobody. */
+function runUnheard(operation: Operation<unknown>): unknown {
+  try {
+    return operation.run();
+  } catch (refused) {
+    return refused;
+  }
+}

@@ -1,0 +1,18 @@
+/** One contract suite, run on the real file system and on the simulated one. */
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { realFileSystem } from "../../log/real-file-system.js";
+import { SimulatedDisk } from "../../props/world/simulated-file-system.js";
+import { describeFileSystem } from "../support/file-system-contract.js";
+
+describeFileSystem("real", async () => {
+  const directory = await mkdtemp(join(tmpdir(), "annals-files-"));
+  return { files: realFileSystem, directory, dispose: () => rm(directory, { recursive: true }) };
+});
+
+describeFileSystem("simulated", async () => {
+  const files = new SimulatedDisk(Date.now()).mount();
+  await files.makeDirectory("/disk");
+  return { files, directory: "/disk", dispose: () => Promise.resolve() };
+});
