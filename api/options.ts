@@ -1,12 +1,16 @@
 /** What the API is given by `ops/`: it builds routes and nothing else; it opens no file, reads no clock, knows no registry. */
 import type { EventLog } from "../log/index.js";
-import type { KvStats, Store } from "../projections/index.js";
+import type { Store } from "../projections/index.js";
 
 export interface ApiLimits {
   /** Largest request body, bytes. */
   readonly bodyBytesMax: number;
   /** Deepest nesting of a JSON body. */
   readonly jsonDepthMax: number;
+  /** Longest key, UTF-8 bytes: the rule of the key-value store, so that reads and writes judge a key alike. */
+  readonly keyBytesMax: number;
+  /** Request line and headers together; a percent-encoded key takes up to three times its bytes here. */
+  readonly headersBytesMax: number;
   /** Most keys or pairs in one multi-key request. */
   readonly batchItemsMax: number;
   /** Time for a client to send its headers / its whole request. */
@@ -51,12 +55,21 @@ export interface MetricsPage {
   readonly text: string;
 }
 
+export type NodeRole = "master" | "replica" | "standalone";
+
+/** The part of pino that the API uses. */
+export type ApiLogger = Pick<import("fastify").FastifyBaseLogger, "info" | "warn" | "error">;
+
 export interface ApiOptions {
   readonly version: string;
   readonly store: Store;
   readonly log: Pick<EventLog, "committedOffset" | "durableOffset" | "endOffset" | "firstOffset" | "epochs">;
+  /** What this node is; one that stands alone is a master without replicas. */
+  readonly role: () => NodeRole;
   /** Ms since 1970, never running backward. */
   readonly now: () => number;
+  /** Ms by a steady clock of high resolution (`performance.now`), for durations only. */
+  readonly stopwatch: () => number;
   /** A number in [0, 1). */
   readonly random: () => number;
   /** Text for a new request id. */
@@ -67,9 +80,8 @@ export interface ApiOptions {
   readonly metrics: () => Promise<MetricsPage>;
   /** `/info`: sections by name, each a flat object. */
   readonly info: () => Readonly<Record<string, Readonly<Record<string, unknown>>>>;
-  readonly kvStats: () => KvStats;
   /** pino, or anything of its shape. */
-  readonly logger: import("fastify").FastifyBaseLogger;
+  readonly logger: ApiLogger;
   /** Origins allowed by CORS; empty = none. */
   readonly corsOrigins: readonly string[];
 }

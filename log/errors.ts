@@ -12,6 +12,8 @@ export type LogErrorCode =
   | "LOG_BUSY"
   /** The record is larger than the log accepts. */
   | "LOG_RECORD_TOO_LARGE"
+  /** The state is still being folded from the log; nothing can be asked or told yet. */
+  | "LOG_REPLAYING"
   /** The log was closed. */
   | "LOG_CLOSED"
   /** Something that was once durable is damaged, missing or foreign. Never repaired silently. */

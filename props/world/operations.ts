@@ -68,8 +68,9 @@ export interface OperationCounts {
   total: number;
   /** Injected failures that an operation has met. */
   failures: number;
-  /** Injected ends (power, kill) that an operation has met. */
+  /** Injected ends (power, kill) that an operation has met, and by the operation's kind. */
   ends: number;
+  readonly endedIn: Map<OperationKind, number>;
   /** Operations that were under way when the process ended. */
   interrupted: number;
 }
@@ -77,7 +78,14 @@ export interface OperationCounts {
 const TRACE_MAX = 400;
 
 export class Operations {
-  readonly counts: OperationCounts = { begun: new Map(), total: 0, failures: 0, ends: 0, interrupted: 0 };
+  readonly counts: OperationCounts = {
+    begun: new Map(),
+    total: 0,
+    failures: 0,
+    ends: 0,
+    endedIn: new Map(),
+    interrupted: 0,
+  };
   /** The last operations, oldest first, for whoever reads a failing run. */
   readonly trace: string[] = [];
   /** Most turns of the event loop that an operation takes, by kind. */
@@ -152,6 +160,7 @@ export class Operations {
       case "power":
       case "kill":
         this.counts.ends += 1;
+        countIn(this.counts.endedIn, operation.kind);
         if (this.#random() < 0.4) runUnheard(operation);
         else interruptOperation(operation, new Fate(this.#random));
         this.#end(verdict);
@@ -165,7 +174,7 @@ export class Operations {
 
   #begin(operation: Operation<unknown>): Errno | Ending | undefined {
     this.counts.total += 1;
-    this.counts.begun.set(operation.kind, (this.counts.begun.get(operation.kind) ?? 0) + 1);
+    countIn(this.counts.begun, operation.kind);
     const verdict = this.#verdict(operation.kind);
     if (this.trace.length >= TRACE_MAX) this.trace.splice(0, TRACE_MAX / 2);
     this.trace.push(`${this.counts.total} ${operation.kind} ${operation.path} ${verdict ?? ""}`.trimEnd());
@@ -206,6 +215,10 @@ export class Operations {
     }
     if (this.#waiting.length > 0) this.#schedule();
   }
+}
+
+function countIn(counts: Map<OperationKind, number>, kind: OperationKind): void {
+  counts.set(kind, (counts.get(kind) ?? 0) + 1);
 }
 
 function interruptOperation(operation: Operation<unknown>, fate: Fate): void {

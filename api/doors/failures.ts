@@ -1,0 +1,136 @@
+/**
+ * Everything that goes wrong before an operation runs: what Fastify and Node's HTTP parser find, unknown routes, wrong
+ * methods, and errors nobody expected. Each gets a code from the one table.
+ */
+import { type ServerResponse, STATUS_CODES } from "node:http";
+import type { Socket } from "node:net";
+import type { FastifyError, FastifyReply, FastifyRequest } from "fastify";
+import { type ErrorCode, errorBody, errorTable, type Refusal, refusal } from "../errors.js";
+import type { Later } from "../operations/operation.js";
+import type { ApiOptions } from "../options.js";
+import { sendRejection } from "./answer.js";
+import type { RouteMap } from "./route-map.js";
+import { isKeyPath } from "./url.js";
+
+/** Fastify's own codes. Anything else that reaches the error handler is a bug. */
+const frameworkCodes: ReadonlyMap<string, ErrorCode> = new Map<string, ErrorCode>([
+  ["FST_ERR_CTP_BODY_TOO_LARGE", "API_BODY_TOO_LARGE"],
+  ["FST_ERR_CTP_INVALID_MEDIA_TYPE", "API_CONTENT_TYPE_UNSUPPORTED"],
+  ["FST_ERR_CTP_EMPTY_TYPE", "API_CONTENT_TYPE_UNSUPPORTED"],
+  ["FST_ERR_ROUTE_MISSING_CONTENT_TYPE", "API_CONTENT_TYPE_UNSUPPORTED"],
+  ["FST_ERR_CTP_INVALID_CONTENT_LENGTH", "API_BODY_INCOMPLETE"],
+  ["FST_ERR_BAD_URL", "API_URL_INVALID"],
+  ["FST_ERR_MAX_PARAM_LENGTH", "API_URL_TOO_LONG"],
+]);
+
+/** After one of these the rest of the body is not read, so the connection can't be used again. */
+const closes: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["API_BODY_TOO_LARGE", "API_BODY_INCOMPLETE"]);
+
+export function answerError(
+  options: ApiOptions,
+  error: FastifyError | Error,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): void {
+  const refused = refusalOf(options, error, request);
+  const extra = closes.has(refused.code) ? ["Connection", "close"] : [];
+  sendRejection(options, request, reply, refused, extra);
+}
+
+function refusalOf(options: ApiOptions, error: FastifyError | Error, request: FastifyRequest): Refusal {
+  const code = "code" in error ? error.code : undefined;
+  const known = code === undefined ? undefined : frameworkCodes.get(code);
+  if (known === "API_URL_INVALID" && isKeyPath(request.raw.url ?? "")) {
+    return refusal("KV_KEY_INVALID", "the key in the URL is not percent-encoded UTF-8");
+  }
+  if (known === "API_URL_TOO_LONG" && isKeyPath(request.raw.url ?? "")) {
+    return refusal("KV_KEY_INVALID", `a key may have ${options.limits.keyBytesMax} bytes at most`);
+  }
+  if (known !== undefined) return refusal(known, errorTable[known].title);
+  if (request.raw.destroyed || code === "ECONNRESET") {
+    return refusal("API_BODY_INCOMPLETE", "the request broke off");
+  }
+  options.logger.error({ err: error, requestId: request.id }, "unexpected error");
+  return refusal(
+    "API_INTERNAL",
+    `unexpected error; the log of the server names it by request id ${request.id}`,
+  );
+}
+
+/** Sends a result now or when it is there. A mistake while sending must not become an unhandled rejection. */
+export function deliver<Result>(
+  options: ApiOptions,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  later: Later<Result>,
+  send: (result: Result) => void,
+): void {
+  if (!(later instanceof Promise)) {
+    send(later);
+    return;
+  }
+  later.then(send).catch((error: unknown) => {
+    if (reply.raw.headersSent) {
+      options.logger.error({ err: error, requestId: request.id }, "unexpected error while answering");
+      reply.raw.destroy();
+      return;
+    }
+    answerError(options, error instanceof Error ? error : new Error(String(error)), request, reply);
+  });
+}
+
+export function answerUnknown(
+  options: ApiOptions,
+  routes: RouteMap,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): void {
+  const path = request.raw.url?.split(/[?#]/, 1)[0] ?? "/";
+  const allowed = routes.methodsFor(path);
+  const refused =
+    allowed.length === 0
+      ? refusal("API_ROUTE_UNKNOWN", "no such route; GET /openapi.json lists them all")
+      : refusal("API_METHOD_NOT_ALLOWED", `this path takes ${allowed.join(", ")}`);
+  // Whatever body came with it has not been read.
+  const extra =
+    request.headers["content-length"] || request.headers["transfer-encoding"] ? ["Connection", "close"] : [];
+  if (allowed.length > 0) extra.push("Allow", allowed.join(", "));
+  sendRejection(options, request, reply, refused, extra);
+}
+
+/** What Node's parser refuses, on the bare socket: no request object exists. */
+export function answerBrokenRequest(options: ApiOptions, error: Error, socket: Socket): void {
+  const code = clientErrorCode("code" in error ? error.code : undefined);
+  options.observer.requestRejected(code);
+  if (!socket.writable || answersPending(socket)) {
+    socket.destroy();
+    return;
+  }
+  const requestId = options.newRequestId();
+  const { status, title } = errorTable[code];
+  const body = errorBody(refusal(code, title), status, requestId);
+  socket.end(
+    `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ""}\r\nX-Request-Id: ${requestId}\r\nConnection: close\r\n` +
+      `Content-Type: application/json; charset=utf-8\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
+    () => socket.destroy(),
+  );
+}
+
+function clientErrorCode(code: unknown): ErrorCode {
+  if (code === "HPE_HEADER_OVERFLOW") return "API_HEADERS_TOO_LARGE";
+  if (code === "ERR_HTTP_REQUEST_TIMEOUT") return "API_REQUEST_TIMEOUT";
+  return "API_REQUEST_MALFORMED";
+}
+
+/**
+ * True when an earlier, complete request on this socket still waits for its answer. Text written now would be taken for
+ * that answer: a write that will be durable would look refused. Then the socket is closed without a word.
+ */
+function answersPending(socket: Socket): boolean {
+  const response = "_httpMessage" in socket ? socket._httpMessage : undefined;
+  return isResponse(response) && (response.headersSent || response.req.complete);
+}
+
+function isResponse(value: unknown): value is ServerResponse {
+  return typeof value === "object" && value !== null && "req" in value;
+}

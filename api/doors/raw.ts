@@ -1,0 +1,185 @@
+/**
+ * The raw door: `PUT`, `GET`, `HEAD` and `DELETE /kv/{key}` with the value itself as the body, of any content type,
+ * stored and given back byte for byte. The revision is the `ETag`, and HTTP's own preconditions guard it.
+ */
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import type { Offset } from "../../log/index.js";
+import { BYTES_TYPE, type Expiry, type KvEntry, kv, type SetCommand } from "../../projections/index.js";
+import { errorTable, type Refusal, refusal } from "../errors.js";
+import { unknownField } from "../explain.js";
+import { keyProblem } from "../names.js";
+import type { Call, Desk } from "../operations/call.js";
+import { reservedKeys } from "../operations/catalog.js";
+import type { Later } from "../operations/operation.js";
+import { runMeasured } from "../runner.js";
+import { type Body, sendAnswer, sendRefusal } from "./answer.js";
+import { etag, matchesAny, singleRevision } from "./etag.js";
+import { deliver } from "./failures.js";
+import { callerId } from "./rest.js";
+import { urlProblem } from "./url.js";
+
+export const RAW_PATH = "/kv/{key}";
+const CONTENT_TYPE_LENGTH_MAX = 255;
+
+interface RawAnswer {
+  readonly type: "raw";
+  readonly status: number;
+  readonly headers: readonly string[];
+  readonly body?: Body;
+}
+type RawReply = RawAnswer | Refusal;
+
+export function registerRaw(server: FastifyInstance, desk: Desk): void {
+  server.register(async (scope) => {
+    scope.removeAllContentTypeParsers();
+    scope.addContentTypeParser("*", { parseAs: "buffer" }, (_request, bytes, done) => done(null, bytes));
+    const path = "/kv/:key";
+    scope.put(path, (request, reply) => run(desk, request, reply, "kv.set", put));
+    scope.get(path, (request, reply) => run(desk, request, reply, "kv.get", get));
+    scope.delete(path, (request, reply) => run(desk, request, reply, "kv.del", remove));
+  });
+}
+
+type RawOperation = (call: Call, key: string, request: FastifyRequest) => Later<RawReply>;
+
+function run(
+  desk: Desk,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  name: string,
+  operation: RawOperation,
+): void {
+  const { options } = desk;
+  const caller = { requestId: request.id, causeId: callerId(request) };
+  const later = runMeasured<RawAnswer>(desk, name, caller, (call) => {
+    const key = keyOf(request, options.limits.keyBytesMax);
+    return typeof key === "string" ? operation(call, key, request) : key;
+  });
+  deliver(options, request, reply, later, (done) => {
+    if (done.type === "raw") sendAnswer(options, request, reply, done.status, done.headers, done.body);
+    else sendRefusal(options, request, reply, done, [], errorTable[done.code].rawStatus);
+  });
+}
+
+function keyOf(request: FastifyRequest, keyBytesMax: number): string | Refusal {
+  const bad = urlProblem(request);
+  if (bad !== undefined) return bad;
+  const { params } = request;
+  const key = typeof params === "object" && params !== null && "key" in params ? String(params.key) : "";
+  if (reservedKeys.has(key)) {
+    return refusal(
+      "API_KEY_RESERVED",
+      `/kv/${key} is a route of its own; use POST /kv/set, GET /kv/get/${key}, DELETE /kv/del/${key} for this key`,
+    );
+  }
+  const problem = keyProblem(key, keyBytesMax);
+  return problem === undefined ? key : refusal("KV_KEY_INVALID", problem);
+}
+
+/** A command with optional members, while it is being put together. */
+type Draft<Command> = { -readonly [Name in keyof Command]: Command[Name] };
+
+function put(call: Call, key: string, request: FastifyRequest): Later<RawReply> {
+  const contentType = request.headers["content-type"] ?? BYTES_TYPE;
+  if (contentType.length > CONTENT_TYPE_LENGTH_MAX) {
+    return refusal(
+      "API_FIELD_INVALID",
+      `a content type may have ${CONTENT_TYPE_LENGTH_MAX} characters at most`,
+    );
+  }
+  const value = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0);
+  const command: Draft<SetCommand> = { key, value, contentType };
+  const expiry = expiryOf(request);
+  if (expiry?.type === "refused") return expiry;
+  if (expiry !== undefined) command.expiry = expiry;
+  const ifMatch = request.headers["if-match"];
+  const ifNoneMatch = request.headers["if-none-match"];
+  if (ifMatch !== undefined && ifNoneMatch !== undefined) return oneCondition();
+  if (ifMatch === "*") command.xx = true;
+  else if (ifMatch !== undefined) {
+    const revision = singleRevision(ifMatch);
+    if (typeof revision !== "number") return revision;
+    command.ifRevision = revision;
+  }
+  if (ifNoneMatch === "*") command.ifRevision = 0;
+  else if (ifNoneMatch !== undefined) {
+    return refusal("API_PRECONDITION_UNSUPPORTED", "If-None-Match on a write takes only *");
+  }
+  return call.execute(kv.set, command, (answer, offset): RawReply => {
+    if (!answer.written) return refusal("KV_REVISION_MISMATCH", "the key is not there");
+    const headers = ["ETag", etag(answer.revision), ...offsetHeader(offset)];
+    return { type: "raw", status: answer.created ? 201 : 204, headers };
+  });
+}
+
+function get(call: Call, key: string, request: FastifyRequest): Later<RawReply> {
+  const bad = unknownQuery(request, []);
+  if (bad !== undefined) return bad;
+  return call.query(kv.get, { key }, (entry): RawReply => {
+    if (entry === undefined) return refusal("KV_KEY_NOT_FOUND", "the key is not there");
+    const ifMatch = request.headers["if-match"];
+    if (ifMatch !== undefined && !matchesAny(ifMatch, entry.revision, "strong")) {
+      return refusal("KV_REVISION_MISMATCH", `the key has revision ${entry.revision}`);
+    }
+    return entryAnswer(entry, request.headers["if-none-match"]);
+  });
+}
+
+function entryAnswer(entry: KvEntry, ifNoneMatch: string | undefined): RawAnswer {
+  const headers = ["ETag", etag(entry.revision), "X-Annals-Revision", String(entry.revision)];
+  if (ifNoneMatch !== undefined && matchesAny(ifNoneMatch, entry.revision, "weak")) {
+    return { type: "raw", status: 304, headers };
+  }
+  // What users store is shown on the origin of the documentation page: a browser must not run it there.
+  headers.push("X-Content-Type-Options", "nosniff", "Content-Security-Policy", "default-src 'none'; sandbox");
+  const body: Body = { contentType: entry.contentType, text: entry.bytes, encoding: "latin1" };
+  return { type: "raw", status: 200, headers, body };
+}
+
+function remove(call: Call, key: string, request: FastifyRequest): Later<RawReply> {
+  const bad = unknownQuery(request, []);
+  if (bad !== undefined) return bad;
+  const ifMatch = request.headers["if-match"];
+  if (request.headers["if-none-match"] !== undefined) {
+    return refusal("API_PRECONDITION_UNSUPPORTED", "DELETE takes If-Match only");
+  }
+  const revision = ifMatch === undefined || ifMatch === "*" ? undefined : singleRevision(ifMatch);
+  if (revision !== undefined && typeof revision !== "number") return revision;
+  const command = revision === undefined ? { key } : { key, ifRevision: revision };
+  return call.execute(kv.delete, command, ({ deleted }, offset): RawReply => {
+    if (deleted) return { type: "raw", status: 204, headers: offsetHeader(offset) };
+    return ifMatch === undefined
+      ? refusal("KV_KEY_NOT_FOUND", "the key is not there")
+      : refusal("KV_REVISION_MISMATCH", "the key is not there");
+  });
+}
+
+function offsetHeader(offset: Offset): readonly string[] {
+  return ["X-Annals-Offset", String(offset)];
+}
+
+/** From the query (`?ttl=60`) or, where a URL can't be changed, from the header `X-Annals-Ttl`. */
+function expiryOf(request: FastifyRequest): Expiry | Refusal | undefined {
+  const bad = unknownQuery(request, ["ttl"]);
+  if (bad !== undefined) return bad;
+  const fromQuery: unknown = Reflect.get(queryOf(request), "ttl");
+  const text = fromQuery ?? request.headers["x-annals-ttl"];
+  if (text === undefined) return undefined;
+  if (typeof text !== "string" || !/^[0-9]{1,15}$/.test(text)) {
+    return refusal("API_FIELD_INVALID", 'field "ttl" must be a whole number of seconds');
+  }
+  return { type: "seconds", value: Number(text) };
+}
+
+function unknownQuery(request: FastifyRequest, known: readonly string[]): Refusal | undefined {
+  const name = Object.keys(queryOf(request)).find((found) => !known.includes(found));
+  return name === undefined ? undefined : unknownField(name, "", known);
+}
+
+function queryOf(request: FastifyRequest): object {
+  return typeof request.query === "object" && request.query !== null ? request.query : {};
+}
+
+function oneCondition(): Refusal {
+  return refusal("API_PRECONDITION_UNSUPPORTED", "give If-Match or If-None-Match, not both");
+}

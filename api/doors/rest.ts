@@ -1,0 +1,157 @@
+/** The REST door: one route per binding of an operation. Fields come from the path, the query or the JSON body. */
+import type { FastifyInstance, FastifyReply, FastifyRequest, RouteHandlerMethod } from "fastify";
+import type { TSchema } from "typebox";
+import { type Refusal, refusal } from "../errors.js";
+import type { SourceText } from "../exact.js";
+import { unknownField } from "../explain.js";
+import { type Json, writeJson } from "../json-write.js";
+import type { Desk } from "../operations/call.js";
+import { operations } from "../operations/catalog.js";
+import type { Operation, Reply, RestBinding } from "../operations/operation.js";
+import { runMeasured } from "../runner.js";
+import { JSON_CONTENT, sendAnswer, sendRefusal, sendRejection } from "./answer.js";
+import { bodyOf, isFields } from "./body.js";
+import { deliver } from "./failures.js";
+import { urlProblem } from "./url.js";
+
+export function registerRest(server: FastifyInstance, desk: Desk): void {
+  for (const operation of operations) {
+    for (const binding of operation.rest) {
+      server.route({
+        method: binding.method,
+        url: binding.path.replace(/\{(\w+)\}/g, ":$1"),
+        config: { whileDraining: operation.whileDraining === true },
+        handler: restHandler(desk, operation, binding),
+      });
+    }
+  }
+}
+
+/** The names in braces in a path. */
+export function pathFields(path: string): readonly string[] {
+  return [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => name ?? "");
+}
+
+function restHandler(desk: Desk, operation: Operation, binding: RestBinding): RouteHandlerMethod {
+  const fromPath = pathFields(binding.path);
+  const fromQuery = queryFields(operation, fromPath);
+  const takesBody = binding.method === "POST";
+  const { options } = desk;
+  return (request, reply) => {
+    const found = takesBody ? bodyInput(request) : queryInput(request, fromQuery);
+    if (found.type === "refused") {
+      sendRejection(options, request, reply, found);
+      return;
+    }
+    const refused = putPathFields(found.fields, fromPath, request);
+    if (refused !== undefined) {
+      sendRejection(options, request, reply, refused);
+      return;
+    }
+    const caller = { requestId: request.id, causeId: callerId(request) };
+    const later = runMeasured<Reply>(desk, operation.name, caller, (call) =>
+      operation.invoke(found.fields, found.source, call),
+    );
+    deliver(options, request, reply, later, (done) => sendReply(desk, request, reply, binding, done));
+  };
+}
+
+function putPathFields(
+  fields: Fields,
+  names: readonly string[],
+  request: FastifyRequest,
+): Refusal | undefined {
+  if (names.length === 0) return undefined;
+  for (const name of names) {
+    if (Object.hasOwn(fields, name)) return twice(name);
+    fields[name] = pathField(request, name);
+  }
+  return urlProblem(request);
+}
+
+function sendReply(
+  desk: Desk,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  binding: RestBinding,
+  done: Reply,
+): void {
+  const { options } = desk;
+  if (done.type === "refused") {
+    sendRefusal(options, request, reply, done);
+    return;
+  }
+  const headers: string[] = [];
+  if (done.offset !== undefined) headers.push("X-Annals-Offset", String(done.offset));
+  if (done.revision !== undefined) headers.push("X-Annals-Revision", String(done.revision));
+  const payload = binding.shape === undefined ? done.payload : binding.shape(done.payload);
+  const text = done.contentType === undefined ? writeJson(payload) : plainText(payload);
+  const contentType = done.contentType ?? JSON_CONTENT;
+  sendAnswer(options, request, reply, done.status ?? 200, headers, { contentType, text, encoding: "utf8" });
+}
+
+function plainText(payload: Json): string {
+  return typeof payload === "string" ? payload : writeJson(payload);
+}
+
+type Fields = Record<string, unknown>;
+
+/** What the client sent, gathered from body or query; the path's fields are put into it. */
+interface Input {
+  readonly type: "input";
+  readonly fields: Fields;
+  readonly source?: SourceText;
+}
+
+function bodyInput(request: FastifyRequest): Input | Refusal {
+  for (const name in queryOf(request)) return unknownField(name, "", []);
+  const body = bodyOf(request);
+  if (body === undefined) return { type: "input", fields: {} };
+  if (body.type === "refused") return body;
+  if (isFields(body.value)) return { type: "input", fields: body.value, source: body };
+  return refusal("API_FIELD_INVALID", "the body must be a JSON object");
+}
+
+/** The fields that a query may hold, with how their text is read. */
+function queryFields(operation: Operation, fromPath: readonly string[]): ReadonlyMap<string, TSchema> {
+  const fields = Object.entries(operation.input.properties);
+  return new Map(fields.filter(([name]) => !fromPath.includes(name)));
+}
+
+function queryInput(request: FastifyRequest, known: ReadonlyMap<string, TSchema>): Input | Refusal {
+  const fields: Fields = {};
+  for (const [name, text] of Object.entries(queryOf(request))) {
+    const schema = known.get(name);
+    if (schema === undefined) return unknownField(name, "", [...known.keys()]);
+    if (typeof text !== "string") return twice(name);
+    fields[name] = coerced(text, schema);
+  }
+  return { type: "input", fields };
+}
+
+/** Text stays text where it isn't plainly what the schema wants; then the schema refuses it by name. */
+function coerced(text: string, schema: TSchema): unknown {
+  const type: unknown = Reflect.get(schema, "type");
+  if (type === "integer" && /^-?[0-9]{1,16}$/.test(text)) return Number(text);
+  if (type === "boolean" && (text === "true" || text === "false")) return text === "true";
+  return text;
+}
+
+function queryOf(request: FastifyRequest): object {
+  return typeof request.query === "object" && request.query !== null ? request.query : {};
+}
+
+function pathField(request: FastifyRequest, name: string): unknown {
+  return typeof request.params === "object" && request.params !== null
+    ? Reflect.get(request.params, name)
+    : undefined;
+}
+
+function twice(name: string): Refusal {
+  return refusal("API_FIELD_INVALID", `field ${JSON.stringify(name)} is given twice`);
+}
+
+/** The id is kept with the record only when the caller chose it. */
+export function callerId(request: FastifyRequest): string | undefined {
+  return request.headers["x-request-id"] === request.id ? request.id : undefined;
+}

@@ -1,0 +1,140 @@
+/**
+ * Every code that a door can answer, with its HTTP status: the only place where a code meets HTTP. `ERRORS.md` tells
+ * users the same, held equal by a test. A code of the log or the projections that is missing here does not compile.
+ */
+import type { LogErrorCode } from "../log/index.js";
+import type { RejectionCode } from "../projections/index.js";
+
+/** Refusals of the doors themselves, before or beside any decision. */
+export type ApiErrorCode =
+  | "API_BATCH_TOO_LARGE"
+  | "API_BODY_INCOMPLETE"
+  | "API_BODY_TOO_LARGE"
+  | "API_COMMAND_UNKNOWN"
+  | "API_CONTENT_TYPE_UNSUPPORTED"
+  | "API_DRAINING"
+  | "API_EXPECTATION_FAILED"
+  | "API_FIELD_INVALID"
+  | "API_FIELD_MISSING"
+  | "API_FIELD_UNKNOWN"
+  | "API_HEADERS_TOO_LARGE"
+  | "API_INTERNAL"
+  | "API_JSON_INVALID"
+  | "API_JSON_TOO_DEEP"
+  | "API_KEY_RESERVED"
+  | "API_METHOD_NOT_ALLOWED"
+  | "API_NOT_BUILT"
+  | "API_NOT_READY"
+  | "API_OVERLOADED"
+  | "API_PRECONDITION_UNSUPPORTED"
+  | "API_REQUEST_MALFORMED"
+  | "API_REQUEST_TIMEOUT"
+  | "API_RESULT_TOO_LARGE"
+  | "API_ROUTE_UNKNOWN"
+  | "API_SECTION_UNKNOWN"
+  | "API_TEXT_INVALID"
+  | "API_URL_INVALID"
+  | "API_URL_TOO_LONG";
+
+export type ErrorCode = LogErrorCode | RejectionCode | ApiErrorCode;
+
+export interface ErrorRow {
+  readonly status: number;
+  /** The same for every occurrence; `detail` says what was special about this one. */
+  readonly title: string;
+  /** Present when the same request may succeed later: seconds to wait, sent as `Retry-After`. */
+  readonly retryAfterSecs?: number;
+  /** The status on the raw door, where a precondition travels in headers and HTTP has a status of its own for it. */
+  readonly rawStatus?: number;
+}
+
+export const errorTable: Readonly<Record<ErrorCode, ErrorRow>> = {
+  API_BATCH_TOO_LARGE: { status: 413, title: "Too many items in one request" },
+  API_BODY_INCOMPLETE: { status: 400, title: "The body is not as long as announced" },
+  API_BODY_TOO_LARGE: { status: 413, title: "The body is larger than accepted" },
+  API_COMMAND_UNKNOWN: { status: 400, title: "Unknown command" },
+  API_CONTENT_TYPE_UNSUPPORTED: { status: 415, title: "This route takes application/json" },
+  API_DRAINING: { status: 503, title: "The server is shutting down", retryAfterSecs: 1 },
+  API_EXPECTATION_FAILED: { status: 417, title: "The only expectation met is 100-continue" },
+  API_FIELD_INVALID: { status: 422, title: "A field has a wrong type or value" },
+  API_FIELD_MISSING: { status: 422, title: "A required field is missing" },
+  API_FIELD_UNKNOWN: { status: 422, title: "A field is not known" },
+  API_HEADERS_TOO_LARGE: { status: 431, title: "Request line and headers are larger than accepted" },
+  API_INTERNAL: { status: 500, title: "A mistake of the server" },
+  API_JSON_INVALID: { status: 400, title: "The body is not JSON" },
+  API_JSON_TOO_DEEP: { status: 400, title: "The JSON is nested deeper than accepted" },
+  API_KEY_RESERVED: { status: 400, title: "This path is a route of its own, so the key needs another door" },
+  API_METHOD_NOT_ALLOWED: { status: 405, title: "The path does not take this method" },
+  API_NOT_BUILT: { status: 501, title: "Not built yet" },
+  API_NOT_READY: { status: 503, title: "Not ready to serve", retryAfterSecs: 1 },
+  API_OVERLOADED: { status: 503, title: "Too many writes are waiting", retryAfterSecs: 1 },
+  API_PRECONDITION_UNSUPPORTED: { status: 400, title: "This precondition is not supported here" },
+  API_REQUEST_MALFORMED: { status: 400, title: "Not an HTTP request" },
+  API_REQUEST_TIMEOUT: { status: 408, title: "The request took too long to arrive" },
+  API_RESULT_TOO_LARGE: { status: 400, title: "The answer would be too large" },
+  API_ROUTE_UNKNOWN: { status: 404, title: "Unknown route" },
+  API_SECTION_UNKNOWN: { status: 404, title: "Unknown section" },
+  API_TEXT_INVALID: { status: 400, title: "The text is not Unicode" },
+  API_URL_INVALID: { status: 400, title: "The URL cannot be decoded" },
+  API_URL_TOO_LONG: { status: 414, title: "A part of the path is longer than accepted" },
+  KV_CURSOR_INVALID: { status: 400, title: "The cursor is not one that a scan gave out" },
+  KV_EXPIRY_INVALID: { status: 400, title: "The expiry cannot be used" },
+  KV_FLUSH_NOT_ALLOWED: { status: 403, title: "Flushing is switched off" },
+  KV_INTEGER_OVERFLOW: { status: 400, title: "The result does not fit into 64 bits" },
+  KV_KEY_INVALID: { status: 400, title: "Not a usable key" },
+  KV_KEY_NOT_FOUND: { status: 404, title: "The key is not there" },
+  KV_MEMORY_FULL: { status: 507, title: "The memory budget is used up" },
+  KV_NOT_AN_INTEGER: { status: 400, title: "The value is not a 64-bit integer" },
+  KV_OPTIONS_CONFLICT: { status: 400, title: "Options exclude each other" },
+  KV_PATTERN_INVALID: { status: 400, title: "The pattern cannot be read" },
+  KV_RANGE_INVALID: { status: 400, title: "The range cannot be used" },
+  KV_REVISION_MISMATCH: { status: 409, rawStatus: 412, title: "The key has another revision" },
+  KV_VALUE_NOT_TEXT: { status: 400, title: "The value is not text" },
+  KV_VALUE_TOO_LARGE: { status: 413, title: "The value is larger than accepted" },
+  LOG_BUSY: { status: 503, title: "Too much is waiting for the disk", retryAfterSecs: 1 },
+  LOG_CLOSED: { status: 503, title: "The log is closed", retryAfterSecs: 1 },
+  LOG_CORRUPT: { status: 500, title: "The log is damaged" },
+  LOG_DIRECTORY_UNUSABLE: { status: 500, title: "The data directory cannot be used" },
+  LOG_DISK_FULL: { status: 507, title: "The disk is nearly full; writes are refused", retryAfterSecs: 10 },
+  LOG_FAILED: { status: 503, title: "Writing to the disk failed; the server restarts", retryAfterSecs: 5 },
+  LOG_LOCKED: { status: 503, title: "Another process holds the data", retryAfterSecs: 5 },
+  LOG_OFFSET_BEYOND_END: { status: 400, title: "The offset lies beyond the end of the log" },
+  LOG_OFFSET_RETIRED: { status: 410, title: "The offset was removed by retention" },
+  LOG_READER_TOO_SLOW: { status: 503, title: "The reader fell too far behind", retryAfterSecs: 1 },
+  LOG_RECORD_TOO_LARGE: { status: 413, title: "One write is larger than a record may be" },
+  LOG_REPLAYING: { status: 503, title: "The state is still being loaded", retryAfterSecs: 1 },
+  LOG_VERSION_UNKNOWN: { status: 500, title: "The data needs another release" },
+};
+
+/** What a door answers instead of a result. The caller is told `message`, which holds nothing of the server's inside. */
+export interface Refusal {
+  readonly type: "refused";
+  readonly code: ErrorCode;
+  readonly message: string;
+}
+
+export function refusal(code: ErrorCode, message: string): Refusal {
+  return { type: "refused", code, message };
+}
+
+/** The body of every error: `code` is the HTTP status as documented, `error_code` the stable name. */
+export function errorBody(refused: Refusal, status: number, requestId: string): string {
+  return JSON.stringify({
+    error: refused.message,
+    code: status,
+    error_code: refused.code,
+    request_id: requestId,
+  });
+}
+
+/** The same as RFC 9457 `application/problem+json`, for those who ask for it by `Accept`. */
+export function problemBody(refused: Refusal, status: number, requestId: string): string {
+  return JSON.stringify({
+    type: `urn:annals:error:${refused.code}`,
+    title: errorTable[refused.code].title,
+    status,
+    detail: refused.message,
+    error_code: refused.code,
+    request_id: requestId,
+  });
+}

@@ -1,0 +1,56 @@
+/** Replaces members of a parsed body by their JSON text as it was sent, where an operation stores or counts exactly. */
+import { elementSpans, memberSpan } from "./json-text.js";
+import { JsonText } from "./json-write.js";
+
+/** One member of the input (`value`), or one member of every element of a list (`pairs`, `value`). */
+export type ExactPath = readonly [member: string] | readonly [list: string, member: string];
+
+/** The request's body, and where in it the operation's input stands: the body itself, or the envelope's payload. */
+export interface SourceText {
+  readonly text: string;
+  readonly root: "body" | "payload";
+}
+
+/**
+ * `input` is the object that `JSON.parse` made of the source, already checked against the operation's schema. Strings
+ * stay as they are; anything else at one of the paths becomes a `JsonText`.
+ */
+export function takeExactText(input: object, paths: readonly ExactPath[], source: SourceText): void {
+  for (const [first, second] of paths) {
+    if (second === undefined) takeMember(input, first, () => memberOf(source, first));
+    else takeEach(input, first, second, source);
+  }
+}
+
+function takeMember(holder: object, name: string, find: () => string | undefined): void {
+  const value: unknown = Reflect.get(holder, name);
+  if (value === undefined || typeof value === "string") return;
+  const text = find();
+  if (text !== undefined) Reflect.set(holder, name, new JsonText(text));
+}
+
+function takeEach(input: object, list: string, member: string, source: SourceText): void {
+  const elements: unknown = Reflect.get(input, list);
+  if (!Array.isArray(elements) || elements.every((element) => typeof element[member] === "string")) return;
+  const listSpan = memberSpan(source.text, rootOf(source), list);
+  if (listSpan === undefined) return;
+  const spans = elementSpans(source.text, listSpan.start);
+  for (const [index, element] of elements.entries()) {
+    const span = spans[index];
+    if (span === undefined) continue;
+    takeMember(element, member, () => sliceMember(source.text, span.start, member));
+  }
+}
+
+function memberOf(source: SourceText, name: string): string | undefined {
+  return sliceMember(source.text, rootOf(source), name);
+}
+
+function sliceMember(text: string, from: number, name: string): string | undefined {
+  const span = memberSpan(text, from, name);
+  return span === undefined ? undefined : text.slice(span.start, span.end);
+}
+
+function rootOf(source: SourceText): number {
+  return source.root === "body" ? 0 : (memberSpan(source.text, 0, "payload")?.start ?? 0);
+}

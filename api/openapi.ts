@@ -1,0 +1,292 @@
+/**
+ * The OpenAPI 3.1 document, made from the same definitions that check the requests: an operation appears once per REST
+ * binding and once as a command of the envelope. The raw door has no operation of its own and is described here.
+ */
+import type { TSchema } from "typebox";
+import { COMMAND_PATH } from "./doors/command.js";
+import { RAW_PATH } from "./doors/raw.js";
+import { pathFields } from "./doors/rest.js";
+import { type ErrorCode, errorTable } from "./errors.js";
+import { commands, operations } from "./operations/catalog.js";
+import type { Operation, RestBinding } from "./operations/operation.js";
+
+type Node = Readonly<Record<string, unknown>>;
+
+/** What any operation may answer besides its own errors. */
+const readErrors: readonly ErrorCode[] = [
+  "API_DRAINING",
+  "API_FIELD_UNKNOWN",
+  "API_INTERNAL",
+  "LOG_REPLAYING",
+];
+const bodyErrors: readonly ErrorCode[] = [
+  "API_JSON_INVALID",
+  "API_JSON_TOO_DEEP",
+  "API_TEXT_INVALID",
+  "API_FIELD_MISSING",
+  "API_FIELD_INVALID",
+  "API_BODY_TOO_LARGE",
+  "API_CONTENT_TYPE_UNSUPPORTED",
+];
+const writeErrors: readonly ErrorCode[] = ["API_OVERLOADED", "LOG_BUSY", "LOG_DISK_FULL", "LOG_FAILED"];
+
+export function openApiDocument(version: string): Node {
+  const paths = new Map<string, Record<string, unknown>>();
+  for (const operation of operations) {
+    for (const [index, binding] of operation.rest.entries()) {
+      const item = paths.get(binding.path) ?? {};
+      item[binding.method.toLowerCase()] = restOperation(operation, binding, index);
+      paths.set(binding.path, item);
+    }
+  }
+  paths.set(COMMAND_PATH, { post: commandOperation() });
+  paths.set(RAW_PATH, rawOperations());
+  paths.set("/openapi.json", { get: documentOperation() });
+  return {
+    openapi: "3.1.0",
+    info: {
+      title: "Annals",
+      version,
+      description:
+        "An event-sourced store. A write's answer names its offset in the log and leaves only when the write is committed by the configured rule. Errors are `{error, code, error_code, request_id}`, or RFC 9457 problems for `Accept: application/problem+json`; ERRORS.md lists every code.",
+      license: { name: "Apache-2.0", identifier: "Apache-2.0" },
+    },
+    servers: [{ url: "/" }],
+    tags: ["kv", "key", "admin", "command"].map((name) => ({ name })),
+    paths: Object.fromEntries(paths),
+    components: { schemas: { Error: errorSchema, Problem: problemSchema } },
+  };
+}
+
+function restOperation(operation: Operation, binding: RestBinding, index: number): Node {
+  const fromPath = pathFields(binding.path);
+  const others = Object.entries(operation.input.properties).filter(([name]) => !fromPath.includes(name));
+  const required = operation.input.required ?? [];
+  const parameters = [
+    ...fromPath.map((name) => parameter(name, "path", true, operation.input.properties[name])),
+    ...(binding.method === "POST"
+      ? []
+      : others.map(([name, schema]) => parameter(name, "query", required.includes(name), schema))),
+  ];
+  const withBody = binding.method === "POST" && others.length > 0;
+  const bodyRequired = required.filter((name) => !fromPath.includes(name));
+  const contentType = operation.name === "admin.metrics" ? "text/plain" : "application/json";
+  return {
+    // Two paths of one operation need two ids.
+    operationId: index === 0 ? operation.name : `${operation.name}.${index + 1}`,
+    tags: [operation.name.includes(".") ? (operation.name.split(".")[0] ?? "admin") : "admin"],
+    summary: operation.summary,
+    ...(operation.description === undefined ? {} : { description: operation.description }),
+    ...(parameters.length === 0 ? {} : { parameters }),
+    ...(withBody ? { requestBody: jsonBody(objectOf(others, bodyRequired), bodyRequired.length > 0) } : {}),
+    responses: {
+      200: {
+        description: "Done.",
+        ...(operation.kind === "write" ? { headers: { "X-Annals-Offset": offsetHeader } } : {}),
+        content: { [contentType]: { schema: answerSchema(operation) } },
+      },
+      ...errorResponses([
+        ...operation.errors,
+        ...readErrors,
+        ...(withBody ? bodyErrors : []),
+        ...(operation.kind === "write" ? writeErrors : []),
+      ]),
+    },
+  };
+}
+
+function answerSchema(operation: Operation): unknown {
+  if (operation.name !== "kv.get") return operation.output;
+  const absent = objectOf([["error", { type: "string", const: "Key not found" }]], ["error"]);
+  return { anyOf: [operation.output, absent] };
+}
+
+function parameter(
+  name: string,
+  place: "path" | "query",
+  required: boolean,
+  schema: TSchema | undefined,
+): Node {
+  return { name, in: place, required, schema: schema ?? {} };
+}
+
+function objectOf(properties: readonly (readonly [string, unknown])[], required: readonly string[]): Node {
+  return {
+    type: "object",
+    properties: Object.fromEntries(properties),
+    ...(required.length === 0 ? {} : { required }),
+    additionalProperties: false,
+  };
+}
+
+function jsonBody(schema: unknown, required: boolean): Node {
+  return { required, content: { "application/json": { schema } } };
+}
+
+/** One response a status, naming its codes. */
+function errorResponses(codes: readonly ErrorCode[]): Node {
+  const byStatus = new Map<number, Set<ErrorCode>>();
+  for (const code of codes) {
+    const { status } = errorTable[code];
+    byStatus.set(status, (byStatus.get(status) ?? new Set()).add(code));
+  }
+  const content = {
+    "application/json": { schema: { $ref: "#/components/schemas/Error" } },
+    "application/problem+json": { schema: { $ref: "#/components/schemas/Problem" } },
+  };
+  const responses = [...byStatus].map(([status, found]): [string, unknown] => [
+    String(status),
+    { description: [...found].map((code) => `\`${code}\`: ${errorTable[code].title}.`).join(" "), content },
+  ]);
+  return Object.fromEntries(responses);
+}
+
+function commandOperation(): Node {
+  const requests = [...commands].map(([name, operation]) => ({
+    title: name,
+    description: operation.summary,
+    ...objectOf(
+      [
+        ["command", { type: "string", const: name }],
+        ["request_id", { type: "string", maxLength: 256 }],
+        ["payload", operation.input],
+      ],
+      ["command", "request_id", "payload"],
+    ),
+  }));
+  const answer = objectOf(
+    [
+      ["success", { type: "boolean" }],
+      ["request_id", { type: "string", description: "As it was sent." }],
+      ["payload", { description: "The operation's output; null when it failed." }],
+      ["error", { type: ["string", "null"] }],
+      ["code", { type: "integer", description: "When it failed: the status that REST would have answered." }],
+      ["error_code", { type: "string" }],
+    ],
+    ["success", "request_id", "payload", "error"],
+  );
+  return {
+    operationId: "command",
+    tags: ["command"],
+    summary: "Run any operation",
+    description: "Answers 200 also when the command failed; `success` tells.",
+    requestBody: jsonBody({ oneOf: requests }, true),
+    responses: {
+      200: {
+        description: "The command ran, or was refused.",
+        content: { "application/json": { schema: answer } },
+      },
+      ...errorResponses([...bodyErrors, "API_FIELD_UNKNOWN", "API_DRAINING"]),
+    },
+  };
+}
+
+const offsetHeader = { description: "Offset in the log.", schema: { type: "integer" } };
+const etagHeader = { description: "The revision, in quotes.", schema: { type: "string" } };
+
+function rawOperations(): Node {
+  const key = parameter("key", "path", true, operations[0]?.input.properties["key"]);
+  const header = (name: string, description: string) => ({
+    name,
+    in: "header",
+    required: false,
+    description,
+    schema: { type: "string" },
+  });
+  const anything = { "*/*": { schema: {} } };
+  const ifMatch = header("If-Match", "A revision in quotes, or `*`: the key must be there.");
+  const get = {
+    tags: ["kv"],
+    parameters: [
+      key,
+      ifMatch,
+      header("If-None-Match", "Revisions in quotes: 304 if the key has one of them."),
+    ],
+    responses: {
+      200: { description: "The value as it came.", headers: { ETag: etagHeader }, content: anything },
+      304: { description: "Not changed." },
+      412: { description: "`KV_REVISION_MISMATCH`: The key has another revision." },
+      ...errorResponses(["KV_KEY_INVALID", "API_KEY_RESERVED", "KV_KEY_NOT_FOUND", ...readErrors]),
+    },
+  };
+  const written = { ETag: etagHeader, "X-Annals-Offset": offsetHeader };
+  return {
+    get: { operationId: "raw.get", summary: "Get a value as it came", ...get },
+    head: { operationId: "raw.head", summary: "Get a value's type, size and revision", ...get },
+    put: {
+      operationId: "raw.put",
+      tags: ["kv"],
+      summary: "Store any bytes with their content type",
+      parameters: [
+        key,
+        parameter("ttl", "query", false, operations[0]?.input.properties["ttl"]),
+        header("X-Annals-Ttl", "The same as `ttl`."),
+        ifMatch,
+        header("If-None-Match", "`*`: the key must not be there."),
+      ],
+      requestBody: { required: false, content: anything },
+      responses: {
+        201: { description: "Created.", headers: written },
+        204: { description: "Replaced.", headers: written },
+        412: { description: "`KV_REVISION_MISMATCH`: The key has another revision." },
+        ...errorResponses([
+          "KV_KEY_INVALID",
+          "API_KEY_RESERVED",
+          "KV_MEMORY_FULL",
+          ...readErrors,
+          ...writeErrors,
+        ]),
+      },
+    },
+    delete: {
+      operationId: "raw.delete",
+      tags: ["kv"],
+      summary: "Delete a key",
+      parameters: [key, ifMatch],
+      responses: {
+        204: { description: "Deleted.", headers: { "X-Annals-Offset": offsetHeader } },
+        412: { description: "`KV_REVISION_MISMATCH`: The key has another revision." },
+        ...errorResponses([
+          "KV_KEY_INVALID",
+          "API_KEY_RESERVED",
+          "KV_KEY_NOT_FOUND",
+          ...readErrors,
+          ...writeErrors,
+        ]),
+      },
+    },
+  };
+}
+
+function documentOperation(): Node {
+  return {
+    operationId: "openapi",
+    tags: ["admin"],
+    summary: "This document",
+    responses: {
+      200: { description: "OpenAPI 3.1.", content: { "application/json": { schema: { type: "object" } } } },
+    },
+  };
+}
+
+const errorSchema = objectOf(
+  [
+    ["error", { type: "string", description: "For people." }],
+    ["code", { type: "integer", description: "The HTTP status." }],
+    ["error_code", { type: "string", enum: Object.keys(errorTable) }],
+    ["request_id", { type: "string" }],
+  ],
+  ["error", "code", "error_code", "request_id"],
+);
+
+const problemSchema = objectOf(
+  [
+    ["type", { type: "string", format: "uri" }],
+    ["title", { type: "string" }],
+    ["status", { type: "integer" }],
+    ["detail", { type: "string" }],
+    ["error_code", { type: "string", enum: Object.keys(errorTable) }],
+    ["request_id", { type: "string" }],
+  ],
+  ["type", "title", "status", "detail", "error_code", "request_id"],
+);

@@ -1,0 +1,103 @@
+/**
+ * What an operation may use while it runs: the store, with rejections and failures already turned into refusals, the
+ * clock and randomness that go into a command, and the limits. One `Call` per request.
+ */
+import { LogError, type Offset } from "../../log/index.js";
+import type { Cause, Context, Decider, Outcome, Reader } from "../../projections/index.js";
+import { errorTable, type Refusal, refusal } from "../errors.js";
+import type { ApiLimits, ApiOptions } from "../options.js";
+import type { Later } from "./operation.js";
+
+/** What the doors of one server share. */
+export class Desk {
+  readonly options: ApiOptions;
+  readonly startedAt: number;
+  /** Writes that wait for the log: bounded, so that a slow disk makes clients wait their turn, not memory grow. */
+  writesInFlight = 0;
+
+  constructor(options: ApiOptions) {
+    this.options = options;
+    this.startedAt = options.now();
+  }
+}
+
+export class Call {
+  readonly desk: Desk;
+  readonly requestId: string;
+  readonly cause: Cause;
+
+  /** `causeId` is the id that the caller gave, kept with the record; a made-up one is not worth keeping. */
+  constructor(desk: Desk, command: string, requestId: string, causeId?: string) {
+    this.desk = desk;
+    this.requestId = requestId;
+    this.cause = causeId === undefined ? { command } : { command, requestId: causeId };
+  }
+
+  get limits(): ApiLimits {
+    return this.desk.options.limits;
+  }
+
+  /** Decides and appends; `map` is called when the answer may leave, never before. */
+  execute<Command, Answer, Result>(
+    decide: Decider<Command, Answer>,
+    command: Command,
+    map: (answer: Answer, offset: Offset) => Result,
+  ): Later<Result | Refusal> {
+    const { desk } = this;
+    const most = desk.options.limits.writesInFlightMax;
+    if (desk.writesInFlight >= most) {
+      return refusal("API_OVERLOADED", `${most} writes are waiting for the log already`);
+    }
+    desk.writesInFlight += 1;
+    return desk.options.store.execute(decide, command, this.context()).then(
+      (outcome) => {
+        desk.writesInFlight -= 1;
+        return mapOutcome(outcome, map);
+      },
+      (error: unknown) => {
+        desk.writesInFlight -= 1;
+        return this.failure(error);
+      },
+    );
+  }
+
+  query<Query, Answer, Result>(
+    read: Reader<Query, Answer>,
+    query: Query,
+    map: (answer: Answer, offset: Offset) => Result,
+  ): Later<Result | Refusal> {
+    const outcome = this.desk.options.store.query(read, query, this.context());
+    if (!(outcome instanceof Promise)) return mapOutcome(outcome, map);
+    return outcome.then(
+      (done) => mapOutcome(done, map),
+      (error: unknown) => this.failure(error),
+    );
+  }
+
+  /** A failure of the log has a code and a title that may be told; anything else is a bug, of which only the id is told. */
+  failure(error: unknown): Refusal {
+    const { logger } = this.desk.options;
+    if (error instanceof LogError) return refusal(error.code, errorTable[error.code].title);
+    logger.error(
+      { err: error, requestId: this.requestId, operation: this.cause.command },
+      "unexpected error",
+    );
+    return refusal(
+      "API_INTERNAL",
+      `unexpected error; the log of the server names it by request id ${this.requestId}`,
+    );
+  }
+
+  private context(): Context {
+    const { now, random } = this.desk.options;
+    return { now: now(), random: random(), cause: this.cause };
+  }
+}
+
+function mapOutcome<Answer, Result>(
+  outcome: Outcome<Answer>,
+  map: (answer: Answer, offset: Offset) => Result,
+): Result | Refusal {
+  if (outcome.type === "done") return map(outcome.answer, outcome.offset);
+  return refusal(outcome.code, outcome.message);
+}

@@ -1,0 +1,28 @@
+/** Every operation, by name. A new one is added here and nowhere else. */
+import { adminOperations } from "./admin.js";
+import { batchOperations } from "./kv-batches.js";
+import { keyOperations } from "./kv-keys.js";
+import { valueOperations } from "./kv-values.js";
+import type { Operation } from "./operation.js";
+
+export const operations: readonly Operation[] = [
+  ...valueOperations,
+  ...batchOperations,
+  ...keyOperations,
+  ...adminOperations,
+];
+
+/** What the command envelope can run, aliases included. */
+export const commands: ReadonlyMap<string, Operation> = new Map(
+  operations
+    .filter((operation) => operation.envelope !== false)
+    .flatMap((operation) =>
+      [operation.name, ...(operation.aliases ?? [])].map((name): [string, Operation] => [name, operation]),
+    ),
+);
+
+/**
+ * Keys that the raw door can't serve, because `/kv/<name>` is a route of its own or will be one: refused for every
+ * method, so that a key that can be written can always be read at the same place.
+ */
+export const reservedKeys: ReadonlySet<string> = new Set(["stats", "scan", "keys", "dbsize", "ws"]);

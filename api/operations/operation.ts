@@ -1,0 +1,94 @@
+/**
+ * What an operation is: one definition that REST, the command envelope and the OpenAPI document are all made from. Its
+ * `run` is three moves: take the checked input, call the store, map the answer. It knows nothing of HTTP.
+ */
+import type { Static, TObject, TSchema } from "typebox";
+import { Compile } from "typebox/compile";
+import type { Offset } from "../../log/index.js";
+import type { ErrorCode, Refusal } from "../errors.js";
+import { type ExactPath, type SourceText, takeExactText } from "../exact.js";
+import { explain } from "../explain.js";
+import type { Json } from "../json-write.js";
+import { refuseNames } from "../names.js";
+import type { Call } from "./call.js";
+
+export interface Answered {
+  readonly type: "answered";
+  readonly payload: Json;
+  /** Of a write: the offset that the answer tells of (field `log_offset`, header `X-Annals-Offset`). */
+  readonly offset?: Offset;
+  /** Of a value: the offset of its last change (header `X-Annals-Revision`). */
+  readonly revision?: Offset;
+  /** HTTP status where it isn't 200. */
+  readonly status?: number;
+  /** Set when the payload is text of this type instead of JSON; then `payload` is that text. */
+  readonly contentType?: string;
+}
+
+export type Reply = Answered | Refusal;
+export type Later<T> = T | Promise<T>;
+
+/** `{name}` in a path takes the field of that name; all other fields travel in the query (GET, DELETE) or the JSON body (POST). */
+export interface RestBinding {
+  readonly method: "GET" | "POST" | "DELETE";
+  readonly path: string;
+  /** The documented body where it differs from the payload of the envelope. */
+  readonly shape?: (payload: Json) => Json;
+}
+
+export interface OperationDefinition<Input extends TObject> {
+  /** `kv.set`: the command's name in the envelope, the operation's name in metrics and in the history. */
+  readonly name: string;
+  /** Further names in the envelope. */
+  readonly aliases?: readonly string[];
+  readonly kind: "read" | "write";
+  readonly summary: string;
+  readonly description?: string;
+  readonly input: Input;
+  /** Of the payload. */
+  readonly output: TSchema;
+  /** Codes that only this operation answers; those that every operation can answer are not repeated. */
+  readonly errors: readonly ErrorCode[];
+  /** Members whose JSON text is taken exactly as sent when they aren't strings. */
+  readonly exact?: readonly ExactPath[];
+  readonly rest: readonly RestBinding[];
+  /** False for what makes no sense in the envelope. */
+  readonly envelope?: false;
+  /** True when it answers also while the server drains: probes and measurements. */
+  readonly whileDraining?: true;
+  run(input: Static<Input>, call: Call): Later<Reply>;
+}
+
+/** A definition, ready to be called with whatever a client sent. */
+export interface Operation extends Omit<OperationDefinition<TObject>, "run"> {
+  /** Checks the input, then runs. Refuses, never throws, on anything that a client can send. */
+  invoke(input: unknown, source: SourceText | undefined, call: Call): Later<Reply>;
+}
+
+export function defineOperation<Input extends TObject>(definition: OperationDefinition<Input>): Operation {
+  const validator = Compile(definition.input);
+  const names = Object.keys(definition.input.properties);
+  return {
+    ...definition,
+    invoke(input, source, call) {
+      if (!validator.Check(input)) return explain(validator.Errors(input), input, names);
+      const refused = refuseNames(input, call.limits);
+      if (refused !== undefined) return refused;
+      if (definition.exact !== undefined && source !== undefined)
+        takeExactText(input, definition.exact, source);
+      return definition.run(input, call);
+    },
+  };
+}
+
+/** The answer of a read, with the revision of the value if it shows one. */
+export function shown(payload: Json, revision?: Offset): Answered {
+  return revision === undefined ? { type: "answered", payload } : { type: "answered", payload, revision };
+}
+
+/** The answer of a write, with the offset at which it stands in the log. */
+export function written(payload: Json, offset: Offset, revision?: Offset): Answered {
+  return revision === undefined
+    ? { type: "answered", payload, offset }
+    : { type: "answered", payload, offset, revision };
+}

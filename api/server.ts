@@ -1,0 +1,102 @@
+/**
+ * Builds the HTTP server: bounds, doors, errors, documentation. It does not listen; whoever composes the process does.
+ *
+ * Fastify is given no logger and no schemas: a log line, a child logger or a second validation per request would cost
+ * more than the request (measured: request logging halves the throughput). Operations check their input themselves.
+ */
+import cors from "@fastify/cors";
+import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
+import { sendRejection } from "./doors/answer.js";
+import { registerJsonBody } from "./doors/body.js";
+import { registerCommand } from "./doors/command.js";
+import { registerDocumentation } from "./doors/documentation.js";
+import { answerBrokenRequest, answerError, answerUnknown } from "./doors/failures.js";
+import { registerRaw } from "./doors/raw.js";
+import { registerRest } from "./doors/rest.js";
+import { RouteMap } from "./doors/route-map.js";
+import { refusal } from "./errors.js";
+import { Desk } from "./operations/call.js";
+import type { ApiOptions } from "./options.js";
+
+/** How often Node looks for requests that take too long to arrive; its default of 30 s would stretch every timeout. */
+const TIMEOUT_CHECK_MS = 500;
+
+export function buildServer(options: ApiOptions): FastifyInstance {
+  const { limits } = options;
+  const server = Fastify({
+    bodyLimit: limits.bodyBytesMax,
+    requestTimeout: limits.requestTimeoutMs,
+    keepAliveTimeout: limits.keepAliveTimeoutMs,
+    routerOptions: { maxParamLength: limits.headersBytesMax },
+    http: {
+      headersTimeout: limits.headersTimeoutMs,
+      connectionsCheckingInterval: TIMEOUT_CHECK_MS,
+      maxHeaderSize: limits.headersBytesMax,
+    },
+    // While draining our own gate answers, with a code; a closing Fastify would answer without one.
+    return503OnClosing: false,
+    genReqId: (request) => requestId(request.headers["x-request-id"]) ?? options.newRequestId(),
+    frameworkErrors: (error, request, reply) => {
+      request.receivedAt = options.stopwatch();
+      answerError(options, error, request, reply);
+    },
+    clientErrorHandler: (error, socket) => answerBrokenRequest(options, error, socket),
+  });
+  server.server.maxConnections = limits.connectionsMax;
+  server.server.on("checkExpectation", (request, response) => server.routing(request, response));
+
+  const desk = new Desk(options);
+  const routes = new RouteMap();
+  server.decorateRequest("receivedAt", 0);
+  server.addHook("onRoute", ({ method, url }) => routes.add(method, url));
+  server.addHook("onRequest", gate(options));
+  server.setErrorHandler((error: Error, request, reply) => answerError(options, error, request, reply));
+  server.setNotFoundHandler((request, reply) => answerUnknown(options, routes, request, reply));
+  if (options.corsOrigins.length > 0) registerCors(server, options.corsOrigins);
+  registerJsonBody(server, limits.jsonDepthMax);
+  registerRest(server, desk);
+  registerCommand(server, desk);
+  registerRaw(server, desk);
+  registerDocumentation(server, options);
+  return server;
+}
+
+/** The first thing that happens to a request: note the time, and turn it away when the server is going down. */
+function gate(options: ApiOptions) {
+  return (request: FastifyRequest, reply: FastifyReply, next: () => void): void => {
+    request.receivedAt = options.stopwatch();
+    if (options.health.draining() && request.routeOptions.config.whileDraining !== true) {
+      const refused = refusal("API_DRAINING", "the server is shutting down; ask another one, or later");
+      sendRejection(options, request, reply, refused, ["Connection", "close"]);
+      return;
+    }
+    const { expect } = request.headers;
+    if (expect !== undefined && expect.toLowerCase() !== "100-continue") {
+      const refused = refusal("API_EXPECTATION_FAILED", "the only expectation met is 100-continue");
+      sendRejection(options, request, reply, refused, ["Connection", "close"]);
+      return;
+    }
+    next();
+  };
+}
+
+/** A client's own id if it is one: it is answered in a header, logged and kept in the history. */
+function requestId(header: string | string[] | undefined): string | undefined {
+  return typeof header === "string" && /^[\x21-\x7e]{1,128}$/.test(header) ? header : undefined;
+}
+
+function registerCors(server: FastifyInstance, origins: readonly string[]): void {
+  server.register(cors, {
+    origin: origins.includes("*") ? "*" : [...origins],
+    methods: ["GET", "HEAD", "PUT", "POST", "DELETE"],
+    exposedHeaders: ["ETag", "X-Annals-Offset", "X-Annals-Revision", "X-Request-Id", "Retry-After"],
+    maxAge: 600,
+  });
+}
+
+declare module "fastify" {
+  interface FastifyContextConfig {
+    /** Answered also while the server drains. */
+    whileDraining?: boolean;
+  }
+}

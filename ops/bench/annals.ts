@@ -1,0 +1,44 @@
+/** Our own server as the bench starts it: defaults, except for what a row is about. */
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { type ServerChild, startServer } from "../demo/server-child.js";
+import type { Bench } from "./processes.js";
+
+export interface AnnalsOptions {
+  readonly fsyncMode: "always" | "periodic" | "never";
+  readonly fsyncIntervalMs?: number;
+  readonly dataDirectory?: string;
+}
+
+export interface Annals extends ServerChild {
+  readonly dataDirectory: string;
+  stop(): Promise<void>;
+}
+
+export async function startAnnals(bench: Bench, options: AnnalsOptions): Promise<Annals> {
+  const { fsyncMode, fsyncIntervalMs = 1000 } = options;
+  const dataDirectory = options.dataDirectory ?? bench.newDirectory(`annals-${fsyncMode}`);
+  const config = join(bench.newDirectory("config"), "annals.yaml");
+  writeFileSync(
+    config,
+    `persistence:\n  wal:\n    fsync_mode: ${fsyncMode}\n    fsync_interval_ms: ${fsyncIntervalMs}\n`,
+  );
+  const server = await startServer({ dataDirectory, flags: ["--config", config] });
+  bench.onClose(() => server.kill("SIGKILL"));
+  const stop = async (): Promise<void> => {
+    server.kill("SIGTERM");
+    const how = await server.ended;
+    if (how !== "0") throw new Error(`annals ended with ${how} instead of 0`);
+  };
+  return { ...server, dataDirectory, stop };
+}
+
+/** The samples of `/metrics` whose name matches, as `name{labels}` → value. */
+export async function metricsOf(server: ServerChild, name: RegExp): Promise<Record<string, number>> {
+  const text = await (await fetch(`${server.url}/metrics`)).text();
+  const samples = text.split("\n").flatMap((line): [string, number][] => {
+    const [, series, value] = /^([a-zA-Z_][^ ]*) (\S+)$/.exec(line) ?? [];
+    return series !== undefined && name.test(series) ? [[series, Number(value)]] : [];
+  });
+  return Object.fromEntries(samples);
+}

@@ -1,0 +1,117 @@
+/**
+ * `npm run bench [-- --only NAME … --rounds N --seconds N --directory DIR --json FILE]`: measures every figure that this
+ * release is to reach and prints it beside its goal. The method stands in `ops/docs/benchmarks.md`.
+ */
+import { writeFileSync } from "node:fs";
+import { cpus, release, tmpdir, totalmem } from "node:os";
+import { parseArgs } from "node:util";
+import { HTTP_ROWS } from "./http-rows.js";
+import { LOG_ROWS } from "./log-rows.js";
+import { MILLION_ROWS } from "./million-rows.js";
+import { PeerAbsent } from "./peers.js";
+import { Bench, fileSystemOf, versionOf } from "./processes.js";
+import type { Finding, Row } from "./row.js";
+
+const ROWS: readonly Row[] = [...HTTP_ROWS, ...LOG_ROWS, ...MILLION_ROWS];
+
+interface Result extends Finding {
+  readonly row: string;
+  /** The row could not run; `measured` says why. */
+  readonly failed?: true;
+}
+
+interface Wanted {
+  readonly rows: readonly Row[];
+  readonly rounds: number;
+  readonly seconds: number;
+  readonly directory: string;
+  readonly json: string | undefined;
+}
+
+function wantedFrom(args: readonly string[]): Wanted {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      only: { type: "string", multiple: true },
+      rounds: { type: "string", default: "5" },
+      seconds: { type: "string", default: "3" },
+      directory: { type: "string", default: tmpdir() },
+      json: { type: "string" },
+    },
+  });
+  const { only } = values;
+  const unknown = (only ?? []).filter((name) => !ROWS.some((row) => row.name === name));
+  if (unknown.length > 0) {
+    throw new RangeError(`no row ${unknown.join(", ")}; there are ${ROWS.map((row) => row.name).join(", ")}`);
+  }
+  const rows = ROWS.filter((row) => (only === undefined ? row.onlyByName !== true : only.includes(row.name)));
+  const [rounds, seconds] = [Number(values.rounds), Number(values.seconds)];
+  if (!(Number.isInteger(rounds) && rounds >= 1 && seconds >= 1)) {
+    throw new RangeError("--rounds is a whole number from 1, --seconds a number from 1");
+  }
+  return { rows, rounds, seconds, directory: values.directory, json: values.json };
+}
+
+function environment(wanted: Wanted): Record<string, string | number> {
+  return {
+    node: process.version,
+    kernel: release(),
+    processors: `${cpus().length} × ${cpus()[0]?.model ?? "?"}`,
+    memoryBytes: totalmem(),
+    fileSystem: fileSystemOf(wanted.directory),
+    redis: versionOf("redis-server", "--version") ?? "not installed",
+    webdis: versionOf("dpkg-query", "-W", "webdis") || "not installed",
+    etcd: versionOf("etcd", "--version") ?? "not installed",
+    wrk: versionOf("wrk", "-v") ?? "not installed",
+    rounds: wanted.rounds,
+    secondsPerRun: wanted.seconds,
+  };
+}
+
+async function measure(bench: Bench, row: Row): Promise<readonly Result[]> {
+  try {
+    return (await row.run(bench)).map((finding) => ({ row: row.name, ...finding }));
+  } catch (error) {
+    // A row that cannot run says so, and the others still do; the exit code tells.
+    const measured = error instanceof Error ? error.message : String(error);
+    const result = { row: row.name, what: row.name, goal: "–", measured, reached: undefined, numbers: {} };
+    return [error instanceof PeerAbsent ? result : { ...result, failed: true }];
+  }
+}
+
+const mark = (reached: boolean | undefined): string =>
+  reached === undefined ? "·" : reached ? "reached" : "MISSED";
+
+function print(result: Result): void {
+  console.log(`| ${result.what} | ${result.goal} | ${result.measured} | ${mark(result)} |`);
+}
+
+async function main(): Promise<void> {
+  const wanted = wantedFrom(process.argv.slice(2));
+  const bench = new Bench(wanted.rounds, wanted.seconds, wanted.directory);
+  const interrupted = (): void => void bench.close().finally(() => process.exit(130));
+  process.once("SIGINT", interrupted).once("SIGTERM", interrupted);
+  const conditions = environment(wanted);
+  for (const [name, value] of Object.entries(conditions)) console.log(`${name}: ${value}`);
+  console.log("\nmedian (min–max) of the rounds; × = median of the rounds' ratios\n");
+  console.log("| what | goal | measured | |\n|---|---|---|---|");
+  const results: Result[] = [];
+  try {
+    for (const row of wanted.rows) {
+      const found = await measure(bench, row);
+      found.forEach(print);
+      results.push(...found);
+    }
+  } finally {
+    await bench.close();
+  }
+  if (wanted.json !== undefined) {
+    writeFileSync(wanted.json, `${JSON.stringify({ conditions, results }, null, 2)}\n`);
+  }
+  if (results.some((result) => result.failed === true)) process.exitCode = 1;
+}
+
+await main().catch((error: unknown) => {
+  console.error(error instanceof RangeError ? error.message : error);
+  process.exitCode = 2;
+});

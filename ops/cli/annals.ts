@@ -1,0 +1,45 @@
+#!/usr/bin/env node
+/** The command line: finds the command, runs it, and turns whatever goes wrong into one line and an exit code. */
+import { Command, CommanderError } from "commander";
+import { version } from "../version.js";
+import { commands } from "./commands.js";
+import { exitCodes, type Verdict, verdictOf } from "./failure.js";
+import { talk } from "./output.js";
+
+function buildProgram(): Command {
+  const program = new Command("annals")
+    .description("An event-sourced store on an append-only log")
+    .version(version)
+    .helpCommand(false)
+    .exitOverride()
+    // Usage errors are told in one line of our own, below.
+    .configureOutput({ outputError: () => undefined });
+  for (const add of commands) add(program);
+  return program;
+}
+
+/** `--help` and `--version` come as exceptions too, with code 0. */
+function usageVerdict(error: CommanderError): Verdict | undefined {
+  if (error.exitCode === 0) return undefined;
+  const said = error.code === "commander.help" ? "a command is missing" : error.message;
+  const line = said.replace(/^error: /, "").replaceAll(/\s*\n\s*/g, " ");
+  return { exitCode: exitCodes.usage, line: `${line}; see annals --help` };
+}
+
+async function main(): Promise<void> {
+  // A reader that has seen enough (`| head`) is no failure.
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code === "EPIPE") process.exit(exitCodes.done);
+    throw error;
+  });
+  try {
+    await buildProgram().parseAsync(process.argv);
+  } catch (error) {
+    const verdict = error instanceof CommanderError ? usageVerdict(error) : verdictOf(error);
+    if (verdict === undefined) return;
+    talk(`annals: ${verdict.line}`);
+    process.exitCode = verdict.exitCode;
+  }
+}
+
+await main();

@@ -1,0 +1,30 @@
+/** Reads the configuration for a command: the file, this process's environment, and the command's flags. */
+import { readConfigFile } from "../config/config-file.js";
+import { type Config, type Loaded, loadConfig } from "../config/load.js";
+import { configFailure } from "./failure.js";
+
+export interface ConfigRequest {
+  /** `--config`; else ANNALS_CONFIG; else config.yml here, if there. */
+  readonly file?: string | undefined;
+  readonly flags: Readonly<Record<string, string>>;
+}
+
+export interface Read {
+  readonly loaded: Loaded;
+  /** The file that was read, or undefined when there is none. */
+  readonly file: string | undefined;
+}
+
+/** @throws ConfigFileError when a named file cannot be read. */
+export function readConfig(request: ConfigRequest): Read {
+  const file = readConfigFile(request.file ?? process.env["ANNALS_CONFIG"]);
+  const sources = { environment: process.env, flags: request.flags };
+  return { loaded: loadConfig(file === undefined ? sources : { ...sources, file }), file: file?.name };
+}
+
+/** @throws CliFailure naming the first mistake. */
+export function requireConfig(request: ConfigRequest): Config {
+  const { loaded } = readConfig(request);
+  if (!loaded.ok) throw configFailure(loaded.mistakes);
+  return loaded.config;
+}

@@ -1,0 +1,136 @@
+/**
+ * How a command ends: one exit code, and for every code but 0 exactly one line on stderr that says what, where and what
+ * to do. The codes are promises to supervisors and scripts; `ops/docs/operations.md` lists them.
+ */
+import { errnoOf, LogError, type LogErrorCode } from "../../log/index.js";
+import { ProjectionError, type ProjectionErrorCode } from "../../projections/index.js";
+import { ConfigFileError } from "../config/config-file.js";
+import { describeMistake, type Mistake } from "../config/origin.js";
+
+export const exitCodes = {
+  done: 0,
+  failed: 1,
+  usage: 2,
+  damaged: 3,
+  storageFailed: 4,
+  locked: 5,
+} as const;
+
+export type ExitCode = (typeof exitCodes)[keyof typeof exitCodes];
+
+/** Ends the command with this code and this line. */
+export class CliFailure extends Error {
+  readonly exitCode: ExitCode;
+
+  constructor(exitCode: ExitCode, message: string, cause?: unknown) {
+    super(message, { cause });
+    this.name = "CliFailure";
+    this.exitCode = exitCode;
+  }
+}
+
+/** The first mistake, and how many more there are. */
+export function configFailure(mistakes: readonly Mistake[]): CliFailure {
+  const [first] = mistakes;
+  const more = mistakes.length - 1;
+  const rest = more > 0 ? ` (and ${more} more: run annals config check)` : "";
+  return new CliFailure(
+    exitCodes.usage,
+    `${first === undefined ? "configuration" : describeMistake(first)}${rest}`,
+  );
+}
+
+export interface Verdict {
+  readonly exitCode: ExitCode;
+  readonly line: string;
+}
+
+export function verdictOf(error: unknown): Verdict {
+  if (error instanceof CliFailure) return { exitCode: error.exitCode, line: oneLine(error.message) };
+  if (error instanceof ConfigFileError)
+    return { exitCode: exitCodes.usage, line: oneLine(`${error.file}: ${error.message}`) };
+  if (error instanceof LogError) return coded(error, adviceByCode[error.code]);
+  if (error instanceof ProjectionError) return coded(error, projectionAdvice[error.code]);
+  return { exitCode: exitCodes.failed, line: oneLine(systemText(error)) };
+}
+
+interface Advice {
+  readonly exitCode: ExitCode;
+  readonly advice: string;
+}
+
+function coded(error: LogError | ProjectionError, { exitCode, advice }: Advice): Verdict {
+  const where = Object.entries(error.context)
+    .filter(([, value]) => value !== undefined)
+    .map(([name, value]) => `${name} ${String(value)}`)
+    .join(", ");
+  const place = where === "" ? "" : ` (${where})`;
+  return { exitCode, line: oneLine(`${error.code}: ${error.message}${place}; ${advice}`) };
+}
+
+const damagedAdvice =
+  "nothing was changed: `annals verify` lists all damage, restore a backup, or see what `annals repair` would keep";
+
+const otherRelease = "this is not damage: start the release that wrote it; nothing was changed";
+
+/** Every code has an exit code and says what to do, so that a new one does not compile without them. */
+const adviceByCode: Readonly<Record<LogErrorCode, Advice>> = {
+  LOG_CORRUPT: { exitCode: exitCodes.damaged, advice: damagedAdvice },
+  LOG_VERSION_UNKNOWN: {
+    exitCode: exitCodes.damaged,
+    advice: "this is not damage: start the release that wrote it; nothing was changed",
+  },
+  LOG_LOCKED: { exitCode: exitCodes.locked, advice: "stop that process, or choose another --data-dir" },
+  LOG_FAILED: {
+    exitCode: exitCodes.storageFailed,
+    advice: "check the disk (dmesg), then start again: the start finds out what the disk holds",
+  },
+  LOG_DIRECTORY_UNUSABLE: {
+    exitCode: exitCodes.usage,
+    advice: "check data_dir: a directory that this user may write, empty or of an earlier start",
+  },
+  LOG_DISK_FULL: { exitCode: exitCodes.failed, advice: "free some space, or lower log.reserve_bytes" },
+  LOG_BUSY: { exitCode: exitCodes.failed, advice: "try again" },
+  LOG_RECORD_TOO_LARGE: { exitCode: exitCodes.failed, advice: "split it, or raise log.record_bytes_max" },
+  LOG_REPLAYING: { exitCode: exitCodes.failed, advice: "try again when the replay is done" },
+  LOG_CLOSED: { exitCode: exitCodes.failed, advice: "start it again" },
+  LOG_OFFSET_RETIRED: {
+    exitCode: exitCodes.failed,
+    advice: "begin at the first offset that is still there",
+  },
+  LOG_OFFSET_BEYOND_END: { exitCode: exitCodes.failed, advice: "choose an offset up to the end" },
+  LOG_READER_TOO_SLOW: { exitCode: exitCodes.failed, advice: "read on from the last offset seen" },
+};
+
+const projectionAdvice: Readonly<Record<ProjectionErrorCode, Advice>> = {
+  PROJECTION_EVENT_MALFORMED: { exitCode: exitCodes.damaged, advice: damagedAdvice },
+  PROJECTION_EVENT_UNKNOWN: { exitCode: exitCodes.damaged, advice: otherRelease },
+  PROJECTION_DEAD: {
+    exitCode: exitCodes.storageFailed,
+    advice: "start it again: the state is folded anew from the log; please report the log's last lines",
+  },
+  PROJECTION_CLOSED: { exitCode: exitCodes.failed, advice: "start it again" },
+};
+
+/** System errors that an operator can act on, in words; anything else as it is. */
+function systemText(error: unknown): string {
+  const text = error instanceof Error ? error.message : String(error);
+  switch (errnoOf(error)) {
+    case "EADDRINUSE":
+      return `${text}; another process has this port: stop it, or choose another --port`;
+    case "EADDRNOTAVAIL":
+      return `${text}; this machine has no such address: check server.host`;
+    case "EACCES":
+    case "EPERM":
+    case "EROFS":
+      return `${text}; this user may not do that: check owner and mode`;
+    case "ENOSPC":
+      return `${text}; the disk is full: free some space`;
+    case "ENOENT":
+      return `${text}; check the path`;
+    default:
+      return text;
+  }
+}
+
+const oneLine = (text: string): string => text.replaceAll(/\s*\n\s*/g, " ").trim();

@@ -1,0 +1,44 @@
+/** `annals serve --health-check`: the documented probe. Exit 0 when the server is ready, 1 when not. */
+import { request as httpRequest } from "node:http";
+import { type ConfigRequest, requireConfig } from "./effective-config.js";
+import { CliFailure, exitCodes } from "./failure.js";
+import { writeLine } from "./output.js";
+
+const TIMEOUT_MS = 3000;
+
+/** Asks the address in SYNAP_HEALTH_ADDR or ANNALS_HEALTH_ADDR (`host:port`), else the configured one. */
+export async function checkHealth(request: ConfigRequest): Promise<void> {
+  const address =
+    process.env["ANNALS_HEALTH_ADDR"] ?? process.env["SYNAP_HEALTH_ADDR"] ?? configured(request);
+  const url = `http://${address}/readyz`;
+  const status = await statusOf(url).catch((error: unknown) => {
+    const why = error instanceof Error ? error.message : String(error);
+    throw new CliFailure(
+      exitCodes.failed,
+      `${url} does not answer: ${why}; is the server running there?`,
+      error,
+    );
+  });
+  if (status !== 200)
+    throw new CliFailure(exitCodes.failed, `${url} answered ${status}: not ready; see ${url}?verbose`);
+  writeLine("ready");
+}
+
+function configured(request: ConfigRequest): string {
+  const { values } = requireConfig(request);
+  const host = values["server.host"];
+  const reachable = host === "0.0.0.0" || host === "::" ? "127.0.0.1" : host;
+  return `${reachable.includes(":") ? `[${reachable}]` : reachable}:${values["server.port"]}`;
+}
+
+function statusOf(url: string): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const probe = httpRequest(url, { timeout: TIMEOUT_MS }, (response) => {
+      response.resume();
+      resolve(response.statusCode ?? 0);
+    });
+    probe.on("timeout", () => probe.destroy(new Error(`no answer within ${TIMEOUT_MS} ms`)));
+    probe.on("error", reject);
+    probe.end();
+  });
+}

@@ -1,0 +1,193 @@
+/**
+ * Keys that the documented server has and this release does not act on. They are accepted, so that an existing file
+ * loads, and named in one warning; a value that asks for something that is not there is refused, because a server
+ * that starts without the authentication or the replica that its file asks for is worse than one that does not start.
+ */
+
+export interface DocumentedKey {
+  /** A key, or a section and everything below it when it ends in `.*`. */
+  readonly path: string;
+  /** Why it has no effect. */
+  readonly note: string;
+  /** Whether this value asks for what is not there, and what to say then. */
+  readonly refuse?: (value: unknown) => string | undefined;
+  readonly environment?: readonly string[];
+  readonly flag?: string;
+  readonly secret?: true;
+}
+
+const LATER = "not in this release";
+
+const refuseTrue =
+  (feature: string) =>
+  (value: unknown): string | undefined =>
+    value === true ? `${feature} not in this release; set it to false` : undefined;
+
+const refuseReplica = (value: unknown): string | undefined => {
+  if (value === "standalone" || value === "master" || value === null) return undefined;
+  if (value === "replica")
+    return "replicas are not in this release, so this role cannot start; set it to standalone or master";
+  return `expected standalone, master or replica, found ${JSON.stringify(value)}`;
+};
+
+const refuseNonEmpty =
+  (feature: string) =>
+  (value: unknown): string | undefined => {
+    const empty = value === null || value === "" || (Array.isArray(value) && value.length === 0);
+    return empty ? undefined : `${feature} not in this release; leave it out`;
+  };
+
+/** A section that may be absent, off, or empty, but not on. */
+const refuseSection =
+  (feature: string) =>
+  (value: unknown): string | undefined => {
+    if (Array.isArray(value)) return refuseNonEmpty(feature)(value);
+    if (typeof value === "object" && value !== null && "enabled" in value && value.enabled === true)
+      return `${feature} not in this release; set enabled to false`;
+    return undefined;
+  };
+
+const keys = (section: string, names: readonly string[], note: string): DocumentedKey[] =>
+  names.map((name) => ({ path: `${section}.${name}`, note }));
+
+const server: readonly DocumentedKey[] = [
+  { path: "server.websocket_enabled", note: LATER, refuse: refuseTrue("WebSockets are") },
+  {
+    path: "server.notify_keyspace_events",
+    note: LATER,
+    refuse: refuseNonEmpty("keyspace notifications are"),
+  },
+  { path: "server.role", note: "see replication.role", refuse: refuseReplica },
+  { path: "server.workers", note: "one thread decides every command" },
+  { path: "server.max_connections", note: "see limits.connections_max" },
+  { path: "server.read_only", note: LATER, refuse: refuseTrue("a read-only server is") },
+  { path: "server.tls.*", note: "a proxy in front ends TLS", refuse: refuseSection("TLS is") },
+  ...keys("protocols.streamable_http", ["enabled", "path"], "always on, at its documented path"),
+  ...keys("protocols.rest", ["enabled", "prefix"], "always on, at its documented path"),
+];
+
+const durability: readonly DocumentedKey[] = [
+  { path: "persistence.wal.path", note: "the log lies below data_dir" },
+  { path: "persistence.wal.buffer_size_kb", note: "batches follow the load" },
+  { path: "persistence.wal.max_size_mb", note: "see log.segment_bytes" },
+  ...keys(
+    "persistence.snapshot",
+    [
+      "enabled",
+      "directory",
+      "interval_secs",
+      "operation_threshold",
+      "max_snapshots",
+      "compression",
+      "auto_snapshot",
+    ],
+    "snapshots are not in this release; a start replays the log",
+  ),
+  { path: "persistence.recovery.verify_checksums", note: "checksums are always verified" },
+  {
+    path: "persistence.recovery.skip_corrupted",
+    note: LATER,
+    refuse: refuseTrue("skipping damaged records is"),
+  },
+  { path: "persistence.recovery.repair_mode", note: "annals repair is a command of its own" },
+];
+
+const replication: readonly DocumentedKey[] = [
+  { path: "replication.enabled", note: LATER, refuse: refuseTrue("replication is") },
+  {
+    path: "replication.role",
+    note: LATER,
+    refuse: refuseReplica,
+    environment: ["SYNAP_REPLICATION_ROLE", "SYNAP_ROLE"],
+    flag: "role",
+  },
+  {
+    path: "replication.master_address",
+    note: LATER,
+    environment: ["SYNAP_MASTER_ADDRESS", "SYNAP_MASTER", "SYNAP_MASTER_HOST", "SYNAP_MASTER_PORT"],
+    flag: "master-address",
+  },
+  { path: "replication.replica_listen_address", note: LATER, flag: "replica-listen" },
+  { path: "replication.auto_reconnect", note: LATER, flag: "auto-reconnect" },
+  ...keys(
+    "replication",
+    [
+      "heartbeat_interval_ms",
+      "max_lag_ms",
+      "buffer_size_kb",
+      "reconnect_delay_ms",
+      "replica_timeout_secs",
+      "mode",
+      "listen_port",
+      "log_max_entries",
+      "log_retention_hours",
+      "min_replicas_for_write",
+      "full_sync_threshold",
+      "batch_size",
+      "batch_timeout_ms",
+    ],
+    LATER,
+  ),
+];
+
+const access: readonly DocumentedKey[] = [
+  {
+    path: "auth.enabled",
+    note: LATER,
+    refuse: refuseTrue("authentication is"),
+    environment: ["SYNAP_AUTH_ENABLED"],
+  },
+  {
+    path: "auth.require_auth",
+    note: LATER,
+    refuse: refuseTrue("authentication is"),
+    environment: ["SYNAP_AUTH_REQUIRE_AUTH"],
+  },
+  { path: "auth.default_key_ttl", note: LATER, environment: ["SYNAP_AUTH_DEFAULT_KEY_TTL"] },
+  { path: "auth.root.username", note: LATER, environment: ["SYNAP_AUTH_ROOT_USERNAME"] },
+  { path: "auth.root.password", note: LATER, environment: ["SYNAP_AUTH_ROOT_PASSWORD"], secret: true },
+  { path: "auth.root.enabled", note: LATER, environment: ["SYNAP_AUTH_ROOT_ENABLED"] },
+  { path: "auth.api_keys", note: LATER, refuse: refuseNonEmpty("API keys are"), secret: true },
+  { path: "auth.jwt.*", note: LATER, refuse: refuseSection("authentication is"), secret: true },
+  { path: "authentication.*", note: LATER, refuse: refuseSection("authentication is"), secret: true },
+  { path: "users.*", note: LATER, refuse: refuseNonEmpty("users are"), secret: true },
+  { path: "api_keys.*", note: LATER, refuse: refuseNonEmpty("API keys are"), secret: true },
+  { path: "acl.*", note: LATER, refuse: refuseSection("access rules are") },
+  { path: "rate_limit.enabled", note: LATER, refuse: refuseTrue("rate limits are") },
+  ...keys("rate_limit", ["requests_per_second", "burst_size"], LATER),
+];
+
+const features: readonly DocumentedKey[] = [
+  { path: "queue.enabled", note: LATER, refuse: refuseTrue("queues are") },
+  ...keys(
+    "queue",
+    ["max_depth", "ack_deadline_secs", "default_max_retries", "default_priority", "prefetch_limit"],
+    LATER,
+  ),
+  { path: "event_stream.*", note: LATER, refuse: refuseSection("streams are") },
+  { path: "watch.max_inline_value_bytes", note: LATER, environment: ["SYNAP_WATCH_MAX_INLINE_VALUE_BYTES"] },
+  { path: "network.idle_timeout_secs", note: "see limits.keep_alive_timeout_ms" },
+  { path: "network.max_connections", note: "see limits.connections_max" },
+  { path: "protocol.*", note: LATER },
+  { path: "resp3.*", note: LATER, refuse: refuseSection("the RESP3 listener is") },
+  { path: "synap_rpc.*", note: LATER, refuse: refuseSection("the binary listener is") },
+  { path: "mcp.*", note: LATER, refuse: refuseSection("MCP is") },
+  { path: "hub.*", note: LATER, refuse: refuseSection("the hub is"), secret: true },
+  { path: "cluster.*", note: LATER, refuse: refuseSection("clustering is") },
+];
+
+export const documentedKeys: readonly DocumentedKey[] = [
+  ...server,
+  ...durability,
+  ...replication,
+  ...access,
+  ...features,
+];
+
+const byPath = new Map(documentedKeys.map((key) => [key.path.replace(/\.\*$/, ""), key]));
+
+export function documentedKey(path: string): DocumentedKey | undefined {
+  return byPath.get(path);
+}
+
+export const documentedPaths: readonly string[] = [...byPath.keys()];

@@ -1,0 +1,210 @@
+/**
+ * Puts the configuration together: flag > environment > file > default. Every value is checked where it stands, also
+ * one that a stronger source overrides: a mistake in a file does not wait for the day when the flag is gone.
+ */
+import { type DocumentedKey, documentedKey, documentedKeys } from "./documented.js";
+import { nearest } from "./nearest.js";
+import { describeOrigin, type Mistake, type Origin } from "./origin.js";
+import { parseText, parseTyped, type Setting, type SettingValue } from "./setting.js";
+import {
+  type ConfigValues,
+  environmentName,
+  isSettingPath,
+  type SettingPath,
+  settingPaths,
+  settings,
+} from "./settings.js";
+import { readYaml } from "./yaml-source.js";
+
+export interface ConfigSources {
+  readonly file?: { readonly name: string; readonly text: string };
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  /** Given flags by name, without dashes. */
+  readonly flags: Readonly<Record<string, string>>;
+}
+
+/** A documented key that was given and changes nothing here. */
+export interface Inert {
+  readonly path: string;
+  readonly value: unknown;
+  readonly origin: Origin;
+  readonly note: string;
+  readonly secret: boolean;
+}
+
+export interface Config {
+  readonly values: ConfigValues;
+  readonly origins: Readonly<Record<SettingPath, Origin>>;
+  readonly inert: readonly Inert[];
+  /** Variables that look like ours and are not. */
+  readonly warnings: readonly string[];
+}
+
+export type Loaded =
+  | { readonly ok: true; readonly config: Config }
+  | { readonly ok: false; readonly mistakes: readonly Mistake[] };
+
+interface Given {
+  value: unknown;
+  origin: Origin;
+}
+
+export function loadConfig(sources: ConfigSources): Loaded {
+  const loading = new Loading();
+  if (sources.file !== undefined) loading.takeFile(sources.file.name, sources.file.text);
+  loading.takeEnvironment(sources.environment);
+  loading.takeFlags(sources.flags);
+  return loading.finish();
+}
+
+class Loading {
+  readonly #settings = new Map<string, { value: SettingValue; origin: Origin }>();
+  readonly #documented = new Map<string, Given>();
+  readonly #mistakes: Mistake[] = [];
+  readonly #warnings: string[] = [];
+
+  takeFile(name: string, text: string): void {
+    const { entries, mistakes } = readYaml(name, text);
+    this.#mistakes.push(...mistakes);
+    for (const { path, value, origin } of entries) {
+      if (isSettingPath(path)) this.#take(path, parseTyped(settings[path], value), origin);
+      else this.#documented.set(path, { value, origin });
+    }
+  }
+
+  takeEnvironment(environment: ConfigSources["environment"]): void {
+    const known = new Set(["ANNALS_CONFIG", "ANNALS_HEALTH_ADDR", "SYNAP_HEALTH_ADDR"]);
+    const visit = (names: readonly string[], take: (text: string, origin: Origin) => void): void => {
+      // The first name wins: ours before the documented ones.
+      for (const name of names) known.add(name);
+      const variable = names.find((name) => isGiven(name, environment[name]));
+      const text = variable === undefined ? undefined : environment[variable];
+      if (variable !== undefined && text !== undefined) take(text, { type: "environment", variable });
+    };
+    for (const path of settingPaths) {
+      if (!isSettingPath(path)) continue;
+      const setting: Setting = settings[path];
+      visit([environmentName(path), ...(setting.environment ?? [])], (text, origin) =>
+        this.#take(path, parseText(setting, text), origin),
+      );
+    }
+    for (const key of documentedKeys) {
+      visit(key.environment ?? [], (text, origin) =>
+        this.#documented.set(key.path, { value: scalar(text), origin }),
+      );
+    }
+    this.#warnAboutStrangers(environment, known);
+  }
+
+  takeFlags(flags: ConfigSources["flags"]): void {
+    for (const [flag, text] of Object.entries(flags)) {
+      const origin: Origin = { type: "flag", flag };
+      const path = settingPaths.find((name) => isSettingPath(name) && flagOf(settings[name]) === flag);
+      const documented = documentedKeys.find((key) => key.flag === flag);
+      if (path !== undefined && isSettingPath(path))
+        this.#take(path, parseText(settings[path], text), origin);
+      else if (documented !== undefined)
+        this.#documented.set(documented.path, { value: scalar(text), origin });
+      else this.#mistakes.push({ origin, message: "no setting has this flag" });
+    }
+  }
+
+  finish(): Loaded {
+    const inert = this.#judgeDocumented();
+    const values: Record<string, SettingValue> = {};
+    const origins: Record<string, Origin> = {};
+    for (const path of settingPaths) {
+      if (!isSettingPath(path)) continue;
+      const given = this.#settings.get(path);
+      values[path] = given?.value ?? settings[path].default;
+      origins[path] = given?.origin ?? { type: "default" };
+    }
+    // The loop above has given every path of the table a value that its own setting accepted.
+    const config = {
+      values: values as unknown as ConfigValues,
+      origins: origins as Record<SettingPath, Origin>,
+      inert,
+      warnings: this.#warnings,
+    };
+    if (this.#mistakes.length === 0) this.#mistakes.push(...disagreements(config));
+    return this.#mistakes.length === 0 ? { ok: true, config } : { ok: false, mistakes: this.#mistakes };
+  }
+
+  #take(path: SettingPath, parsed: ReturnType<typeof parseTyped>, origin: Origin): void {
+    if (parsed.ok) this.#settings.set(path, { value: parsed.value, origin });
+    else this.#mistakes.push({ origin, message: `${path}: ${parsed.problem}` });
+  }
+
+  /** Only what counts in the end is judged: a flag may take back what a file asks for. */
+  #judgeDocumented(): Inert[] {
+    const inert: Inert[] = [];
+    for (const [path, { value, origin }] of this.#documented) {
+      const key: DocumentedKey | undefined = documentedKey(path);
+      const refusal = key?.refuse?.(value);
+      if (refusal !== undefined) this.#mistakes.push({ origin, message: `${path}: ${refusal}` });
+      else if (key !== undefined)
+        inert.push({ path, value, origin, note: key.note, secret: key.secret === true });
+    }
+    return inert;
+  }
+
+  #warnAboutStrangers(environment: ConfigSources["environment"], known: ReadonlySet<string>): void {
+    for (const variable of Object.keys(environment)) {
+      if (!/^(ANNALS|SYNAP)_/.test(variable) || known.has(variable) || SERVICE_LINK.test(variable)) continue;
+      const meant = nearest(variable, known);
+      const hint = meant === undefined ? "" : `; did you mean ${meant}?`;
+      this.#warnings.push(`environment ${variable} is not a setting${hint}`);
+    }
+  }
+}
+
+/** Variables that Kubernetes sets for a service named like us; they are addresses of a service, not our settings. */
+const SERVICE_LINK = /^(ANNALS|SYNAP)_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)$/;
+
+const isGiven = (name: string, text: string | undefined): boolean =>
+  text !== undefined && text !== "" && !(SERVICE_LINK.test(name) && /^(tcp|udp|sctp):\/\//.test(text));
+
+const flagOf = (setting: Setting): string | undefined => setting.flag;
+
+/** What YAML would have made of the text, for keys whose kind is not in the table. */
+function scalar(text: string): unknown {
+  if (text === "true" || text === "1") return true;
+  if (text === "false" || text === "0") return false;
+  return text;
+}
+
+/** Room in a record beside the largest value: its key, its type, and the frame. */
+export const RECORD_ROOM_BYTES = 65_536;
+
+/** Settings that only make sense together. */
+function disagreements({ values, origins }: Pick<Config, "values" | "origins">): Mistake[] {
+  const found: Mistake[] = [];
+  const need = (holds: boolean, paths: readonly [SettingPath, SettingPath], message: string): void => {
+    if (holds) return;
+    const path = origins[paths[0]].type === "default" ? paths[1] : paths[0];
+    const other = path === paths[0] ? paths[1] : paths[0];
+    const theirs = `${other} is ${String(values[other])}, ${describeOrigin(origins[other])}`;
+    found.push({ origin: origins[path], message: `${path}: ${message} (${theirs})` });
+  };
+  need(
+    values["kv_store.max_value_size_bytes"] + RECORD_ROOM_BYTES <= values["log.record_bytes_max"],
+    ["kv_store.max_value_size_bytes", "log.record_bytes_max"],
+    "the largest value plus 65536 bytes must fit into log.record_bytes_max",
+  );
+  need(
+    values["log.record_bytes_max"] <= values["log.pending_bytes_max"],
+    ["log.record_bytes_max", "log.pending_bytes_max"],
+    "log.record_bytes_max must not exceed log.pending_bytes_max",
+  );
+  need(
+    values["limits.headers_timeout_ms"] <= values["limits.request_timeout_ms"],
+    ["limits.headers_timeout_ms", "limits.request_timeout_ms"],
+    "limits.headers_timeout_ms must not exceed limits.request_timeout_ms",
+  );
+  need(
+    values["shutdown.drain_delay_ms"] < values["shutdown.timeout_ms"],
+    ["shutdown.drain_delay_ms", "shutdown.timeout_ms"],
+    "shutdown.drain_delay_ms must be below shutdown.timeout_ms",
+  );
+  return found;
+}

@@ -1,0 +1,128 @@
+/**
+ * What the probes are told. Liveness asks whether a restart would help; readiness asks whether requests belong here.
+ *
+ * A full disk does not turn readiness false: reads still work, and taking the only node out of the balancer would turn
+ * refused writes into refused everything. The check says it in its detail, and a metric does.
+ */
+import type { HealthSource, ReadinessCheck } from "../api/index.js";
+import type { EventLog } from "../log/index.js";
+
+export type Phase =
+  | "starting"
+  | "replaying"
+  | "ready"
+  /** Told to stop, and still serving: balancers are to see readiness turn false first. */
+  | "leaving"
+  /** New requests are refused; those in flight finish. */
+  | "draining"
+  | "failed";
+
+export interface HealthParts {
+  /** Ms by a steady clock. */
+  readonly stopwatch: () => number;
+  readonly stalledWriteMs: number;
+  readonly diskIsFull: () => boolean;
+  readonly diskFreeBytes: () => number | undefined;
+}
+
+export class Health implements HealthSource {
+  #phase: Phase = "starting";
+  #failure = "";
+  #log: Pick<EventLog, "endOffset" | "committedOffset"> | undefined;
+  #replayed = 0;
+  #replayEnd = 0;
+  #committed = 0;
+  #committedAt: number;
+  readonly #parts: HealthParts;
+
+  constructor(parts: HealthParts) {
+    this.#parts = parts;
+    this.#committedAt = parts.stopwatch();
+  }
+
+  get phase(): Phase {
+    return this.#phase;
+  }
+
+  get replayedOffset(): number {
+    return this.#replayed;
+  }
+
+  watch(log: Pick<EventLog, "endOffset" | "committedOffset">): void {
+    this.#log = log;
+  }
+
+  replaying(offset: number, end: number): void {
+    if (this.#phase === "starting") this.#phase = "replaying";
+    this.#replayed = offset;
+    this.#replayEnd = end;
+  }
+
+  ready(): void {
+    if (this.#phase === "starting" || this.#phase === "replaying") this.#phase = "ready";
+  }
+
+  leave(): void {
+    if (this.#phase !== "failed") this.#phase = "leaving";
+  }
+
+  drain(): void {
+    if (this.#phase !== "failed") this.#phase = "draining";
+  }
+
+  fail(why: string): void {
+    this.#phase = "failed";
+    this.#failure = why;
+  }
+
+  /** Called by a timer: notices when the log stops to commit while something waits. */
+  sample(): void {
+    const log = this.#log;
+    if (log === undefined) return;
+    const moved = log.committedOffset !== this.#committed;
+    if (!moved && log.endOffset !== log.committedOffset) return;
+    this.#committed = log.committedOffset;
+    this.#committedAt = this.#parts.stopwatch();
+  }
+
+  live(): boolean {
+    return this.#stalledMs() < this.#parts.stalledWriteMs;
+  }
+
+  draining(): boolean {
+    return this.#phase === "draining";
+  }
+
+  readiness(): readonly ReadinessCheck[] {
+    const phase = this.#phase;
+    const replayed = phase !== "starting" && phase !== "replaying";
+    const accepting = phase !== "leaving" && phase !== "draining";
+    const disk = this.#parts.diskIsFull()
+      ? "reserve reached: writes are refused, reads go on"
+      : this.#freeText();
+    return [
+      { name: "replay", ok: replayed, detail: replayed ? "done" : this.#replayText() },
+      { name: "log", ok: phase !== "failed", detail: phase === "failed" ? this.#failure : "writable" },
+      { name: "accepting", ok: accepting, detail: accepting ? "yes" : "shutting down" },
+      { name: "disk", ok: true, detail: disk },
+    ];
+  }
+
+  #stalledMs(): number {
+    const log = this.#log;
+    const waiting =
+      log !== undefined && log.endOffset !== log.committedOffset && log.committedOffset === this.#committed;
+    return waiting ? this.#parts.stopwatch() - this.#committedAt : 0;
+  }
+
+  #replayText(): string {
+    if (this.#replayEnd === 0) return "checking the log";
+    const percent = Math.floor((this.#replayed / this.#replayEnd) * 100);
+    return `offset ${this.#replayed} of ${this.#replayEnd} (${percent} %)`;
+  }
+
+  #freeText(): string {
+    const free = this.#parts.diskFreeBytes();
+    return free === undefined ? "not sampled yet" : `${free} bytes free`;
+  }
+}

@@ -1,0 +1,70 @@
+/** The sections of `/info`: what runs, where it stands, in flat fields named as the documented server names them. */
+import type { OpenedLog } from "../log/index.js";
+import type { KvStats } from "../projections/index.js";
+import type { ConfigValues } from "./config/settings.js";
+import type { DiskUse } from "./metrics/disk-use.js";
+
+export interface InfoParts {
+  readonly version: string;
+  readonly values: () => ConfigValues;
+  readonly opened: () => OpenedLog | undefined;
+  readonly kvStats: () => KvStats | undefined;
+  readonly disk: DiskUse;
+  readonly uptimeSeconds: () => number;
+  readonly openConnections: () => number;
+}
+
+export type InfoSections = Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+
+export function infoSections(parts: InfoParts): InfoSections {
+  const opened = parts.opened();
+  const stats = parts.kvStats();
+  return {
+    server: serverSection(parts, opened),
+    memory: {
+      used_bytes: stats?.memoryBytes ?? 0,
+      max_bytes: stats?.maxMemoryBytes ?? 0,
+      eviction_policy: parts.values()["kv_store.eviction_policy"],
+      rss_bytes: process.memoryUsage.rss(),
+    },
+    stats: { ...stats?.operations, expired: stats?.expiredTotal ?? 0, evicted: stats?.evictedTotal ?? 0 },
+    log: logSection(parts, opened),
+    // A node that stands alone reports itself as a master without replicas.
+    replication: {
+      role: "master",
+      connected_slaves: 0,
+      master_repl_offset: opened?.log.durableOffset ?? 0,
+      repl_backlog_active: false,
+      repl_backlog_size: 0,
+    },
+    keyspace: { keys: stats?.totalKeys ?? 0, expiring_keys: stats?.expiringKeys ?? 0 },
+    cluster: { enabled: false },
+  };
+}
+
+function serverSection(parts: InfoParts, opened: OpenedLog | undefined): Record<string, unknown> {
+  return {
+    version: parts.version,
+    node: process.version,
+    process_id: process.pid,
+    uptime_secs: Math.floor(parts.uptimeSeconds()),
+    connections: parts.openConnections(),
+    cluster_id: opened?.identity.clusterId,
+    node_id: opened?.identity.nodeId,
+  };
+}
+
+function logSection(parts: InfoParts, opened: OpenedLog | undefined): Record<string, unknown> {
+  return {
+    fsync_mode: parts.values()["persistence.wal.fsync_mode"],
+    first_offset: opened?.log.firstOffset ?? 0,
+    end_offset: opened?.log.endOffset ?? 0,
+    durable_offset: opened?.log.durableOffset ?? 0,
+    epoch: opened?.log.epochs.at(-1)?.epoch ?? 0,
+    segments: parts.disk.segments,
+    bytes: parts.disk.logBytes,
+    free_disk_bytes: parts.disk.freeBytes,
+    last_stop_clean: opened?.recovery.clean,
+    torn_bytes: opened?.recovery.tornBytes ?? 0,
+  };
+}

@@ -1,0 +1,38 @@
+/** The registry and everything that feeds it, put together. One instance per process, made before the log is opened. */
+import { Registry } from "prom-client";
+import type { MetricsPage } from "../../api/index.js";
+import type { KvStats } from "../../projections/index.js";
+import { ApiSeries } from "./api-series.js";
+import type { DiskUse } from "./disk-use.js";
+import { LogSeries } from "./log-series.js";
+import { ProcessSeries, type StartProgress } from "./process-series.js";
+import { Series } from "./series.js";
+import { addStoreSeries } from "./store-series.js";
+
+export interface MetricsParts {
+  readonly prefix: string;
+  readonly version: string;
+  readonly syncOnEveryBatch: boolean;
+  readonly disk: DiskUse;
+  readonly start: () => StartProgress;
+  readonly kvStats: () => KvStats | undefined;
+}
+
+export class Metrics {
+  readonly api: ApiSeries;
+  readonly log: LogSeries;
+  readonly process: ProcessSeries;
+  readonly #registry = new Registry();
+
+  constructor(parts: MetricsParts) {
+    const series = new Series(this.#registry, parts.prefix);
+    this.api = new ApiSeries(series);
+    this.log = new LogSeries(series, parts.disk, parts.syncOnEveryBatch);
+    this.process = new ProcessSeries(series, parts.version, parts.start);
+    addStoreSeries(series, parts.kvStats);
+  }
+
+  async page(): Promise<MetricsPage> {
+    return { contentType: this.#registry.contentType, text: await this.#registry.metrics() };
+  }
+}

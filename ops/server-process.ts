@@ -1,0 +1,350 @@
+/**
+ * The life of a server: open the log, listen, replay, serve, and end in one of these ways: stopped (finish what is in
+ * flight, commit, mark the clean stop), failed storage (drain reads, leave the files alone), or a start that did not work.
+ *
+ * It decides order and deadlines. It does not know signals, exit codes or flags: `ops/cli/serve.ts` does.
+ */
+import { randomBytes, randomUUID } from "node:crypto";
+import { resolve as absolute } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { FastifyInstance } from "fastify";
+import type { ApiOptions } from "../api/index.js";
+import { type FileSystem, LogError, type OpenedLog, type OpenLogOptions } from "../log/index.js";
+import type { OpenedStore, OpenStoreOptions } from "../projections/index.js";
+import type { Config } from "./config/load.js";
+import { changesBetween, LiveSettings, logSettings } from "./config/rooms.js";
+import type { ConfigValues } from "./config/settings.js";
+import { Health } from "./health.js";
+import { infoSections } from "./info.js";
+import { LateStore } from "./late-store.js";
+import type { Logger } from "./logging.js";
+import { DiskUse } from "./metrics/disk-use.js";
+import { Metrics } from "./metrics/metrics.js";
+import { MonotonicClock } from "./monotonic-clock.js";
+import { Timers } from "./timers.js";
+import { version } from "./version.js";
+
+/** The rooms, as `ops/main.ts` puts them together. */
+export interface Rooms {
+  readonly files: FileSystem;
+  readonly openLog: (options: OpenLogOptions) => Promise<OpenedLog>;
+  readonly openStore: (options: OpenStoreOptions) => Promise<OpenedStore>;
+  readonly buildServer: (options: ApiOptions) => FastifyInstance;
+}
+
+export type Ending =
+  /** Asked to stop, and everything that was in flight is done and committed. */
+  | { readonly type: "stopped" }
+  /** Asked to stop, but not done within the time. */
+  | { readonly type: "late"; readonly timeoutMs: number }
+  /** The log or a projection failed while running. */
+  | { readonly type: "storage-failed"; readonly error: Error }
+  /** The start did not work. */
+  | { readonly type: "not-started"; readonly error: unknown };
+
+export interface Listening {
+  readonly host: string;
+  readonly port: number;
+  readonly url: string;
+}
+
+const PROGRESS_LOG_MS = 5000;
+/** Of the shutdown time, what is kept for committing and closing the log after the last request was cut off. */
+const CLOSE_SHARE = 0.25;
+
+export class ServerProcess {
+  readonly #rooms: Rooms;
+  readonly #logger: Logger;
+  readonly #health: Health;
+  readonly #metrics: Metrics;
+  readonly #disk: DiskUse;
+  readonly #live: LiveSettings;
+  readonly #clock = new MonotonicClock(Date.now);
+  readonly #late = new LateStore();
+  readonly #dataDirectory: string;
+  #values: ConfigValues;
+  #opened: OpenedLog | undefined;
+  #store: OpenedStore | undefined;
+  #app: FastifyInstance | undefined;
+  #timers: Timers | undefined;
+  #starting: Promise<void> = Promise.resolve();
+  #stopping = false;
+  #logClosed = false;
+  #storageFailure: Error | undefined;
+  #replaySeconds = 0;
+  #connections = 0;
+  #end: (ending: Ending) => void = () => undefined;
+
+  constructor(rooms: Rooms, config: Config, logger: Logger) {
+    const values = config.values;
+    this.#rooms = rooms;
+    this.#logger = logger;
+    this.#values = values;
+    this.#dataDirectory = absolute(values.data_dir);
+    this.#live = new LiveSettings(values);
+    this.#disk = new DiskUse(rooms.files, this.#dataDirectory);
+    this.#health = new Health({
+      stopwatch: () => performance.now(),
+      stalledWriteMs: values["health.stalled_write_secs"] * 1000,
+      diskIsFull: () => this.#metrics.log.diskIsFull,
+      diskFreeBytes: () => this.#disk.freeBytes,
+    });
+    this.#metrics = new Metrics({
+      prefix: values["metrics.prefix"],
+      version,
+      syncOnEveryBatch: values["persistence.wal.fsync_mode"] === "always",
+      disk: this.#disk,
+      start: () => ({
+        ready: this.#health.phase === "ready",
+        replayedOffset: this.#health.replayedOffset,
+        replaySeconds: this.#replaySeconds,
+      }),
+      kvStats: () => this.#store?.kvStats(this.#clock.now()),
+    });
+  }
+
+  /** Runs until the end, whichever it is. Never rejects. */
+  run(onListening: (listening: Listening) => void): Promise<Ending> {
+    const ended = new Promise<Ending>((resolve) => {
+      this.#end = resolve;
+    });
+    this.#starting = this.#start(onListening).catch((error: unknown) => this.#abandonStart(error));
+    return ended;
+  }
+
+  /** Ends in order: readiness false, drain delay, no new connections, in-flight requests, commit, clean mark. */
+  async stop(why: string): Promise<void> {
+    if (this.#stopping) return;
+    this.#stopping = true;
+    this.#health.leave();
+    const timeoutMs = this.#values["shutdown.timeout_ms"];
+    this.#logger.info({ why, timeoutMs }, "shutting down");
+    const late = setTimeout(() => this.#finish({ type: "late", timeoutMs }), timeoutMs).unref();
+    if (this.#store !== undefined) await sleep(this.#values["shutdown.drain_delay_ms"]);
+    this.#health.drain();
+    await this.#closeDoors(timeoutMs * (1 - CLOSE_SHARE) - this.#values["shutdown.drain_delay_ms"]);
+    await this.#closeStorage();
+    // A start that was still going on ends now, because its log is closed; one that had none yet has opened it meanwhile.
+    await this.#starting;
+    await this.#closeStorage();
+    clearTimeout(late);
+    this.#finish({ type: "stopped" });
+  }
+
+  /** Applies what can be applied to a running process and says what needs a restart. */
+  reload(next: ConfigValues): void {
+    const changes = changesBetween(this.#values, next);
+    const live = changes.filter((change) => change.live);
+    const later = changes.filter((change) => !change.live);
+    this.#live.apply(next);
+    this.#logger.level = next["logging.level"];
+    // What needs a restart keeps its running value here, so that the next reload still reports it.
+    this.#values = { ...this.#values, ...Object.fromEntries(live.map(({ path, to }) => [path, to])) };
+    this.#logger.info({ applied: live.map(named) }, "configuration read again");
+    if (later.length > 0) this.#logger.warn({ settings: later.map(named) }, "these changes need a restart");
+  }
+
+  async #start(onListening: (listening: Listening) => void): Promise<void> {
+    const opened = await this.#openLog();
+    if (this.#stopping) return;
+    const app = this.#buildServer(opened);
+    await app.listen({ host: this.#values["server.host"], port: this.#values["server.port"] });
+    const store = await this.#replay(opened);
+    if (this.#stopping) return;
+    this.#timers = this.#startTimers(store);
+    this.#health.ready();
+    this.#reportStart(opened);
+    const listening = addressOf(app);
+    this.#logger.info({ ...listening }, "listening");
+    onListening(listening);
+  }
+
+  async #openLog(): Promise<OpenedLog> {
+    const opened = await this.#rooms.openLog({
+      ...logSettings(this.#values),
+      dataDirectory: this.#dataDirectory,
+      files: this.#rooms.files,
+      now: this.#clock.now,
+      randomBytes,
+      holder: `annals serve, pid ${process.pid}`,
+      observer: this.#metrics.log,
+    });
+    this.#opened = opened;
+    opened.log.failed.subscribe((error) => {
+      this.#metrics.log.failed(error);
+      void this.#storageFailed(error, this.#values["shutdown.failed_drain_ms"]);
+    });
+    this.#metrics.log.tell(opened);
+    this.#health.watch(opened.log);
+    this.#clock.raise(await lastTimestamp(opened));
+    return opened;
+  }
+
+  #buildServer(opened: OpenedLog): FastifyInstance {
+    const app = this.#rooms.buildServer({
+      version,
+      store: this.#late,
+      log: opened.log,
+      role: () => "standalone",
+      now: this.#clock.now,
+      stopwatch: () => performance.now(),
+      random: Math.random,
+      newRequestId: randomUUID,
+      limits: this.#live.limits,
+      health: this.#health,
+      observer: this.#metrics.api,
+      metrics: () => this.#metrics.page(),
+      info: () => this.#info(),
+      logger: this.#logger,
+      corsOrigins: this.#values["server.cors_origins"],
+    });
+    this.#app = app;
+    app.server.on("connection", (socket) => {
+      this.#connections++;
+      socket.once("close", () => this.#connections--);
+    });
+    this.#metrics.api.countConnections(() => this.#connections);
+    // A client that is asked to come back on a new connection finds the next node before this one closes its port.
+    app.server.prependListener("request", (_request, response) => {
+      if (this.#health.phase === "leaving") response.setHeader("Connection", "close");
+    });
+    return app;
+  }
+
+  async #replay(opened: OpenedLog): Promise<OpenedStore> {
+    const begun = performance.now();
+    let reported = begun;
+    this.#health.replaying(0, opened.log.endOffset);
+    const store = await this.#rooms.openStore({
+      log: opened.log,
+      rules: this.#live.rules,
+      onProgress: (offset, end) => {
+        this.#health.replaying(offset, end);
+        if (performance.now() - reported < PROGRESS_LOG_MS) return;
+        reported = performance.now();
+        this.#logger.info({ offset, end, seconds: (reported - begun) / 1000 }, "replaying");
+      },
+      // Its state cannot be trusted any more, so no read is answered from it either: no drain.
+      onDead: (error) => void this.#storageFailed(error, 0),
+    });
+    this.#replaySeconds = (performance.now() - begun) / 1000;
+    this.#health.replaying(opened.log.endOffset, opened.log.endOffset);
+    this.#store = store;
+    this.#late.open(store);
+    return store;
+  }
+
+  #startTimers(store: OpenedStore): Timers {
+    return new Timers({
+      reclaimIntervalMs: this.#values["kv_store.ttl_cleanup_interval_ms"],
+      reclaim: (budget) => store.reclaimExpired(this.#clock.now(), budget),
+      sample: () => {
+        this.#health.sample();
+        this.#metrics.process.sample();
+      },
+      sampleDisk: () => this.#disk.sample(),
+    });
+  }
+
+  #reportStart({ log, recovery, identity }: OpenedLog): void {
+    this.#logger.info(
+      {
+        version,
+        node: process.version,
+        dataDirectory: this.#dataDirectory,
+        fsyncMode: this.#values["persistence.wal.fsync_mode"],
+        created: recovery.created,
+        lastStopClean: recovery.clean,
+        tornBytes: recovery.tornBytes,
+        tornFile: recovery.tornFile,
+        firstOffset: log.firstOffset,
+        endOffset: log.endOffset,
+        recoveryMs: Math.round(recovery.durationMs),
+        replaySeconds: Number(this.#replaySeconds.toFixed(3)),
+        ...identity,
+      },
+      "started",
+    );
+    if (recovery.tornBytes > 0)
+      this.#logger.warn(
+        { bytes: recovery.tornBytes, keptIn: recovery.tornFile },
+        "an unfinished end was cut from the log and kept aside",
+      );
+  }
+
+  #info() {
+    return infoSections({
+      version,
+      values: () => this.#values,
+      opened: () => this.#opened,
+      kvStats: () => this.#store?.kvStats(this.#clock.now()),
+      disk: this.#disk,
+      uptimeSeconds: () => this.#metrics.process.uptimeSeconds,
+      openConnections: () => this.#connections,
+    });
+  }
+
+  /** Closes what the start had opened, so that the directory is free; files in doubt are left as they are. */
+  async #abandonStart(error: unknown): Promise<void> {
+    if (this.#stopping || this.#storageFailure !== undefined) return;
+    this.#health.fail("the start did not work");
+    await this.#closeDoors(0);
+    if (!isStorageError(error)) await this.#closeStorage();
+    this.#finish({ type: "not-started", error });
+  }
+
+  async #storageFailed(error: Error, drainMs: number): Promise<void> {
+    if (this.#storageFailure !== undefined) return;
+    this.#storageFailure = error;
+    this.#health.fail(error.message);
+    this.#logger.fatal({ err: error, drainMs }, "storage failed; reads drain, then the process exits");
+    await sleep(drainMs);
+    await this.#closeDoors(0);
+    this.#finish({ type: "storage-failed", error });
+  }
+
+  /** Stops accepting and waits for what is in flight; cuts off what still runs after `patienceMs`. */
+  async #closeDoors(patienceMs: number): Promise<void> {
+    const app = this.#app;
+    if (app === undefined) return;
+    const impatient = setTimeout(() => app.server.closeAllConnections(), Math.max(0, patienceMs));
+    await app.close();
+    clearTimeout(impatient);
+  }
+
+  async #closeStorage(): Promise<void> {
+    this.#timers?.close();
+    this.#metrics.process.close();
+    await this.#store?.close();
+    if (this.#opened === undefined || this.#logClosed) return;
+    this.#logClosed = true;
+    await this.#opened.log.close();
+  }
+
+  /** A storage failure decides the ending, also one that happens on the way down. */
+  #finish(ending: Ending): void {
+    const failure = this.#storageFailure;
+    this.#end(failure === undefined ? ending : { type: "storage-failed", error: failure });
+  }
+}
+
+const named = ({ path, from, to }: { path: string; from: unknown; to: unknown }): string =>
+  `${path}: ${JSON.stringify(from)} → ${JSON.stringify(to)}`;
+
+function isStorageError(error: unknown): boolean {
+  return error instanceof LogError && (error.code === "LOG_CORRUPT" || error.code === "LOG_FAILED");
+}
+
+/** The clock starts after the last record, whatever the wall clock says now. */
+async function lastTimestamp({ log }: OpenedLog): Promise<number> {
+  if (log.endOffset < log.firstOffset) return 0;
+  for await (const batch of log.read(log.endOffset)) return batch.at(-1)?.timestamp ?? 0;
+  return 0;
+}
+
+function addressOf(app: FastifyInstance): Listening {
+  const address = app.server.address();
+  if (address === null || typeof address === "string") return { host: "", port: 0, url: "" };
+  const host = address.family === "IPv6" ? `[${address.address}]` : address.address;
+  return { host: address.address, port: address.port, url: `http://${host}:${address.port}` };
+}

@@ -1,0 +1,79 @@
+/** A small HTTP client for tests on the real process: keep-alive, and a broken connection is an answer that nobody got. */
+import { Agent, type IncomingHttpHeaders, request } from "node:http";
+
+export interface Answer {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  readonly text: string;
+}
+
+export class HttpClient {
+  readonly #agent: Agent;
+  readonly #port: number;
+
+  constructor(port: number, connections: number) {
+    this.#port = port;
+    this.#agent = new Agent({ keepAlive: true, maxSockets: connections });
+  }
+
+  /** Rejects when the connection ends before the whole answer is there. */
+  send(
+    method: string,
+    path: string,
+    body?: string,
+    headers: Readonly<Record<string, string>> = {},
+  ): Promise<Answer> {
+    return new Promise((resolve, reject) => {
+      const outgoing = request(
+        { host: "127.0.0.1", port: this.#port, agent: this.#agent, method, path, headers, timeout: 30_000 },
+        (incoming) => {
+          const parts: Buffer[] = [];
+          incoming.on("data", (part: Buffer) => parts.push(part));
+          incoming.on("error", reject);
+          incoming.on("aborted", () => reject(new Error("the answer was cut off")));
+          incoming.on("end", () => {
+            const text = Buffer.concat(parts).toString("utf8");
+            resolve({ status: incoming.statusCode ?? 0, headers: incoming.headers, text });
+          });
+        },
+      );
+      outgoing.on("error", reject);
+      outgoing.on("timeout", () => outgoing.destroy(new Error(`${method} ${path}: no answer within 30 s`)));
+      outgoing.end(body);
+    });
+  }
+
+  put(key: string, value: string, headers: Readonly<Record<string, string>> = {}): Promise<Answer> {
+    return this.send("PUT", `/kv/${encodeURIComponent(key)}`, value, {
+      "content-type": "text/plain; charset=utf-8",
+      ...headers,
+    });
+  }
+
+  get(key: string): Promise<Answer> {
+    return this.send("GET", `/kv/${encodeURIComponent(key)}`);
+  }
+
+  delete(key: string): Promise<Answer> {
+    return this.send("DELETE", `/kv/${encodeURIComponent(key)}`);
+  }
+
+  post(path: string, body: unknown): Promise<Answer> {
+    return this.send("POST", path, JSON.stringify(body), { "content-type": "application/json" });
+  }
+
+  close(): void {
+    this.#agent.destroy();
+  }
+}
+
+/** The stable error code of a refusal, or undefined. */
+export function errorCodeOf(answer: Answer): string | undefined {
+  const found = /"error_code":\s*"([A-Z_]+)"/.exec(answer.text);
+  return found?.[1];
+}
+
+/** The revision that an answer names in its `ETag`. */
+export function revisionOf(answer: Answer): number {
+  return Number(/^"(\d+)"$/.exec(answer.headers.etag ?? "")?.[1] ?? Number.NaN);
+}

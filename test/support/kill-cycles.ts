@@ -1,0 +1,182 @@
+/**
+ * Writers over HTTP against a server that is killed again and again: what was answered must be there after each restart,
+ * with its value and revision. Shared by the short run in `test/process` and the long one in `props/`.
+ */
+
+import type { FsyncMode } from "../../log/index.js";
+import { PromiseBroken } from "../../props/checkers/promise-broken.js";
+import { HttpClient, revisionOf } from "./http-client.js";
+import { type RunningServer, type ServerOptions, startServer } from "./server-process.js";
+
+const WRITERS = 8;
+const KEYS_PER_WRITER = 5;
+const COUNTER = "counter";
+
+export interface KillReport {
+  readonly cycles: number;
+  readonly answered: number;
+  /** Writes under way when the server died. */
+  readonly unanswered: number;
+  /** Unanswered writes that were found to have happened: shows that kills fell between commit and answer, or in a write. */
+  readonly happenedUnheard: number;
+}
+
+interface KeyKnowledge {
+  /** Last answered write. */
+  value: string | undefined;
+  revision: number;
+  /** Sent after it and never answered: may have happened. */
+  unheard: string | undefined;
+}
+
+export class KillCycles {
+  readonly #options: ServerOptions;
+  readonly #random: () => number;
+  readonly #keys = new Map<string, KeyKnowledge>();
+  #counterAnswered = 0;
+  #counterUnheard = 0;
+  #answered = 0;
+  #unanswered = 0;
+  #happenedUnheard = 0;
+  #serial = 0;
+
+  constructor(dataDirectory: string, random: () => number, fsyncMode: FsyncMode) {
+    this.#random = random;
+    // Small segments, so that kills fall into rolls too.
+    const environment = {
+      ANNALS_PERSISTENCE_WAL_FSYNC_MODE: fsyncMode,
+      ANNALS_LOG_SEGMENT_BYTES: String(64 * 1024),
+    };
+    this.#options = { dataDirectory, environment };
+    for (let writer = 0; writer < WRITERS; writer += 1)
+      for (let index = 0; index < KEYS_PER_WRITER; index += 1)
+        this.#keys.set(`w${writer}-${index}`, { value: undefined, revision: 0, unheard: undefined });
+  }
+
+  async run(cycles: number): Promise<KillReport> {
+    for (let cycle = 0; cycle < cycles; cycle += 1) {
+      const server = await startServer(this.#options);
+      try {
+        await this.#check(server);
+        await this.#writeUntilKilled(server);
+      } finally {
+        await server.kill();
+      }
+    }
+    const last = await startServer(this.#options);
+    try {
+      await this.#check(last);
+    } finally {
+      await last.kill("SIGTERM");
+    }
+    return {
+      cycles,
+      answered: this.#answered,
+      unanswered: this.#unanswered,
+      happenedUnheard: this.#happenedUnheard,
+    };
+  }
+
+  async #writeUntilKilled(server: RunningServer): Promise<void> {
+    const client = new HttpClient(server.port, WRITERS);
+    const writers = Array.from({ length: WRITERS }, (_, writer) => this.#write(client, server, writer));
+    // Often very soon, sometimes later; mostly in the middle of writes.
+    const patienceMs = 5 + this.#random() ** 2 * 250;
+    await new Promise((resolve) => setTimeout(resolve, patienceMs));
+    await server.kill();
+    await Promise.all(writers);
+    client.close();
+  }
+
+  async #write(client: HttpClient, server: RunningServer, writer: number): Promise<void> {
+    while (server.running) {
+      const draw = this.#random();
+      const done = draw < 0.1 ? this.#count(client) : this.#put(client, writer);
+      if (!(await done)) return;
+    }
+  }
+
+  /** False when the server is gone. */
+  async #put(client: HttpClient, writer: number): Promise<boolean> {
+    const key = `w${writer}-${Math.floor(this.#random() * KEYS_PER_WRITER)}`;
+    const known = this.#known(key);
+    this.#serial += 1;
+    const value = `${this.#serial}-${"v".repeat(Math.floor(this.#random() * 400))}`;
+    known.unheard = value;
+    const answer = await client.put(key, value).catch(() => undefined);
+    if (answer === undefined) {
+      this.#unanswered += 1;
+      return false;
+    }
+    if (answer.status !== 201 && answer.status !== 204)
+      throw new Error(`PUT was answered ${answer.status}: ${answer.text}`);
+    this.#answered += 1;
+    known.value = value;
+    known.revision = revisionOf(answer);
+    known.unheard = undefined;
+    return true;
+  }
+
+  async #count(client: HttpClient): Promise<boolean> {
+    const answer = await client.post(`/kv/${COUNTER}/incr`, {}).catch(() => undefined);
+    if (answer === undefined) {
+      this.#counterUnheard += 1;
+      this.#unanswered += 1;
+      return false;
+    }
+    if (answer.status !== 200) throw new Error(`incr was answered ${answer.status}: ${answer.text}`);
+    this.#counterAnswered += 1;
+    this.#answered += 1;
+    return true;
+  }
+
+  async #check(server: RunningServer): Promise<void> {
+    const client = new HttpClient(server.port, WRITERS);
+    await Promise.all([...this.#keys].map(([key, known]) => this.#checkKey(client, key, known)));
+    const counter = await client.get(COUNTER);
+    const count = counter.status === 404 ? 0 : Number(counter.text);
+    if (
+      !(count >= this.#counterAnswered && count <= this.#counterAnswered + this.#counterUnheard) ||
+      counter.status >= 500
+    )
+      throw new PromiseBroken(
+        "durable",
+        `the counter is ${counter.text}, ${this.#counterAnswered} increments were answered and ${this.#counterUnheard} not`,
+      );
+    this.#happenedUnheard += count - this.#counterAnswered;
+    this.#counterAnswered = count;
+    this.#counterUnheard = 0;
+    client.close();
+  }
+
+  async #checkKey(client: HttpClient, key: string, known: KeyKnowledge): Promise<void> {
+    const answer = await client.get(key);
+    const revision = revisionOf(answer);
+    const broken = (evidence: string): never => {
+      throw new PromiseBroken(
+        "durable",
+        `${key}: ${evidence}; answered was ${known.value} at revision ${known.revision}`,
+      );
+    };
+    if (answer.status === 404) {
+      if (known.value !== undefined) broken("is not there");
+    } else if (answer.status !== 200) {
+      broken(`read as ${answer.status} ${answer.text}`);
+    } else if (known.unheard !== undefined && answer.text === known.unheard) {
+      if (!(revision > known.revision)) broken(`the later write has revision ${revision}`);
+      this.#happenedUnheard += 1;
+      known.value = answer.text;
+      known.revision = revision;
+    } else if (answer.text !== known.value || revision !== known.revision) {
+      broken(`is ${answer.text} at revision ${revision}`);
+    }
+    // A write that was not there after the restart can never come.
+    known.unheard = undefined;
+  }
+
+  #known(key: string): KeyKnowledge {
+    const known = this.#keys.get(key);
+    if (known === undefined) throw new RangeError(`no key ${key}`);
+    return known;
+  }
+}
