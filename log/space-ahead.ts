@@ -103,12 +103,14 @@ export class SpaceAhead {
     while (tail.room < bytes) await this.#insist((urgent) => this.#fill(tail, end, urgent));
   }
 
-  /** The next segment with room in it; it belongs to the caller then. */
+  /** The next segment with room in it; it belongs to the caller then, who tells by `follow` when it is the tail. */
   async takeNext(): Promise<PreparedSegment> {
     for (;;) {
       const next = this.#next;
       if (next !== undefined && next.writer.room > 0 && this.#step === undefined) {
         this.#next = undefined;
+        // Nothing is due until the roll is done: a further segment would be given the name that this one still has.
+        this.#tail = undefined;
         return next;
       }
       await this.#insist((urgent) => this.#prepare(urgent));

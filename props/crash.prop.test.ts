@@ -93,13 +93,13 @@ describe("crash", () => {
           losses.names += disk.losses.namesLost;
           losses.ends += disk.counts.ends;
         }),
-        runs(200),
+        runs(150),
       );
-      const { rolls, openInterrupted, tornEnds, truncated, retired, epochs, answered } = chronicle;
-      const happened = { ...losses, rolls, openInterrupted, truncated, retired, epochs, answered };
+      // Torn ends are rare in `always`: a cut must fall into a write and tear it. A short run may be without one.
+      const { tornEnds, ...others } = chronicle;
+      const { refused: _, ...happened } = { ...losses, ...others };
       for (const [what, count] of Object.entries(happened)) expect(count, what).toBeGreaterThan(0);
-      // A single unlucky short run may do without one; the fixed script below may not.
-      console.info(`${fsyncMode}: ${tornEnds} torn ends, ${JSON.stringify(happened)}`);
+      if (factor > 1 || fsyncMode !== "always") expect(tornEnds, "torn ends").toBeGreaterThan(0);
     });
 
   for (const fsyncMode of MODES)
@@ -119,18 +119,18 @@ describe("crash", () => {
       ];
       const met = new Set<OperationKind>();
       const chronicle = emptyChronicle();
-      for (const how of ["power", "kill"] as const)
-        for (let round = 0; round < factor; round += 1)
-          for (let operation = 1; ; operation += 1) {
-            const disk = new SimulatedDisk(seed + 1000 * round + operation);
-            const log = new LogLives(disk, fsyncMode, chronicle);
-            await log.live({ steps: script, ending: "close", endAt: { operation, ending: how } });
-            if (disk.counts.ends === 0) break;
-            // The next life ends early, so that recovery from this crash is crashed too.
-            const endAt = { operation: 1 + (operation % 40), ending: "power" } as const;
-            await liveAll(disk, log, [{ steps: script.slice(0, 4), ending: "power", endAt }]);
-            for (const kind of disk.counts.endedIn.keys()) met.add(kind);
-          }
+      for (let round = 0; round < factor; round += 1)
+        for (let operation = 1; ; operation += 1) {
+          const how = (operation + round) % 3 === 0 ? "kill" : "power";
+          const disk = new SimulatedDisk(seed + 1000 * round + operation);
+          const log = new LogLives(disk, fsyncMode, chronicle);
+          await log.live({ steps: script, ending: "close", endAt: { operation, ending: how } });
+          if (disk.counts.ends === 0) break;
+          // The next life ends early, so that recovery from this crash is crashed too.
+          const endAt = { operation: 1 + (operation % 40), ending: "power" } as const;
+          await liveAll(disk, log, [{ steps: script.slice(0, 4), ending: "power", endAt }]);
+          for (const kind of disk.counts.endedIn.keys()) met.add(kind);
+        }
       const wanted: OperationKind[] = [
         "create",
         "write",
