@@ -21,8 +21,8 @@ const CYCLES: readonly (readonly [FsyncMode, number])[] = long
       ["never", 50],
     ]
   : [
-      ["periodic", 4],
-      ["never", 4],
+      ["periodic", 3],
+      ["never", 3],
     ];
 
 describe("kill", () => {
