@@ -7,8 +7,11 @@ import type { Operation, RestBinding } from "../../api/operations/operation.js";
 import { type OperationCase, operationCases } from "../support/operation-cases.js";
 import { type Answer, TestServer } from "../support/test-server.js";
 
-let server: TestServer;
-afterEach(() => server.close());
+let running: TestServer | undefined;
+afterEach(async () => {
+  await running?.close();
+  running = undefined;
+});
 
 /** Errors of the operation that no input can bring about in a small test, with the reason. */
 const UNREACHED: Readonly<Record<string, readonly string[]>> = {
@@ -22,18 +25,20 @@ function operationOf(name: string): Operation {
   return found;
 }
 
-async function given(row: OperationCase): Promise<void> {
-  server = await TestServer.start({ ...(row.rules === undefined ? {} : { rules: row.rules }) });
+async function given(row: OperationCase): Promise<TestServer> {
+  const server = await TestServer.start({ ...(row.rules === undefined ? {} : { rules: row.rules }) });
   for (const [command, input] of row.given ?? []) {
     expect(await server.command(command, input)).toMatchObject({ success: true });
   }
+  running = server;
+  return server;
 }
 
 const inputText = (row: OperationCase) =>
   typeof row.input === "string" ? row.input : JSON.stringify(row.input);
 
 /** The same input as a REST request: path, query or body. */
-function restRequest(binding: RestBinding, row: OperationCase): Promise<Answer> {
+function restRequest(server: TestServer, binding: RestBinding, row: OperationCase): Promise<Answer> {
   const fields: Record<string, unknown> = JSON.parse(inputText(row));
   const inPath = [...binding.path.matchAll(/\{(\w+)\}/g)].map((match) => match[1] ?? "");
   const path = binding.path.replace(/\{(\w+)\}/g, (_all, name) =>
@@ -72,7 +77,7 @@ describe.each(operationCases.map((row) => [`${row.operation}: ${row.says}`, row]
     const operation = operationOf(row.operation);
 
     it.each([operation.name, ...(operation.aliases ?? [])])("as the command %s", async (command) => {
-      await given(row);
+      const server = await given(row);
       const before = server.log.endOffset;
       const body = `{"command":"${command}","request_id":"r","payload":${inputText(row)}}`;
       const answer = await server.post("/api/v1/command", body);
@@ -103,9 +108,9 @@ describe.each(operationCases.map((row) => [`${row.operation}: ${row.says}`, row]
       "as %s",
       async (_route, binding) => {
         if (row.bodyOnly === true && binding.method !== "POST") return;
-        await given(row);
+        const server = await given(row);
         const before = server.log.endOffset;
-        const answer = await restRequest(binding, row);
+        const answer = await restRequest(server, binding, row);
         if (row.error !== undefined) {
           const code = row.error as keyof typeof errorTable;
           expect(answer.json).toMatchObject({ error_code: code, code: errorTable[code].status });
@@ -138,18 +143,15 @@ describe("the table of cases", () => {
       const missing = operation.errors.filter((code) => !reached.has(code));
       expect(missing, `${operation.name} documents errors that no case reaches`).toEqual([]);
     }
-    server = undefined as unknown as TestServer;
-    return TestServer.start().then((started) => {
-      server = started;
-    });
   });
 });
 
 describe("keys", () => {
   it("refuses more than it can show", async () => {
-    server = await TestServer.start({ limits: { batchItemsMax: 200_000, bodyBytesMax: 16 << 20 } });
+    const server = await TestServer.start({ limits: { batchItemsMax: 200_000, bodyBytesMax: 16 << 20 } });
     const pairs = Array.from({ length: 100_001 }, (_, index) => ({ key: `k${index}`, value: "" }));
     expect((await server.post("/kv/mset", { pairs })).status).toBe(200);
     expect((await server.get("/kv/keys")).json).toMatchObject({ error_code: "API_RESULT_TOO_LARGE" });
+    await server.close();
   });
 });

@@ -151,4 +151,28 @@ export const keyCases: readonly OperationCase[] = [
     input: { section: "attic" },
     error: "API_SECTION_UNKNOWN",
   },
+  {
+    operation: "key.rename",
+    says: "to a name over the budget",
+    given: [set("a", 1)],
+    input: { key: "a", destination: "d".repeat(1_000) },
+    rules: { maxMemoryBytes: 500 },
+    error: "KV_MEMORY_FULL",
+  },
+  {
+    operation: "key.renamenx",
+    says: "to a name over the budget",
+    given: [set("a", 1)],
+    input: { key: "a", destination: "d".repeat(1_000) },
+    rules: { maxMemoryBytes: 500 },
+    error: "KV_MEMORY_FULL",
+  },
+  {
+    operation: "key.copy",
+    says: "to a name over the budget",
+    given: [set("a", 1)],
+    input: { key: "a", destination: "d".repeat(1_000) },
+    rules: { maxMemoryBytes: 500 },
+    error: "KV_MEMORY_FULL",
+  },
 ];
