@@ -9,7 +9,7 @@ import { type Observable, ReplaySubject, Subject } from "rxjs";
 import { type Batch, CommitQueue } from "./commit-queue.js";
 import { type DataDirectory, randomId } from "./data-directory.js";
 import { EPOCH_STARTED, type EpochTable } from "./epochs.js";
-import { assert, errnoOf, LogError } from "./errors.js";
+import { assert, LogError } from "./errors.js";
 import type {
   AppendedRecord,
   EpochEntry,
@@ -26,6 +26,15 @@ import { LogCursor, type LogFiles } from "./log-cursor.js";
 import { PeriodicSync } from "./periodic-sync.js";
 import { RecoveryNotes } from "./recovery-notes.js";
 import type { RecoveryPoint } from "./recovery-point.js";
+import {
+  beingCut,
+  beyondEnd,
+  closedError,
+  diskFull,
+  failedBecause,
+  recordsWait,
+  tooLarge,
+} from "./refusals.js";
 import { removeOldest } from "./retention.js";
 import type { SegmentList } from "./segment-list.js";
 import type { ReadPoint } from "./segment-reader.js";
@@ -164,10 +173,7 @@ export class SegmentedLog implements EventLog {
     const { kind, version, timestamp, body } = record;
     const { recordBytesMax } = this.#options;
     if (body.length > recordBytesMax) {
-      throw new LogError("LOG_RECORD_TOO_LARGE", `a record of ${body.length} bytes is too large`, {
-        bytes: body.length,
-        bytesMax: recordBytesMax,
-      });
+      throw tooLarge(body.length, recordBytesMax);
     }
     assert(kind > EPOCH_STARTED && kind <= KIND_MAX, "a caller's kind is 2 to 65535");
     assert(version >= 0 && version <= VERSION_MAX, "a version is 0 to 255");
@@ -258,11 +264,9 @@ export class SegmentedLog implements EventLog {
     if (this.#refusal !== undefined) throw this.#refusal;
     if (last > this.#end) throw beyondEnd(last, this.#end);
     if (!this.#queue.idle || this.#end !== this.committedOffset) {
-      throw new LogError("LOG_BUSY", "records are waiting for the disk; the log is cut when none is", {
-        waiting: this.#end - this.committedOffset,
-      });
+      throw recordsWait(this.#end - this.committedOffset);
     }
-    this.#refusal = new LogError("LOG_BUSY", "the end of the log is being cut off; try again shortly");
+    this.#refusal = beingCut();
     try {
       await this.#change(() => this.#queue.whenIdle(() => this.#cutAfter(last)));
     } finally {
@@ -411,14 +415,7 @@ export class SegmentedLog implements EventLog {
 
   #fail(error: unknown): void {
     if (this.#failure !== undefined) return;
-    const errno = errnoOf(error);
-    const message = `the log cannot be written any more (${errno ?? String(error)}); restart to find out what the disk holds`;
-    const failure = new LogError(
-      "LOG_FAILED",
-      message,
-      { errno, end: this.#end, durable: this.durableOffset },
-      error,
-    );
+    const failure = failedBecause(error, this.#end, this.durableOffset);
     this.#failure = failure;
     this.#refusal = failure;
     this.#stopTimers();
@@ -472,22 +469,6 @@ export class SegmentedLog implements EventLog {
     await this.#tail.abandon().catch(ignoreReported);
     await this.#notes.settled();
   }
-}
-
-function closedError(): LogError {
-  return new LogError("LOG_CLOSED", "the log was closed");
-}
-
-function diskFull({ dataDirectory, reserveBytes }: OpenLogOptions): LogError {
-  const message = `the disk is nearly full: less than the reserve of ${reserveBytes} bytes would be left; make space below ${dataDirectory}`;
-  return new LogError("LOG_DISK_FULL", message, { directory: dataDirectory, reserveBytes });
-}
-
-function beyondEnd(offset: Offset, end: Offset): LogError {
-  return new LogError("LOG_OFFSET_BEYOND_END", `offset ${offset} lies beyond the end of the log, ${end}`, {
-    offset,
-    end,
-  });
 }
 
 /** The failure of the log was told already. */
