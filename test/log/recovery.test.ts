@@ -134,6 +134,13 @@ describe("recovery", () => {
     expect(error.message).toContain("prove that everything up to offset 8 was durable");
   });
 
+  test("finds that proof in a record that ends in zeros, too", async () => {
+    const log = composeLog({ batches: [[body(1)], [new Uint8Array(80)]], zerosAhead: 50 });
+    const files = log.files();
+    damage(log, files, 1);
+    expect(await refusal(recover(files))).toMatchObject({ code: "LOG_CORRUPT", context: { offset: 1 } });
+  });
+
   test("a damaged record of the last batch is torn, whatever follows it in the batch", async () => {
     const log = tenRecords();
     const files = log.files();
@@ -306,8 +313,12 @@ describe("recovery", () => {
     const log = tenRecords();
     const written: [number, number][] = [];
     let synced = 0;
+    const directories: string[] = [];
     const spied = (files: MemoryFileSystem): MemoryFileSystem => {
       const open = files.open.bind(files);
+      files.syncDirectory = async (path) => {
+        directories.push(path);
+      };
       files.open = async (path, mode) => {
         const handle = await open(path, mode);
         return {
@@ -331,6 +342,8 @@ describe("recovery", () => {
     await recover(spied(log.files()));
     expect(written).toEqual([[log.records[8]!.position, log.records[9]!.end - log.records[8]!.position]]);
     expect(synced).toBe(1);
+    // The tail may have got its name without the directory being synced.
+    expect(directories).toContain(LOG);
     written.length = 0;
     await recover(spied(log.files()), log.recoveryPoint(10));
     await recover(spied(log.files()), log.recoveryPoint(10, true));
