@@ -18,7 +18,6 @@ import { callerId } from "./rest.js";
 import { urlProblem } from "./url.js";
 
 export const RAW_PATH = "/kv/{key}";
-const CONTENT_TYPE_LENGTH_MAX = 255;
 
 interface RawAnswer {
   readonly type: "raw";
@@ -79,12 +78,6 @@ type Draft<Command> = { -readonly [Name in keyof Command]: Command[Name] };
 
 function put(call: Call, key: string, request: FastifyRequest): Later<RawReply> {
   const contentType = request.headers["content-type"] ?? BYTES_TYPE;
-  if (contentType.length > CONTENT_TYPE_LENGTH_MAX) {
-    return refusal(
-      "API_FIELD_INVALID",
-      `a content type may have ${CONTENT_TYPE_LENGTH_MAX} characters at most`,
-    );
-  }
   const value = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0);
   const command: Draft<SetCommand> = { key, value, contentType };
   const expiry = expiryOf(request);
