@@ -2,7 +2,7 @@
  * One field of every slot, in chunks that are added and never copied: a column that doubles would hold its old half until a
  * collection, and leave holes in the process's memory. A slot that was never written reads as the column's empty value.
  */
-const CHUNK_BITS = 13;
+const CHUNK_BITS = 14;
 const CHUNK_SLOTS = 1 << CHUNK_BITS;
 const CHUNK_MASK = CHUNK_SLOTS - 1;
 
