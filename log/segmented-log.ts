@@ -64,6 +64,7 @@ export interface LogStart {
 export class SegmentedLog implements EventLog {
   readonly #options: OpenLogOptions;
   readonly #observer: LogObserver;
+  readonly #stopwatch: () => number;
   readonly #start: LogStart;
   readonly #files: LogFiles;
   readonly #freeSpace: FreeSpace;
@@ -97,6 +98,7 @@ export class SegmentedLog implements EventLog {
     const { segments, directory, next, epochs } = start;
     const { logPath: logDirectory, path: dataDirectory } = directory;
     const observer = options.observer ?? {};
+    const stopwatch = options.stopwatch ?? now;
     const failed = (error: unknown): void => this.#fail(error);
     const syncOnWrite = fsyncMode === "always";
     const indexes = new LoadedIndexes(files, logDirectory);
@@ -105,6 +107,7 @@ export class SegmentedLog implements EventLog {
     );
     this.#options = options;
     this.#observer = observer;
+    this.#stopwatch = stopwatch;
     this.#start = start;
     this.#end = asOffset(next.offset - 1);
     this.#timestamp = next.timestamp;
@@ -119,6 +122,7 @@ export class SegmentedLog implements EventLog {
         segmentAgeMs: options.segmentAgeMs,
         syncOnWrite,
         now,
+        stopwatch,
         observer,
         failed,
         space: this.#space,
@@ -130,9 +134,9 @@ export class SegmentedLog implements EventLog {
     this.#queue = new CommitQueue(
       {
         bytesMax: options.pendingBytesMax,
-        now,
+        now: stopwatch,
         write: (batch) => this.#write(batch),
-        committed: (batch) => observer.appendCommitted?.(now() - batch.since),
+        committed: (batch) => observer.appendCommitted?.(stopwatch() - batch.since),
         failed,
       },
       this.#end,
@@ -319,8 +323,8 @@ export class SegmentedLog implements EventLog {
 
   #write(batch: Batch<Lineage>): Promise<void> | undefined {
     const { records, used } = batch;
-    const since = this.#options.now();
-    const written = (): void => this.#observer.batchWritten?.(records, used, this.#options.now() - since);
+    const since = this.#stopwatch();
+    const written = (): void => this.#observer.batchWritten?.(records, used, this.#stopwatch() - since);
     const writing = this.#tail.write(batch);
     if (writing !== undefined) return writing.then(written);
     written();

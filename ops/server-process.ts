@@ -18,7 +18,7 @@ import { Health } from "./health.js";
 import { infoSections } from "./info.js";
 import { LateStore } from "./late-store.js";
 import type { Logger } from "./logging.js";
-import { FreeDisk } from "./metrics/free-disk.js";
+import { DiskUse } from "./metrics/disk-use.js";
 import { Metrics } from "./metrics/metrics.js";
 import { MonotonicClock } from "./monotonic-clock.js";
 import { Timers } from "./timers.js";
@@ -58,7 +58,7 @@ export class ServerProcess {
   readonly #logger: Logger;
   readonly #health: Health;
   readonly #metrics: Metrics;
-  readonly #disk: FreeDisk;
+  readonly #disk: DiskUse;
   readonly #live: LiveSettings;
   readonly #clock = new MonotonicClock(Date.now);
   readonly #late = new LateStore();
@@ -83,12 +83,12 @@ export class ServerProcess {
     this.#values = values;
     this.#dataDirectory = absolute(values.data_dir);
     this.#live = new LiveSettings(values);
-    this.#disk = new FreeDisk(rooms.files, this.#dataDirectory);
+    this.#disk = new DiskUse(rooms.files, this.#dataDirectory);
     this.#health = new Health({
       stopwatch: () => performance.now(),
       stalledWriteMs: values["health.stalled_write_secs"] * 1000,
       diskIsFull: () => this.#metrics.log.diskIsFull,
-      diskFreeBytes: () => this.#disk.bytes,
+      diskFreeBytes: () => this.#disk.freeBytes,
     });
     this.#metrics = new Metrics({
       prefix: values["metrics.prefix"],
@@ -165,15 +165,15 @@ export class ServerProcess {
       ...logSettings(this.#values),
       dataDirectory: this.#dataDirectory,
       files: this.#rooms.files,
-      // Finer than a millisecond, which a sync on a good disk takes less than; the log uses it for no meaning.
-      now: () => performance.timeOrigin + performance.now(),
+      now: this.#clock.now,
+      stopwatch: () => performance.now(),
       randomBytes,
       holder: `annals serve, pid ${process.pid}`,
       observer: this.#metrics.log,
     });
     this.#opened = opened;
     opened.log.failed.subscribe((error) => {
-      this.#metrics.log.failed();
+      this.#metrics.log.failed(error);
       void this.#storageFailed(error, this.#values["shutdown.failed_drain_ms"]);
     });
     this.#metrics.log.tell(opened);
