@@ -13,8 +13,9 @@ import {
   type Offset,
   openLog,
   type RecoveryReport,
+  type VerifyReport,
+  verifyDirectory,
 } from "../../log/index.js";
-import { type VerifyReport, verifyDirectory } from "../../log/verify.js";
 import { checkDurable } from "../checkers/durable.js";
 import { checkPrefix, type ExpectedRecord } from "../checkers/prefix.js";
 import { PromiseBroken } from "../checkers/promise-broken.js";

@@ -3,7 +3,7 @@
  * with its value and revision. Shared by the short run in `test/process` and the long one in `props/`.
  */
 
-import type { FsyncMode } from "../../log/index.js";
+import { type FsyncMode, realFileSystem, verifyDirectory } from "../../log/index.js";
 import { PromiseBroken } from "../../props/checkers/promise-broken.js";
 import { HttpClient, revisionOf } from "./http-client.js";
 import { type RunningServer, type ServerOptions, startServer } from "./server-process.js";
@@ -62,6 +62,7 @@ export class KillCycles {
       } finally {
         await server.kill();
       }
+      await this.#verify();
     }
     const last = await startServer(this.#options);
     try {
@@ -69,12 +70,20 @@ export class KillCycles {
     } finally {
       await last.kill("SIGTERM");
     }
+    await this.#verify();
     return {
       cycles,
       answered: this.#answered,
       unanswered: this.#unanswered,
       happenedUnheard: this.#happenedUnheard,
     };
+  }
+
+  /** A kill is no damage. */
+  async #verify(): Promise<void> {
+    const { problems } = await verifyDirectory(realFileSystem, this.#options.dataDirectory);
+    if (problems.length > 0)
+      throw new PromiseBroken("verified", `a kill looks like damage: ${JSON.stringify(problems)}`);
   }
 
   async #writeUntilKilled(server: RunningServer): Promise<void> {
