@@ -13,17 +13,17 @@ export type FindingCode =
   | "record"
   /** Records that were durable are not there. */
   | "missing"
-  /** A sealed segment has bytes after its last record. */
-  | "trailing"
   /** A segment does not continue the one before. */
   | "chain"
   /** Epoch, node, lineage or cluster of a segment contradict another one or the identity file. */
   | "lineage"
-  /** The log does not agree with the recovery point. */
+  /** The recovery point is damaged, or the log does not agree with it. */
   | "recovery-point"
+  /** The identity file is damaged or lost. */
+  | "identity"
   /** An index file says something else than its segment. Costs nothing: it is rebuilt. */
   | "index"
-  /** Bytes after the end that are no record: an unfinished write that the next start will cut. */
+  /** Bytes after the end that are no record: an unfinished write that the next start will cut, or has cut. */
   | "torn"
   /** A file that the log does not know. */
   | "unknown-file";
@@ -45,18 +45,32 @@ export const ADVICE_MIXED =
   "these files are not of one data directory: put back the ones that belong together; `annals repair` starts from what is here";
 export const ADVICE_UPGRADE = "start the release that wrote it, or a newer one";
 
-/** The error that a start or a read fails with because of `finding`. */
-export function corruption(finding: Finding): LogError {
+/** What a start or a read fails with: a LogError that carries its finding. */
+export class CorruptionError extends LogError {
+  readonly finding: Finding;
+
+  constructor(finding: Finding) {
+    const { code: found, ...context } = finding;
+    super(finding.code === "version" ? "LOG_VERSION_UNKNOWN" : "LOG_CORRUPT", describeFinding(finding), {
+      ...context,
+      finding: found,
+    });
+    this.name = "CorruptionError";
+    this.finding = finding;
+  }
+}
+
+export function corruption(finding: Finding): CorruptionError {
+  return new CorruptionError(finding);
+}
+
+/** A finding in one line: what, where, expected, found, and what to do. */
+export function describeFinding(finding: Finding): string {
+  const { file, position, offset, expected, found, advice } = finding;
   const place = [
-    finding.file,
-    finding.position === undefined ? "" : ` at position ${finding.position}`,
-    finding.offset === undefined ? "" : ` (offset ${finding.offset})`,
+    file,
+    position === undefined ? "" : ` at position ${position}`,
+    offset === undefined ? "" : ` (offset ${offset})`,
   ].join("");
-  const code = finding.code === "version" ? "LOG_VERSION_UNKNOWN" : "LOG_CORRUPT";
-  const { code: found, ...context } = finding;
-  return new LogError(
-    code,
-    `${place}: expected ${finding.expected}, found ${finding.found}; ${finding.advice}`,
-    { ...context, finding: found },
-  );
+  return `${place}: expected ${expected}, found ${found}; ${advice}`;
 }

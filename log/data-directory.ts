@@ -12,7 +12,8 @@ import {
   readWholeFile,
   replaceFile,
 } from "./file-system.js";
-import { ID_BYTES, type SegmentHeader } from "./format.js";
+import { ID_BYTES } from "./format.js";
+import { listSegments } from "./segment-chain.js";
 import type { Identity } from "./settings.js";
 
 const IDENTITY_BYTES_MAX = 4096;
@@ -106,23 +107,22 @@ export function randomId(randomBytes: (count: number) => Uint8Array): string {
   return Buffer.from(randomBytes(ID_BYTES)).toString("hex");
 }
 
-/** A segment of another cluster would replay foreign data, and a log without an identity cannot say whose it is. */
-export function checkIdentity(
+/**
+ * Refuses a log without an identity: it cannot say whose it is, and a new identity would make it another's.
+ * @throws LogError LOG_CORRUPT.
+ */
+export async function checkIdentityIsThere(
+  files: FileSystem,
+  directory: DataDirectory,
   identity: Identity | undefined,
-  header: SegmentHeader,
-  segmentFile: string,
-  directory: string,
-): asserts identity is Identity {
-  const file = `${directory}/${IDENTITY_FILE}`;
-  if (identity === undefined) {
-    const message = `${file} is missing although there is a log. Restore it from a backup; its clusterId must be ${header.clusterId}`;
-    throw new LogError("LOG_CORRUPT", message, { file, expected: header.clusterId });
-  }
-  if (identity.clusterId === header.clusterId) return;
-  const message = `segment ${segmentFile} belongs to another cluster. Put back the segment of this one, or the identity.json that belongs to the log`;
-  throw new LogError("LOG_CORRUPT", message, {
-    segment: segmentFile,
-    expected: identity.clusterId,
-    found: header.clusterId,
-  });
+): Promise<void> {
+  if (identity !== undefined) return;
+  const segments = await listSegments(files, directory.logPath);
+  if (segments.length === 0) return;
+  const file = `${directory.path}/${IDENTITY_FILE}`;
+  throw new LogError(
+    "LOG_CORRUPT",
+    `${file} is missing although there is a log. Restore it from a backup of this data directory`,
+    { file, segments: segments.length },
+  );
 }

@@ -51,6 +51,10 @@ export function repairDirectoryName(nowMs: number): string {
   return `repair-${nowMs}`;
 }
 
+export function isRepairDirectory(name: string): boolean {
+  return /^repair-\d+$/.test(name);
+}
+
 /** True for what a crash can leave half made in the log directory: nothing in it was ever part of the log. */
 export function isLeftover(name: string): boolean {
   if (name.endsWith(NEW_SUFFIX)) return parseSegmentName(name.slice(0, -NEW_SUFFIX.length)) !== undefined;

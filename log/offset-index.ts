@@ -161,12 +161,26 @@ export async function readIndexFile(
   header: SegmentHeader,
   segmentBytes: number,
 ): Promise<{ index: OffsetIndex; end: ReadPoint } | undefined> {
-  const path = `${logDirectory}/${indexName(header.baseOffset)}`;
-  if (!(await files.exists(path))) return undefined;
-  const bytes = await readWholeFile(files, path, INDEX_BYTES_MAX).catch(tooLarge);
+  const bytes = await readIndexBytes(files, logDirectory, header);
   if (bytes === undefined) return undefined;
   const read = OffsetIndex.decode(bytes, basePoint(header));
   return read?.end.position === segmentBytes ? read : undefined;
+}
+
+/** The bytes of a segment's index file; undefined without one, none at all if it is too large to be one. */
+export async function readIndexBytes(
+  files: FileSystem,
+  logDirectory: string,
+  header: SegmentHeader,
+): Promise<Uint8Array | undefined> {
+  const path = `${logDirectory}/${indexName(header.baseOffset)}`;
+  if (!(await files.exists(path))) return undefined;
+  try {
+    return await readWholeFile(files, path, INDEX_BYTES_MAX);
+  } catch (error) {
+    if (error instanceof RangeError) return new Uint8Array(0);
+    throw error;
+  }
 }
 
 /** Writes the index file of a sealed segment that ends at `end`. */
@@ -178,11 +192,6 @@ export function writeIndexFile(
   end: ReadPoint,
 ): Promise<void> {
   return replaceFile(files, logDirectory, indexName(header.baseOffset), index.encode(end));
-}
-
-function tooLarge(error: unknown): undefined {
-  if (error instanceof RangeError) return undefined;
-  throw error;
 }
 
 function decodeEnd(bytes: Buffer, base: ReadPoint): ReadPoint | undefined {

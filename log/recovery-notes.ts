@@ -51,10 +51,14 @@ export class RecoveryNotes {
     }
   }
 
-  /** No more notes by itself; resolves when none is being written. */
-  async stop(): Promise<void> {
+  /** No more notes by itself. */
+  stop(): void {
     this.#stopped = true;
     clearTimeout(this.#timer);
+  }
+
+  /** Resolves when no note is being written. */
+  async settled(): Promise<void> {
     while (this.#writing !== undefined) await this.#writing.catch(ignoreReported);
   }
 

@@ -6,10 +6,10 @@
  * It cuts only a torn end, after its bytes were kept aside; on anything else that is wrong it fails and has changed nothing
  * (but perhaps built a lost index file again).
  */
-import { ADVICE_DAMAGED, ADVICE_MIXED, corruption, type Finding } from "./corruption.js";
+import { corruption, type Finding } from "./corruption.js";
 import { LogError } from "./errors.js";
 import type { EpochEntry } from "./event-log.js";
-import { isLeftover, LOG_DIRECTORY, RECOVERY_POINT_FILE, TORN_DIRECTORY, tornName } from "./file-names.js";
+import { isLeftover, LOG_DIRECTORY, TORN_DIRECTORY, tornName } from "./file-names.js";
 import type { FileHandle, FileSystem } from "./file-system.js";
 import { OffsetIndex, readIndexedEnd } from "./offset-index.js";
 import type { RecoveryPoint } from "./recovery-point.js";
@@ -24,10 +24,10 @@ import {
   shownPath,
 } from "./segment-chain.js";
 import { CHUNK_BYTES, LOG_START, type ReadPoint, readBatch, readFully } from "./segment-reader.js";
-import { hex, loadIndex, pointAt, rebuildIndex, type SegmentScan, scanSegment } from "./segment-scan.js";
+import { loadIndex, pointAt, rebuildIndex, type SegmentScan, scanSegment } from "./segment-scan.js";
 import type { Identity } from "./settings.js";
 import { type AfterEnd, readAfterEnd } from "./tail-evidence.js";
-import { judgeTail } from "./torn-or-corrupt.js";
+import { fingerprintFinding, judgeTail, lostTailFinding } from "./torn-or-corrupt.js";
 import { offset as asOffset, type Offset } from "./units.js";
 
 export type { RecoveryPoint } from "./recovery-point.js";
@@ -60,7 +60,7 @@ export async function recoverLog(options: RecoverOptions): Promise<RecoveredLog>
 
   const segments = await readSegments(files, logDirectory);
   const tail = segments[segments.length - 1];
-  checkTailIsThere(tail, recoveryPoint);
+  throwIfFound(lostTailFinding(tail, recoveryPoint));
   if (tail === undefined) {
     await removeLeftovers(files, logDirectory);
     return { segments, next: LOG_START, index: OffsetIndex.empty(LOG_START), epochs: [] };
@@ -81,8 +81,10 @@ export async function recoverLog(options: RecoverOptions): Promise<RecoveredLog>
       isOwnWriter,
     });
     if (verdict.type === "corrupt") throw corruption(verdict.finding);
-    if (recoveryPoint !== undefined)
-      await checkFingerprint(files, logDirectory, segments, scan, handle, recoveryPoint);
+    if (recoveryPoint !== undefined) {
+      const crc = await crcAt(files, logDirectory, segments, scan, handle, recoveryPoint.durable);
+      throwIfFound(fingerprintFinding(recoveryPoint, crc));
+    }
 
     // From here on the log is known to be sound, and only now is anything changed.
     await removeLeftovers(files, logDirectory);
@@ -120,18 +122,6 @@ async function readSegments(files: FileSystem, logDirectory: string): Promise<Se
   return segments;
 }
 
-function checkTailIsThere(tail: SegmentFile | undefined, point: RecoveryPoint | undefined): void {
-  if (point === undefined || (tail !== undefined && tail.base >= point.tail)) return;
-  throw corruption({
-    code: "missing",
-    file: LOG_DIRECTORY,
-    offset: point.tail,
-    expected: `the segment that begins at offset ${point.tail}, as the recovery point says`,
-    found: tail === undefined ? "no segment" : `${tail.name} as the last segment`,
-    advice: ADVICE_DAMAGED,
-  });
-}
-
 /** Every segment continues the one before. An index file may say where a sealed one ends; only a scan may say it is wrong. */
 async function checkSegments(
   files: FileSystem,
@@ -156,27 +146,6 @@ async function checkSegments(
 
 function throwIfFound(finding: Finding | undefined): void {
   if (finding !== undefined) throw corruption(finding);
-}
-
-/** The record at the recovery point's durable offset must be the one whose crc it noted: this log, not another. */
-async function checkFingerprint(
-  files: FileSystem,
-  logDirectory: string,
-  segments: readonly SegmentFile[],
-  scan: SegmentScan,
-  tailHandle: FileHandle,
-  point: RecoveryPoint,
-): Promise<void> {
-  const crc = await crcAt(files, logDirectory, segments, scan, tailHandle, point.durable);
-  if (crc === undefined || crc === point.crc) return;
-  throw corruption({
-    code: "recovery-point",
-    file: RECOVERY_POINT_FILE,
-    offset: point.durable,
-    expected: `crc ${hex(point.crc)} at offset ${point.durable}`,
-    found: `crc ${hex(crc)}`,
-    advice: ADVICE_MIXED,
-  });
 }
 
 /** The chained crc of the record at `offset`, or undefined if retention has removed it. */

@@ -58,8 +58,16 @@ export interface Identity {
   readonly nodeId: string;
 }
 
+export interface LogUsage {
+  readonly segments: number;
+  /** Bytes of all segments up to their last record; zeros written ahead do not count. */
+  readonly bytes: number;
+}
+
 export interface OpenedLog {
   readonly log: EventLog;
+  /** For metrics. */
+  readonly usage: () => LogUsage;
   readonly recovery: RecoveryReport;
   readonly identity: Identity;
 }

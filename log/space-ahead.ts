@@ -1,7 +1,11 @@
 /**
- * Keeps written space ahead of the tail's end, in the background: chunks of zeros in the tail segment, then the next
- * segment under its `.new` name. Asks the free-space guard before each chunk, so that a full disk is met here, where
- * no record is at stake. A full disk is tried again until it has room; any other failure is final.
+ * Keeps written space ahead of the tail's end, in the background. Asks the free-space guard before each chunk of zeros,
+ * so that a full disk is met here, where no record is at stake. A full disk is tried again until it has room; any other
+ * failure is final.
+ *
+ * The next segment is filled whole, under its `.new` name, while the second half of the tail is being used: a sync of
+ * records waits for the file system to have noted all space that the same file has gained, so zeros are best written
+ * to another file. Only the first segment, and one that a restart found, get their zeros chunk by chunk.
  */
 import { assert, errnoOf } from "./errors.js";
 import { newSegmentName } from "./file-names.js";
@@ -86,12 +90,14 @@ export class SpaceAhead {
     while (tail.room < bytes) await this.#insist((urgent) => this.#fill(tail, end, urgent));
   }
 
-  /** The next segment with room in it; it belongs to the caller then. */
+  /** The next segment with room in it; it belongs to the caller then, who tells by `follow` when it is the tail. */
   async takeNext(): Promise<PreparedSegment> {
     for (;;) {
       const next = this.#next;
       if (next !== undefined && next.writer.room > 0 && this.#step === undefined) {
         this.#next = undefined;
+        // Nothing is due until the roll is done: a further segment would be given the name that this one still has.
+        this.#tail = undefined;
         return next;
       }
       await this.#insist((urgent) => this.#prepare(urgent));
@@ -120,11 +126,11 @@ export class SpaceAhead {
     const tail = this.#tail;
     if (tail === undefined) return undefined;
     const { segmentBytes } = this.#options;
-    if (tail.filled < segmentBytes) {
-      if (tail.room >= this.#chunkBytes) return undefined;
+    if (tail.filled < segmentBytes && tail.room < this.#chunkBytes) {
       return (urgent) => this.#fill(tail, segmentBytes, urgent);
     }
-    return this.#next === undefined || this.#next.writer.room === 0
+    const isNear = tail.end > segmentBytes / 2 || tail.filled >= segmentBytes;
+    return isNear && (this.#next?.writer.filled ?? 0) < segmentBytes
       ? (urgent) => this.#prepare(urgent)
       : undefined;
   }
@@ -155,13 +161,14 @@ export class SpaceAhead {
   }
 
   async #prepare(urgent: boolean): Promise<boolean> {
-    const { files, logDirectory, syncOnWrite } = this.#options;
-    return this.#guarded(this.#chunkBytes, urgent, async () => {
+    const { files, logDirectory, segmentBytes, syncOnWrite } = this.#options;
+    const bytes = Math.min(this.#chunkBytes, segmentBytes - (this.#next?.writer.filled ?? 0));
+    return this.#guarded(bytes, urgent, async () => {
       if (this.#next === undefined) {
         const path = `${logDirectory}/${newSegmentName(this.#nextBase)}`;
         this.#next = { path, writer: await SegmentWriter.create(files, path, syncOnWrite) };
       }
-      await this.#next.writer.fill(this.#chunkBytes, syncOnWrite);
+      await this.#next.writer.fill(bytes, syncOnWrite);
     });
   }
 

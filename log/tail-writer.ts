@@ -107,16 +107,13 @@ export class TailWriter {
 
   /**
    * Opens the tail segment, which ends at `next`, and waits until room was made in it or the disk was found full.
-   * What was read there may be in the system's memory only, after a kill, and the name of the file too: both are
-   * synced before anything is said to be durable.
+   * Its records and its name are durable: recovery, or whoever cut it, has seen to that.
    */
   async open(segment: LogSegment, next: ReadPoint): Promise<void> {
     const { files, logDirectory, syncOnWrite, space } = this.#options;
     const path = `${logDirectory}/${segment.name}`;
     const writer = await SegmentWriter.reopen(files, path, syncOnWrite, next.position);
     this.#follow(writer, segment);
-    await writer.sync();
-    await files.syncDirectory(logDirectory);
     this.#offset = asOffset(next.offset - 1);
     this.#crc = next.seed;
     this.#timestamp = next.timestamp;

@@ -6,11 +6,12 @@
  * Sealed segments do not come here: in them, everything but whole records up to the exact end is corruption.
  */
 import { ADVICE_DAMAGED, ADVICE_MIXED, type Finding } from "./corruption.js";
-import { RECOVERY_POINT_FILE } from "./file-names.js";
+import { LOG_DIRECTORY, RECOVERY_POINT_FILE } from "./file-names.js";
 import type { RecoveryPoint } from "./recovery-point.js";
 import type { LaterRecords } from "./resync.js";
 import type { BadRecord, ReadPoint } from "./segment-reader.js";
-import { findingOfBad } from "./segment-scan.js";
+import { findingOfBad, hex } from "./segment-scan.js";
+import type { Offset } from "./units.js";
 
 export interface TailEvidence {
   /** The tail segment's path below the data directory. */
@@ -89,6 +90,35 @@ function beyondCleanEnd(evidence: TailEvidence, point: RecoveryPoint): Finding {
     offset: point.durable,
     expected: `a log that ends at offset ${point.durable}, where it was closed cleanly`,
     found: `records up to offset ${evidence.next.offset - 1} in ${evidence.file}`,
+    advice: ADVICE_MIXED,
+  };
+}
+
+/** Why the last segment cannot be the log's last: the recovery point knows a later one. Undefined when it can. */
+export function lostTailFinding(
+  tail: { readonly base: Offset; readonly name: string } | undefined,
+  point: RecoveryPoint | undefined,
+): Finding | undefined {
+  if (point === undefined || (tail !== undefined && tail.base >= point.tail)) return undefined;
+  return {
+    code: "missing",
+    file: LOG_DIRECTORY,
+    offset: point.tail,
+    expected: `the segment that begins at offset ${point.tail}, as the recovery point says`,
+    found: tail === undefined ? "no segment" : `${tail.name} as the last segment`,
+    advice: ADVICE_DAMAGED,
+  };
+}
+
+/** The record at the recovery point's offset must be the one whose crc it noted. `crc` is undefined if it was retired. */
+export function fingerprintFinding(point: RecoveryPoint, crc: number | undefined): Finding | undefined {
+  if (crc === undefined || crc === point.crc) return undefined;
+  return {
+    code: "recovery-point",
+    file: RECOVERY_POINT_FILE,
+    offset: point.durable,
+    expected: `crc ${hex(point.crc)} at offset ${point.durable}`,
+    found: `crc ${hex(crc)}`,
     advice: ADVICE_MIXED,
   };
 }

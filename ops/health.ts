@@ -7,7 +7,15 @@
 import type { HealthSource, ReadinessCheck } from "../api/index.js";
 import type { EventLog } from "../log/index.js";
 
-export type Phase = "starting" | "replaying" | "ready" | "draining" | "failed";
+export type Phase =
+  | "starting"
+  | "replaying"
+  | "ready"
+  /** Told to stop, and still serving: balancers are to see readiness turn false first. */
+  | "leaving"
+  /** New requests are refused; those in flight finish. */
+  | "draining"
+  | "failed";
 
 export interface HealthParts {
   /** Ms by a steady clock. */
@@ -54,6 +62,10 @@ export class Health implements HealthSource {
     if (this.#phase === "starting" || this.#phase === "replaying") this.#phase = "ready";
   }
 
+  leave(): void {
+    if (this.#phase !== "failed") this.#phase = "leaving";
+  }
+
   drain(): void {
     if (this.#phase !== "failed") this.#phase = "draining";
   }
@@ -78,13 +90,13 @@ export class Health implements HealthSource {
   }
 
   draining(): boolean {
-    return this.#phase === "draining" || this.#phase === "failed";
+    return this.#phase === "draining";
   }
 
   readiness(): readonly ReadinessCheck[] {
     const phase = this.#phase;
     const replayed = phase !== "starting" && phase !== "replaying";
-    const accepting = phase !== "draining";
+    const accepting = phase !== "leaving" && phase !== "draining";
     const disk = this.#parts.diskIsFull()
       ? "reserve reached: writes are refused, reads go on"
       : this.#freeText();

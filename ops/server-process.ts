@@ -116,11 +116,12 @@ export class ServerProcess {
   async stop(why: string): Promise<void> {
     if (this.#stopping) return;
     this.#stopping = true;
-    this.#health.drain();
+    this.#health.leave();
     const timeoutMs = this.#values["shutdown.timeout_ms"];
     this.#logger.info({ why, timeoutMs }, "shutting down");
     const late = setTimeout(() => this.#finish({ type: "late", timeoutMs }), timeoutMs).unref();
     if (this.#store !== undefined) await sleep(this.#values["shutdown.drain_delay_ms"]);
+    this.#health.drain();
     await this.#closeDoors(timeoutMs * (1 - CLOSE_SHARE) - this.#values["shutdown.drain_delay_ms"]);
     await this.#closeStorage();
     // A start that was still going on ends now, because its log is closed; one that had none yet has opened it meanwhile.
@@ -203,6 +204,10 @@ export class ServerProcess {
       socket.once("close", () => this.#connections--);
     });
     this.#metrics.api.countConnections(() => this.#connections);
+    // A client that is asked to come back on a new connection finds the next node before this one closes its port.
+    app.server.prependListener("request", (_request, response) => {
+      if (this.#health.phase === "leaving") response.setHeader("Connection", "close");
+    });
     return app;
   }
 

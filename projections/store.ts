@@ -10,10 +10,17 @@
  * key that every replay has reclaimed by then, so `now` is never before the last record's timestamp or the last reclaim.
  */
 import { Subject, type Subscription } from "rxjs";
-import { type AppendedRecord, assert, BEFORE_FIRST, type EventLog, type Offset } from "../log/index.js";
+import {
+  type AppendedRecord,
+  assert,
+  BEFORE_FIRST,
+  EPOCH_STARTED,
+  type EventLog,
+  type Offset,
+} from "../log/index.js";
 import type { Context, Decider, Outcome, Reader, Store, StoreReadView, StoreRules } from "./decision.js";
 import { ProjectionError } from "./errors.js";
-import { decodeKvChanges, EPOCH_STARTED_KIND, encodeRecord, isKnownKind } from "./events.js";
+import { decodeKvChanges, encodeRecord, isKnownKind } from "./events.js";
 import type { KvStats } from "./kv/contract.js";
 import { digestOf } from "./kv/digest.js";
 import { evolve, type KvRecord } from "./kv/evolve.js";
@@ -35,8 +42,8 @@ export interface OpenStoreOptions {
 export interface OpenedStore extends Store {
   kvStats(now: number): KvStats;
   /**
-   * Canonical SHA-256 of the keys that are there at `at` (by default the store's own time, the latest of the last record's
-   * and the last reclaim's). States are compared at one offset and one `at`, no earlier than any reclaim on either side.
+   * Canonical SHA-256 of the keys that are there at `at`, at the earliest the store's own time: the later of the last record's
+   * and the last reclaim's. States are compared at one offset and one `at` that is no earlier than either's own time.
    */
   digest(at?: number): string;
   /** Frees up to `budget` keys that expired by `now`; returns how many. No answer changes. */
@@ -44,7 +51,7 @@ export interface OpenedStore extends Store {
 }
 
 const kvProjection: Projection<KvState, KvRecord> = {
-  reads: (kind) => kind !== EPOCH_STARTED_KIND,
+  reads: (kind) => kind !== EPOCH_STARTED,
   decode: (record) => ({
     offset: record.offset,
     timestamp: record.timestamp,
@@ -148,8 +155,8 @@ class LogStore implements OpenedStore {
     if (decision.events.length === 0) {
       return this.#gated(done(decision.answer(decision.seen), decision.seen), decision.seen);
     }
-    const record = encodeRecord(decision.events, context.cause);
-    const appended = this.#log.append({ ...record, timestamp: inTime.now });
+    const { kind, version, body } = encodeRecord(decision.events, context.cause);
+    const appended = this.#log.append({ kind, version, timestamp: inTime.now, body });
     this.#assertAlive();
     assert(this.#offset === appended, "a record is in the state when append returns");
     return this.#gated(done(decision.answer(appended), appended), appended);
@@ -179,7 +186,7 @@ class LogStore implements OpenedStore {
 
   digest(at?: number): string {
     this.#assertAlive();
-    return digestOf(this.#kv.state, at ?? this.#clock);
+    return digestOf(this.#kv.state, Math.max(at ?? 0, this.#clock));
   }
 
   reclaimExpired(now: number, budget: number): number {

@@ -80,7 +80,7 @@ describe("crash", () => {
       await fc.assert(
         fc.asyncProperty(world, fc.array(life, { minLength: 1, maxLength: 4 }), async (worldSeed, lives) => {
           const disk = new SimulatedDisk(worldSeed);
-          await liveAll(disk, new LogLives(disk, { fsyncMode }, chronicle), lives);
+          await liveAll(disk, new LogLives(disk, fsyncMode, chronicle), lives);
           losses.torn += disk.losses.pagesTorn;
           losses.lost += disk.losses.pagesLost;
           losses.names += disk.losses.namesLost;
@@ -115,7 +115,7 @@ describe("crash", () => {
         for (let round = 0; round < factor; round += 1)
           for (let operation = 1; ; operation += 1) {
             const disk = new SimulatedDisk(seed + 1000 * round + operation);
-            const log = new LogLives(disk, { fsyncMode }, chronicle);
+            const log = new LogLives(disk, fsyncMode, chronicle);
             await log.live({ steps: script, ending: "close", endAt: { operation, ending: how } });
             if (disk.counts.ends === 0) break;
             // The next life ends early, so that recovery from this crash is crashed too.

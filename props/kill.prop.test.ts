@@ -1,28 +1,41 @@
 /**
  * Promise: no kill -9 of the real process, at whatever moment and under 8 writers, loses an answered write, its value or
- * its revision.
+ * its revision, in any fsync mode: what is committed has been handed to the system, which outlives the process.
  *
- * `npm test` runs 20 cycles (`test/process/kill.test.ts`); here, with the factor of `npm run props`, it is 200.
+ * The short form is `test/process/kill.test.ts` (20 kills in `always`) and a few kills in the other modes here; the long
+ * one is 200 kills in `always` and 50 in each of the others. A kill proves nothing about syncs; `crash.prop.test.ts` does.
  */
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
+import type { FsyncMode } from "../log/index.js";
 import { KillCycles } from "../test/support/kill-cycles.js";
 import { factor, seed, seededRandom } from "./run-settings.js";
 
-const CYCLES = 200;
+const long = factor > 1;
+const CYCLES: readonly (readonly [FsyncMode, number])[] = long
+  ? [
+      ["always", 200],
+      ["periodic", 50],
+      ["never", 50],
+    ]
+  : [
+      ["periodic", 4],
+      ["never", 4],
+    ];
 
 describe("kill", () => {
-  test.skipIf(factor === 1)("200 kills lose nothing (short form: test/process/kill.test.ts)", async () => {
-    const directory = await mkdtemp(join(tmpdir(), "annals-kill-"));
-    try {
-      const report = await new KillCycles(directory, seededRandom(seed)).run(CYCLES);
-      expect(report.answered).toBeGreaterThan(10 * CYCLES);
-      expect(report.unanswered).toBeGreaterThan(CYCLES);
-      expect(report.happenedUnheard).toBeGreaterThan(0);
-    } finally {
-      await rm(directory, { recursive: true });
-    }
-  });
+  for (const [fsyncMode, cycles] of CYCLES)
+    test(`${fsyncMode}: ${cycles} kills lose nothing`, async () => {
+      const directory = await mkdtemp(join(tmpdir(), "annals-kill-"));
+      try {
+        const report = await new KillCycles(directory, seededRandom(seed), fsyncMode).run(cycles);
+        expect(report.answered).toBeGreaterThan(10 * cycles);
+        expect(report.unanswered).toBeGreaterThan(cycles);
+        if (long) expect(report.happenedUnheard).toBeGreaterThan(0);
+      } finally {
+        await rm(directory, { recursive: true });
+      }
+    });
 });

@@ -3,6 +3,7 @@
  * to do. The codes are promises to supervisors and scripts; `ops/docs/operations.md` lists them.
  */
 import { errnoOf, LogError, type LogErrorCode } from "../../log/index.js";
+import { ProjectionError, type ProjectionErrorCode } from "../../projections/index.js";
 import { ConfigFileError } from "../config/config-file.js";
 import { describeMistake, type Mistake } from "../config/origin.js";
 
@@ -48,12 +49,17 @@ export function verdictOf(error: unknown): Verdict {
   if (error instanceof CliFailure) return { exitCode: error.exitCode, line: oneLine(error.message) };
   if (error instanceof ConfigFileError)
     return { exitCode: exitCodes.usage, line: oneLine(`${error.file}: ${error.message}`) };
-  if (error instanceof LogError) return logVerdict(error);
+  if (error instanceof LogError) return coded(error, adviceByCode[error.code]);
+  if (error instanceof ProjectionError) return coded(error, projectionAdvice[error.code]);
   return { exitCode: exitCodes.failed, line: oneLine(systemText(error)) };
 }
 
-function logVerdict(error: LogError): Verdict {
-  const { exitCode, advice } = logAdvice(error.code);
+interface Advice {
+  readonly exitCode: ExitCode;
+  readonly advice: string;
+}
+
+function coded(error: LogError | ProjectionError, { exitCode, advice }: Advice): Verdict {
   const where = Object.entries(error.context)
     .filter(([, value]) => value !== undefined)
     .map(([name, value]) => `${name} ${String(value)}`)
@@ -65,37 +71,46 @@ function logVerdict(error: LogError): Verdict {
 const damagedAdvice =
   "nothing was changed: `annals verify` lists all damage, restore a backup, or see what `annals repair` would keep";
 
-/** Every code has an exit code and says what to do, so that a new one does not compile without them. */
-const adviceByCode: Readonly<Record<LogErrorCode, { readonly exitCode: ExitCode; readonly advice: string }>> =
-  {
-    LOG_CORRUPT: { exitCode: exitCodes.damaged, advice: damagedAdvice },
-    LOG_VERSION_UNKNOWN: {
-      exitCode: exitCodes.damaged,
-      advice: "this is not damage: start the release that wrote it; nothing was changed",
-    },
-    LOG_LOCKED: { exitCode: exitCodes.locked, advice: "stop that process, or choose another --data-dir" },
-    LOG_FAILED: {
-      exitCode: exitCodes.storageFailed,
-      advice: "check the disk (dmesg), then start again: the start finds out what the disk holds",
-    },
-    LOG_DIRECTORY_UNUSABLE: {
-      exitCode: exitCodes.usage,
-      advice: "check data_dir: a directory that this user may write, empty or of an earlier start",
-    },
-    LOG_DISK_FULL: { exitCode: exitCodes.failed, advice: "free some space, or lower log.reserve_bytes" },
-    LOG_BUSY: { exitCode: exitCodes.failed, advice: "try again" },
-    LOG_RECORD_TOO_LARGE: { exitCode: exitCodes.failed, advice: "split it, or raise log.record_bytes_max" },
-    LOG_REPLAYING: { exitCode: exitCodes.failed, advice: "try again when the replay is done" },
-    LOG_CLOSED: { exitCode: exitCodes.failed, advice: "start it again" },
-    LOG_OFFSET_RETIRED: {
-      exitCode: exitCodes.failed,
-      advice: "begin at the first offset that is still there",
-    },
-    LOG_OFFSET_BEYOND_END: { exitCode: exitCodes.failed, advice: "choose an offset up to the end" },
-    LOG_READER_TOO_SLOW: { exitCode: exitCodes.failed, advice: "read on from the last offset seen" },
-  };
+const otherRelease = "this is not damage: start the release that wrote it; nothing was changed";
 
-const logAdvice = (code: LogErrorCode) => adviceByCode[code];
+/** Every code has an exit code and says what to do, so that a new one does not compile without them. */
+const adviceByCode: Readonly<Record<LogErrorCode, Advice>> = {
+  LOG_CORRUPT: { exitCode: exitCodes.damaged, advice: damagedAdvice },
+  LOG_VERSION_UNKNOWN: {
+    exitCode: exitCodes.damaged,
+    advice: "this is not damage: start the release that wrote it; nothing was changed",
+  },
+  LOG_LOCKED: { exitCode: exitCodes.locked, advice: "stop that process, or choose another --data-dir" },
+  LOG_FAILED: {
+    exitCode: exitCodes.storageFailed,
+    advice: "check the disk (dmesg), then start again: the start finds out what the disk holds",
+  },
+  LOG_DIRECTORY_UNUSABLE: {
+    exitCode: exitCodes.usage,
+    advice: "check data_dir: a directory that this user may write, empty or of an earlier start",
+  },
+  LOG_DISK_FULL: { exitCode: exitCodes.failed, advice: "free some space, or lower log.reserve_bytes" },
+  LOG_BUSY: { exitCode: exitCodes.failed, advice: "try again" },
+  LOG_RECORD_TOO_LARGE: { exitCode: exitCodes.failed, advice: "split it, or raise log.record_bytes_max" },
+  LOG_REPLAYING: { exitCode: exitCodes.failed, advice: "try again when the replay is done" },
+  LOG_CLOSED: { exitCode: exitCodes.failed, advice: "start it again" },
+  LOG_OFFSET_RETIRED: {
+    exitCode: exitCodes.failed,
+    advice: "begin at the first offset that is still there",
+  },
+  LOG_OFFSET_BEYOND_END: { exitCode: exitCodes.failed, advice: "choose an offset up to the end" },
+  LOG_READER_TOO_SLOW: { exitCode: exitCodes.failed, advice: "read on from the last offset seen" },
+};
+
+const projectionAdvice: Readonly<Record<ProjectionErrorCode, Advice>> = {
+  PROJECTION_EVENT_MALFORMED: { exitCode: exitCodes.damaged, advice: damagedAdvice },
+  PROJECTION_EVENT_UNKNOWN: { exitCode: exitCodes.damaged, advice: otherRelease },
+  PROJECTION_DEAD: {
+    exitCode: exitCodes.storageFailed,
+    advice: "start it again: the state is folded anew from the log; please report the log's last lines",
+  },
+  PROJECTION_CLOSED: { exitCode: exitCodes.failed, advice: "start it again" },
+};
 
 /** System errors that an operator can act on, in words; anything else as it is. */
 function systemText(error: unknown): string {

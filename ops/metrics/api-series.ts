@@ -8,7 +8,7 @@ const METHODS = new Set(["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIO
 const HTTP_SECONDS = [0.001, 0.01, 0.1, 1, 10];
 const OPERATION_SECONDS = [0.00001, 0.0001, 0.001, 0.01, 0.1, 1];
 /** Documented names of operations that are called otherwise in commands. */
-const DOCUMENTED_NAMES: Readonly<Record<string, string>> = { del: "delete", delete_many: "mdel" };
+const DOCUMENTED_NAMES: Readonly<Record<string, string>> = { del: "delete" };
 
 export class ApiSeries implements ApiObserver {
   readonly #requests = new Cells(3, () => new Tally());
@@ -62,6 +62,7 @@ export class ApiSeries implements ApiObserver {
 
   operationFinished(operation: string, status: "success" | "error", durationMs: number): void {
     const name = operationLabel(operation);
+    if (name === undefined) return;
     this.#operations.at(name, status).value++;
     this.#operationSeconds.at(name).observe(durationMs / 1000);
   }
@@ -74,14 +75,16 @@ export class ApiSeries implements ApiObserver {
 /** Index = status: the label's text without a conversion per request. */
 const STATUS_TEXTS: readonly string[] = Array.from({ length: 600 }, (_, status) => String(status));
 
-const labels = new Map<string, string>();
+const labels = new Map<string, string | undefined>();
 
-/** `kv.del` → `delete`. Operation names come from the API's own table, so the map stays small. */
-function operationLabel(operation: string): string {
-  const known = labels.get(operation);
-  if (known !== undefined) return known;
-  const bare = operation.replace(/^(kv|key)\./, "");
-  const label = DOCUMENTED_NAMES[bare] ?? bare;
+/**
+ * `kv.del` → `delete`; undefined for what is no key-value operation (health, info), which the HTTP series count.
+ * Names come from the API's own table, so the map stays small.
+ */
+function operationLabel(operation: string): string | undefined {
+  if (labels.has(operation)) return labels.get(operation);
+  const bare = /^(?:kv|key)\.(.+)$/.exec(operation)?.[1];
+  const label = bare === undefined ? undefined : (DOCUMENTED_NAMES[bare] ?? bare);
   labels.set(operation, label);
   return label;
 }

@@ -91,6 +91,8 @@ const labelled = (names: readonly string[], values: readonly string[]): Record<s
 class AccumulatedHistogram extends Histogram {
   readonly #name: string;
   readonly #read: () => Iterable<BucketReading>;
+  /** Knows name, help and type in the shape that the registry wants; holds no numbers. */
+  readonly #plain: Histogram;
 
   constructor(
     registry: Registry,
@@ -100,13 +102,14 @@ class AccumulatedHistogram extends Histogram {
     read: () => Iterable<BucketReading>,
   ) {
     super({ name, help, labelNames, buckets: [1], registers: [registry] });
+    this.#plain = new Histogram({ name, help, labelNames, buckets: [1], registers: [] });
     this.#name = name;
     this.#read = read;
   }
 
   override async get(): ReturnType<Histogram["get"]> {
     const values = [...this.#read()].flatMap(([labels, buckets]) => rendered(this.#name, labels, buckets));
-    return { ...(await super.get()), values };
+    return { ...(await this.#plain.get()), values };
   }
 
   /** The registry prefers this name for the text page. */

@@ -52,7 +52,7 @@ export const set: Decider<SetCommand, SetAnswer> = ({ kv }, command, context, ru
     value,
     contentType,
     expiresAt,
-    previous: kv.revisionOf(key),
+    previous: current?.revision ?? kv.revisionOf(key),
   };
   const created = current === undefined;
   return acceptSets(kv, rules, context, [event], (offset) => ({
@@ -142,6 +142,6 @@ export function rewritten(
     value,
     contentType,
     expiresAt: current?.expiresAt ?? 0,
-    previous: kv.revisionOf(key),
+    previous: current?.revision ?? kv.revisionOf(key),
   };
 }

@@ -21,7 +21,8 @@ export function evictionCandidates(
   random: number,
   spare: ReadonlySet<string>,
 ): readonly string[] {
-  if (policy === "noeviction" || table.size === 0) return [];
+  const candidates = isVolatile(policy) ? table.expiries.size : table.size;
+  if (policy === "noeviction" || candidates === 0) return [];
   const chosen = new Set<string>();
   let freed = 0;
   const take = (slot: number): boolean => {
@@ -44,16 +45,20 @@ export function evictionCandidates(
     return key !== undefined && !chosen.has(key) && !spare.has(key);
   };
   while (freed < bytes && chosen.size < EVICTIONS_MAX) {
-    const slot = bestOf(draw, mayGo, scoreOf(access, policy)) ?? firstThatMayGo(table, policy, mayGo);
+    const slot =
+      bestOf(draw, mayGo, scoreOf(access, policy)) ??
+      firstThatMayGo(table, policy, mayGo, EVICTIONS_MAX + spare.size);
     if (slot === undefined || !take(slot)) break;
   }
   return [...chosen];
 }
 
+const isVolatile = (policy: EvictionPolicy): boolean => policy.startsWith("volatile-");
+
 /** A function that draws slots, free ones too: any slot, or for `volatile-*` one that expires. */
 function drawer(table: KeyTable, policy: EvictionPolicy, random: number): () => number {
   const next = sequence(random);
-  return policy.startsWith("volatile-")
+  return isVolatile(policy)
     ? () => table.expiries.slotAt(Math.floor(next() * table.expiries.size))
     : () => Math.floor(next() * table.slotEnd);
 }
@@ -78,16 +83,20 @@ function bestOf(
   return best;
 }
 
-/** Where samples find nothing (few keys in a table that was large): the first that may go, among a bounded number. */
+/**
+ * Where samples find nothing (few keys in a table that was large): the first that may go. At most `others` may not, so one
+ * more look finds it or there is none.
+ */
 function firstThatMayGo(
   table: KeyTable,
   policy: EvictionPolicy,
   mayGo: (slot: number) => boolean,
+  others: number,
 ): number | undefined {
   let looked = 0;
-  for (const slot of policy.startsWith("volatile-") ? table.expiries.soonest() : table.slots()) {
+  for (const slot of isVolatile(policy) ? table.expiries.soonest() : table.slots()) {
     if (mayGo(slot)) return slot;
-    if (++looked === 2 * EVICTIONS_MAX) return undefined;
+    if (looked++ === others) return undefined;
   }
   return undefined;
 }

@@ -47,13 +47,17 @@ function apply(state: KvState, change: KvChange, record: KvRecord): void {
 }
 
 function stored(state: KvState, change: KeyStored, { offset, timestamp }: KvRecord): void {
-  const { table } = state;
+  const { table, access } = state;
+  const { key, bytes, contentType, expiresAt } = change;
   state.operations.sets++;
-  const before = table.find(change.key);
-  if (before >= 0 && table.isExpired(before, timestamp)) state.expiredTotal++;
-  const slot = table.put(change.key, change.bytes, change.contentType, change.expiresAt, offset);
-  if (before < 0) state.access.begin(slot, timestamp);
-  else state.access.touch(slot, timestamp);
+  const slot = table.find(key);
+  if (slot < 0) {
+    access.begin(table.add(key, bytes, contentType, expiresAt, offset), timestamp);
+    return;
+  }
+  if (table.isExpired(slot, timestamp)) state.expiredTotal++;
+  table.replace(slot, bytes, contentType, expiresAt, offset);
+  access.touch(slot, timestamp);
 }
 
 function removed(state: KvState, key: string, { offset }: KvRecord): void {

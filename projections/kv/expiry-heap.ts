@@ -2,11 +2,13 @@
  * Which slots expire, soonest first: an indexed binary heap, so that moving or removing one is exact and nothing stale stays.
  * It knows slots and deadlines, no keys. A slot appears at most once.
  */
+import { float64Column, uint32Column } from "./column.js";
+
 export class ExpiryHeap {
-  #slots = new Uint32Array(64);
-  #deadlines = new Float64Array(64);
+  readonly #slots = uint32Column();
+  readonly #deadlines = float64Column();
   /** By slot: its index in the heap plus 1; 0 = not in it. */
-  #places = new Uint32Array(64);
+  readonly #places = uint32Column();
   #size = 0;
 
   get size(): number {
@@ -20,31 +22,30 @@ export class ExpiryHeap {
 
   /** The slot at a heap index; index 0 is the soonest, the rest are in heap order only. */
   slotAt(index: number): number {
-    return this.#slots[index] ?? 0;
+    return this.#slots.get(index);
   }
 
   /** Sets, moves or (0) removes a slot's deadline. */
   set(slot: number, deadline: number): void {
-    const place = this.#place(slot);
+    const place = this.#places.get(slot);
     if (deadline === 0) {
       if (place > 0) this.#removeAt(place - 1);
       return;
     }
     if (place > 0) {
-      this.#deadlines[place - 1] = deadline;
+      this.#deadlines.set(place - 1, deadline);
       this.#settle(place - 1);
       return;
     }
-    this.#grow(slot);
     const index = this.#size++;
     this.#store(index, slot, deadline);
     this.#settle(index);
   }
 
   clear(): void {
-    this.#slots = new Uint32Array(64);
-    this.#deadlines = new Float64Array(64);
-    this.#places = new Uint32Array(64);
+    this.#slots.clear();
+    this.#deadlines.clear();
+    this.#places.clear();
     this.#size = 0;
   }
 
@@ -77,7 +78,7 @@ export class ExpiryHeap {
   }
 
   #removeAt(index: number): void {
-    this.#places[this.slotAt(index)] = 0;
+    this.#places.set(this.slotAt(index), 0);
     const last = --this.#size;
     if (index === last) return;
     this.#store(index, this.slotAt(last), this.#deadline(last));
@@ -106,35 +107,12 @@ export class ExpiryHeap {
   }
 
   #store(index: number, slot: number, deadline: number): void {
-    this.#slots[index] = slot;
-    this.#deadlines[index] = deadline;
-    this.#places[slot] = index + 1;
+    this.#slots.set(index, slot);
+    this.#deadlines.set(index, deadline);
+    this.#places.set(slot, index + 1);
   }
 
   #deadline(index: number): number {
-    return this.#deadlines[index] ?? Number.POSITIVE_INFINITY;
+    return this.#deadlines.get(index);
   }
-
-  #place(slot: number): number {
-    return this.#places[slot] ?? 0;
-  }
-
-  #grow(slot: number): void {
-    if (this.#size === this.#slots.length) {
-      const capacity = larger(this.#size + 1);
-      this.#slots = copied(new Uint32Array(capacity), this.#slots);
-      this.#deadlines = copied(new Float64Array(capacity), this.#deadlines);
-    }
-    if (slot >= this.#places.length) this.#places = copied(new Uint32Array(larger(slot + 1)), this.#places);
-  }
-}
-
-/** The next capacity for `needed` elements: a quarter more, so that little stands empty and copying stays amortised. */
-export function larger(needed: number): number {
-  return Math.max(1024, needed + (needed >> 2));
-}
-
-export function copied<Column extends { set(from: Column): void }>(to: Column, from: Column): Column {
-  to.set(from);
-  return to;
 }

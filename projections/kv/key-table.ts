@@ -7,30 +7,32 @@
  */
 import { assert, type Offset, offset } from "../../log/index.js";
 import { WELL_KNOWN_TYPES } from "./codec.js";
+import { float64Column, stringColumn, uint8Column } from "./column.js";
 import type { ByteString } from "./contract.js";
-import { copied, ExpiryHeap, larger } from "./expiry-heap.js";
+import { ExpiryHeap } from "./expiry-heap.js";
 
 /** V8's Map ends at 2^24 entries, by an error that `evolve` must never see. */
 export const KEYS_MAX = 16_000_000;
 
 /** Measured at a million keys: the Map's entry and the columns, with the room that growing leaves empty. */
-const SLOT_BYTES = 104;
-/** A V8 string: header, then one or two bytes a character, to the next multiple of eight. */
-const stringBytes = (bytes: number): number => (bytes + 12 + 7) & ~7;
+const SLOT_BYTES = 136;
+/** A V8 string: 16 bytes of header, then one or two bytes a character, to the next multiple of eight. */
+const stringBytes = (bytes: number): number => 16 + 8 * Math.ceil(bytes / 8);
 
 const OTHER_TYPE = 255;
-const EMPTY = "" as ByteString;
 
 export class KeyTable {
   readonly expiries = new ExpiryHeap();
   #slots = new Map<string, number>();
-  #keys: (string | undefined)[] = [];
-  #values: ByteString[] = [];
-  #types = new Uint8Array(1024);
-  #revisions = new Float64Array(1024);
-  #deadlines = new Float64Array(1024);
-  #otherTypes = new Map<number, string>();
   #free: number[] = [];
+  #slotEnd = 0;
+  /** "" = the slot is free: no key is empty. */
+  readonly #keys = stringColumn();
+  readonly #values = stringColumn();
+  readonly #types = uint8Column();
+  readonly #revisions = float64Column();
+  readonly #deadlines = float64Column();
+  readonly #otherTypes = new Map<number, string>();
   #bytes = 0;
 
   get size(): number {
@@ -44,7 +46,7 @@ export class KeyTable {
 
   /** Slots ever used since the table was empty: a walk goes from 0 to here. */
   get slotEnd(): number {
-    return this.#keys.length;
+    return this.#slotEnd;
   }
 
   /** The key's slot, or -1. */
@@ -54,20 +56,20 @@ export class KeyTable {
 
   /** The key in a slot, or undefined when the slot is free. */
   keyAt(slot: number): string | undefined {
-    return this.#keys[slot];
+    return this.#keys.get(slot) || undefined;
   }
 
   valueAt(slot: number): ByteString {
-    return this.#values[slot] ?? EMPTY;
+    return this.#values.get(slot) as ByteString;
   }
 
   revisionAt(slot: number): Offset {
-    return offset(this.#revisions[slot] ?? 0);
+    return offset(this.#revisions.get(slot));
   }
 
   /** Ms since 1970; 0 = never. */
   expiresAt(slot: number): number {
-    return this.#deadlines[slot] ?? 0;
+    return this.#deadlines.get(slot);
   }
 
   isExpired(slot: number, now: number): boolean {
@@ -76,37 +78,36 @@ export class KeyTable {
   }
 
   contentTypeAt(slot: number): string {
-    const type = this.#types[slot] ?? OTHER_TYPE;
-    return WELL_KNOWN_TYPES[type] ?? this.#otherTypes.get(slot) ?? "";
+    return WELL_KNOWN_TYPES[this.#types.get(slot)] ?? this.#otherTypes.get(slot) ?? "";
   }
 
-  /** Adds the key or replaces all of it; returns its slot. */
-  put(key: string, value: ByteString, contentType: string, expiresAt: number, revision: Offset): number {
-    let slot = this.find(key);
-    if (slot < 0) slot = this.#occupy(key);
-    else this.#bytes -= this.chargeAt(slot);
-    this.#values[slot] = value;
-    this.#revisions[slot] = revision;
-    this.#setType(slot, contentType);
-    this.#setDeadline(slot, expiresAt);
-    this.#bytes += this.chargeAt(slot);
+  /** Adds a key that `find` did not find; returns its slot. */
+  add(key: string, value: ByteString, contentType: string, expiresAt: number, revision: Offset): number {
+    const slot = this.#occupy(key);
+    this.#fill(slot, value, contentType, expiresAt, revision);
     return slot;
   }
 
+  /** Replaces all that a slot holds but its key. */
+  replace(slot: number, value: ByteString, contentType: string, expiresAt: number, revision: Offset): void {
+    this.#bytes -= this.chargeAt(slot);
+    this.#fill(slot, value, contentType, expiresAt, revision);
+  }
+
   setExpiry(slot: number, expiresAt: number, revision: Offset): void {
-    this.#revisions[slot] = revision;
+    this.#revisions.set(slot, revision);
     this.#setDeadline(slot, expiresAt);
   }
 
   remove(slot: number): void {
-    const key = this.#keys[slot];
+    const key = this.keyAt(slot);
     assert(key !== undefined, "a slot is freed once");
     this.#bytes -= this.chargeAt(slot);
     this.#setDeadline(slot, 0);
     this.#otherTypes.delete(slot);
     this.#slots.delete(key);
-    this.#keys[slot] = undefined;
-    this.#values[slot] = EMPTY;
+    this.#keys.set(slot, "");
+    this.#values.set(slot, "");
     this.#free.push(slot);
     if (this.#slots.size === 0) this.#startOver();
   }
@@ -122,42 +123,40 @@ export class KeyTable {
   }
 
   chargeAt(slot: number): number {
-    const key = this.#keys[slot];
-    return key === undefined ? 0 : chargeOf(key, this.valueAt(slot).length, this.contentTypeAt(slot));
+    const key = this.#keys.get(slot);
+    return key === "" ? 0 : chargeOf(key, this.valueAt(slot).length, this.contentTypeAt(slot));
   }
 
   #occupy(key: string): number {
-    const slot = this.#free.pop() ?? this.#keys.length;
-    if (slot === this.#keys.length) {
-      if (slot >= this.#types.length) this.#grow(larger(slot + 1));
-      this.#keys.push(key);
-      this.#values.push(EMPTY);
-    } else this.#keys[slot] = key;
+    const slot = this.#free.pop() ?? this.#slotEnd++;
+    this.#keys.set(slot, key);
     this.#slots.set(key, slot);
     return slot;
+  }
+
+  #fill(slot: number, value: ByteString, contentType: string, expiresAt: number, revision: Offset): void {
+    this.#values.set(slot, value);
+    this.#revisions.set(slot, revision);
+    this.#setType(slot, contentType);
+    this.#setDeadline(slot, expiresAt);
+    this.#bytes += this.chargeAt(slot);
   }
 
   #setType(slot: number, contentType: string): void {
     const type = WELL_KNOWN_TYPES.indexOf(contentType);
     if (type >= 0) {
       if (this.#otherTypes.size > 0) this.#otherTypes.delete(slot);
-      this.#types[slot] = type;
+      this.#types.set(slot, type);
     } else {
       this.#otherTypes.set(slot, contentType);
-      this.#types[slot] = OTHER_TYPE;
+      this.#types.set(slot, OTHER_TYPE);
     }
   }
 
   #setDeadline(slot: number, expiresAt: number): void {
-    if (expiresAt === 0 && this.#deadlines[slot] === 0) return;
-    this.#deadlines[slot] = expiresAt;
+    if (expiresAt === 0 && this.#deadlines.get(slot) === 0) return;
+    this.#deadlines.set(slot, expiresAt);
     this.expiries.set(slot, expiresAt);
-  }
-
-  #grow(capacity: number): void {
-    this.#types = copied(new Uint8Array(capacity), this.#types);
-    this.#revisions = copied(new Float64Array(capacity), this.#revisions);
-    this.#deadlines = copied(new Float64Array(capacity), this.#deadlines);
   }
 
   /** An empty table gives back what a large one took. */
@@ -166,12 +165,13 @@ export class KeyTable {
     this.#otherTypes.clear();
     this.expiries.clear();
     this.#slots = new Map();
-    this.#keys = [];
-    this.#values = [];
     this.#free = [];
-    this.#types = new Uint8Array(1024);
-    this.#revisions = new Float64Array(1024);
-    this.#deadlines = new Float64Array(1024);
+    this.#slotEnd = 0;
+    this.#keys.clear();
+    this.#values.clear();
+    this.#types.clear();
+    this.#revisions.clear();
+    this.#deadlines.clear();
   }
 }
 

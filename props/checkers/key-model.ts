@@ -22,7 +22,7 @@ export type KeyOutput =
   /** `revision` undefined where the door does not tell it. */
   | { readonly type: "written"; readonly revision: number | undefined }
   | { readonly type: "mismatch" }
-  | { readonly type: "incremented"; readonly value: string }
+  | { readonly type: "incremented"; readonly value: string; readonly revision?: number }
   | { readonly type: "notAnInteger" }
   | { readonly type: "deleted"; readonly there: boolean };
 
@@ -106,7 +106,7 @@ function afterIncrement(state: KeyState, amount: number, output: KeyOutput | und
     return output === undefined || output.type === "notAnInteger" ? [state] : [];
   const sum = (BigInt(state.value ?? "0") + BigInt(amount)).toString();
   if (output !== undefined && (output.type !== "incremented" || output.value !== sum)) return [];
-  return written(state, sum, undefined);
+  return written(state, sum, output?.revision);
 }
 
 function afterDelete(state: KeyState, output: KeyOutput | undefined): KeyState[] {

@@ -15,11 +15,10 @@ import {
 import { checkDurable } from "../checkers/durable.js";
 import { checkPrefix, type ExpectedRecord } from "../checkers/prefix.js";
 import { PromiseBroken } from "../checkers/promise-broken.js";
+import { worldLogOptions } from "./log-settings.js";
 import type { Ending } from "./operations.js";
-import { seededBytes, seededClock } from "./seeded-world.js";
+import { seededClock } from "./seeded-world.js";
 import type { SimulatedDisk, SimulatedMount } from "./simulated-file-system.js";
-
-export const DATA_DIRECTORY = "/data";
 
 export type Step =
   /** `count` records of `size` bytes, appended in one turn; waits for the last one if `awaited`. */
@@ -43,12 +42,6 @@ export interface Life {
   readonly ending: Ending | "close";
   /** The operation in which it ends early; beyond the last one: not at all. */
   readonly endAt?: { readonly operation: number; readonly ending: Ending };
-}
-
-export interface LivesOptions {
-  readonly fsyncMode: FsyncMode;
-  readonly segmentBytes?: number;
-  readonly reserveBytes?: number;
 }
 
 /** What happened over all lives, for "was it interesting?". */
@@ -81,7 +74,7 @@ export const emptyChronicle = (): Chronicle => ({
 export class LogLives {
   readonly disk: SimulatedDisk;
   readonly chronicle: Chronicle;
-  readonly #options: LivesOptions;
+  readonly #fsyncMode: FsyncMode;
   readonly #clock;
   #appended = new Map<number, ExpectedRecord>();
   #answered = 0;
@@ -94,10 +87,10 @@ export class LogLives {
   /** True from the first failed append or commit: from then on nothing may be acknowledged. */
   #failed = false;
 
-  constructor(disk: SimulatedDisk, options: LivesOptions, chronicle: Chronicle) {
+  constructor(disk: SimulatedDisk, fsyncMode: FsyncMode, chronicle: Chronicle) {
     this.disk = disk;
     this.chronicle = chronicle;
-    this.#options = options;
+    this.#fsyncMode = fsyncMode;
     this.#clock = seededClock(disk.random);
   }
 
@@ -136,12 +129,7 @@ export class LogLives {
   /** Opens the log and holds it to its promises: nothing told is gone, and what is there was appended. */
   async open(files: SimulatedMount): Promise<EventLog> {
     const { log, recovery } = await openLog({
-      ...settingsOf(this.#options),
-      dataDirectory: DATA_DIRECTORY,
-      files,
-      now: this.#clock.now,
-      randomBytes: seededBytes(this.disk.random),
-      holder: "a test",
+      ...worldLogOptions(this.disk, files, this.#clock, this.#fsyncMode),
       observer: {
         rolled: () => {
           this.chronicle.rolls += 1;
@@ -157,7 +145,7 @@ export class LogLives {
       told.answered = Math.min(told.answered, this.#truncating);
       told.durable = Math.min(told.durable, this.#truncating);
     }
-    checkDurable(told, this.#powerWasLost, this.#options.fsyncMode === "always", log.endOffset);
+    checkDurable(told, this.#powerWasLost, this.#fsyncMode === "always", log.endOffset);
     if (log.firstOffset > this.#firstMax)
       throw new PromiseBroken("retention", `first offset ${log.firstOffset}, allowed was ${this.#firstMax}`);
     checkPrefix(this.#appended, found, log.firstOffset, log.endOffset);
@@ -281,18 +269,6 @@ export class LogLives {
     const before = log.firstOffset;
     if ((await log.retain(asOffset(firstNeeded))) > before) this.chronicle.retired += 1;
   }
-}
-
-function settingsOf(options: LivesOptions) {
-  return {
-    fsyncMode: options.fsyncMode,
-    fsyncIntervalMs: 1,
-    segmentBytes: options.segmentBytes ?? 4096,
-    segmentAgeMs: 0,
-    reserveBytes: options.reserveBytes ?? 0,
-    recordBytesMax: 64 * 1024,
-    pendingBytesMax: 1024 * 1024,
-  };
 }
 
 export async function readAll(log: EventLog, last: Offset = log.committedOffset): Promise<LogRecord[]> {

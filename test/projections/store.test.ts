@@ -137,6 +137,7 @@ describe("store", () => {
   it("fails every waiting answer when the log fails, and still reads what was committed", async () => {
     const t = await TestStore.open();
     await t.ok(kv.set, setA);
+    await t.ok(kv.set, { ...setA, key: "b" });
     t.log.hold();
     const write = t.run(kv.set, { ...setA, value: "2" });
     const read = t.ask(kv.get, { key: "a" });
@@ -144,6 +145,7 @@ describe("store", () => {
     await expect(write).rejects.toMatchObject({ code: "LOG_FAILED" });
     await expect(read).rejects.toMatchObject({ code: "LOG_FAILED" });
     await expect(t.run(kv.set, setA)).rejects.toMatchObject({ code: "LOG_FAILED" });
+    expect(await t.answer(kv.get, { key: "b" })).toMatchObject({ bytes: "1" });
   });
 
   it("appends no record for a command that changes nothing", async () => {

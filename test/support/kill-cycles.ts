@@ -3,9 +3,10 @@
  * with its value and revision. Shared by the short run in `test/process` and the long one in `props/`.
  */
 
+import type { FsyncMode } from "../../log/index.js";
 import { PromiseBroken } from "../../props/checkers/promise-broken.js";
 import { HttpClient, revisionOf } from "./http-client.js";
-import { type RunningServer, startServer } from "./server-process.js";
+import { type RunningServer, type ServerOptions, startServer } from "./server-process.js";
 
 const WRITERS = 8;
 const KEYS_PER_WRITER = 5;
@@ -29,8 +30,7 @@ interface KeyKnowledge {
 }
 
 export class KillCycles {
-  readonly #dataDirectory: string;
-  readonly #flags: readonly string[];
+  readonly #options: ServerOptions;
   readonly #random: () => number;
   readonly #keys = new Map<string, KeyKnowledge>();
   #counterAnswered = 0;
@@ -40,10 +40,14 @@ export class KillCycles {
   #happenedUnheard = 0;
   #serial = 0;
 
-  constructor(dataDirectory: string, random: () => number, flags: readonly string[] = []) {
-    this.#dataDirectory = dataDirectory;
+  constructor(dataDirectory: string, random: () => number, fsyncMode: FsyncMode) {
     this.#random = random;
-    this.#flags = flags;
+    // Small segments, so that kills fall into rolls too.
+    const environment = {
+      ANNALS_PERSISTENCE_WAL_FSYNC_MODE: fsyncMode,
+      ANNALS_LOG_SEGMENT_BYTES: String(64 * 1024),
+    };
+    this.#options = { dataDirectory, environment };
     for (let writer = 0; writer < WRITERS; writer += 1)
       for (let index = 0; index < KEYS_PER_WRITER; index += 1)
         this.#keys.set(`w${writer}-${index}`, { value: undefined, revision: 0, unheard: undefined });
@@ -51,7 +55,7 @@ export class KillCycles {
 
   async run(cycles: number): Promise<KillReport> {
     for (let cycle = 0; cycle < cycles; cycle += 1) {
-      const server = await startServer({ dataDirectory: this.#dataDirectory, flags: this.#flags });
+      const server = await startServer(this.#options);
       try {
         await this.#check(server);
         await this.#writeUntilKilled(server);
@@ -59,7 +63,7 @@ export class KillCycles {
         await server.kill();
       }
     }
-    const last = await startServer({ dataDirectory: this.#dataDirectory, flags: this.#flags });
+    const last = await startServer(this.#options);
     try {
       await this.#check(last);
     } finally {

@@ -1,0 +1,140 @@
+/**
+ * A reader's place in the log: reads the next records, a batch (one disk read) at a time, over the borders of segments.
+ * Holds one open file, so that a segment that retention removes under it is still read to its end. Every record's
+ * checksum is verified; what does not hold at or below the wanted offset is corruption and never given out.
+ */
+import { ADVICE_DAMAGED, corruption } from "./corruption.js";
+import { assert, errnoOf, LogError } from "./errors.js";
+import type { LogRecord } from "./event-log.js";
+import type { FileHandle, FileSystem } from "./file-system.js";
+import type { LoadedIndexes } from "./loaded-indexes.js";
+import { shownPath } from "./segment-chain.js";
+import type { LogSegment, SegmentList } from "./segment-list.js";
+import { type ReadPoint, readBatch } from "./segment-reader.js";
+import { findingOfBad, pointAt } from "./segment-scan.js";
+import { offset as asOffset, type Offset } from "./units.js";
+
+export interface LogFiles {
+  readonly files: FileSystem;
+  readonly logDirectory: string;
+  readonly segments: SegmentList;
+  readonly indexes: LoadedIndexes;
+}
+
+interface Seat {
+  readonly segment: LogSegment;
+  readonly handle: FileHandle;
+  /** How often the log had been cut when this file was opened. */
+  readonly cuts: number;
+  point: ReadPoint;
+}
+
+export class LogCursor {
+  readonly #log: LogFiles;
+  #next: Offset;
+  #seat: Seat | undefined;
+
+  constructor(log: LogFiles, from: Offset) {
+    this.#log = log;
+    this.#next = from;
+  }
+
+  /** Offset of the record that is read next. */
+  get next(): Offset {
+    return this.#next;
+  }
+
+  /**
+   * Records from `next` on, up to `last`, which is written: at least one.
+   * @throws LogError LOG_OFFSET_RETIRED, LOG_CORRUPT.
+   */
+  async read(last: Offset): Promise<readonly LogRecord[]> {
+    assert(this.#next <= last, "there is something to read");
+    for (;;) {
+      const seat = await this.#sit();
+      const from = seat.point;
+      const batch = await readBatch(seat.handle, from, seat.segment.bytes, seat.segment.header);
+      const records = batch.records.filter(({ offset }) => offset >= this.#next && offset <= last);
+      const taken = records[records.length - 1];
+      if (taken !== undefined) {
+        this.#next = asOffset(taken.offset + 1);
+        seat.point = pointAt(batch, from, this.#next - from.offset);
+        return records;
+      }
+      // The log was cut under this reader: what it saw is no longer there, which is no damage.
+      if (seat.cuts !== this.#log.segments.cuts) continue;
+      if (batch.bad !== undefined) throw corruption(findingOfBad(shownPath(seat.segment.name), batch.bad));
+      seat.point = batch.next;
+      if (batch.records.length === 0) await this.#leave(seat);
+    }
+  }
+
+  /** The earliest record not older than `timestamp` is at or after this offset. */
+  static async floorTime(log: LogFiles, timestamp: number): Promise<Offset> {
+    const all = log.segments.all();
+    const found = all.findLast(({ header }) => header.chainTimestamp < timestamp) ?? log.segments.first;
+    return (await log.indexes.of(found)).floorTime(timestamp).offset;
+  }
+
+  async close(): Promise<void> {
+    const seat = this.#seat;
+    this.#seat = undefined;
+    await seat?.handle.close();
+  }
+
+  async #sit(): Promise<Seat> {
+    if (this.#seat !== undefined && this.#seat.cuts !== this.#log.segments.cuts) await this.close();
+    this.#seat ??= await this.#open();
+    return this.#seat;
+  }
+
+  async #open(): Promise<Seat> {
+    const { files, logDirectory, segments, indexes } = this.#log;
+    const { cuts } = segments;
+    const segment = segments.containing(this.#next);
+    if (segment === undefined) throw this.#retired();
+    try {
+      const point = (await indexes.of(segment)).floor(this.#next);
+      const handle = await files.open(`${logDirectory}/${segment.name}`, "read");
+      return { segment, handle, cuts, point };
+    } catch (error) {
+      if (errnoOf(error) !== "ENOENT") throw error;
+      if (segments.first.base > this.#next) throw this.#retired();
+      throw corruption({
+        code: "missing",
+        file: shownPath(segment.name),
+        offset: this.#next,
+        expected: "the segment's file",
+        found: "no such file",
+        advice: ADVICE_DAMAGED,
+      });
+    }
+  }
+
+  /** This segment has no more; the next one must begin with the record that is wanted. */
+  async #leave(seat: Seat): Promise<void> {
+    const following = this.#log.segments.containing(this.#next);
+    if (following === undefined) throw this.#retired();
+    if (following === seat.segment || following.base !== this.#next) {
+      throw corruption({
+        code: "missing",
+        file: shownPath(seat.segment.name),
+        position: seat.point.position,
+        offset: this.#next,
+        expected: `the record ${this.#next}`,
+        found: "the end of the segment",
+        advice: ADVICE_DAMAGED,
+      });
+    }
+    await this.close();
+  }
+
+  #retired(): LogError {
+    const first = this.#log.segments.first.base;
+    return new LogError(
+      "LOG_OFFSET_RETIRED",
+      `offset ${this.#next} was removed by retention; the log begins at ${first}`,
+      { offset: this.#next, first },
+    );
+  }
+}

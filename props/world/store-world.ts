@@ -1,0 +1,49 @@
+/** A store on a log on a simulated disk, as one process of a simulated world sees it. */
+import { type EventLog, openLog } from "../../log/index.js";
+import { type OpenedStore, openStore, type StoreRules } from "../../projections/index.js";
+import { worldLogOptions } from "./log-settings.js";
+import type { SeededClock } from "./seeded-world.js";
+import type { SimulatedDisk, SimulatedMount } from "./simulated-file-system.js";
+
+const RULES: StoreRules = {
+  kv: {
+    maxMemoryBytes: 64 * 1024 * 1024,
+    evictionPolicy: "noeviction",
+    allowFlush: false,
+    keyBytesMax: 4096,
+    valueBytesMax: 64 * 1024,
+  },
+};
+
+export interface WorldStore {
+  readonly log: EventLog;
+  readonly store: OpenedStore;
+}
+
+/** Opens log and store in `always`. `disguise` may put something between them: that is how bugs are planted in tests of tests. */
+export async function openWorldStore(
+  disk: SimulatedDisk,
+  files: SimulatedMount,
+  clock: SeededClock,
+  disguise: (log: EventLog) => EventLog = (log) => log,
+): Promise<WorldStore> {
+  const { log } = await openLog(worldLogOptions(disk, files, clock, "always"));
+  const store = await openStore({ log: disguise(log), rules: RULES, onDead: fail });
+  return { log, store };
+}
+
+function fail(error: Error): never {
+  throw error;
+}
+
+/** A log that lets every answer go at once, as if nobody waited for the disk. */
+export function withoutWaiting(log: EventLog): EventLog {
+  return new Proxy(log, {
+    get: (target, name) => {
+      if (name === "committedOffset") return target.endOffset;
+      if (name === "whenCommitted") return () => Promise.resolve();
+      const value: unknown = Reflect.get(target, name, target);
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
+}

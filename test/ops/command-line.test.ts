@@ -1,0 +1,230 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, describe, expect, it } from "vitest";
+import { AnnalsCommand, type CommandResult, runAnnals } from "../support/annals-command.js";
+
+const directory = mkdtempSync(join(tmpdir(), "annals-cli-"));
+afterAll(() => rmSync(directory, { recursive: true, force: true }));
+
+function file(name: string, text: string): string {
+  writeFileSync(join(directory, name), text);
+  return join(directory, name);
+}
+
+function expectRefusal(result: CommandResult, code: number, line: RegExp): void {
+  expect(result.stderr.trimEnd().split("\n"), result.stdout).toHaveLength(1);
+  expect(result.stderr).toMatch(line);
+  expect(result.code).toBe(code);
+}
+
+describe("help", () => {
+  it("is there on every level, on stdout, with exit code 0", async () => {
+    const levels = [
+      [],
+      ["serve"],
+      ["config"],
+      ["config", "check"],
+      ["config", "print"],
+      ["verify"],
+      ["dump"],
+      ["repair"],
+    ];
+    for (const level of levels) {
+      const { code, stdout, stderr } = await runAnnals([...level, "--help"]);
+      expect(stderr).toBe("");
+      expect(stdout).toContain(`Usage: ${["annals", ...level].join(" ")}`);
+      expect(code).toBe(0);
+    }
+  });
+
+  it("names the version", async () => {
+    expect(await runAnnals(["--version"])).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(/^\d+\.\d+\.\d+\n$/),
+    });
+  });
+});
+
+describe("usage mistakes end with code 2 and one line", () => {
+  it.each([
+    [[], /^annals: a command is missing; see annals --help$/m],
+    [["server"], /^annals: unknown command 'server' \(Did you mean serve\?\); see annals --help$/m],
+    [
+      ["serve", "--prot", "1"],
+      /^annals: unknown option '--prot' \(Did you mean --port\?\); see annals --help$/m,
+    ],
+    [["serve", "extra"], /^annals: too many arguments/],
+    [
+      ["serve", "--port", "many"],
+      /^annals: flag --port: server.port: expected a whole number, found "many"$/m,
+    ],
+    [
+      ["serve", "--role", "replica"],
+      /^annals: flag --role: replication.role: replicas are not in this release/,
+    ],
+    [["serve", "--config", "/no/such.yml"], /^annals: \/no\/such.yml: no such file$/m],
+    [["config"], /^annals: a command is missing; see annals --help$/m],
+    [["config", "print", "--config", "/no/such.yml"], /no such file/],
+  ] as const)("%j", async (args, line) => {
+    expectRefusal(await runAnnals(args), 2, line);
+  });
+
+  it("serve names the place of a mistake in the file and how many more there are", async () => {
+    const config = file("wrong.yml", "server:\n  prot: 80\nlogging:\n  level: loud\n");
+    const result = await runAnnals(["serve", "--config", config, "--data-dir", join(directory, "unused")]);
+    expectRefusal(
+      result,
+      2,
+      /wrong\.yml:2:3: unknown key `server\.prot`; did you mean `server\.port`\? \(and 1 more: run annals config check\)$/m,
+    );
+    expect(result.stdout).toBe("");
+  });
+
+  it("serve names the variable of a mistake in the environment", async () => {
+    const result = await runAnnals(["serve"], { cwd: directory, environment: { SYNAP_PORT: "x" } });
+    expectRefusal(result, 2, /^annals: environment SYNAP_PORT: server\.port: /);
+  });
+});
+
+describe("config check", () => {
+  it("lists every mistake on stdout", async () => {
+    const config = file("several.yml", "server:\n  prot: 80\nlogging:\n  level: loud\n");
+    const result = await runAnnals(["config", "check", "--config", config]);
+    expect(result.stdout.trimEnd().split("\n")).toHaveLength(2);
+    expectRefusal(result, 2, /several\.yml:2:3/);
+    const json = await runAnnals(["config", "check", "--config", config, "--json"]);
+    expect(JSON.parse(json.stdout)).toMatchObject({
+      ok: false,
+      file: config,
+      mistakes: [
+        { type: "file", line: 2, column: 3 },
+        { type: "file", line: 4, column: 10 },
+      ],
+    });
+    expect(json.code).toBe(2);
+  });
+
+  it("names documented keys that have no effect", async () => {
+    const config = file("inert.yml", "persistence:\n  wal:\n    buffer_size_kb: 64\n");
+    const { code, stdout } = await runAnnals(["config", "check", "--config", config]);
+    expect(stdout).toContain("persistence.wal.buffer_size_kb has no effect");
+    expect(code).toBe(0);
+  });
+});
+
+describe("config print", () => {
+  it("shows what counts: flag-less precedence of environment over file, with origins", async () => {
+    const config = file("print.yml", "server:\n  port: 80\n  host: 127.0.0.2\n");
+    const options = { environment: { ANNALS_SERVER_PORT: "81" } };
+    const { stdout } = await runAnnals(["config", "print", "--config", config], options);
+    expect(stdout).toContain("  port: 81  # environment ANNALS_SERVER_PORT\n");
+    expect(stdout).toContain(`  host: "127.0.0.2"  # ${config}:3:9\n`);
+    const json = await runAnnals(["config", "print", "--config", config, "--json"], options);
+    const { settings } = JSON.parse(json.stdout);
+    expect(settings).toContainEqual({
+      path: "server.port",
+      value: 81,
+      origin: "environment ANNALS_SERVER_PORT",
+    });
+  });
+
+  it("takes config.yml of the current directory without being told", async () => {
+    const home = mkdtempSync(join(directory, "home-"));
+    writeFileSync(join(home, "config.yml"), "server:\n  port: 4711\n");
+    const { stdout } = await runAnnals(["config", "print"], { cwd: home });
+    expect(stdout).toContain("port: 4711  # config.yml:2:9\n");
+  });
+});
+
+describe("serve", () => {
+  it("starts with no configuration at all, in ./data", async () => {
+    const home = mkdtempSync(join(directory, "home-"));
+    const server = new AnnalsCommand(["serve", "--port", "0"], { cwd: home });
+    try {
+      expect(await server.untilLogged("listening")).toMatchObject({ host: "127.0.0.1" });
+      expect(server.logged("started")[0]).toMatchObject({
+        dataDirectory: join(home, "data"),
+        fsyncMode: "always",
+      });
+      expect(server.logged("started")[0]).toMatchObject({ created: true, tornBytes: 0 });
+    } finally {
+      await server.end();
+    }
+  });
+
+  it("answers the documented health probe with exit code 0 when ready, 1 when nobody answers", async () => {
+    const server = new AnnalsCommand(["serve", "--port", "0", "--data-dir", join(directory, "probe")]);
+    try {
+      const environment = { SYNAP_HEALTH_ADDR: `127.0.0.1:${await server.port()}` };
+      expect(await runAnnals(["serve", "--health-check"], { environment })).toMatchObject({
+        code: 0,
+        stderr: "",
+      });
+    } finally {
+      await server.end();
+    }
+    const gone = await runAnnals(["serve", "--health-check", "--port", "1"], { cwd: directory });
+    expectRefusal(gone, 1, /^annals: http:\/\/127\.0\.0\.1:1\/readyz does not answer/);
+  });
+
+  it("ends with code 5 when another process holds the directory, and names it", async () => {
+    const data = join(directory, "held");
+    const first = new AnnalsCommand(["serve", "--port", "0", "--data-dir", data]);
+    try {
+      await first.port();
+      const second = await runAnnals(["serve", "--port", "0", "--data-dir", data]);
+      expectRefusal(second, 5, new RegExp(`LOG_LOCKED.*pid ${first.child.pid}`));
+    } finally {
+      await first.end();
+    }
+  });
+
+  it("ends with code 1 when the port is taken, and leaves the directory clean", async () => {
+    const data = join(directory, "port");
+    const taken = createServer();
+    const port = await new Promise<number>((resolve) => {
+      taken.listen(0, "127.0.0.1", () => {
+        const address = taken.address();
+        resolve(typeof address === "object" && address !== null ? address.port : 0);
+      });
+    });
+    try {
+      const result = await runAnnals(["serve", "--port", String(port), "--data-dir", data]);
+      expectRefusal(result, 1, /EADDRINUSE.*choose another --port/);
+    } finally {
+      taken.close();
+    }
+    const after = new AnnalsCommand(["serve", "--port", "0", "--data-dir", data]);
+    try {
+      await after.port();
+      expect(after.logged("started")[0]).toMatchObject({ created: false, lastStopClean: true });
+    } finally {
+      await after.end();
+    }
+  });
+
+  it("ends with code 2 when the data directory is a file", async () => {
+    const data = file("not-a-directory", "");
+    expectRefusal(await runAnnals(["serve", "--port", "0", "--data-dir", data]), 2, /LOG_DIRECTORY_UNUSABLE/);
+  });
+
+  it("warns when it listens beyond this machine", async () => {
+    const server = new AnnalsCommand([
+      "serve",
+      "--port",
+      "0",
+      "--host",
+      "0.0.0.0",
+      "--data-dir",
+      join(directory, "open"),
+    ]);
+    try {
+      await server.port();
+      expect(server.stdout).toContain("without authentication");
+    } finally {
+      await server.end();
+    }
+  });
+});

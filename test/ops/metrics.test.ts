@@ -1,0 +1,93 @@
+import { Counter, Histogram, Registry } from "prom-client";
+import { describe, expect, it } from "vitest";
+import { Buckets, Cells, OVERFLOW_LABEL, Tally } from "../../ops/metrics/accumulators.js";
+import { ApiSeries } from "../../ops/metrics/api-series.js";
+import { Series } from "../../ops/metrics/series.js";
+
+async function pageOf(fill: (series: Series) => void): Promise<string> {
+  const registry = new Registry();
+  fill(new Series(registry, "annals"));
+  return registry.metrics();
+}
+
+describe("accumulated series", () => {
+  it("render exactly as prom-client's own histogram and counter with the same observations", async () => {
+    const bounds = [0.00001, 0.001, 0.5, 10];
+    const observations = [0, 0.00001, 0.0000100001, 0.2, 0.5, 3, 10, 11, 1e9];
+    const theirs = new Registry();
+    const labelNames = ["operation"];
+    const histogram = new Histogram({
+      name: "annals_h",
+      help: "H",
+      labelNames,
+      buckets: bounds,
+      registers: [theirs],
+    });
+    const counter = new Counter({ name: "annals_c", help: "C", labelNames, registers: [theirs] });
+    for (const value of observations) {
+      histogram.observe({ operation: 'a"b\\c' }, value);
+      counter.inc({ operation: 'a"b\\c' });
+    }
+    const ours = await pageOf((series) => {
+      const buckets = new Cells(1, () => new Buckets(bounds));
+      const tallies = new Cells(1, () => new Tally());
+      for (const value of observations) {
+        buckets.at('a"b\\c').observe(value);
+        tallies.at('a"b\\c').value++;
+      }
+      series.histogramCells("h", "H", labelNames, buckets);
+      series.counterCells("c", "C", labelNames, tallies);
+    });
+    // Only the order of `le` and the other labels within the braces may differ, which has no meaning.
+    const sorted = (page: string) =>
+      page.replaceAll(/\{(.*)\}/g, (_, labels: string) => `{${labels.split(",").sort().join(",")}}`);
+    expect(sorted(ours)).toBe(sorted(await theirs.metrics()));
+  });
+
+  it("show a gauge only while there is something to show", async () => {
+    let value: number | undefined;
+    const registry = new Registry();
+    new Series(registry, "annals").gauge("g", "G", () => value);
+    expect(await registry.metrics()).not.toMatch(/^annals_g /m);
+    value = 7;
+    expect(await registry.metrics()).toMatch(/^annals_g 7$/m);
+    value = undefined;
+    expect(await registry.metrics()).not.toMatch(/^annals_g /m);
+  });
+
+  it("stay bounded: past the last place everything is counted under one label", () => {
+    const cells = new Cells(2, () => new Tally(), 3);
+    for (let index = 0; index < 1000; index++) cells.at("GET", `/path/${index}`).value++;
+    expect(cells.rows()).toHaveLength(4);
+    expect(cells.rows().at(-1)).toEqual({ labels: [OVERFLOW_LABEL, OVERFLOW_LABEL], cell: { value: 997 } });
+  });
+});
+
+describe("API series", () => {
+  it("name operations as documented, count unknown methods as one, and leave other operations to HTTP", async () => {
+    const page = await pageOf((series) => {
+      const api = new ApiSeries(series);
+      api.operationFinished("kv.del", "success", 2);
+      api.operationFinished("kv.mget", "error", 2);
+      api.operationFinished("key.rename", "success", 2);
+      api.operationFinished("admin.livez", "success", 2);
+      api.requestFinished("BREW", "/kv/set", 405, 1);
+      api.requestFinished("PATCH", "/kv/set", 999, 1);
+      api.requestRejected("API_BODY_TOO_LARGE");
+    });
+    const samples = page
+      .split("\n")
+      .filter((line) => line.startsWith("annals_") && !line.includes("_seconds"));
+    expect(samples).toEqual([
+      'annals_http_requests_total{method="other",path="/kv/set",status="405"} 1',
+      'annals_http_requests_total{method="PATCH",path="/kv/set",status="other"} 1',
+      'annals_http_connections{type="http"} 0',
+      'annals_kv_operations_total{operation="delete",status="success"} 1',
+      'annals_kv_operations_total{operation="mget",status="error"} 1',
+      'annals_kv_operations_total{operation="rename",status="success"} 1',
+      'annals_requests_rejected_total{code="API_BODY_TOO_LARGE"} 1',
+    ]);
+    expect(page).toContain('annals_kv_operation_duration_seconds_bucket{operation="delete",le="0.01"} 1');
+    expect(page).toContain('annals_kv_operation_duration_seconds_sum{operation="delete"} 0.002');
+  });
+});
