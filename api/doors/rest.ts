@@ -127,6 +127,8 @@ function queryFields(operation: Operation, fromPath: readonly string[]): Readonl
 }
 
 function queryInput(request: FastifyRequest, known: ReadonlyMap<string, TSchema>): Input | Refusal {
+  const content = request.body === undefined ? undefined : refuseContent(request);
+  if (content !== undefined) return content;
   const fields: Fields = {};
   for (const [name, text] of Object.entries(queryOf(request))) {
     const schema = known.get(name);
@@ -135,6 +137,14 @@ function queryInput(request: FastifyRequest, known: ReadonlyMap<string, TSchema>
     fields[name] = coerced(text, schema);
   }
   return { type: "input", fields };
+}
+
+/** A DELETE may come with a body. A condition in it must not be passed over; an empty object says nothing. */
+function refuseContent(request: FastifyRequest): Refusal | undefined {
+  const body = bodyOf(request);
+  if (body === undefined || body.type === "refused") return body;
+  if (isFields(body.value) && Object.keys(body.value).length === 0) return undefined;
+  return refusal("API_FIELD_INVALID", "this route takes its fields in the query, not in a body");
 }
 
 /** Text stays text where it isn't plainly what the schema wants; then the schema refuses it by name. */
