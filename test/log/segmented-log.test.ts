@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { RECORD_HEADER_BYTES, recordLength, recordUnsynced, SEGMENT_HEADER_BYTES } from "../../log/format.js";
-import { type FsyncMode, type OpenLogOptions, offset } from "../../log/index.js";
+import { type FileSystem, type FsyncMode, type OpenLogOptions, offset } from "../../log/index.js";
 import { readFully, viewOf } from "../../log/segment-reader.js";
 import { SimulatedDisk } from "../../props/world/simulated-file-system.js";
 import { realDirectory } from "../support/real-directory.js";
