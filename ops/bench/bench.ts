@@ -16,6 +16,8 @@ const ROWS: readonly Row[] = [...HTTP_ROWS, ...LOG_ROWS, ...MILLION_ROWS];
 
 interface Result extends Finding {
   readonly row: string;
+  /** The row could not run; `measured` says why. */
+  readonly failed?: true;
 }
 
 interface Wanted {
@@ -72,8 +74,8 @@ async function measure(bench: Bench, row: Row): Promise<readonly Result[]> {
   } catch (error) {
     // A row that cannot run says so, and the others still do; the exit code tells.
     const measured = error instanceof Error ? error.message : String(error);
-    const reached = error instanceof PeerAbsent ? undefined : false;
-    return [{ row: row.name, what: row.name, goal: "–", measured, reached, numbers: {} }];
+    const result = { row: row.name, what: row.name, goal: "–", measured, reached: undefined, numbers: {} };
+    return [error instanceof PeerAbsent ? result : { ...result, failed: true }];
   }
 }
 
@@ -81,7 +83,7 @@ const mark = (reached: boolean | undefined): string =>
   reached === undefined ? "·" : reached ? "reached" : "MISSED";
 
 function print(result: Result): void {
-  console.log(`| ${result.what} | ${result.goal} | ${result.measured} | ${mark(result.reached)} |`);
+  console.log(`| ${result.what} | ${result.goal} | ${result.measured} | ${mark(result)} |`);
 }
 
 async function main(): Promise<void> {
@@ -106,7 +108,7 @@ async function main(): Promise<void> {
   if (wanted.json !== undefined) {
     writeFileSync(wanted.json, `${JSON.stringify({ conditions, results }, null, 2)}\n`);
   }
-  if (results.some((result) => result.reached === false)) process.exitCode = 1;
+  if (results.some((result) => result.failed === true)) process.exitCode = 1;
 }
 
 await main().catch((error: unknown) => {

@@ -127,7 +127,7 @@ const durableMset: Row = {
 /** Readers are few, so that what they wait for is the server and not their own queue. */
 const READERS = 4;
 const CAUSES =
-  /(eventloop_lag_(p99|max)|gc_duration_seconds_(sum|count)|sync_duration_seconds_(sum|count)|batch_records_(sum|count))/;
+  /(event_?loop_lag|gc_duration_seconds_(sum|count)|sync_duration_seconds_(sum|count)|batch_records_(sum|count))/;
 
 const readersAmongWriters: Row = {
   name: "get-p99",

@@ -10,7 +10,7 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { LineReader } from "../import/lines.js";
 import { type Commit, commitOf } from "./commits.js";
-import { runJob } from "./job.js";
+import { type KillMoment, runJob } from "./job.js";
 import { commandLinePath, type ServerChild, startServer } from "./server-child.js";
 import { StoreClient } from "./store-client.js";
 import { type DemoSummary, filesOf, logBytesOf, mostChanged, textOf } from "./summary.js";
@@ -76,16 +76,20 @@ async function countOf(commits: AsyncIterable<Commit>): Promise<number> {
 }
 
 /** Different moments, none at the very end, drawn from the seed (mulberry32), so that a run can be repeated. */
-function momentsOf(kills: number, total: number, seed: number): number[] {
-  const moments = new Set<number>();
+function momentsOf(kills: number, total: number, seed: number): KillMoment[] {
   let state = seed >>> 0;
-  while (moments.size < Math.min(kills, Math.max(0, total - 1))) {
+  const draw = (below: number): number => {
     state = (state + 0x6d2b79f5) >>> 0;
     let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
     mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    moments.add(1 + (((mixed ^ (mixed >>> 14)) >>> 0) % (total - 1)));
+    return ((mixed ^ (mixed >>> 14)) >>> 0) % below;
+  };
+  const moments = new Map<number, KillMoment>();
+  while (moments.size < Math.min(kills, Math.max(0, total - 1))) {
+    const commits = 1 + draw(total - 1);
+    moments.set(commits, { commits, delayMs: draw(5) });
   }
-  return [...moments].sort((a, b) => a - b);
+  return [...moments.values()].sort((a, b) => a.commits - b.commits);
 }
 
 async function stopped(server: ServerChild): Promise<void> {
@@ -107,7 +111,8 @@ function verify(dataDirectory: string): void {
 async function run(wanted: Wanted, dataDirectory: string, say: (text: string) => void): Promise<DemoSummary> {
   const { input, kills, seed } = wanted;
   const total = await countOf(commitsOf(input));
-  const killsAfter = momentsOf(kills, total, seed);
+  const moments = momentsOf(kills, total, seed);
+  const killsAfter = moments.map(({ commits }) => commits);
   say(`${total} commits from ${input}; the server will be killed after ${killsAfter.join(", ")} of them`);
   const running = new Set<ServerChild>();
   const start = async (): Promise<ServerChild> => {
@@ -118,7 +123,7 @@ async function run(wanted: Wanted, dataDirectory: string, say: (text: string) =>
   };
   try {
     const started = performance.now();
-    const job = await runJob({ start, commits: commitsOf(input), killsAfter });
+    const job = await runJob({ start, commits: commitsOf(input), kills: moments });
     const seconds = (performance.now() - started) / 1000;
     const client = new StoreClient(job.server.url);
     const files = await filesOf(client);

@@ -18,9 +18,16 @@ const WINDOW = 16;
 export interface JobOptions {
   readonly start: () => Promise<ServerChild>;
   readonly commits: AsyncIterable<Commit>;
-  /** Kill the server when so many commits have been answered; ascending. */
-  readonly killsAfter: readonly number[];
+  /** When to kill the server, in order. */
+  readonly kills: readonly KillMoment[];
   readonly onProgress?: (commits: number, restarts: number) => void;
+}
+
+export interface KillMoment {
+  /** So many commits have been answered … */
+  readonly commits: number;
+  /** … and so much time has passed since, in which further ones are on their way. */
+  readonly delayMs: number;
 }
 
 export interface JobReport {
@@ -44,13 +51,14 @@ export async function runJob(options: JobOptions): Promise<JobReport> {
 
 class Job {
   readonly #options: JobOptions;
-  readonly #kills: number[];
+  readonly #kills: KillMoment[];
   readonly #totals = new RunningTotals();
   readonly #inFlight = new Map<string, Promise<void>>();
   readonly #writes = new Set<Promise<void>>();
   #server: ServerChild;
   #client: StoreClient;
   #killed: ServerChild | undefined;
+  #killing: Promise<void> | undefined;
   #restarting: Promise<void> | undefined;
   #answered = 0;
   #fileChanges = 0;
@@ -60,7 +68,7 @@ class Job {
 
   constructor(options: JobOptions, server: ServerChild) {
     this.#options = options;
-    this.#kills = [...options.killsAfter];
+    this.#kills = [...options.kills];
     this.#server = server;
     this.#client = new StoreClient(server.url);
   }
@@ -74,7 +82,9 @@ class Job {
       this.#begin(write);
     }
     await Promise.all(this.#writes);
-    // Moments so close to the end that nothing was left to notice them.
+    // A kill so close to the end that no write was left to notice it.
+    await this.#killing;
+    if (this.#killed === this.#server) await this.#restart(this.#server, undefined);
     while (this.#kills.shift() !== undefined) {
       this.#server.kill("SIGKILL");
       await this.#restart(this.#server, undefined);
@@ -136,10 +146,11 @@ class Job {
   #killIfDue(): void {
     const next = this.#kills[0];
     // Answers that were on their way when it died come in after that; the next kill waits for the next server.
-    if (next === undefined || this.#answered < next || this.#killed === this.#server) return;
+    if (next === undefined || this.#answered < next.commits || this.#killed === this.#server) return;
     this.#kills.shift();
-    this.#killed = this.#server;
-    this.#server.kill("SIGKILL");
+    const server = this.#server;
+    this.#killed = server;
+    this.#killing = sleep(next.delayMs).then(() => server.kill("SIGKILL"));
   }
 
   /** The first write that notices brings the server back; the others wait for it. */

@@ -21,7 +21,16 @@ function expectRefusal(result: CommandResult, code: number, line: RegExp): void 
 
 describe("help", () => {
   it("is there on every level, on stdout, with exit code 0", async () => {
-    const levels = [[], ["serve"], ["config"], ["config", "check"], ["config", "print"]];
+    const levels = [
+      [],
+      ["serve"],
+      ["config"],
+      ["config", "check"],
+      ["config", "print"],
+      ["verify"],
+      ["dump"],
+      ["repair"],
+    ];
     for (const level of levels) {
       const { code, stdout, stderr } = await runAnnals([...level, "--help"]);
       expect(stderr).toBe("");

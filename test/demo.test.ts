@@ -1,0 +1,149 @@
+// The main job on real input: a commit history goes through a server that is killed on the way. What a fresh
+// start then serves is compared with totals that this file computes straight from the input, by code of its own.
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { gunzipSync } from "node:zlib";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { seed } from "../props/run-settings.js";
+import { type RunningServer, startServer } from "./support/server-process.js";
+
+const root = fileURLToPath(new URL("../", import.meta.url));
+const full = join(root, "../shared/data/etcd-commits.ndjson.gz");
+const input = existsSync(full) ? full : join(root, "ops/demo/sample-commits.ndjson");
+/** The sample is short, so it is cut off more often to be as hard. */
+const kills = existsSync(full) ? 3 : 8;
+const TIMEOUT_MS = 240_000;
+
+interface Line {
+  sha: string;
+  files: { path: string; added: number | null; deleted: number | null }[];
+}
+
+function linesOf(path: string): string[] {
+  const bytes = readFileSync(path);
+  const text = (path.endsWith(".gz") ? gunzipSync(bytes) : bytes).toString("utf8");
+  return text.split("\n").filter((line) => line !== "");
+}
+
+const directory = mkdtempSync(join(tmpdir(), "annals-demo-test-"));
+const lines = linesOf(input);
+let summary: Record<string, unknown>;
+let server: RunningServer;
+
+beforeAll(async () => {
+  const args = [
+    "--input",
+    input,
+    "--directory",
+    directory,
+    "--seed",
+    String(seed),
+    "--kills",
+    String(kills),
+    "--json",
+  ];
+  const demo = spawnSync(process.execPath, [join(root, "dist/ops/demo/demo.js"), ...args], {
+    encoding: "utf8",
+  });
+  expect(demo.status, `seed ${seed}\n${demo.stderr}`).toBe(0);
+  summary = JSON.parse(demo.stdout) as Record<string, unknown>;
+  server = await startServer({ dataDirectory: directory });
+}, TIMEOUT_MS);
+
+afterAll(async () => {
+  await server?.kill("SIGKILL");
+  rmSync(directory, { recursive: true, force: true });
+});
+
+async function get(path: string, body?: unknown): Promise<Record<string, unknown>> {
+  const post = {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify(body),
+  };
+  const response = await fetch(`http://127.0.0.1:${server.port}${path}`, body === undefined ? {} : post);
+  expect(response.status).toBe(200);
+  return (await response.json()) as Record<string, unknown>;
+}
+
+/** Every key with the prefix, with its value. */
+async function served(prefix: string): Promise<Map<string, unknown>> {
+  const all = new Map<string, unknown>();
+  let cursor: unknown = "";
+  while (cursor !== null) {
+    const after = cursor === "" ? "" : `&cursor=${encodeURIComponent(String(cursor))}`;
+    const page = await get(`/kv/scan?prefix=${encodeURIComponent(prefix)}&limit=500${after}`);
+    const keys = page["keys"] as string[];
+    const { values } = (await get("/kv/mget", { keys })) as { values: unknown[] };
+    for (const [at, key] of keys.entries()) {
+      expect(all.has(key), `${key} is listed twice`).toBe(false);
+      all.set(key, values[at]);
+    }
+    cursor = page["cursor"];
+  }
+  return all;
+}
+
+describe("the demo", () => {
+  it(
+    "serves every commit as it stands in the file, after kills and a restart",
+    async () => {
+      const expected = new Map(
+        lines.map((line) => [`commit:${(JSON.parse(line) as Line).sha}`, JSON.parse(line)]),
+      );
+      expect(await served("commit:")).toEqual(expected);
+      expect(expected.size).toBe(lines.length);
+    },
+    TIMEOUT_MS,
+  );
+
+  it(
+    "serves the totals of every file that the history adds up to",
+    async () => {
+      const expected = new Map<string, { commits: number; added: number; deleted: number }>();
+      for (const line of lines) {
+        for (const { path, added, deleted } of (JSON.parse(line) as Line).files) {
+          const totals = expected.get(`file:${path}`) ?? { commits: 0, added: 0, deleted: 0 };
+          totals.commits += 1;
+          totals.added += added ?? 0;
+          totals.deleted += deleted ?? 0;
+          expected.set(`file:${path}`, totals);
+        }
+      }
+      expect(await served("file:")).toEqual(expected);
+    },
+    TIMEOUT_MS,
+  );
+
+  it("wrote each commit once: as many records as commits, and one for the epoch", async () => {
+    const info = await get("/info");
+    expect(info["log"]).toMatchObject({
+      first_offset: 1,
+      end_offset: lines.length + 1,
+      epoch: 1,
+      torn_bytes: 0,
+    });
+  });
+
+  it("was interesting, and its summary says what happened", () => {
+    const commits = lines.map((line) => JSON.parse(line) as Line);
+    const paths = commits.flatMap((commit) => commit.files.map((file) => file.path));
+    expect(summary).toMatchObject({
+      restarts: kills,
+      commits: lines.length,
+      fileChanges: paths.length,
+      distinctFiles: new Set(paths).size,
+      endOffset: lines.length + 1,
+      seed,
+    });
+    expect(summary["unanswered"]).toBeGreaterThan(0);
+    const counts = new Map<string, number>();
+    for (const path of paths) counts.set(path, (counts.get(path) ?? 0) + 1);
+    const top = [...counts].sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1)).slice(0, 10);
+    const told = summary["mostChanged"] as { path: string; commits: number }[];
+    expect(told.map(({ path, commits }) => [path, commits])).toEqual(top);
+  });
+});
