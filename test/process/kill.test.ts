@@ -8,7 +8,7 @@ import { KillCycles } from "../support/kill-cycles.js";
 
 describe("kill -9", () => {
   test("20 kills under 8 writers lose no answered write, value or revision", {
-    timeout: 120_000,
+    timeout: 300_000,
   }, async () => {
     const directory = await mkdtemp(join(tmpdir(), "annals-kill-"));
     try {
