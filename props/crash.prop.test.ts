@@ -85,7 +85,11 @@ const SCRIPT: readonly Step[] = [
   { type: "append", count: 1, size: 10, awaited: true },
 ];
 
-/** The script, ended in this operation; then a life that ends early, so that recovery from the crash is crashed too. */
+/**
+ * The script, ended in this operation; then a life that makes the most of it. After a power cut one that ends early, so
+ * that recovery from the crash is crashed too. After a kill one that answers a write and loses power: what the killed
+ * process had left in the cache only must have been made durable before.
+ */
 async function liveScript(disk: SimulatedDisk, log: LogLives, endAt: EndAt): Promise<boolean> {
   const script: Life = { steps: SCRIPT, ending: "close", endAt };
   await log.live(script).catch((error: unknown) => {
@@ -93,7 +97,11 @@ async function liveScript(disk: SimulatedDisk, log: LogLives, endAt: EndAt): Pro
   });
   if (disk.counts.ends === 0) return false;
   const early: EndAt = { operation: 1 + (endAt.operation % 40), ending: "power" };
-  await liveAll(disk, log, [{ steps: SCRIPT.slice(0, 4), ending: "power", endAt: early }]);
+  const next: Life =
+    endAt.ending === "kill"
+      ? { steps: SCRIPT.slice(0, 1), ending: "power" }
+      : { steps: SCRIPT.slice(0, 4), ending: "power", endAt: early };
+  await liveAll(disk, log, [next]);
   return true;
 }
 
@@ -108,7 +116,41 @@ async function liveAll(disk: SimulatedDisk, log: LogLives, lives: readonly Life[
   }
 }
 
+/** Scripts that once found a bug, run on many worlds. */
+const FOUND: Readonly<Record<string, readonly Step[]>> = {
+  "zeros filled behind the cut of a segment that is being sealed": [
+    { type: "append", count: 6, size: 110, awaited: false },
+    { type: "append", count: 1, size: 1942, awaited: false },
+    { type: "idle", turns: 1 },
+    { type: "append", count: 3, size: 1067, awaited: false },
+    { type: "append", count: 4, size: 135, awaited: true },
+    { type: "append", count: 1, size: 0, awaited: false },
+  ],
+  "a prepared segment created again before its roll has renamed it": [
+    { type: "append", count: 3, size: 300, awaited: false },
+    { type: "append", count: 6, size: 300, awaited: false },
+    { type: "append", count: 2, size: 3900, awaited: false },
+    { type: "append", count: 2, size: 300, awaited: true },
+    { type: "retain", back: 0 },
+  ],
+};
+
 describe("crash", () => {
+  for (const [what, steps] of Object.entries(FOUND))
+    test(`found before: ${what}`, async () => {
+      const chronicle = emptyChronicle();
+      for (let world = 1; world <= 40 * factor; world += 1)
+        for (const fsyncMode of MODES) {
+          const disk = new SimulatedDisk(seed + world);
+          const log = new LogLives(disk, fsyncMode, chronicle);
+          await liveAll(disk, log, [
+            { steps, ending: "power" },
+            { steps, ending: "kill" },
+          ]);
+        }
+      expect(chronicle.rolls).toBeGreaterThan(100);
+    });
+
   for (const fsyncMode of MODES)
     test(`${fsyncMode}: what was promised survives any lives of a log`, async () => {
       const chronicle = emptyChronicle();
@@ -136,13 +178,13 @@ describe("crash", () => {
       const met = new Set<OperationKind>();
       const chronicle = emptyChronicle();
       for (let round = 0; round < factor; round += 1)
-        for (let operation = 1; ; operation += 1) {
-          const how = (operation + round) % 3 === 0 ? "kill" : "power";
-          const disk = new SimulatedDisk(seed + 1000 * round + operation);
-          const log = new LogLives(disk, fsyncMode, chronicle);
-          if (!(await liveScript(disk, log, { operation, ending: how }))) break;
-          for (const kind of disk.counts.endedIn.keys()) met.add(kind);
-        }
+        for (const how of ["power", "kill"] as const)
+          for (let operation = 1; ; operation += 1) {
+            const disk = new SimulatedDisk(seed + 1000 * round + operation);
+            const log = new LogLives(disk, fsyncMode, chronicle);
+            if (!(await liveScript(disk, log, { operation, ending: how }))) break;
+            for (const kind of disk.counts.endedIn.keys()) met.add(kind);
+          }
       const wanted: OperationKind[] = [
         "create",
         "write",

@@ -89,12 +89,17 @@ export class KillCycles {
   async #writeUntilKilled(server: RunningServer): Promise<void> {
     const client = new HttpClient(server.port, WRITERS);
     const writers = Array.from({ length: WRITERS }, (_, writer) => this.#write(client, server, writer));
-    // Often very soon, sometimes later; mostly in the middle of writes.
-    const patienceMs = 5 + this.#random() ** 2 * 250;
-    await new Promise((resolve) => setTimeout(resolve, patienceMs));
+    await this.#momentToKill(server);
     await server.kill();
     await Promise.all(writers);
     client.close();
+  }
+
+  /** After some answers and then a random moment: however fast the machine is, the kill falls into writes. */
+  async #momentToKill(server: RunningServer): Promise<void> {
+    const target = this.#answered + 5 + Math.floor(this.#random() ** 2 * 300);
+    while (server.running && this.#answered < target) await pause(2);
+    await pause(this.#random() * 12);
   }
 
   async #write(client: HttpClient, server: RunningServer, writer: number): Promise<void> {
@@ -188,4 +193,8 @@ export class KillCycles {
     if (known === undefined) throw new RangeError(`no key ${key}`);
     return known;
   }
+}
+
+function pause(durationMs: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, durationMs));
 }
