@@ -542,6 +542,23 @@ describe("segmented log › reading", () => {
     await again.log.close();
   });
 
+  it("finds any record and any time in large segments, in the tail and in sealed ones", async () => {
+    const { log, usage } = await openOn(new SimulatedDisk(31), {
+      fsyncMode: "never",
+      segmentBytes: 512 * 1024,
+    });
+    const base = 1_800_000_000_000_000;
+    for (let i = 2; i <= 3_000; i++) log.append(textRecord(`${i} `, 300, base + i * 10));
+    await log.whenCommitted(log.endOffset);
+    expect(usage().segments).toBe(2);
+    for (let wanted = 2; wanted <= 3_000; wanted += 61) {
+      const [record] = await readAll(log, at(wanted), at(wanted));
+      expect(Number.parseInt(textOf(record!), 10)).toBe(wanted);
+      expect(await log.offsetAt(base + wanted * 10 - 5)).toBe(wanted);
+    }
+    await log.close();
+  });
+
   it("keeps what it reads apart from what is in memory only", async () => {
     const { log } = await openOn(new SimulatedDisk(27));
     await appendMany(log, 2);
