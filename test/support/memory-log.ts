@@ -2,7 +2,7 @@
  * An `EventLog` in memory whose commits a test holds, releases or fails. Records are kept as they were appended; time and
  * epochs are as simple as the port allows. It is not durable and says so: `durableOffset` is `committedOffset`.
  */
-import { concat, from, type Observable, Subject } from "rxjs";
+import { concatMap, from, type Observable, Subject } from "rxjs";
 import {
   type AppendedRecord,
   assert,
@@ -42,7 +42,8 @@ export class MemoryLog implements EventLog {
     { epoch: epoch(1), first: offset(1), nodeId: "0".repeat(32), lineageId: "0".repeat(32) },
   ];
   committedOffset: Offset;
-  readonly #committed = new Subject<LogRecord>();
+  /** Wakes whoever follows and waits, when something was committed or the log ended. */
+  readonly #followers = new Set<() => void>();
   readonly #batchRecords: number;
   #held: boolean;
   #refusal: LogError | undefined;
@@ -75,6 +76,7 @@ export class MemoryLog implements EventLog {
     this.#failure = new LogError("LOG_FAILED", "the memory log was told to fail");
     for (const { reject } of this.#waiting) reject(this.#failure);
     this.#waiting = [];
+    this.#wake();
     this.failed.next(this.#failure);
   }
 
@@ -133,8 +135,34 @@ export class MemoryLog implements EventLog {
     }
   }
 
+  follow(start: Offset): AsyncIterableIterator<readonly LogRecord[]> {
+    let next = start - 1;
+    let ended = false;
+    const ending = { done: true, value: undefined } as const;
+    return {
+      [Symbol.asyncIterator]() {
+        return this;
+      },
+      next: async () => {
+        while (!ended && next >= this.committedOffset && !this.#closed) {
+          if (this.#failure !== undefined) throw this.#failure;
+          await new Promise<void>((resolve) => this.#followers.add(resolve));
+        }
+        const batch = this.records.slice(next, Math.min(this.committedOffset, next + this.#batchRecords));
+        if (ended || batch.length === 0) return ending;
+        next += batch.length;
+        return { done: false, value: batch };
+      },
+      return: async () => {
+        ended = true;
+        this.#wake();
+        return ending;
+      },
+    };
+  }
+
   tail(start: Offset): Observable<LogRecord> {
-    return concat(from(this.records.slice(start - 1, this.committedOffset)), this.#committed);
+    return from(this.follow(start)).pipe(concatMap((batch) => batch));
   }
 
   async offsetAt(timestamp: number): Promise<Offset> {
@@ -158,7 +186,12 @@ export class MemoryLog implements EventLog {
     this.release();
     this.#closed = true;
     this.appended.complete();
-    this.#committed.complete();
+    this.#wake();
+  }
+
+  #wake(): void {
+    for (const wake of this.#followers) wake();
+    this.#followers.clear();
   }
 
   #closedError(): LogError | undefined {
@@ -167,11 +200,8 @@ export class MemoryLog implements EventLog {
 
   #commit(last: Offset): void {
     assert(last <= this.endOffset, "only what was appended can be committed");
-    for (let next = this.committedOffset; next < last; next++) {
-      const record = this.records[next];
-      this.committedOffset = offset(next + 1);
-      if (record !== undefined) this.#committed.next(record);
-    }
+    this.committedOffset = offset(Math.max(last, this.committedOffset));
+    this.#wake();
     const ready = this.#waiting.filter((waiting) => waiting.offset <= last);
     this.#waiting = this.#waiting.filter((waiting) => waiting.offset > last);
     for (const { resolve } of ready) resolve();
