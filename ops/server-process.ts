@@ -165,8 +165,8 @@ export class ServerProcess {
       ...logSettings(this.#values),
       dataDirectory: this.#dataDirectory,
       files: this.#rooms.files,
-      // Finer than a millisecond, which a sync on a good disk takes less than; the log uses it for no meaning.
-      now: () => performance.timeOrigin + performance.now(),
+      now: this.#clock.now,
+      stopwatch: () => performance.now(),
       randomBytes,
       holder: `annals serve, pid ${process.pid}`,
       observer: this.#metrics.log,

@@ -134,6 +134,13 @@ describe("recovery", () => {
     expect(error.message).toContain("prove that everything up to offset 8 was durable");
   });
 
+  test("finds that proof in a record that ends in zeros, too", async () => {
+    const log = composeLog({ batches: [[body(1)], [new Uint8Array(80)]], zerosAhead: 50 });
+    const files = log.files();
+    damage(log, files, 1);
+    expect(await refusal(recover(files))).toMatchObject({ code: "LOG_CORRUPT", context: { offset: 1 } });
+  });
+
   test("a damaged record of the last batch is torn, whatever follows it in the batch", async () => {
     const log = tenRecords();
     const files = log.files();
@@ -281,13 +288,18 @@ describe("recovery", () => {
     const files = log.files();
     files.put(`${LOG}/00000000000000000011.log.new`, new Uint8Array(20));
     files.put(`${LOG}/00000000000000000005.index.tmp`, new Uint8Array(20));
+    files.put(`${LOG}/00000000000000000003.index`, new Uint8Array(20));
+    files.put(`${LOG}/00000000000000000005.index`, new Uint8Array(20));
     files.put(`${LOG}/notes.txt`, new Uint8Array(1));
     const broken = files.fork();
     damage(log, broken, 6);
     await refusal(recover(broken));
     expect(broken.paths).toEqual(files.paths);
     await recover(files);
-    expect((await files.list(LOG)).filter((name) => !/^\d+\.(log|index)$/.test(name))).toEqual(["notes.txt"]);
+    expect((await files.list(LOG)).filter((name) => !name.endsWith(".log"))).toEqual([
+      "00000000000000000001.index",
+      "notes.txt",
+    ]);
   });
 
   test("changes no byte of a log that it refuses", async () => {
@@ -306,8 +318,12 @@ describe("recovery", () => {
     const log = tenRecords();
     const written: [number, number][] = [];
     let synced = 0;
+    const directories: string[] = [];
     const spied = (files: MemoryFileSystem): MemoryFileSystem => {
       const open = files.open.bind(files);
+      files.syncDirectory = async (path) => {
+        directories.push(path);
+      };
       files.open = async (path, mode) => {
         const handle = await open(path, mode);
         return {
@@ -331,6 +347,8 @@ describe("recovery", () => {
     await recover(spied(log.files()));
     expect(written).toEqual([[log.records[8]!.position, log.records[9]!.end - log.records[8]!.position]]);
     expect(synced).toBe(1);
+    // The tail may have got its name without the directory being synced.
+    expect(directories).toContain(LOG);
     written.length = 0;
     await recover(spied(log.files()), log.recoveryPoint(10));
     await recover(spied(log.files()), log.recoveryPoint(10, true));
