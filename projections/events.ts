@@ -11,7 +11,7 @@
  * `several`, version 1, is a MessagePack array: [cause, [kind uint, version uint, body bin], …]. The record is the unit
  * of atomicity: a reader decodes all of it before it applies any of it.
  */
-import { assert, unreachable } from "../log/index.js";
+import { assert, EPOCH_STARTED } from "../log/index.js";
 import type { Cause, StoreEvent } from "./decision.js";
 import { malformed, ProjectionError } from "./errors.js";
 import {
@@ -21,14 +21,12 @@ import {
   KV_KINDS,
   KV_VERSION,
   type KvChange,
-  keySetBytes,
   readKvChange,
   writeCause,
   writeKeySet,
 } from "./kv/codec.js";
 import { BodyReader, BodyWriter } from "./wire.js";
 
-export const EPOCH_STARTED_KIND = 1;
 export const SEVERAL_KIND = 2;
 const SEVERAL_VERSION = 1;
 
@@ -40,10 +38,11 @@ export interface EncodedRecord {
 
 /** A record of a kind that some projection of this release reads. */
 export function isKnownKind(kind: number): boolean {
-  return kind === EPOCH_STARTED_KIND || kind === SEVERAL_KIND || isKvKind(kind);
+  return kind === EPOCH_STARTED || kind === SEVERAL_KIND || isKvKind(kind);
 }
 
 // One of each for the process: encoding and decoding are synchronous and never nest.
+const eventWriter = new BodyWriter();
 const writer = new BodyWriter();
 const reader = new BodyReader();
 
@@ -53,11 +52,15 @@ export function encodeRecord(events: readonly StoreEvent[], cause: Cause): Encod
   assert(first !== undefined, "a record has at least one event");
   if (events.length > 1)
     return { kind: SEVERAL_KIND, version: SEVERAL_VERSION, body: several(events, cause) };
-  const kind = KV_KINDS[first.type];
-  if (first.type !== "kv.set") return { kind, version: KV_VERSION, body: encodeKvEvent(first, cause) };
-  writer.begin();
-  writeKeySet(writer, first, cause);
-  return { kind, version: KV_VERSION, body: writer.finish() };
+  return { kind: KV_KINDS[first.type], version: KV_VERSION, body: bodyOf(first, cause) };
+}
+
+/** One event's body, borrowed until the next call. */
+function bodyOf(event: StoreEvent, cause: Cause | undefined): Uint8Array {
+  if (event.type !== "kv.set") return encodeKvEvent(event, cause);
+  eventWriter.begin();
+  writeKeySet(eventWriter, event, cause);
+  return eventWriter.finish();
 }
 
 function several(events: readonly StoreEvent[], cause: Cause): Uint8Array {
@@ -65,25 +68,11 @@ function several(events: readonly StoreEvent[], cause: Cause): Uint8Array {
   writer.array(events.length + 1);
   writeCause(writer, cause);
   for (const event of events) {
+    const body = bodyOf(event, undefined);
     writer.array(3);
     writer.uint(KV_KINDS[event.type]);
     writer.uint(KV_VERSION);
-    switch (event.type) {
-      case "kv.set":
-        writer.binHeader(keySetBytes(event));
-        writeKeySet(writer, event, undefined);
-        break;
-      case "kv.deleted":
-      case "kv.evicted":
-      case "kv.expiry_changed":
-      case "kv.flushed": {
-        const body = encodeKvEvent(event, undefined);
-        writer.bin(body, body.length);
-        break;
-      }
-      default:
-        unreachable(event);
-    }
+    writer.bin(body, body.length);
   }
   return writer.finish();
 }
@@ -144,7 +133,7 @@ export function decodeKvChanges(record: EncodedRecord): readonly KvChange[] {
  */
 export function decodeEvents(record: EncodedRecord): { events: StoreEvent[]; cause?: Cause } {
   const events: StoreEvent[] = [];
-  if (record.kind === EPOCH_STARTED_KIND) return { events };
+  if (record.kind === EPOCH_STARTED) return { events };
   let own: Cause | undefined;
   const shared = walk(record, (kind, version) => {
     const decoded = decodeKvEvent(kind, version, reader.rest());

@@ -10,10 +10,17 @@
  * key that every replay has reclaimed by then, so `now` is never before the last record's timestamp or the last reclaim.
  */
 import { Subject, type Subscription } from "rxjs";
-import { type AppendedRecord, assert, BEFORE_FIRST, type EventLog, type Offset } from "../log/index.js";
+import {
+  type AppendedRecord,
+  assert,
+  BEFORE_FIRST,
+  EPOCH_STARTED,
+  type EventLog,
+  type Offset,
+} from "../log/index.js";
 import type { Context, Decider, Outcome, Reader, Store, StoreReadView, StoreRules } from "./decision.js";
 import { ProjectionError } from "./errors.js";
-import { decodeKvChanges, EPOCH_STARTED_KIND, encodeRecord, isKnownKind } from "./events.js";
+import { decodeKvChanges, encodeRecord, isKnownKind } from "./events.js";
 import type { KvStats } from "./kv/contract.js";
 import { digestOf } from "./kv/digest.js";
 import { evolve, type KvRecord } from "./kv/evolve.js";
@@ -44,7 +51,7 @@ export interface OpenedStore extends Store {
 }
 
 const kvProjection: Projection<KvState, KvRecord> = {
-  reads: (kind) => kind !== EPOCH_STARTED_KIND,
+  reads: (kind) => kind !== EPOCH_STARTED,
   decode: (record) => ({
     offset: record.offset,
     timestamp: record.timestamp,

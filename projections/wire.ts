@@ -16,12 +16,6 @@ const TWO_32 = 4_294_967_296;
 /** A scratch buffer that one huge event made larger than this is let go after use. */
 const SCRATCH_BYTES_KEPT = 1_048_576;
 
-export const strHeaderBytes = (length: number): number =>
-  length < 32 ? 1 : length < 0x100 ? 2 : length < 0x1_0000 ? 3 : 5;
-export const binHeaderBytes = (length: number): number => (length < 0x100 ? 2 : length < 0x1_0000 ? 3 : 5);
-export const uintBytes = (value: number): number =>
-  value < 0x80 ? 1 : value < 0x100 ? 2 : value < 0x1_0000 ? 3 : value < TWO_32 ? 5 : 9;
-
 /** Writes one body at a time into a buffer that it keeps. */
 export class BodyWriter {
   #bytes = Buffer.allocUnsafe(4096);
@@ -75,27 +69,15 @@ export class BodyWriter {
 
   /** Text as a binary, or bytes. */
   bin(value: string | Uint8Array, byteLength: number): void {
-    this.binHeader(byteLength);
-    this.#reserve(byteLength);
+    this.#reserve(5 + byteLength);
+    if (byteLength < 0x100) this.#tagged(0xc4, 1, byteLength);
+    else if (byteLength < 0x1_0000) this.#tagged(0xc5, 2, byteLength);
+    else this.#tagged(0xc6, 4, byteLength);
     if (typeof value === "string") this.#text(value, byteLength);
     else {
       this.#bytes.set(value, this.#at);
       this.#at += byteLength;
     }
-  }
-
-  binHeader(byteLength: number): void {
-    this.#reserve(5);
-    if (byteLength < 0x100) this.#tagged(0xc4, 1, byteLength);
-    else if (byteLength < 0x1_0000) this.#tagged(0xc5, 2, byteLength);
-    else this.#tagged(0xc6, 4, byteLength);
-  }
-
-  /** Bytes that are MessagePack already. */
-  raw(bytes: Uint8Array): void {
-    this.#reserve(bytes.length);
-    this.#bytes.set(bytes, this.#at);
-    this.#at += bytes.length;
   }
 
   #text(text: string, byteLength: number): void {
@@ -122,6 +104,15 @@ export class BodyWriter {
     this.#bytes.copy(larger, 0, 0, this.#at);
     this.#bytes = larger;
   }
+}
+
+/** What `toString("latin1")` calls after checking its arguments; the checks would be a twentieth of a replay. */
+interface Latin1Source {
+  latin1Slice(from: number, end: number): string;
+}
+
+function latin1(bytes: Buffer<ArrayBufferLike>, from: number, end: number): string {
+  return (bytes as unknown as Latin1Source).latin1Slice(from, end);
 }
 
 /** Reads one body at a time. Strings and values that it gives are copies; nothing keeps the body's memory alive. */
@@ -200,7 +191,7 @@ export class BodyReader {
     this.#at = end;
     let seen = 0;
     for (let index = from; index < end; index++) seen |= this.#bytes[index] ?? 0;
-    if (seen < 0x80) return this.#bytes.toString("latin1", from, end);
+    if (seen < 0x80) return latin1(this.#bytes, from, end);
     if (!isUtf8(this.#bytes.subarray(from, end))) throw this.#malformed("a string is not UTF-8");
     return this.#bytes.toString("utf8", from, end);
   }
@@ -210,7 +201,7 @@ export class BodyReader {
     const length = this.binLength();
     const from = this.#at;
     this.#at = from + length;
-    return this.#bytes.toString("latin1", from, from + length);
+    return latin1(this.#bytes, from, from + length);
   }
 
   /** Length of the binary whose bytes come next. */

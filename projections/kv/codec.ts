@@ -21,8 +21,9 @@ import { Decoder, Encoder } from "@msgpack/msgpack";
 import { type Offset, offset, unreachable } from "../../log/index.js";
 import type { Cause } from "../decision.js";
 import { malformed, ProjectionError } from "../errors.js";
-import { type BodyReader, type BodyWriter, binHeaderBytes, strHeaderBytes, uintBytes } from "../wire.js";
+import type { BodyReader, BodyWriter } from "../wire.js";
 import { BYTES_TYPE, type ByteString, JSON_TYPE, type KeySet, type KvEvent, TEXT_TYPE } from "./contract.js";
+import { inputBytes } from "./values.js";
 
 export const KV_KINDS = {
   "kv.set": 16,
@@ -58,35 +59,13 @@ export const causeStrings = (cause: Cause | undefined): string[] | null =>
 
 // ---- kv.set, by hand ----
 
-const valueBytesOf = (value: string | Uint8Array): number =>
-  typeof value === "string" ? Buffer.byteLength(value) : value.byteLength;
-
-/** Bytes of the body that `writeKeySet` writes when the cause is nil. */
-export function keySetBytes(event: KeySet): number {
-  const key = Buffer.byteLength(event.key);
-  const value = valueBytesOf(event.value);
-  const type = WELL_KNOWN_TYPES.indexOf(event.contentType);
-  const typeBytes = Buffer.byteLength(event.contentType);
-  return (
-    1 +
-    strHeaderBytes(key) +
-    key +
-    (type < 0 ? strHeaderBytes(typeBytes) + typeBytes : 1) +
-    binHeaderBytes(value) +
-    value +
-    (event.expiresAt === 0 ? 1 : uintBytes(event.expiresAt)) +
-    uintBytes(event.previous) +
-    1
-  );
-}
-
 export function writeKeySet(writer: BodyWriter, event: KeySet, cause: Cause | undefined): void {
   writer.array(6);
   writer.str(event.key, Buffer.byteLength(event.key));
   const type = WELL_KNOWN_TYPES.indexOf(event.contentType);
   if (type < 0) writer.str(event.contentType, Buffer.byteLength(event.contentType));
   else writer.uint(type);
-  writer.bin(event.value, valueBytesOf(event.value));
+  writer.bin(event.value, inputBytes(event.value));
   if (event.expiresAt === 0) writer.nil();
   else writer.uint(event.expiresAt);
   writer.uint(event.previous);

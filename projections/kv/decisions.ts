@@ -4,6 +4,7 @@
  */
 import { BEFORE_FIRST, type Offset, offset } from "../../log/index.js";
 import type { Accepted, Context, Decision, Rejection, StoreEvent, StoreRules } from "../decision.js";
+import { WELL_KNOWN_TYPES } from "./codec.js";
 import type { Expiry, KeyEvicted, KeySet, KvRejectionCode, KvRules, KvView, ValueInput } from "./contract.js";
 import { EVICTIONS_MAX } from "./eviction.js";
 import { KEYS_MAX } from "./key-table.js";
@@ -65,6 +66,7 @@ export function checkValueBytes(bytes: number, rules: KvRules): Rejection | unde
 }
 
 export function checkContentType(contentType: string): Rejection | undefined {
+  if (WELL_KNOWN_TYPES.includes(contentType)) return undefined;
   if (contentType.length <= CONTENT_TYPE_LENGTH_MAX && CONTENT_TYPE.test(contentType)) return undefined;
   return rejected(
     "KV_CONTENT_TYPE_INVALID",
