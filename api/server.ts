@@ -33,6 +33,8 @@ export function buildServer(options: ApiOptions): FastifyInstance {
       headersTimeout: limits.headersTimeoutMs,
       connectionsCheckingInterval: TIMEOUT_CHECK_MS,
       maxHeaderSize: limits.headersBytesMax,
+      // The gate asks for it, because Node would refuse without a code.
+      requireHostHeader: false,
     },
     // While draining our own gate answers, with a code; a closing Fastify would answer without one.
     return503OnClosing: false,
@@ -48,6 +50,7 @@ export function buildServer(options: ApiOptions): FastifyInstance {
 
   const routes = new RouteMap();
   server.decorateRequest("receivedAt", 0);
+  server.decorateRequest("route", "");
   server.addHook("onRoute", ({ method, url }) => routes.add(method, url));
   server.addHook("onRequest", gate(door));
   server.setErrorHandler((error: Error, request, reply) => answerError(door, error, request, reply));
@@ -71,7 +74,12 @@ function gate(door: Door) {
       door.reject(request, reply, refused, ["Connection", "close"]);
       return;
     }
-    const { expect } = request.headers;
+    const { expect, host } = request.headers;
+    if (host === undefined && request.raw.httpVersion === "1.1") {
+      const refused = refusal("API_REQUEST_MALFORMED", "HTTP/1.1 asks for a Host header");
+      door.reject(request, reply, refused, ["Connection", "close"]);
+      return;
+    }
     if (expect !== undefined && expect.toLowerCase() !== "100-continue") {
       const refused = refusal("API_EXPECTATION_FAILED", "the only expectation met is 100-continue");
       door.reject(request, reply, refused, ["Connection", "close"]);

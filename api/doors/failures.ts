@@ -73,7 +73,13 @@ export function answerUnknown(
 
 /** What Node's parser refuses, on the bare socket: no request object exists. */
 export function answerBrokenRequest(options: ApiOptions, error: Error, socket: Socket): void {
-  const code = clientErrorCode("code" in error ? error.code : undefined);
+  const cause = "code" in error ? error.code : undefined;
+  // The client hung up in the middle. A request that was being read fails by itself and is counted there.
+  if (cause === "HPE_INVALID_EOF_STATE" || cause === "ECONNRESET") {
+    socket.destroy();
+    return;
+  }
+  const code = clientErrorCode(cause);
   options.observer.requestRejected(code);
   if (!socket.writable || answersPending(socket)) {
     socket.destroy();

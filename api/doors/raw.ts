@@ -18,12 +18,12 @@ import { callerId } from "./rest.js";
 import { urlProblem } from "./url.js";
 
 export const RAW_PATH = "/kv/{key}";
-const CONTENT_TYPE_LENGTH_MAX = 255;
+const ROUTE = "/kv/:key";
 
 interface RawAnswer {
   readonly type: "raw";
   readonly status: number;
-  readonly headers: readonly string[];
+  readonly headers: string[];
   readonly body?: Body;
 }
 type RawReply = RawAnswer | Refusal;
@@ -32,10 +32,9 @@ export function registerRaw(server: FastifyInstance, door: Door): void {
   server.register(async (scope) => {
     scope.removeAllContentTypeParsers();
     scope.addContentTypeParser("*", { parseAs: "buffer" }, (_request, bytes, done) => done(null, bytes));
-    const path = "/kv/:key";
-    scope.put(path, (request, reply) => run(door, request, reply, "kv.set", put));
-    scope.get(path, (request, reply) => run(door, request, reply, "kv.get", get));
-    scope.delete(path, (request, reply) => run(door, request, reply, "kv.del", remove));
+    scope.put(ROUTE, (request, reply) => run(door, request, reply, "kv.set", put));
+    scope.get(ROUTE, (request, reply) => run(door, request, reply, "kv.get", get));
+    scope.delete(ROUTE, (request, reply) => run(door, request, reply, "kv.del", remove));
   });
 }
 
@@ -48,15 +47,21 @@ function run(
   name: string,
   operation: RawOperation,
 ): void {
+  request.route = ROUTE;
   const caller = { requestId: request.id, causeId: callerId(request) };
-  const later = runMeasured<RawAnswer>(door.desk, name, caller, (call) => {
-    const key = keyOf(request, door.options.limits.keyBytesMax);
-    return typeof key === "string" ? operation(call, key, request) : key;
-  });
-  door.deliver(request, reply, later, (done) => {
-    if (done.type === "raw") door.send(request, reply, done.status, done.headers, done.body);
-    else door.refuse(request, reply, done, [], errorTable[done.code].rawStatus);
-  });
+  runMeasured<RawAnswer>(
+    door.desk,
+    name,
+    caller,
+    (call) => {
+      const key = keyOf(request, door.options.limits.keyBytesMax);
+      return typeof key === "string" ? operation(call, key, request) : key;
+    },
+    door.sender(request, reply, (done: RawReply) => {
+      if (done.type === "raw") door.send(request, reply, done.status, done.headers, done.body);
+      else door.refuse(request, reply, done, [], errorTable[done.code].rawStatus);
+    }),
+  );
 }
 
 function keyOf(request: FastifyRequest, keyBytesMax: number): string | Refusal {
@@ -79,12 +84,6 @@ type Draft<Command> = { -readonly [Name in keyof Command]: Command[Name] };
 
 function put(call: Call, key: string, request: FastifyRequest): Later<RawReply> {
   const contentType = request.headers["content-type"] ?? BYTES_TYPE;
-  if (contentType.length > CONTENT_TYPE_LENGTH_MAX) {
-    return refusal(
-      "API_FIELD_INVALID",
-      `a content type may have ${CONTENT_TYPE_LENGTH_MAX} characters at most`,
-    );
-  }
   const value = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0);
   const command: Draft<SetCommand> = { key, value, contentType };
   const expiry = expiryOf(request);
@@ -152,7 +151,7 @@ function remove(call: Call, key: string, request: FastifyRequest): Later<RawRepl
   });
 }
 
-function offsetHeader(offset: Offset): readonly string[] {
+function offsetHeader(offset: Offset): string[] {
   return ["X-Annals-Offset", String(offset)];
 }
 
