@@ -160,10 +160,7 @@ describe("io errors", () => {
               try {
                 if (!(await run.run())) break;
               } catch (error) {
-                const trace = run.disk.trace.slice(-120).join("\n");
-                throw new Error(`${JSON.stringify(one)}, seed ${seed}: ${String(error)}\n${trace}`, {
-                  cause: error,
-                });
+                throw run.disk.withTrace(error, JSON.stringify(one));
               }
               met += 1;
             }

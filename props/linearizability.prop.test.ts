@@ -79,7 +79,7 @@ describe("linearizability", () => {
           else if (output.type === "found") happened.found += 1;
         }
       }),
-      runs(200),
+      runs(100),
     );
     for (const [what, count] of Object.entries(happened)) expect(count, what).toBeGreaterThan(100);
   });
