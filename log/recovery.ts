@@ -9,7 +9,14 @@
 import { copyBytes } from "./copy-bytes.js";
 import { corruption, type Finding } from "./corruption.js";
 import type { EpochEntry } from "./event-log.js";
-import { isLeftover, LOG_DIRECTORY, TORN_DIRECTORY, tornName } from "./file-names.js";
+import {
+  indexName,
+  isLeftover,
+  LOG_DIRECTORY,
+  parseIndexName,
+  TORN_DIRECTORY,
+  tornName,
+} from "./file-names.js";
 import type { FileHandle, FileSystem } from "./file-system.js";
 import { OffsetIndex, readIndexFile } from "./offset-index.js";
 import type { RecoveryPoint } from "./recovery-point.js";
@@ -62,7 +69,7 @@ export async function recoverLog(options: RecoverOptions): Promise<RecoveredLog>
   const tail = segments[segments.length - 1];
   throwIfFound(lostTailFinding(tail, recoveryPoint));
   if (tail === undefined) {
-    await removeLeftovers(files, logDirectory);
+    await removeLeftovers(files, logDirectory, segments);
     return { segments, next: LOG_START, index: OffsetIndex.empty(LOG_START), epochs: [] };
   }
   await checkSegments(files, logDirectory, segments, identity);
@@ -87,7 +94,7 @@ export async function recoverLog(options: RecoverOptions): Promise<RecoveredLog>
     }
 
     // From here on the log is known to be sound, and only now is anything changed.
-    await removeLeftovers(files, logDirectory);
+    await removeLeftovers(files, logDirectory, segments);
     const torn =
       verdict.type === "torn" ? await cutTornEnd(options, tail, handle, scan.next, after) : undefined;
     if (recoveryPoint?.clean !== true)
@@ -107,10 +114,16 @@ export async function recoverLog(options: RecoverOptions): Promise<RecoveredLog>
   }
 }
 
-/** What a crash left half made was never part of the log. */
-async function removeLeftovers(files: FileSystem, logDirectory: string): Promise<void> {
+/** What a crash left half made was never part of the log; an index without a sealed segment speaks of what is no more. */
+async function removeLeftovers(
+  files: FileSystem,
+  logDirectory: string,
+  segments: readonly SegmentFile[],
+): Promise<void> {
   if (!(await files.exists(logDirectory))) return;
-  const leftovers = (await files.list(logDirectory)).filter(isLeftover);
+  const indexes = new Set(segments.slice(0, -1).map(({ base }) => indexName(base)));
+  const isLost = (name: string): boolean => parseIndexName(name) !== undefined && !indexes.has(name);
+  const leftovers = (await files.list(logDirectory)).filter((name) => isLeftover(name) || isLost(name));
   for (const name of leftovers) await files.remove(`${logDirectory}/${name}`);
   if (leftovers.length > 0) await files.syncDirectory(logDirectory);
 }

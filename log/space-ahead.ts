@@ -138,14 +138,21 @@ export class SpaceAhead {
   #due(): ((urgent: boolean) => Promise<boolean>) | undefined {
     const tail = this.#tail;
     if (tail === undefined) return undefined;
-    const { segmentBytes } = this.#options;
+    const { segmentBytes, freeSpace } = this.#options;
     if (tail.filled < segmentBytes && tail.room < this.#chunkBytes) {
       return (urgent) => this.#fill(tail, segmentBytes, urgent);
     }
-    const isNear = tail.end > segmentBytes / 2 || tail.filled >= segmentBytes;
-    return isNear && (this.#next?.writer.filled ?? 0) < segmentBytes
-      ? (urgent) => this.#prepare(urgent)
+    const isBehind = (this.#next?.writer.filled ?? 0) < Math.min(segmentBytes, this.#nextDue(tail));
+    if (isBehind) return (urgent) => this.#prepare(urgent);
+    // Whatever made the disk full, somebody has to find out that it is no more.
+    return freeSpace.full
+      ? (urgent) => this.#guarded(this.#chunkBytes, urgent, async () => undefined)
       : undefined;
+  }
+
+  /** How far the next segment should be filled: paced by the records, so that the disk has no burst of zeros to write. */
+  #nextDue(tail: SegmentWriter): number {
+    return 2 * tail.end - this.#options.segmentBytes + this.#chunkBytes;
   }
 
   /** One step at a time; a second one waits for the first and looks again. */

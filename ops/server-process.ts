@@ -166,6 +166,7 @@ export class ServerProcess {
       dataDirectory: this.#dataDirectory,
       files: this.#rooms.files,
       now: this.#clock.now,
+      stopwatch: () => performance.now(),
       randomBytes,
       holder: `annals serve, pid ${process.pid}`,
       observer: this.#metrics.log,

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { RECORD_HEADER_BYTES, recordLength, recordUnsynced, SEGMENT_HEADER_BYTES } from "../../log/format.js";
-import { type FsyncMode, type OpenLogOptions, offset } from "../../log/index.js";
+import { type FileSystem, type FsyncMode, type OpenLogOptions, offset } from "../../log/index.js";
 import { readFully, viewOf } from "../../log/segment-reader.js";
 import { SimulatedDisk } from "../../props/world/simulated-file-system.js";
 import { realDirectory } from "../support/real-directory.js";
@@ -26,6 +26,27 @@ async function openOn(disk: SimulatedDisk, overrides: Partial<OpenLogOptions> = 
 }
 
 const segmentFile = (base: number): string => `${String(base).padStart(20, "0")}.log`;
+
+/** A file system in which each sync of a segment first goes through `gate`. */
+function syncsThrough(files: FileSystem, gate: () => Promise<void>): FileSystem {
+  const open: FileSystem["open"] = async (path, mode, options) => {
+    const handle = await files.open(path, mode, options);
+    if (!path.includes(".log")) return handle;
+    const { sync } = handle;
+    handle.sync = async () => {
+      await gate();
+      await sync.call(handle);
+    };
+    return handle;
+  };
+  return new Proxy(files, {
+    get: (target, name) => {
+      if (name === "open") return open;
+      const found: unknown = Reflect.get(target, name);
+      return typeof found === "function" ? found.bind(target) : found;
+    },
+  });
+}
 
 /** `unsynced` of every record in a segment file, as it stands on the disk. */
 async function unsyncedIn(disk: SimulatedDisk, base: number): Promise<number[]> {
@@ -214,6 +235,28 @@ describe("segmented log › committing", () => {
     expect(log.durableOffset).toBe(1);
     expect(disk.counts.begun.get("sync")).toBe(syncs);
     await expect.poll(() => log.durableOffset).toBe(11);
+    await log.close();
+  });
+
+  it("calls durable what was written before a sync began, not what came while it ran", async () => {
+    const held: (() => void)[] = [];
+    let holds = false;
+    const files = syncsThrough(new SimulatedDisk(28).mount(), () =>
+      holds ? new Promise((resolve) => held.push(resolve)) : Promise.resolve(),
+    );
+    const settings = { fsyncMode: "periodic", fsyncIntervalMs: 5, segmentBytes: 1 << 20 } as const;
+    const { log } = await openTestLog(DIRECTORY, { files, ...settings });
+    holds = true;
+    await appendMany(log, 10);
+    await expect.poll(() => held.length).toBe(1);
+    await appendMany(log, 10);
+    held[0]?.();
+    // The next sync is held too, so this is what the first one proved.
+    await expect.poll(() => held.length).toBe(2);
+    expect(log.durableOffset).toBe(11);
+    holds = false;
+    held[1]?.();
+    await expect.poll(() => log.durableOffset).toBe(21);
     await log.close();
   });
 

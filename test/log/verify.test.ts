@@ -120,6 +120,7 @@ describe("verify", () => {
     files.put(`${DIRECTORY}/notes.txt`, new Uint8Array(1));
     files.put(`${LOG}/core`, new Uint8Array(1));
     files.put(`${LOG}/00000000000000000013.log.new`, new Uint8Array(1));
+    files.put(`${LOG}/00000000000000000009.index`, new Uint8Array(1));
     files.put(`${DIRECTORY}/torn/00000000000000000001-500-1.torn`, new Uint8Array(1));
     files.put(`${DIRECTORY}/repair-17/00000000000000000001.log`, new Uint8Array(1));
     files.own(log.tail.path)[log.tail.contentEnd + 3] = 9;
@@ -130,6 +131,7 @@ describe("verify", () => {
       ["torn", "log/00000000000000000009.log"],
       ["index", "log/00000000000000000001.index"],
       ["unknown-file", "notes.txt"],
+      ["unknown-file", "log/00000000000000000009.index"],
       ["unknown-file", "log/00000000000000000013.log.new"],
       ["unknown-file", "log/core"],
       ["torn", "torn/00000000000000000001-500-1.torn"],
