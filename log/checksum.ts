@@ -68,7 +68,7 @@ export function shiftCrc(crc: number, count: number): number {
  * linear, where computing each candidate's crc could be quadratic.
  */
 export class CrcRanges {
-  static readonly #blockBytes = 1024;
+  static readonly #blockBytes = 256;
   readonly #bytes: Uint8Array;
   readonly #upTo: Uint32Array;
 

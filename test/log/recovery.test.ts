@@ -134,6 +134,19 @@ describe("recovery", () => {
     expect(error.message).toContain("prove that everything up to offset 8 was durable");
   });
 
+  test("one record directly behind is proof enough, whichever byte of the damaged one is hit", async () => {
+    const log = composeLog({ batches: [[body(1)], [body(2)]], zerosAhead: 50 });
+    const [first] = log.records;
+    for (let at = first!.position; at < first!.end; at++) {
+      const files = log.files();
+      files.own(log.tail.path)[at]! ^= 1;
+      expect(await refusal(recover(files)), `byte ${at}`).toMatchObject({
+        code: "LOG_CORRUPT",
+        context: { offset: 1 },
+      });
+    }
+  });
+
   test("finds that proof in a record that ends in zeros, too", async () => {
     const log = composeLog({ batches: [[body(1)], [new Uint8Array(80)]], zerosAhead: 50 });
     const files = log.files();
