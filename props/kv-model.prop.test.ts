@@ -6,10 +6,12 @@
  * 3. A restart at any point, a clock that moves on, and the reclaiming of expired keys change no answer.
  * 4. A scan in pages lists exactly the keys that are there, each once.
  * 5. Memory is charged as if only the keys that are there had ever been set.
+ * 6. Each event of a key names the offset of the key's event before, so that a key's history is a walk; after the key was
+ *    removed, or had expired and was forgotten, it names 0.
  */
 import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
-import { kv } from "../projections/index.js";
+import { decodeEvents, kv } from "../projections/index.js";
 import { TestStore } from "../test/support/kv-store.js";
 import { MemoryLog } from "../test/support/memory-log.js";
 import { KvModel, type Operation } from "./model/kv-model.js";
@@ -21,7 +23,7 @@ interface Real {
 }
 type Step = fc.AsyncCommand<KvModel, Real>;
 
-const happened = { operations: 0, refusals: 0, restarts: 0, reclaimed: 0, expired: 0, pages: 0 };
+const happened = { operations: 0, refusals: 0, restarts: 0, reclaimed: 0, expired: 0, pages: 0, links: 0 };
 
 class Operate implements Step {
   constructor(readonly operation: Operation) {}
@@ -120,6 +122,23 @@ async function expectHonestMemory(model: KvModel, { t }: Real): Promise<void> {
   expect(stats.expiringKeys).toBe([...model.entries.values()].filter((entry) => entry.expiresAt > 0).length);
 }
 
+function expectChains(log: MemoryLog): void {
+  const last = new Map<string, { offset: number; expiresAt: number }>();
+  for (const record of log.records) {
+    for (const event of decodeEvents(record).events) {
+      if (event.type === "kv.flushed") last.clear();
+      else {
+        const before = last.get(event.key) ?? { offset: 0, expiresAt: 0 };
+        const expired = before.expiresAt > 0 && before.expiresAt <= record.timestamp;
+        expect(expired ? [0, before.offset] : [before.offset]).toContain(event.previous);
+        if (event.previous > 0) happened.links++;
+        if ("expiresAt" in event) last.set(event.key, { offset: record.offset, expiresAt: event.expiresAt });
+        else last.delete(event.key);
+      }
+    }
+  }
+}
+
 describe("kv", () => {
   it("answers as a Map would, through restarts and time", async () => {
     await fc.assert(
@@ -128,9 +147,10 @@ describe("kv", () => {
         const real: Real = { t: await TestStore.open({ now: MODEL_START_MS }) };
         await fc.asyncModelRun(() => ({ model, real }), steps);
         await expectHonestMemory(model, real);
+        expectChains(real.t.log);
         happened.expired += model.expired;
       }),
-      runs(250) as fc.Parameters<[Iterable<Step>]>,
+      runs(200) as fc.Parameters<[Iterable<Step>]>,
     );
   });
 

@@ -2,8 +2,8 @@
  * One field of every slot, in chunks that are added and never copied: a column that doubles would hold its old half until a
  * collection, and leave holes in the process's memory. A slot that was never written reads as the column's empty value.
  */
-const CHUNK_SLOTS = 65_536;
-const CHUNK_BITS = 16;
+const CHUNK_BITS = 14;
+const CHUNK_SLOTS = 1 << CHUNK_BITS;
 const CHUNK_MASK = CHUNK_SLOTS - 1;
 
 interface Chunk<Value> {

@@ -45,7 +45,9 @@ export function evictionCandidates(
     return key !== undefined && !chosen.has(key) && !spare.has(key);
   };
   while (freed < bytes && chosen.size < EVICTIONS_MAX) {
-    const slot = bestOf(draw, mayGo, scoreOf(access, policy)) ?? firstThatMayGo(table, policy, mayGo);
+    const slot =
+      bestOf(draw, mayGo, scoreOf(access, policy)) ??
+      firstThatMayGo(table, policy, mayGo, EVICTIONS_MAX + spare.size);
     if (slot === undefined || !take(slot)) break;
   }
   return [...chosen];
@@ -81,16 +83,20 @@ function bestOf(
   return best;
 }
 
-/** Where samples find nothing (few keys in a table that was large): the first that may go, among a bounded number. */
+/**
+ * Where samples find nothing (few keys in a table that was large): the first that may go. At most `others` may not, so one
+ * more look finds it or there is none.
+ */
 function firstThatMayGo(
   table: KeyTable,
   policy: EvictionPolicy,
   mayGo: (slot: number) => boolean,
+  others: number,
 ): number | undefined {
   let looked = 0;
   for (const slot of isVolatile(policy) ? table.expiries.soonest() : table.slots()) {
     if (mayGo(slot)) return slot;
-    if (++looked === 2 * EVICTIONS_MAX) return undefined;
+    if (looked++ === others) return undefined;
   }
   return undefined;
 }
