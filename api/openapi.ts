@@ -8,7 +8,7 @@ import { RAW_PATH } from "./doors/raw.js";
 import { pathFields } from "./doors/rest.js";
 import { type ErrorCode, errorTable } from "./errors.js";
 import { commands, operations } from "./operations/catalog.js";
-import { set } from "./operations/kv-values.js";
+import { set } from "./operations/kv.js";
 import type { Operation, RestBinding } from "./operations/operation.js";
 
 type Node = Readonly<Record<string, unknown>>;

@@ -33,6 +33,7 @@ const envelopeFields = Object.keys(Envelope.properties);
 
 export function registerCommand(server: FastifyInstance, door: Door): void {
   server.post(COMMAND_PATH, (request, reply) => {
+    request.route = COMMAND_PATH;
     const body = bodyOf(request) ?? refusal("API_FIELD_MISSING", "the body is missing");
     if (body.type === "refused") return door.reject(request, reply, body);
     const { value } = body;
@@ -40,8 +41,7 @@ export function registerCommand(server: FastifyInstance, door: Door): void {
       return door.reject(request, reply, explain(envelope.Errors(value), value, envelopeFields));
     }
     const send = (done: Reply) => sendEnvelope(door, request, reply, value.request_id, done);
-    const later = runCommand(door, request, body, value);
-    door.deliver(request, reply, later, send);
+    runCommand(door, request, body, value, door.sender(request, reply, send));
   });
 }
 
@@ -51,17 +51,29 @@ interface EnvelopeValue {
   readonly payload: unknown;
 }
 
-function runCommand(door: Door, request: FastifyRequest, body: JsonBody, value: EnvelopeValue) {
+function runCommand(
+  door: Door,
+  request: FastifyRequest,
+  body: JsonBody,
+  value: EnvelopeValue,
+  done: (reply: Reply) => void,
+): void {
   const operation = commands.get(value.command);
   if (operation === undefined) {
     door.options.observer.requestRejected("API_COMMAND_UNKNOWN");
-    return unknownCommand(value.command);
+    done(unknownCommand(value.command));
+    return;
   }
   const causeId = value.request_id === "" ? undefined : value.request_id;
   const input = value.payload === null ? {} : value.payload;
   const source = { text: body.text, root: "payload" } as const;
-  return runMeasured<Reply>(door.desk, operation.name, { requestId: request.id, causeId }, (call) =>
-    operation.invoke(input, source, call),
+  const caller = { requestId: request.id, causeId };
+  runMeasured<Reply>(
+    door.desk,
+    operation.name,
+    caller,
+    (call) => operation.invoke(input, source, call),
+    done,
   );
 }
 

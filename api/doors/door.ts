@@ -14,7 +14,6 @@ import {
   refusal,
 } from "../errors.js";
 import type { Desk } from "../operations/call.js";
-import type { Later } from "../operations/reply.js";
 import type { ApiOptions } from "../options.js";
 import { AnswerLog } from "./answer-log.js";
 
@@ -41,15 +40,15 @@ export class Door {
     this.#withPluginHeaders = desk.options.corsOrigins.length > 0;
   }
 
-  /** `extra` is a flat list of header names and values. */
+  /** `headers` is a flat list of names and values; the rest of the head is added to it. */
   send(
     request: FastifyRequest,
     reply: FastifyReply,
     status: number,
-    extra: readonly string[],
+    headers: string[],
     body: Body | undefined,
   ): void {
-    const headers = ["X-Request-Id", request.id, ...extra];
+    headers.push("X-Request-Id", request.id);
     if (this.#withPluginHeaders) addPluginHeaders(headers, reply);
     const response = reply.raw;
     if (body === undefined) {
@@ -94,16 +93,19 @@ export class Door {
     this.refuse(request, reply, refused, extra);
   }
 
-  /** Sends a result now or when it is there. A mistake while sending must not become an unhandled rejection. */
-  deliver<Result>(
+  /** Makes `send` safe to be called from a promise: a mistake while sending must not become an unhandled rejection. */
+  sender<Result>(
     request: FastifyRequest,
     reply: FastifyReply,
-    later: Later<Result>,
     send: (result: Result) => void,
-  ): void {
-    if (later instanceof Promise)
-      later.then(send).catch((error: unknown) => this.#broke(request, reply, error));
-    else send(later);
+  ): (result: Result) => void {
+    return (result) => {
+      try {
+        send(result);
+      } catch (error) {
+        this.#broke(request, reply, error);
+      }
+    };
   }
 
   /** Tells the observer, and the log if someone should look at this one. */
@@ -111,7 +113,7 @@ export class Door {
     const { observer, stopwatch, limits } = this.options;
     const nowMs = stopwatch();
     const durationMs = nowMs - request.receivedAt;
-    const route = request.routeOptions.url ?? "unknown";
+    const route = request.route === "" ? (request.routeOptions.url ?? "unknown") : request.route;
     observer.requestFinished(request.method, route, status, durationMs);
     const failed = status >= 500 && status !== errorTable.API_NOT_BUILT.status;
     if (!failed && durationMs < limits.slowRequestMs) return;
@@ -146,6 +148,8 @@ function addPluginHeaders(headers: string[], reply: FastifyReply): void {
 
 declare module "fastify" {
   interface FastifyRequest {
+    /** The route's pattern; empty until its handler runs. (Fastify's `routeOptions` builds an object at each access.) */
+    route: string;
     /** By the stopwatch, when the request's headers had arrived. */
     receivedAt: number;
   }

@@ -18,11 +18,12 @@ import { callerId } from "./rest.js";
 import { urlProblem } from "./url.js";
 
 export const RAW_PATH = "/kv/{key}";
+const ROUTE = "/kv/:key";
 
 interface RawAnswer {
   readonly type: "raw";
   readonly status: number;
-  readonly headers: readonly string[];
+  readonly headers: string[];
   readonly body?: Body;
 }
 type RawReply = RawAnswer | Refusal;
@@ -31,10 +32,9 @@ export function registerRaw(server: FastifyInstance, door: Door): void {
   server.register(async (scope) => {
     scope.removeAllContentTypeParsers();
     scope.addContentTypeParser("*", { parseAs: "buffer" }, (_request, bytes, done) => done(null, bytes));
-    const path = "/kv/:key";
-    scope.put(path, (request, reply) => run(door, request, reply, "kv.set", put));
-    scope.get(path, (request, reply) => run(door, request, reply, "kv.get", get));
-    scope.delete(path, (request, reply) => run(door, request, reply, "kv.del", remove));
+    scope.put(ROUTE, (request, reply) => run(door, request, reply, "kv.set", put));
+    scope.get(ROUTE, (request, reply) => run(door, request, reply, "kv.get", get));
+    scope.delete(ROUTE, (request, reply) => run(door, request, reply, "kv.del", remove));
   });
 }
 
@@ -47,15 +47,21 @@ function run(
   name: string,
   operation: RawOperation,
 ): void {
+  request.route = ROUTE;
   const caller = { requestId: request.id, causeId: callerId(request) };
-  const later = runMeasured<RawAnswer>(door.desk, name, caller, (call) => {
-    const key = keyOf(request, door.options.limits.keyBytesMax);
-    return typeof key === "string" ? operation(call, key, request) : key;
-  });
-  door.deliver(request, reply, later, (done) => {
-    if (done.type === "raw") door.send(request, reply, done.status, done.headers, done.body);
-    else door.refuse(request, reply, done, [], errorTable[done.code].rawStatus);
-  });
+  runMeasured<RawAnswer>(
+    door.desk,
+    name,
+    caller,
+    (call) => {
+      const key = keyOf(request, door.options.limits.keyBytesMax);
+      return typeof key === "string" ? operation(call, key, request) : key;
+    },
+    door.sender(request, reply, (done: RawReply) => {
+      if (done.type === "raw") door.send(request, reply, done.status, done.headers, done.body);
+      else door.refuse(request, reply, done, [], errorTable[done.code].rawStatus);
+    }),
+  );
 }
 
 function keyOf(request: FastifyRequest, keyBytesMax: number): string | Refusal {
@@ -145,7 +151,7 @@ function remove(call: Call, key: string, request: FastifyRequest): Later<RawRepl
   });
 }
 
-function offsetHeader(offset: Offset): readonly string[] {
+function offsetHeader(offset: Offset): string[] {
   return ["X-Annals-Offset", String(offset)];
 }
 

@@ -18,12 +18,17 @@ export function registerRest(server: FastifyInstance, door: Door): void {
     for (const binding of operation.rest) {
       server.route({
         method: binding.method,
-        url: binding.path.replace(/\{(\w+)\}/g, ":$1"),
+        url: routePattern(binding.path),
         config: { whileDraining: operation.whileDraining === true },
         handler: restHandler(door, operation, binding),
       });
     }
   }
+}
+
+/** As the router has it, and the metrics show it. */
+function routePattern(path: string): string {
+  return path.replace(/\{(\w+)\}/g, ":$1");
 }
 
 /** The names in braces in a path. */
@@ -32,10 +37,12 @@ export function pathFields(path: string): readonly string[] {
 }
 
 function restHandler(door: Door, operation: Operation, binding: RestBinding): RouteHandlerMethod {
+  const route = routePattern(binding.path);
   const fromPath = pathFields(binding.path);
   const fromQuery = queryFields(operation, fromPath);
   const takesBody = binding.method === "POST";
   return (request, reply) => {
+    request.route = route;
     const found = takesBody ? bodyInput(request) : queryInput(request, fromQuery);
     if (found.type === "refused") {
       door.reject(request, reply, found);
@@ -47,10 +54,13 @@ function restHandler(door: Door, operation: Operation, binding: RestBinding): Ro
       return;
     }
     const caller = { requestId: request.id, causeId: callerId(request) };
-    const later = runMeasured<Reply>(door.desk, operation.name, caller, (call) =>
-      operation.invoke(found.fields, found.source, call),
+    runMeasured<Reply>(
+      door.desk,
+      operation.name,
+      caller,
+      (call) => operation.invoke(found.fields, found.source, call),
+      door.sender(request, reply, (done) => sendReply(door, request, reply, binding, done)),
     );
-    door.deliver(request, reply, later, (done) => sendReply(door, request, reply, binding, done));
   };
 }
 
@@ -80,7 +90,8 @@ function sendReply(
   }
   const headers: string[] = [];
   if (done.offset !== undefined) headers.push("X-Annals-Offset", String(done.offset));
-  if (done.revision !== undefined) headers.push("X-Annals-Revision", String(done.revision));
+  // A write tells the revision in its body.
+  else if (done.revision !== undefined) headers.push("X-Annals-Revision", String(done.revision));
   const payload = binding.shape === undefined ? done.payload : binding.shape(done.payload);
   const text = done.contentType === undefined ? writeJson(payload) : plainText(payload);
   const contentType = done.contentType ?? JSON_CONTENT;
@@ -116,6 +127,8 @@ function queryFields(operation: Operation, fromPath: readonly string[]): Readonl
 }
 
 function queryInput(request: FastifyRequest, known: ReadonlyMap<string, TSchema>): Input | Refusal {
+  const content = request.body === undefined ? undefined : refuseContent(request);
+  if (content !== undefined) return content;
   const fields: Fields = {};
   for (const [name, text] of Object.entries(queryOf(request))) {
     const schema = known.get(name);
@@ -124,6 +137,14 @@ function queryInput(request: FastifyRequest, known: ReadonlyMap<string, TSchema>
     fields[name] = coerced(text, schema);
   }
   return { type: "input", fields };
+}
+
+/** A DELETE may come with a body. A condition in it must not be passed over; an empty object says nothing. */
+function refuseContent(request: FastifyRequest): Refusal | undefined {
+  const body = bodyOf(request);
+  if (body === undefined || body.type === "refused") return body;
+  if (isFields(body.value) && Object.keys(body.value).length === 0) return undefined;
+  return refusal("API_FIELD_INVALID", "this route takes its fields in the query, not in a body");
 }
 
 /** Text stays text where it isn't plainly what the schema wants; then the schema refuses it by name. */

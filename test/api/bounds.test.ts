@@ -114,6 +114,25 @@ describe("a body", () => {
   });
 });
 
+describe("a field in the wrong place", () => {
+  it("is refused, not passed over: a body of a DELETE, a query of a POST, a field of the path in the body", async () => {
+    await start();
+    await server.post("/kv/set", { key: "a", value: 1 });
+    const json = { "content-type": "application/json" };
+    const conditional = await server.request("DELETE", "/kv/del/a", '{"if_revision":9}', json);
+    expect(conditional.json).toMatchObject({ error_code: "API_FIELD_INVALID" });
+    expect((await server.post("/kv/set?ttl=5", { key: "a", value: 2 })).json).toMatchObject({
+      error_code: "API_FIELD_UNKNOWN",
+    });
+    expect((await server.post("/kv/a/append", { key: "b", value: "x" })).json).toMatchObject({
+      error_code: "API_FIELD_INVALID",
+    });
+    expect((await server.get("/kv/get/a?key=b")).json).toMatchObject({ error_code: "API_FIELD_UNKNOWN" });
+    expect(server.log.endOffset).toBe(1);
+    expect((await server.request("DELETE", "/kv/del/a", "{}", json)).json).toMatchObject({ deleted: true });
+  });
+});
+
 describe("a URL or header", () => {
   it("larger than allowed is 431", async () => {
     await start();
@@ -274,6 +293,32 @@ describe("writes in flight", () => {
     log.release();
     await Promise.all(all);
     expect(answers.length).toBe(6);
+  });
+});
+
+describe("requests in one go on one connection", () => {
+  it("are answered in their order", async () => {
+    await start();
+    const get = (path: string) => `GET ${path} HTTP/1.1\r\nHost: x\r\n`;
+    const received = await server.bytes(
+      `${get("/kv/stats")}\r\n${get("/nowhere")}\r\n${get("/livez")}Connection: close\r\n\r\n`,
+    );
+    expect([...received.matchAll(/HTTP\/1\.1 (\d+)/g)].map((match) => match[1])).toEqual([
+      "200",
+      "404",
+      "200",
+    ]);
+  });
+
+  it("nonsense behind a write that still waits is not answered in that write's place", async () => {
+    const log = new MemoryLog({ held: true });
+    await start({ log });
+    const body = '{"key":"a","value":1}';
+    const head = `POST /kv/set HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n`;
+    expect(await server.bytes(`${head}${body}NONSENSE\r\n\r\n`, 500)).toBe("");
+    expect(log.records.length).toBe(1);
+    log.release();
+    expect((await server.get("/kv/get/a")).json).toBe("1");
   });
 });
 
