@@ -18,7 +18,7 @@ import { Health } from "./health.js";
 import { infoSections } from "./info.js";
 import { LateStore } from "./late-store.js";
 import type { Logger } from "./logging.js";
-import { DiskUse } from "./metrics/disk-use.js";
+import { FreeDisk } from "./metrics/free-disk.js";
 import { Metrics } from "./metrics/metrics.js";
 import { MonotonicClock } from "./monotonic-clock.js";
 import { Timers } from "./timers.js";
@@ -58,7 +58,7 @@ export class ServerProcess {
   readonly #logger: Logger;
   readonly #health: Health;
   readonly #metrics: Metrics;
-  readonly #disk: DiskUse;
+  readonly #disk: FreeDisk;
   readonly #live: LiveSettings;
   readonly #clock = new MonotonicClock(Date.now);
   readonly #late = new LateStore();
@@ -83,12 +83,12 @@ export class ServerProcess {
     this.#values = values;
     this.#dataDirectory = absolute(values.data_dir);
     this.#live = new LiveSettings(values);
-    this.#disk = new DiskUse(rooms.files, this.#dataDirectory);
+    this.#disk = new FreeDisk(rooms.files, this.#dataDirectory);
     this.#health = new Health({
       stopwatch: () => performance.now(),
       stalledWriteMs: values["health.stalled_write_secs"] * 1000,
       diskIsFull: () => this.#metrics.log.diskIsFull,
-      diskFreeBytes: () => this.#disk.freeBytes,
+      diskFreeBytes: () => this.#disk.bytes,
     });
     this.#metrics = new Metrics({
       prefix: values["metrics.prefix"],
@@ -173,7 +173,7 @@ export class ServerProcess {
     });
     this.#opened = opened;
     opened.log.failed.subscribe((error) => {
-      this.#metrics.log.failed(error);
+      this.#metrics.log.failed();
       void this.#storageFailed(error, this.#values["shutdown.failed_drain_ms"]);
     });
     this.#metrics.log.tell(opened);
