@@ -186,23 +186,33 @@ describe("a URL or header", () => {
 });
 
 describe("a request that takes too long to arrive", () => {
+  // Node looks for such requests every 30 s if nobody tells it otherwise; then these tests would run out of time.
+  const PATIENCE_MS = 25_000;
   const slow = { limits: { headersTimeoutMs: 600, requestTimeoutMs: 1_200 } };
 
-  it("with its headers is 408 and loses its connection", async () => {
-    await start(slow);
-    const answer = await dribble("GET /health HTTP/1.1\r\nHost: x\r\n", "X-A: b\r\n");
-    expect(answer).toMatch(/^HTTP\/1.1 408 /);
-    expect(answer).toContain("API_REQUEST_TIMEOUT");
-  });
+  it(
+    "with its headers is 408 and loses its connection",
+    async () => {
+      await start(slow);
+      const answer = await dribble("GET /health HTTP/1.1\r\nHost: x\r\n", "X-A: b\r\n");
+      expect(answer).toMatch(/^HTTP\/1.1 408 /);
+      expect(answer).toContain("API_REQUEST_TIMEOUT");
+    },
+    PATIENCE_MS,
+  );
 
-  it("with its body is 408, and nothing was done", async () => {
-    await start(slow);
-    const head =
-      "POST /kv/set HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 10000\r\n\r\n";
-    const answer = await dribble(`${head}{"key":"a","value":"`, "x");
-    expect(answer).toMatch(/^HTTP\/1.1 408 /);
-    expect(server.log.endOffset).toBe(0);
-  });
+  it(
+    "with its body is 408, and nothing was done",
+    async () => {
+      await start(slow);
+      const head =
+        "POST /kv/set HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 10000\r\n\r\n";
+      const answer = await dribble(`${head}{"key":"a","value":"`, "x");
+      expect(answer).toMatch(/^HTTP\/1.1 408 /);
+      expect(server.log.endOffset).toBe(0);
+    },
+    PATIENCE_MS,
+  );
 
   it("a write that waits for the disk longer than that is not cut off", async () => {
     const log = new MemoryLog({ held: true });

@@ -176,6 +176,32 @@ describe("a bug", () => {
     await server.close();
   });
 
+  it("while an answer is sent, late or at once, is answered and does not end the process", async () => {
+    const entry = { bytes: "x", contentType: "no\nheader", revision: 1, expiresAt: 0 };
+    for (const late of [false, true]) {
+      const server = await TestServer.start({
+        wrapStore: (store) => ({
+          execute: (decide, command, context) => store.execute(decide, command, context),
+          query: () => {
+            const outcome = { type: "done", answer: entry, offset: 1 } as never;
+            return late ? Promise.resolve(outcome) : outcome;
+          },
+          get offset() {
+            return store.offset;
+          },
+          close: () => store.close(),
+        }),
+      });
+      const answer = await server.get("/kv/a");
+      expect([answer.status, answer.json]).toEqual([
+        500,
+        expect.objectContaining({ error_code: "API_INTERNAL" }),
+      ]);
+      expect((await server.get("/health")).status).toBe(200);
+      await server.close();
+    }
+  });
+
   it("in a write answers API_INTERNAL", async () => {
     const server = await TestServer.start({
       wrapStore: (store) => ({

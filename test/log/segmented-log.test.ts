@@ -184,6 +184,22 @@ describe("segmented log › segments", () => {
     await log.close();
   });
 
+  it("writes zeros ahead of its records and never over them", async () => {
+    const disk = new SimulatedDisk(29, { syncTurnsMax: 3 });
+    const settings = { segmentBytes: 24 << 20, recordBytesMax: 1 << 20, pendingBytesMax: 4 << 20 };
+    const { log } = await openOn(disk, settings);
+    const body = 300_000;
+    for (let i = 0; i < 60; i++) {
+      await log.whenCommitted(offset(log.endOffset - 1));
+      log.append(textRecord(`${log.endOffset + 1} `, body));
+    }
+    await log.whenCommitted(log.endOffset);
+    const handle = await disk.mount().open(`${LOG}/${segmentFile(1)}`, "read");
+    expect(await handle.size()).toBeGreaterThan(60 * body);
+    expect(offsetsOf(await readAll(log))).toEqual(span(1, 61));
+    await log.close();
+  });
+
   it("seals a tail that got old, also while nothing is written", async () => {
     let nowMs = 1_000_000;
     const { log, usage } = await openOn(new SimulatedDisk(7), { segmentAgeMs: 20, now: () => nowMs });
@@ -454,6 +470,21 @@ describe("segmented log › cutting and retention", () => {
     await again.log.close();
   });
 
+  it("makes each removal durable before the next, oldest first", async () => {
+    const disk = new SimulatedDisk(30);
+    const { log } = await openOn(disk);
+    await appendMany(log, 150);
+    disk.operations.trace.length = 0;
+    await log.retain(offset(140));
+    const steps = disk.trace.filter((line) => /remove .*\.log$|syncDirectory .*\/log$/.test(line));
+    const removals = steps.filter((line) => line.includes(" remove "));
+    const bases = removals.map((line) => Number(/(\d{20})\.log$/.exec(line)?.[1]));
+    expect(bases.length).toBeGreaterThan(3);
+    expect(bases).toEqual([...bases].sort((a, b) => a - b));
+    for (const removal of removals) expect(steps[steps.indexOf(removal) + 1]).toContain("syncDirectory");
+    await log.close();
+  });
+
   it("never leaves a hole when the power goes during retention", async () => {
     for (const operation of span(1, 12)) {
       const disk = new SimulatedDisk(300 + operation);
@@ -509,6 +540,23 @@ describe("segmented log › reading", () => {
     const again = await openOn(disk);
     expect(offsetsOf(await readAll(again.log, at(40), at(70)))).toEqual(span(40, 70));
     await again.log.close();
+  });
+
+  it("finds any record and any time in large segments, in the tail and in sealed ones", async () => {
+    const { log, usage } = await openOn(new SimulatedDisk(31), {
+      fsyncMode: "never",
+      segmentBytes: 512 * 1024,
+    });
+    const base = 1_800_000_000_000_000;
+    for (let i = 2; i <= 3_000; i++) log.append(textRecord(`${i} `, 300, base + i * 10));
+    await log.whenCommitted(log.endOffset);
+    expect(usage().segments).toBe(2);
+    for (let wanted = 2; wanted <= 3_000; wanted += 61) {
+      const [record] = await readAll(log, at(wanted), at(wanted));
+      expect(Number.parseInt(textOf(record!), 10)).toBe(wanted);
+      expect(await log.offsetAt(base + wanted * 10 - 5)).toBe(wanted);
+    }
+    await log.close();
   });
 
   it("keeps what it reads apart from what is in memory only", async () => {
