@@ -3,7 +3,7 @@
  * users the same, held equal by a test. A code of the log or the projections that is missing here does not compile.
  */
 import type { LogErrorCode } from "../log/index.js";
-import type { RejectionCode } from "../projections/index.js";
+import type { ProjectionErrorCode, RejectionCode } from "../projections/index.js";
 
 /** Refusals of the doors themselves, before or beside any decision. */
 export type ApiErrorCode =
@@ -36,7 +36,7 @@ export type ApiErrorCode =
   | "API_URL_INVALID"
   | "API_URL_TOO_LONG";
 
-export type ErrorCode = LogErrorCode | RejectionCode | ApiErrorCode;
+export type ErrorCode = LogErrorCode | ProjectionErrorCode | RejectionCode | ApiErrorCode;
 
 export interface ErrorRow {
   readonly status: number;
@@ -77,6 +77,7 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorRow>> = {
   API_TEXT_INVALID: { status: 400, title: "The text is not Unicode" },
   API_URL_INVALID: { status: 400, title: "The URL cannot be decoded" },
   API_URL_TOO_LONG: { status: 414, title: "A part of the path is longer than accepted" },
+  KV_CONTENT_TYPE_INVALID: { status: 400, title: "The content type cannot be used" },
   KV_CURSOR_INVALID: { status: 400, title: "The cursor is not one that a scan gave out" },
   KV_EXPIRY_INVALID: { status: 400, title: "The expiry cannot be used" },
   KV_FLUSH_NOT_ALLOWED: { status: 403, title: "Flushing is switched off" },
@@ -104,7 +105,21 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorRow>> = {
   LOG_RECORD_TOO_LARGE: { status: 413, title: "One write is larger than a record may be" },
   LOG_REPLAYING: { status: 503, title: "The state is still being loaded", retryAfterSecs: 1 },
   LOG_VERSION_UNKNOWN: { status: 500, title: "The data needs another release" },
+  PROJECTION_CLOSED: { status: 503, title: "The store is closed", retryAfterSecs: 1 },
+  PROJECTION_DEAD: { status: 503, title: "The state is lost; the server restarts", retryAfterSecs: 5 },
+  PROJECTION_EVENT_MALFORMED: { status: 500, title: "A record of the log cannot be decoded" },
+  PROJECTION_EVENT_UNKNOWN: { status: 500, title: "A record of the log needs another release" },
 };
+
+/** The code of a failure below (a `LogError`, a `ProjectionError`) that the table knows; undefined for anything unexpected. */
+export function failureCode(error: unknown): ErrorCode | undefined {
+  if (!(error instanceof Error) || !("code" in error)) return undefined;
+  return isErrorCode(error.code) ? error.code : undefined;
+}
+
+function isErrorCode(code: unknown): code is ErrorCode {
+  return typeof code === "string" && Object.hasOwn(errorTable, code);
+}
 
 /** What a door answers instead of a result. The caller is told `message`, which holds nothing of the server's inside. */
 export interface Refusal {

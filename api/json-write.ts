@@ -39,15 +39,27 @@ function writeComposite(value: JsonText | readonly Json[] | JsonObject): string 
   for (const name of Object.keys(value)) {
     const member = value[name];
     if (member === undefined) continue;
-    text += `${text.length === 1 ? "" : ","}${JSON.stringify(name)}:${writeJson(member)}`;
+    text += (text.length === 1 ? "" : ",") + quotedName(name) + writeJson(member);
   }
   return `${text}}`;
 }
 
 function writeList(list: readonly Json[]): string {
   let text = "[";
-  for (const [index, item] of list.entries()) text += (index === 0 ? "" : ",") + writeJson(item);
+  for (const item of list) text += (text.length === 1 ? "" : ",") + writeJson(item);
   return `${text}]`;
+}
+
+/** Member names come from our own code, apart from a few in `/info`: so few that they are quoted once. */
+const quotedNames = new Map<string, string>();
+const QUOTED_NAMES_MAX = 1_000;
+
+function quotedName(name: string): string {
+  const known = quotedNames.get(name);
+  if (known !== undefined) return known;
+  const quoted = `${JSON.stringify(name)}:`;
+  if (quotedNames.size < QUOTED_NAMES_MAX) quotedNames.set(name, quoted);
+  return quoted;
 }
 
 /** `Array.isArray` does not narrow a readonly array. */

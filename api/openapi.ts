@@ -8,6 +8,7 @@ import { RAW_PATH } from "./doors/raw.js";
 import { pathFields } from "./doors/rest.js";
 import { type ErrorCode, errorTable } from "./errors.js";
 import { commands, operations } from "./operations/catalog.js";
+import { set } from "./operations/kv.js";
 import type { Operation, RestBinding } from "./operations/operation.js";
 
 type Node = Readonly<Record<string, unknown>>;
@@ -184,78 +185,66 @@ function commandOperation(): Node {
 const offsetHeader = { description: "Offset in the log.", schema: { type: "integer" } };
 const etagHeader = { description: "The revision, in quotes.", schema: { type: "string" } };
 
+const rawKey = parameter("key", "path", true, set.input.properties["key"]);
+const rawTtl = parameter("ttl", "query", false, set.input.properties["ttl"]);
+const ifMatch = header("If-Match", "A revision in quotes, or `*`: the key must be there.");
+const ifAbsent = header("If-None-Match", "`*`: the key must not be there.");
+const ifChanged = header("If-None-Match", "Revisions in quotes: 304 if the key has one of them.");
+const mismatch = { description: "`KV_REVISION_MISMATCH`: The key has another revision." };
+const anything = { "*/*": { schema: {} } };
+const keyErrors: readonly ErrorCode[] = ["KV_KEY_INVALID", "API_KEY_RESERVED", ...readErrors];
+
 function rawOperations(): Node {
-  const key = parameter("key", "path", true, operations[0]?.input.properties["key"]);
-  const header = (name: string, description: string) => ({
-    name,
-    in: "header",
-    required: false,
-    description,
-    schema: { type: "string" },
-  });
-  const anything = { "*/*": { schema: {} } };
-  const ifMatch = header("If-Match", "A revision in quotes, or `*`: the key must be there.");
-  const get = {
-    tags: ["kv"],
-    parameters: [
-      key,
-      ifMatch,
-      header("If-None-Match", "Revisions in quotes: 304 if the key has one of them."),
-    ],
-    responses: {
-      200: { description: "The value as it came.", headers: { ETag: etagHeader }, content: anything },
-      304: { description: "Not changed." },
-      412: { description: "`KV_REVISION_MISMATCH`: The key has another revision." },
-      ...errorResponses(["KV_KEY_INVALID", "API_KEY_RESERVED", "KV_KEY_NOT_FOUND", ...readErrors]),
-    },
-  };
-  const written = { ETag: etagHeader, "X-Annals-Offset": offsetHeader };
   return {
-    get: { operationId: "raw.get", summary: "Get a value as it came", ...get },
-    head: { operationId: "raw.head", summary: "Get a value's type, size and revision", ...get },
-    put: {
-      operationId: "raw.put",
-      tags: ["kv"],
-      summary: "Store any bytes with their content type",
-      parameters: [
-        key,
-        parameter("ttl", "query", false, operations[0]?.input.properties["ttl"]),
-        header("X-Annals-Ttl", "The same as `ttl`."),
-        ifMatch,
-        header("If-None-Match", "`*`: the key must not be there."),
-      ],
-      requestBody: { required: false, content: anything },
-      responses: {
-        201: { description: "Created.", headers: written },
-        204: { description: "Replaced.", headers: written },
-        412: { description: "`KV_REVISION_MISMATCH`: The key has another revision." },
-        ...errorResponses([
-          "KV_KEY_INVALID",
-          "API_KEY_RESERVED",
-          "KV_MEMORY_FULL",
-          ...readErrors,
-          ...writeErrors,
-        ]),
-      },
-    },
+    get: { operationId: "raw.get", summary: "Get a value as it came", ...rawRead() },
+    head: { operationId: "raw.head", summary: "Get a value's type, size and revision", ...rawRead() },
+    put: rawWrite(),
     delete: {
       operationId: "raw.delete",
       tags: ["kv"],
       summary: "Delete a key",
-      parameters: [key, ifMatch],
+      parameters: [rawKey, ifMatch],
       responses: {
         204: { description: "Deleted.", headers: { "X-Annals-Offset": offsetHeader } },
-        412: { description: "`KV_REVISION_MISMATCH`: The key has another revision." },
-        ...errorResponses([
-          "KV_KEY_INVALID",
-          "API_KEY_RESERVED",
-          "KV_KEY_NOT_FOUND",
-          ...readErrors,
-          ...writeErrors,
-        ]),
+        412: mismatch,
+        ...errorResponses([...keyErrors, "KV_KEY_NOT_FOUND", ...writeErrors]),
       },
     },
   };
+}
+
+function rawRead(): Node {
+  return {
+    tags: ["kv"],
+    parameters: [rawKey, ifMatch, ifChanged],
+    responses: {
+      200: { description: "The value as it came.", headers: { ETag: etagHeader }, content: anything },
+      304: { description: "Not changed." },
+      412: mismatch,
+      ...errorResponses([...keyErrors, "KV_KEY_NOT_FOUND"]),
+    },
+  };
+}
+
+function rawWrite(): Node {
+  const headers = { ETag: etagHeader, "X-Annals-Offset": offsetHeader };
+  return {
+    operationId: "raw.put",
+    tags: ["kv"],
+    summary: "Store any bytes with their content type",
+    parameters: [rawKey, rawTtl, header("X-Annals-Ttl", "The same as `ttl`."), ifMatch, ifAbsent],
+    requestBody: { required: false, content: anything },
+    responses: {
+      201: { description: "Created.", headers },
+      204: { description: "Replaced.", headers },
+      412: mismatch,
+      ...errorResponses([...keyErrors, "KV_VALUE_TOO_LARGE", "KV_MEMORY_FULL", ...writeErrors]),
+    },
+  };
+}
+
+function header(name: string, description: string): Node {
+  return { name, in: "header", required: false, description, schema: { type: "string" } };
 }
 
 function documentOperation(): Node {

@@ -1,7 +1,7 @@
 /** Runs what a request asks for and tells the observer how it went. The one place where a bug in an operation is caught. */
 import type { Refusal } from "./errors.js";
 import { Call, type Desk } from "./operations/call.js";
-import type { Later } from "./operations/operation.js";
+import type { Later } from "./operations/reply.js";
 
 export interface Caller {
   readonly requestId: string;
@@ -9,13 +9,17 @@ export interface Caller {
   readonly causeId: string | undefined;
 }
 
-/** Never throws and never rejects. `name` is the operation's. */
+/**
+ * Calls `done` with what came of it, at once or later; never throws and never rejects, as long as `done` doesn't.
+ * `name` is the operation's. A callback instead of one more promise: there is one of these per request.
+ */
 export function runMeasured<Result extends { readonly type: string }>(
   desk: Desk,
   name: string,
   caller: Caller,
   run: (call: Call) => Later<Result | Refusal>,
-): Later<Result | Refusal> {
+  done: (result: Result | Refusal) => void,
+): void {
   const { stopwatch } = desk.options;
   const startedAt = stopwatch();
   const call = new Call(desk, name, caller.requestId, caller.causeId);
@@ -25,20 +29,11 @@ export function runMeasured<Result extends { readonly type: string }>(
   } catch (error) {
     later = call.failure(error);
   }
-  if (!(later instanceof Promise)) return finished(desk, name, later, startedAt);
-  return later.then(
-    (result) => finished(desk, name, result, startedAt),
-    (error: unknown) => finished(desk, name, call.failure(error), startedAt),
-  );
-}
-
-function finished<Result extends { readonly type: string }>(
-  desk: Desk,
-  name: string,
-  result: Result,
-  startedAt: number,
-): Result {
-  const { observer, stopwatch } = desk.options;
-  observer.operationFinished(name, result.type === "refused" ? "error" : "success", stopwatch() - startedAt);
-  return result;
+  const finish = (result: Result | Refusal): void => {
+    const status = result.type === "refused" ? "error" : "success";
+    desk.options.observer.operationFinished(name, status, stopwatch() - startedAt);
+    done(result);
+  };
+  if (later instanceof Promise) later.then(finish, (error: unknown) => finish(call.failure(error)));
+  else finish(later);
 }

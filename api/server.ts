@@ -6,10 +6,10 @@
  */
 import cors from "@fastify/cors";
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
-import { sendRejection } from "./doors/answer.js";
 import { registerJsonBody } from "./doors/body.js";
 import { registerCommand } from "./doors/command.js";
 import { registerDocumentation } from "./doors/documentation.js";
+import { Door } from "./doors/door.js";
 import { answerBrokenRequest, answerError, answerUnknown } from "./doors/failures.js";
 import { registerRaw } from "./doors/raw.js";
 import { registerRest } from "./doors/rest.js";
@@ -23,6 +23,7 @@ const TIMEOUT_CHECK_MS = 500;
 
 export function buildServer(options: ApiOptions): FastifyInstance {
   const { limits } = options;
+  const door = new Door(new Desk(options));
   const server = Fastify({
     bodyLimit: limits.bodyBytesMax,
     requestTimeout: limits.requestTimeoutMs,
@@ -32,48 +33,56 @@ export function buildServer(options: ApiOptions): FastifyInstance {
       headersTimeout: limits.headersTimeoutMs,
       connectionsCheckingInterval: TIMEOUT_CHECK_MS,
       maxHeaderSize: limits.headersBytesMax,
+      // The gate asks for it, because Node would refuse without a code.
+      requireHostHeader: false,
     },
     // While draining our own gate answers, with a code; a closing Fastify would answer without one.
     return503OnClosing: false,
     genReqId: (request) => requestId(request.headers["x-request-id"]) ?? options.newRequestId(),
     frameworkErrors: (error, request, reply) => {
       request.receivedAt = options.stopwatch();
-      answerError(options, error, request, reply);
+      answerError(door, error, request, reply);
     },
     clientErrorHandler: (error, socket) => answerBrokenRequest(options, error, socket),
   });
   server.server.maxConnections = limits.connectionsMax;
   server.server.on("checkExpectation", (request, response) => server.routing(request, response));
 
-  const desk = new Desk(options);
   const routes = new RouteMap();
   server.decorateRequest("receivedAt", 0);
+  server.decorateRequest("route", "");
   server.addHook("onRoute", ({ method, url }) => routes.add(method, url));
-  server.addHook("onRequest", gate(options));
-  server.setErrorHandler((error: Error, request, reply) => answerError(options, error, request, reply));
-  server.setNotFoundHandler((request, reply) => answerUnknown(options, routes, request, reply));
+  server.addHook("onRequest", gate(door));
+  server.setErrorHandler((error: Error, request, reply) => answerError(door, error, request, reply));
+  server.setNotFoundHandler((request, reply) => answerUnknown(door, routes, request, reply));
   if (options.corsOrigins.length > 0) registerCors(server, options.corsOrigins);
   registerJsonBody(server, limits.jsonDepthMax);
-  registerRest(server, desk);
-  registerCommand(server, desk);
-  registerRaw(server, desk);
-  registerDocumentation(server, options);
+  registerRest(server, door);
+  registerCommand(server, door);
+  registerRaw(server, door);
+  registerDocumentation(server, door);
   return server;
 }
 
 /** The first thing that happens to a request: note the time, and turn it away when the server is going down. */
-function gate(options: ApiOptions) {
+function gate(door: Door) {
+  const { options } = door;
   return (request: FastifyRequest, reply: FastifyReply, next: () => void): void => {
     request.receivedAt = options.stopwatch();
     if (options.health.draining() && request.routeOptions.config.whileDraining !== true) {
       const refused = refusal("API_DRAINING", "the server is shutting down; ask another one, or later");
-      sendRejection(options, request, reply, refused, ["Connection", "close"]);
+      door.reject(request, reply, refused, ["Connection", "close"]);
       return;
     }
-    const { expect } = request.headers;
+    const { expect, host } = request.headers;
+    if (host === undefined && request.raw.httpVersion === "1.1") {
+      const refused = refusal("API_REQUEST_MALFORMED", "HTTP/1.1 asks for a Host header");
+      door.reject(request, reply, refused, ["Connection", "close"]);
+      return;
+    }
     if (expect !== undefined && expect.toLowerCase() !== "100-continue") {
       const refused = refusal("API_EXPECTATION_FAILED", "the only expectation met is 100-continue");
-      sendRejection(options, request, reply, refused, ["Connection", "close"]);
+      door.reject(request, reply, refused, ["Connection", "close"]);
       return;
     }
     next();

@@ -9,11 +9,22 @@ import crcPackageCrc32 from "crc/calculators/crc32";
 
 export type Crc32 = (bytes: Uint8Array, seed: number) => number;
 
-export const portableCrc32: Crc32 = (bytes, seed) => crcPackageCrc32(bytes, seed) >>> 0;
+// The package takes a previous crc of 0 for a start without the initial inversion, which is another checksum: no previous
+// crc at all is what continues from 0.
+export const portableCrc32: Crc32 = (bytes, seed) =>
+  crcPackageCrc32(bytes, seed === 0 ? undefined : seed) >>> 0;
 
-/** Node's own implementation, or undefined where Node is too old to have one. */
-export const nativeCrc32: Crc32 | undefined =
-  "crc32" in zlib && typeof zlib.crc32 === "function" ? (zlib.crc32 as Crc32) : undefined;
+/**
+ * Node's own implementation, or undefined where Node is too old to have one. For no bytes it can answer 0
+ * whatever the seed (zlib takes a null pointer, which an empty view may have, for a question after the initial value).
+ */
+export const nativeCrc32: Crc32 | undefined = withEmpty(
+  "crc32" in zlib && typeof zlib.crc32 === "function" ? (zlib.crc32 as Crc32) : undefined,
+);
+
+function withEmpty(native: Crc32 | undefined): Crc32 | undefined {
+  return native && ((bytes, seed) => (bytes.length === 0 ? seed : native(bytes, seed)));
+}
 
 export const crc32: Crc32 = nativeCrc32 ?? portableCrc32;
 
@@ -57,7 +68,7 @@ export function shiftCrc(crc: number, count: number): number {
  * linear, where computing each candidate's crc could be quadratic.
  */
 export class CrcRanges {
-  static readonly #blockBytes = 1024;
+  static readonly #blockBytes = 256;
   readonly #bytes: Uint8Array;
   readonly #upTo: Uint32Array;
 

@@ -38,7 +38,10 @@ export interface FileSystem {
   /** Names (not paths) of the entries of a directory, sorted. */
   list(directory: string): Promise<string[]>;
   exists(path: string): Promise<boolean>;
-  /** Creates the directory and its parents if they are missing, and syncs each parent that gained a name. */
+  /**
+   * Creates the directory and its parents if they are missing. Its name is durable then, also if it was there already: a
+   * process that died may have made it and not synced its parent.
+   */
   makeDirectory(path: string): Promise<void>;
   /** Replaces `to` if it is there. Durable after `syncDirectory` of both directories. */
   rename(from: string, to: string): Promise<void>;

@@ -37,6 +37,15 @@
  * recovery looks for records behind a damaged one: nobody outside knows it.
  *
  * Zeros never decode as a record: offset 0 does not exist.
+ *
+ * Example: the first segment of a log with one record, "hello" (145 bytes):
+ *
+ *   414e4e414c534547 0100 6800 01000000 0100000000000000 0068e5cf8b010000   magic .. createdAt
+ *   c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1 0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d       clusterId, nodeId
+ *   5ea15ea15ea15ea15ea15ea15ea15ea1 0100000000000000                       lineageId, epochFirst
+ *   0000000000000000 00000000 0f5539be                                      chainTimestamp, chainCrc, headerCrc
+ *   d7f1f4b1 05000000 0100000000000000 0368e5cf8b010000                     crc, length, offset, timestamp
+ *   01000000 00000000 0300 01 00 68656c6c6f                                 epoch, unsynced, kind, version, flags, body
  */
 import { crc32 } from "./checksum.js";
 import { epoch as asEpoch, offset as asOffset, type Epoch, type Offset } from "./units.js";

@@ -1,4 +1,6 @@
 /** What the log room shows to the others. */
+export { describeFinding, type Finding, type FindingCode } from "./corruption.js";
+export { type ReadDirectoryOptions, readDirectory } from "./directory-reader.js";
 export { EPOCH_STARTED } from "./epochs.js";
 export * from "./errors.js";
 export type * from "./event-log.js";
@@ -7,6 +9,8 @@ export * from "./file-system.js";
 export { openLog } from "./open-log.js";
 export { realFileSystem } from "./real-file-system.js";
 export { type RecoveryPoint, readRecoveryPoint, writeRecoveryPoint } from "./recovery-point.js";
+export { applyRepair, planRepair, type RepairPlan, type RepairReport } from "./repair.js";
 export { type FirstNeeded, firstNeeded, type OffsetHolder } from "./retention.js";
 export type * from "./settings.js";
 export * from "./units.js";
+export { type VerifyReport, verifyDirectory } from "./verify.js";

@@ -8,7 +8,7 @@ import { assert, errnoOf, LogError } from "./errors.js";
 import type { LogRecord } from "./event-log.js";
 import type { FileHandle, FileSystem } from "./file-system.js";
 import type { LoadedIndexes } from "./loaded-indexes.js";
-import { shownPath } from "./segment-chain.js";
+import { borderFinding, shownPath } from "./segment-chain.js";
 import type { LogSegment, SegmentList } from "./segment-list.js";
 import { type ReadPoint, readBatch } from "./segment-reader.js";
 import { findingOfBad, pointAt } from "./segment-scan.js";
@@ -126,6 +126,9 @@ export class LogCursor {
         advice: ADVICE_DAMAGED,
       });
     }
+    // Each segment can be whole in itself and still not be this log's: the chain goes over the border too.
+    const foreign = borderFinding(seat.point, following);
+    if (foreign !== undefined) throw corruption(foreign);
     await this.close();
   }
 

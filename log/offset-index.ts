@@ -23,7 +23,7 @@
  */
 import { crc32 } from "./checksum.js";
 import { indexName } from "./file-names.js";
-import type { FileHandle, FileSystem } from "./file-system.js";
+import type { FileSystem } from "./file-system.js";
 import { readWholeFile, replaceFile } from "./file-system.js";
 import type { SegmentHeader } from "./format.js";
 import { basePoint, type ReadPoint } from "./segment-reader.js";
@@ -134,23 +134,6 @@ export class OffsetIndex {
       else high = middle;
     }
     return this.#at(low);
-  }
-}
-
-/** What a segment's index file says about its end, from the file's header alone; undefined if it cannot be used. */
-export async function readIndexedEnd(
-  files: FileSystem,
-  logDirectory: string,
-  header: SegmentHeader,
-): Promise<ReadPoint | undefined> {
-  const path = `${logDirectory}/${indexName(header.baseOffset)}`;
-  if (!(await files.exists(path))) return undefined;
-  const handle: FileHandle = await files.open(path, "read");
-  try {
-    const bytes = Buffer.alloc(HEADER_BYTES);
-    return (await handle.read(bytes, 0)) === HEADER_BYTES ? decodeEnd(bytes, basePoint(header)) : undefined;
-  } finally {
-    await handle.close();
   }
 }
 

@@ -51,7 +51,8 @@ function checkSettings(settings: LogSettings): void {
 
 async function openHeld(options: OpenLogOptions, directory: DataDirectory): Promise<OpenedLog> {
   const { files, dataDirectory, randomBytes } = options;
-  const since = options.now();
+  const stopwatch = options.stopwatch ?? options.now;
+  const since = stopwatch();
   const known = await readIdentity(files, dataDirectory);
   await checkIdentityIsThere(files, directory, known);
   const recoveryPoint = await readRecoveryPoint(files, dataDirectory);
@@ -85,7 +86,7 @@ async function openHeld(options: OpenLogOptions, directory: DataDirectory): Prom
       tornFile: recovered.torn?.file,
       firstOffset: log.firstOffset,
       endOffset: log.endOffset,
-      durationMs: options.now() - since,
+      durationMs: stopwatch() - since,
     },
   };
 }

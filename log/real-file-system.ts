@@ -155,14 +155,34 @@ async function readHolder(descriptor: number): Promise<string> {
 }
 
 async function makeDirectory(path: string): Promise<void> {
-  const whole = resolve(path);
-  const topmostMade = await fs.promises.mkdir(whole, { recursive: true });
-  if (topmostMade === undefined) return;
-  // Every parent that gained a name, from that of the directory itself up to that of the topmost one made.
-  for (let made = whole; ; made = dirname(made)) {
-    await syncDirectory(dirname(made));
-    if (made === topmostMade || made === dirname(made)) return;
+  const missing: string[] = [];
+  let there = resolve(path);
+  while (!(await isDirectory(there))) {
+    missing.push(there);
+    there = dirname(there);
   }
+  // One level at a time, each synced before the next: a process that dies leaves at most one name that only the cache
+  // knows, and that one is the lowest directory that the next process finds. So its parent is synced too.
+  await syncDirectory(dirname(there)).catch((error: unknown) => {
+    // A parent that may be entered but not read belongs to whoever made this directory.
+    if (errnoOf(error) !== "EACCES") throw error;
+  });
+  for (const directory of missing.reverse()) {
+    // Recursive only in that it does not mind if somebody else was faster.
+    await fs.promises.mkdir(directory, { recursive: true });
+    await syncDirectory(dirname(directory));
+  }
+}
+
+/** False when there is nothing. Whatever is there and is no directory fails with ENOTDIR. */
+async function isDirectory(path: string): Promise<boolean> {
+  try {
+    if ((await fs.promises.stat(path)).isDirectory()) return true;
+  } catch (error) {
+    if (errnoOf(error) === "ENOENT") return false;
+    throw error;
+  }
+  throw Object.assign(new Error(`${path} is not a directory`), { code: "ENOTDIR" });
 }
 
 async function syncDirectory(path: string): Promise<void> {

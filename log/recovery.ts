@@ -6,12 +6,19 @@
  * It cuts only a torn end, after its bytes were kept aside; on anything else that is wrong it fails and has changed nothing
  * (but perhaps built a lost index file again).
  */
+import { copyBytes } from "./copy-bytes.js";
 import { corruption, type Finding } from "./corruption.js";
-import { LogError } from "./errors.js";
 import type { EpochEntry } from "./event-log.js";
-import { isLeftover, LOG_DIRECTORY, TORN_DIRECTORY, tornName } from "./file-names.js";
+import {
+  indexName,
+  isLeftover,
+  LOG_DIRECTORY,
+  parseIndexName,
+  TORN_DIRECTORY,
+  tornName,
+} from "./file-names.js";
 import type { FileHandle, FileSystem } from "./file-system.js";
-import { OffsetIndex, readIndexedEnd } from "./offset-index.js";
+import { OffsetIndex, readIndexFile } from "./offset-index.js";
 import type { RecoveryPoint } from "./recovery-point.js";
 import {
   borderFinding,
@@ -23,7 +30,7 @@ import {
   type SegmentFile,
   shownPath,
 } from "./segment-chain.js";
-import { CHUNK_BYTES, LOG_START, type ReadPoint, readBatch, readFully } from "./segment-reader.js";
+import { LOG_START, type ReadPoint, readBatch } from "./segment-reader.js";
 import { loadIndex, pointAt, rebuildIndex, type SegmentScan, scanSegment } from "./segment-scan.js";
 import type { Identity } from "./settings.js";
 import { type AfterEnd, readAfterEnd } from "./tail-evidence.js";
@@ -62,7 +69,7 @@ export async function recoverLog(options: RecoverOptions): Promise<RecoveredLog>
   const tail = segments[segments.length - 1];
   throwIfFound(lostTailFinding(tail, recoveryPoint));
   if (tail === undefined) {
-    await removeLeftovers(files, logDirectory);
+    await removeLeftovers(files, logDirectory, segments);
     return { segments, next: LOG_START, index: OffsetIndex.empty(LOG_START), epochs: [] };
   }
   await checkSegments(files, logDirectory, segments, identity);
@@ -87,7 +94,7 @@ export async function recoverLog(options: RecoverOptions): Promise<RecoveredLog>
     }
 
     // From here on the log is known to be sound, and only now is anything changed.
-    await removeLeftovers(files, logDirectory);
+    await removeLeftovers(files, logDirectory, segments);
     const torn =
       verdict.type === "torn" ? await cutTornEnd(options, tail, handle, scan.next, after) : undefined;
     if (recoveryPoint?.clean !== true)
@@ -107,10 +114,16 @@ export async function recoverLog(options: RecoverOptions): Promise<RecoveredLog>
   }
 }
 
-/** What a crash left half made was never part of the log. */
-async function removeLeftovers(files: FileSystem, logDirectory: string): Promise<void> {
+/** What a crash left half made was never part of the log; an index without a sealed segment speaks of what is no more. */
+async function removeLeftovers(
+  files: FileSystem,
+  logDirectory: string,
+  segments: readonly SegmentFile[],
+): Promise<void> {
   if (!(await files.exists(logDirectory))) return;
-  const leftovers = (await files.list(logDirectory)).filter(isLeftover);
+  const indexes = new Set(segments.slice(0, -1).map(({ base }) => indexName(base)));
+  const isLost = (name: string): boolean => parseIndexName(name) !== undefined && !indexes.has(name);
+  const leftovers = (await files.list(logDirectory)).filter((name) => isLeftover(name) || isLost(name));
   for (const name of leftovers) await files.remove(`${logDirectory}/${name}`);
   if (leftovers.length > 0) await files.syncDirectory(logDirectory);
 }
@@ -136,11 +149,28 @@ async function checkSegments(
       continue;
     }
     throwIfFound(lineageFinding(before, segment));
-    const indexed = await readIndexedEnd(files, logDirectory, before.header);
-    const isTrusted = indexed?.position === before.bytes && borderFinding(indexed, segment) === undefined;
-    if (isTrusted) continue;
+    const indexed = await indexedEnd(files, logDirectory, before);
+    if (indexed !== undefined && borderFinding(indexed, segment) === undefined) continue;
     const { end } = await rebuildIndex(files, logDirectory, before);
     throwIfFound(borderFinding(end, segment));
+  }
+}
+
+/** Where a sealed segment ends by its index file, if its last records, from the last entry on, really lead there. */
+async function indexedEnd(
+  files: FileSystem,
+  logDirectory: string,
+  segment: SegmentFile,
+): Promise<ReadPoint | undefined> {
+  const read = await readIndexFile(files, logDirectory, segment.header, segment.bytes);
+  if (read === undefined) return undefined;
+  const handle = await files.open(`${logDirectory}/${segment.name}`, "read");
+  try {
+    const from = read.index.floor(read.end.offset);
+    const end = await seek(handle, segment, from, read.end.offset, segment.bytes);
+    return end.position === read.end.position && end.seed === read.end.seed ? end : undefined;
+  } finally {
+    await handle.close();
   }
 }
 
@@ -244,18 +274,4 @@ async function makeDurable(
     await copyBytes(handle, from.position, end, handle, from.position);
   }
   await handle.sync();
-}
-
-async function copyBytes(
-  from: FileHandle,
-  position: number,
-  end: number,
-  to: FileHandle,
-  target: number,
-): Promise<void> {
-  for (let at = position; at < end; at += CHUNK_BYTES) {
-    const bytes = await readFully(from, at, Math.min(CHUNK_BYTES, end - at));
-    if (bytes.length === 0) throw new LogError("LOG_FAILED", "the file became shorter while it was read");
-    await to.write(bytes, target + at - position);
-  }
 }

@@ -21,7 +21,14 @@ import {
   recordTimestamp,
   type SegmentHeader,
 } from "./format.js";
-import { headerHolds, parseRecords, type ReadPoint, viewOf } from "./segment-reader.js";
+import {
+  CHUNK_BYTES,
+  headerHolds,
+  parseRecords,
+  type ReadPoint,
+  type RecordBatch,
+  viewOf,
+} from "./segment-reader.js";
 import { offset as asOffset, position as asPosition, BEFORE_FIRST, type Offset } from "./units.js";
 
 export interface LaterRecords {
@@ -49,15 +56,27 @@ export function findLaterRecords(
   let proven = BEFORE_FIRST;
   let broken: ReadPoint | undefined = bad;
   while (broken !== undefined && proven < goal) {
-    const found = search.nextValid(broken);
-    if (found === undefined) break;
-    const run = parseRecords(bytes.subarray(found.position - bad.position), found, header, true);
-    count += run.records.length;
-    last = asOffset(run.next.offset - 1);
-    if (run.proven > proven) proven = run.proven;
-    broken = run.bad === undefined ? undefined : run.next;
+    let next: ReadPoint | undefined = search.nextValid(broken);
+    broken = undefined;
+    while (next !== undefined && proven < goal) {
+      const run = readRun(bytes, next.position - bad.position, next, header);
+      count += run.records.length;
+      if (run.records.length > 0) last = asOffset(run.next.offset - 1);
+      if (run.proven > proven) proven = run.proven;
+      if (run.bad !== undefined) broken = run.next;
+      next = run.bad === undefined && run.records.length > 0 ? run.next : undefined;
+    }
   }
   return { count, last, proven };
+}
+
+/** Some records from `at` on: as many as fit into a chunk, at least one unless it is bad or there is none. */
+function readRun(bytes: Uint8Array, at: number, point: ReadPoint, header: SegmentHeader): RecordBatch {
+  for (let size = CHUNK_BYTES; ; size *= 8) {
+    const isLast = at + size >= bytes.length;
+    const run = parseRecords(bytes.subarray(at, at + size), point, header, isLast);
+    if (isLast || run.records.length > 0 || run.bad !== undefined) return run;
+  }
 }
 
 class Search {

@@ -97,7 +97,10 @@ export function lineageFinding(before: SegmentFile, after: SegmentFile): Finding
 }
 
 /** Why the segment that ends at `end` is not continued by `after`, or undefined. */
-export function borderFinding(end: ReadPoint, after: SegmentFile): Finding | undefined {
+export function borderFinding(
+  end: ReadPoint,
+  after: Pick<SegmentFile, "name" | "header">,
+): Finding | undefined {
   const file = shownPath(after.name);
   const { header } = after;
   if (header.baseOffset > end.offset)

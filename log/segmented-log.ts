@@ -9,7 +9,7 @@ import { type Observable, ReplaySubject, Subject } from "rxjs";
 import { type Batch, CommitQueue } from "./commit-queue.js";
 import { type DataDirectory, randomId } from "./data-directory.js";
 import { EPOCH_STARTED, type EpochTable } from "./epochs.js";
-import { assert, errnoOf, LogError } from "./errors.js";
+import { assert, LogError } from "./errors.js";
 import type {
   AppendedRecord,
   EpochEntry,
@@ -26,6 +26,15 @@ import { LogCursor, type LogFiles } from "./log-cursor.js";
 import { PeriodicSync } from "./periodic-sync.js";
 import { RecoveryNotes } from "./recovery-notes.js";
 import type { RecoveryPoint } from "./recovery-point.js";
+import {
+  beingCut,
+  beyondEnd,
+  closedError,
+  diskFull,
+  failedBecause,
+  recordsWait,
+  tooLarge,
+} from "./refusals.js";
 import { removeOldest } from "./retention.js";
 import type { SegmentList } from "./segment-list.js";
 import type { ReadPoint } from "./segment-reader.js";
@@ -55,6 +64,7 @@ export interface LogStart {
 export class SegmentedLog implements EventLog {
   readonly #options: OpenLogOptions;
   readonly #observer: LogObserver;
+  readonly #stopwatch: () => number;
   readonly #start: LogStart;
   readonly #files: LogFiles;
   readonly #freeSpace: FreeSpace;
@@ -88,6 +98,7 @@ export class SegmentedLog implements EventLog {
     const { segments, directory, next, epochs } = start;
     const { logPath: logDirectory, path: dataDirectory } = directory;
     const observer = options.observer ?? {};
+    const stopwatch = options.stopwatch ?? now;
     const failed = (error: unknown): void => this.#fail(error);
     const syncOnWrite = fsyncMode === "always";
     const indexes = new LoadedIndexes(files, logDirectory);
@@ -96,6 +107,7 @@ export class SegmentedLog implements EventLog {
     );
     this.#options = options;
     this.#observer = observer;
+    this.#stopwatch = stopwatch;
     this.#start = start;
     this.#end = asOffset(next.offset - 1);
     this.#timestamp = next.timestamp;
@@ -110,6 +122,7 @@ export class SegmentedLog implements EventLog {
         segmentAgeMs: options.segmentAgeMs,
         syncOnWrite,
         now,
+        stopwatch,
         observer,
         failed,
         space: this.#space,
@@ -121,9 +134,9 @@ export class SegmentedLog implements EventLog {
     this.#queue = new CommitQueue(
       {
         bytesMax: options.pendingBytesMax,
-        now,
+        now: stopwatch,
         write: (batch) => this.#write(batch),
-        committed: (batch) => observer.appendCommitted?.(now() - batch.since),
+        committed: (batch) => observer.appendCommitted?.(stopwatch() - batch.since),
         failed,
       },
       this.#end,
@@ -164,10 +177,7 @@ export class SegmentedLog implements EventLog {
     const { kind, version, timestamp, body } = record;
     const { recordBytesMax } = this.#options;
     if (body.length > recordBytesMax) {
-      throw new LogError("LOG_RECORD_TOO_LARGE", `a record of ${body.length} bytes is too large`, {
-        bytes: body.length,
-        bytesMax: recordBytesMax,
-      });
+      throw tooLarge(body.length, recordBytesMax);
     }
     assert(kind > EPOCH_STARTED && kind <= KIND_MAX, "a caller's kind is 2 to 65535");
     assert(version >= 0 && version <= VERSION_MAX, "a version is 0 to 255");
@@ -258,11 +268,9 @@ export class SegmentedLog implements EventLog {
     if (this.#refusal !== undefined) throw this.#refusal;
     if (last > this.#end) throw beyondEnd(last, this.#end);
     if (!this.#queue.idle || this.#end !== this.committedOffset) {
-      throw new LogError("LOG_BUSY", "records are waiting for the disk; the log is cut when none is", {
-        waiting: this.#end - this.committedOffset,
-      });
+      throw recordsWait(this.#end - this.committedOffset);
     }
-    this.#refusal = new LogError("LOG_BUSY", "the end of the log is being cut off; try again shortly");
+    this.#refusal = beingCut();
     try {
       await this.#change(() => this.#queue.whenIdle(() => this.#cutAfter(last)));
     } finally {
@@ -315,8 +323,8 @@ export class SegmentedLog implements EventLog {
 
   #write(batch: Batch<Lineage>): Promise<void> | undefined {
     const { records, used } = batch;
-    const since = this.#options.now();
-    const written = (): void => this.#observer.batchWritten?.(records, used, this.#options.now() - since);
+    const since = this.#stopwatch();
+    const written = (): void => this.#observer.batchWritten?.(records, used, this.#stopwatch() - since);
     const writing = this.#tail.write(batch);
     if (writing !== undefined) return writing.then(written);
     written();
@@ -411,14 +419,7 @@ export class SegmentedLog implements EventLog {
 
   #fail(error: unknown): void {
     if (this.#failure !== undefined) return;
-    const errno = errnoOf(error);
-    const message = `the log cannot be written any more (${errno ?? String(error)}); restart to find out what the disk holds`;
-    const failure = new LogError(
-      "LOG_FAILED",
-      message,
-      { errno, end: this.#end, durable: this.durableOffset },
-      error,
-    );
+    const failure = failedBecause(error, this.#end, this.durableOffset);
     this.#failure = failure;
     this.#refusal = failure;
     this.#stopTimers();
@@ -472,22 +473,6 @@ export class SegmentedLog implements EventLog {
     await this.#tail.abandon().catch(ignoreReported);
     await this.#notes.settled();
   }
-}
-
-function closedError(): LogError {
-  return new LogError("LOG_CLOSED", "the log was closed");
-}
-
-function diskFull({ dataDirectory, reserveBytes }: OpenLogOptions): LogError {
-  const message = `the disk is nearly full: less than the reserve of ${reserveBytes} bytes would be left; make space below ${dataDirectory}`;
-  return new LogError("LOG_DISK_FULL", message, { directory: dataDirectory, reserveBytes });
-}
-
-function beyondEnd(offset: Offset, end: Offset): LogError {
-  return new LogError("LOG_OFFSET_BEYOND_END", `offset ${offset} lies beyond the end of the log, ${end}`, {
-    offset,
-    end,
-  });
 }
 
 /** The failure of the log was told already. */

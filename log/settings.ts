@@ -29,8 +29,10 @@ export interface LogSettings {
 export interface OpenLogOptions extends LogSettings {
   readonly dataDirectory: string;
   readonly files: FileSystem;
-  /** Wall clock, ms since 1970. Used for file headers, segment age and measuring; never for meaning. */
+  /** Wall clock, ms since 1970. Used for file headers and segment age; never for meaning. */
   readonly now: () => number;
+  /** Ms with fractions, from any beginning, for what the observer is told. Default: `now`. */
+  readonly stopwatch?: () => number;
   /** Random bytes for cluster, node and lineage ids. */
   readonly randomBytes: (count: number) => Uint8Array;
   /** Who holds the lock, shown to whoever is refused: e.g. "annals serve, pid 42". */

@@ -44,6 +44,8 @@ export class SpaceAhead {
   #retry: NodeJS.Timeout | undefined;
   #patient = false;
   #ended = false;
+  /** A roll is under way. */
+  #held = false;
 
   constructor(options: SpaceAheadOptions) {
     this.#options = options;
@@ -59,6 +61,17 @@ export class SpaceAhead {
   follow(tail: SegmentWriter, base: Offset): void {
     this.#tail = tail;
     this.#nextBase = asOffset(base + 1);
+    this.#held = false;
+  }
+
+  /**
+   * Lets the step that runs now end, and begins no other in the background until `follow`. A roll cuts the tail, and zeros
+   * that a step wrote behind the cut would make a sealed segment look damaged; and it takes the prepared segment, whose
+   * name a step would want to create again.
+   */
+  async hold(): Promise<void> {
+    this.#held = true;
+    await this.#step;
   }
 
   /** From now on those who need room wait while the disk is full, instead of failing. */
@@ -68,7 +81,7 @@ export class SpaceAhead {
 
   /** Begins whatever is due, in the background. Called after every write, so it is cheap when nothing is due. */
   keep(): void {
-    if (this.#step !== undefined || this.#retry !== undefined || this.#ended) return;
+    if (this.#step !== undefined || this.#retry !== undefined || this.#held || this.#ended) return;
     const step = this.#due();
     if (step === undefined) return;
     this.#run(step, false).then(
@@ -125,14 +138,21 @@ export class SpaceAhead {
   #due(): ((urgent: boolean) => Promise<boolean>) | undefined {
     const tail = this.#tail;
     if (tail === undefined) return undefined;
-    const { segmentBytes } = this.#options;
+    const { segmentBytes, freeSpace } = this.#options;
     if (tail.filled < segmentBytes && tail.room < this.#chunkBytes) {
       return (urgent) => this.#fill(tail, segmentBytes, urgent);
     }
-    const isNear = tail.end > segmentBytes / 2 || tail.filled >= segmentBytes;
-    return isNear && (this.#next?.writer.filled ?? 0) < segmentBytes
-      ? (urgent) => this.#prepare(urgent)
+    const isBehind = (this.#next?.writer.filled ?? 0) < Math.min(segmentBytes, this.#nextDue(tail));
+    if (isBehind) return (urgent) => this.#prepare(urgent);
+    // Whatever made the disk full, somebody has to find out that it is no more.
+    return freeSpace.full
+      ? (urgent) => this.#guarded(this.#chunkBytes, urgent, async () => undefined)
       : undefined;
+  }
+
+  /** How far the next segment should be filled: paced by the records, so that the disk has no burst of zeros to write. */
+  #nextDue(tail: SegmentWriter): number {
+    return 2 * tail.end - this.#options.segmentBytes + this.#chunkBytes;
   }
 
   /** One step at a time; a second one waits for the first and looks again. */

@@ -56,6 +56,7 @@ export interface TailWriterOptions {
   /** A write is durable when it returns (`fsync_mode: always`). */
   readonly syncOnWrite: boolean;
   readonly now: () => number;
+  readonly stopwatch: () => number;
   readonly segments: SegmentList;
   readonly indexes: LoadedIndexes;
   readonly space: SpaceAhead;
@@ -140,9 +141,9 @@ export class TailWriter {
     const tail = this.#tail;
     const target = this.written;
     if (tail === undefined || target.offset === this.#durable.offset) return;
-    const since = this.#options.now();
+    const since = this.#options.stopwatch();
     await tail.writer.sync();
-    this.#options.observer.synced?.(this.#options.now() - since);
+    this.#options.observer.synced?.(this.#options.stopwatch() - since);
     this.#raiseDurable(target);
   }
 
@@ -262,14 +263,15 @@ export class TailWriter {
 
   async #cut(tail: Tail): Promise<void> {
     const target = this.written;
-    const since = this.#options.now();
+    const since = this.#options.stopwatch();
     await tail.writer.cut();
-    this.#options.observer.synced?.(this.#options.now() - since);
+    this.#options.observer.synced?.(this.#options.stopwatch() - since);
     this.#raiseDurable(target);
   }
 
   async #roll(lineage?: Lineage, first?: Batch<Lineage>): Promise<void> {
     const { files, logDirectory, segments, space, observer } = this.#options;
+    await space.hold();
     const { writer, path } = await space.takeNext();
     const old = this.#tail;
     // An empty tail has no record to keep: an epoch that begins at its base takes its name.

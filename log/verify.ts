@@ -52,7 +52,7 @@ export async function verifyDirectory(
   const inspection = await inspectLog(files, dataDirectory, options);
   const notes = [
     ...(await noteIndexes(files, `${dataDirectory}/${LOG_DIRECTORY}`, inspection)),
-    ...(await noteForeignFiles(files, dataDirectory, options.live === true)),
+    ...(await noteForeignFiles(files, dataDirectory, inspection, options.live === true)),
   ];
   const report = summarise(inspection, notes);
   const tail = inspection.segments[inspection.segments.length - 1];
@@ -117,7 +117,13 @@ const KNOWN: ReadonlySet<string> = new Set([
   SNAPSHOT_DIRECTORY,
 ]);
 
-async function noteForeignFiles(files: FileSystem, dataDirectory: string, live: boolean): Promise<Finding[]> {
+async function noteForeignFiles(
+  files: FileSystem,
+  dataDirectory: string,
+  inspection: LogInspection,
+  live: boolean,
+): Promise<Finding[]> {
+  const sealed = new Set(inspection.segments.slice(0, -1).map(({ name }) => parseSegmentName(name)));
   const notes: Finding[] = [];
   for (const name of await listIfThere(files, dataDirectory)) {
     const isTemporary = name.endsWith(TEMPORARY_SUFFIX) && KNOWN.has(name.slice(0, -TEMPORARY_SUFFIX.length));
@@ -125,8 +131,10 @@ async function noteForeignFiles(files: FileSystem, dataDirectory: string, live: 
     notes.push(isTemporary ? leftover(name) : unknown(name));
   }
   for (const name of await listIfThere(files, `${dataDirectory}/${LOG_DIRECTORY}`)) {
-    if (parseSegmentName(name) !== undefined || parseIndexName(name) !== undefined) continue;
-    if (!isLeftover(name)) notes.push(unknown(shownPath(name)));
+    const indexed = parseIndexName(name);
+    const isIndex = indexed !== undefined && (live || sealed.has(indexed));
+    if (parseSegmentName(name) !== undefined || isIndex) continue;
+    if (!isLeftover(name) && indexed === undefined) notes.push(unknown(shownPath(name)));
     else if (!live) notes.push(leftover(shownPath(name)));
   }
   for (const name of await listIfThere(files, `${dataDirectory}/${TORN_DIRECTORY}`))

@@ -2,14 +2,14 @@
 import type { OpenedLog } from "../log/index.js";
 import type { KvStats } from "../projections/index.js";
 import type { ConfigValues } from "./config/settings.js";
-import type { DiskUse } from "./metrics/disk-use.js";
+import type { FreeDisk } from "./metrics/free-disk.js";
 
 export interface InfoParts {
   readonly version: string;
   readonly values: () => ConfigValues;
   readonly opened: () => OpenedLog | undefined;
   readonly kvStats: () => KvStats | undefined;
-  readonly disk: DiskUse;
+  readonly disk: FreeDisk;
   readonly uptimeSeconds: () => number;
   readonly openConnections: () => number;
 }
@@ -61,9 +61,9 @@ function logSection(parts: InfoParts, opened: OpenedLog | undefined): Record<str
     end_offset: opened?.log.endOffset ?? 0,
     durable_offset: opened?.log.durableOffset ?? 0,
     epoch: opened?.log.epochs.at(-1)?.epoch ?? 0,
-    segments: parts.disk.segments,
-    bytes: parts.disk.logBytes,
-    free_disk_bytes: parts.disk.freeBytes,
+    segments: opened?.usage().segments ?? 0,
+    bytes: opened?.usage().bytes ?? 0,
+    free_disk_bytes: parts.disk.bytes,
     last_stop_clean: opened?.recovery.clean,
     torn_bytes: opened?.recovery.tornBytes ?? 0,
   };

@@ -18,7 +18,7 @@ import { Health } from "./health.js";
 import { infoSections } from "./info.js";
 import { LateStore } from "./late-store.js";
 import type { Logger } from "./logging.js";
-import { DiskUse } from "./metrics/disk-use.js";
+import { FreeDisk } from "./metrics/free-disk.js";
 import { Metrics } from "./metrics/metrics.js";
 import { MonotonicClock } from "./monotonic-clock.js";
 import { Timers } from "./timers.js";
@@ -49,6 +49,7 @@ export interface Listening {
 }
 
 const PROGRESS_LOG_MS = 5000;
+const IDLE_CHECK_MS = 25;
 /** Of the shutdown time, what is kept for committing and closing the log after the last request was cut off. */
 const CLOSE_SHARE = 0.25;
 
@@ -57,7 +58,7 @@ export class ServerProcess {
   readonly #logger: Logger;
   readonly #health: Health;
   readonly #metrics: Metrics;
-  readonly #disk: DiskUse;
+  readonly #disk: FreeDisk;
   readonly #live: LiveSettings;
   readonly #clock = new MonotonicClock(Date.now);
   readonly #late = new LateStore();
@@ -82,12 +83,12 @@ export class ServerProcess {
     this.#values = values;
     this.#dataDirectory = absolute(values.data_dir);
     this.#live = new LiveSettings(values);
-    this.#disk = new DiskUse(rooms.files, this.#dataDirectory);
+    this.#disk = new FreeDisk(rooms.files, this.#dataDirectory);
     this.#health = new Health({
       stopwatch: () => performance.now(),
       stalledWriteMs: values["health.stalled_write_secs"] * 1000,
       diskIsFull: () => this.#metrics.log.diskIsFull,
-      diskFreeBytes: () => this.#disk.freeBytes,
+      diskFreeBytes: () => this.#disk.bytes,
     });
     this.#metrics = new Metrics({
       prefix: values["metrics.prefix"],
@@ -165,13 +166,14 @@ export class ServerProcess {
       dataDirectory: this.#dataDirectory,
       files: this.#rooms.files,
       now: this.#clock.now,
+      stopwatch: () => performance.now(),
       randomBytes,
       holder: `annals serve, pid ${process.pid}`,
       observer: this.#metrics.log,
     });
     this.#opened = opened;
     opened.log.failed.subscribe((error) => {
-      this.#metrics.log.failed(error);
+      this.#metrics.log.failed();
       void this.#storageFailed(error, this.#values["shutdown.failed_drain_ms"]);
     });
     this.#metrics.log.tell(opened);
@@ -308,7 +310,10 @@ export class ServerProcess {
     const app = this.#app;
     if (app === undefined) return;
     const impatient = setTimeout(() => app.server.closeAllConnections(), Math.max(0, patienceMs));
+    // `close` lets go the connections that are idle now; one that falls idle when its request is done would be waited for.
+    const idle = setInterval(() => app.server.closeIdleConnections(), IDLE_CHECK_MS);
     await app.close();
+    clearInterval(idle);
     clearTimeout(impatient);
   }
 

@@ -15,9 +15,12 @@ function findVersion(candidate: URL): string {
   return parent.pathname === candidate.pathname ? "unknown" : findVersion(parent);
 }
 
-const isManifest = (value: unknown): value is { name: string; version: string } =>
-  typeof value === "object" &&
-  value !== null &&
-  "name" in value &&
-  "version" in value &&
-  typeof value.version === "string";
+function isManifest(value: unknown): value is { name: string; version: string } {
+  return (
+    typeof value === "object" &&
+    value !== null &&
+    "name" in value &&
+    "version" in value &&
+    typeof value.version === "string"
+  );
+}

@@ -5,7 +5,8 @@
  *   2. what remains is a prefix of what was appended: byte-equal, offsets dense, ending at a record boundary
  *   3. the log opens again by itself: no crash looks like corruption, in the log, in its rolls or in recovery itself
  *   4. what a reopened log showed once is not taken back by the next crash; a second opening finds the same
- *   5. after kill -9 nothing that was committed is missing, in any mode
+ *   5. `annals verify` sees no damage in what a crash left, and the same end as recovery
+ *   6. after kill -9 nothing that was committed is missing, in any mode
  *
  * The world is `props/world/`: each un-synced page survives, is lost or is torn at a sector; names likewise.
  */
@@ -24,7 +25,7 @@ const append: fc.Arbitrary<Step> = fc.record({
   count: fc.integer({ min: 1, max: 6 }),
   size: fc.oneof(
     { weight: 4, arbitrary: fc.integer({ min: 0, max: 300 }) },
-    { weight: 2, arbitrary: fc.integer({ min: 300, max: 2000 }) },
+    { weight: 3, arbitrary: fc.integer({ min: 300, max: 2000 }) },
     { weight: 1, arbitrary: fc.integer({ min: 3900, max: 9000 }) },
   ),
   awaited: fc.boolean(),
@@ -52,14 +53,57 @@ const life: fc.Arbitrary<Life> = fc.record(
   {
     steps: fc.array(step, { maxLength: 12 }),
     ending: fc.oneof({ weight: 3, arbitrary: ending }, { weight: 1, arbitrary: fc.constant("close") }),
-    endAt: fc.record({ operation: fc.integer({ min: 1, max: 160 }), ending }),
+    endAt: fc.oneof(
+      fc.record({ operation: fc.integer({ min: 1, max: 160 }), ending }),
+      fc.record({
+        operation: fc.integer({ min: 1, max: 60 }),
+        ending,
+        counting: fc.constant("changes" as const),
+      }),
+    ),
   },
   { requiredKeys: ["steps", "ending"] },
 );
 
+type EndAt = NonNullable<Life["endAt"]>;
+
 const world = fc.noShrink(fc.integer({ min: 1, max: 2 ** 31 }));
 
 const LOOK: Life = { steps: [], ending: "power" };
+
+const SCRIPT: readonly Step[] = [
+  { type: "append", count: 3, size: 100, awaited: true },
+  { type: "append", count: 2, size: 1700, awaited: false },
+  { type: "idle", turns: 3 },
+  { type: "append", count: 3, size: 900, awaited: true },
+  { type: "rest" },
+  { type: "append", count: 1, size: 6000, awaited: true },
+  { type: "truncate", back: 2 },
+  { type: "append", count: 2, size: 50, awaited: true },
+  { type: "retain", back: 3 },
+  { type: "startEpoch" },
+  { type: "append", count: 1, size: 10, awaited: true },
+];
+
+/**
+ * The script, ended in this operation; then a life that makes the most of it. After a power cut one that ends early, so
+ * that recovery from the crash is crashed too. After a kill one that answers a write and loses power: what the killed
+ * process had left in the cache only must have been made durable before.
+ */
+async function liveScript(disk: SimulatedDisk, log: LogLives, endAt: EndAt): Promise<boolean> {
+  const script: Life = { steps: SCRIPT, ending: "close", endAt };
+  await log.live(script).catch((error: unknown) => {
+    throw disk.withTrace(error, `the script, ended at ${JSON.stringify(endAt)}`);
+  });
+  if (disk.counts.ends === 0) return false;
+  const early: EndAt = { operation: 1 + (endAt.operation % 40), ending: "power" };
+  const next: Life =
+    endAt.ending === "kill"
+      ? { steps: SCRIPT.slice(0, 1), ending: "power" }
+      : { steps: SCRIPT.slice(0, 4), ending: "power", endAt: early };
+  await liveAll(disk, log, [next]);
+  return true;
+}
 
 /** One life after the other, then a look at what is there, twice: the second must find what the first showed. */
 async function liveAll(disk: SimulatedDisk, log: LogLives, lives: readonly Life[]): Promise<void> {
@@ -68,11 +112,45 @@ async function liveAll(disk: SimulatedDisk, log: LogLives, lives: readonly Life[
     await log.live(LOOK);
     await log.live({ ...LOOK, ending: "close" });
   } catch (error) {
-    throw new Error(`${String(error)}\n${disk.trace.slice(-60).join("\n")}`, { cause: error });
+    throw disk.withTrace(error, "lives of a log");
   }
 }
 
+/** Scripts that once found a bug, run on many worlds. */
+const FOUND: Readonly<Record<string, readonly Step[]>> = {
+  "zeros filled behind the cut of a segment that is being sealed": [
+    { type: "append", count: 6, size: 110, awaited: false },
+    { type: "append", count: 1, size: 1942, awaited: false },
+    { type: "idle", turns: 1 },
+    { type: "append", count: 3, size: 1067, awaited: false },
+    { type: "append", count: 4, size: 135, awaited: true },
+    { type: "append", count: 1, size: 0, awaited: false },
+  ],
+  "a prepared segment created again before its roll has renamed it": [
+    { type: "append", count: 3, size: 300, awaited: false },
+    { type: "append", count: 6, size: 300, awaited: false },
+    { type: "append", count: 2, size: 3900, awaited: false },
+    { type: "append", count: 2, size: 300, awaited: true },
+    { type: "retain", back: 0 },
+  ],
+};
+
 describe("crash", () => {
+  for (const [what, steps] of Object.entries(FOUND))
+    test(`found before: ${what}`, async () => {
+      const chronicle = emptyChronicle();
+      for (let world = 1; world <= 40 * factor; world += 1)
+        for (const fsyncMode of MODES) {
+          const disk = new SimulatedDisk(seed + world);
+          const log = new LogLives(disk, fsyncMode, chronicle);
+          await liveAll(disk, log, [
+            { steps, ending: "power" },
+            { steps, ending: "kill" },
+          ]);
+        }
+      expect(chronicle.rolls).toBeGreaterThan(100);
+    });
+
   for (const fsyncMode of MODES)
     test(`${fsyncMode}: what was promised survives any lives of a log`, async () => {
       const chronicle = emptyChronicle();
@@ -86,41 +164,25 @@ describe("crash", () => {
           losses.names += disk.losses.namesLost;
           losses.ends += disk.counts.ends;
         }),
-        runs(200),
+        runs(150),
       );
-      const { rolls, openInterrupted, tornEnds, truncated, retired, epochs, answered } = chronicle;
-      const happened = { ...losses, rolls, openInterrupted, truncated, retired, epochs, answered };
+      // Torn ends are rare in `always`: a cut must fall into a write and tear it. A short run may be without one.
+      const { tornEnds, ...others } = chronicle;
+      const { refused: _, ...happened } = { ...losses, ...others };
       for (const [what, count] of Object.entries(happened)) expect(count, what).toBeGreaterThan(0);
-      if (fsyncMode !== "never") expect(tornEnds, "torn ends").toBeGreaterThan(0);
+      if (factor > 1 || fsyncMode !== "always") expect(tornEnds, "torn ends").toBeGreaterThan(0);
     });
 
   for (const fsyncMode of MODES)
     test(`${fsyncMode}: a crash in each single operation of a fixed script`, async () => {
-      const script: Step[] = [
-        { type: "append", count: 3, size: 100, awaited: true },
-        { type: "append", count: 2, size: 1700, awaited: false },
-        { type: "idle", turns: 3 },
-        { type: "append", count: 3, size: 900, awaited: true },
-        { type: "rest" },
-        { type: "append", count: 1, size: 6000, awaited: true },
-        { type: "truncate", back: 2 },
-        { type: "append", count: 2, size: 50, awaited: true },
-        { type: "retain", back: 3 },
-        { type: "startEpoch" },
-        { type: "append", count: 1, size: 10, awaited: true },
-      ];
       const met = new Set<OperationKind>();
       const chronicle = emptyChronicle();
-      for (const how of ["power", "kill"] as const)
-        for (let round = 0; round < factor; round += 1)
+      for (let round = 0; round < factor; round += 1)
+        for (const how of ["power", "kill"] as const)
           for (let operation = 1; ; operation += 1) {
             const disk = new SimulatedDisk(seed + 1000 * round + operation);
             const log = new LogLives(disk, fsyncMode, chronicle);
-            await log.live({ steps: script, ending: "close", endAt: { operation, ending: how } });
-            if (disk.counts.ends === 0) break;
-            // The next life ends early, so that recovery from this crash is crashed too.
-            const endAt = { operation: 1 + (operation % 40), ending: "power" } as const;
-            await liveAll(disk, log, [{ steps: script.slice(0, 4), ending: "power", endAt }]);
+            if (!(await liveScript(disk, log, { operation, ending: how }))) break;
             for (const kind of disk.counts.endedIn.keys()) met.add(kind);
           }
       const wanted: OperationKind[] = [

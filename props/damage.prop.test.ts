@@ -148,7 +148,8 @@ class Tally {
 
 const passes = Math.max(1, Math.round(factor / 4));
 
-describe("damage", () => {
+// Thousands of whole recoveries a test: a busy machine takes its time.
+describe("damage", { timeout: 600_000 }, () => {
   test("every flipped byte of the tail is torn or corruption by what is known durable", async () => {
     const tally = new Tally();
     for (let pass = 0; pass < passes; pass++) {

@@ -178,7 +178,7 @@ describe("offsets", () => {
           await run.finish();
         },
       ),
-      runs(120),
+      runs(80),
     );
     for (const [what, count] of Object.entries(seen))
       expect(count, `the runs saw no ${what}`).toBeGreaterThan(0);

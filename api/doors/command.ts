@@ -6,16 +6,14 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { Type } from "typebox";
 import { Compile } from "typebox/compile";
-import { type Refusal, refusal } from "../errors.js";
+import { errorTable, type Refusal, refusal } from "../errors.js";
 import { explain, nearestName } from "../explain.js";
 import { writeJson } from "../json-write.js";
-import type { Desk } from "../operations/call.js";
 import { commands } from "../operations/catalog.js";
-import type { Reply } from "../operations/operation.js";
+import type { Reply } from "../operations/reply.js";
 import { runMeasured } from "../runner.js";
-import { JSON_CONTENT, sendAnswer, sendRejection, statusOf } from "./answer.js";
 import { bodyOf, type JsonBody } from "./body.js";
-import { deliver } from "./failures.js";
+import { type Door, JSON_CONTENT } from "./door.js";
 
 export const COMMAND_PATH = "/api/v1/command";
 
@@ -33,22 +31,17 @@ export const Envelope = Type.Object(
 const envelope = Compile(Envelope);
 const envelopeFields = Object.keys(Envelope.properties);
 
-export function registerCommand(server: FastifyInstance, desk: Desk): void {
+export function registerCommand(server: FastifyInstance, door: Door): void {
   server.post(COMMAND_PATH, (request, reply) => {
+    request.route = COMMAND_PATH;
     const body = bodyOf(request) ?? refusal("API_FIELD_MISSING", "the body is missing");
-    if (body.type === "refused") return sendRejection(desk.options, request, reply, body);
+    if (body.type === "refused") return door.reject(request, reply, body);
     const { value } = body;
     if (!envelope.Check(value)) {
-      return sendRejection(
-        desk.options,
-        request,
-        reply,
-        explain(envelope.Errors(value), value, envelopeFields),
-      );
+      return door.reject(request, reply, explain(envelope.Errors(value), value, envelopeFields));
     }
-    const send = (done: Reply) => sendEnvelope(desk, request, reply, value.request_id, done);
-    const later = runCommand(desk, request, body, value);
-    deliver(desk.options, request, reply, later, send);
+    const send = (done: Reply) => sendEnvelope(door, request, reply, value.request_id, done);
+    runCommand(door, request, body, value, door.sender(request, reply, send));
   });
 }
 
@@ -58,17 +51,29 @@ interface EnvelopeValue {
   readonly payload: unknown;
 }
 
-function runCommand(desk: Desk, request: FastifyRequest, body: JsonBody, value: EnvelopeValue) {
+function runCommand(
+  door: Door,
+  request: FastifyRequest,
+  body: JsonBody,
+  value: EnvelopeValue,
+  done: (reply: Reply) => void,
+): void {
   const operation = commands.get(value.command);
   if (operation === undefined) {
-    desk.options.observer.requestRejected("API_COMMAND_UNKNOWN");
-    return unknownCommand(value.command);
+    door.options.observer.requestRejected("API_COMMAND_UNKNOWN");
+    done(unknownCommand(value.command));
+    return;
   }
   const causeId = value.request_id === "" ? undefined : value.request_id;
   const input = value.payload === null ? {} : value.payload;
   const source = { text: body.text, root: "payload" } as const;
-  return runMeasured<Reply>(desk, operation.name, { requestId: request.id, causeId }, (call) =>
-    operation.invoke(input, source, call),
+  const caller = { requestId: request.id, causeId };
+  runMeasured<Reply>(
+    door.desk,
+    operation.name,
+    caller,
+    (call) => operation.invoke(input, source, call),
+    done,
   );
 }
 
@@ -79,7 +84,7 @@ function unknownCommand(name: string): Refusal {
 }
 
 function sendEnvelope(
-  desk: Desk,
+  door: Door,
   request: FastifyRequest,
   reply: FastifyReply,
   id: string,
@@ -95,11 +100,11 @@ function sendEnvelope(
           request_id: id,
           payload: null,
           error: done.message,
-          code: statusOf(done.code),
+          code: errorTable[done.code].status,
           error_code: done.code,
         },
   );
-  sendAnswer(desk.options, request, reply, 200, headers, {
+  door.send(request, reply, 200, headers, {
     contentType: JSON_CONTENT,
     text,
     encoding: "utf8",

@@ -4,21 +4,26 @@ import swagger from "@fastify/swagger";
 import swaggerUi from "@fastify/swagger-ui";
 import type { FastifyInstance } from "fastify";
 import { openApiDocument } from "../openapi.js";
-import type { ApiOptions } from "../options.js";
-import { JSON_CONTENT, noteAnswer, sendAnswer } from "./answer.js";
+import { type Door, JSON_CONTENT } from "./door.js";
 
-export function registerDocumentation(server: FastifyInstance, options: ApiOptions): void {
-  const text = JSON.stringify(openApiDocument(options.version));
+/** Everything the page needs comes from this process; it styles itself inline. */
+const PAGE_POLICY =
+  "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self'; " +
+  "connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+
+export function registerDocumentation(server: FastifyInstance, door: Door): void {
+  const text = JSON.stringify(openApiDocument(door.options.version));
   server.get("/openapi.json", (request, reply) => {
-    sendAnswer(options, request, reply, 200, [], { contentType: JSON_CONTENT, text, encoding: "utf8" });
+    door.send(request, reply, 200, [], { contentType: JSON_CONTENT, text, encoding: "utf8" });
   });
   server.register(async (scope) => {
     // The page is the only HTML here, so the only thing that needs a browser's protection. Its files go out through
     // Fastify's reply, so they are measured by hooks that the rest of the server does without.
     scope.addHook("onSend", async (request, reply) => void reply.header("X-Request-Id", request.id));
-    scope.addHook("onResponse", async (request, reply) => noteAnswer(options, request, reply.statusCode));
-    scope.register(helmet, { hsts: false, contentSecurityPolicy: false, enableCSPNonces: false });
+    scope.addHook("onResponse", async (request, reply) => door.note(request, reply.statusCode));
+    // The page's own policy stands below; whether to insist on TLS is the business of whoever terminates it.
+    scope.register(helmet, { hsts: false, contentSecurityPolicy: false });
     scope.register(swagger, { mode: "static", specification: { document: JSON.parse(text) } });
-    scope.register(swaggerUi, { routePrefix: "/docs", staticCSP: true, indexPrefix: "" });
+    scope.register(swaggerUi, { routePrefix: "/docs", staticCSP: PAGE_POLICY });
   });
 }

@@ -6,9 +6,8 @@ import { type ServerResponse, STATUS_CODES } from "node:http";
 import type { Socket } from "node:net";
 import type { FastifyError, FastifyReply, FastifyRequest } from "fastify";
 import { type ErrorCode, errorBody, errorTable, type Refusal, refusal } from "../errors.js";
-import type { Later } from "../operations/operation.js";
 import type { ApiOptions } from "../options.js";
-import { sendRejection } from "./answer.js";
+import type { Door } from "./door.js";
 import type { RouteMap } from "./route-map.js";
 import { isKeyPath } from "./url.js";
 
@@ -27,60 +26,34 @@ const frameworkCodes: ReadonlyMap<string, ErrorCode> = new Map<string, ErrorCode
 const closes: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["API_BODY_TOO_LARGE", "API_BODY_INCOMPLETE"]);
 
 export function answerError(
-  options: ApiOptions,
+  door: Door,
   error: FastifyError | Error,
   request: FastifyRequest,
   reply: FastifyReply,
 ): void {
-  const refused = refusalOf(options, error, request);
+  const refused = refusalOf(door, error, request);
   const extra = closes.has(refused.code) ? ["Connection", "close"] : [];
-  sendRejection(options, request, reply, refused, extra);
+  door.reject(request, reply, refused, extra);
 }
 
-function refusalOf(options: ApiOptions, error: FastifyError | Error, request: FastifyRequest): Refusal {
+function refusalOf(door: Door, error: FastifyError | Error, request: FastifyRequest): Refusal {
   const code = "code" in error ? error.code : undefined;
   const known = code === undefined ? undefined : frameworkCodes.get(code);
   if (known === "API_URL_INVALID" && isKeyPath(request.raw.url ?? "")) {
     return refusal("KV_KEY_INVALID", "the key in the URL is not percent-encoded UTF-8");
   }
   if (known === "API_URL_TOO_LONG" && isKeyPath(request.raw.url ?? "")) {
-    return refusal("KV_KEY_INVALID", `a key may have ${options.limits.keyBytesMax} bytes at most`);
+    return refusal("KV_KEY_INVALID", `a key may have ${door.options.limits.keyBytesMax} bytes at most`);
   }
   if (known !== undefined) return refusal(known, errorTable[known].title);
   if (request.raw.destroyed || code === "ECONNRESET") {
     return refusal("API_BODY_INCOMPLETE", "the request broke off");
   }
-  options.logger.error({ err: error, requestId: request.id }, "unexpected error");
-  return refusal(
-    "API_INTERNAL",
-    `unexpected error; the log of the server names it by request id ${request.id}`,
-  );
-}
-
-/** Sends a result now or when it is there. A mistake while sending must not become an unhandled rejection. */
-export function deliver<Result>(
-  options: ApiOptions,
-  request: FastifyRequest,
-  reply: FastifyReply,
-  later: Later<Result>,
-  send: (result: Result) => void,
-): void {
-  if (!(later instanceof Promise)) {
-    send(later);
-    return;
-  }
-  later.then(send).catch((error: unknown) => {
-    if (reply.raw.headersSent) {
-      options.logger.error({ err: error, requestId: request.id }, "unexpected error while answering");
-      reply.raw.destroy();
-      return;
-    }
-    answerError(options, error instanceof Error ? error : new Error(String(error)), request, reply);
-  });
+  return door.unexpected(request, error);
 }
 
 export function answerUnknown(
-  options: ApiOptions,
+  door: Door,
   routes: RouteMap,
   request: FastifyRequest,
   reply: FastifyReply,
@@ -95,12 +68,18 @@ export function answerUnknown(
   const extra =
     request.headers["content-length"] || request.headers["transfer-encoding"] ? ["Connection", "close"] : [];
   if (allowed.length > 0) extra.push("Allow", allowed.join(", "));
-  sendRejection(options, request, reply, refused, extra);
+  door.reject(request, reply, refused, extra);
 }
 
 /** What Node's parser refuses, on the bare socket: no request object exists. */
 export function answerBrokenRequest(options: ApiOptions, error: Error, socket: Socket): void {
-  const code = clientErrorCode("code" in error ? error.code : undefined);
+  const cause = "code" in error ? error.code : undefined;
+  // The client hung up in the middle. A request that was being read fails by itself and is counted there.
+  if (cause === "HPE_INVALID_EOF_STATE" || cause === "ECONNRESET") {
+    socket.destroy();
+    return;
+  }
+  const code = clientErrorCode(cause);
   options.observer.requestRejected(code);
   if (!socket.writable || answersPending(socket)) {
     socket.destroy();

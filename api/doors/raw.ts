@@ -8,57 +8,60 @@ import { BYTES_TYPE, type Expiry, type KvEntry, kv, type SetCommand } from "../.
 import { errorTable, type Refusal, refusal } from "../errors.js";
 import { unknownField } from "../explain.js";
 import { keyProblem } from "../names.js";
-import type { Call, Desk } from "../operations/call.js";
+import type { Call } from "../operations/call.js";
 import { reservedKeys } from "../operations/catalog.js";
-import type { Later } from "../operations/operation.js";
+import type { Later } from "../operations/reply.js";
 import { runMeasured } from "../runner.js";
-import { type Body, sendAnswer, sendRefusal } from "./answer.js";
+import type { Body, Door } from "./door.js";
 import { etag, matchesAny, singleRevision } from "./etag.js";
-import { deliver } from "./failures.js";
 import { callerId } from "./rest.js";
 import { urlProblem } from "./url.js";
 
 export const RAW_PATH = "/kv/{key}";
-const CONTENT_TYPE_LENGTH_MAX = 255;
+const ROUTE = "/kv/:key";
 
 interface RawAnswer {
   readonly type: "raw";
   readonly status: number;
-  readonly headers: readonly string[];
+  readonly headers: string[];
   readonly body?: Body;
 }
 type RawReply = RawAnswer | Refusal;
 
-export function registerRaw(server: FastifyInstance, desk: Desk): void {
+export function registerRaw(server: FastifyInstance, door: Door): void {
   server.register(async (scope) => {
     scope.removeAllContentTypeParsers();
     scope.addContentTypeParser("*", { parseAs: "buffer" }, (_request, bytes, done) => done(null, bytes));
-    const path = "/kv/:key";
-    scope.put(path, (request, reply) => run(desk, request, reply, "kv.set", put));
-    scope.get(path, (request, reply) => run(desk, request, reply, "kv.get", get));
-    scope.delete(path, (request, reply) => run(desk, request, reply, "kv.del", remove));
+    scope.put(ROUTE, (request, reply) => run(door, request, reply, "kv.set", put));
+    scope.get(ROUTE, (request, reply) => run(door, request, reply, "kv.get", get));
+    scope.delete(ROUTE, (request, reply) => run(door, request, reply, "kv.del", remove));
   });
 }
 
 type RawOperation = (call: Call, key: string, request: FastifyRequest) => Later<RawReply>;
 
 function run(
-  desk: Desk,
+  door: Door,
   request: FastifyRequest,
   reply: FastifyReply,
   name: string,
   operation: RawOperation,
 ): void {
-  const { options } = desk;
+  request.route = ROUTE;
   const caller = { requestId: request.id, causeId: callerId(request) };
-  const later = runMeasured<RawAnswer>(desk, name, caller, (call) => {
-    const key = keyOf(request, options.limits.keyBytesMax);
-    return typeof key === "string" ? operation(call, key, request) : key;
-  });
-  deliver(options, request, reply, later, (done) => {
-    if (done.type === "raw") sendAnswer(options, request, reply, done.status, done.headers, done.body);
-    else sendRefusal(options, request, reply, done, [], errorTable[done.code].rawStatus);
-  });
+  runMeasured<RawAnswer>(
+    door.desk,
+    name,
+    caller,
+    (call) => {
+      const key = keyOf(request, door.options.limits.keyBytesMax);
+      return typeof key === "string" ? operation(call, key, request) : key;
+    },
+    door.sender(request, reply, (done: RawReply) => {
+      if (done.type === "raw") door.send(request, reply, done.status, done.headers, done.body);
+      else door.refuse(request, reply, done, [], errorTable[done.code].rawStatus);
+    }),
+  );
 }
 
 function keyOf(request: FastifyRequest, keyBytesMax: number): string | Refusal {
@@ -81,12 +84,6 @@ type Draft<Command> = { -readonly [Name in keyof Command]: Command[Name] };
 
 function put(call: Call, key: string, request: FastifyRequest): Later<RawReply> {
   const contentType = request.headers["content-type"] ?? BYTES_TYPE;
-  if (contentType.length > CONTENT_TYPE_LENGTH_MAX) {
-    return refusal(
-      "API_FIELD_INVALID",
-      `a content type may have ${CONTENT_TYPE_LENGTH_MAX} characters at most`,
-    );
-  }
   const value = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0);
   const command: Draft<SetCommand> = { key, value, contentType };
   const expiry = expiryOf(request);
@@ -154,7 +151,7 @@ function remove(call: Call, key: string, request: FastifyRequest): Later<RawRepl
   });
 }
 
-function offsetHeader(offset: Offset): readonly string[] {
+function offsetHeader(offset: Offset): string[] {
   return ["X-Annals-Offset", String(offset)];
 }
 

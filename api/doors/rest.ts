@@ -5,26 +5,30 @@ import { type Refusal, refusal } from "../errors.js";
 import type { SourceText } from "../exact.js";
 import { unknownField } from "../explain.js";
 import { type Json, writeJson } from "../json-write.js";
-import type { Desk } from "../operations/call.js";
 import { operations } from "../operations/catalog.js";
-import type { Operation, Reply, RestBinding } from "../operations/operation.js";
+import type { Operation, RestBinding } from "../operations/operation.js";
+import type { Reply } from "../operations/reply.js";
 import { runMeasured } from "../runner.js";
-import { JSON_CONTENT, sendAnswer, sendRefusal, sendRejection } from "./answer.js";
 import { bodyOf, isFields } from "./body.js";
-import { deliver } from "./failures.js";
+import { type Door, JSON_CONTENT } from "./door.js";
 import { urlProblem } from "./url.js";
 
-export function registerRest(server: FastifyInstance, desk: Desk): void {
+export function registerRest(server: FastifyInstance, door: Door): void {
   for (const operation of operations) {
     for (const binding of operation.rest) {
       server.route({
         method: binding.method,
-        url: binding.path.replace(/\{(\w+)\}/g, ":$1"),
+        url: routePattern(binding.path),
         config: { whileDraining: operation.whileDraining === true },
-        handler: restHandler(desk, operation, binding),
+        handler: restHandler(door, operation, binding),
       });
     }
   }
+}
+
+/** As the router has it, and the metrics show it. */
+function routePattern(path: string): string {
+  return path.replace(/\{(\w+)\}/g, ":$1");
 }
 
 /** The names in braces in a path. */
@@ -32,27 +36,31 @@ export function pathFields(path: string): readonly string[] {
   return [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => name ?? "");
 }
 
-function restHandler(desk: Desk, operation: Operation, binding: RestBinding): RouteHandlerMethod {
+function restHandler(door: Door, operation: Operation, binding: RestBinding): RouteHandlerMethod {
+  const route = routePattern(binding.path);
   const fromPath = pathFields(binding.path);
   const fromQuery = queryFields(operation, fromPath);
   const takesBody = binding.method === "POST";
-  const { options } = desk;
   return (request, reply) => {
+    request.route = route;
     const found = takesBody ? bodyInput(request) : queryInput(request, fromQuery);
     if (found.type === "refused") {
-      sendRejection(options, request, reply, found);
+      door.reject(request, reply, found);
       return;
     }
     const refused = putPathFields(found.fields, fromPath, request);
     if (refused !== undefined) {
-      sendRejection(options, request, reply, refused);
+      door.reject(request, reply, refused);
       return;
     }
     const caller = { requestId: request.id, causeId: callerId(request) };
-    const later = runMeasured<Reply>(desk, operation.name, caller, (call) =>
-      operation.invoke(found.fields, found.source, call),
+    runMeasured<Reply>(
+      door.desk,
+      operation.name,
+      caller,
+      (call) => operation.invoke(found.fields, found.source, call),
+      door.sender(request, reply, (done) => sendReply(door, request, reply, binding, done)),
     );
-    deliver(options, request, reply, later, (done) => sendReply(desk, request, reply, binding, done));
   };
 }
 
@@ -70,24 +78,24 @@ function putPathFields(
 }
 
 function sendReply(
-  desk: Desk,
+  door: Door,
   request: FastifyRequest,
   reply: FastifyReply,
   binding: RestBinding,
   done: Reply,
 ): void {
-  const { options } = desk;
   if (done.type === "refused") {
-    sendRefusal(options, request, reply, done);
+    door.refuse(request, reply, done);
     return;
   }
   const headers: string[] = [];
   if (done.offset !== undefined) headers.push("X-Annals-Offset", String(done.offset));
-  if (done.revision !== undefined) headers.push("X-Annals-Revision", String(done.revision));
+  // A write tells the revision in its body.
+  else if (done.revision !== undefined) headers.push("X-Annals-Revision", String(done.revision));
   const payload = binding.shape === undefined ? done.payload : binding.shape(done.payload);
   const text = done.contentType === undefined ? writeJson(payload) : plainText(payload);
   const contentType = done.contentType ?? JSON_CONTENT;
-  sendAnswer(options, request, reply, done.status ?? 200, headers, { contentType, text, encoding: "utf8" });
+  door.send(request, reply, done.status ?? 200, headers, { contentType, text, encoding: "utf8" });
 }
 
 function plainText(payload: Json): string {
@@ -119,6 +127,8 @@ function queryFields(operation: Operation, fromPath: readonly string[]): Readonl
 }
 
 function queryInput(request: FastifyRequest, known: ReadonlyMap<string, TSchema>): Input | Refusal {
+  const content = request.body === undefined ? undefined : refuseContent(request);
+  if (content !== undefined) return content;
   const fields: Fields = {};
   for (const [name, text] of Object.entries(queryOf(request))) {
     const schema = known.get(name);
@@ -127,6 +137,14 @@ function queryInput(request: FastifyRequest, known: ReadonlyMap<string, TSchema>
     fields[name] = coerced(text, schema);
   }
   return { type: "input", fields };
+}
+
+/** A DELETE may come with a body. A condition in it must not be passed over; an empty object says nothing. */
+function refuseContent(request: FastifyRequest): Refusal | undefined {
+  const body = bodyOf(request);
+  if (body === undefined || body.type === "refused") return body;
+  if (isFields(body.value) && Object.keys(body.value).length === 0) return undefined;
+  return refusal("API_FIELD_INVALID", "this route takes its fields in the query, not in a body");
 }
 
 /** Text stays text where it isn't plainly what the schema wants; then the schema refuses it by name. */

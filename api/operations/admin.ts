@@ -4,7 +4,8 @@ import { refusal } from "../errors.js";
 import type { Json, JsonObject } from "../json-write.js";
 import type { ApiOptions, ReadinessCheck } from "../options.js";
 import { closed } from "./fields.js";
-import { type Answered, defineOperation, shown } from "./operation.js";
+import { defineOperation } from "./operation.js";
+import { type Answered, shown } from "./reply.js";
 
 const Nothing = Type.Object({}, closed);
 

@@ -2,11 +2,11 @@
  * What an operation may use while it runs: the store, with rejections and failures already turned into refusals, the
  * clock and randomness that go into a command, and the limits. One `Call` per request.
  */
-import { LogError, type Offset } from "../../log/index.js";
+import type { Offset } from "../../log/index.js";
 import type { Cause, Context, Decider, Outcome, Reader } from "../../projections/index.js";
-import { errorTable, type Refusal, refusal } from "../errors.js";
+import { errorTable, failureCode, type Refusal, refusal } from "../errors.js";
 import type { ApiLimits, ApiOptions } from "../options.js";
-import type { Later } from "./operation.js";
+import type { Later } from "./reply.js";
 
 /** What the doors of one server share. */
 export class Desk {
@@ -74,10 +74,11 @@ export class Call {
     );
   }
 
-  /** A failure of the log has a code and a title that may be told; anything else is a bug, of which only the id is told. */
+  /** A failure of the log or the projections has a code and a title that may be told; anything else is a bug, of which only the id is told. */
   failure(error: unknown): Refusal {
     const { logger } = this.desk.options;
-    if (error instanceof LogError) return refusal(error.code, errorTable[error.code].title);
+    const code = failureCode(error);
+    if (code !== undefined) return refusal(code, errorTable[code].title);
     logger.error(
       { err: error, requestId: this.requestId, operation: this.cause.command },
       "unexpected error",

@@ -1,8 +1,8 @@
 /** Every operation, by name. A new one is added here and nowhere else. */
 import { adminOperations } from "./admin.js";
+import { valueOperations } from "./kv.js";
 import { batchOperations } from "./kv-batches.js";
 import { keyOperations } from "./kv-keys.js";
-import { valueOperations } from "./kv-values.js";
 import type { Operation } from "./operation.js";
 
 export const operations: readonly Operation[] = [

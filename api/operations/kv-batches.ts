@@ -3,7 +3,8 @@ import { Type } from "typebox";
 import { kv, type ScanQuery } from "../../projections/index.js";
 import { refusal } from "../errors.js";
 import { closed, Key, LogOffset, Pairs, Success, Value } from "./fields.js";
-import { defineOperation, shown, written } from "./operation.js";
+import { defineOperation } from "./operation.js";
+import { shown, written } from "./reply.js";
 import { jsonValue, typedValue } from "./values.js";
 
 interface PairInput {

@@ -3,7 +3,8 @@ import { Type } from "typebox";
 import { kv } from "../../projections/index.js";
 import { refusal } from "../errors.js";
 import { closed, ExpirySchema, expiryOf, Key, LogOffset, Success, Ttl } from "./fields.js";
-import { defineOperation, shown, written } from "./operation.js";
+import { defineOperation } from "./operation.js";
+import { shown, written } from "./reply.js";
 
 const OneKey = Type.Object({ key: Key }, closed);
 
@@ -137,8 +138,12 @@ export const copy = defineOperation({
     },
     closed,
   ),
-  output: Type.Object({ success: Type.Boolean(), copied: Type.Boolean(), log_offset: LogOffset }),
-  errors: ["KV_KEY_INVALID", "KV_KEY_NOT_FOUND", "KV_MEMORY_FULL"],
+  output: Type.Object({
+    success: Type.Boolean(),
+    copied: Type.Boolean({ description: "False when the key is not there, or the destination is." }),
+    log_offset: LogOffset,
+  }),
+  errors: ["KV_KEY_INVALID", "KV_MEMORY_FULL"],
   rest: [{ method: "POST", path: "/key/{key}/copy" }],
   run: (input, call) => {
     const command = { key: input.key, destination: input.destination, replace: input.replace ?? false };

@@ -4,29 +4,13 @@
  */
 import type { Static, TObject, TSchema } from "typebox";
 import { Compile } from "typebox/compile";
-import type { Offset } from "../../log/index.js";
-import type { ErrorCode, Refusal } from "../errors.js";
+import type { ErrorCode } from "../errors.js";
 import { type ExactPath, type SourceText, takeExactText } from "../exact.js";
 import { explain } from "../explain.js";
 import type { Json } from "../json-write.js";
 import { refuseNames } from "../names.js";
 import type { Call } from "./call.js";
-
-export interface Answered {
-  readonly type: "answered";
-  readonly payload: Json;
-  /** Of a write: the offset that the answer tells of (field `log_offset`, header `X-Annals-Offset`). */
-  readonly offset?: Offset;
-  /** Of a value: the offset of its last change (header `X-Annals-Revision`). */
-  readonly revision?: Offset;
-  /** HTTP status where it isn't 200. */
-  readonly status?: number;
-  /** Set when the payload is text of this type instead of JSON; then `payload` is that text. */
-  readonly contentType?: string;
-}
-
-export type Reply = Answered | Refusal;
-export type Later<T> = T | Promise<T>;
+import type { Later, Reply } from "./reply.js";
 
 /** `{name}` in a path takes the field of that name; all other fields travel in the query (GET, DELETE) or the JSON body (POST). */
 export interface RestBinding {
@@ -79,16 +63,4 @@ export function defineOperation<Input extends TObject>(definition: OperationDefi
       return definition.run(input, call);
     },
   };
-}
-
-/** The answer of a read, with the revision of the value if it shows one. */
-export function shown(payload: Json, revision?: Offset): Answered {
-  return revision === undefined ? { type: "answered", payload } : { type: "answered", payload, revision };
-}
-
-/** The answer of a write, with the offset at which it stands in the log. */
-export function written(payload: Json, offset: Offset, revision?: Offset): Answered {
-  return revision === undefined
-    ? { type: "answered", payload, offset }
-    : { type: "answered", payload, offset, revision };
 }

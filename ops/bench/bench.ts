@@ -3,7 +3,7 @@
  * release is to reach and prints it beside its goal. The method stands in `ops/docs/benchmarks.md`.
  */
 import { writeFileSync } from "node:fs";
-import { cpus, release, tmpdir, totalmem } from "node:os";
+import { cpus, loadavg, release, tmpdir, totalmem } from "node:os";
 import { parseArgs } from "node:util";
 import { HTTP_ROWS } from "./http-rows.js";
 import { LOG_ROWS } from "./log-rows.js";
@@ -16,6 +16,8 @@ const ROWS: readonly Row[] = [...HTTP_ROWS, ...LOG_ROWS, ...MILLION_ROWS];
 
 interface Result extends Finding {
   readonly row: string;
+  /** Of the machine when the row began: what others were doing. */
+  readonly loadAverage: number;
   /** The row could not run; `measured` says why. */
   readonly failed?: true;
 }
@@ -69,21 +71,28 @@ function environment(wanted: Wanted): Record<string, string | number> {
 }
 
 async function measure(bench: Bench, row: Row): Promise<readonly Result[]> {
+  const loadAverage = Math.round((loadavg()[0] ?? 0) * 100) / 100;
+  const where = { row: row.name, loadAverage };
   try {
-    return (await row.run(bench)).map((finding) => ({ row: row.name, ...finding }));
+    return (await row.run(bench)).map((finding) => ({ ...where, ...finding }));
   } catch (error) {
     // A row that cannot run says so, and the others still do; the exit code tells.
     const measured = error instanceof Error ? error.message : String(error);
-    const result = { row: row.name, what: row.name, goal: "–", measured, reached: undefined, numbers: {} };
+    const result = { ...where, what: row.name, goal: "–", measured, reached: undefined, numbers: {} };
     return [error instanceof PeerAbsent ? result : { ...result, failed: true }];
   }
 }
 
-const mark = (reached: boolean | undefined): string =>
-  reached === undefined ? "·" : reached ? "reached" : "MISSED";
+function mark({ failed, reached }: Result): string {
+  if (failed === true) return "FAILED";
+  if (reached === undefined) return "·";
+  return reached ? "reached" : "MISSED";
+}
 
 function print(result: Result): void {
-  console.log(`| ${result.what} | ${result.goal} | ${result.measured} | ${mark(result)} |`);
+  console.log(
+    `| ${result.what} | ${result.goal} | ${result.measured} | ${mark(result)} | ${result.loadAverage} |`,
+  );
 }
 
 async function main(): Promise<void> {
@@ -94,7 +103,7 @@ async function main(): Promise<void> {
   const conditions = environment(wanted);
   for (const [name, value] of Object.entries(conditions)) console.log(`${name}: ${value}`);
   console.log("\nmedian (min–max) of the rounds; × = median of the rounds' ratios\n");
-  console.log("| what | goal | measured | |\n|---|---|---|---|");
+  console.log("| what | goal | measured | | load |\n|---|---|---|---|---|");
   const results: Result[] = [];
   try {
     for (const row of wanted.rows) {

@@ -20,6 +20,7 @@ export function openBenchLog(dataDirectory: string, fsyncMode: FsyncMode): Promi
     dataDirectory,
     files: realFileSystem,
     now: Date.now,
+    stopwatch: () => performance.now(),
     randomBytes,
     holder: `annals bench, pid ${process.pid}`,
     fsyncMode,

@@ -24,7 +24,7 @@ function textOf(at: number): string {
 
 const RULES: StoreRules = {
   kv: {
-    maxMemoryBytes: 4 << 30,
+    maxMemoryBytes: 4 * 1024 ** 3,
     evictionPolicy: "noeviction",
     allowFlush: false,
     keyBytesMax: 4096,
@@ -44,7 +44,8 @@ async function fillDirectory(dataDirectory: string): Promise<void> {
       const context = { now, random: 0.5, cause: { command: "kv.set" } };
       return store.execute(kv.set, { key, value, contentType: TEXT_TYPE }, context);
     });
-    await Promise.all(sets);
+    const refused = (await Promise.all(sets)).find((outcome) => outcome.type === "rejected");
+    if (refused !== undefined) throw new Error(`a SET was refused: ${refused.code}`);
     if (dead !== undefined) throw dead;
   }
   await store.close();

@@ -13,7 +13,7 @@ function buildProgram(): Command {
     .helpCommand(false)
     .exitOverride()
     // Usage errors are told in one line of our own, below.
-    .configureOutput({ outputError: () => undefined });
+    .configureOutput({ outputError: () => undefined, writeErr: () => undefined });
   for (const add of commands) add(program);
   return program;
 }

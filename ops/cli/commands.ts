@@ -1,7 +1,17 @@
 /** Every command of `annals`, in the order of its help. */
 import type { Command } from "commander";
 import { addConfig } from "./config.js";
+import { addDump } from "./dump.js";
 import { addImport } from "./import.js";
+import { addRepair } from "./repair.js";
 import { addServe } from "./serve.js";
+import { addVerify } from "./verify.js";
 
-export const commands: readonly ((program: Command) => void)[] = [addServe, addConfig, addImport];
+export const commands: readonly ((program: Command) => void)[] = [
+  addServe,
+  addConfig,
+  addImport,
+  addVerify,
+  addDump,
+  addRepair,
+];

@@ -59,14 +59,19 @@ interface Advice {
   readonly advice: string;
 }
 
+/** The place is told once, and the failure's own advice goes before the general one. */
 function coded(error: LogError | ProjectionError, { exitCode, advice }: Advice): Verdict {
-  const where = Object.entries(error.context)
-    .filter(([, value]) => value !== undefined)
+  const { advice: own, ...place } = error.context;
+  const where = Object.entries(place)
+    .filter(([, value]) => value !== undefined && !error.message.includes(String(value)))
     .map(([name, value]) => `${name} ${String(value)}`)
     .join(", ");
-  const place = where === "" ? "" : ` (${where})`;
-  return { exitCode, line: oneLine(`${error.code}: ${error.message}${place}; ${advice}`) };
+  const shown = where === "" ? "" : ` (${where})`;
+  const next = own !== undefined && error.message.includes(String(own)) ? SEE_ALL : advice;
+  return { exitCode, line: oneLine(`${error.code}: ${error.message}${shown}; ${next}`) };
 }
+
+const SEE_ALL = "nothing was changed; `annals verify` lists all damage";
 
 const damagedAdvice =
   "nothing was changed: `annals verify` lists all damage, restore a backup, or see what `annals repair` would keep";

@@ -102,7 +102,7 @@ async function stopped(server: ServerChild): Promise<void> {
 function verify(dataDirectory: string): void {
   const { status, stdout, stderr } = spawnSync(
     process.execPath,
-    [commandLinePath(), "verify", "--data-dir", dataDirectory],
+    [commandLinePath(), "verify", dataDirectory],
     { encoding: "utf8" },
   );
   if (status !== 0) throw new Error(`annals verify ended with ${status}:\n${stdout}${stderr}`);

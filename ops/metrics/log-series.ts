@@ -1,7 +1,7 @@
 /** What the log reports: batches and syncs as they happen, offsets and files when asked, and whether it is well. */
-import { type EventLog, LogError, type LogObserver, type RecoveryReport } from "../../log/index.js";
+import type { EventLog, LogObserver, OpenedLog } from "../../log/index.js";
 import { Buckets, Tally } from "./accumulators.js";
-import type { DiskUse } from "./disk-use.js";
+import type { FreeDisk } from "./free-disk.js";
 import type { Series } from "./series.js";
 
 /** From a fast NVMe to a disk that is in trouble. */
@@ -10,11 +10,6 @@ const DISK_SECONDS = [
 ];
 const BATCH_RECORDS = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096, 16_384];
 const BATCH_BYTES = [256, 1024, 4096, 16_384, 65_536, 262_144, 1_048_576, 4_194_304, 16_777_216];
-
-export interface LogTold {
-  readonly log: EventLog;
-  readonly recovery: RecoveryReport;
-}
 
 export class LogSeries implements LogObserver {
   readonly #syncOnEveryBatch: boolean;
@@ -26,11 +21,11 @@ export class LogSeries implements LogObserver {
   readonly #rolls = new Tally();
   readonly #records = new Tally();
   readonly #bytes = new Tally();
-  readonly #failures = { write: 0, sync: 0 };
+  readonly #failures = new Tally();
   #full = false;
-  #told: LogTold | undefined;
+  #told: OpenedLog | undefined;
 
-  constructor(series: Series, disk: DiskUse, syncOnEveryBatch: boolean) {
+  constructor(series: Series, disk: FreeDisk, syncOnEveryBatch: boolean) {
     this.#syncOnEveryBatch = syncOnEveryBatch;
     this.#durations(series);
     this.#marks(series);
@@ -39,7 +34,7 @@ export class LogSeries implements LogObserver {
   }
 
   /** Called once the log is open; until then offsets are not shown. */
-  tell(told: LogTold): void {
+  tell(told: OpenedLog): void {
     this.#told = told;
   }
 
@@ -69,10 +64,8 @@ export class LogSeries implements LogObserver {
     this.#full = full;
   }
 
-  failed(error: Error): void {
-    const operation = error instanceof LogError ? error.context["operation"] : undefined;
-    if (operation === "sync" || operation === "fsync") this.#failures.sync++;
-    else this.#failures.write++;
+  failed(): void {
+    this.#failures.value++;
   }
 
   get diskIsFull(): boolean {
@@ -115,26 +108,25 @@ export class LogSeries implements LogObserver {
     series.gauge("log_epoch", "Current epoch", () => log()?.epochs.at(-1)?.epoch);
   }
 
-  #disk(series: Series, disk: DiskUse): void {
-    series.gauge("log_segments", "Segment files", () => disk.segments);
+  #disk(series: Series, disk: FreeDisk): void {
+    series.gauge("log_segments", "Segment files", () => this.#told?.usage().segments);
     series.gauge(
       "log_bytes",
-      "Bytes of the segment files, zeros written ahead included",
-      () => disk.logBytes,
+      "Bytes of all segments up to their last record",
+      () => this.#told?.usage().bytes,
     );
-    series.gauge(
-      "disk_free_bytes",
-      "Bytes that may still be written to the log's disk",
-      () => disk.freeBytes,
-    );
+    series.gauge("disk_free_bytes", "Bytes that may still be written to the log's disk", () => disk.bytes);
     series.gauge("log_disk_full", "1 while writes are refused because the reserve is reached", () =>
       this.#full ? 1 : 0,
     );
   }
 
   #health(series: Series): void {
-    series.counter("log_write_errors_total", "Writes to the log that failed", () => this.#failures.write);
-    series.counter("log_fsync_errors_total", "Syncs of the log that failed", () => this.#failures.sync);
+    series.counter(
+      "log_write_errors_total",
+      "Writes and syncs of the log that failed; the first one ends the process",
+      () => this.#failures.value,
+    );
     series.counter(
       "recovery_torn_bytes_total",
       "Bytes of an unfinished end that this start cut and kept aside",

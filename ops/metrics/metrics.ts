@@ -3,7 +3,7 @@ import { Registry } from "prom-client";
 import type { MetricsPage } from "../../api/index.js";
 import type { KvStats } from "../../projections/index.js";
 import { ApiSeries } from "./api-series.js";
-import type { DiskUse } from "./disk-use.js";
+import type { FreeDisk } from "./free-disk.js";
 import { LogSeries } from "./log-series.js";
 import { ProcessSeries, type StartProgress } from "./process-series.js";
 import { Series } from "./series.js";
@@ -13,7 +13,7 @@ export interface MetricsParts {
   readonly prefix: string;
   readonly version: string;
   readonly syncOnEveryBatch: boolean;
-  readonly disk: DiskUse;
+  readonly disk: FreeDisk;
   readonly start: () => StartProgress;
   readonly kvStats: () => KvStats | undefined;
 }

@@ -7,16 +7,20 @@ import {
   offset as asOffset,
   type EventLog,
   type FsyncMode,
+  LOG_DIRECTORY,
   LogError,
   type LogRecord,
   type Offset,
   openLog,
+  type RecoveryReport,
+  type VerifyReport,
+  verifyDirectory,
 } from "../../log/index.js";
 import { checkDurable } from "../checkers/durable.js";
 import { checkPrefix, type ExpectedRecord } from "../checkers/prefix.js";
 import { PromiseBroken } from "../checkers/promise-broken.js";
-import { worldLogOptions } from "./log-settings.js";
-import type { Ending } from "./operations.js";
+import { DATA_DIRECTORY, worldLogOptions } from "./log-settings.js";
+import type { Ending, OperationKind } from "./operations.js";
 import { seededClock } from "./seeded-world.js";
 import type { SimulatedDisk, SimulatedMount } from "./simulated-file-system.js";
 
@@ -40,9 +44,24 @@ export interface Life {
   readonly steps: readonly Step[];
   /** How it ends, if no fault ends it before. */
   readonly ending: Ending | "close";
-  /** The operation in which it ends early; beyond the last one: not at all. */
-  readonly endAt?: { readonly operation: number; readonly ending: Ending };
+  /** The operation in which it ends early, counting all or only those that change the disk; beyond the last one: not at all. */
+  readonly endAt?: {
+    readonly operation: number;
+    readonly ending: Ending;
+    readonly counting?: "all" | "changes";
+  };
 }
+
+const CHANGES: ReadonlySet<OperationKind> = new Set([
+  "write",
+  "syncedWrite",
+  "writeNow",
+  "sync",
+  "rename",
+  "remove",
+  "truncate",
+  "syncDirectory",
+]);
 
 /** What happened over all lives, for "was it interesting?". */
 export interface Chronicle {
@@ -82,6 +101,7 @@ export class LogLives {
   #firstMax = 1;
   /** A truncation was under way when the process ended: the log may end anywhere from here. */
   #truncating: number | undefined;
+  /** Since the log was open last. */
   #powerWasLost = false;
   #body = 0;
   /** True from the first failed append or commit: from then on nothing may be acknowledged. */
@@ -94,25 +114,44 @@ export class LogLives {
     this.#clock = seededClock(disk.random);
   }
 
-  get failed(): boolean {
-    return this.#failed;
+  /** Greatest offset whose commit was answered in this life or shown by the log when it was opened. */
+  get answeredOffset(): number {
+    return this.#answered;
+  }
+
+  /** For whoever drives a life by `open` and `step`: how it ended. */
+  ended(ending: Ending): void {
+    this.#powerWasLost ||= ending === "power";
   }
 
   /** One life, from open to end. What an open log promises is checked at once. */
   async live(life: Life): Promise<void> {
     const { disk } = this;
     const files = disk.mount();
-    if (life.endAt !== undefined)
-      disk.arm({ type: "end", at: life.endAt.operation, ending: life.endAt.ending });
+    const verified = await this.#verify(files);
+    if (life.endAt !== undefined) {
+      const { operation, ending, counting } = life.endAt;
+      const kinds = counting === "changes" ? { kinds: CHANGES } : {};
+      disk.arm({ type: "end", at: operation, ending, ...kinds });
+    }
     const ended = disk.ended().then(() => undefined);
-    const log = await Promise.race([this.open(files), ended]);
+    const log = await Promise.race([this.open(files, verified), ended]);
     if (log === undefined) this.chronicle.openInterrupted += 1;
     else await Promise.race([this.#run(log, files, life), ended]);
     disk.disarm();
     const ending = files.alive ? life.ending : (life.endAt?.ending ?? "power");
     if (files.alive && ending === "power") disk.losePower();
     if (files.alive) disk.kill();
-    this.#powerWasLost = ending === "power";
+    this.ended(ending === "power" ? "power" : "kill");
+  }
+
+  /** A crash is no damage: whatever it left, `annals verify` finds nothing wrong and sees the end that recovery will find. */
+  async #verify(files: SimulatedMount): Promise<VerifyReport | undefined> {
+    if (!(await files.exists(`${DATA_DIRECTORY}/${LOG_DIRECTORY}`))) return undefined;
+    const report = await verifyDirectory(files, DATA_DIRECTORY);
+    if (report.problems.length > 0)
+      throw new PromiseBroken("verified", `a crash looks like damage: ${JSON.stringify(report.problems)}`);
+    return report;
   }
 
   async #run(log: EventLog, files: SimulatedMount, life: Life): Promise<void> {
@@ -127,7 +166,7 @@ export class LogLives {
   }
 
   /** Opens the log and holds it to its promises: nothing told is gone, and what is there was appended. */
-  async open(files: SimulatedMount): Promise<EventLog> {
+  async open(files: SimulatedMount, verified?: VerifyReport): Promise<EventLog> {
     const { log, recovery } = await openLog({
       ...worldLogOptions(this.disk, files, this.#clock, this.#fsyncMode),
       observer: {
@@ -140,6 +179,7 @@ export class LogLives {
     if (!files.alive) return log;
     this.chronicle.opened += 1;
     if (recovery.tornBytes > 0) this.chronicle.tornEnds += 1;
+    if (verified !== undefined) checkAgreement(verified, recovery);
     const told = { answered: this.#answered, durable: this.#durable };
     if (this.#truncating !== undefined) {
       told.answered = Math.min(told.answered, this.#truncating);
@@ -195,6 +235,7 @@ export class LogLives {
     this.#answered = log.committedOffset;
     this.#durable = log.durableOffset;
     this.#firstMax = log.firstOffset;
+    this.#powerWasLost = false;
     this.#failed = false;
   }
 
@@ -269,6 +310,16 @@ export class LogLives {
     const before = log.firstOffset;
     if ((await log.retain(asOffset(firstNeeded))) > before) this.chronicle.retired += 1;
   }
+}
+
+function checkAgreement(verified: VerifyReport, recovery: RecoveryReport): void {
+  if (recovery.created) return;
+  const { endOffset, torn } = verified;
+  if (endOffset !== recovery.endOffset || (torn?.bytes ?? 0) !== recovery.tornBytes)
+    throw new PromiseBroken(
+      "verified",
+      `verify saw the end ${endOffset} and ${torn?.bytes ?? 0} torn bytes, recovery ${recovery.endOffset} and ${recovery.tornBytes}`,
+    );
 }
 
 export async function readAll(log: EventLog, last: Offset = log.committedOffset): Promise<LogRecord[]> {

@@ -30,17 +30,18 @@ export type OperationKind =
 /** What ends the process: a power cut, which takes the page cache with it, or kill -9, which does not. */
 export type Ending = "power" | "kill";
 
+interface Aim {
+  /** The `at`-th operation from now on, from 1. */
+  readonly at: number;
+  /** If given, only operations of these kinds count. */
+  readonly kinds?: ReadonlySet<OperationKind>;
+}
+
 export type Fault =
-  /** The process ends in the `at`-th operation from now (from 1): before, in, or directly after it. */
-  | { readonly type: "end"; readonly at: number; readonly ending: Ending }
-  /** The `at`-th operation from now fails; if sticky, so does every later one. Only operations of `kinds` count, if given. */
-  | {
-      readonly type: "fail";
-      readonly at: number;
-      readonly errno: Errno;
-      readonly sticky: boolean;
-      readonly kinds?: ReadonlySet<OperationKind>;
-    };
+  /** The process ends in the operation: before, in, or directly after it. */
+  | (Aim & { readonly type: "end"; readonly ending: Ending })
+  /** The operation fails; if sticky, so does every later one that counts. */
+  | (Aim & { readonly type: "fail"; readonly errno: Errno; readonly sticky: boolean });
 
 export interface Operation<Answer> {
   readonly kind: OperationKind;
@@ -90,6 +91,8 @@ export class Operations {
   readonly trace: string[] = [];
   /** Most turns of the event loop that an operation takes, by kind. */
   readonly turnsMax = new Map<OperationKind, number>();
+  /** Told of each injected failure, at the moment when the operation fails. */
+  onFailure: ((kind: OperationKind, path: string) => void) | undefined;
   readonly #random: Random;
   readonly #end: (ending: Ending) => void;
   #armed: { fault: Fault; met: number }[] = [];
@@ -168,6 +171,7 @@ export class Operations {
       default:
         this.counts.failures += 1;
         operation.fail?.(new Fate(this.#random));
+        this.onFailure?.(operation.kind, operation.path);
         throw systemError(verdict, operation.kind, operation.path);
     }
   }
@@ -185,7 +189,7 @@ export class Operations {
     let verdict: Errno | Ending | undefined;
     for (const armed of this.#armed) {
       const { fault } = armed;
-      if (fault.type === "fail" && fault.kinds !== undefined && !fault.kinds.has(kind)) continue;
+      if (fault.kinds !== undefined && !fault.kinds.has(kind)) continue;
       armed.met += 1;
       if (armed.met === fault.at) verdict = fault.type === "end" ? fault.ending : fault.errno;
       else if (armed.met > fault.at && fault.type === "fail" && fault.sticky) verdict = fault.errno;

@@ -88,19 +88,36 @@ export class SimulatedDirectories {
     this.#change(source.directory, new Map([[source.name, undefined]]));
   }
 
-  /** Creates what is missing of `path`; durable at once if `synced`. */
-  makeDirectory(path: string, synced: boolean): void {
+  /** Creates what is missing of `path`, each name durable before the next, that of the lowest one there included. */
+  makeDirectory(path: string): void {
+    this.#makeLevels(path, Number.POSITIVE_INFINITY, true);
+  }
+
+  /** The same, ended in the middle: only some levels are made, the last one perhaps not durably. */
+  makeDirectoryInPart(path: string, fate: Fate): void {
+    const missing = partsOf(path).length;
+    this.#makeLevels(path, fate.below(missing + 1), fate.coin());
+  }
+
+  #makeLevels(path: string, most: number, lastSynced: boolean): void {
+    let parent = this.#root;
     let directory = this.#root;
+    let made = 0;
     for (const name of partsOf(path)) {
       let entry = directory.entries.get(name);
-      if (entry?.type === "file") throw systemError("EEXIST", "mkdir", path);
+      if (entry?.type === "file") throw systemError("ENOTDIR", "mkdir", path);
       if (entry === undefined) {
+        if (made === 0) this.sync(parent);
+        if (made === most) return;
+        made += 1;
         entry = new SimulatedDirectory();
         this.#change(directory, new Map([[name, entry]]));
-        if (synced) this.sync(directory);
+        if (made < most || lastSynced) this.sync(directory);
       }
+      parent = directory;
       directory = entry;
     }
+    if (made === 0 && lastSynced) this.sync(parent);
   }
 
   sync(directory: SimulatedDirectory): void {

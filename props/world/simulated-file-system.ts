@@ -20,7 +20,7 @@ import {
   type OpenMode,
   type OpenOptions,
 } from "../../log/index.js";
-import { seededRandom } from "../run-settings.js";
+import { seed, seededRandom } from "../run-settings.js";
 import { Fate, type Random } from "./fate.js";
 import { type Ending, type Fault, type Operation, type OperationCounts, Operations } from "./operations.js";
 import { SimulatedDirectories } from "./simulated-directories.js";
@@ -51,8 +51,8 @@ export class SimulatedDisk {
   readonly locks = new Map<string, SimulatedMount>();
   #ended: (() => void)[] = [];
 
-  constructor(seed: number, options: DiskOptions = {}) {
-    this.random = seededRandom(seed);
+  constructor(worldSeed: number, options: DiskOptions = {}) {
+    this.random = seededRandom(worldSeed);
     this.capacityBytes = options.capacityBytes ?? Number.POSITIVE_INFINITY;
     this.operations = new Operations(this.random, (ending) => this.#endProcess(ending));
     for (const kind of ["sync", "syncedWrite", "syncDirectory"] as const)
@@ -79,6 +79,14 @@ export class SimulatedDisk {
 
   get trace(): readonly string[] {
     return this.operations.trace;
+  }
+
+  /** The error of a failing run with what is needed to see it again: `what` ran, from which seed, and the last operations. */
+  withTrace(error: unknown, what: string): Error {
+    const replay = `ANNALS_PROPS_SEED=${seed}`;
+    return new Error(`${String(error)}\n${what} (${replay})\n${this.trace.slice(-80).join("\n")}`, {
+      cause: error,
+    });
   }
 
   /** Resolves at the next end of the process, by fault or by call. */
@@ -169,10 +177,8 @@ export class SimulatedMount implements FileSystem {
       kind: "makeDirectory",
       path,
       changes: true,
-      run: () => directories.makeDirectory(path, true),
-      interrupt: (fate) => {
-        if (directories.find(path) === undefined) directories.makeDirectory(path, fate.coin());
-      },
+      run: () => directories.makeDirectory(path),
+      interrupt: (fate) => directories.makeDirectoryInPart(path, fate),
     });
   }
 

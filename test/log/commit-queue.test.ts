@@ -180,6 +180,15 @@ describe("commit queue", () => {
     expect(bench.written.map(({ text }) => text)).toEqual(["a", "b", "c"]);
   });
 
+  it("writes nothing that has gathered when something else has failed", async () => {
+    const bench = new Bench();
+    const waiting = bench.queue.whenCommitted(bench.add("a"));
+    bench.queue.fail(new Error("the log failed"));
+    await turn();
+    expect(bench.written).toEqual([]);
+    await expect(waiting).rejects.toThrow("the log failed");
+  });
+
   it("fails everyone who waits when a write fails, and writes nothing more", async () => {
     const bench = new Bench();
     const first = bench.queue.whenCommitted(bench.add("a"));

@@ -2,7 +2,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { realFileSystem } from "../../log/real-file-system.js";
+import { realFileSystem } from "../../log/index.js";
 import { SimulatedDisk } from "../../props/world/simulated-file-system.js";
 import { describeFileSystem } from "../support/file-system-contract.js";
 

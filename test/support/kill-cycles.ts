@@ -3,7 +3,7 @@
  * with its value and revision. Shared by the short run in `test/process` and the long one in `props/`.
  */
 
-import type { FsyncMode } from "../../log/index.js";
+import { type FsyncMode, realFileSystem, verifyDirectory } from "../../log/index.js";
 import { PromiseBroken } from "../../props/checkers/promise-broken.js";
 import { HttpClient, revisionOf } from "./http-client.js";
 import { type RunningServer, type ServerOptions, startServer } from "./server-process.js";
@@ -62,6 +62,7 @@ export class KillCycles {
       } finally {
         await server.kill();
       }
+      await this.#verify();
     }
     const last = await startServer(this.#options);
     try {
@@ -69,6 +70,7 @@ export class KillCycles {
     } finally {
       await last.kill("SIGTERM");
     }
+    await this.#verify();
     return {
       cycles,
       answered: this.#answered,
@@ -77,15 +79,27 @@ export class KillCycles {
     };
   }
 
+  /** A kill is no damage. */
+  async #verify(): Promise<void> {
+    const { problems } = await verifyDirectory(realFileSystem, this.#options.dataDirectory);
+    if (problems.length > 0)
+      throw new PromiseBroken("verified", `a kill looks like damage: ${JSON.stringify(problems)}`);
+  }
+
   async #writeUntilKilled(server: RunningServer): Promise<void> {
     const client = new HttpClient(server.port, WRITERS);
     const writers = Array.from({ length: WRITERS }, (_, writer) => this.#write(client, server, writer));
-    // Often very soon, sometimes later; mostly in the middle of writes.
-    const patienceMs = 5 + this.#random() ** 2 * 250;
-    await new Promise((resolve) => setTimeout(resolve, patienceMs));
+    await this.#momentToKill(server);
     await server.kill();
     await Promise.all(writers);
     client.close();
+  }
+
+  /** After some answers and then a random moment: however fast the machine is, the kill falls into writes. */
+  async #momentToKill(server: RunningServer): Promise<void> {
+    const target = this.#answered + 5 + Math.floor(this.#random() ** 2 * 300);
+    while (server.running && this.#answered < target) await pause(2);
+    await pause(this.#random() * 12);
   }
 
   async #write(client: HttpClient, server: RunningServer, writer: number): Promise<void> {
@@ -179,4 +193,8 @@ export class KillCycles {
     if (known === undefined) throw new RangeError(`no key ${key}`);
     return known;
   }
+}
+
+function pause(durationMs: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, durationMs));
 }

@@ -93,7 +93,7 @@ export class MemoryFileSystem implements FileSystem {
     this.#contents.delete(path);
   }
 
-  async syncDirectory(): Promise<void> {
+  async syncDirectory(_path: string): Promise<void> {
     // Memory loses nothing.
   }
 

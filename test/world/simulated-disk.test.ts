@@ -258,6 +258,30 @@ describe("power cuts › names", () => {
   });
 });
 
+describe("making directories", () => {
+  test("a kill in the middle leaves a name that a power cut takes, unless the next process asks again", async () => {
+    const seen = new Set<string>();
+    for (let seed = 1; seed <= 400; seed += 1) {
+      const disk = new SimulatedDisk(seed);
+      disk.arm({ type: "end", at: 1, ending: "kill" });
+      void disk.mount().makeDirectory("/x/y");
+      await disk.ended();
+      const asked = seed % 2 === 0;
+      if (asked) await disk.mount().makeDirectory("/x/y");
+      const before = await disk.mount().exists("/x/y");
+      disk.losePower();
+      const after = await disk.mount().exists("/x/y");
+      seen.add(`${asked ? "asked" : "found"}: ${before} ${after}`);
+    }
+    expect([...seen].sort()).toEqual([
+      "asked: true true",
+      "found: false false",
+      "found: true false",
+      "found: true true",
+    ]);
+  });
+});
+
 describe("kill -9", () => {
   test("keeps everything that a finished operation did, synced or not", async () => {
     const seen = await outcomes(

@@ -18,7 +18,8 @@ import {
   Ttl,
   Value,
 } from "./fields.js";
-import { defineOperation, shown, written } from "./operation.js";
+import { defineOperation } from "./operation.js";
+import { shown, written } from "./reply.js";
 import { byteList, textOrBytes, typedValue, valueText } from "./values.js";
 
 /** A command with optional members, while it is being put together. */
@@ -216,7 +217,7 @@ export const getRange = defineOperation({
     "A range of bytes. One that cuts a character in two is no text any more and comes as an array of bytes.",
   input: Type.Object({ key: Key, start: Type.Optional(Position), end: Type.Optional(Position) }, closed),
   output: Type.Union([TextOrBytes, Type.Null()]),
-  errors: ["KV_KEY_INVALID", "KV_RANGE_INVALID"],
+  errors: ["KV_KEY_INVALID"],
   rest: [{ method: "GET", path: "/kv/{key}/getrange" }],
   run(input, call) {
     const query = { key: input.key, start: input.start ?? 0, end: input.end ?? -1 };
@@ -234,7 +235,7 @@ export const setRange = defineOperation({
     closed,
   ),
   output: Type.Object({ length: Type.Integer({ description: "Bytes, afterwards." }), log_offset: LogOffset }),
-  errors: ["KV_KEY_INVALID", "KV_VALUE_NOT_TEXT", "KV_VALUE_TOO_LARGE", "KV_RANGE_INVALID", "KV_MEMORY_FULL"],
+  errors: ["KV_KEY_INVALID", "KV_VALUE_NOT_TEXT", "KV_VALUE_TOO_LARGE", "KV_MEMORY_FULL"],
   exact: [["value"]],
   rest: [{ method: "POST", path: "/kv/{key}/setrange" }],
   run(input, call) {

@@ -1,0 +1,156 @@
+/**
+ * What every door shares: the desk behind it and how answers leave. The one place that touches the response. The head
+ * goes out as one flat list and the body as one string, past Fastify's reply, whose hooks and serializers cost more than
+ * most operations.
+ */
+import type { FastifyReply, FastifyRequest } from "fastify";
+import {
+  type ErrorCode,
+  errorBody,
+  errorTable,
+  failureCode,
+  problemBody,
+  type Refusal,
+  refusal,
+} from "../errors.js";
+import type { Desk } from "../operations/call.js";
+import type { ApiOptions } from "../options.js";
+import { AnswerLog } from "./answer-log.js";
+
+export const JSON_CONTENT = "application/json; charset=utf-8";
+const PROBLEM_CONTENT = "application/problem+json; charset=utf-8";
+
+export interface Body {
+  readonly contentType: string;
+  readonly text: string;
+  /** `latin1` when every character of `text` stands for one byte. */
+  readonly encoding: "utf8" | "latin1";
+}
+
+export class Door {
+  readonly desk: Desk;
+  readonly options: ApiOptions;
+  readonly #log: AnswerLog;
+  readonly #withPluginHeaders: boolean;
+
+  constructor(desk: Desk) {
+    this.desk = desk;
+    this.options = desk.options;
+    this.#log = new AnswerLog(desk.options.logger);
+    this.#withPluginHeaders = desk.options.corsOrigins.length > 0;
+  }
+
+  /** `headers` is a flat list of names and values; the rest of the head is added to it. */
+  send(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    status: number,
+    headers: string[],
+    body: Body | undefined,
+  ): void {
+    headers.push("X-Request-Id", request.id);
+    if (this.#withPluginHeaders) addPluginHeaders(headers, reply);
+    const response = reply.raw;
+    if (body === undefined) {
+      if (status !== 204 && status !== 304) headers.push("Content-Length", "0");
+      response.writeHead(status, headers);
+      response.end();
+    } else {
+      const length = body.encoding === "latin1" ? body.text.length : Buffer.byteLength(body.text);
+      headers.push("Content-Type", body.contentType, "Content-Length", String(length));
+      response.writeHead(status, headers);
+      response.end(body.text, body.encoding);
+    }
+    this.note(request, status);
+  }
+
+  /** What an operation refused. `preferredStatus` is for the raw door, where HTTP has a status of its own for a code. */
+  refuse(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    refused: Refusal,
+    extra: readonly string[] = [],
+    preferredStatus?: number,
+  ): void {
+    const row = errorTable[refused.code];
+    const status = preferredStatus ?? row.status;
+    const headers = [...extra];
+    if (row.retryAfterSecs !== undefined) headers.push("Retry-After", String(row.retryAfterSecs));
+    const asProblem = request.headers.accept?.includes("application/problem+json") === true;
+    const text = (asProblem ? problemBody : errorBody)(refused, status, request.id);
+    const contentType = asProblem ? PROBLEM_CONTENT : JSON_CONTENT;
+    this.send(request, reply, status, headers, { contentType, text, encoding: "utf8" });
+  }
+
+  /** What the door itself refuses, before any operation ran. */
+  reject(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    refused: Refusal,
+    extra: readonly string[] = [],
+  ): void {
+    this.options.observer.requestRejected(refused.code);
+    this.refuse(request, reply, refused, extra);
+  }
+
+  /** Makes `send` safe to be called from a promise: a mistake while sending must not become an unhandled rejection. */
+  sender<Result>(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    send: (result: Result) => void,
+  ): (result: Result) => void {
+    return (result) => {
+      try {
+        send(result);
+      } catch (error) {
+        this.#broke(request, reply, error);
+      }
+    };
+  }
+
+  /** Tells the observer, and the log if someone should look at this one. */
+  note(request: FastifyRequest, status: number): void {
+    const { observer, stopwatch, limits } = this.options;
+    const nowMs = stopwatch();
+    const durationMs = nowMs - request.receivedAt;
+    const route = request.route === "" ? (request.routeOptions.url ?? "unknown") : request.route;
+    observer.requestFinished(request.method, route, status, durationMs);
+    const failed = status >= 500 && status !== errorTable.API_NOT_BUILT.status;
+    if (!failed && durationMs < limits.slowRequestMs) return;
+    const facts = { requestId: request.id, method: request.method, route, status, durationMs };
+    this.#log.note(failed ? "request failed" : "slow request", facts, nowMs);
+  }
+
+  #broke(request: FastifyRequest, reply: FastifyReply, error: unknown): void {
+    const refused = this.unexpected(request, error);
+    if (reply.raw.headersSent) reply.raw.destroy();
+    else this.reject(request, reply, refused);
+  }
+
+  /** Of a bug nothing is told but where its trace can be found. */
+  unexpected(request: FastifyRequest, error: unknown): Refusal {
+    const code: ErrorCode | undefined = failureCode(error);
+    if (code !== undefined) return refusal(code, errorTable[code].title);
+    this.options.logger.error({ err: error, requestId: request.id }, "unexpected error");
+    return refusal(
+      "API_INTERNAL",
+      `unexpected error; the log of the server names it by request id ${request.id}`,
+    );
+  }
+}
+
+/** What the CORS plugin has put on the reply. */
+function addPluginHeaders(headers: string[], reply: FastifyReply): void {
+  for (const [name, value] of Object.entries(reply.getHeaders())) {
+    if (value !== undefined) headers.push(name, Array.isArray(value) ? value.join(", ") : String(value));
+  }
+}
+
+declare module "fastify" {
+  interface FastifyRequest {
+    /** The route's pattern; empty until its handler runs. (Fastify's `routeOptions` builds an object at each access.) */
+    route: string;
+    /** By the stopwatch, when the request's headers had arrived. */
+    receivedAt: number;
+  }
+}

@@ -1,0 +1,238 @@
+/**
+ * Reads the records of a data directory that belongs to another process, or to nobody: for operators' tools. Takes no
+ * lock and changes nothing. What it shows is verified, but on a live directory it may run ahead of what is durable: it sees
+ * what the system's cache holds.
+ *
+ * At the end it waits (`follow`) or stops. An end that is just being written looks like a torn one, and a segment can be
+ * sealed or retired while it is read, so whatever looks wrong is looked at again before it is called damage.
+ */
+import { setTimeout as sleep } from "node:timers/promises";
+import { corruption, type Finding } from "./corruption.js";
+import { readIdentity } from "./data-directory.js";
+import { LogError } from "./errors.js";
+import type { LogRecord } from "./event-log.js";
+import { LOG_DIRECTORY, parseSegmentName } from "./file-names.js";
+import type { FileHandle, FileSystem } from "./file-system.js";
+import { readIndexFile } from "./offset-index.js";
+import { readRecoveryPoint } from "./recovery-point.js";
+import {
+  borderFinding,
+  lineageFinding,
+  listSegments,
+  readSegmentFile,
+  type SegmentFile,
+  shownPath,
+} from "./segment-chain.js";
+import { basePoint, type ReadPoint, readBatch } from "./segment-reader.js";
+import { findingOfBad } from "./segment-scan.js";
+import { readAfterEnd } from "./tail-evidence.js";
+import { judgeTail } from "./torn-or-corrupt.js";
+import type { Offset } from "./units.js";
+
+export interface ReadDirectoryOptions {
+  /** First offset. Default: the oldest there is. */
+  readonly from?: Offset;
+  /** Last offset, inclusive. */
+  readonly to?: Offset;
+  /** First timestamp, ms since 1970. */
+  readonly fromTime?: number;
+  /** Last timestamp, inclusive. */
+  readonly toTime?: number;
+  /** Wait for more at the end, until `to`, `toTime` or `signal` ends it. */
+  readonly follow?: boolean;
+  readonly signal?: AbortSignal;
+  /** How often the end is looked at, in ms. */
+  readonly pollMs?: number;
+}
+
+/** How often, and how long apart, something wrong is looked at again. */
+const LOOKS = 10;
+const LOOK_AGAIN_MS = 50;
+const POLL_MS = 200;
+
+/**
+ * The records of a range, a disk read at a time. A range beyond the end is empty.
+ * @throws LogError LOG_OFFSET_RETIRED, LOG_CORRUPT, LOG_VERSION_UNKNOWN.
+ */
+export async function* readDirectory(
+  files: FileSystem,
+  dataDirectory: string,
+  options: ReadDirectoryOptions = {},
+): AsyncGenerator<readonly LogRecord[], void, undefined> {
+  const {
+    from = 0,
+    to = Number.POSITIVE_INFINITY,
+    fromTime = 0,
+    toTime = Number.POSITIVE_INFINITY,
+  } = options;
+  const reader = new DirectoryReader(files, dataDirectory, options);
+  for await (const batch of reader.batches()) {
+    const wanted = batch.filter(
+      (record) =>
+        record.offset >= from &&
+        record.offset <= to &&
+        record.timestamp >= fromTime &&
+        record.timestamp <= toTime,
+    );
+    if (wanted.length > 0) yield wanted;
+    const last = batch[batch.length - 1];
+    if (last !== undefined && (last.offset >= to || last.timestamp > toTime)) return;
+  }
+}
+
+/** Where the reader stands. */
+interface Cursor {
+  readonly segment: SegmentFile;
+  readonly handle: FileHandle;
+  point: ReadPoint;
+}
+
+class DirectoryReader {
+  readonly #files: FileSystem;
+  readonly #directory: string;
+  readonly #logDirectory: string;
+  readonly #options: ReadDirectoryOptions;
+
+  constructor(files: FileSystem, directory: string, options: ReadDirectoryOptions) {
+    this.#files = files;
+    this.#directory = directory;
+    this.#logDirectory = `${directory}/${LOG_DIRECTORY}`;
+    this.#options = options;
+  }
+
+  async *batches(): AsyncGenerator<readonly LogRecord[], void, undefined> {
+    let cursor = await this.#start();
+    while (cursor === undefined && (await this.#waitForMore())) cursor = await this.#start();
+    if (cursor === undefined) return;
+    let looks = 0;
+    try {
+      while (this.#options.signal?.aborted !== true) {
+        const records = await this.#readSome(cursor);
+        if (records.length > 0) {
+          looks = 0;
+          yield records;
+          continue;
+        }
+        const found = await this.#lookAround(cursor);
+        if (found === "more") continue;
+        if (found === "end") {
+          if (!(await this.#waitForMore())) return;
+        } else if ("handle" in found) {
+          await cursor.handle.close();
+          cursor = found;
+        } else {
+          looks += 1;
+          if (looks === LOOKS) throw corruption(found);
+          await this.#pause(LOOK_AGAIN_MS);
+        }
+      }
+    } finally {
+      await cursor.handle.close();
+    }
+  }
+
+  /** Opens the segment in which the range begins, as near to it as its index allows; undefined if there is none yet. */
+  async #start(): Promise<Cursor | undefined> {
+    const names = await listSegments(this.#files, this.#logDirectory);
+    const first = parseSegmentName(names[0] ?? "");
+    if (first === undefined) return undefined;
+    const { from = first, fromTime } = this.#options;
+    if (from > 0 && from < first) throw retired(from, first);
+    let start = names.findLastIndex((name) => (parseSegmentName(name) ?? first) <= from);
+    // By time: the last segment before which every record is older.
+    for (let i = names.length - 1; fromTime !== undefined && i > start; i--) {
+      const { header } = await readSegmentFile(this.#files, this.#logDirectory, names[i] ?? "");
+      if (header.chainTimestamp < fromTime) start = i;
+    }
+    const cursor = await this.#enter(names[Math.max(0, start)] ?? "");
+    const { header, bytes } = cursor.segment;
+    const read = await readIndexFile(this.#files, this.#logDirectory, header, bytes);
+    if (read === undefined) return cursor;
+    const byOffset = read.index.floor(from);
+    const byTime = fromTime === undefined ? byOffset : read.index.floorTime(fromTime);
+    cursor.point = byTime.offset > byOffset.offset ? byTime : byOffset;
+    return cursor;
+  }
+
+  async #enter(name: string): Promise<Cursor> {
+    const segment = await readSegmentFile(this.#files, this.#logDirectory, name);
+    const handle = await this.#files.open(`${this.#logDirectory}/${name}`, "read");
+    return { segment, handle, point: basePoint(segment.header) };
+  }
+
+  async #readSome(cursor: Cursor): Promise<readonly LogRecord[]> {
+    const { handle, segment } = cursor;
+    const batch = await readBatch(handle, cursor.point, await handle.size(), segment.header);
+    cursor.point = batch.next;
+    return batch.records;
+  }
+
+  /** No record at the cursor: is there more by now, another segment, is it the end, or is something wrong? */
+  async #lookAround(cursor: Cursor): Promise<"more" | "end" | Cursor | Finding> {
+    // First what others tell of the log, then the log: what they tell of must be there.
+    const point = await readRecoveryPoint(this.#files, this.#directory);
+    const identity = await readIdentity(this.#files, this.#directory);
+    const names = await listSegments(this.#files, this.#logDirectory);
+    const { handle, segment } = cursor;
+    const size = await handle.size();
+    const batch = await readBatch(handle, cursor.point, size, segment.header);
+    if (batch.records.length > 0) return "more";
+
+    const next = names.find((name) => (parseSegmentName(name) ?? 0) > segment.base);
+    if (next !== undefined) {
+      if (batch.bad !== undefined) return findingOfBad(shownPath(segment.name), batch.bad);
+      return this.#cross(cursor, next, names.includes(segment.name));
+    }
+    const isExpected = point !== undefined && cursor.point.offset <= point.durable;
+    // Following, most looks find the zeros written ahead; reading on through all of them each time would cost too much.
+    if (this.#options.follow === true && batch.bad?.reason === "zero" && !isExpected) return "end";
+    const verdict = judgeTail({
+      file: shownPath(segment.name),
+      next: cursor.point,
+      bad: batch.bad,
+      ...(await readAfterEnd(handle, segment.header, cursor.point, size)),
+      recoveryPoint: point === undefined ? undefined : { ...point, clean: false },
+      isOwnWriter: identity === undefined || identity.nodeId === segment.header.nodeId,
+    });
+    return verdict.type === "corrupt" ? verdict.finding : "end";
+  }
+
+  /** On to the next segment, if it continues this one. */
+  async #cross(cursor: Cursor, name: string, isListed: boolean): Promise<Cursor | Finding> {
+    const next = await this.#enter(name);
+    const finding = lineageFinding(cursor.segment, next.segment) ?? borderFinding(cursor.point, next.segment);
+    if (finding === undefined) return next;
+    await next.handle.close();
+    if (!isListed && next.segment.base > cursor.point.offset)
+      throw retired(cursor.point.offset, next.segment.base);
+    return finding;
+  }
+
+  async #waitForMore(): Promise<boolean> {
+    if (this.#options.follow !== true) return false;
+    return this.#pause(this.#options.pollMs ?? POLL_MS);
+  }
+
+  /** False when the signal ended the wait. */
+  async #pause(ms: number): Promise<boolean> {
+    const { signal } = this.#options;
+    try {
+      await sleep(ms, undefined, signal === undefined ? {} : { signal });
+      return true;
+    } catch (error) {
+      if (signal?.aborted === true) return false;
+      throw error;
+    }
+  }
+}
+
+function retired(wanted: number, first: number): LogError {
+  return new LogError(
+    "LOG_OFFSET_RETIRED",
+    `offset ${wanted} was removed by retention; the first is ${first}`,
+    {
+      expected: wanted,
+      first,
+    },
+  );
+}

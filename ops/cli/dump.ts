@@ -1,0 +1,72 @@
+/** `annals dump DIR`: the records of a log as JSON lines, what happened decoded. Reads only; a server may be running. */
+import { once } from "node:events";
+import { type Command, InvalidArgumentError } from "commander";
+import {
+  type Offset,
+  offset,
+  type ReadDirectoryOptions,
+  readDirectory,
+  realFileSystem,
+} from "../../log/index.js";
+import { existingDataDirectory } from "./data-directory-argument.js";
+import { dumpLine } from "./dump-line.js";
+import { CliFailure, exitCodes } from "./failure.js";
+
+interface DumpFlags {
+  readonly from?: Offset;
+  readonly to?: Offset;
+  readonly fromTime?: number;
+  readonly toTime?: number;
+  readonly follow?: boolean;
+  readonly json?: boolean;
+}
+
+export function addDump(program: Command): void {
+  program
+    .command("dump")
+    .description("print the records of a log as JSON lines")
+    .argument("<dir>", "data directory; a server may be running on it")
+    .option("--from <offset>", "first offset", parseOffset)
+    .option("--to <offset>", "last offset, inclusive", parseOffset)
+    .option("--from-time <time>", "first time, ISO 8601 or ms since 1970", parseTime)
+    .option("--to-time <time>", "last time, inclusive", parseTime)
+    .option("--follow", "wait for more at the end, until Ctrl-C")
+    .option("--json", "accepted for uniformity: the output always is JSON")
+    .action(dump);
+}
+
+function parseOffset(text: string): Offset {
+  const value = Number(text);
+  if (!/^\d{1,16}$/.test(text) || !Number.isSafeInteger(value) || value === 0)
+    throw new InvalidArgumentError("Expected an offset: a whole number from 1.");
+  return offset(value);
+}
+
+function parseTime(text: string): number {
+  const time = /^\d+$/.test(text) ? Number(text) : Date.parse(text);
+  if (!Number.isSafeInteger(time))
+    throw new InvalidArgumentError("Expected a time such as 2026-01-31T12:00:00Z, or ms since 1970.");
+  return time;
+}
+
+async function dump(argument: string, flags: DumpFlags): Promise<void> {
+  requireOrder(flags.from, flags.to, "--from", "--to");
+  requireOrder(flags.fromTime, flags.toTime, "--from-time", "--to-time");
+  const directory = await existingDataDirectory(argument);
+  const { json: _json, ...range } = flags;
+  const stop = new AbortController();
+  if (flags.follow === true) {
+    process.once("SIGINT", () => stop.abort());
+    process.once("SIGTERM", () => stop.abort());
+  }
+  const options: ReadDirectoryOptions = { ...range, signal: stop.signal };
+  for await (const batch of readDirectory(realFileSystem, directory, options)) {
+    const text = batch.map((record) => `${JSON.stringify(dumpLine(record))}\n`).join("");
+    if (!process.stdout.write(text)) await once(process.stdout, "drain");
+  }
+}
+
+function requireOrder(first: number | undefined, last: number | undefined, from: string, to: string): void {
+  if (first !== undefined && last !== undefined && first > last)
+    throw new CliFailure(exitCodes.usage, `${from} ${first} lies after ${to} ${last}; swap them`);
+}

@@ -1,0 +1,69 @@
+/** `annals repair DIR`: shows what giving up the damaged part of a log would cost, and with `--apply` does it. Offline. */
+import type { Command } from "commander";
+import {
+  applyRepair,
+  describeFinding,
+  planRepair,
+  type RepairPlan,
+  realFileSystem,
+} from "../../log/index.js";
+import { existingDataDirectory } from "./data-directory-argument.js";
+import { CliFailure, exitCodes } from "./failure.js";
+import { writeJson, writeLine } from "./output.js";
+
+interface RepairFlags {
+  readonly apply?: boolean;
+  readonly json?: boolean;
+}
+
+export function addRepair(program: Command): void {
+  program
+    .command("repair")
+    .description("say what a repair of a damaged log would drop; nothing is changed without --apply")
+    .argument("<dir>", "data directory that no server is running on")
+    .option("--apply", "do it; the original files are kept beside the log")
+    .option("--json", "plan and result as one JSON object")
+    .action(repair);
+}
+
+async function repair(argument: string, flags: RepairFlags): Promise<void> {
+  const directory = await existingDataDirectory(argument);
+  if (flags.apply === true) return apply(directory, flags);
+  const plan = await planRepair(realFileSystem, directory);
+  if (flags.json === true) writeJson({ directory, applied: false, plan });
+  else for (const line of describePlan(plan, "would be")) writeLine(line);
+  if (plan.problems.length === 0) return;
+  throw new CliFailure(
+    exitCodes.damaged,
+    `${directory} is damaged and nothing was changed; restore a backup, or run annals repair ${directory} --apply to keep offsets up to ${plan.lastKept}`,
+  );
+}
+
+async function apply(directory: string, flags: RepairFlags): Promise<void> {
+  const { plan, keptIn } = await applyRepair({
+    files: realFileSystem,
+    dataDirectory: directory,
+    now: Date.now,
+    holder: `annals repair, pid ${process.pid}`,
+  });
+  if (flags.json === true)
+    writeJson({ directory, applied: keptIn !== undefined, keptIn: keptIn ?? null, plan });
+  else {
+    for (const line of describePlan(plan, "was")) writeLine(line);
+    if (keptIn !== undefined) writeLine(`the original files are in ${directory}/${keptIn}`);
+  }
+}
+
+/** `how`: "would be" before, "was" after. */
+function describePlan(plan: RepairPlan, how: "would be" | "was"): string[] {
+  if (plan.problems.length === 0) return ["nothing is wrong, nothing to do"];
+  const lost = plan.lastKnown - plan.lastKept;
+  return [
+    ...plan.problems.map((problem) => `damage  ${describeFinding(problem)}`),
+    ...(plan.cut === undefined
+      ? []
+      : [`${plan.cut.file} ${how} cut at position ${plan.cut.position}: ${plan.cut.bytes} bytes dropped`]),
+    ...plan.dropped.map(({ file, bytes }) => `${file} ${how} dropped: ${bytes} bytes`),
+    `offsets up to ${plan.lastKept} ${how} kept; at least ${lost} later records ${how} lost`,
+  ];
+}

@@ -1,0 +1,55 @@
+/** `annals verify DIR`: looks at every byte of a data directory, whether or not a server is writing to it. */
+import type { Command } from "commander";
+import { describeFinding, realFileSystem, type VerifyReport, verifyDirectory } from "../../log/index.js";
+import { existingDataDirectory } from "./data-directory-argument.js";
+import { CliFailure, exitCodes } from "./failure.js";
+import { colour, writeJson, writeLine } from "./output.js";
+import { amount, Progress } from "./progress.js";
+
+interface VerifyFlags {
+  readonly json?: boolean;
+  readonly progress?: boolean;
+}
+
+export function addVerify(program: Command): void {
+  program
+    .command("verify")
+    .description("check every byte of a data directory; exit code 0 clean, 3 damaged")
+    .argument("<dir>", "data directory; a server may be running on it")
+    .option("--json", "the report as one JSON object")
+    .option("--progress", "show progress on stderr, terminal or not")
+    .action(verify);
+}
+
+async function verify(argument: string, flags: VerifyFlags): Promise<void> {
+  const directory = await existingDataDirectory(argument);
+  const progress = new Progress({
+    what: "verify",
+    unit: "B",
+    stream: process.stderr,
+    stopwatch: () => performance.now(),
+    always: flags.progress === true,
+  });
+  const report = await verifyDirectory(realFileSystem, directory, {
+    // Always as if a server wrote: whatever looks unfinished is looked at again before it is called damage.
+    live: true,
+    onProgress: (done, all) => progress.update(done, all),
+  });
+  progress.finish(report.bytes, report.bytes);
+  if (flags.json === true) writeJson({ clean: report.problems.length === 0, directory, ...report });
+  else writeReport(directory, report);
+  const [first] = report.problems;
+  if (first === undefined) return;
+  const more = report.problems.length > 1 ? ` (and ${report.problems.length - 1} more)` : "";
+  throw new CliFailure(exitCodes.damaged, `${directory} is damaged: ${describeFinding(first)}${more}`);
+}
+
+function writeReport(directory: string, report: VerifyReport): void {
+  const { segments, records, firstOffset, endOffset, bytes, problems, notes } = report;
+  const range = records === 0 ? "no records" : `${records} records, offsets ${firstOffset} to ${endOffset}`;
+  writeLine(`${directory}: ${segments} segments, ${range}, ${amount(bytes, "B")}`);
+  for (const problem of problems)
+    writeLine(`${colour(process.stdout, 31, "damage")}  ${describeFinding(problem)}`);
+  for (const note of notes) writeLine(`${colour(process.stdout, 2, "note")}  ${describeFinding(note)}`);
+  if (problems.length === 0) writeLine(colour(process.stdout, 32, "clean"));
+}

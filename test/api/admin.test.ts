@@ -1,0 +1,232 @@
+// What operators and their machines ask: probes, information, metrics, documentation, cross-origin rules.
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { operations } from "../../api/operations/catalog.js";
+import { TestServer } from "../support/test-server.js";
+
+let server: TestServer;
+beforeEach(async () => {
+  server = await TestServer.start();
+});
+afterEach(() => server.close());
+
+describe("probes", () => {
+  it("health has the documented shape and tells how far the log is", async () => {
+    server.now += 12_345;
+    await server.post("/kv/set", { key: "a", value: 1 });
+    expect((await server.get("/health")).json).toEqual({
+      status: "healthy",
+      service: "annals",
+      version: "1.2.3",
+      role: "master",
+      uptime_secs: 12,
+      log: { end_offset: 1, durable_offset: 1 },
+      components: { log: "ok" },
+    });
+  });
+
+  it("a failing check makes it not ready and degraded, but not dead", async () => {
+    server.checks = [
+      { name: "log", ok: true, detail: "" },
+      { name: "disk", ok: false, detail: "12 bytes free" },
+    ];
+    expect((await server.get("/health")).json).toMatchObject({
+      status: "degraded",
+      components: { disk: "12 bytes free" },
+    });
+    const ready = await server.get("/readyz");
+    expect([ready.status, ready.json]).toEqual([
+      503,
+      {
+        status: "not ready",
+        reasons: [{ name: "disk", detail: "12 bytes free" }],
+        error_code: "API_NOT_READY",
+      },
+    ]);
+    expect((await server.get("/readyz?verbose")).json).toMatchObject({
+      checks: [
+        { name: "log", ok: true },
+        { name: "disk", ok: false },
+      ],
+    });
+    expect((await server.get("/livez")).status).toBe(200);
+  });
+
+  it("a wedged process is unhealthy and asks for a restart", async () => {
+    server.live = false;
+    expect([(await server.get("/livez")).status, (await server.get("/health")).status]).toEqual([503, 503]);
+    expect((await server.get("/health")).json).toMatchObject({ status: "unhealthy" });
+  });
+});
+
+describe("information", () => {
+  it("metrics are passed through as they are", async () => {
+    const answer = await server.get("/metrics");
+    expect([answer.text, answer.headers.get("content-type")]).toEqual([
+      "annals_up 1\n",
+      "text/plain; version=0.0.4",
+    ]);
+  });
+
+  it("a snapshot is not built and says so", async () => {
+    const answer = await server.post("/snapshot");
+    expect([answer.status, answer.json]).toEqual([
+      501,
+      expect.objectContaining({ error_code: "API_NOT_BUILT" }),
+    ]);
+  });
+
+  it("a query that is not known is refused by name", async () => {
+    const answer = await server.get("/info?sektion=memory");
+    expect(answer.json).toMatchObject({
+      error_code: "API_FIELD_UNKNOWN",
+      error: expect.stringContaining('"section"'),
+    });
+  });
+});
+
+describe("what is observed", () => {
+  it("every request once, by its pattern, and every operation once, through whatever door", async () => {
+    await server.request("PUT", "/kv/secret-name", "x");
+    await server.get("/kv/get/secret-name");
+    await server.command("kv.get", { key: "" });
+    await server.get("/nowhere/secret");
+    expect(server.finished).toEqual([
+      { method: "PUT", route: "/kv/:key", status: 201 },
+      { method: "GET", route: "/kv/get/:key", status: 200 },
+      { method: "POST", route: "/api/v1/command", status: 200 },
+      { method: "GET", route: "unknown", status: 404 },
+    ]);
+    expect(server.operations).toEqual([
+      { operation: "kv.set", status: "success" },
+      { operation: "kv.get", status: "success" },
+      { operation: "kv.get", status: "error" },
+    ]);
+    expect(server.rejected).toEqual(["API_ROUTE_UNKNOWN"]);
+    expect(server.logged).toEqual([]);
+  });
+
+  it("a slow request is logged with its id, and a storm of failures only in part", async () => {
+    const slow = await TestServer.start({ limits: { slowRequestMs: 0 } });
+    await slow.get("/kv/stats", { "x-request-id": "mine" });
+    expect(slow.logged).toEqual([
+      {
+        level: "warn",
+        message: "slow request",
+        facts: expect.objectContaining({ requestId: "mine", route: "/kv/stats" }),
+      },
+    ]);
+    await Promise.all(Array.from({ length: 100 }, () => slow.get("/kv/stats")));
+    expect(slow.logged.length).toBeLessThan(60);
+    await slow.close();
+  });
+});
+
+describe("the documentation", () => {
+  it("is an OpenAPI 3.1 document that holds every route and every command", async () => {
+    const document = (await server.get("/openapi.json")).json as Document;
+    expect(document.openapi).toBe("3.1.0");
+    const text = JSON.stringify(document);
+    for (const operation of operations) {
+      for (const { method, path } of operation.rest) {
+        const item = document.paths[path]?.[method.toLowerCase()];
+        expect(item, `${method} ${path}`).toBeDefined();
+        for (const code of operation.errors)
+          expect(JSON.stringify(item), `${operation.name} ${code}`).toContain(code);
+      }
+      if (operation.envelope !== false) expect(text).toContain(`"const":"${operation.name}"`);
+    }
+    for (const path of ["/kv/{key}", "/api/v1/command", "/openapi.json"])
+      expect(document.paths[path]).toBeDefined();
+  });
+
+  it("is well-formed: unique ids, declared path parameters, resolvable references, a description per response", async () => {
+    const document = (await server.get("/openapi.json")).json as Document;
+    const ids = new Set<string>();
+    for (const [path, item] of Object.entries(document.paths)) {
+      const names = [...path.matchAll(/\{(\w+)\}/g)].map((match) => match[1]);
+      for (const [method, operation] of Object.entries(item)) {
+        expect(["get", "put", "post", "delete", "head"]).toContain(method);
+        expect(ids.has(operation.operationId), operation.operationId).toBe(false);
+        ids.add(operation.operationId);
+        const declared = (operation.parameters ?? []).filter((parameter) => parameter.in === "path");
+        expect(declared.map(({ name }) => name)).toEqual(names);
+        for (const parameter of declared) expect(parameter.required).toBe(true);
+        for (const [status, response] of Object.entries(operation.responses)) {
+          expect(status).toMatch(/^[1-5]\d\d$/);
+          expect(response.description, `${method} ${path} ${status}`).toBeTruthy();
+        }
+      }
+    }
+    for (const [, reference] of JSON.stringify(document).matchAll(
+      /"\$ref":"#\/components\/schemas\/(\w+)"/g,
+    )) {
+      expect(document.components.schemas).toHaveProperty(reference ?? "");
+    }
+  });
+
+  it("is true about every route that the server answers", async () => {
+    const document = (await server.get("/openapi.json")).json as Document;
+    for (const [path, item] of Object.entries(document.paths)) {
+      const url = path.replace(/\{\w+\}/g, "x");
+      const answer = await server.request("PATCH", url);
+      const allowed = (answer.headers.get("allow") ?? "").toLowerCase().split(", ");
+      for (const method of Object.keys(item)) expect(allowed, `${method} ${path}`).toContain(method);
+    }
+  });
+
+  it("has a page that needs nothing from elsewhere, guarded by a policy of its own", async () => {
+    const page = await server.get("/docs/");
+    expect([page.status, page.headers.get("content-type")]).toEqual([200, "text/html; charset=utf-8"]);
+    expect(page.text).not.toMatch(/(src|href)="(https?:)?\/\//);
+    expect(page.headers.get("content-security-policy")).toMatch(/^default-src 'none'; script-src 'self'/);
+    expect(page.headers.get("content-security-policy")).not.toContain("upgrade-insecure-requests");
+    expect(page.headers.get("x-request-id")).toMatch(/^test-/);
+    for (const [, path] of page.text.matchAll(/(?:src|href)="([^"]+)"/g)) {
+      const asset = await server.get(new URL(path ?? "", `${server.url}/docs/`).pathname);
+      expect(asset.status, path).toBe(200);
+    }
+  });
+});
+
+describe("cross-origin requests", () => {
+  it("are allowed for the configured origins only, also on the answers that matter", async () => {
+    const open = await TestServer.start({ corsOrigins: ["https://app.example"] });
+    const preflight = await open.request("OPTIONS", "/kv/set", undefined, {
+      origin: "https://app.example",
+      "access-control-request-method": "POST",
+      "access-control-request-headers": "content-type",
+    });
+    expect([preflight.status, preflight.headers.get("access-control-allow-origin")]).toEqual([
+      204,
+      "https://app.example",
+    ]);
+    const answer = await open.post("/kv/set", { key: "a", value: 1 }, { origin: "https://app.example" });
+    expect(answer.headers.get("access-control-allow-origin")).toBe("https://app.example");
+    expect(answer.headers.get("access-control-expose-headers")).toContain("X-Annals-Offset");
+    const foreign = await open.post("/kv/set", { key: "a", value: 1 }, { origin: "https://evil.example" });
+    expect(foreign.headers.get("access-control-allow-origin")).not.toBe("https://evil.example");
+    await open.close();
+    const closed = await server.get("/kv/get/a", { origin: "https://app.example" });
+    expect(closed.headers.get("access-control-allow-origin")).toBeNull();
+  });
+});
+
+interface Document {
+  readonly openapi: string;
+  readonly paths: Record<
+    string,
+    Record<
+      string,
+      {
+        readonly operationId: string;
+        readonly parameters?: readonly {
+          readonly name: string;
+          readonly in: string;
+          readonly required: boolean;
+        }[];
+        readonly responses: Record<string, { readonly description: string }>;
+      }
+    >
+  >;
+  readonly components: { readonly schemas: object };
+}

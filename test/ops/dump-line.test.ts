@@ -1,0 +1,61 @@
+import { describe, expect, it } from "vitest";
+import { epoch, type LogRecord, offset } from "../../log/index.js";
+import { dumpLine } from "../../ops/cli/dump-line.js";
+import { encodeRecord } from "../../projections/events.js";
+import type { StoreEvent } from "../../projections/index.js";
+
+function recordOf(events: readonly StoreEvent[]): LogRecord {
+  const { kind, version, body } = encodeRecord(events, { command: "kv.set", requestId: "r1" });
+  const copy = Uint8Array.prototype.slice.call(body);
+  return { offset: offset(7), timestamp: 0, epoch: epoch(1), kind, version, body: copy, crc: 0xab };
+}
+
+const set = (value: string | Uint8Array): StoreEvent => ({
+  type: "kv.set",
+  key: "k",
+  value,
+  contentType: "application/octet-stream",
+  expiresAt: 1000,
+  previous: offset(3),
+});
+
+describe("a dumped record", () => {
+  it("shows text as text, times as ISO, and who asked", () => {
+    expect(dumpLine(recordOf([set("héllo")]))).toEqual({
+      offset: 7,
+      time: "1970-01-01T00:00:00.000Z",
+      epoch: 1,
+      crc: "000000ab",
+      kind: "kv.set",
+      events: [
+        {
+          type: "kv.set",
+          key: "k",
+          value: "héllo",
+          contentType: "application/octet-stream",
+          expiresAt: "1970-01-01T00:00:01.000Z",
+          previous: 3,
+        },
+      ],
+      cause: { command: "kv.set", requestId: "r1" },
+    });
+  });
+
+  it("shows bytes that are no text as base64", () => {
+    const [event] = dumpLine(recordOf([set(Uint8Array.of(0xff, 0x00, 0xfe))]))["events"] as Record<
+      string,
+      unknown
+    >[];
+    expect(event).toMatchObject({ valueBase64: "/wD+" });
+    expect(event).not.toHaveProperty("value");
+  });
+
+  it("shows a record that this release cannot read, instead of stopping", () => {
+    const record = { ...recordOf([set("x")]), kind: 60_000 };
+    expect(dumpLine(record)).toMatchObject({
+      kind: 60_000,
+      error: "PROJECTION_EVENT_UNKNOWN",
+      bodyBase64: Buffer.from(record.body).toString("base64"),
+    });
+  });
+});

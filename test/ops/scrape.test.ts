@@ -1,0 +1,272 @@
+import { spawnSync } from "node:child_process";
+import { closeSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeSync } from "node:fs";
+import { connect } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Worker } from "node:worker_threads";
+import { afterAll, describe, expect, it } from "vitest";
+import { AnnalsCommand } from "../support/annals-command.js";
+import { HttpClient } from "../support/http-client.js";
+
+const directory = mkdtempSync(join(tmpdir(), "annals-scrape-"));
+afterAll(() => rmSync(directory, { recursive: true, force: true }));
+
+const serve = (data: string, environment: Record<string, string> = {}): AnnalsCommand =>
+  new AnnalsCommand(["serve", "--port", "0", "--data-dir", data], { environment });
+
+type Samples = ReadonlyMap<string, number>;
+
+async function scrape(client: HttpClient): Promise<Samples> {
+  const page = await client.send("GET", "/metrics");
+  expect(page.status).toBe(200);
+  expect(page.headers["content-type"]).toMatch(/^text\/plain; version=0\.0\.4/);
+  const samples = new Map<string, number>();
+  for (const line of page.text.split("\n")) {
+    const found = /^([a-zA-Z_:][^ ]*(?:\{.*\})?) (\S+)$/.exec(line);
+    if (found !== null && !line.startsWith("#")) samples.set(found[1]!, Number(found[2]));
+  }
+  return samples;
+}
+
+/** The sum of every sample of this name whose labels contain all of `labels`. */
+function total(samples: Samples, name: string, labels: readonly string[] = []): number {
+  let sum = 0;
+  for (const [sample, value] of samples) {
+    const isNamed = sample === name || sample.startsWith(`${name}{`);
+    if (isNamed && labels.every((label) => sample.includes(label))) sum += value;
+  }
+  return sum;
+}
+
+async function eventually(what: string, holds: () => Promise<boolean>): Promise<void> {
+  for (let round = 0; round < 300; round++) {
+    if (await holds()) return;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  throw new Error(`${what} did not happen`);
+}
+
+const OPERATIONS = ["set", "get", "delete", "scan", "mget", "mset", "mdel"];
+
+async function useEveryOperation(client: HttpClient): Promise<void> {
+  await client.post("/kv/set", { key: "a", value: "text" });
+  await client.post("/kv/mset", {
+    pairs: [
+      { key: "b", value: 1 },
+      { key: "c", value: "x".repeat(9000) },
+    ],
+  });
+  await client.send("GET", "/kv/get/a");
+  await client.send("GET", "/kv/get/missing");
+  await client.post("/kv/mget", { keys: ["a", "b"] });
+  await client.send("GET", "/kv/scan?prefix=a");
+  await client.send("DELETE", "/kv/del/b");
+  await client.post("/kv/mdel", { keys: ["nothing"] });
+  await client.post("/kv/a/incr", {});
+}
+
+describe("a scrape of the real server", () => {
+  it("shows every documented series moving when it should", async () => {
+    const server = serve(join(directory, "moving"), { ANNALS_LOG_SEGMENT_BYTES: "4096" });
+    try {
+      const client = new HttpClient(await server.port(), 1);
+      const before = await scrape(client);
+      await useEveryOperation(client);
+      const after = await scrape(client);
+      const moved = (name: string, ...labels: string[]): number =>
+        total(after, `annals_${name}`, labels) - total(before, `annals_${name}`, labels);
+
+      for (const operation of OPERATIONS) {
+        const label = `operation="${operation}"`;
+        expect(moved("kv_operations_total", label, 'status="success"'), operation).toBeGreaterThan(0);
+        expect(moved("kv_operation_duration_seconds_count", label), operation).toBeGreaterThan(0);
+        expect(moved("kv_operation_duration_seconds_sum", label), operation).toBeGreaterThan(0);
+      }
+      expect(moved("kv_operations_total", 'operation="incr"', 'status="error"')).toBe(1);
+      expect(moved("kv_keys_total", 'shard="0"')).toBe(2);
+      expect(moved("kv_memory_bytes", 'type="used"')).toBeGreaterThan(9000);
+      expect(moved("kv_hits_total")).toBeGreaterThan(0);
+      expect(moved("kv_misses_total")).toBeGreaterThan(0);
+
+      const route = ['method="POST"', 'path="/kv/set"'];
+      expect(moved("http_requests_total", ...route, 'status="200"')).toBe(1);
+      expect(moved("http_request_duration_seconds_count", ...route)).toBe(1);
+      expect(moved("http_request_duration_seconds_bucket", ...route, 'le="+Inf"')).toBe(1);
+
+      const records = moved("log_end_offset");
+      expect(records).toBe(3);
+      expect(moved("log_durable_offset")).toBe(records);
+      expect(moved("log_committed_offset")).toBe(records);
+      expect(moved("log_records_total")).toBe(records);
+      expect(moved("log_batch_records_sum")).toBe(records);
+      expect(moved("log_batch_bytes_sum")).toBeGreaterThan(9000);
+      expect(moved("log_written_bytes_total")).toBeGreaterThan(9000);
+      for (const name of ["append", "write", "sync"]) {
+        expect(moved(`log_${name}_duration_seconds_count`), name).toBeGreaterThan(0);
+        expect(moved(`log_${name}_duration_seconds_sum`), name).toBeGreaterThan(0);
+      }
+      expect(moved("log_rolls_total")).toBeGreaterThan(0);
+      expect(moved("process_cpu_seconds_total")).toBeGreaterThan(0);
+      expect(moved("process_uptime_seconds")).toBeGreaterThan(0);
+      expect(total(after, "annals_log_first_offset")).toBe(1);
+      expect(total(after, "annals_ready")).toBe(1);
+      client.close();
+    } finally {
+      await server.end();
+    }
+  });
+
+  it("samples the process and the disk", async () => {
+    const server = serve(join(directory, "sampled"), { ANNALS_LOG_SEGMENT_BYTES: "4096" });
+    try {
+      const client = new HttpClient(await server.port(), 1);
+      for (const type of ["rss", "heap_used", "virtual"])
+        expect(
+          total(await scrape(client), "annals_process_memory_bytes", [`type="${type}"`]),
+          type,
+        ).toBeGreaterThan(1_000_000);
+      const segments = total(await scrape(client), "annals_log_segments");
+      for (let index = 0; index < 5; index++) await client.put(`k${index}`, "x".repeat(5000));
+      await eventually("the sample of the disk", async () => {
+        const samples = await scrape(client);
+        return (
+          total(samples, "annals_log_segments") > segments && total(samples, "annals_log_bytes") > 25_000
+        );
+      });
+      const sampled = (name: string) => async () => total(await scrape(client), `annals_${name}`) > 0;
+      await eventually("the sample of free space", sampled("disk_free_bytes"));
+      await eventually("the sample of the CPU", sampled("process_cpu_usage_percent"));
+      await eventually("the sample of the event loop", sampled("event_loop_lag_max_seconds"));
+      // This test keeps a core busy; a server that sits idle beside it must not report the machine's load as its own.
+      const busy = new Worker("for (;;);", { eval: true });
+      await eventually("an idle process", async () => {
+        await new Promise((resolve) => setTimeout(resolve, 1200));
+        return total(await scrape(client), "annals_process_cpu_usage_percent", ['core="all"']) < 50;
+      });
+      await busy.terminate();
+      client.close();
+    } finally {
+      await server.end();
+    }
+  });
+
+  it("counts open connections, and no longer when they close", async () => {
+    const server = serve(join(directory, "connections"));
+    try {
+      const port = await server.port();
+      const client = new HttpClient(port, 1);
+      const open = async (): Promise<number> =>
+        total(await scrape(client), "annals_http_connections", ['type="http"']);
+      expect(await open()).toBe(1);
+      const others = [connect(port, "127.0.0.1"), connect(port, "127.0.0.1")];
+      await eventually("two more connections", async () => (await open()) === 3);
+      for (const other of others) other.destroy();
+      await eventually("their end", async () => (await open()) === 1);
+      client.close();
+    } finally {
+      await server.end();
+    }
+  });
+
+  it("counts what expired, what was evicted and what was refused", async () => {
+    const server = serve(join(directory, "counted"), {
+      ANNALS_KV_STORE_MAX_MEMORY_MB: "1",
+      ANNALS_KV_STORE_EVICTION_POLICY: "lru",
+      ANNALS_LIMITS_BODY_BYTES_MAX: "400000",
+    });
+    try {
+      const client = new HttpClient(await server.port(), 1);
+      await client.post("/kv/set", { key: "soon", value: 1, expiry: { type: "milliseconds", value: 20 } });
+      for (let index = 0; index < 6; index++) await client.put(`big-${index}`, "x".repeat(300_000));
+      expect((await client.put("huge", "x".repeat(500_000))).status).toBe(413);
+      await eventually(
+        "expiry",
+        async () => total(await scrape(client), "annals_kv_expired_keys_total") === 1,
+      );
+      const samples = await scrape(client);
+      expect(total(samples, "annals_kv_evicted_keys_total")).toBeGreaterThan(0);
+      expect(total(samples, "annals_requests_rejected_total")).toBeGreaterThan(0);
+      expect(total(samples, "annals_kv_memory_bytes")).toBeLessThanOrEqual(1_048_576);
+      expect(total(samples, "annals_kv_memory_max_bytes")).toBe(1_048_576);
+      client.close();
+    } finally {
+      await server.end();
+    }
+  });
+
+  it("tells of the replay and of a torn end after a crash", async () => {
+    const data = join(directory, "crashed");
+    const first = serve(data);
+    const port = await first.port();
+    const writer = new HttpClient(port, 1);
+    for (let index = 0; index < 20; index++) await writer.put(`k${index}`, "x");
+    await first.end();
+    writer.close();
+    scribbleAfterLastRecord(data);
+
+    const second = serve(data);
+    try {
+      const client = new HttpClient(await second.port(), 1);
+      const samples = await scrape(client);
+      expect(total(samples, "annals_recovery_torn_bytes_total")).toBeGreaterThan(0);
+      expect(total(samples, "annals_recovery_clean")).toBe(0);
+      expect(total(samples, "annals_recovery_duration_seconds")).toBeGreaterThan(0);
+      expect(total(samples, "annals_replay_duration_seconds")).toBeGreaterThan(0);
+      expect(total(samples, "annals_replay_offset")).toBe(21);
+      expect(second.logged("started")[0]).toMatchObject({ lastStopClean: false, endOffset: 21 });
+      expect(second.stdout).toContain("an unfinished end was cut");
+      expect((await client.get("k19")).text).toBe("x");
+      client.close();
+    } finally {
+      await second.end();
+    }
+  });
+
+  it("uses the configured prefix for every series", async () => {
+    const server = serve(join(directory, "prefix"), { ANNALS_METRICS_PREFIX: "synap" });
+    try {
+      const client = new HttpClient(await server.port(), 1);
+      await useEveryOperation(client);
+      const samples = await scrape(client);
+      for (const name of samples.keys()) expect(name).toMatch(/^synap_/);
+      expect(total(samples, "synap_kv_operations_total", ['operation="set"'])).toBe(1);
+      client.close();
+    } finally {
+      await server.end();
+    }
+  });
+
+  const promtool = spawnSync("promtool", ["--version"]).error === undefined;
+  it.skipIf(!promtool)(
+    "satisfies promtool check metrics (skipped where promtool is not installed)",
+    async () => {
+      const server = serve(join(directory, "promtool"));
+      try {
+        const client = new HttpClient(await server.port(), 1);
+        await useEveryOperation(client);
+        const page = await client.send("GET", "/metrics");
+        const checked = spawnSync("promtool", ["check", "metrics"], { input: page.text, encoding: "utf8" });
+        expect(checked.stderr).toBe("");
+        expect(checked.status).toBe(0);
+        client.close();
+      } finally {
+        await server.end();
+      }
+    },
+  );
+});
+
+/** What a write leaves that a crash cut short: some bytes behind the last whole record. */
+function scribbleAfterLastRecord(data: string): void {
+  const name = readdirSync(join(data, "log"))
+    .filter((entry) => entry.endsWith(".log"))
+    .sort()
+    .at(-1)!;
+  const path = join(data, "log", name);
+  const bytes = readFileSync(path);
+  let end = bytes.length;
+  while (bytes[end - 1] === 0) end--;
+  const file = openSync(path, "r+");
+  writeSync(file, Buffer.alloc(20, 0xab), 0, 20, end + 8);
+  closeSync(file);
+}

@@ -1,0 +1,22 @@
+/** One row of the tables of operation cases, and what its rows are made from. */
+import type { KvRules } from "../../../projections/index.js";
+
+export interface OperationCase {
+  readonly operation: string;
+  readonly says: string;
+  readonly given?: readonly (readonly [command: string, input: object])[];
+  /** JSON text where digits matter, else the input itself. */
+  readonly input: object | string;
+  /** Equal to the payload, apart from log_offset and revision; a function where the payload is not known beforehand. */
+  readonly payload?: unknown;
+  /** The payload's exact text. */
+  readonly text?: string;
+  readonly error?: string;
+  readonly rules?: Partial<KvRules>;
+  /** Input that only JSON can carry: not tried in a query. */
+  readonly bodyOnly?: true;
+}
+
+export const set = (key: string, value: unknown): readonly [string, object] => ["kv.set", { key, value }];
+/** The test server's clock. */
+export const NOW = 1_700_000_000_000;

@@ -1,0 +1,12 @@
+/**
+ * What every operation answers, as a table: given some commands, when this input, then this payload or this error. The
+ * contract test runs each row through the envelope and through every REST binding of the operation.
+ */
+import { batchCases } from "./cases/batch-cases.js";
+import type { OperationCase } from "./cases/case.js";
+import { keyCases } from "./cases/key-cases.js";
+import { valueCases } from "./cases/value-cases.js";
+
+export type { OperationCase } from "./cases/case.js";
+
+export const operationCases: readonly OperationCase[] = [...valueCases, ...batchCases, ...keyCases];

@@ -1,0 +1,182 @@
+/**
+ * The API on a real socket of this process, over a store on a log in memory (or any other log), with every truth about
+ * the process in the test's hands. Speaks HTTP to it, or bytes.
+ */
+import { connect } from "node:net";
+import { type ApiLimits, type ApiObserver, type ApiOptions, buildServer } from "../../api/index.js";
+import type { EventLog } from "../../log/index.js";
+import { type KvRules, type OpenedStore, openStore, type Store } from "../../projections/index.js";
+import { TEST_RULES } from "./kv-store.js";
+import { MemoryLog } from "./memory-log.js";
+
+export const TEST_LIMITS: ApiLimits = {
+  bodyBytesMax: 4 << 20,
+  jsonDepthMax: 64,
+  keyBytesMax: TEST_RULES.keyBytesMax,
+  headersBytesMax: 16 << 10,
+  batchItemsMax: 1_000,
+  headersTimeoutMs: 10_000,
+  requestTimeoutMs: 20_000,
+  keepAliveTimeoutMs: 5_000,
+  connectionsMax: 1_000,
+  writesInFlightMax: 1_000,
+  slowRequestMs: 10_000,
+};
+
+export interface TestServerOptions {
+  readonly log?: EventLog;
+  readonly rules?: Partial<KvRules>;
+  readonly limits?: Partial<ApiLimits>;
+  readonly corsOrigins?: readonly string[];
+  /** Stands between the API and the store. */
+  readonly wrapStore?: (store: OpenedStore) => Store;
+}
+
+export interface Answer {
+  readonly status: number;
+  readonly headers: Headers;
+  readonly text: string;
+  /** The body parsed, or undefined when it isn't JSON. */
+  readonly json: unknown;
+}
+
+export interface Logged {
+  readonly level: "info" | "warn" | "error";
+  readonly facts: unknown;
+  readonly message: string;
+}
+
+export class TestServer {
+  readonly logged: Logged[] = [];
+  readonly finished: { method: string; route: string; status: number }[] = [];
+  readonly operations: { operation: string; status: string }[] = [];
+  readonly rejected: string[] = [];
+  now = 1_700_000_000_000;
+  live = true;
+  draining = false;
+  checks: { name: string; ok: boolean; detail: string }[] = [{ name: "log", ok: true, detail: "" }];
+  url = "";
+  port = 0;
+  #close: () => Promise<void> = () => Promise.resolve();
+
+  private constructor(
+    readonly store: OpenedStore,
+    readonly log: EventLog,
+  ) {}
+
+  static async start(options: TestServerOptions = {}): Promise<TestServer> {
+    const log = options.log ?? new MemoryLog();
+    const store = await openStore({
+      log,
+      rules: { kv: { ...TEST_RULES, ...options.rules } },
+      onDead: (error) => {
+        throw error;
+      },
+    });
+    const test = new TestServer(store, log);
+    const server = buildServer(test.#options(options));
+    await server.listen({ host: "127.0.0.1", port: 0 });
+    const address = server.server.address();
+    if (address === null || typeof address === "string") throw new Error("no port");
+    test.port = address.port;
+    test.url = `http://127.0.0.1:${address.port}`;
+    test.#close = async () => {
+      server.server.closeAllConnections();
+      await server.close();
+      await store.close();
+    };
+    return test;
+  }
+
+  #options(options: TestServerOptions): ApiOptions {
+    let ids = 0;
+    const note = (level: Logged["level"]) => (facts: unknown, message?: string) => {
+      this.logged.push({ level, facts, message: message ?? "" });
+    };
+    const observer: ApiObserver = {
+      requestFinished: (method, route, status) => this.finished.push({ method, route, status }),
+      operationFinished: (operation, status) => this.operations.push({ operation, status }),
+      requestRejected: (code) => this.rejected.push(code),
+    };
+    return {
+      version: "1.2.3",
+      store: options.wrapStore === undefined ? this.store : options.wrapStore(this.store),
+      log: this.log,
+      role: () => "master",
+      now: () => this.now,
+      stopwatch: () => performance.now(),
+      random: () => 0.5,
+      newRequestId: () => `test-${++ids}`,
+      limits: { ...TEST_LIMITS, ...options.limits },
+      health: { live: () => this.live, readiness: () => this.checks, draining: () => this.draining },
+      observer,
+      metrics: async () => ({ contentType: "text/plain; version=0.0.4", text: "annals_up 1\n" }),
+      info: () => ({ server: { version: "1.2.3", port: 1 }, memory: { used: 2n } }),
+      logger: { info: note("info"), warn: note("warn"), error: note("error") },
+      corsOrigins: options.corsOrigins ?? [],
+    };
+  }
+
+  async request(
+    method: string,
+    path: string,
+    body?: unknown,
+    headers: Record<string, string> = {},
+  ): Promise<Answer> {
+    const asJson = body !== undefined && typeof body !== "string" && !(body instanceof Uint8Array);
+    const response = await fetch(this.url + path, {
+      method,
+      headers: {
+        ...(method === "POST" && body !== undefined ? { "content-type": "application/json" } : {}),
+        ...headers,
+      },
+      ...(body === undefined ? {} : { body: asJson ? JSON.stringify(body) : (body as string) }),
+    });
+    const text = await response.text();
+    return { status: response.status, headers: response.headers, text, json: parsed(text) };
+  }
+
+  get(path: string, headers: Record<string, string> = {}): Promise<Answer> {
+    return this.request("GET", path, undefined, headers);
+  }
+
+  post(path: string, body?: unknown, headers: Record<string, string> = {}): Promise<Answer> {
+    return this.request("POST", path, body, headers);
+  }
+
+  /** Runs a command through the envelope; `payload` may be JSON text. */
+  async command(command: string, payload: unknown = {}): Promise<Record<string, unknown>> {
+    const answer = await this.post("/api/v1/command", { command, request_id: "r-1", payload });
+    if (answer.status !== 200) throw new Error(`the envelope answered ${answer.status}: ${answer.text}`);
+    return answer.json as Record<string, unknown>;
+  }
+
+  /** Writes bytes to a fresh socket and gives back everything until the server closes it, or `quietMs` without a byte. */
+  bytes(text: string | Uint8Array, quietMs = 2_000): Promise<string> {
+    return new Promise((resolve, reject) => {
+      const socket = connect(this.port, "127.0.0.1");
+      let received = "";
+      socket.setTimeout(quietMs, () => socket.destroy());
+      socket.on("data", (chunk) => {
+        received += chunk.toString("latin1");
+      });
+      socket.on("close", () => resolve(received));
+      socket.on("error", (error: NodeJS.ErrnoException) => {
+        if (error.code !== "ECONNRESET" && error.code !== "EPIPE") reject(error);
+      });
+      socket.write(text);
+    });
+  }
+
+  close(): Promise<void> {
+    return this.#close();
+  }
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
