@@ -2,7 +2,7 @@
  * The memory limit, under every eviction policy and any mix of commands.
  *
  * 1. After any command the charged memory is within the limit.
- * 2. A command refused for memory changes nothing and appends nothing, and would not have fitted.
+ * 2. A command refused for memory changes nothing and appends nothing.
  * 3. Evictions stand in the record of the command that needed them, name keys that were there, none that the command itself
  *    sets, and under a volatile policy none without an expiry; without a policy there are none.
  * 4. The replay of it all gives the same state.

@@ -25,30 +25,28 @@ export function evictionCandidates(
   if (policy === "noeviction" || candidates === 0) return [];
   const chosen = new Set<string>();
   let freed = 0;
-  const take = (slot: number): boolean => {
-    const key = table.keyAt(slot);
-    if (key === undefined || chosen.has(key) || spare.has(key)) return false;
-    chosen.add(key);
-    freed += table.chargeAt(slot);
-    return true;
-  };
-  if (policy === "volatile-ttl") {
-    for (const slot of table.expiries.soonest()) {
-      if (freed >= bytes || chosen.size === EVICTIONS_MAX) break;
-      take(slot);
-    }
-    return [...chosen];
-  }
-  const draw = drawer(table, policy, random);
   const mayGo = (slot: number): boolean => {
     const key = table.keyAt(slot);
     return key !== undefined && !chosen.has(key) && !spare.has(key);
   };
+  const take = (slot: number): void => {
+    chosen.add(table.keyAt(slot) ?? "");
+    freed += table.chargeAt(slot);
+  };
+  if (policy === "volatile-ttl") {
+    for (const slot of table.expiries.soonest()) {
+      if (freed >= bytes || chosen.size === EVICTIONS_MAX) break;
+      if (mayGo(slot)) take(slot);
+    }
+    return [...chosen];
+  }
+  const draw = drawer(table, policy, random);
   while (freed < bytes && chosen.size < EVICTIONS_MAX) {
     const slot =
       bestOf(draw, mayGo, scoreOf(access, policy)) ??
       firstThatMayGo(table, policy, mayGo, EVICTIONS_MAX + spare.size);
-    if (slot === undefined || !take(slot)) break;
+    if (slot === undefined) break;
+    take(slot);
   }
   return [...chosen];
 }

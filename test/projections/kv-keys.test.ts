@@ -311,6 +311,18 @@ describe("memory", () => {
     expect(await t.answer(kv.length, { key: "k0003" })).toEqual({ length: 2_000 });
   });
 
+  it("finds the few that may go in a table that is mostly free", async () => {
+    const limit = 1_300_000;
+    const t = await TestStore.open({
+      rules: { evictionPolicy: "allkeys-random", maxMemoryBytes: limit, valueBytesMax: limit },
+    });
+    const keys = Array.from({ length: 5_000 }, (_, n) => `k${n}`);
+    await t.ok(kv.setMany, { pairs: keys.map((key) => text(key)) });
+    await t.ok(kv.deleteMany, { keys: keys.slice(1, -2) });
+    expect(await t.ok(kv.set, text("k0", "v".repeat(limit - 300)))).toMatchObject({ written: true });
+    expect(t.store.kvStats(t.now)).toMatchObject({ totalKeys: 1, evictedTotal: 2 });
+  });
+
   it("shrinks, write by write, below a limit that was lowered", async () => {
     const log = new MemoryLog();
     const t = await TestStore.open({ log });
