@@ -2,6 +2,7 @@
 import { randomBytes } from "node:crypto";
 import {
   type EventLog,
+  type FileSystem,
   type LogRecord,
   type NewRecord,
   type Offset,
@@ -11,6 +12,7 @@ import {
   openLog,
   realFileSystem,
 } from "../../log/index.js";
+import type { SimulatedDisk } from "../../props/world/simulated-file-system.js";
 
 export const KIND = 7;
 
@@ -67,3 +69,18 @@ export const span = (first: number, last: number): number[] =>
   Array.from({ length: Math.max(0, last - first + 1) }, (_, i) => first + i);
 
 export const at = (value: number): Offset => offset(value);
+
+/** Where logs lie on a simulated disk. */
+export const DISK = "/disk";
+export const DISK_LOG = `${DISK}/log`;
+
+/** Opens a log on a simulated disk, as a new process would. */
+export async function openOn(
+  disk: SimulatedDisk,
+  overrides: Partial<OpenLogOptions> = {},
+): Promise<OpenedLog & { readonly files: FileSystem }> {
+  const files = disk.mount();
+  return { files, ...(await openTestLog(DISK, { files, ...overrides })) };
+}
+
+export const segmentFile = (base: number): string => `${String(base).padStart(20, "0")}.log`;
