@@ -76,9 +76,7 @@ export async function applyRepair(options: RepairOptions): Promise<RepairReport>
 
 function planOf(inspection: LogInspection): RepairPlan {
   const problems = problemsOf(inspection);
-  const hopeless = problems.find(
-    ({ code }) => code === "version" || code === "identity",
-  );
+  const hopeless = problems.find(({ code }) => code === "version" || code === "identity");
   const kept: SegmentFile[] = [];
   let end: ReadPoint | undefined;
   let isDamaged = false;
