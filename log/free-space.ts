@@ -13,12 +13,16 @@ export function isNoSpace(error: unknown): boolean {
   return errno === "ENOSPC" || errno === "EDQUOT";
 }
 
+/** So much more than the reserve that nobody else will have used it before the next look. */
+const PLENTY_BYTES = 256 * 1024 * 1024;
+
 export class FreeSpace {
   readonly #files: FileSystem;
   readonly #path: string;
   readonly #reserveBytes: number;
   readonly #changed: (full: boolean) => void;
   #full = false;
+  #plenty = false;
 
   constructor(files: FileSystem, path: string, reserveBytes: number, changed: (full: boolean) => void) {
     this.#files = files;
@@ -32,10 +36,16 @@ export class FreeSpace {
     return this.#full;
   }
 
+  /** True when the disk had far more than the reserve at the last look. */
+  get plenty(): boolean {
+    return this.#plenty;
+  }
+
   /** Asks the disk whether it can give `bytes` and keep the reserve. */
   async allows(bytes: number): Promise<boolean> {
     const free = await this.#files.freeBytes(this.#path);
     const allowed = free - bytes >= this.#reserveBytes;
+    this.#plenty = free - bytes >= this.#reserveBytes + PLENTY_BYTES;
     if (!allowed) this.say(true);
     return allowed;
   }

@@ -71,7 +71,7 @@ export class SegmentWriter {
     return this.#end;
   }
 
-  /** Up to here the file is written, with records or zeros. */
+  /** Up to here records may be written: over zeros, mostly. */
   get filled(): number {
     return this.#filled;
   }
@@ -94,9 +94,14 @@ export class SegmentWriter {
     this.#filled = end;
   }
 
+  /** Lets `count` more bytes be written without zeros before them: the file grows with its records. */
+  claim(count: number): void {
+    this.#filled += count;
+  }
+
   /** Durable when it resolves if the file was opened so. A failure is final. */
   async write(bytes: Uint8Array): Promise<void> {
-    assert(bytes.length <= this.room, "records go into filled space only");
+    assert(bytes.length <= this.room, "records go only where room was made");
     this.#writing = this.#records.write(bytes, this.#end);
     await this.#writing;
     this.#end += bytes.length;
@@ -104,7 +109,7 @@ export class SegmentWriter {
 
   /** Into the page cache, on this thread. A failure is final. */
   writeNow(bytes: Uint8Array): void {
-    assert(bytes.length <= this.room, "records go into filled space only");
+    assert(bytes.length <= this.room, "records go only where room was made");
     this.#records.writeNow(bytes, this.#end);
     this.#end += bytes.length;
   }

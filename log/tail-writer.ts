@@ -245,13 +245,14 @@ export class TailWriter {
   }
 
   #advance(tail: Tail, after: ReadPoint): void {
+    const bytes = after.position - tail.segment.bytes;
     tail.segment.bytes = after.position;
     this.#offset = asOffset(after.offset - 1);
     this.#crc = after.seed;
     this.#timestamp = after.timestamp;
     if (this.#options.syncOnWrite) this.#durable = this.written;
     this.#options.moved();
-    this.#options.space.keep();
+    this.#options.space.wrote(bytes);
   }
 
   /** Syncs overlap with rolls, which sync too: the mark only grows. */
