@@ -26,6 +26,10 @@ const SCRIPT: readonly Step[] = [
   { type: "append", count: 1, size: 6000, awaited: true },
   { type: "rest" },
   { type: "append", count: 2, size: 50, awaited: true },
+  { type: "rest" },
+  { type: "append", count: 2, size: 50, awaited: true },
+  { type: "rest" },
+  { type: "append", count: 1, size: 50, awaited: true },
   { type: "startEpoch" },
   { type: "retain", back: 2 },
   { type: "append", count: 2, size: 500, awaited: true },
@@ -126,7 +130,9 @@ class FailingRun {
     };
     for (const step of SCRIPT) {
       try {
-        await unlessStalled(disk, lives.step(opened, files, step));
+        const done = lives.step(opened, files, step);
+        // A rest is for timers: it is quiet, and it ends.
+        await (step.type === "rest" ? done : unlessStalled(disk, done));
       } catch (error) {
         assertCoded(error);
       }
@@ -151,10 +157,12 @@ describe("io errors", () => {
       for (const sticky of [false, true])
         test(`${fsyncMode}: the n-th operation fails with ${errno} ${sticky ? "for good" : "once"}`, async () => {
           const chronicle = emptyChronicle();
+          // The short form looks at every n in `always` and at every second one in the other modes.
+          const stride = factor > 1 || fsyncMode === "always" ? 1 : 2;
           let met = 0;
           for (let round = 0; round < Math.ceil(factor / 2); round += 1)
-            for (let at = 1; ; at += 1) {
-              const ending = (at + round) % 2 === 0 ? "power" : "kill";
+            for (let at = 1 + (seed % stride); ; at += stride) {
+              const ending = (Math.floor(at / stride) + round) % 2 === 0 ? "power" : "kill";
               const one: Case = { fsyncMode, errno, sticky, at, ending };
               const run = new FailingRun(one, chronicle);
               try {
@@ -164,7 +172,7 @@ describe("io errors", () => {
               }
               met += 1;
             }
-          expect(met, "runs in which the failure was met").toBeGreaterThan(60);
+          expect(met, "runs in which the failure was met").toBeGreaterThan(60 / stride);
           expect(chronicle.answered).toBeGreaterThan(100);
           expect(chronicle.refused).toBeGreaterThan(0);
         });

@@ -26,18 +26,29 @@ const serve = (data: string, environment: Record<string, string> = {}, ...flags:
 const fresh = (): string => mkdtempSync(join(directory, "data-"));
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** A PUT whose body arrives in two halves, the second when `finish` is called. Resolves with everything that came back. */
-function slowPut(port: number, key: string): { finish: () => void; answer: Promise<string> } {
+/** A PUT whose body arrives in two halves, the second when `finish` is called. */
+interface SlowPut {
+  /** Resolves when the server has seen the headers. */
+  readonly begun: Promise<void>;
+  readonly finish: () => void;
+  /** Everything that came back, when the connection has ended. */
+  readonly answer: Promise<string>;
+}
+
+function slowPut(port: number, key: string): SlowPut {
   const socket = connect(port, "127.0.0.1");
   socket.setEncoding("utf8");
   let answer = "";
-  socket.on("data", (text) => {
-    answer += text;
+  const begun = new Promise<void>((resolve) => {
+    socket.on("data", (text) => {
+      answer += text;
+      if (answer.includes("100 Continue")) resolve();
+    });
   });
-  socket.write(
-    `PUT /kv/${key} HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: 6\r\n\r\nabc`,
-  );
+  const head = ["Host: x", "Content-Type: text/plain", "Content-Length: 6", "Expect: 100-continue"];
+  socket.write(`PUT /kv/${key} HTTP/1.1\r\n${head.join("\r\n")}\r\n\r\nabc`);
   return {
+    begun,
     finish: () => socket.write("def"),
     answer: new Promise((resolve) => {
       socket.on("close", () => resolve(answer));
@@ -49,7 +60,11 @@ function slowPut(port: number, key: string): { finish: () => void; answer: Promi
 }
 
 /** Writes until the server refuses or is gone; returns the keys whose write was answered. */
-async function writeUntilRefused(client: HttpClient, writer: number): Promise<string[]> {
+async function writeUntilRefused(
+  client: HttpClient,
+  writer: number,
+  onAnswer: () => void,
+): Promise<string[]> {
   const answered: string[] = [];
   for (let count = 0; ; count++) {
     const key = `${writer}-${count}`;
@@ -59,6 +74,7 @@ async function writeUntilRefused(client: HttpClient, writer: number): Promise<st
     );
     if (status !== 200 && status !== 201) return answered;
     answered.push(key);
+    onAnswer();
   }
 }
 
@@ -82,15 +98,18 @@ describe("SIGTERM", () => {
     const server = serve(data);
     try {
       const client = new HttpClient(await server.port(), 8);
-      const writers = Array.from({ length: 8 }, (_, writer) => writeUntilRefused(client, writer));
-      await pause(500);
+      let answers = 0;
+      const writers = Array.from({ length: 8 }, (_, writer) =>
+        writeUntilRefused(client, writer, () => answers++),
+      );
+      while (answers < 200) await pause(5);
       server.signal("SIGTERM");
       const answered = (await Promise.all(writers)).flat();
       const { code, stderr } = await server.ended;
       client.close();
       expect(stderr).toBe("");
       expect(code).toBe(0);
-      expect(answered.length).toBeGreaterThan(50);
+      expect(answered.length).toBeGreaterThanOrEqual(200);
       expect(await missingAfterRestart(data, answered)).toEqual([]);
     } finally {
       await server.end();
@@ -107,12 +126,12 @@ describe("SIGTERM", () => {
     try {
       const port = await server.port();
       const put = slowPut(port, "begun");
-      await pause(100);
+      await put.begun;
       server.signal("SIGTERM");
       // The doors are closed when nobody can connect any more.
       await untilRefused(port);
       put.finish();
-      expect(await put.answer).toMatch(/^HTTP\/1\.1 20[01] /);
+      expect(await put.answer).toMatch(/^HTTP\/1\.1 20[01] /m);
       expect((await server.ended).code).toBe(0);
     } finally {
       await server.end();
@@ -151,7 +170,7 @@ describe("SIGTERM", () => {
     const server = serve(data, { ANNALS_SHUTDOWN_TIMEOUT_MS: "2000", ANNALS_SHUTDOWN_DRAIN_DELAY_MS: "10" });
     try {
       const put = slowPut(await server.port(), "never");
-      await pause(100);
+      await put.begun;
       server.signal("SIGTERM");
       expect((await server.ended).code).toBe(0);
       await put.answer;
@@ -256,9 +275,9 @@ describe("SIGHUP", () => {
     const server = serve(fresh(), {}, "--config", config);
     try {
       await server.port();
-      writeFileSync(config, "logging:\n  level: warn\n");
+      writeFileSync(config, "logging:\n  level: warn\nserver:\n  cors_origins: [x]\n");
       server.signal("SIGHUP");
-      await pause(300);
+      await server.untilLogged("these changes need a restart");
       server.signal("SIGTERM");
       await server.ended;
       expect(server.logged("shutting down")).toEqual([]);
