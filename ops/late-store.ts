@@ -12,12 +12,12 @@ export class LateStore implements Store {
     this.#store = store;
   }
 
-  async execute<Command, Answer>(
+  execute<Command, Answer>(
     decide: Decider<Command, Answer>,
     command: Command,
     context: Context,
   ): Promise<Outcome<Answer>> {
-    return this.#opened().execute(decide, command, context);
+    return this.#store?.execute(decide, command, context) ?? Promise.reject(replaying());
   }
 
   query<Query, Answer>(
@@ -37,8 +37,11 @@ export class LateStore implements Store {
   }
 
   #opened(): Store {
-    if (this.#store === undefined)
-      throw new LogError("LOG_REPLAYING", "the state is still being folded from the log; try again");
+    if (this.#store === undefined) throw replaying();
     return this.#store;
   }
+}
+
+function replaying(): LogError {
+  return new LogError("LOG_REPLAYING", "the state is still being folded from the log; try again");
 }

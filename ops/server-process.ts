@@ -4,7 +4,7 @@
  *
  * It decides order and deadlines. It does not know signals, exit codes or flags: `ops/cli/serve.ts` does.
  */
-import { randomBytes, randomUUID } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import { resolve as absolute } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { FastifyInstance } from "fastify";
@@ -21,6 +21,7 @@ import type { Logger } from "./logging.js";
 import { FreeDisk } from "./metrics/free-disk.js";
 import { Metrics } from "./metrics/metrics.js";
 import { MonotonicClock } from "./monotonic-clock.js";
+import { requestIds } from "./request-ids.js";
 import { Timers } from "./timers.js";
 import { version } from "./version.js";
 
@@ -191,7 +192,7 @@ export class ServerProcess {
       now: this.#clock.now,
       stopwatch: () => performance.now(),
       random: Math.random,
-      newRequestId: randomUUID,
+      newRequestId: requestIds(randomBytes(6).toString("hex")),
       limits: this.#live.limits,
       health: this.#health,
       observer: this.#metrics.api,

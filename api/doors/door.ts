@@ -1,6 +1,6 @@
 /**
- * What every door shares: the desk behind it and how answers leave. The one place that touches the response. The head
- * goes out as one flat list and the body as one string, past Fastify's reply, whose hooks and serializers cost more than
+ * What every door shares: the desk behind it and how answers leave. The one place that makes up the response:
+ * the head as one flat list and the body as one string, past Fastify's reply, whose hooks and serializers cost more than
  * most operations.
  */
 import type { FastifyReply, FastifyRequest } from "fastify";
@@ -16,21 +16,16 @@ import {
 import type { Desk } from "../operations/call.js";
 import type { ApiOptions } from "../options.js";
 import { AnswerLog } from "./answer-log.js";
+import { type Body, Outbox } from "./outbox.js";
 
 export const JSON_CONTENT = "application/json; charset=utf-8";
 const PROBLEM_CONTENT = "application/problem+json; charset=utf-8";
-
-export interface Body {
-  readonly contentType: string;
-  readonly text: string;
-  /** `latin1` when every character of `text` stands for one byte. */
-  readonly encoding: "utf8" | "latin1";
-}
 
 export class Door {
   readonly desk: Desk;
   readonly options: ApiOptions;
   readonly #log: AnswerLog;
+  readonly #outbox = new Outbox();
   readonly #withPluginHeaders: boolean;
 
   constructor(desk: Desk) {
@@ -50,17 +45,14 @@ export class Door {
   ): void {
     headers.push("X-Request-Id", request.id);
     if (this.#withPluginHeaders) addPluginHeaders(headers, reply);
-    const response = reply.raw;
     if (body === undefined) {
       if (status !== 204 && status !== 304) headers.push("Content-Length", "0");
-      response.writeHead(status, headers);
-      response.end();
     } else {
       const length = body.encoding === "latin1" ? body.text.length : Buffer.byteLength(body.text);
       headers.push("Content-Type", body.contentType, "Content-Length", String(length));
-      response.writeHead(status, headers);
-      response.end(body.text, body.encoding);
     }
+    request.answered = true;
+    this.#outbox.put({ response: reply.raw, status, headers, body });
     this.note(request, status);
   }
 
@@ -123,7 +115,7 @@ export class Door {
 
   #broke(request: FastifyRequest, reply: FastifyReply, error: unknown): void {
     const refused = this.unexpected(request, error);
-    if (reply.raw.headersSent) reply.raw.destroy();
+    if (request.answered) reply.raw.destroy();
     else this.reject(request, reply, refused);
   }
 
@@ -152,5 +144,7 @@ declare module "fastify" {
     route: string;
     /** By the stopwatch, when the request's headers had arrived. */
     receivedAt: number;
+    /** An answer is on its way; there is never a second one. */
+    answered: boolean;
   }
 }

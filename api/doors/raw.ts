@@ -12,8 +12,9 @@ import type { Call } from "../operations/call.js";
 import { reservedKeys } from "../operations/catalog.js";
 import type { Later } from "../operations/reply.js";
 import { runMeasured } from "../runner.js";
-import type { Body, Door } from "./door.js";
+import type { Door } from "./door.js";
 import { etag, matchesAny, singleRevision } from "./etag.js";
+import type { Body } from "./outbox.js";
 import { callerId } from "./rest.js";
 import { urlProblem } from "./url.js";
 
