@@ -55,7 +55,7 @@ export async function openDataDirectory(
 
 function explain(error: unknown, path: string): unknown {
   if (error instanceof LockHeldError) {
-    const message = `the data directory ${path} is in use by ${error.holder}; stop that process or choose another directory`;
+    const message = `the data directory ${path} is in use by ${error.holder}`;
     return new LogError("LOG_LOCKED", message, { directory: path, holder: error.holder }, error);
   }
   const errno = errnoOf(error);

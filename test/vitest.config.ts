@@ -9,6 +9,8 @@ export default defineConfig({
   test: {
     include: ["test/**/*.test.ts", "props/**/*.prop.test.ts"],
     pool: "forks",
+    // Most suites wait for processes, timers and disks; two at a time keep two cores busy.
+    maxWorkers: 2,
     reporters: report === undefined ? ["default"] : ["default", ["json", { outputFile: report }]],
     testTimeout: 60_000,
     hookTimeout: 60_000,

@@ -16,7 +16,7 @@ import {
 import type { Desk } from "../operations/call.js";
 import type { ApiOptions } from "../options.js";
 import { AnswerLog } from "./answer-log.js";
-import { type Body, Outbox } from "./outbox.js";
+import { type Answer, type Body, Outbox } from "./outbox.js";
 
 export const JSON_CONTENT = "application/json; charset=utf-8";
 const PROBLEM_CONTENT = "application/problem+json; charset=utf-8";
@@ -25,7 +25,7 @@ export class Door {
   readonly desk: Desk;
   readonly options: ApiOptions;
   readonly #log: AnswerLog;
-  readonly #outbox = new Outbox();
+  readonly #outbox = new Outbox((answer, error) => this.#unwritten(answer, error));
   readonly #withPluginHeaders: boolean;
 
   constructor(desk: Desk) {
@@ -52,7 +52,7 @@ export class Door {
       headers.push("Content-Type", body.contentType, "Content-Length", String(length));
     }
     request.answered = true;
-    this.#outbox.put({ response: reply.raw, status, headers, body });
+    this.#outbox.put({ request, reply, status, headers, body });
     this.note(request, status);
   }
 
@@ -117,6 +117,12 @@ export class Door {
     const refused = this.unexpected(request, error);
     if (request.answered) reply.raw.destroy();
     else this.reject(request, reply, refused);
+  }
+
+  /** An answer that could not be written is replaced by one that says so; one that says so is not replaced again. */
+  #unwritten({ request, reply, status }: Answer, error: unknown): void {
+    request.answered = reply.raw.headersSent || status === errorTable.API_INTERNAL.status;
+    this.#broke(request, reply, error);
   }
 
   /** Of a bug nothing is told but where its trace can be found. */

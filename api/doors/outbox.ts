@@ -3,7 +3,7 @@
  * another core, which costs more than the write; one behind the other they find it awake. (Measured with 64 connections:
  * a fifth more GETs a second.) It holds an answer only until the turn ends, so never more than there are open requests.
  */
-import type { ServerResponse } from "node:http";
+import type { FastifyReply, FastifyRequest } from "fastify";
 
 export interface Body {
   readonly contentType: string;
@@ -13,7 +13,8 @@ export interface Body {
 }
 
 export interface Answer {
-  readonly response: ServerResponse;
+  readonly request: FastifyRequest;
+  readonly reply: FastifyReply;
   readonly status: number;
   /** Names and values by turns: the whole head. */
   readonly headers: string[];
@@ -21,7 +22,13 @@ export interface Answer {
 }
 
 export class Outbox {
+  readonly #broke: (answer: Answer, error: unknown) => void;
   #answers: Answer[] = [];
+
+  /** `broke` is told of an answer that could not be written: a mistake of ours that must not end the process. */
+  constructor(broke: (answer: Answer, error: unknown) => void) {
+    this.#broke = broke;
+  }
 
   put(answer: Answer): void {
     this.#answers.push(answer);
@@ -31,12 +38,21 @@ export class Outbox {
   readonly #flush = (): void => {
     const answers = this.#answers;
     this.#answers = [];
-    for (const { response, status, headers, body } of answers) {
-      // A client that is gone, or a connection that was broken off for a mistake of ours, gets nothing.
-      if (response.destroyed) continue;
-      response.writeHead(status, headers);
-      if (body === undefined) response.end();
-      else response.end(body.text, body.encoding);
+    for (const answer of answers) {
+      try {
+        write(answer);
+      } catch (error) {
+        this.#broke(answer, error);
+      }
     }
   };
+}
+
+function write({ reply, status, headers, body }: Answer): void {
+  const response = reply.raw;
+  // A client that is gone, or a connection that was broken off for a mistake of ours, gets nothing.
+  if (response.destroyed) return;
+  response.writeHead(status, headers);
+  if (body === undefined) response.end();
+  else response.end(body.text, body.encoding);
 }
