@@ -17,7 +17,7 @@ export function utf8(bytes: Buffer, from: number, end: number): string {
 }
 
 /** Up to here a loop is faster than a call into the runtime, which needs a view on the source. */
-const LOOP_BYTES_MAX = 160;
+const LOOP_BYTES_MAX = 48;
 
 /** Copies source[from, end) to `target` from `at` on. They do not overlap. */
 export function copyBytes(
