@@ -221,6 +221,7 @@ export class ServerProcess {
     const store = await this.#rooms.openStore({
       log: opened.log,
       rules: this.#live.rules,
+      hashSeed: randomBytes(8),
       onProgress: (offset, end) => {
         this.#health.replaying(offset, end);
         if (performance.now() - reported < PROGRESS_LOG_MS) return;

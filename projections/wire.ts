@@ -10,6 +10,7 @@
  * before it is believed. Integers are safe integers: a u64 past 2^53 is malformed.
  */
 import { isUtf8 } from "node:buffer";
+import { utf8 } from "./bytes.js";
 import { malformed, type ProjectionError } from "./errors.js";
 
 const TWO_32 = 4_294_967_296;
@@ -106,21 +107,22 @@ export class BodyWriter {
   }
 }
 
-/** What `toString("latin1")` calls after checking its arguments; the checks would be a twentieth of a replay. */
-interface Latin1Source {
-  latin1Slice(from: number, end: number): string;
-}
-
-function latin1(bytes: Buffer<ArrayBufferLike>, from: number, end: number): string {
-  return (bytes as unknown as Latin1Source).latin1Slice(from, end);
-}
-
-/** Reads one body at a time. Strings and values that it gives are copies; nothing keeps the body's memory alive. */
+/** Reads one body at a time. Strings that it gives are copies; ranges are places in the body's memory. */
 export class BodyReader {
   #bytes: Buffer<ArrayBufferLike> = Buffer.alloc(0);
   #start = 0;
   #end = 0;
   #at = 0;
+
+  /** The memory that the body lies in; `at` and what `passStr` and `passBin` answer are positions in it. */
+  get bytes(): Buffer {
+    return this.#bytes;
+  }
+
+  /** Where the next byte to read stands. */
+  get at(): number {
+    return this.#at;
+  }
 
   begin(body: Uint8Array): void {
     // The bodies of one disk read share one ArrayBuffer: one view on it serves them all.
@@ -184,6 +186,12 @@ export class BodyReader {
   }
 
   str(): string {
+    const from = this.passStr();
+    return utf8(this.#bytes, from, this.#at);
+  }
+
+  /** Goes past a string, which is UTF-8, and answers where it began; it ends at `at`. */
+  passStr(): number {
     const length = this.#strLength();
     this.#need(length);
     const from = this.#at;
@@ -191,17 +199,18 @@ export class BodyReader {
     this.#at = end;
     let seen = 0;
     for (let index = from; index < end; index++) seen |= this.#bytes[index] ?? 0;
-    if (seen < 0x80) return latin1(this.#bytes, from, end);
-    if (!isUtf8(this.#bytes.subarray(from, end))) throw this.#malformed("a string is not UTF-8");
-    return this.#bytes.toString("utf8", from, end);
+    if (seen >= 0x80 && !isUtf8(this.#bytes.subarray(from, end))) {
+      throw this.#malformed("a string is not UTF-8");
+    }
+    return from;
   }
 
-  /** A binary as one character per byte, its own flat string. */
-  bin(): string {
+  /** Goes past a binary and answers where it began; it ends at `at`. */
+  passBin(): number {
     const length = this.binLength();
     const from = this.#at;
     this.#at = from + length;
-    return latin1(this.#bytes, from, from + length);
+    return from;
   }
 
   /** Length of the binary whose bytes come next. */

@@ -22,7 +22,7 @@ import { type Offset, offset, unreachable } from "../../log/index.js";
 import type { Cause } from "../decision.js";
 import { malformed, ProjectionError } from "../errors.js";
 import type { BodyReader, BodyWriter } from "../wire.js";
-import { BYTES_TYPE, type ByteString, JSON_TYPE, type KeySet, type KvEvent, TEXT_TYPE } from "./contract.js";
+import { BYTES_TYPE, JSON_TYPE, type KeySet, type KvEvent, TEXT_TYPE } from "./contract.js";
 import { inputBytes } from "./values.js";
 
 export const KV_KINDS = {
@@ -38,11 +38,17 @@ export const KV_VERSION = 1;
 /** The types that nearly every value has, by the number that stands for them in bodies and in the table. Never reordered. */
 export const WELL_KNOWN_TYPES: readonly string[] = [TEXT_TYPE, JSON_TYPE, BYTES_TYPE];
 
-/** kv.set as the state takes it: the value as it is kept. */
+/**
+ * kv.set as the state takes it: where key (UTF-8) and value lie in the record's memory, so that the bytes are copied once, into
+ * the table, and no string is made of them. Borrowed, as the record's body is: read it at once.
+ */
 export interface KeyStored {
   readonly type: "kv.set";
-  readonly key: string;
-  readonly bytes: ByteString;
+  readonly source: Uint8Array;
+  readonly keyStart: number;
+  readonly keyEnd: number;
+  readonly valueStart: number;
+  readonly valueEnd: number;
   readonly contentType: string;
   readonly expiresAt: number;
 }
@@ -84,14 +90,17 @@ export function writeCause(writer: BodyWriter, cause: Cause | undefined): void {
 
 export function readKeySet(reader: BodyReader): KeyStored {
   if (reader.array() !== 6) throw malformed("kv.set has not six fields", 0);
-  const key = reader.str();
+  const keyStart = reader.passStr();
+  const keyEnd = reader.at;
   const contentType = reader.isStr() ? reader.str() : wellKnownType(reader.uint());
-  const bytes = reader.bin() as ByteString;
+  const valueStart = reader.passBin();
+  const valueEnd = reader.at;
   const expiresAt = reader.uintOrNil(0);
   reader.uint();
   reader.skipFewStrings();
   reader.atEnd();
-  return { type: "kv.set", key, bytes, contentType, expiresAt };
+  const source = reader.bytes;
+  return { type: "kv.set", source, keyStart, keyEnd, valueStart, valueEnd, contentType, expiresAt };
 }
 
 function wellKnownType(number: number): string {

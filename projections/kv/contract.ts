@@ -3,7 +3,7 @@
  */
 import type { Offset } from "../../log/index.js";
 
-/** Bytes held as a string with one character (U+0000..U+00FF) per byte: the most compact form V8 has. */
+/** Bytes as a string with one character (U+0000..U+00FF) per byte: a copy that nothing changes, in the smallest form V8 has. */
 export type ByteString = string & { readonly bytes: unique symbol };
 
 /** Unicode text (stored as UTF-8) or raw bytes. */
@@ -25,6 +25,11 @@ export interface KvEntry extends StoredValue {
   readonly revision: Offset;
   /** Ms since 1970; 0 = never. */
   readonly expiresAt: number;
+}
+
+/** A key as it is now, without a copy of its value. */
+export interface KvHead extends Omit<KvEntry, "bytes"> {
+  readonly valueBytes: number;
 }
 
 // ---- events: what happened, with the resulting value. `previous` is the key's own chain (0 = no earlier event) ----
@@ -102,6 +107,8 @@ export type KvRejectionCode =
 export interface KvView {
   /** The key as it is at `now`; undefined when absent or expired. Does not count as an access. */
   get(key: string, now: number): KvEntry | undefined;
+  /** As `get`, where the value itself does not matter. */
+  look(key: string, now: number): KvHead | undefined;
   /** Offset of the key's own last event while the state remembers the key (expired or not), else 0: `previous` of the next. */
   revisionOf(key: string): Offset;
   /** Offset of the last event of the key that the state remembers: its revision, else the last removal of any key. */
@@ -130,6 +137,8 @@ export interface KvView {
 export interface KvReadView extends KvView {
   /** As `get`, and counts: as an access for LRU and LFU, and as a hit or a miss. */
   read(key: string, now: number): KvEntry | undefined;
+  /** As `look`, and counts as `read` does. */
+  readHead(key: string, now: number): KvHead | undefined;
   /** One page of a walk over every key; `random` names the table's incarnation if no page did before. */
   scan(query: ScanQuery, now: number, random: number): ScanPage;
   /** Any key that is there at `now`. */

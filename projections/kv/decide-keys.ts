@@ -35,7 +35,7 @@ export const deleteKey: Decider<DeleteCommand, { deleted: boolean }> = ({ kv }, 
   const { key, ifRevision } = command;
   const refused = checkKey(key, rules.kv);
   if (refused !== undefined) return refused;
-  const current = kv.get(key, context.now);
+  const current = kv.look(key, context.now);
   if (ifRevision !== undefined && ifRevision !== (current?.revision ?? 0)) {
     return rejected("KV_REVISION_MISMATCH", "the key has another revision", kv.lastChange(key));
   }
@@ -47,7 +47,7 @@ export const deleteKey: Decider<DeleteCommand, { deleted: boolean }> = ({ kv }, 
 export const deleteMany: Decider<KeysQuery, { deleted: number }> = ({ kv }, command, context, rules) => {
   const refused = checkKeys(command.keys, rules.kv);
   if (refused !== undefined) return refused;
-  const present = [...new Set(command.keys)].filter((key) => kv.get(key, context.now) !== undefined);
+  const present = [...new Set(command.keys)].filter((key) => kv.look(key, context.now) !== undefined);
   if (present.length === 0) return unchanged({ deleted: 0 }, lastChangeOf(kv, command.keys));
   return accepted(
     present.map((key) => deletion(kv, key)),
@@ -62,7 +62,7 @@ export const expire: Decider<ExpireCommand, { result: boolean }> = ({ kv }, comm
   if (refused !== undefined) return refused;
   const expiresAt = expiresAtOf(expiry, context.now);
   if (typeof expiresAt !== "number") return expiresAt;
-  if (kv.get(key, context.now) === undefined) return unchanged({ result: false }, kv.lastChange(key));
+  if (kv.look(key, context.now) === undefined) return unchanged({ result: false }, kv.lastChange(key));
   const previous = kv.revisionOf(key);
   return accepted([{ type: "kv.expiry_changed", key, expiresAt, previous }], () => ({ result: true }));
 };
@@ -71,7 +71,7 @@ export const expire: Decider<ExpireCommand, { result: boolean }> = ({ kv }, comm
 export const persist: Decider<KeyQuery, { result: boolean }> = ({ kv }, { key }, context, rules) => {
   const refused = checkKey(key, rules.kv);
   if (refused !== undefined) return refused;
-  const current = kv.get(key, context.now);
+  const current = kv.look(key, context.now);
   if (current === undefined || current.expiresAt === 0) {
     return unchanged({ result: false }, kv.lastChange(key));
   }
@@ -108,8 +108,8 @@ export const renameIfAbsent: Decider<RenameCommand, { renamed: boolean }> = (
   const { kv } = state;
   const refused = checkKeys([command.key, command.destination], rules.kv);
   if (refused !== undefined) return refused;
-  if (kv.get(command.key, context.now) === undefined) return keyNotFound(kv.lastChange(command.key));
-  if (kv.get(command.destination, context.now) !== undefined) {
+  if (kv.look(command.key, context.now) === undefined) return keyNotFound(kv.lastChange(command.key));
+  if (kv.look(command.destination, context.now) !== undefined) {
     return unchanged({ renamed: false }, lastChangeOf(kv, [command.key, command.destination]));
   }
   return rename(state, command, context, rules);
@@ -123,7 +123,7 @@ export const copy: Decider<CopyCommand, { copied: boolean }> = ({ kv }, command,
   const current = kv.get(key, context.now);
   const seen = lastChangeOf(kv, [key, destination]);
   if (current === undefined) return unchanged({ copied: false }, seen);
-  if (!replace && kv.get(destination, context.now) !== undefined) return unchanged({ copied: false }, seen);
+  if (!replace && kv.look(destination, context.now) !== undefined) return unchanged({ copied: false }, seen);
   if (key === destination) return unchanged({ copied: true }, seen);
   return acceptSets(kv, rules, context, [copyOf(kv, current, destination)], () => ({ copied: true }));
 };

@@ -36,12 +36,12 @@ export const set: Decider<SetCommand, SetAnswer> = ({ kv }, command, context, ru
   const asked = expiry === undefined ? 0 : expiresAtOf(expiry, context.now);
   if (typeof asked !== "number") return asked;
 
-  const current = kv.get(key, context.now);
+  const current = kv.look(key, context.now);
   const revision = current?.revision ?? BEFORE_FIRST;
   if (command.ifRevision !== undefined && command.ifRevision !== revision) {
     return rejected("KV_REVISION_MISMATCH", "the key has another revision", kv.lastChange(key));
   }
-  const old = command.get === true && current !== undefined ? { old: storedValue(current) } : {};
+  const old = command.get === true ? oldValue(kv, key, context.now) : {};
   if ((nx === true && current !== undefined) || (xx === true && current === undefined)) {
     return unchanged({ written: false, revision, created: false, ...old }, kv.lastChange(key));
   }
@@ -67,8 +67,7 @@ export const set: Decider<SetCommand, SetAnswer> = ({ kv }, command, context, ru
 export const getSet: Decider<GetSetCommand, { old?: StoredValue }> = ({ kv }, command, context, rules) => {
   const refused = checkPair(command, rules);
   if (refused !== undefined) return refused;
-  const current = kv.get(command.key, context.now);
-  const answer = current === undefined ? {} : { old: storedValue(current) };
+  const answer = oldValue(kv, command.key, context.now);
   return acceptSets(kv, rules, context, [setOf(kv, command)], () => answer);
 };
 
@@ -92,13 +91,18 @@ export const setManyIfAbsent: Decider<SetManyCommand, { written: boolean }> = (
   if ("type" in pairs) return pairs;
   if (pairs.size === 0) return unchanged({ written: true }, BEFORE_FIRST);
   for (const key of pairs.keys()) {
-    if (kv.get(key, context.now) !== undefined) {
+    if (kv.look(key, context.now) !== undefined) {
       return unchanged({ written: false }, lastChangeOf(kv, pairs.keys()));
     }
   }
   const sets = Array.from(pairs.values(), (pair) => setOf(kv, pair));
   return acceptSets(kv, rules, context, sets, () => ({ written: true }));
 };
+
+function oldValue(kv: KvView, key: string, now: number): { old?: StoredValue } {
+  const current = kv.get(key, now);
+  return current === undefined ? {} : { old: storedValue(current) };
+}
 
 function checkPair(pair: Pair, rules: StoreRules): Rejection | undefined {
   return (

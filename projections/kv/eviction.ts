@@ -23,14 +23,12 @@ export function evictionCandidates(
 ): readonly string[] {
   const candidates = isVolatile(policy) ? table.expiries.size : table.size;
   if (policy === "noeviction" || candidates === 0) return [];
-  const chosen = new Set<string>();
+  const spared = new Set(Array.from(spare, (key) => table.find(key)));
+  const chosen = new Set<number>();
   let freed = 0;
-  const mayGo = (slot: number): boolean => {
-    const key = table.keyAt(slot);
-    return key !== undefined && !chosen.has(key) && !spare.has(key);
-  };
+  const mayGo = (slot: number): boolean => table.holds(slot) && !chosen.has(slot) && !spared.has(slot);
   const take = (slot: number): void => {
-    chosen.add(table.keyAt(slot) ?? "");
+    chosen.add(slot);
     freed += table.chargeAt(slot);
   };
   if (policy === "volatile-ttl") {
@@ -38,7 +36,7 @@ export function evictionCandidates(
       if (freed >= bytes || chosen.size === EVICTIONS_MAX) break;
       if (mayGo(slot)) take(slot);
     }
-    return [...chosen];
+    return keysOf(table, chosen);
   }
   const draw = drawer(table, policy, random);
   while (freed < bytes && chosen.size < EVICTIONS_MAX) {
@@ -48,8 +46,11 @@ export function evictionCandidates(
     if (slot === undefined) break;
     take(slot);
   }
-  return [...chosen];
+  return keysOf(table, chosen);
 }
+
+const keysOf = (table: KeyTable, slots: Iterable<number>): string[] =>
+  Array.from(slots, (slot) => table.keyAt(slot) ?? "");
 
 const isVolatile = (policy: EvictionPolicy): boolean => policy.startsWith("volatile-");
 

@@ -48,15 +48,16 @@ function apply(state: KvState, change: KvChange, record: KvRecord): void {
 
 function stored(state: KvState, change: KeyStored, { offset, timestamp }: KvRecord): void {
   const { table, access } = state;
-  const { key, bytes, contentType, expiresAt } = change;
+  const { source, keyStart, keyEnd } = change;
   state.operations.sets++;
-  const slot = table.find(key);
+  const hash = table.hashOf(source, keyStart, keyEnd);
+  const slot = table.findBytes(source, keyStart, keyEnd, hash);
   if (slot < 0) {
-    access.begin(table.add(key, bytes, contentType, expiresAt, offset), timestamp);
+    access.begin(table.add(change, hash, offset), timestamp);
     return;
   }
   if (table.isExpired(slot, timestamp)) state.expiredTotal++;
-  table.replace(slot, bytes, contentType, expiresAt, offset);
+  table.replace(slot, change, offset);
   access.touch(slot, timestamp);
 }
 

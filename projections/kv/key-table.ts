@@ -1,42 +1,53 @@
 /**
- * Where keys live: a Map from key to slot, and one column per field. A slot stays a key's own for the key's whole life, so
- * a walk over slots meets every key that is there throughout exactly once. An object per key would cost another 60 bytes.
+ * Where keys live: a slot number for each, found through a hash index; a row of numbers for each slot; key and value as bytes,
+ * one after the other, in one block outside V8's heap. A slot stays a key's own for the key's whole life, so a walk over slots
+ * meets every key that is there throughout exactly once.
  *
  * The table knows bytes, deadlines and what everything weighs. It knows no rules and no clock: an expired key is in it
- * until somebody removes it.
+ * until somebody removes it. What it shows of a value is a copy: a block is written over by the key's next value.
  */
 import { assert, type Offset, offset } from "../../log/index.js";
-import { WELL_KNOWN_TYPES } from "./codec.js";
-import { float64Column, stringColumn, uint8Column } from "./column.js";
+import { copyBytes, latin1, utf8 } from "../bytes.js";
+import { type KeyStored, WELL_KNOWN_TYPES } from "./codec.js";
 import type { ByteString } from "./contract.js";
 import { ExpiryHeap } from "./expiry-heap.js";
+import { HashIndex } from "./hash-index.js";
+import type { KeyHash } from "./key-hash.js";
+import { KeyScratch } from "./key-scratch.js";
+import { blockBytes, SlabStore } from "./slab-store.js";
+import { ROW_BYTES, SlotRows } from "./slot-rows.js";
 
-/** V8's Map ends at 2^24 entries, by an error that `evolve` must never see. */
-export const KEYS_MAX = 16_000_000;
+/** Slots are 32-bit numbers, and the index keeps them plus one. */
+export const KEYS_MAX = 4_000_000_000;
 
-/** Measured at a million keys: the Map's entry and the columns, with the room that growing leaves empty. */
-const SLOT_BYTES = 136;
-/** A V8 string: 16 bytes of header, then one or two bytes a character, to the next multiple of eight. */
-const stringBytes = (bytes: number): number => 16 + 8 * Math.ceil(bytes / 8);
+/** The row, the access record (8) and the index: a cell of 8 bytes at a load between 0.35 and 0.7. */
+const SLOT_BYTES = ROW_BYTES + 8 + 24;
+/** A content type that is not well known is an entry in a Map, and a string of so many bytes more. */
+const TYPE_ENTRY_BYTES = 80;
 
 const OTHER_TYPE = 255;
 
 export class KeyTable {
   readonly expiries = new ExpiryHeap();
-  #slots = new Map<string, number>();
-  #free: number[] = [];
-  #slotEnd = 0;
-  /** "" = the slot is free: no key is empty. */
-  readonly #keys = stringColumn();
-  readonly #values = stringColumn();
-  readonly #types = uint8Column();
-  readonly #revisions = float64Column();
-  readonly #deadlines = float64Column();
+  readonly #hash: KeyHash;
+  readonly #scratch: KeyScratch;
+  readonly #index = new HashIndex();
+  readonly #rows = new SlotRows();
+  readonly #blocks = new SlabStore();
   readonly #otherTypes = new Map<number, string>();
+  #size = 0;
+  #slotEnd = 0;
+  /** The first free slot plus 1, the next in its row, and so on; 0 = none. */
+  #free = 0;
   #bytes = 0;
 
+  constructor(hash: KeyHash) {
+    this.#hash = hash;
+    this.#scratch = new KeyScratch(hash);
+  }
+
   get size(): number {
-    return this.#slots.size;
+    return this.#size;
   }
 
   /** What all keys together are charged. */
@@ -51,25 +62,60 @@ export class KeyTable {
 
   /** The key's slot, or -1. */
   find(key: string): number {
-    return this.#slots.get(key) ?? -1;
+    const { bytes, length, hash } = this.#scratch.encode(key);
+    return this.findBytes(bytes, 0, length, hash);
+  }
+
+  hashOf(bytes: Uint8Array, start: number, end: number): number {
+    return this.#hash(bytes, start, end);
+  }
+
+  /** The slot of the key bytes[start, end), which have this hash, or -1. */
+  findBytes(bytes: Uint8Array, start: number, end: number, hash: number): number {
+    const bucket = this.#index.bucketOf(hash);
+    for (let cell = bucket.first(hash); cell >= 0; cell = bucket.next(cell, hash)) {
+      const slot = bucket.slotAt(cell);
+      if (this.#rows.keyBytes(slot) === end - start && this.#begins(slot, bytes, start, end)) return slot;
+    }
+    return -1;
+  }
+
+  /** Whether a slot holds a key. */
+  holds(slot: number): boolean {
+    return this.#rows.keyBytes(slot) > 0;
   }
 
   /** The key in a slot, or undefined when the slot is free. */
   keyAt(slot: number): string | undefined {
-    return this.#keys.get(slot) || undefined;
+    const length = this.#rows.keyBytes(slot);
+    if (length === 0) return undefined;
+    const block = this.#rows.block(slot);
+    const at = this.#blocks.positionOf(block);
+    return utf8(this.#blocks.bytesOf(block), at, at + length);
+  }
+
+  /** Whether the key in a slot begins with these bytes. */
+  keyBegins(slot: number, prefix: Uint8Array): boolean {
+    return this.#rows.keyBytes(slot) >= prefix.length && this.#begins(slot, prefix, 0, prefix.length);
   }
 
   valueAt(slot: number): ByteString {
-    return this.#values.get(slot) as ByteString;
+    const block = this.#rows.block(slot);
+    const start = this.#blocks.positionOf(block) + this.#rows.keyBytes(slot);
+    return latin1(this.#blocks.bytesOf(block), start, start + this.#rows.valueBytes(slot)) as ByteString;
+  }
+
+  valueBytesAt(slot: number): number {
+    return this.#rows.valueBytes(slot);
   }
 
   revisionAt(slot: number): Offset {
-    return offset(this.#revisions.get(slot));
+    return offset(this.#rows.revision(slot));
   }
 
   /** Ms since 1970; 0 = never. */
   expiresAt(slot: number): number {
-    return this.#deadlines.get(slot);
+    return this.#rows.expiresAt(slot);
   }
 
   isExpired(slot: number, now: number): boolean {
@@ -78,111 +124,149 @@ export class KeyTable {
   }
 
   contentTypeAt(slot: number): string {
-    return WELL_KNOWN_TYPES[this.#types.get(slot)] ?? this.#otherTypes.get(slot) ?? "";
+    return WELL_KNOWN_TYPES[this.#rows.contentType(slot)] ?? this.#otherTypes.get(slot) ?? "";
   }
 
-  /** Adds a key that `find` did not find; returns its slot. */
-  add(key: string, value: ByteString, contentType: string, expiresAt: number, revision: Offset): number {
-    const slot = this.#occupy(key);
-    this.#fill(slot, value, contentType, expiresAt, revision);
+  /** Adds a key with this hash that `findBytes` did not find; returns its slot. */
+  add(stored: KeyStored, hash: number, revision: Offset): number {
+    const { source, keyStart, keyEnd, valueStart, valueEnd } = stored;
+    const slot = this.#occupy();
+    const block = this.#blocks.allocate(keyEnd - keyStart + valueEnd - valueStart);
+    const bytes = this.#blocks.bytesOf(block);
+    const at = this.#blocks.positionOf(block);
+    copyBytes(source, keyStart, keyEnd, bytes, at);
+    copyBytes(source, valueStart, valueEnd, bytes, at + keyEnd - keyStart);
+    this.#rows.setBlock(slot, block);
+    this.#rows.setKeyBytes(slot, keyEnd - keyStart);
+    this.#rows.setHash(slot, hash);
+    this.#index.add(hash, slot);
+    this.#size++;
+    this.#note(slot, stored, revision);
     return slot;
   }
 
-  /** Replaces all that a slot holds but its key. */
-  replace(slot: number, value: ByteString, contentType: string, expiresAt: number, revision: Offset): void {
+  /** Replaces all that a slot holds but its key, which is the one that is stored. */
+  replace(slot: number, stored: KeyStored, revision: Offset): void {
     this.#bytes -= this.chargeAt(slot);
-    this.#fill(slot, value, contentType, expiresAt, revision);
+    const { source, keyStart, keyEnd, valueStart, valueEnd } = stored;
+    const keyBytes = keyEnd - keyStart;
+    const before = this.#rows.block(slot);
+    const needed = keyBytes + valueEnd - valueStart;
+    let block = before;
+    if (blockBytes(needed) !== blockBytes(keyBytes + this.#rows.valueBytes(slot))) {
+      this.#blocks.free(before);
+      block = this.#blocks.allocate(needed);
+      copyBytes(source, keyStart, keyEnd, this.#blocks.bytesOf(block), this.#blocks.positionOf(block));
+      this.#rows.setBlock(slot, block);
+    }
+    copyBytes(
+      source,
+      valueStart,
+      valueEnd,
+      this.#blocks.bytesOf(block),
+      this.#blocks.positionOf(block) + keyBytes,
+    );
+    this.#note(slot, stored, revision);
   }
 
   setExpiry(slot: number, expiresAt: number, revision: Offset): void {
-    this.#revisions.set(slot, revision);
+    this.#rows.setRevision(slot, revision);
     this.#setDeadline(slot, expiresAt);
   }
 
   remove(slot: number): void {
-    const key = this.keyAt(slot);
-    assert(key !== undefined, "a slot is freed once");
+    assert(this.holds(slot), "a slot is freed once");
     this.#bytes -= this.chargeAt(slot);
     this.#setDeadline(slot, 0);
     this.#otherTypes.delete(slot);
-    this.#slots.delete(key);
-    this.#keys.set(slot, "");
-    this.#values.set(slot, "");
-    this.#free.push(slot);
-    if (this.#slots.size === 0) this.#startOver();
+    this.#index.remove(this.#rows.hash(slot), slot);
+    this.#blocks.free(this.#rows.block(slot));
+    this.#rows.setKeyBytes(slot, 0);
+    this.#rows.setBlock(slot, this.#free);
+    this.#free = slot + 1;
+    this.#size--;
+    if (this.#size === 0) this.clear();
   }
 
   /** The slots that hold a key, in no useful order, without a walk over free ones. */
-  slots(): IterableIterator<number> {
-    return this.#slots.values();
+  slots(): Generator<number> {
+    return this.#index.slots();
   }
 
-  /** Removes every key. */
+  /** Removes every key. An empty table gives back what a large one took. */
   clear(): void {
-    this.#startOver();
+    this.#bytes = 0;
+    this.#size = 0;
+    this.#slotEnd = 0;
+    this.#free = 0;
+    this.#otherTypes.clear();
+    this.expiries.clear();
+    this.#index.clear();
+    this.#rows.clear();
+    this.#blocks.clear();
   }
 
   chargeAt(slot: number): number {
-    const key = this.#keys.get(slot);
-    return key === "" ? 0 : chargeOf(key, this.valueAt(slot).length, this.contentTypeAt(slot));
+    const keyBytes = this.#rows.keyBytes(slot);
+    if (keyBytes === 0) return 0;
+    return charge(keyBytes + this.#rows.valueBytes(slot), this.contentTypeAt(slot));
   }
 
-  #occupy(key: string): number {
-    const slot = this.#free.pop() ?? this.#slotEnd++;
-    this.#keys.set(slot, key);
-    this.#slots.set(key, slot);
+  /**
+   * What a key is charged against the memory limit: its block and its share of rows and index. A function of its sizes, so
+   * that it is given back exactly.
+   */
+  chargeOf(key: string, valueBytes: number, contentType: string): number {
+    return charge(this.#scratch.encode(key).length + valueBytes, contentType);
+  }
+
+  #occupy(): number {
+    if (this.#free > 0) {
+      const slot = this.#free - 1;
+      this.#free = this.#rows.block(slot);
+      return slot;
+    }
+    const slot = this.#slotEnd++;
+    this.#rows.reserve(slot);
     return slot;
   }
 
-  #fill(slot: number, value: ByteString, contentType: string, expiresAt: number, revision: Offset): void {
-    this.#values.set(slot, value);
-    this.#revisions.set(slot, revision);
-    this.#setType(slot, contentType);
-    this.#setDeadline(slot, expiresAt);
+  #note(slot: number, stored: KeyStored, revision: Offset): void {
+    this.#rows.setValueBytes(slot, stored.valueEnd - stored.valueStart);
+    this.#rows.setRevision(slot, revision);
+    this.#setType(slot, stored.contentType);
+    this.#setDeadline(slot, stored.expiresAt);
     this.#bytes += this.chargeAt(slot);
+  }
+
+  /** The key in the slot is at least as long as bytes[start, end). */
+  #begins(slot: number, bytes: Uint8Array, start: number, end: number): boolean {
+    const block = this.#rows.block(slot);
+    const held = this.#blocks.bytesOf(block);
+    let at = this.#blocks.positionOf(block);
+    for (let each = start; each < end; each++) if (bytes[each] !== held[at++]) return false;
+    return true;
   }
 
   #setType(slot: number, contentType: string): void {
     const type = WELL_KNOWN_TYPES.indexOf(contentType);
     if (type >= 0) {
       if (this.#otherTypes.size > 0) this.#otherTypes.delete(slot);
-      this.#types.set(slot, type);
+      this.#rows.setContentType(slot, type);
     } else {
       this.#otherTypes.set(slot, contentType);
-      this.#types.set(slot, OTHER_TYPE);
+      this.#rows.setContentType(slot, OTHER_TYPE);
     }
   }
 
   #setDeadline(slot: number, expiresAt: number): void {
-    if (expiresAt === 0 && this.#deadlines.get(slot) === 0) return;
-    this.#deadlines.set(slot, expiresAt);
+    if (expiresAt === 0 && this.#rows.expiresAt(slot) === 0) return;
+    this.#rows.setExpiresAt(slot, expiresAt);
     this.expiries.set(slot, expiresAt);
   }
-
-  /** An empty table gives back what a large one took. */
-  #startOver(): void {
-    this.#bytes = 0;
-    this.#otherTypes.clear();
-    this.expiries.clear();
-    this.#slots = new Map();
-    this.#free = [];
-    this.#slotEnd = 0;
-    this.#keys.clear();
-    this.#values.clear();
-    this.#types.clear();
-    this.#revisions.clear();
-    this.#deadlines.clear();
-  }
 }
 
-/** What a key is charged against the memory limit: a function of its sizes, so that it is given back exactly. */
-export function chargeOf(key: string, valueBytes: number, contentType: string): number {
-  const width = isOneByte(key) ? 1 : 2;
-  const type = WELL_KNOWN_TYPES.includes(contentType) ? 0 : 64 + stringBytes(contentType.length);
-  return SLOT_BYTES + stringBytes(key.length * width) + stringBytes(valueBytes) + type;
-}
-
-function isOneByte(text: string): boolean {
-  for (let index = 0; index < text.length; index++) if (text.charCodeAt(index) > 0xff) return false;
-  return true;
+function charge(bytes: number, contentType: string): number {
+  const type = WELL_KNOWN_TYPES.includes(contentType) ? 0 : TYPE_ENTRY_BYTES + contentType.length;
+  return SLOT_BYTES + blockBytes(bytes) + type;
 }

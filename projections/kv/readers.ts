@@ -32,7 +32,7 @@ export const get: Reader<KeyQuery, KvEntry | undefined> = ({ kv }, { key }, { no
 };
 
 export const exists: Reader<KeyQuery, { exists: boolean }> = ({ kv }, { key }, { now }) =>
-  seen({ exists: kv.read(key, now) !== undefined }, kv.lastChange(key));
+  seen({ exists: kv.readHead(key, now) !== undefined }, kv.lastChange(key));
 
 /** In the order asked; undefined for keys that are not there. */
 export const getMany: Reader<KeysQuery, readonly (KvEntry | undefined)[]> = ({ kv }, { keys }, { now }) =>
@@ -72,7 +72,7 @@ export const size: Reader<Nothing, { size: number }> = ({ kv }, _query, { now })
 
 /** Ms until the key expires, null when it never does. Refuses with KV_KEY_NOT_FOUND. */
 export const ttl: Reader<KeyQuery, { ttlMs: number | null }> = ({ kv }, { key }, { now }) => {
-  const entry = kv.get(key, now);
+  const entry = kv.look(key, now);
   if (entry === undefined) return keyNotFound(kv.lastChange(key));
   return seen({ ttlMs: entry.expiresAt === 0 ? null : entry.expiresAt - now }, entry.revision);
 };
@@ -96,11 +96,11 @@ export const getRange: Reader<GetRangeQuery, StoredValue | undefined> = ({ kv },
 
 /** In bytes; 0 when the key is not there. */
 export const length: Reader<KeyQuery, { length: number }> = ({ kv }, { key }, { now }) =>
-  seen({ length: kv.get(key, now)?.bytes.length ?? 0 }, kv.lastChange(key));
+  seen({ length: kv.look(key, now)?.valueBytes ?? 0 }, kv.lastChange(key));
 
 /** "string" for every key that is there: the one data type so far. */
 export const type: Reader<KeyQuery, { type: string | undefined }> = ({ kv }, { key }, { now }) =>
-  seen({ type: kv.get(key, now) === undefined ? undefined : "string" }, kv.lastChange(key));
+  seen({ type: kv.look(key, now) === undefined ? undefined : "string" }, kv.lastChange(key));
 
 export const randomKey: Reader<Nothing, { key: string | undefined }> = ({ kv }, _query, { now, random }) =>
   seen({ key: kv.randomKey(now, random) }, kv.lastOffset);

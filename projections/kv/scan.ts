@@ -13,7 +13,7 @@ export const SCAN_LIMIT_MAX = 10_000;
 /** Slots one page looks at, and steps it spends on matching: some milliseconds each. */
 const SLOTS_MAX = 50_000;
 const STEPS_MAX = 2_000_000;
-const CURSOR = /^([0-9a-f]{8})\.(0|[1-9][0-9]{0,8})$/;
+const CURSOR = /^([0-9a-f]{8})\.(0|[1-9][0-9]{0,9})$/;
 
 /** `limit` is a whole number from 1. */
 export function scanPage(table: KeyTable, incarnation: string, query: ScanQuery, now: number): ScanPage {
@@ -29,19 +29,20 @@ export function scanPage(table: KeyTable, incarnation: string, query: ScanQuery,
     glob = parseGlob(query.pattern);
     if (glob === undefined) return { type: "pattern" };
   }
+  // Bytes decide, so that a key is decoded only when it is wanted. No key is, and so none begins, ill-formed.
+  if (query.prefix?.isWellFormed() === false) return { type: "page", answer: { keys: [] } };
+  const prefix = query.prefix === undefined ? undefined : Buffer.from(query.prefix);
   const limit = Math.min(query.limit, SCAN_LIMIT_MAX);
   const end = Math.min(table.slotEnd, slot + SLOTS_MAX);
   const keys: string[] = [];
   while (slot < end && keys.length < limit && (glob?.steps ?? 0) < STEPS_MAX) {
-    const key = table.keyAt(slot);
-    if (key !== undefined && !table.isExpired(slot, now) && isWanted(key, query.prefix, glob)) keys.push(key);
+    const key = prefix === undefined || table.keyBegins(slot, prefix) ? table.keyAt(slot) : undefined;
+    if (key !== undefined && !table.isExpired(slot, now) && (glob === undefined || glob.matches(key))) {
+      keys.push(key);
+    }
     slot++;
   }
   return slot < table.slotEnd
     ? { type: "page", answer: { keys, cursor: `${incarnation}.${slot}` } }
     : { type: "page", answer: { keys } };
-}
-
-function isWanted(key: string, prefix: string | undefined, glob: Glob | undefined): boolean {
-  return (prefix === undefined || key.startsWith(prefix)) && (glob === undefined || glob.matches(key));
 }

@@ -10,6 +10,7 @@ import { AccessRecord } from "./access.js";
 import type {
   EvictionPolicy,
   KvEntry,
+  KvHead,
   KvReadView,
   KvRules,
   KvStats,
@@ -17,11 +18,12 @@ import type {
   ScanQuery,
 } from "./contract.js";
 import { evictionCandidates } from "./eviction.js";
-import { chargeOf, KeyTable } from "./key-table.js";
+import type { KeyHash } from "./key-hash.js";
+import { KeyTable } from "./key-table.js";
 import { scanPage } from "./scan.js";
 
 export class KvState implements KvReadView {
-  readonly table = new KeyTable();
+  readonly table: KeyTable;
   readonly access = new AccessRecord();
   /** Written by `evolve` alone. */
   lastOffset: Offset = BEFORE_FIRST;
@@ -29,11 +31,13 @@ export class KvState implements KvReadView {
   expiredTotal = 0;
   evictedTotal = 0;
   readonly operations = { gets: 0, sets: 0, dels: 0, hits: 0, misses: 0 };
-  readonly #maxMemoryBytes: number;
+  readonly #rules: KvRules;
   #incarnation: string | undefined;
 
-  constructor(rules: KvRules) {
-    this.#maxMemoryBytes = rules.maxMemoryBytes;
+  /** `rules` may change while the state lives; nothing of them is kept. */
+  constructor(rules: KvRules, hash: KeyHash) {
+    this.#rules = rules;
+    this.table = new KeyTable(hash);
   }
 
   get memoryBytes(): number {
@@ -49,16 +53,19 @@ export class KvState implements KvReadView {
     return slot < 0 || this.table.isExpired(slot, now) ? undefined : this.#entry(slot);
   }
 
-  read(key: string, now: number): KvEntry | undefined {
-    this.operations.gets++;
+  look(key: string, now: number): KvHead | undefined {
     const slot = this.table.find(key);
-    if (slot < 0 || this.table.isExpired(slot, now)) {
-      this.operations.misses++;
-      return undefined;
-    }
-    this.operations.hits++;
-    this.access.touch(slot, now);
-    return this.#entry(slot);
+    return slot < 0 || this.table.isExpired(slot, now) ? undefined : this.#head(slot);
+  }
+
+  read(key: string, now: number): KvEntry | undefined {
+    const slot = this.#use(key, now);
+    return slot < 0 ? undefined : this.#entry(slot);
+  }
+
+  readHead(key: string, now: number): KvHead | undefined {
+    const slot = this.#use(key, now);
+    return slot < 0 ? undefined : this.#head(slot);
   }
 
   revisionOf(key: string): Offset {
@@ -76,7 +83,7 @@ export class KvState implements KvReadView {
   }
 
   chargeOf(key: string, valueBytes: number, contentType: string): number {
-    return chargeOf(key, valueBytes, contentType);
+    return this.table.chargeOf(key, valueBytes, contentType);
   }
 
   chargedFor(key: string): number {
@@ -117,7 +124,7 @@ export class KvState implements KvReadView {
     return {
       totalKeys: this.table.size - due,
       memoryBytes: this.memoryBytes,
-      maxMemoryBytes: this.#maxMemoryBytes,
+      maxMemoryBytes: this.#rules.maxMemoryBytes,
       expiringKeys: this.table.expiries.size - due,
       expiredTotal: this.expiredTotal + due,
       evictedTotal: this.evictedTotal,
@@ -144,6 +151,29 @@ export class KvState implements KvReadView {
     this.expiredTotal = 0;
     this.evictedTotal = 0;
     Object.assign(this.operations, { gets: 0, sets: 0, dels: 0, hits: 0, misses: 0 });
+  }
+
+  /** The slot of a key that is there, or -1; counts. */
+  #use(key: string, now: number): number {
+    this.operations.gets++;
+    const slot = this.table.find(key);
+    if (slot < 0 || this.table.isExpired(slot, now)) {
+      this.operations.misses++;
+      return -1;
+    }
+    this.operations.hits++;
+    this.access.touch(slot, now);
+    return slot;
+  }
+
+  #head(slot: number): KvHead {
+    const { table } = this;
+    return {
+      contentType: table.contentTypeAt(slot),
+      revision: table.revisionAt(slot),
+      expiresAt: table.expiresAt(slot),
+      valueBytes: table.valueBytesAt(slot),
+    };
   }
 
   #entry(slot: number): KvEntry {

@@ -224,7 +224,7 @@ describe("memory", () => {
     expect(await t.refused(kv.set, text("more", "v".repeat(1_000)))).toBe("KV_MEMORY_FULL");
     expect(t.store.kvStats(t.now)).toEqual(before);
     expect(await t.ok(kv.set, text("k0001", "short"))).toMatchObject({ written: true });
-    await t.ok(kv.deleteMany, { keys: ["k0002", "k0003", "k0004", "k0005", "k0006"] });
+    await t.ok(kv.deleteMany, { keys: ["k0002", "k0003", "k0004", "k0005", "k0006", "k0007"] });
     expect(await t.ok(kv.set, text("more", "v".repeat(1_000)))).toMatchObject({ written: true });
   });
 
@@ -312,14 +312,16 @@ describe("memory", () => {
   });
 
   it("finds the few that may go in a table that is mostly free", async () => {
-    const limit = 1_300_000;
+    // The new value fills whole pages, and beside it there is room for no other key.
+    const pages = 318 * 4096;
+    const limit = pages + 100;
     const t = await TestStore.open({
       rules: { evictionPolicy: "allkeys-random", maxMemoryBytes: limit, valueBytesMax: limit },
     });
     const keys = Array.from({ length: 5_000 }, (_, n) => `k${n}`);
     await t.ok(kv.setMany, { pairs: keys.map((key) => text(key)) });
     await t.ok(kv.deleteMany, { keys: keys.slice(1, -2) });
-    expect(await t.ok(kv.set, text("k0", "v".repeat(limit - 300)))).toMatchObject({ written: true });
+    expect(await t.ok(kv.set, text("k0", "v".repeat(pages - "k0".length)))).toMatchObject({ written: true });
     expect(t.store.kvStats(t.now)).toMatchObject({ totalKeys: 1, evictedTotal: 2 });
   });
 
