@@ -155,10 +155,7 @@ export class CommitQueue<Mark> {
     arena.records += 1;
     this.#waitingBytes += size;
     // One turn of the event loop's requests go together; while a batch is in flight, its end starts the next.
-    if (!this.#busy && !this.#scheduled) {
-      this.#scheduled = true;
-      setImmediate(this.#turn);
-    }
+    if (!this.#busy) this.#schedule();
   }
 
   /** Nothing more joins what has gathered so far; what is added next belongs to a batch of its own, with this mark. */
@@ -205,6 +202,12 @@ export class CommitQueue<Mark> {
     for (const arena of this.#closed) arena.settle(failure);
     this.#gathering.settle(failure);
     for (const task of this.#tasks.splice(0)) task.drop(failure);
+  }
+
+  #schedule(): void {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    setImmediate(this.#turn);
   }
 
   readonly #turn = (): void => {
@@ -256,8 +259,8 @@ export class CommitQueue<Mark> {
       () => {
         if (this.#failure !== undefined) return;
         this.#finish(batch);
-        // The next write starts before those who waited run on: the disk works while they do.
-        this.#pump();
+        // What arrives in this turn still joins the next batch: submitting a write costs as much as several requests.
+        this.#schedule();
       },
       (error: unknown) => this.#options.failed(error),
     );

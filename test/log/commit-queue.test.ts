@@ -50,6 +50,8 @@ class Bench {
 
   async finishOne(): Promise<void> {
     this.pending.shift()?.resolve();
+    // The next batch leaves at the end of the turn that learnt of this one.
+    await turn();
     await turn();
   }
 }
