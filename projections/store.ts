@@ -108,7 +108,7 @@ class LogStore implements OpenedStore {
   async replay(onProgress: OpenStoreOptions["onProgress"]): Promise<void> {
     const end = this.#log.endOffset;
     if (end >= this.#log.firstOffset && end > 0) {
-      for await (const batch of this.#log.read(this.#log.firstOffset, { last: end })) {
+      for await (const batch of readAhead(this.#log.read(this.#log.firstOffset, { last: end }))) {
         for (const record of batch) {
           this.#take(record);
           if (this.#dead !== undefined) throw this.#dead;
@@ -247,4 +247,22 @@ class LogStore implements OpenedStore {
 
 function done<Answer>(answer: Answer, seen: Offset): { type: "done"; answer: Answer; offset: Offset } {
   return { type: "done", answer, offset: seen };
+}
+
+/** The next batch is on its way from the disk while the last one is folded. One batch ahead, never more. */
+async function* readAhead<Batch>(batches: AsyncIterable<Batch>): AsyncGenerator<Batch, void> {
+  const source = batches[Symbol.asyncIterator]();
+  let next = source.next();
+  try {
+    for (;;) {
+      const { done, value } = await next;
+      if (done === true) return;
+      next = source.next();
+      // Whoever awaits it is told; nobody does when the fold ends early.
+      next.catch(() => undefined);
+      yield value;
+    }
+  } finally {
+    await source.return?.();
+  }
 }
