@@ -5,7 +5,8 @@
  *    whatever the hash: a keyed one, one of few values, or one value for all keys.
  * 2. The charge is the sum over the keys that are there, always; an empty table is charged nothing.
  * 3. No two blocks that are given out overlap, and the slabs' own sum is that of the blocks.
- * 4. Memory that one size of blocks gave back serves another.
+ * 4. After every step, the blocks that the table has from its slabs are those of its keys: none is left behind, none shared.
+ * 5. Memory that one size of blocks gave back serves another.
  */
 import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
@@ -48,6 +49,13 @@ function put(table: KeyTable, change: KeyStored): number {
 /** The model: value and content type by key. */
 type Model = Map<string, readonly [value: string, contentType: string]>;
 
+/** A block for every key, and no other. */
+function expectBlocks(blocks: SlabStore, model: Model): void {
+  let bytes = 0;
+  for (const [key, [value]] of model) bytes += blockBytes(Buffer.byteLength(key) + value.length);
+  expect(blocks.liveBytes).toBe(bytes);
+}
+
 function expectEqual(table: KeyTable, model: Model): void {
   let charge = 0;
   for (const [key, [value, contentType]] of model) {
@@ -87,7 +95,8 @@ describe("key table", () => {
         fc.constantFrom(...hashes),
         fc.array(step, { maxLength: 150, size: "max" }),
         (hash, steps) => {
-          const table = new KeyTable(hash);
+          const blocks = new SlabStore();
+          const table = new KeyTable(hash, blocks);
           const model: Model = new Map();
           for (const [at, s] of steps.entries()) {
             if (s.do === "clear") {
@@ -115,6 +124,7 @@ describe("key table", () => {
               }
               expect(table.find(key)).toBe(-1);
             }
+            expectBlocks(blocks, model);
           }
           expectEqual(table, model);
         },
@@ -124,19 +134,22 @@ describe("key table", () => {
   });
 
   it("finds every key through growth, splits and shrinking, and stays charged for what is there", () => {
-    const table = new KeyTable(keyed);
+    const blocks = new SlabStore();
+    const table = new KeyTable(keyed, blocks);
     const model: Model = new Map();
     for (let n = 0; n < 30_000; n++) {
       put(table, stored(`k${n}`, `v${n}`));
       model.set(`k${n}`, [`v${n}`, TEXT_TYPE]);
     }
     expectEqual(table, model);
+    expectBlocks(blocks, model);
     for (let n = 0; n < 30_000; n++) {
       if (n % 50 === 0) continue;
       table.remove(table.find(`k${n}`));
       model.delete(`k${n}`);
     }
     expectEqual(table, model);
+    expectBlocks(blocks, model);
     for (const key of model.keys()) table.remove(table.find(key));
     expect(table.memoryBytes).toBe(0);
     expect(table.slotEnd).toBe(0);

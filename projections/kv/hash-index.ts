@@ -1,8 +1,8 @@
 /**
  * From a hash to the slots that have it: linear probing over cells of (hash, slot + 1), in buckets that a directory finds by
  * the hash's high bits. A full bucket doubles while it is small and splits in two from then on, so that no single insert ever
- * moves more than some thousand cells, however many keys there are: one large array would have to be rebuilt in one turn,
- * 100 ms and more, and would need its old and its new half at once.
+ * moves more than some thousand cells, however many keys there are: one large array would have to be rebuilt in one turn, and
+ * would need its old and its new half at once.
  *
  * It knows no keys: whoever asks compares them. Removing moves the cells behind back, so there are no tombstones.
  */

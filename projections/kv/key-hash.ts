@@ -1,5 +1,5 @@
 /**
- * The hash of a key's bytes: HalfSipHash-1-3 (Aumasson and Bernstein, as Linux uses it for its own tables), 32 bits under a
+ * The hash of a key's bytes: HalfSipHash-1-3 (Aumasson and Bernstein; Linux has it for its own tables), 32 bits under a
  * secret seed. Without a secret anybody could choose keys that all fall into one place of the index, and each of their
  * requests would walk past all the others. The seed never shows: no answer and no order follows from a hash.
  */

@@ -20,7 +20,10 @@ import { ROW_BYTES, SlotRows } from "./slot-rows.js";
 /** Slots are 32-bit numbers, and the index keeps them plus one. */
 export const KEYS_MAX = 4_000_000_000;
 
-/** The row, the access record (8) and the index: a cell of 8 bytes at a load between 0.35 and 0.7. */
+/**
+ * A slot's share of what is not in its block, derived and not measured: the row (40), the access record (8) and the index (24,
+ * as it is at the least load, 0.35, with cells of 8 bytes).
+ */
 const SLOT_BYTES = ROW_BYTES + 8 + 24;
 /** A content type that is not well known is an entry in a Map, and a string of so many bytes more. */
 const TYPE_ENTRY_BYTES = 80;
@@ -33,7 +36,7 @@ export class KeyTable {
   readonly #scratch: KeyScratch;
   readonly #index = new HashIndex();
   readonly #rows = new SlotRows();
-  readonly #blocks = new SlabStore();
+  readonly #blocks: SlabStore;
   readonly #otherTypes = new Map<number, string>();
   #size = 0;
   #slotEnd = 0;
@@ -41,8 +44,10 @@ export class KeyTable {
   #free = 0;
   #bytes = 0;
 
-  constructor(hash: KeyHash) {
+  /** `blocks`: where keys and values go; the table's alone. */
+  constructor(hash: KeyHash, blocks = new SlabStore()) {
     this.#hash = hash;
+    this.#blocks = blocks;
     this.#scratch = new KeyScratch(hash);
   }
 

@@ -336,4 +336,17 @@ describe("memory", () => {
     for (let n = 0; n < 6; n++) await small.ok(kv.set, text(`new${n}`));
     expect(small.store.kvStats(0).memoryBytes).toBeLessThanOrEqual(100_000);
   });
+
+  it("follows a limit that changes while the store runs, in what it says and in what it refuses", async () => {
+    const t = await TestStore.open();
+    await t.ok(kv.set, text("k", "v".repeat(100)));
+    const used = t.store.kvStats(t.now).memoryBytes;
+    t.rules.maxMemoryBytes = used;
+    expect(t.store.kvStats(t.now).maxMemoryBytes).toBe(used);
+    expect(await t.refused(kv.set, text("l", "v".repeat(100)))).toBe("KV_MEMORY_FULL");
+    t.rules.maxMemoryBytes = 2 * used;
+    expect(t.store.kvStats(t.now).maxMemoryBytes).toBe(2 * used);
+    await t.ok(kv.set, text("l", "v".repeat(100)));
+    expect(await t.refused(kv.set, text("m", "v".repeat(100)))).toBe("KV_MEMORY_FULL");
+  });
 });

@@ -32,28 +32,29 @@ export class TestStore {
   /** Ms since 1970 of everything that enters. */
   now: number;
   random = 0.5;
-  readonly deaths: Error[];
 
   private constructor(
     readonly store: OpenedStore,
     readonly log: MemoryLog,
+    /** What the store was opened with: a test may change them while it runs, as a reload does. */
+    readonly rules: { -readonly [Name in keyof KvRules]: KvRules[Name] },
     now: number,
-    deaths: Error[],
+    readonly deaths: Error[],
   ) {
     this.now = now;
-    this.deaths = deaths;
   }
 
   static async open(options: TestStoreOptions = {}): Promise<TestStore> {
     const log = options.log ?? new MemoryLog();
     const deaths: Error[] = [];
+    const kv = { ...TEST_RULES, ...options.rules };
     const store = await openStore({
       log,
-      rules: { kv: { ...TEST_RULES, ...options.rules } },
+      rules: { kv },
       onDead: (error) => deaths.push(error),
       ...(options.onProgress === undefined ? {} : { onProgress: options.onProgress }),
     });
-    return new TestStore(store, log, options.now ?? 1_000_000, deaths);
+    return new TestStore(store, log, kv, options.now ?? 1_000_000, deaths);
   }
 
   context(): Context {
