@@ -169,6 +169,7 @@ async function main(): Promise<void> {
 }
 
 await main().catch((error: unknown) => {
-  console.error(error);
-  process.exitCode = 1;
+  // An input that holds something else than commits is the caller's mistake too.
+  console.error(error instanceof RangeError ? error.message : error);
+  process.exitCode = error instanceof RangeError ? 2 : 1;
 });

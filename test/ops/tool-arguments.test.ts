@@ -37,3 +37,11 @@ describe.each(["bench/bench", "demo/demo"])("%s", (tool) => {
     for (const name of ["--directory", "--json"]) expect(stdout).toContain(`\n  ${name} `);
   });
 });
+
+describe("demo/demo", () => {
+  it("refuses a file that holds no commits in one line, with code 2", () => {
+    const { status, stdout, stderr } = run("demo/demo", ["--input", fileURLToPath(import.meta.url)]);
+    expect([status, stdout]).toEqual([2, ""]);
+    expect(stderr).toMatch(/^line 1 is not a commit[^\n]*\n$/);
+  });
+});
