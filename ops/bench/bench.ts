@@ -5,6 +5,7 @@
 import { writeFileSync } from "node:fs";
 import { cpus, loadavg, release, tmpdir, totalmem } from "node:os";
 import { parseArgs } from "node:util";
+import { wantedFromArguments } from "../cli/tool-arguments.js";
 import { HTTP_ROWS } from "./http-rows.js";
 import { LOG_ROWS } from "./log-rows.js";
 import { MILLION_ROWS } from "./million-rows.js";
@@ -13,6 +14,16 @@ import { Bench, fileSystemOf, versionOf } from "./processes.js";
 import type { Finding, Row } from "./row.js";
 
 const ROWS: readonly Row[] = [...HTTP_ROWS, ...LOG_ROWS, ...MILLION_ROWS];
+
+const USAGE = `npm run bench [-- OPTION …]: measures this release's figures and prints each beside its goal
+
+  --only NAME       this row alone; may be repeated
+  --rounds N        measured rounds of each contestant (5)
+  --seconds N       length of one run (3)
+  --directory DIR   where data is written (${tmpdir()})
+  --json FILE       the results also as JSON
+
+rows: ${ROWS.map((row) => row.name).join(", ")}`;
 
 interface Result extends Finding {
   readonly row: string;
@@ -96,7 +107,8 @@ function print(result: Result): void {
 }
 
 async function main(): Promise<void> {
-  const wanted = wantedFrom(process.argv.slice(2));
+  const wanted = wantedFromArguments(USAGE, wantedFrom);
+  if (wanted === undefined) return;
   const bench = new Bench(wanted.rounds, wanted.seconds, wanted.directory);
   const interrupted = (): void => void bench.close().finally(() => process.exit(130));
   process.once("SIGINT", interrupted).once("SIGTERM", interrupted);
@@ -121,6 +133,6 @@ async function main(): Promise<void> {
 }
 
 await main().catch((error: unknown) => {
-  console.error(error instanceof RangeError ? error.message : error);
-  process.exitCode = 2;
+  console.error(error);
+  process.exitCode = 1;
 });

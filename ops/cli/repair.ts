@@ -31,11 +31,11 @@ async function repair(argument: string, flags: RepairFlags): Promise<void> {
   if (flags.apply === true) return apply(directory, flags);
   const plan = await planRepair(realFileSystem, directory);
   if (flags.json === true) writeJson({ directory, applied: false, plan });
-  else for (const line of describePlan(plan, "would be")) writeLine(line);
+  else for (const line of describePlan(plan, "before")) writeLine(line);
   if (plan.problems.length === 0) return;
   throw new CliFailure(
     exitCodes.damaged,
-    `${directory} is damaged and nothing was changed; restore a backup, or run annals repair ${directory} --apply to keep offsets up to ${plan.lastKept}`,
+    `${directory} is damaged and nothing was changed; restore a backup, or run annals repair ${directory} --apply to keep every record up to offset ${plan.lastKept}`,
   );
 }
 
@@ -49,21 +49,32 @@ async function apply(directory: string, flags: RepairFlags): Promise<void> {
   if (flags.json === true)
     writeJson({ directory, applied: keptIn !== undefined, keptIn: keptIn ?? null, plan });
   else {
-    for (const line of describePlan(plan, "was")) writeLine(line);
+    for (const line of describePlan(plan, "after")) writeLine(line);
     if (keptIn !== undefined) writeLine(`the original files are in ${directory}/${keptIn}`);
   }
 }
 
-/** `how`: "would be" before, "was" after. */
-function describePlan(plan: RepairPlan, how: "would be" | "was"): string[] {
+/** `when`: before the repair, or after it. */
+export function describePlan(plan: RepairPlan, when: "before" | "after"): string[] {
   if (plan.problems.length === 0) return ["nothing is wrong, nothing to do"];
-  const lost = plan.lastKnown - plan.lastKept;
+  const { cut, dropped, lastKept, lastKnown } = plan;
+  const one = when === "before" ? "would be" : "was";
+  const lost = lastKnown - lastKept;
+  const many = when === "before" ? "would be" : "were";
   return [
     ...plan.problems.map((problem) => `damage  ${describeFinding(problem)}`),
-    ...(plan.cut === undefined
+    ...(cut === undefined
       ? []
-      : [`${plan.cut.file} ${how} cut at position ${plan.cut.position}: ${plan.cut.bytes} bytes dropped`]),
-    ...plan.dropped.map(({ file, bytes }) => `${file} ${how} dropped: ${bytes} bytes`),
-    `offsets up to ${plan.lastKept} ${how} kept; at least ${lost} later records ${how} lost`,
+      : [`${cut.file} ${one} cut at position ${cut.position}: ${counted(cut.bytes, "byte")} dropped`]),
+    ...dropped.map(({ file, bytes }) => `${file} ${one} dropped: ${counted(bytes, "byte")}`),
+    `every record up to offset ${lastKept} ${one} kept`,
+    // What is damaged cannot be counted: there may be more than is known.
+    lost === 0
+      ? `how many later records ${many} lost is not known`
+      : `at least ${counted(lost, "later record")} ${lost === 1 ? one : many} lost`,
   ];
+}
+
+function counted(count: number, what: string): string {
+  return `${count} ${what}${count === 1 ? "" : "s"}`;
 }

@@ -31,10 +31,19 @@ export const FILE_PREFIX = "file:";
 
 /** @throws RangeError naming the line when it is no commit. */
 export function commitOf(text: string, line: number): Commit {
-  const value: unknown = JSON.parse(text);
+  const value = parsed(text);
   if (!isCommit(value))
     throw new RangeError(`line ${line} is not a commit with sha, time, subject and files`);
   return value;
+}
+
+/** undefined when the text is no JSON. */
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
 }
 
 function isCommit(value: unknown): value is Commit {

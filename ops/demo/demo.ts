@@ -8,12 +8,21 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { wantedFromArguments } from "../cli/tool-arguments.js";
 import { LineReader } from "../import/lines.js";
 import { type Commit, commitOf } from "./commits.js";
 import { type KillMoment, runJob } from "./job.js";
 import { commandLinePath, type ServerChild, startServer } from "./server-child.js";
 import { StoreClient } from "./store-client.js";
 import { type DemoSummary, filesOf, logBytesOf, mostChanged, textOf } from "./summary.js";
+
+const USAGE = `npm run demo [-- OPTION …]: sends a commit history through a server that is killed on the way
+
+  --input FILE      commits, one JSON object a line, also .gz (the history beside the repository, else its sample)
+  --kills N         how often the server is killed, up to 1000 (3)
+  --seed N          draws the moments of the kills (another each time)
+  --directory DIR   where the data goes and stays; empty or absent (a temporary directory, removed at the end)
+  --json            the summary as JSON`;
 
 interface Wanted {
   readonly input: string;
@@ -40,6 +49,8 @@ function wantedFrom(args: readonly string[]): Wanted {
     throw new RangeError("--kills is a whole number up to 1000");
   if (!Number.isInteger(seed) || seed < 0) throw new RangeError("--seed is a whole number");
   const { directory, json } = values;
+  if (values.input !== undefined && !existsSync(values.input))
+    throw new RangeError(`no file ${values.input}`);
   if (directory !== undefined && existsSync(directory) && readdirSync(directory).length > 0) {
     throw new RangeError(`${directory} is not empty`);
   }
@@ -146,7 +157,8 @@ async function run(wanted: Wanted, dataDirectory: string, say: (text: string) =>
 }
 
 async function main(): Promise<void> {
-  const wanted = wantedFrom(process.argv.slice(2));
+  const wanted = wantedFromArguments(USAGE, wantedFrom);
+  if (wanted === undefined) return;
   const directory = wanted.directory ?? mkdtempSync(join(tmpdir(), "annals-demo-"));
   try {
     const summary = await run(wanted, directory, (text) => console.error(text));
@@ -157,6 +169,7 @@ async function main(): Promise<void> {
 }
 
 await main().catch((error: unknown) => {
+  // An input that holds something else than commits is the caller's mistake too.
   console.error(error instanceof RangeError ? error.message : error);
   process.exitCode = error instanceof RangeError ? 2 : 1;
 });

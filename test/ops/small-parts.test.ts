@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
-import { LogError } from "../../log/index.js";
+import { LogError, offset, type RepairPlan } from "../../log/index.js";
 import { CliFailure, exitCodes, verdictOf } from "../../ops/cli/failure.js";
 import { Progress } from "../../ops/cli/progress.js";
+import { describePlan } from "../../ops/cli/repair.js";
 import { editDistance, nearest } from "../../ops/config/nearest.js";
 import { createLogger } from "../../ops/logging.js";
 import { MonotonicClock } from "../../ops/monotonic-clock.js";
@@ -137,5 +138,37 @@ describe("process log", () => {
     expect(lines[0]).toMatch(/^\d{4}-.*Z WARN {2}hello port=80 text="two\\nlines"\n$/);
     logger.error({ err: new Error("broken") }, "failed");
     expect(lines[1]).toMatch(/ERROR failed\n {4}Error: broken\n/);
+  });
+});
+
+describe("repair", () => {
+  const finding = { code: "header", file: "log/1", expected: "a", found: "b", advice: "c" } as const;
+  const plan = (lastKnown: number, bytes: number): RepairPlan => ({
+    problems: [finding],
+    lastKept: offset(1),
+    lastKnown: offset(lastKnown),
+    cut: { file: "log/1", position: 9, bytes },
+    dropped: [{ file: "log/2", bytes }],
+    recoveryPoint: { durable: offset(1), crc: 0, tail: offset(1), clean: false },
+  });
+
+  it("speaks of one and of many, before and after", () => {
+    expect(describePlan(plan(2, 1), "before").slice(1)).toEqual([
+      "log/1 would be cut at position 9: 1 byte dropped",
+      "log/2 would be dropped: 1 byte",
+      "every record up to offset 1 would be kept",
+      "at least 1 later record would be lost",
+    ]);
+    expect(describePlan(plan(2, 1), "after").at(-1)).toBe("at least 1 later record was lost");
+    expect(describePlan(plan(3, 2), "after").slice(1)).toEqual([
+      "log/1 was cut at position 9: 2 bytes dropped",
+      "log/2 was dropped: 2 bytes",
+      "every record up to offset 1 was kept",
+      "at least 2 later records were lost",
+    ]);
+    expect(describePlan(plan(3, 2), "before").at(-1)).toBe("at least 2 later records would be lost");
+    expect(describePlan(plan(1, 2), "before").at(-1)).toBe(
+      "how many later records would be lost is not known",
+    );
   });
 });
