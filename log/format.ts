@@ -185,8 +185,6 @@ export const recordTimestamp = (view: DataView, at: number): number =>
   view.getUint32(at + 16, true) + view.getUint32(at + 20, true) * TWO_32;
 export const recordEpoch = (view: DataView, at: number): Epoch => asEpoch(view.getUint32(at + 24, true));
 export const recordUnsynced = (view: DataView, at: number): number => view.getUint32(at + 28, true);
-export const recordKind = (view: DataView, at: number): number => view.getUint16(at + 32, true);
-export const recordVersion = (view: DataView, at: number): number => view.getUint8(at + 34);
 export const recordFlags = (view: DataView, at: number): number => view.getUint8(at + 35);
 
 /** The crc that the record at `at` must carry if the record before it has the crc `seed`. Its length must fit the bytes. */

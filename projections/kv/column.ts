@@ -40,9 +40,6 @@ export class Column<Value> {
   }
 }
 
-export const uint8Column = (): Column<number> => new Column((slots) => new Uint8Array(slots), 0);
 export const uint32Column = (): Column<number> => new Column((slots) => new Uint32Array(slots), 0);
 /** Doubles: offsets and times, both safe integers. */
 export const float64Column = (): Column<number> => new Column((slots) => new Float64Array(slots), 0);
-export const stringColumn = (): Column<string> =>
-  new Column((slots) => new Array<string>(slots).fill(""), "");

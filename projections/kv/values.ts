@@ -20,11 +20,6 @@ export function textOf(bytes: ByteString): string | undefined {
   return isUtf8(raw) ? raw.toString("utf8") : undefined;
 }
 
-/** A ByteString that shares nothing with `bytes`. */
-export function byteString(bytes: Uint8Array): ByteString {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("latin1") as ByteString;
-}
-
 export function inputBytes(value: ValueInput): number {
   return typeof value === "string" ? Buffer.byteLength(value) : value.byteLength;
 }
