@@ -57,7 +57,7 @@ export function buildServer(options: ApiOptions): FastifyInstance {
   server.setErrorHandler((error: Error, request, reply) => answerError(door, error, request, reply));
   server.setNotFoundHandler((request, reply) => answerUnknown(door, routes, request, reply));
   if (options.corsOrigins.length > 0) registerCors(server, options.corsOrigins);
-  registerJsonBody(server, limits.jsonDepthMax);
+  registerJsonBody(server, limits);
   registerRest(server, door);
   registerCommand(server, door);
   registerRaw(server, door);

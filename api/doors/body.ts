@@ -5,10 +5,12 @@
  * `__proto__` and `constructor` are members like any other: `JSON.parse` makes them own members, and nothing here ever
  * merges a parsed object into another.
  */
-import { isUtf8 } from "node:buffer";
+import { isAscii, isUtf8 } from "node:buffer";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { type Refusal, refusal } from "../errors.js";
 import { deeperThan } from "../json-text.js";
+import type { ApiLimits } from "../options.js";
+import { registerBody } from "./body-bytes.js";
 
 export interface JsonBody {
   readonly type: "json";
@@ -17,17 +19,17 @@ export interface JsonBody {
   readonly value: unknown;
 }
 
-export function registerJsonBody(server: FastifyInstance, depthMax: number): void {
+export function registerJsonBody(server: FastifyInstance, limits: ApiLimits): void {
   server.removeAllContentTypeParsers();
-  server.addContentTypeParser<Buffer>("application/json", { parseAs: "buffer" }, (_request, bytes, done) => {
-    // A refusal is handed on as the body, not as an error: the body has been read, so the connection may stay.
-    done(null, bytes.length === 0 ? undefined : readJson(bytes, depthMax));
-  });
+  // A refusal is handed on as the body, not as an error: the body has been read, so the connection may stay.
+  registerBody(server, "application/json", limits.bodyBytesMax, (bytes) =>
+    bytes.length === 0 ? undefined : readJson(bytes, limits.jsonDepthMax),
+  );
 }
 
 export function readJson(bytes: Buffer, depthMax: number): JsonBody | Refusal {
-  if (!isUtf8(bytes)) return refusal("API_TEXT_INVALID", "the body is not UTF-8");
-  const text = bytes.toString("utf8");
+  const text = textOf(bytes);
+  if (text === undefined) return refusal("API_TEXT_INVALID", "the body is not UTF-8");
   if (deeperThan(text, depthMax)) {
     return refusal("API_JSON_TOO_DEEP", `the body is nested deeper than ${depthMax} levels`);
   }
@@ -36,6 +38,12 @@ export function readJson(bytes: Buffer, depthMax: number): JsonBody | Refusal {
   } catch {
     return refusal("API_JSON_INVALID", "the body is not JSON");
   }
+}
+
+/** The most common text is decoded the fastest. */
+function textOf(bytes: Buffer): string | undefined {
+  if (isAscii(bytes)) return bytes.toString("latin1");
+  return isUtf8(bytes) ? bytes.toString("utf8") : undefined;
 }
 
 /** The body that `registerJsonBody` has read; undefined when there was none. */

@@ -14,6 +14,7 @@ import type { Reply } from "../operations/reply.js";
 import { runMeasured } from "../runner.js";
 import { bodyOf, type JsonBody } from "./body.js";
 import { type Door, JSON_CONTENT } from "./door.js";
+import { textBody } from "./outbox.js";
 
 export const COMMAND_PATH = "/api/v1/command";
 
@@ -104,9 +105,5 @@ function sendEnvelope(
           error_code: done.code,
         },
   );
-  door.send(request, reply, 200, headers, {
-    contentType: JSON_CONTENT,
-    text,
-    encoding: "utf8",
-  });
+  door.send(request, reply, 200, headers, textBody(JSON_CONTENT, text));
 }

@@ -5,6 +5,7 @@ import swaggerUi from "@fastify/swagger-ui";
 import type { FastifyInstance } from "fastify";
 import { openApiDocument } from "../openapi.js";
 import { type Door, JSON_CONTENT } from "./door.js";
+import { textBody } from "./outbox.js";
 
 /** Everything the page needs comes from this process; it styles itself inline. */
 const PAGE_POLICY =
@@ -14,7 +15,7 @@ const PAGE_POLICY =
 export function registerDocumentation(server: FastifyInstance, door: Door): void {
   const text = JSON.stringify(openApiDocument(door.options.version));
   server.get("/openapi.json", (request, reply) => {
-    door.send(request, reply, 200, [], { contentType: JSON_CONTENT, text, encoding: "utf8" });
+    door.send(request, reply, 200, [], textBody(JSON_CONTENT, text));
   });
   server.register(async (scope) => {
     // The page is the only HTML here, so the only thing that needs a browser's protection. Its files go out through

@@ -16,7 +16,7 @@ import {
 import type { Desk } from "../operations/call.js";
 import type { ApiOptions } from "../options.js";
 import { AnswerLog } from "./answer-log.js";
-import { type Answer, type Body, Outbox } from "./outbox.js";
+import { type Answer, type Body, Outbox, textBody } from "./outbox.js";
 
 export const JSON_CONTENT = "application/json; charset=utf-8";
 const PROBLEM_CONTENT = "application/problem+json; charset=utf-8";
@@ -48,8 +48,7 @@ export class Door {
     if (body === undefined) {
       if (status !== 204 && status !== 304) headers.push("Content-Length", "0");
     } else {
-      const length = body.encoding === "latin1" ? body.text.length : Buffer.byteLength(body.text);
-      headers.push("Content-Type", body.contentType, "Content-Length", String(length));
+      headers.push("Content-Type", body.contentType, "Content-Length", String(body.byteLength));
     }
     request.answered = true;
     this.#outbox.put({ request, reply, status, headers, body });
@@ -71,7 +70,7 @@ export class Door {
     const asProblem = request.headers.accept?.includes("application/problem+json") === true;
     const text = (asProblem ? problemBody : errorBody)(refused, status, request.id);
     const contentType = asProblem ? PROBLEM_CONTENT : JSON_CONTENT;
-    this.send(request, reply, status, headers, { contentType, text, encoding: "utf8" });
+    this.send(request, reply, status, headers, textBody(contentType, text));
   }
 
   /** What the door itself refuses, before any operation ran. */

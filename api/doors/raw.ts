@@ -12,9 +12,10 @@ import type { Call } from "../operations/call.js";
 import { reservedKeys } from "../operations/catalog.js";
 import type { Later } from "../operations/reply.js";
 import { runMeasured } from "../runner.js";
+import { registerBody } from "./body-bytes.js";
 import type { Door } from "./door.js";
 import { etag, matchesAny, singleRevision } from "./etag.js";
-import type { Body } from "./outbox.js";
+import { type Body, bytesBody } from "./outbox.js";
 import { callerId } from "./rest.js";
 import { urlProblem } from "./url.js";
 
@@ -32,7 +33,7 @@ type RawReply = RawAnswer | Refusal;
 export function registerRaw(server: FastifyInstance, door: Door): void {
   server.register(async (scope) => {
     scope.removeAllContentTypeParsers();
-    scope.addContentTypeParser("*", { parseAs: "buffer" }, (_request, bytes, done) => done(null, bytes));
+    registerBody(scope, "*", door.options.limits.bodyBytesMax, (bytes) => bytes);
     scope.put(ROUTE, (request, reply) => run(door, request, reply, "kv.set", put));
     scope.get(ROUTE, (request, reply) => run(door, request, reply, "kv.get", get));
     scope.delete(ROUTE, (request, reply) => run(door, request, reply, "kv.del", remove));
@@ -130,7 +131,7 @@ function entryAnswer(entry: KvEntry, ifNoneMatch: string | undefined): RawAnswer
   }
   // What users store is shown on the origin of the documentation page: a browser must not run it there.
   headers.push("X-Content-Type-Options", "nosniff", "Content-Security-Policy", "default-src 'none'; sandbox");
-  const body: Body = { contentType: entry.contentType, text: entry.bytes, encoding: "latin1" };
+  const body = bytesBody(entry.contentType, entry.bytes);
   return { type: "raw", status: 200, headers, body };
 }
 

@@ -11,6 +11,7 @@ import type { Reply } from "../operations/reply.js";
 import { runMeasured } from "../runner.js";
 import { bodyOf, isFields } from "./body.js";
 import { type Door, JSON_CONTENT } from "./door.js";
+import { textBody } from "./outbox.js";
 import { urlProblem } from "./url.js";
 
 export function registerRest(server: FastifyInstance, door: Door): void {
@@ -95,7 +96,7 @@ function sendReply(
   const payload = binding.shape === undefined ? done.payload : binding.shape(done.payload);
   const text = done.contentType === undefined ? writeJson(payload) : plainText(payload);
   const contentType = done.contentType ?? JSON_CONTENT;
-  door.send(request, reply, done.status ?? 200, headers, { contentType, text, encoding: "utf8" });
+  door.send(request, reply, done.status ?? 200, headers, textBody(contentType, text));
 }
 
 function plainText(payload: Json): string {
