@@ -12,20 +12,22 @@ export class LateStore implements Store {
     this.#store = store;
   }
 
-  execute<Command, Answer>(
+  execute<Command, Answer, Result>(
     decide: Decider<Command, Answer>,
     command: Command,
     context: Context,
-  ): Promise<Outcome<Answer>> {
-    return this.#store?.execute(decide, command, context) ?? Promise.reject(replaying());
+    answer: (outcome: Outcome<Answer>) => Result,
+  ): Result | Promise<Result> {
+    return this.#opened().execute(decide, command, context, answer);
   }
 
-  query<Query, Answer>(
+  query<Query, Answer, Result>(
     read: Reader<Query, Answer>,
     query: Query,
     context: Context,
-  ): Outcome<Answer> | Promise<Outcome<Answer>> {
-    return this.#opened().query(read, query, context);
+    answer: (outcome: Outcome<Answer>) => Result,
+  ): Result | Promise<Result> {
+    return this.#opened().query(read, query, context, answer);
   }
 
   get offset(): Offset {

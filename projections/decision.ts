@@ -90,25 +90,33 @@ export interface Done<Answer> {
 
 export type Outcome<Answer> = Done<Answer> | Rejection;
 
+/** For callers of the store who want the outcome itself. */
+export function asIs<Answer>(outcome: Outcome<Answer>): Outcome<Answer> {
+  return outcome;
+}
+
 /** The one way from the doors to the log and the state. */
 export interface Store {
   /**
-   * Decides, appends what happened as one record, evolves, and resolves when the answer may leave.
-   * @throws LogError when the log refuses or fails; then the caller must not be told that anything happened.
+   * Decides, appends what happened as one record, evolves, and calls `answer` when the answer may leave; gives back what
+   * `answer` made of it. At once, when the outcome tells of nothing that still waits for the log.
+   * @throws LogError, also as a rejection, when the log refuses or fails; then the caller must not be told that anything happened.
    * @throws ProjectionError PROJECTION_DEAD, PROJECTION_CLOSED.
    */
-  execute<Command, Answer>(
+  execute<Command, Answer, Result>(
     decide: Decider<Command, Answer>,
     command: Command,
     context: Context,
-  ): Promise<Outcome<Answer>>;
+    answer: (outcome: Outcome<Answer>) => Result,
+  ): Result | Promise<Result>;
 
   /** Reads; at once if what it tells of is committed already (the common case), else when it is. */
-  query<Query, Answer>(
+  query<Query, Answer, Result>(
     read: Reader<Query, Answer>,
     query: Query,
     context: Context,
-  ): Outcome<Answer> | Promise<Outcome<Answer>>;
+    answer: (outcome: Outcome<Answer>) => Result,
+  ): Result | Promise<Result>;
 
   /** Last offset that the state contains. */
   readonly offset: Offset;

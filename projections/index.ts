@@ -1,5 +1,6 @@
 /** What the projections room shows to the others. */
 export type * from "./decision.js";
+export { asIs } from "./decision.js";
 export * from "./errors.js";
 export { decodeEvents, type EncodedRecord } from "./events.js";
 export * from "./kv/contract.js";

@@ -145,54 +145,47 @@ class LogStore implements OpenedStore {
     if (record.timestamp > this.#clock) this.#clock = record.timestamp;
   }
 
-  execute<Command, Answer>(
+  execute<Command, Answer, Result>(
     decide: Decider<Command, Answer>,
     command: Command,
     context: Context,
-  ): Promise<Outcome<Answer>> {
-    // Not an async function: awaiting the gate's promise inside one would cost every write three more turns of the queue.
-    try {
-      return Promise.resolve(this.#execute(decide, command, context));
-    } catch (error) {
-      return Promise.reject(error);
-    }
-  }
-
-  #execute<Command, Answer>(
-    decide: Decider<Command, Answer>,
-    command: Command,
-    context: Context,
-  ): Outcome<Answer> | Promise<Outcome<Answer>> {
+    answer: (outcome: Outcome<Answer>) => Result,
+  ): Result | Promise<Result> {
     this.#assertAlive();
     const inTime = this.#inTime(context);
     this.reclaimExpired(inTime.now, RECLAIMED_PER_COMMAND);
     const decision = decide(this.#view, command, inTime, this.#rules);
-    if (decision.type === "rejected") return this.#gated(decision, decision.seen);
+    if (decision.type === "rejected") return this.#gated(decision, decision.seen, answer);
     if (decision.events.length === 0) {
-      return this.#gated(done(decision.answer(decision.seen), decision.seen), decision.seen);
+      return this.#gated(done(decision.answer(decision.seen), decision.seen), decision.seen, answer);
     }
     const { kind, version, body } = encodeRecord(decision.events, context.cause);
     const appended = this.#log.append({ kind, version, timestamp: inTime.now, body });
     this.#assertAlive();
     assert(this.#offset === appended, "a record is in the state when append returns");
-    return this.#gated(done(decision.answer(appended), appended), appended);
+    return this.#gated(done(decision.answer(appended), appended), appended, answer);
   }
 
-  query<Query, Answer>(
+  query<Query, Answer, Result>(
     read: Reader<Query, Answer>,
     query: Query,
     context: Context,
-  ): Outcome<Answer> | Promise<Outcome<Answer>> {
+    answer: (outcome: Outcome<Answer>) => Result,
+  ): Result | Promise<Result> {
     this.#assertAlive();
     const found = read(this.#view, query, this.#inTime(context));
     const outcome = found.type === "rejected" ? found : done(found.answer, found.seen);
-    return this.#gated(outcome, found.seen);
+    return this.#gated(outcome, found.seen, answer);
   }
 
-  /** The gate: at once if `seen` is committed, else when it is. The answer was fixed before; it only waits. */
-  #gated<Answer>(outcome: Outcome<Answer>, seen: Offset): Outcome<Answer> | Promise<Outcome<Answer>> {
-    if (seen <= this.#log.committedOffset) return outcome;
-    return this.#log.whenCommitted(seen).then(() => outcome);
+  /** The gate: at once if `seen` is committed, else when it is. The outcome was fixed before; it only waits. */
+  #gated<Answer, Result>(
+    outcome: Outcome<Answer>,
+    seen: Offset,
+    answer: (outcome: Outcome<Answer>) => Result,
+  ): Result | Promise<Result> {
+    if (seen <= this.#log.committedOffset) return answer(outcome);
+    return this.#log.whenCommitted(seen).then(() => answer(outcome));
   }
 
   kvStats(now: number): KvStats {

@@ -9,7 +9,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { EventLog } from "../log/index.js";
-import { kv, type Outcome, TEXT_TYPE } from "../projections/index.js";
+import { asIs, kv, type Outcome, TEXT_TYPE } from "../projections/index.js";
 import { PromiseBroken } from "./checkers/promise-broken.js";
 import { runs, seed } from "./run-settings.js";
 import { nextTurn } from "./world/log-lives.js";
@@ -105,29 +105,29 @@ class Teller {
     const value = { key: one.key, value: "5", contentType: TEXT_TYPE };
     switch (one.type) {
       case "set":
-        return store.execute(kv.set, value, context);
+        return store.execute(kv.set, value, context, asIs);
       case "setIfAbsent":
-        return store.execute(kv.set, { ...value, nx: true }, context);
+        return store.execute(kv.set, { ...value, nx: true }, context, asIs);
       case "setIfStale":
-        return store.execute(kv.set, { ...value, ifRevision: 1 }, context);
+        return store.execute(kv.set, { ...value, ifRevision: 1 }, context, asIs);
       case "delete":
-        return store.execute(kv.delete, { key: one.key }, context);
+        return store.execute(kv.delete, { key: one.key }, context, asIs);
       case "increment":
-        return store.execute(kv.increment, { key: one.key, amount: 1n }, context);
+        return store.execute(kv.increment, { key: one.key, amount: 1n }, context, asIs);
       case "get":
-        return store.query(kv.get, { key: one.key }, context);
+        return store.query(kv.get, { key: one.key }, context, asIs);
       case "exists":
-        return store.query(kv.exists, { key: one.key }, context);
+        return store.query(kv.exists, { key: one.key }, context, asIs);
       case "ttl":
-        return store.query(kv.ttl, { key: one.key }, context);
+        return store.query(kv.ttl, { key: one.key }, context, asIs);
       case "length":
-        return store.query(kv.length, { key: one.key }, context);
+        return store.query(kv.length, { key: one.key }, context, asIs);
       case "size":
-        return store.query(kv.size, {}, context);
+        return store.query(kv.size, {}, context, asIs);
       case "scan":
-        return store.query(kv.scan, { limit: 10 }, context);
+        return store.query(kv.scan, { limit: 10 }, context, asIs);
       case "stats":
-        return store.query(kv.stats, {}, context);
+        return store.query(kv.stats, {}, context, asIs);
     }
   }
 }

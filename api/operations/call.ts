@@ -12,8 +12,6 @@ import type { Later } from "./reply.js";
 export class Desk {
   readonly options: ApiOptions;
   readonly startedAt: number;
-  /** Writes that wait for the log: bounded, so that a slow disk makes clients wait their turn, not memory grow. */
-  writesInFlight = 0;
 
   constructor(options: ApiOptions) {
     this.options = options;
@@ -37,28 +35,18 @@ export class Call {
     return this.desk.options.limits;
   }
 
-  /** Decides and appends; `map` is called when the answer may leave, never before. */
+  /** Decides and appends; `map` is called when the answer may leave, never before. Throws and rejects as the store does. */
   execute<Command, Answer, Result>(
     decide: Decider<Command, Answer>,
     command: Command,
     map: (answer: Answer, offset: Offset) => Result,
   ): Later<Result | Refusal> {
-    const { desk } = this;
-    const most = desk.options.limits.writesInFlightMax;
-    if (desk.writesInFlight >= most) {
-      return refusal("API_OVERLOADED", `${most} writes are waiting for the log already`);
+    const { store, log, limits } = this.desk.options;
+    // Bounded, so that a slow disk makes clients wait their turn, not memory grow.
+    if (log.endOffset - log.committedOffset >= limits.writesInFlightMax) {
+      return refusal("API_OVERLOADED", `${limits.writesInFlightMax} writes are waiting for the log already`);
     }
-    desk.writesInFlight += 1;
-    return desk.options.store.execute(decide, command, this.context()).then(
-      (outcome) => {
-        desk.writesInFlight -= 1;
-        return mapOutcome(outcome, map);
-      },
-      (error: unknown) => {
-        desk.writesInFlight -= 1;
-        return this.failure(error);
-      },
-    );
+    return store.execute(decide, command, this.context(), (outcome) => mapOutcome(outcome, map));
   }
 
   query<Query, Answer, Result>(
@@ -66,12 +54,8 @@ export class Call {
     query: Query,
     map: (answer: Answer, offset: Offset) => Result,
   ): Later<Result | Refusal> {
-    const outcome = this.desk.options.store.query(read, query, this.context());
-    if (!(outcome instanceof Promise)) return mapOutcome(outcome, map);
-    return outcome.then(
-      (done) => mapOutcome(done, map),
-      (error: unknown) => this.failure(error),
-    );
+    const { store } = this.desk.options;
+    return store.query(read, query, this.context(), (outcome) => mapOutcome(outcome, map));
   }
 
   /** A failure of the log or the projections has a code and a title that may be told; anything else is a bug, of which only the id is told. */

@@ -6,6 +6,9 @@ import { type Contestant, type Finding, interleave, orAbsent, type Row } from ".
 import { count, ratios, type Spread, shown, spreadOf } from "./statistics.js";
 import { KEYS, load, type RequestName } from "./wrk.js";
 
+/** Until V8 has compiled the hot path: a server that has run for a second is measured half in its interpreter. */
+const WARM_UP_SECONDS = 5;
+
 interface Duel {
   readonly name: string;
   readonly what: string;
@@ -29,7 +32,8 @@ function contestant(
   return {
     name,
     measure: async (warmUp) =>
-      (await load(bench, port, request, connections, warmUp ? 1 : bench.seconds)).requestsPerSecond,
+      (await load(bench, port, request, connections, warmUp ? WARM_UP_SECONDS : bench.seconds))
+        .requestsPerSecond,
   };
 }
 
@@ -107,7 +111,9 @@ const durableMset: Row = {
   run: async (bench) => {
     const annals = await startAnnals(bench, { fsyncMode: "always" });
     const measure = async (warmUp: boolean): Promise<number> =>
-      100 * (await load(bench, annals.port, "annalsMset", 16, warmUp ? 1 : bench.seconds)).requestsPerSecond;
+      100 *
+      (await load(bench, annals.port, "annalsMset", 16, warmUp ? WARM_UP_SECONDS : bench.seconds))
+        .requestsPerSecond;
     const keys = spreadOf(
       (await interleave(bench.rounds, [{ name: "annals", measure }])).get("annals") ?? [],
     );

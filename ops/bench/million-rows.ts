@@ -1,6 +1,6 @@
 /** Rows with a million keys: how fast they are there again after a start, and what they cost in memory. */
 import { connect } from "node:net";
-import { kv, openStore, type StoreRules, TEXT_TYPE } from "../../projections/index.js";
+import { asIs, kv, openStore, type StoreRules, TEXT_TYPE } from "../../projections/index.js";
 import { type Annals, metricsOf, startAnnals } from "./annals.js";
 import { openBenchLog } from "./log-rows.js";
 import { redisReply, startRedis } from "./peers.js";
@@ -42,7 +42,7 @@ async function fillDirectory(dataDirectory: string): Promise<void> {
     const sets = Array.from({ length: 5000 }, (_, each) => {
       const [key, value] = [keyOf(from + each), textOf(from + each)];
       const context = { now, random: 0.5, cause: { command: "kv.set" } };
-      return store.execute(kv.set, { key, value, contentType: TEXT_TYPE }, context);
+      return store.execute(kv.set, { key, value, contentType: TEXT_TYPE }, context, asIs);
     });
     const refused = (await Promise.all(sets)).find((outcome) => outcome.type === "rejected");
     if (refused !== undefined) throw new Error(`a SET was refused: ${refused.code}`);

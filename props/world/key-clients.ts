@@ -2,7 +2,7 @@
  * Concurrent clients of a few keys, each doing one call at a time through a door, and the history of what they did and
  * heard. The doors are the store itself and HTTP; `checkers/key-model.ts` judges the history.
  */
-import { kv, type Rejection, type Store, TEXT_TYPE, textOf } from "../../projections/index.js";
+import { asIs, kv, type Rejection, type Store, TEXT_TYPE, textOf } from "../../projections/index.js";
 import { type Answer, errorCodeOf, type HttpClient, revisionOf } from "../../test/support/http-client.js";
 import type { KeyCall, KeyInput, KeyOutput } from "../checkers/key-model.js";
 import type { Random } from "./fate.js";
@@ -101,7 +101,7 @@ export function storeDoor(store: Store, now: () => number, random: Random): KeyD
   return async (key, input) => {
     switch (input.type) {
       case "get": {
-        const outcome = await store.query(kv.get, { key }, context());
+        const outcome = await store.query(kv.get, { key }, context(), asIs);
         if (outcome.type === "rejected") return refusalOf(outcome);
         const entry = outcome.answer;
         if (entry === undefined) return { type: "absent" };
@@ -112,18 +112,18 @@ export function storeDoor(store: Store, now: () => number, random: Random): KeyD
         const { value } = input;
         const condition = input.type === "set" ? {} : { ifRevision: input.revision };
         const command = { key, value, contentType: TEXT_TYPE, ...condition };
-        const outcome = await store.execute(kv.set, command, context());
+        const outcome = await store.execute(kv.set, command, context(), asIs);
         if (outcome.type === "rejected") return refusalOf(outcome);
         return { type: "written", revision: outcome.answer.revision };
       }
       case "increment": {
         const command = { key, amount: BigInt(input.amount) };
-        const outcome = await store.execute(kv.increment, command, context());
+        const outcome = await store.execute(kv.increment, command, context(), asIs);
         if (outcome.type === "rejected") return refusalOf(outcome);
         return { type: "incremented", value: String(outcome.answer.value), revision: outcome.offset };
       }
       case "delete": {
-        const outcome = await store.execute(kv.delete, { key }, context());
+        const outcome = await store.execute(kv.delete, { key }, context(), asIs);
         if (outcome.type === "rejected") return refusalOf(outcome);
         return { type: "deleted", there: outcome.answer.deleted };
       }

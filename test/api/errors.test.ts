@@ -146,7 +146,7 @@ describe("a bug", () => {
   it("in a read answers API_INTERNAL with the request id and is logged, and the server goes on", async () => {
     const server = await TestServer.start({
       wrapStore: (store) => ({
-        execute: (decide, command, context) => store.execute(decide, command, context),
+        execute: (...write) => store.execute(...write),
         query: () => {
           throw new TypeError("cannot read property of /secret");
         },
@@ -181,10 +181,10 @@ describe("a bug", () => {
     for (const late of [false, true]) {
       const server = await TestServer.start({
         wrapStore: (store) => ({
-          execute: (decide, command, context) => store.execute(decide, command, context),
-          query: () => {
-            const outcome = { type: "done", answer: entry, offset: 1 } as never;
-            return late ? Promise.resolve(outcome) : outcome;
+          execute: (...write) => store.execute(...write),
+          query: (_read, _query, _context, answer) => {
+            const tell = () => answer({ type: "done", answer: entry, offset: 1 } as never);
+            return late ? Promise.resolve().then(tell) : tell();
           },
           get offset() {
             return store.offset;
@@ -206,7 +206,7 @@ describe("a bug", () => {
     const server = await TestServer.start({
       wrapStore: (store) => ({
         execute: () => Promise.reject(new RangeError("boom")),
-        query: (read, query, context) => store.query(read, query, context),
+        query: (...read) => store.query(...read),
         get offset() {
           return store.offset;
         },

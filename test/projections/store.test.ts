@@ -1,7 +1,7 @@
 /** Decide, append, evolve, answer: what the store does around every command and query. */
 import { describe, expect, it } from "vitest";
 import { LogError } from "../../log/index.js";
-import { kv, TEXT_TYPE } from "../../projections/index.js";
+import { asIs, kv, TEXT_TYPE } from "../../projections/index.js";
 import { TestStore } from "../support/kv-store.js";
 import { MemoryLog } from "../support/memory-log.js";
 
@@ -38,7 +38,7 @@ describe("store", () => {
   it("reads at once, without a promise, what is committed", async () => {
     const t = await TestStore.open();
     await t.ok(kv.set, setA);
-    expect(t.store.query(kv.get, { key: "a" }, t.context())).toMatchObject({ type: "done", offset: 1 });
+    expect(t.store.query(kv.get, { key: "a" }, t.context(), asIs)).toMatchObject({ type: "done", offset: 1 });
   });
 
   it("decides the next command on a state that contains the uncommitted one before", async () => {
@@ -164,7 +164,7 @@ describe("store", () => {
     t.log.append({ kind: 16, version: 1, timestamp: t.now, body: Uint8Array.of(0xc1) });
     expect(t.deaths).toHaveLength(1);
     await expect(t.run(kv.set, setA)).rejects.toMatchObject({ code: "PROJECTION_DEAD" });
-    expect(() => t.store.query(kv.get, { key: "a" }, t.context())).toThrow(/not shown/);
+    expect(() => t.store.query(kv.get, { key: "a" }, t.context(), asIs)).toThrow(/not shown/);
   });
 
   it("refuses to open over an event that it does not know", async () => {

@@ -1,6 +1,7 @@
 /** A store on a memory log with a clock and rules that a test sets: what nearly every test of the projections begins with. */
 import { AssertionError } from "node:assert";
 import {
+  asIs,
   type Context,
   type Decider,
   type KvRules,
@@ -61,12 +62,12 @@ export class TestStore {
     return { now: this.now, random: this.random, cause: { command: "test" } };
   }
 
-  run<Command, Answer>(decide: Decider<Command, Answer>, command: Command): Promise<Outcome<Answer>> {
-    return this.store.execute(decide, command, this.context());
+  async run<Command, Answer>(decide: Decider<Command, Answer>, command: Command): Promise<Outcome<Answer>> {
+    return this.store.execute(decide, command, this.context(), asIs);
   }
 
-  ask<Query, Answer>(read: Reader<Query, Answer>, query: Query): Promise<Outcome<Answer>> {
-    return Promise.resolve(this.store.query(read, query, this.context()));
+  async ask<Query, Answer>(read: Reader<Query, Answer>, query: Query): Promise<Outcome<Answer>> {
+    return this.store.query(read, query, this.context(), asIs);
   }
 
   /** The answer to a command that must not be refused. */
