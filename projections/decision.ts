@@ -47,6 +47,17 @@ export type Decision<Answer> = Accepted<Answer> | Rejection;
 
 export type StoreEvent = KvEvent;
 
+/** One projection's part of the catalogue of events. Methods, so that a codec of some events is one of all. */
+export interface EventCodec<Event extends { readonly type: string }> {
+  /** The kind number of each type of event. */
+  readonly kinds: Readonly<Record<string, number>>;
+  readonly version: number;
+  /** The body, borrowed: valid until the next call. `cause` is undefined inside a record of several events. */
+  encode(event: Event, cause: Cause | undefined): Uint8Array;
+  /** @throws ProjectionError PROJECTION_EVENT_MALFORMED, PROJECTION_EVENT_UNKNOWN. */
+  decode(kind: number, version: number, body: Uint8Array): { event: Event; cause?: Cause };
+}
+
 /** What a decider may look at. */
 export interface StoreView {
   readonly kv: KvView;

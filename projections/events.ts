@@ -12,19 +12,9 @@
  * of atomicity: a reader decodes all of it before it applies any of it.
  */
 import { assert, EPOCH_STARTED } from "../log/index.js";
-import type { Cause, StoreEvent } from "./decision.js";
+import type { Cause, EventCodec, StoreEvent } from "./decision.js";
 import { malformed, ProjectionError } from "./errors.js";
-import {
-  decodeKvEvent,
-  encodeKvEvent,
-  isKvKind,
-  KV_KINDS,
-  KV_VERSION,
-  type KvChange,
-  readKvChange,
-  writeCause,
-  writeKeySet,
-} from "./kv/codec.js";
+import { isKvKind, type KvChange, kvCodec, readKvChange, writeCause } from "./kv/codec.js";
 import { BodyReader, BodyWriter } from "./wire.js";
 
 export const SEVERAL_KIND = 2;
@@ -36,13 +26,22 @@ export interface EncodedRecord {
   readonly body: Uint8Array;
 }
 
+/** Every projection's part of the catalogue. */
+const codecs: readonly EventCodec<StoreEvent>[] = [kvCodec];
+
+const codecsByType = new Map(
+  codecs.flatMap((codec) => Object.keys(codec.kinds).map((type) => [type, codec])),
+);
+const codecsByKind = new Map(
+  codecs.flatMap((codec) => Object.values(codec.kinds).map((kind) => [kind, codec])),
+);
+
 /** A record of a kind that some projection of this release reads. */
 export function isKnownKind(kind: number): boolean {
-  return kind === EPOCH_STARTED || kind === SEVERAL_KIND || isKvKind(kind);
+  return kind === EPOCH_STARTED || kind === SEVERAL_KIND || codecsByKind.has(kind);
 }
 
 // One of each for the process: encoding and decoding are synchronous and never nest.
-const eventWriter = new BodyWriter();
 const writer = new BodyWriter();
 const reader = new BodyReader();
 
@@ -52,15 +51,20 @@ export function encodeRecord(events: readonly StoreEvent[], cause: Cause): Encod
   assert(first !== undefined, "a record has at least one event");
   if (events.length > 1)
     return { kind: SEVERAL_KIND, version: SEVERAL_VERSION, body: several(events, cause) };
-  return { kind: KV_KINDS[first.type], version: KV_VERSION, body: bodyOf(first, cause) };
+  const codec = codecOf(first);
+  return { kind: kindOf(codec, first), version: codec.version, body: codec.encode(first, cause) };
 }
 
-/** One event's body, borrowed until the next call. */
-function bodyOf(event: StoreEvent, cause: Cause | undefined): Uint8Array {
-  if (event.type !== "kv.set") return encodeKvEvent(event, cause);
-  eventWriter.begin();
-  writeKeySet(eventWriter, event, cause);
-  return eventWriter.finish();
+function codecOf(event: StoreEvent): EventCodec<StoreEvent> {
+  const codec = codecsByType.get(event.type);
+  assert(codec !== undefined, "every event has a codec");
+  return codec;
+}
+
+function kindOf(codec: EventCodec<StoreEvent>, event: StoreEvent): number {
+  const kind = codec.kinds[event.type];
+  assert(kind !== undefined, "every event has a kind");
+  return kind;
 }
 
 function several(events: readonly StoreEvent[], cause: Cause): Uint8Array {
@@ -68,10 +72,11 @@ function several(events: readonly StoreEvent[], cause: Cause): Uint8Array {
   writer.array(events.length + 1);
   writeCause(writer, cause);
   for (const event of events) {
-    const body = bodyOf(event, undefined);
+    const codec = codecOf(event);
+    const body = codec.encode(event, undefined);
     writer.array(3);
-    writer.uint(KV_KINDS[event.type]);
-    writer.uint(KV_VERSION);
+    writer.uint(kindOf(codec, event));
+    writer.uint(codec.version);
     writer.bin(body, body.length);
   }
   return writer.finish();
@@ -113,17 +118,32 @@ function causeOf(strings: readonly string[] | undefined): Cause | undefined {
 }
 
 /**
- * The key-value part of a record, whole, for `evolve`.
+ * The part of a record that one projection reads, whole, for `evolve`. `read` is called with the reader at the beginning of
+ * the body of each event of its kinds, and with the event's place in the record, from 0.
  * @throws ProjectionError PROJECTION_EVENT_MALFORMED, PROJECTION_EVENT_UNKNOWN.
  */
-export function decodeKvChanges(record: EncodedRecord): readonly KvChange[] {
+export function changesOf<Change>(
+  record: EncodedRecord,
+  owns: (kind: number) => boolean,
+  read: (reader: BodyReader, kind: number, version: number, place: number) => Change,
+): readonly Change[] {
   if (record.kind !== SEVERAL_KIND) {
     reader.begin(record.body);
-    return [readKvChange(reader, record.kind, record.version)];
+    return owns(record.kind) ? [read(reader, record.kind, record.version, 0)] : [];
   }
-  const changes: KvChange[] = [];
-  walk(record, (kind, version) => changes.push(readKvChange(reader, kind, version)));
+  const changes: Change[] = [];
+  let place = 0;
+  walk(record, (kind, version) => {
+    if (owns(kind)) changes.push(read(reader, kind, version, place));
+    else reader.rest();
+    place += 1;
+  });
   return changes;
+}
+
+/** The key-value part of a record. */
+export function decodeKvChanges(record: EncodedRecord): readonly KvChange[] {
+  return changesOf(record, isKvKind, readKvChange);
 }
 
 /**
@@ -136,10 +156,20 @@ export function decodeEvents(record: EncodedRecord): { events: StoreEvent[]; cau
   if (record.kind === EPOCH_STARTED) return { events };
   let own: Cause | undefined;
   const shared = walk(record, (kind, version) => {
-    const decoded = decodeKvEvent(kind, version, reader.rest());
+    const codec = codecsByKind.get(kind);
+    if (codec === undefined) throw unknownKind(kind, version);
+    const decoded = codec.decode(kind, version, reader.rest());
     events.push(decoded.event);
     own = decoded.cause;
   });
   const cause = shared ?? own;
   return cause === undefined ? { events } : { events, cause };
+}
+
+function unknownKind(kind: number, version: number): ProjectionError {
+  return new ProjectionError(
+    "PROJECTION_EVENT_UNKNOWN",
+    `event kind ${kind} version ${version} is not known to this release`,
+    { kind, version },
+  );
 }

@@ -16,12 +16,11 @@
  *
  * kv.set is written and read by hand (see `wire.ts`), since replay is made of it; the others through the package.
  */
-import { isUtf8 } from "node:buffer";
-import { Decoder, Encoder } from "@msgpack/msgpack";
-import { type Offset, offset, unreachable } from "../../log/index.js";
-import type { Cause } from "../decision.js";
+import { unreachable } from "../../log/index.js";
+import type { Cause, EventCodec } from "../decision.js";
 import { malformed, ProjectionError } from "../errors.js";
-import type { BodyReader, BodyWriter } from "../wire.js";
+import { causeStrings, EventFields, encodeFields } from "../event-fields.js";
+import { type BodyReader, BodyWriter } from "../wire.js";
 import { BYTES_TYPE, JSON_TYPE, type KeySet, type KvEvent, TEXT_TYPE } from "./contract.js";
 import { inputBytes } from "./values.js";
 
@@ -55,13 +54,6 @@ export interface KeyStored {
 
 /** What `evolve` applies: the newest shape of every event. */
 export type KvChange = KeyStored | Exclude<KvEvent, KeySet>;
-
-export const causeStrings = (cause: Cause | undefined): string[] | null =>
-  cause === undefined
-    ? null
-    : cause.requestId === undefined
-      ? [cause.command]
-      : [cause.command, cause.requestId];
 
 // ---- kv.set, by hand ----
 
@@ -103,6 +95,9 @@ export function readKeySet(reader: BodyReader): KeyStored {
   return { type: "kv.set", source, keyStart, keyEnd, valueStart, valueEnd, contentType, expiresAt };
 }
 
+const contentTypeOf = (type: string | number): string =>
+  typeof type === "number" ? wellKnownType(type) : type;
+
 function wellKnownType(number: number): string {
   const type = WELL_KNOWN_TYPES[number];
   if (type === undefined) {
@@ -115,29 +110,28 @@ function wellKnownType(number: number): string {
 
 // ---- every event, through the package ----
 
-const encoder = new Encoder();
-// Strings come as bytes: the package's own text decoder drops a byte order mark and lets broken UTF-8 pass.
-const decoder = new Decoder({ rawStrings: true, maxArrayLength: 8, maxMapLength: 0, maxExtLength: 0 });
+/** Every event of this projection, for the catalogue. */
+export const kvCodec: EventCodec<KvEvent> = {
+  kinds: KV_KINDS,
+  version: KV_VERSION,
+  encode: encodeKvEvent,
+  decode: decodeKvEvent,
+};
+
+const setWriter = new BodyWriter();
 
 /** Borrowed: valid until the next call. */
 export function encodeKvEvent(event: KvEvent, cause: Cause | undefined): Uint8Array {
-  return encoder.encodeSharedRef(fieldsOf(event, causeStrings(cause)));
+  if (event.type === "kv.set") {
+    setWriter.begin();
+    writeKeySet(setWriter, event, cause);
+    return setWriter.finish();
+  }
+  return encodeFields(fieldsOf(event, causeStrings(cause)));
 }
 
-function fieldsOf(event: KvEvent, cause: string[] | null): unknown[] {
+function fieldsOf(event: Exclude<KvEvent, KeySet>, cause: string[] | null): unknown[] {
   switch (event.type) {
-    case "kv.set": {
-      const type = WELL_KNOWN_TYPES.indexOf(event.contentType);
-      const value = typeof event.value === "string" ? Buffer.from(event.value) : event.value;
-      return [
-        event.key,
-        type < 0 ? event.contentType : type,
-        value,
-        event.expiresAt || null,
-        event.previous,
-        cause,
-      ];
-    }
     case "kv.deleted":
     case "kv.evicted":
       return [event.key, event.previous, cause];
@@ -157,20 +151,20 @@ export function decodeKvEvent(
   body: Uint8Array,
 ): { event: KvEvent; cause?: Cause } {
   const type = kvTypeOf(kind, version);
-  const fields = new Fields(body);
+  const fields = new EventFields(body);
   const event = eventOf(type, fields);
   const cause = fields.cause();
   fields.end();
   return cause === undefined ? { event } : { event, cause };
 }
 
-function eventOf(type: KvEvent["type"], fields: Fields): KvEvent {
+function eventOf(type: KvEvent["type"], fields: EventFields): KvEvent {
   switch (type) {
     case "kv.set":
       return {
         type,
         key: fields.text(),
-        contentType: fields.contentType(),
+        contentType: contentTypeOf(fields.textOrUint()),
         value: fields.bytes(),
         expiresAt: fields.uintOrNil(),
         previous: fields.offset(),
@@ -212,74 +206,4 @@ export function readKvChange(reader: BodyReader, kind: number, version: number):
   const { event } = decodeKvEvent(kind, version, reader.rest());
   if (event.type === "kv.set") throw malformed("kv.set of another version", 0);
   return event;
-}
-
-/** The fields of a decoded body in order, each checked for what it must be. */
-class Fields {
-  readonly #values: readonly unknown[];
-  #next = 0;
-
-  constructor(body: Uint8Array) {
-    let decoded: unknown;
-    try {
-      decoded = decoder.decode(body);
-    } catch (error) {
-      throw new ProjectionError("PROJECTION_EVENT_MALFORMED", "event body is not MessagePack", {}, error);
-    }
-    if (!Array.isArray(decoded)) throw malformed("expected an array", 0);
-    this.#values = decoded;
-  }
-
-  text(): string {
-    return textOfField(this.#take(), this.#next);
-  }
-
-  contentType(): string {
-    const value = this.#take();
-    return typeof value === "number" ? wellKnownType(value) : textOfField(value, this.#next);
-  }
-
-  bytes(): Uint8Array {
-    const value = this.#take();
-    if (!(value instanceof Uint8Array)) throw malformed("expected a binary in field", this.#next);
-    return new Uint8Array(value);
-  }
-
-  uintOrNil(): number {
-    const value = this.#take();
-    if (value === null) return 0;
-    if (typeof value !== "number" || !Number.isSafeInteger(value) || value < 0) {
-      throw malformed("expected an unsigned integer in field", this.#next);
-    }
-    return value;
-  }
-
-  offset(): Offset {
-    if (this.#values[this.#next] === null) throw malformed("expected an offset in field", this.#next);
-    return offset(this.uintOrNil());
-  }
-
-  cause(): Cause | undefined {
-    const value = this.#take();
-    if (value === null) return undefined;
-    if (!Array.isArray(value) || value.length < 1 || value.length > 2) {
-      throw malformed("expected a cause in field", this.#next);
-    }
-    const command = textOfField(value[0], this.#next);
-    return value.length === 1 ? { command } : { command, requestId: textOfField(value[1], this.#next) };
-  }
-
-  end(): void {
-    if (this.#next !== this.#values.length) throw malformed("fields left over after field", this.#next);
-  }
-
-  #take(): unknown {
-    if (this.#next >= this.#values.length) throw malformed("missing field", this.#next);
-    return this.#values[this.#next++];
-  }
-}
-
-function textOfField(value: unknown, field: number): string {
-  if (!(value instanceof Uint8Array) || !isUtf8(value)) throw malformed("expected a string in field", field);
-  return Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString("utf8");
 }
