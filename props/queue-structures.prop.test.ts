@@ -18,7 +18,7 @@ describe("a heap of slots", () => {
   it("is a sorted list", async () => {
     const change = fc.record({ slot: fc.nat({ max: 40 }), key: fc.nat({ max: 20 }) });
     fc.assert(
-      fc.property(fc.array(change, { maxLength: 200 }), (changes) => {
+      fc.property(fc.array(change, { minLength: 20, maxLength: 200, size: "max" }), (changes) => {
         const keys = new Map<number, number>();
         const places = new Map<number, number>();
         const before = (a: number, b: number) => (keys.get(a)! - keys.get(b)! || a - b) < 0;
