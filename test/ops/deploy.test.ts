@@ -25,8 +25,9 @@ describe("the sample configuration", () => {
 
 describe("the systemd unit", () => {
   it("starts a command that exists, with flags that it knows", () => {
-    const [node, program, ...args] = of("ExecStart").split(" ");
+    const [node, nodeFlag, program, ...args] = of("ExecStart").split(" ");
     expect(node).toBe("/usr/bin/node");
+    expect(process.allowedNodeEnvironmentFlags.has(nodeFlag!.split("=")[0]!)).toBe(true);
     expect(program).toBe("/opt/annals/dist/ops/cli/annals.js");
     const help = spawnSync(process.execPath, [PROGRAM, args[0]!, "--help"], { encoding: "utf8" }).stdout;
     for (const flag of args.filter((arg) => arg.startsWith("--"))) expect(help).toContain(flag);
