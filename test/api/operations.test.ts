@@ -1,5 +1,5 @@
 // Every operation's contract, through the envelope and through every REST route, from one table.
-import { Compile } from "typebox/compile";
+import { TypeCompiler } from "@sinclair/typebox/compiler";
 import { afterEach, describe, expect, it } from "vitest";
 import { errorTable } from "../../api/index.js";
 import { operations } from "../../api/operations/catalog.js";
@@ -66,9 +66,10 @@ function expectPayload(row: OperationCase, operation: Operation, text: string): 
   const payload: unknown = JSON.parse(text);
   if (row.text !== undefined) expect(text).toBe(row.text);
   else expect(withoutOffsets(payload)).toEqual(row.payload);
-  expect(Compile(operation.output).Check(payload), `${text} is not what ${operation.name} documents`).toBe(
-    true,
-  );
+  expect(
+    TypeCompiler.Compile(operation.output).Check(payload),
+    `${text} is not what ${operation.name} documents`,
+  ).toBe(true);
 }
 
 describe.each(operationCases.map((row) => [`${row.operation}: ${row.says}`, row] as const))(
