@@ -51,6 +51,7 @@ export function buildServer(options: ApiOptions): FastifyInstance {
   const routes = new RouteMap();
   server.decorateRequest("receivedAt", 0);
   server.decorateRequest("route", "");
+  server.decorateRequest("waitedMs", 0);
   server.decorateRequest("answered", false);
   server.addHook("onRoute", ({ method, url }) => routes.add(method, url));
   server.addHook("onRequest", gate(door));

@@ -54,7 +54,7 @@ function restHandler(door: Door, operation: Operation, binding: RestBinding): Ro
       door.reject(request, reply, refused);
       return;
     }
-    const caller = { requestId: request.id, causeId: callerId(request) };
+    const caller = { requestId: request.id, causeId: callerId(request), connection: request.raw.socket };
     runMeasured<Reply>(
       door.desk,
       operation.name,
