@@ -87,6 +87,8 @@ export interface ApiOptions {
   /** Text for a new request id. */
   readonly newRequestId: () => string;
   readonly limits: ApiLimits;
+  /** False: the operations on queues are refused. */
+  readonly queuesEnabled: boolean;
   readonly health: HealthSource;
   readonly observer: ApiObserver;
   readonly metrics: () => Promise<MetricsPage>;

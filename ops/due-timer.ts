@@ -7,11 +7,14 @@
  * deadlines that pass at once (after a long stop) never fill the log's memory.
  */
 import { LogError } from "../log/index.js";
-import { ProjectionError } from "../projections/index.js";
+import { asIs, type OpenedStore, ProjectionError, queue } from "../projections/index.js";
 
 const LOOK_AGAIN_MS = 50;
 /** After a refusal that passes by itself: a full disk, a log that has too much to write. */
 const REFUSED_MS = 1000;
+
+/** Messages a round: about a millisecond, and a record that is far below its limit. */
+const ROUND_MAX = 1000;
 
 export interface DueWork {
   /** Ms since 1970. */
@@ -20,6 +23,19 @@ export interface DueWork {
   readonly nextDue: () => number | undefined;
   /** One bounded round; resolves with the number of things it did when they are committed. */
   readonly run: () => Promise<number>;
+}
+
+/** The timer of a primary. */
+export function startDueTimer(store: OpenedStore, now: () => number): DueTimer {
+  return new DueTimer({
+    now,
+    nextDue: () => store.nextDue(),
+    run: async () => {
+      const context = { now: now(), random: 0, cause: { command: "queue.due" } };
+      const outcome = await store.execute(queue.due, { limit: ROUND_MAX }, context, asIs);
+      return outcome.type === "done" ? outcome.answer.passed : 0;
+    },
+  });
 }
 
 export class DueTimer {

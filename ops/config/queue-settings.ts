@@ -5,6 +5,7 @@
 import type { Setting } from "./setting.js";
 
 const DAY_SECS = 86_400;
+const MIB = 1_048_576;
 
 export const queueSettings = {
   "queue.enabled": {
@@ -52,6 +53,40 @@ export const queueSettings = {
     max: 1_000_000,
     live: true,
     why: "Default for new queues: messages that one consumer may hold without having acknowledged them; 0 = any number.",
+  },
+  "queue.payload_bytes_max": {
+    kind: "number",
+    default: MIB,
+    min: 1,
+    max: 48 * MIB,
+    unit: "bytes",
+    live: true,
+    why: "Largest payload of a message. It must fit into a record with room for its headers: 64 KiB below `log.record_bytes_max`.",
+  },
+  "queue.max_memory_mb": {
+    kind: "number",
+    default: 4096,
+    min: 1,
+    max: 1_048_576,
+    unit: "MiB",
+    live: true,
+    why: "Memory that the messages of all queues may take together; past it publishing is refused (507).",
+  },
+  "queue.queues_max": {
+    kind: "number",
+    default: 10_000,
+    min: 1,
+    max: 1_000_000,
+    live: true,
+    why: "Queues that there may be.",
+  },
+  "queue.dead_letters_max": {
+    kind: "number",
+    default: 100_000,
+    min: 1,
+    max: 100_000_000,
+    live: true,
+    why: "Dead letters that a queue may hold; one that has so many takes no more messages until someone looks at them.",
   },
   "queue.wait_secs_max": {
     kind: "number",
