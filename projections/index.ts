@@ -7,5 +7,6 @@ export * from "./kv/contract.js";
 export { kv } from "./kv/index.js";
 export { bytesOf, textOf } from "./kv/values.js";
 export * from "./queue/contract.js";
+export { queue } from "./queue/index.js";
 export { type OpenedStore, type OpenStoreOptions, openStore } from "./store.js";
 export { Wakes } from "./wakes.js";
