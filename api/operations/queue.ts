@@ -295,7 +295,7 @@ export const del = defineQueueOperation({
   description: "The envelope takes the name as `queue` or as `name`.",
   input: Type.Object({ queue: Type.Optional(QueueName), name: Type.Optional(QueueName) }, closed),
   output: Type.Object({ success: Success, deleted: Type.Boolean(), log_offset: LogOffset }),
-  errors: ["QUEUE_NAME_INVALID"],
+  errors: [],
   rest: [{ method: "DELETE", path: "/queue/{queue}" }],
   run(input, call) {
     const name = input.queue ?? input.name;
