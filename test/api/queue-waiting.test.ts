@@ -2,6 +2,7 @@
 import { connect, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, describe, expect, it } from "vitest";
+import { offset } from "../../log/index.js";
 import { asIs, queue } from "../../projections/index.js";
 import { MemoryLog } from "../support/memory-log.js";
 import { TestServer, type TestServerOptions } from "../support/test-server.js";
@@ -98,18 +99,14 @@ describe("a consumer that waits", () => {
   });
 
   it("is told when the log fails under its delivery", async () => {
-    const log = new MemoryLog({ held: true });
-    server = await TestServer.start({ log });
-    const created = server.post("/queue/q", {});
-    await until(() => log.records.length === 1);
-    log.release();
-    await created;
+    const log = new MemoryLog();
+    await start({ log });
     const waiting = consume("c");
-    await until(() => server.finished.length === 1);
-    await sleep(20);
+    await settled();
+    log.hold();
     const published = publish("a");
     await until(() => log.records.length === 2);
-    log.release();
+    log.release(offset(2));
     await published;
     await until(() => log.records.length === 3);
     log.fail();

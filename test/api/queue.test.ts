@@ -75,7 +75,7 @@ describe("a queue's name", () => {
   it("that cannot be decoded, is empty or not Unicode is refused with a code of queues", async () => {
     await start();
     expect((await server.get("/queue/%ff/stats")).json).toMatchObject({ error_code: "QUEUE_NAME_INVALID" });
-    const raw = await server.bytes("POST /queue/\xff HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    const raw = await server.bytes("POST /queue/a# HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     expect(raw).toContain("QUEUE_NAME_INVALID");
     for (const name of ["", "\ud800"]) {
       expect(await server.command("queue.create", { name })).toMatchObject({
