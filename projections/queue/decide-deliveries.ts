@@ -33,7 +33,7 @@ import {
 import { compareRefs, idOf, parseId, sameRef } from "./ids.js";
 import { failed, hasExpired, type PassedTimes, passedTimes } from "./passed-times.js";
 
-/** Refuses with QUEUE_NOT_FOUND, QUEUE_CONSUMER_INVALID, QUEUE_LIMIT_INVALID, QUEUE_TIME_INVALID. */
+/** Refuses with QUEUE_NOT_FOUND, QUEUE_CONSUMER_INVALID, QUEUE_LIMIT_INVALID, QUEUE_TIME_INVALID, QUEUE_NOT_IN_BATCH. */
 export const consume: Decider<ConsumeCommand, ConsumeAnswer> = (
   { queue: view },
   command,
@@ -41,6 +41,7 @@ export const consume: Decider<ConsumeCommand, ConsumeAnswer> = (
   { queue: rules },
 ) => {
   const { queue, consumer, count = 1, ackDeadlineMs } = command;
+  if (view.isBatch) return rejected("QUEUE_NOT_IN_BATCH", "a batch cannot consume");
   const refused =
     checkConsumer(consumer) ?? checkCount(count, rules) ?? checkSpan("an ack deadline", ackDeadlineMs, 1);
   if (refused !== undefined) return refused;

@@ -20,6 +20,7 @@ import { Queue } from "./queue.js";
 import { SlotHeap } from "./slot-heap.js";
 
 export class QueueState implements QueueReadView {
+  readonly isBatch = false;
   readonly table = new MessageTable();
   readonly touched: TouchedTopics;
   /** Written by `evolve` alone. */
