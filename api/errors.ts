@@ -10,8 +10,10 @@ export type ApiErrorCode =
   | "API_BATCH_TOO_LARGE"
   | "API_BODY_INCOMPLETE"
   | "API_BODY_TOO_LARGE"
+  | "API_CLIENT_GONE"
   | "API_COMMAND_UNKNOWN"
   | "API_CONTENT_TYPE_UNSUPPORTED"
+  | "API_DISABLED"
   | "API_DRAINING"
   | "API_EXPECTATION_FAILED"
   | "API_FIELD_INVALID"
@@ -34,7 +36,8 @@ export type ApiErrorCode =
   | "API_SECTION_UNKNOWN"
   | "API_TEXT_INVALID"
   | "API_URL_INVALID"
-  | "API_URL_TOO_LONG";
+  | "API_URL_TOO_LONG"
+  | "API_WAITING_FULL";
 
 export type ErrorCode = LogErrorCode | ProjectionErrorCode | RejectionCode | ApiErrorCode;
 
@@ -52,8 +55,10 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorRow>> = {
   API_BATCH_TOO_LARGE: { status: 413, title: "Too many items in one request" },
   API_BODY_INCOMPLETE: { status: 400, title: "The body is not as long as announced" },
   API_BODY_TOO_LARGE: { status: 413, title: "The body is larger than accepted" },
+  API_CLIENT_GONE: { status: 400, title: "The client went away before its answer" },
   API_COMMAND_UNKNOWN: { status: 400, title: "Unknown command" },
   API_CONTENT_TYPE_UNSUPPORTED: { status: 415, title: "This route takes application/json" },
+  API_DISABLED: { status: 400, title: "This part of the server is switched off" },
   API_DRAINING: { status: 503, title: "The server is shutting down", retryAfterSecs: 1 },
   API_EXPECTATION_FAILED: { status: 417, title: "The only expectation met is 100-continue" },
   API_FIELD_INVALID: { status: 422, title: "A field has a wrong type or value" },
@@ -77,6 +82,7 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorRow>> = {
   API_TEXT_INVALID: { status: 400, title: "The text is not Unicode" },
   API_URL_INVALID: { status: 400, title: "The URL cannot be decoded" },
   API_URL_TOO_LONG: { status: 414, title: "A part of the path is longer than accepted" },
+  API_WAITING_FULL: { status: 503, title: "Too many requests are waiting", retryAfterSecs: 1 },
   KV_CONTENT_TYPE_INVALID: { status: 400, title: "The content type cannot be used" },
   KV_CURSOR_INVALID: { status: 400, title: "The cursor is not one that a scan gave out" },
   KV_EXPIRY_INVALID: { status: 400, title: "The expiry cannot be used" },
@@ -109,6 +115,20 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorRow>> = {
   PROJECTION_DEAD: { status: 503, title: "The state is lost; the server restarts", retryAfterSecs: 5 },
   PROJECTION_EVENT_MALFORMED: { status: 500, title: "A record of the log cannot be decoded" },
   PROJECTION_EVENT_UNKNOWN: { status: 500, title: "A record of the log needs another release" },
+  QUEUE_CONFIG_INVALID: { status: 400, title: "The queue cannot be configured so" },
+  QUEUE_CONSUMER_INVALID: { status: 400, title: "Not a usable consumer id" },
+  QUEUE_FULL: { status: 507, title: "The queue is full", retryAfterSecs: 1 },
+  QUEUE_LIMIT_INVALID: { status: 400, title: "The number of messages cannot be used" },
+  QUEUE_MEMORY_FULL: { status: 507, title: "The memory budget of the queues is used up", retryAfterSecs: 1 },
+  QUEUE_MESSAGE_INVALID: { status: 400, title: "Not a usable message" },
+  QUEUE_MESSAGE_NOT_FOUND: { status: 404, title: "The message is not there" },
+  QUEUE_NAME_INVALID: { status: 400, title: "Not a usable queue name" },
+  QUEUE_NOT_FOUND: { status: 404, title: "The queue is not there" },
+  QUEUE_NOT_IN_BATCH: { status: 400, title: "This operation cannot be part of a batch" },
+  QUEUE_PAYLOAD_TOO_LARGE: { status: 413, title: "The payload is larger than accepted" },
+  QUEUE_RECEIPT_STALE: { status: 409, title: "The delivery is not open any more" },
+  QUEUE_TIME_INVALID: { status: 400, title: "The delay, ttl or deadline cannot be used" },
+  QUEUE_TOO_MANY: { status: 507, title: "There are as many queues as accepted" },
 };
 
 /** The code of a failure below (a `LogError`, a `ProjectionError`) that the table knows; undefined for anything unexpected. */

@@ -9,6 +9,7 @@
  * Time: no decision or reading is older than the log. A clock that was set back across a restart would otherwise decide on a
  * key that every replay has reclaimed by then, so `now` is never before the last record's timestamp or the last reclaim.
  */
+import { createHash } from "node:crypto";
 import { Subject, type Subscription } from "rxjs";
 import {
   type AppendedRecord,
@@ -27,6 +28,12 @@ import { evolve, type KvRecord } from "./kv/evolve.js";
 import { HASH_SEED_BYTES, keyHash } from "./kv/key-hash.js";
 import { KvState } from "./kv/state.js";
 import { type Projection, Projector } from "./projector.js";
+import type { QueueStats } from "./queue/contract.js";
+import { digestOf as queueDigestOf } from "./queue/digest.js";
+import type { QueueRecord } from "./queue/evolve.js";
+import { queueProjection } from "./queue/projection.js";
+import { QueueState } from "./queue/state.js";
+import { TouchedTopics, Wakes } from "./wakes.js";
 
 /** Expired keys that each command frees on its way, so that a busy store needs no timer to keep its memory. */
 const RECLAIMED_PER_COMMAND = 4;
@@ -44,8 +51,12 @@ export interface OpenStoreOptions {
 
 export interface OpenedStore extends Store {
   kvStats(now: number): KvStats;
+  /** Of every queue, by name; for whoever measures. */
+  queueStats(): readonly QueueStats[];
+  /** The earliest time (ms since 1970) that will change something by itself: then `queue.due` is to be executed. */
+  nextDue(): number | undefined;
   /**
-   * Canonical SHA-256 of the keys that are there at `at`, at the earliest the store's own time: the later of the last record's
+   * Canonical SHA-256 of the queues and of the keys that are there at `at`, at the earliest the store's own time: the later of the last record's
    * and the last reclaim's. States are compared at one offset and one `at` that is no earlier than either's own time.
    */
   digest(at?: number): string;
@@ -84,7 +95,10 @@ class LogStore implements OpenedStore {
   readonly #rules: StoreRules;
   readonly #onDead: (error: Error) => void;
   readonly #records = new Subject<AppendedRecord>();
+  readonly wakes = new Wakes();
+  readonly #touched = new TouchedTopics(this.wakes);
   readonly #kv: Projector<KvState, KvRecord>;
+  readonly #queue: Projector<QueueState, QueueRecord>;
   readonly #view: StoreReadView;
   #following: Subscription | undefined;
   #offset: Offset = BEFORE_FIRST;
@@ -98,7 +112,9 @@ class LogStore implements OpenedStore {
     this.#onDead = onDead;
     const state = new KvState(rules.kv, keyHash(hashSeed));
     this.#kv = new Projector(this.#records, kvProjection, state, (error) => this.#die(error));
-    this.#view = { kv: state };
+    const queues = new QueueState(this.#touched);
+    this.#queue = new Projector(this.#records, queueProjection, queues, (error) => this.#die(error));
+    this.#view = { kv: state, queue: queues };
   }
 
   get offset(): Offset {
@@ -157,13 +173,14 @@ class LogStore implements OpenedStore {
     const decision = decide(this.#view, command, inTime, this.#rules);
     if (decision.type === "rejected") return this.#gated(decision, decision.seen, answer);
     if (decision.events.length === 0) {
-      return this.#gated(done(decision.answer(decision.seen), decision.seen), decision.seen, answer);
+      return this.#gated(done(decision.answer(decision.seen, 0), decision.seen), decision.seen, answer);
     }
     const { kind, version, body } = encodeRecord(decision.events, context.cause);
     const appended = this.#log.append({ kind, version, timestamp: inTime.now, body });
     this.#assertAlive();
     assert(this.#offset === appended, "a record is in the state when append returns");
-    return this.#gated(done(decision.answer(appended), appended), appended, answer);
+    this.#ring(appended);
+    return this.#gated(done(decision.answer(appended, 0), appended), appended, answer);
   }
 
   query<Query, Answer, Result>(
@@ -188,14 +205,38 @@ class LogStore implements OpenedStore {
     return this.#log.whenCommitted(seen).then(() => answer(outcome));
   }
 
+  /** Whoever waits for what the record touched is told when it is committed. */
+  #ring(appended: Offset): void {
+    const topics = this.#touched.take();
+    if (topics.length === 0) return;
+    this.#log.whenCommitted(appended).then(
+      () => {
+        for (const topic of topics) this.wakes.ring(topic);
+      },
+      // The log has failed: its owner is told, and nothing changes any more.
+      () => undefined,
+    );
+  }
+
   kvStats(now: number): KvStats {
     this.#assertAlive();
     return this.#kv.state.stats(Math.max(now, this.#clock));
   }
 
+  queueStats(): readonly QueueStats[] {
+    this.#assertAlive();
+    const { state } = this.#queue;
+    return state.names().flatMap((name) => state.stats(name) ?? []);
+  }
+
+  nextDue(): number | undefined {
+    return this.#dead === undefined && !this.#closed ? this.#queue.state.nextDue : undefined;
+  }
+
   digest(at?: number): string {
     this.#assertAlive();
-    return digestOf(this.#kv.state, Math.max(at ?? 0, this.#clock));
+    const keys = digestOf(this.#kv.state, Math.max(at ?? 0, this.#clock));
+    return createHash("sha256").update(keys).update(queueDigestOf(this.#queue.state)).digest("hex");
   }
 
   reclaimExpired(now: number, budget: number): number {
@@ -209,6 +250,7 @@ class LogStore implements OpenedStore {
     this.#closed = true;
     this.#following?.unsubscribe();
     this.#kv.close();
+    this.#queue.close();
     this.#records.complete();
   }
 

@@ -1,0 +1,26 @@
+/** Every queue operation as a value, by name. Deciders change, readers ask; both run through `Store`. */
+import { ack, ackMany, consume, extend, nack } from "./decide-deliveries.js";
+import { publish, publishMany } from "./decide-publish.js";
+import { create, deleteQueue, due, purge, purgeDead, requeueDead } from "./decide-queues.js";
+import { deadLetters, get, list, peek, stats } from "./readers.js";
+
+export const queue = {
+  create,
+  publish,
+  publishMany,
+  consume,
+  ack,
+  ackMany,
+  nack,
+  extend,
+  purge,
+  delete: deleteQueue,
+  requeueDead,
+  purgeDead,
+  due,
+  list,
+  stats,
+  peek,
+  deadLetters,
+  get,
+} as const;
