@@ -69,9 +69,10 @@ function expectPayload(row: OperationCase, operation: Operation, text: string, b
   const payload: unknown = JSON.parse(text);
   if (binding?.output !== undefined) {
     expect(withoutOffsets(payload)).toEqual(row.rest ?? row.payload);
-    expect(Compile(binding.output).Check(payload), `${text} is not what ${binding.path} documents`).toBe(
-      true,
-    );
+    expect(
+      TypeCompiler.Compile(binding.output).Check(payload),
+      `${text} is not what ${binding.path} documents`,
+    ).toBe(true);
     return;
   }
   if (row.text !== undefined) expect(text).toBe(row.text);
