@@ -99,7 +99,9 @@ export class TestServer {
     test.url = `http://127.0.0.1:${address.port}`;
     test.#drain = async () => {
       test.draining = true;
+      const idle = setInterval(() => server.server.closeIdleConnections(), 5);
       await server.close();
+      clearInterval(idle);
     };
     test.#close = async () => {
       server.server.closeAllConnections();
