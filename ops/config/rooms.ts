@@ -4,7 +4,12 @@
  */
 import type { ApiLimits } from "../../api/index.js";
 import type { LogSettings } from "../../log/index.js";
-import type { EvictionPolicy, KvRules, StoreRules } from "../../projections/index.js";
+import {
+  DEFAULT_STREAM_RULES,
+  type EvictionPolicy,
+  type KvRules,
+  type StoreRules,
+} from "../../projections/index.js";
 import { LiveQueueRules } from "./queue-rules.js";
 import type { Setting } from "./setting.js";
 import { type ConfigValues, isSettingPath, settingPaths, settings } from "./settings.js";
@@ -84,7 +89,7 @@ export class LiveSettings {
 
   constructor(values: ConfigValues) {
     this.#limits = new LiveLimits(values);
-    this.rules = { kv: this.#kv, queue: this.#queue };
+    this.rules = { kv: this.#kv, queue: this.#queue, stream: DEFAULT_STREAM_RULES };
     this.limits = this.#limits;
     this.apply(values);
   }

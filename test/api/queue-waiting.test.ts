@@ -3,7 +3,7 @@ import { connect, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, describe, expect, it } from "vitest";
 import { offset } from "../../log/index.js";
-import { asIs, queue } from "../../projections/index.js";
+import { asIs, type OpenedStore, queue, type Store } from "../../projections/index.js";
 import { MemoryLog } from "../support/memory-log.js";
 import { TestServer, type TestServerOptions } from "../support/test-server.js";
 
@@ -136,6 +136,32 @@ describe("several consumers that wait", () => {
       ["third", "c"],
     ]);
     expect(await stats()).toMatchObject({ consumed: 3, in_flight: 3, depth: 0 });
+  });
+
+  it("cost a message one attempt more than those it serves, however many they are", async () => {
+    let attempts = 0;
+    const counted = (store: OpenedStore): Store => ({
+      execute: (...write) => {
+        attempts += 1;
+        return store.execute(...write);
+      },
+      query: (...read) => store.query(...read),
+      get offset() {
+        return store.offset;
+      },
+      wakes: store.wakes,
+      close: () => store.close(),
+    });
+    await start({ wrapStore: counted });
+    const waiting = Array.from({ length: 40 }, (_, index) => consume(`c${index}`));
+    await until(() => attempts === 41);
+    await publish("a");
+    await Promise.race(waiting);
+    await settled();
+    // The publish, the one who got it, and the one behind who found nothing; and again, because taking is a change as well.
+    expect(attempts - 41).toBeLessThanOrEqual(4);
+    await server.drain();
+    await Promise.all(waiting);
   });
 
   it("pass over one that holds as much as it may", async () => {

@@ -7,11 +7,13 @@ import { type ApiLimits, type ApiObserver, type ApiOptions, buildServer } from "
 import type { EventLog } from "../../log/index.js";
 import {
   DEFAULT_QUEUE_RULES,
+  DEFAULT_STREAM_RULES,
   type KvRules,
   type OpenedStore,
   openStore,
   type QueueRules,
   type Store,
+  type StreamRules,
 } from "../../projections/index.js";
 import { TEST_RULES } from "./kv-store.js";
 import { MemoryLog } from "./memory-log.js";
@@ -37,6 +39,7 @@ export interface TestServerOptions {
   readonly rules?: Partial<KvRules>;
   readonly queueRules?: Partial<QueueRules>;
   readonly queuesEnabled?: boolean;
+  readonly streamRules?: Partial<StreamRules>;
   readonly limits?: Partial<ApiLimits>;
   readonly corsOrigins?: readonly string[];
   /** Stands between the API and the store. */
@@ -85,6 +88,7 @@ export class TestServer {
       rules: {
         kv: { ...TEST_RULES, ...options.rules },
         queue: { ...DEFAULT_QUEUE_RULES, ...options.queueRules },
+        stream: { ...DEFAULT_STREAM_RULES, ...options.streamRules },
       },
       onDead: (error) => {
         throw error;
@@ -99,7 +103,9 @@ export class TestServer {
     test.url = `http://127.0.0.1:${address.port}`;
     test.#drain = async () => {
       test.draining = true;
+      const idle = setInterval(() => server.server.closeIdleConnections(), 5);
       await server.close();
+      clearInterval(idle);
     };
     test.#close = async () => {
       server.server.closeAllConnections();
