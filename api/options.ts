@@ -20,6 +20,12 @@ export interface ApiLimits {
   readonly connectionsMax: number;
   /** Writes that may be waiting for the log at once; one more is answered 503 with Retry-After. */
   readonly writesInFlightMax: number;
+  /** Readers that wait for a durable stream at once, by long-poll or events; one more is answered 429. */
+  readonly liveReadersMax: number;
+  /** A long-poll that sees nothing is answered after this. */
+  readonly longPollTimeoutMs: number;
+  /** A connection for server-sent events ends after this, and its client connects again. */
+  readonly eventStreamMaxMs: number;
   /** A request that takes longer is logged as slow. */
   readonly slowRequestMs: number;
 }

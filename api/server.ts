@@ -11,6 +11,8 @@ import { registerCommand } from "./doors/command.js";
 import { registerDocumentation } from "./doors/documentation.js";
 import { Door } from "./doors/door.js";
 import { answerBrokenRequest, answerError, answerUnknown } from "./doors/failures.js";
+import { registerDurable } from "./doors/durable.js";
+import { EXPOSED_HEADERS } from "./doors/durable-headers.js";
 import { registerRaw } from "./doors/raw.js";
 import { registerRest } from "./doors/rest.js";
 import { RouteMap } from "./doors/route-map.js";
@@ -61,6 +63,7 @@ export function buildServer(options: ApiOptions): FastifyInstance {
   registerRest(server, door);
   registerCommand(server, door);
   registerRaw(server, door);
+  registerDurable(server, door);
   registerDocumentation(server, door);
   return server;
 }
@@ -99,7 +102,10 @@ function registerCors(server: FastifyInstance, origins: readonly string[]): void
   server.register(cors, {
     origin: origins.includes("*") ? "*" : [...origins],
     methods: ["GET", "HEAD", "PUT", "POST", "DELETE"],
-    exposedHeaders: ["ETag", "X-Annals-Offset", "X-Annals-Revision", "X-Request-Id", "Retry-After"],
+    exposedHeaders: [
+      ...["ETag", "X-Annals-Offset", "X-Annals-Revision", "X-Request-Id", "Retry-After"],
+      ...EXPOSED_HEADERS,
+    ],
     maxAge: 600,
   });
 }
