@@ -200,7 +200,7 @@ export interface StreamFacts {
   readonly end: number;
   /** First stream offset that was not trimmed; = `end` when nothing is left. Of a fork: 0 while it shares messages. */
   readonly earliest: number;
-  /** Bytes of the bodies of its own messages that are kept. */
+  /** Bytes of the bodies of its own appends of which any message is kept. */
   readonly bytes: number;
   /** The event of its last own message; of the creation while it has none. */
   readonly tail: EventPlace;
@@ -266,25 +266,28 @@ export interface ReadSlice extends PlanSlice {
 export interface StreamReadView extends StreamView {
   /** Offset up to which anything may be shown. */
   readonly committed: Offset;
-  /** A page; undefined when there is no such stream. */
+  /** Stream offset after the last committed message. These four are of a stream that `find` knows. */
+  committedEnd(name: string): number;
+  /** True when the stream is closed by a committed record. */
+  committedClosed(name: string): boolean;
+  /** The messages [from, end) as far as the limits let a page grow. */
   page(name: string, from: number, end: number, limits: PageLimits): ReadPlan;
-  /** Stream offset after the last message whose event is at or before `at`, fork sources included. */
+  /** Stream offset after the last message whose event is at or before `at`, fork sources included; a trimmed one when that is not known any more. */
   endAt(name: string, at: EventPlace): number;
   /** The event of the message before stream offset `end`; of the creation if there is none. */
   eventBefore(name: string, end: number): EventPlace;
-  /** Names at or after `from` in order of their code units, up to `limit`, those with the prefix. */
+  /** Names with the prefix that come after `after` in order of their code units, up to `limit`, of streams that are there at `now`. */
   names(prefix: string, after: string, limit: number, now: number): readonly string[];
   /** Local counts since the process began; no part of the state's digest. */
   noteConsumed(name: string, subscriber: string, messages: number): void;
   consumption(name: string): { readonly subscribers: number; readonly consumed: number };
-  stats(): StreamTotals;
 }
 
 export interface PageLimits {
   readonly messagesMax: number;
   /** Of the appends touched; the first append is taken whatever its size. */
   readonly bytesMax: number;
-  /** True: an append is taken whole or not at all (except where the page begins within one), and `messagesMax` is passed rather than cutting one. */
+  /** True: a page does not end within an append, and passes `messagesMax` rather than cut one. */
   readonly wholeAppends?: boolean;
 }
 
@@ -387,7 +390,8 @@ export interface TouchAnswer {
  * Refuses with STREAM_NOT_FOUND, STREAM_GONE, STREAM_OFFSET_TRIMMED, STREAM_OFFSET_BEYOND_END (stream offset > end), STREAM_RANGE_INVALID.
  */
 export interface ReadStreamQuery extends StreamQuery {
-  readonly from: number | EventPlace | "now";
+  /** A stream offset; after an event; the first that is kept; or the committed end. */
+  readonly from: number | EventPlace | "earliest" | "now";
   readonly limits: PageLimits;
 }
 export interface ReadStreamAnswer {
@@ -395,14 +399,18 @@ export interface ReadStreamAnswer {
   /** Stream offset of the first message of the page, and after its last. */
   readonly from: number;
   readonly next: number;
-  /** The event of the last message before `next`; of the creation if there is none. Never before `from` when that is an event. */
+  /**
+   * The event of the last message before `next`; of the creation if there is none. Never before `from` when that is an event.
+   * To go on from it is exact when the page ends with an append (`wholeAppends`).
+   */
   readonly nextEvent: EventPlace;
   /** True when `next` is the committed end. */
   readonly atEnd: boolean;
   /** Closed, and `atEnd`. */
   readonly closed: boolean;
   readonly earliest: number;
-  readonly facts: StreamFacts;
+  /** What never changes of a stream: these may be shown, however much of its end is not committed yet. */
+  readonly stream: Pick<StreamFacts, "name" | "id" | "generation" | "createdAt" | "contentType" | "lifetime" | "fork">;
 }
 export interface ConsumeStreamQuery extends StreamQuery {
   readonly from: number;
