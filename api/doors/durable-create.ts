@@ -38,7 +38,10 @@ export interface WantedStream {
 }
 
 /** A member that is undefined is left out. */
-export function present({ lifetime, closed }: WantedStream): Pick<CreateStreamCommand, "lifetime" | "closed"> {
+export function present({
+  lifetime,
+  closed,
+}: WantedStream): Pick<CreateStreamCommand, "lifetime" | "closed"> {
   return lifetime === undefined ? { closed } : { lifetime, closed };
 }
 

@@ -30,7 +30,8 @@ export function textFrame(payload: Buffer): string {
 export function base64Frame(payload: Buffer): string {
   const text = payload.toString("base64");
   const lines: string[] = [];
-  for (let at = 0; at < text.length; at += BASE64_LINE) lines.push(`data: ${text.slice(at, at + BASE64_LINE)}\n`);
+  for (let at = 0; at < text.length; at += BASE64_LINE)
+    lines.push(`data: ${text.slice(at, at + BASE64_LINE)}\n`);
   return `event: data\n${lines.join("")}\n`;
 }
 

@@ -71,7 +71,8 @@ const TTL_SECS_MAX = 1_000 * 366 * 86_400;
 export function lifetimeOf(headers: IncomingHttpHeaders): Found<Lifetime | undefined> {
   const ttl = headerOf(headers, "stream-ttl");
   const expires = headerOf(headers, "stream-expires-at");
-  if (ttl !== undefined && expires !== undefined) return bad("give Stream-TTL or Stream-Expires-At, not both");
+  if (ttl !== undefined && expires !== undefined)
+    return bad("give Stream-TTL or Stream-Expires-At, not both");
   if (ttl !== undefined) {
     const secs = wholeNumber(ttl);
     if (secs === undefined || secs > TTL_SECS_MAX) {
@@ -84,7 +85,8 @@ export function lifetimeOf(headers: IncomingHttpHeaders): Found<Lifetime | undef
   return expiresAt === undefined ? bad("Stream-Expires-At must be an RFC 3339 time") : found({ expiresAt });
 }
 
-const RFC_3339 = /^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})$/i;
+const RFC_3339 =
+  /^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})$/i;
 
 function instantOf(text: string): number | undefined {
   if (!RFC_3339.test(text)) return undefined;

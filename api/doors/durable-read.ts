@@ -60,7 +60,10 @@ function wantedOf(request: FastifyRequest): Asked | Refusal {
   }
   const parsed = typeof offset === "string" ? parseReadOffset(offset) : undefined;
   if (offset !== undefined && parsed === undefined) {
-    return refusal("API_OFFSET_INVALID", "offset is one that this server gave out, -1 or now, and comes once");
+    return refusal(
+      "API_OFFSET_INVALID",
+      "offset is one that this server gave out, -1 or now, and comes once",
+    );
   }
   const cursor = member("cursor");
   const from = parsed === undefined ? "start" : parsed.type === "at" ? parsed.token : parsed.type;
@@ -134,11 +137,7 @@ async function longPoll(
 }
 
 /** A page with messages, the end of a closed stream, or an empty page when the time is over. */
-async function untilNews(
-  asked: DurableRequest,
-  from: ReadFrom,
-  wait: LiveWait,
-): Promise<Page | Refusal> {
+async function untilNews(asked: DurableRequest, from: ReadFrom, wait: LiveWait): Promise<Page | Refusal> {
   let page = await readPage(asked, from, PAGE);
   if (page.type === "refused") return page;
   renew(asked, page);
@@ -148,7 +147,8 @@ async function untilNews(
     else await wait.ring();
     const again: Page | Refusal = await readPage(asked, page.next, PAGE);
     if (again.type === "refused") return again;
-    if (again.answer.facts.id.offset !== id.offset) return refusal("STREAM_NOT_FOUND", "the stream was deleted");
+    if (again.answer.facts.id.offset !== id.offset)
+      return refusal("STREAM_NOT_FOUND", "the stream was deleted");
     page = again;
   }
   // The time that a client chose to wait is not time that its request took.

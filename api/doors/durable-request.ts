@@ -32,7 +32,10 @@ export function streamName(path: string): string | Refusal {
   }
   const encoded = path.slice(DURABLE_PATH.length);
   if (encoded.startsWith(SUBSCRIPTIONS)) {
-    return refusal("API_NOT_BUILT", "subscriptions are an optional part of the protocol that this server leaves out");
+    return refusal(
+      "API_NOT_BUILT",
+      "subscriptions are an optional part of the protocol that this server leaves out",
+    );
   }
   if (encoded === "") return refusal("STREAM_NAME_INVALID", "a stream needs a name");
   try {

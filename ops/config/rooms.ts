@@ -54,6 +54,9 @@ class LiveLimits implements ApiLimits {
   readonly connectionsMax: number;
   readonly writesInFlightMax: number;
   keyBytesMax = 0;
+  liveReadersMax = 0;
+  longPollTimeoutMs = 0;
+  eventStreamMaxMs = 0;
   slowRequestMs = 0;
 
   constructor(values: ConfigValues) {
@@ -70,6 +73,9 @@ class LiveLimits implements ApiLimits {
 
   apply(values: ConfigValues): void {
     this.keyBytesMax = values["limits.key_bytes_max"];
+    this.liveReadersMax = values["limits.live_readers_max"];
+    this.longPollTimeoutMs = values["limits.long_poll_timeout_ms"];
+    this.eventStreamMaxMs = values["limits.event_stream_max_ms"];
     this.slowRequestMs = values["limits.slow_request_ms"];
   }
 }

@@ -26,6 +26,9 @@ export const TEST_LIMITS: ApiLimits = {
   keepAliveTimeoutMs: 5_000,
   connectionsMax: 1_000,
   writesInFlightMax: 1_000,
+  liveReadersMax: 100,
+  longPollTimeoutMs: 500,
+  eventStreamMaxMs: 60_000,
   slowRequestMs: 10_000,
 };
 
