@@ -30,7 +30,7 @@ import { BodyReader, BodyWriter } from "../wire.js";
 import type {
   Fork,
   MessageBytes,
-  NewMessage,
+  NewStreamMessage,
   Producer,
   StreamAppended,
   StreamCreated,
@@ -131,7 +131,7 @@ function writeCreated(event: StreamCreated): void {
   writeMessages(event.messages);
 }
 
-function writeMessages(messages: readonly NewMessage[]): void {
+function writeMessages(messages: readonly NewStreamMessage[]): void {
   const lengths = messages.map(({ bytes }) => messageBytes(bytes));
   let total = 0;
   writer.array(lengths.length);
@@ -384,7 +384,7 @@ function decode(kind: number, version: number, body: Uint8Array): { event: Strea
   return { event, cause: requestId === undefined ? { command } : { command, requestId } };
 }
 
-function newMessages({ bodies, tags, metadata }: StoredMessages): NewMessage[] {
+function newMessages({ bodies, tags, metadata }: StoredMessages): NewStreamMessage[] {
   return bodies.map((body, index) => {
     const tag = tags[index];
     const text = metadata[index];

@@ -18,7 +18,7 @@ export interface EventPlace {
 /** Text (stored as UTF-8) or bytes. Bytes are copied when the record is made. */
 export type MessageBytes = string | Uint8Array;
 
-export interface NewMessage {
+export interface NewStreamMessage {
   readonly bytes: MessageBytes;
   /** What kind of thing happened, for readers: a room's `event`. */
   readonly tag?: string;
@@ -74,13 +74,13 @@ export interface StreamCreated {
   readonly closed: boolean;
   /** What the creator wants to recognise a repeat by; the projection only keeps it. Empty for none. */
   readonly fingerprint: string;
-  readonly messages: readonly NewMessage[];
+  readonly messages: readonly NewStreamMessage[];
 }
 export interface StreamAppended {
   readonly type: "stream.appended";
   readonly name: string;
   /** At least one. */
-  readonly messages: readonly NewMessage[];
+  readonly messages: readonly NewStreamMessage[];
   readonly closes: boolean;
   readonly producer?: Producer;
   /** `Stream-Seq`: greater, byte by byte, than the one before. */
@@ -136,6 +136,14 @@ export interface StreamRules {
   readonly producersMax: number;
 }
 
+export const DEFAULT_STREAM_RULES: StreamRules = {
+  nameBytesMax: 1_024,
+  messageBytesMax: 8 * 1_048_576,
+  batchMessagesMax: 10_000,
+  streamsMax: 1_000_000,
+  producersMax: 10_000,
+};
+
 export type StreamRejectionCode =
   | "STREAM_NOT_FOUND"
   /** Deleted or expired, kept only for its forks; its name is not free. */
@@ -166,7 +174,7 @@ export type StreamRejectionCode =
   | "STREAM_BATCH_TOO_LARGE"
   | "STREAM_FORK_INVALID"
   | "STREAM_RANGE_INVALID"
-  | "STREAMS_FULL";
+  | "STREAM_TOO_MANY";
 
 // ---- what deciders and readers see ----
 
@@ -225,6 +233,8 @@ export interface StreamView {
   producer(name: string, id: string): ProducerFacts | undefined;
   /** Streams held. */
   readonly count: number;
+  /** Streams ever created: the last generation. */
+  readonly generations: number;
   /** Offset of the last removal of any stream: "it is not there" waits for this. */
   readonly lastRemoval: Offset;
   readonly lastOffset: Offset;
@@ -313,7 +323,7 @@ export interface CreateStreamCommand {
   readonly fork?: Fork;
   readonly closed?: boolean;
   readonly fingerprint?: string;
-  readonly messages?: readonly NewMessage[];
+  readonly messages?: readonly NewStreamMessage[];
 }
 /**
  * `stream.create` refuses an existing one with STREAM_EXISTS; `stream.getOrCreate` answers it with `created: false` (the door compares
@@ -334,7 +344,7 @@ export interface CreateStreamAnswer {
 export interface AppendStreamCommand {
   readonly name: string;
   /** Empty only with `close`. */
-  readonly messages: readonly NewMessage[];
+  readonly messages: readonly NewStreamMessage[];
   readonly close?: boolean;
   /** Must be the stream's (STREAM_CONTENT_TYPE_MISMATCH). Absent: not compared. */
   readonly contentType?: string;
@@ -410,7 +420,10 @@ export interface ReadStreamAnswer {
   readonly closed: boolean;
   readonly earliest: number;
   /** What never changes of a stream: these may be shown, however much of its end is not committed yet. */
-  readonly stream: Pick<StreamFacts, "name" | "id" | "generation" | "createdAt" | "contentType" | "lifetime" | "fork">;
+  readonly stream: Pick<
+    StreamFacts,
+    "name" | "id" | "generation" | "createdAt" | "contentType" | "lifetime" | "fork"
+  >;
 }
 export interface ConsumeStreamQuery extends StreamQuery {
   readonly from: number;

@@ -35,13 +35,10 @@ export const append: Decider<AppendStreamCommand, AppendOutcome> = (state, comma
   if ("code" in facts) return facts;
   if (facts.closed) return ofClosed(facts, command);
   if (command.contentType !== undefined && !isSameType(command.contentType, facts.contentType)) {
-    return refuse(
-      "STREAM_CONTENT_TYPE_MISMATCH",
-      `the stream takes ${facts.contentType}`,
-      facts.id.offset,
-    );
+    return refuse("STREAM_CONTENT_TYPE_MISMATCH", `the stream takes ${facts.contentType}`, facts.id.offset);
   }
-  const known = command.producer === undefined ? undefined : ofProducer(streams, facts, command.producer, rules);
+  const known =
+    command.producer === undefined ? undefined : ofProducer(streams, facts, command.producer, rules);
   const refused = known ?? checkCondition(facts, command) ?? checkBodies(command, facts, rules);
   return refused ?? appendTo(facts, command);
 };
@@ -50,7 +47,7 @@ export const append: Decider<AppendStreamCommand, AppendOutcome> = (state, comma
 export const publish: Decider<AppendStreamCommand, AppendOutcome> = (state, command, context, rules) => {
   const decision = append(state, command, context, rules);
   if (decision.type === "rejected" || decision.events.length > 0) return decision;
-  const outcome = decision.answer(decision.seen);
+  const outcome = decision.answer(decision.seen, 0);
   switch (outcome.type) {
     case "refused_closed":
       return refuse("STREAM_CLOSED", "the stream is closed", decision.seen, { end: outcome.end });
@@ -106,8 +103,10 @@ function ofProducer(
     if (seq === 0) return undefined;
     return unchanged({ type: "gap", expected: 0, received: seq, ...tail }, facts.lastOffset);
   }
-  if (epoch < last.epoch) return unchanged({ type: "stale_epoch", epoch: last.epoch, ...tail }, facts.lastOffset);
-  if (epoch > last.epoch) return seq === 0 ? undefined : unchanged({ type: "epoch_start", ...tail }, facts.lastOffset);
+  if (epoch < last.epoch)
+    return unchanged({ type: "stale_epoch", epoch: last.epoch, ...tail }, facts.lastOffset);
+  if (epoch > last.epoch)
+    return seq === 0 ? undefined : unchanged({ type: "epoch_start", ...tail }, facts.lastOffset);
   if (seq <= last.seq) {
     const producer = { epoch, seq: last.seq };
     return unchanged({ type: "duplicate", ...tail, producer }, facts.lastOffset);
@@ -153,12 +152,16 @@ function appendTo(facts: StreamFacts, command: AppendStreamCommand): Decision<Ap
   const said = producer === undefined ? {} : { producer: { epoch: producer.epoch, seq: producer.seq } };
   if (messages.length === 0) {
     const tail: AppendTail = { end: facts.end, tail: facts.tail, closed: true };
-    return accepted([{ type: "stream.closed", name, ...writer }], () => ({ type: "closed", ...tail, ...said }));
+    return accepted([{ type: "stream.closed", name, ...writer }], () => ({
+      type: "closed",
+      ...tail,
+      ...said,
+    }));
   }
   const event: StoreEvent = { type: "stream.appended", name, messages, closes: close, ...writer };
   const end = facts.end + messages.length;
-  return accepted([event], (at) => {
-    const tail: EventPlace = { offset: at, place: 0 };
+  return accepted([event], (offset, place) => {
+    const tail: EventPlace = { offset, place };
     return { type: "appended", first: facts.end, end, tail, closed: close, ...said };
   });
 }

@@ -34,7 +34,7 @@ export const create: Decider<CreateStreamCommand, CreateStreamAnswer> = (state, 
 
 /**
  * Answers a stream that is there as it is, whatever the command says of it.
- * Refuses with STREAM_NAME_INVALID, STREAM_CONTENT_TYPE_INVALID, STREAM_CONFIG_INVALID, STREAM_FORK_INVALID, STREAMS_FULL, STREAM_GONE,
+ * Refuses with STREAM_NAME_INVALID, STREAM_CONTENT_TYPE_INVALID, STREAM_CONFIG_INVALID, STREAM_FORK_INVALID, STREAM_TOO_MANY, STREAM_GONE,
  * STREAM_MESSAGE_INVALID, STREAM_MESSAGE_TOO_LARGE, STREAM_BATCH_TOO_LARGE.
  */
 export const getOrCreate: Decider<CreateStreamCommand, CreateStreamAnswer> = (
@@ -66,7 +66,11 @@ function decideCreate(
   const before = standing(streams, name, context.now);
   if (before.type === "live") return found(before.facts);
   if (before.type === "gone") {
-    return refuse("STREAM_GONE", "the name is kept for the forks of a deleted stream", before.facts.lastOffset);
+    return refuse(
+      "STREAM_GONE",
+      "the name is kept for the forks of a deleted stream",
+      before.facts.lastOffset,
+    );
   }
   const unfit = checkFork(streams, command, context.now) ?? checkRoom(streams, before.type, rules);
   if (unfit !== undefined) return unfit;
@@ -81,12 +85,11 @@ function decideCreate(
     fingerprint: command.fingerprint ?? "",
     messages,
   };
-  const events: StreamEvent[] =
-    before.type === "over" ? [{ type: "stream.expired", name }, event] : [event];
+  const events: StreamEvent[] = before.type === "over" ? [{ type: "stream.expired", name }, event] : [event];
   const generation = streams.generations + 1;
   const end = (command.fork?.at ?? 0) + messages.length;
-  return accepted(events, (offset) => {
-    const id = { offset, place: events.length - 1 };
+  return accepted(events, (offset, place) => {
+    const id = { offset, place: place + events.length - 1 };
     return { created: true, id, generation, end, tail: id, closed };
   });
 }
@@ -112,7 +115,11 @@ function checkFork(
 
 function checkRoom(streams: StreamView, before: string, { stream }: StoreRules): Rejection | undefined {
   if (before === "over" || streams.count < stream.streamsMax) return undefined;
-  return refuse("STREAMS_FULL", `the store holds at most ${stream.streamsMax} streams`, streams.lastOffset);
+  return refuse(
+    "STREAM_TOO_MANY",
+    `the store holds at most ${stream.streamsMax} streams`,
+    streams.lastOffset,
+  );
 }
 
 /** Refuses with STREAM_NOT_FOUND, STREAM_GONE. With forks the stream is kept for them. */
@@ -154,7 +161,10 @@ export const trim: Decider<TrimStreamCommand, { readonly earliest: number }> = (
   return accepted([{ type: "stream.trimmed", name, before }], () => ({ earliest: before }));
 };
 
-export function beyondEnd({ end, lastOffset }: { end: number; lastOffset: Offset }, requested: number): Rejection {
+export function beyondEnd(
+  { end, lastOffset }: { end: number; lastOffset: Offset },
+  requested: number,
+): Rejection {
   return refuse("STREAM_OFFSET_BEYOND_END", `the stream ends at ${end}, before ${requested}`, lastOffset, {
     end,
     requested,

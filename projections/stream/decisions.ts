@@ -7,7 +7,7 @@ import type { Accepted, Rejection, RejectionDetails, Seen, StoreEvent } from "..
 import { messageBytes } from "./codec.js";
 import type {
   Lifetime,
-  NewMessage,
+  NewStreamMessage,
   Producer,
   Retention,
   StreamFacts,
@@ -35,7 +35,7 @@ export function refuse(
 
 export function accepted<Answer>(
   events: readonly StoreEvent[],
-  answer: (offset: Offset) => Answer,
+  answer: (offset: Offset, place: number) => Answer,
 ): Accepted<Answer> {
   return { type: "accepted", events, answer, seen: BEFORE_FIRST };
 }
@@ -129,7 +129,10 @@ export function checkRetention({ count, bytes, ageMs }: Retention): Rejection | 
   return undefined;
 }
 
-export function checkMessages(messages: readonly NewMessage[], rules: StreamRules): Rejection | undefined {
+export function checkMessages(
+  messages: readonly NewStreamMessage[],
+  rules: StreamRules,
+): Rejection | undefined {
   if (messages.length > rules.batchMessagesMax) {
     return refuse(
       "STREAM_BATCH_TOO_LARGE",

@@ -142,7 +142,10 @@ export class EntryIndex {
 
   /** Entries from the one that holds stream offset `from` on (from the oldest when that is later). Nothing may change meanwhile. */
   *from(from: number): Generator<Entry, void> {
-    const cursor = this.#seek((chunk) => chunk.first <= from, (entry) => entry.first + entry.count > from);
+    const cursor = this.#seek(
+      (chunk) => chunk.first <= from,
+      (entry) => entry.first + entry.count > from,
+    );
     while (cursor !== undefined) {
       yield cursor;
       if (!this.#advance(cursor)) return;
@@ -163,7 +166,12 @@ export class EntryIndex {
   /** Stream offset of the first message whose record is not older than `time`; the end when there is none. */
   firstSince(time: number): number {
     if (this.#head === undefined || this.#lastTime < time) return this.#end;
-    return this.#seek((chunk) => chunk.time < time, (entry) => entry.time >= time)?.first ?? this.#end;
+    return (
+      this.#seek(
+        (chunk) => chunk.time < time,
+        (entry) => entry.time >= time,
+      )?.first ?? this.#end
+    );
   }
 
   /**
