@@ -5,7 +5,7 @@ import {
   type CreateStreamAnswer,
   type CreateStreamCommand,
   type Lifetime,
-  type NewMessage,
+  type NewStreamMessage,
   stream,
 } from "../../projections/index.js";
 import { type Refusal, refusal } from "../errors.js";
@@ -24,7 +24,7 @@ export function messagesOf(
   contentType: string,
   body: Buffer,
   depthMax: number,
-): { readonly type: "messages"; readonly messages: readonly NewMessage[] } | Refusal {
+): { readonly type: "messages"; readonly messages: readonly NewStreamMessage[] } | Refusal {
   if (body.length === 0) return { type: "messages", messages: [] };
   if (!isJsonType(contentType)) return { type: "messages", messages: [{ bytes: body }] };
   const split = splitJson(body, depthMax);

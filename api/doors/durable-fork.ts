@@ -5,8 +5,7 @@
  */
 import {
   type CreateStreamCommand,
-  type EventPlace,
-  type NewMessage,
+  type NewStreamMessage,
   type ReadStreamAnswer,
   stream,
 } from "../../projections/index.js";
@@ -32,7 +31,7 @@ interface ForkPoint {
   /** Messages of the source that are shared. */
   readonly at: number;
   /** The piece of the next message that is copied. */
-  readonly copied: readonly NewMessage[];
+  readonly copied: readonly NewStreamMessage[];
 }
 
 /** One append of the source: what follows the fork's offset. */
@@ -56,7 +55,7 @@ export async function createFork(
   if (before.code !== "STREAM_NOT_FOUND") return before;
   const point = await forkPoint(asked, fork);
   if (point.type === "refused") return point;
-  const { facts } = point.answer;
+  const { stream: facts } = point.answer;
   const contentType = given ?? facts.contentType;
   if (bareType(contentType) !== bareType(facts.contentType)) {
     return refusal("STREAM_CONTENT_TYPE_MISMATCH", `the source is ${facts.contentType}`);
@@ -78,29 +77,30 @@ async function forkPoint(asked: DurableRequest, fork: ForkRequest): Promise<Fork
   if (typeof source !== "string") return refusal("STREAM_FORK_INVALID", source.message);
   const wanted = parseReadOffset(fork.offset ?? "now");
   if (wanted === undefined) return refusal("STREAM_FORK_INVALID", "Stream-Fork-Offset is not an offset");
-  const from = wanted.type === "at" ? wanted.token : wanted.type === "start" ? 0 : "now";
-  const found = await asked.call.query(
-    stream.read,
-    { name: source, from, limits: NEXT_APPEND },
-    (answer) => ({ type: "page" as const, answer }),
-  );
-  if (found.type === "refused") {
-    // A source that lives on for its forks only takes no more of them.
-    return found.code === "STREAM_GONE" ? refusal("STREAM_EXISTS", "the source is deleted") : found;
+  const { call } = asked;
+  const head = await call.query(stream.head, { name: source }, ({ facts }) => ({
+    type: "head" as const,
+    facts,
+  }));
+  // A source that lives on for its forks only takes no more of them.
+  if (head.type === "refused") {
+    return head.code === "STREAM_GONE" ? refusal("STREAM_EXISTS", "the source is deleted") : head;
   }
-  const { answer } = found;
-  if (wanted.type === "at" && isBeyond(wanted.token, answer)) {
+  if (wanted.type === "at" && compareTokens(wanted.token, head.facts.tail) > 0) {
     return refusal("STREAM_FORK_INVALID", "Stream-Fork-Offset lies beyond the source's end");
   }
+  const from = wanted.type === "at" ? wanted.token : wanted.type === "start" ? 0 : "now";
+  const found = await call.query(stream.read, { name: source, from, limits: NEXT_APPEND }, (answer) => ({
+    type: "page" as const,
+    answer,
+  }));
+  if (found.type === "refused") return found;
+  const { answer } = found;
   if (fork.extra === 0) return { type: "point", source, answer, at: answer.from, copied: [] };
   if (answer.plan.count === 0) {
     return refusal("STREAM_FORK_INVALID", "nothing follows Stream-Fork-Offset that a part could be taken of");
   }
   return withExtra(asked, source, answer, fork.extra);
-}
-
-function isBeyond(token: EventPlace, { facts, atEnd, plan }: ReadStreamAnswer): boolean {
-  return atEnd && plan.count === 0 && compareTokens(token, facts.tail) > 0;
 }
 
 async function withExtra(
@@ -110,7 +110,7 @@ async function withExtra(
   extra: number,
 ): Promise<ForkPoint | Refusal> {
   const overshoot = refusal("STREAM_FORK_INVALID", "Stream-Fork-Sub-Offset lies beyond the next append");
-  if (isJsonType(answer.facts.contentType)) {
+  if (isJsonType(answer.stream.contentType)) {
     if (extra > answer.plan.count) return overshoot;
     return { type: "point", source, answer, at: answer.from + extra, copied: [] };
   }

@@ -5,7 +5,7 @@
  * They are places in the one log, not in one stream: a fork goes on from its source's tokens, a stream that was deleted and
  * made again never mints an old one, and every node mints the same. Digits are padded, so tokens sort as text.
  */
-import { type Offset, offset } from "../../log/index.js";
+import { offset } from "../../log/index.js";
 import type { EventPlace } from "../../projections/index.js";
 
 /** What a reader may ask for: a token, `-1` (the beginning) or `now` (the tail). The last two are never minted. */
@@ -35,10 +35,6 @@ function exact(digits: string | undefined): number {
 /** Negative when `left` is before `right`. */
 export function compareTokens(left: EventPlace, right: EventPlace): number {
   return left.offset - right.offset || left.place - right.place;
-}
-
-export function laterOf(left: EventPlace, right: EventPlace): EventPlace {
-  return compareTokens(left, right) >= 0 ? left : right;
 }
 
 export function parseReadOffset(text: string): ReadOffset | undefined {

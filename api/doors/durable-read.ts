@@ -7,7 +7,7 @@ import { nextCursor } from "./durable-cursor.js";
 import { headerOf, lifetimeHeaders, matchesTag, tailHeaders } from "./durable-headers.js";
 import { LiveWait } from "./durable-live.js";
 import { formatToken, parseReadOffset } from "./durable-offsets.js";
-import { bytesOf, isBehind, type Page, type ReadFrom, readPage, renew } from "./durable-page.js";
+import { bytesOf, caughtUp, type Page, type ReadFrom, readPage, renew } from "./durable-page.js";
 import type { DurableRequest } from "./durable-request.js";
 import { answer, type DurableResult } from "./durable-result.js";
 import { serveEvents } from "./durable-sse.js";
@@ -92,7 +92,7 @@ function pageHeaders({ answer: { atEnd, closed }, next }: Page): string[] {
 }
 
 /** Everything that the answer depends on: which stream, from where, to where, and whether that is the end, or the last. */
-function etagOf(from: ReadFrom, { answer: { facts, atEnd, closed }, next }: Page): string {
+function etagOf(from: ReadFrom, { answer: { stream: facts, atEnd, closed }, next }: Page): string {
   const begin = typeof from === "string" ? from : formatToken(from);
   const end = closed ? "closed" : atEnd ? "tail" : "more";
   return `"${formatToken(facts.id)}:${begin}:${formatToken(next)}:${end}"`;
@@ -107,7 +107,7 @@ function cachePolicy(from: ReadFrom, { answer: { atEnd } }: Page): string {
 async function withBody(asked: DurableRequest, page: Page, headers: string[]): Promise<DurableResult> {
   // What users store is shown on the origin of the documentation page: a browser must not run it there.
   headers.push("Content-Security-Policy", "default-src 'none'; sandbox");
-  return answer(200, headers, bufferBody(page.answer.facts.contentType, await bytesOf(asked, page)));
+  return answer(200, headers, bufferBody(page.answer.stream.contentType, await bytesOf(asked, page)));
 }
 
 async function longPoll(
@@ -138,16 +138,17 @@ async function longPoll(
 
 /** A page with messages, the end of a closed stream, or an empty page when the time is over. */
 async function untilNews(asked: DurableRequest, from: ReadFrom, wait: LiveWait): Promise<Page | Refusal> {
+  const there = await caughtUp(asked);
+  if (there.type === "refused") return there;
   let page = await readPage(asked, from, PAGE);
   if (page.type === "refused") return page;
   renew(asked, page);
-  const { id } = page.answer.facts;
+  const { id } = page.answer.stream;
   while (page.answer.plan.count === 0 && !page.answer.closed && wait.over === undefined) {
-    if (isBehind(page)) await asked.call.query(stream.head, { name: asked.name }, () => ({ type: "there" }));
-    else await wait.ring();
+    await wait.ring();
     const again: Page | Refusal = await readPage(asked, page.next, PAGE);
     if (again.type === "refused") return again;
-    if (again.answer.facts.id.offset !== id.offset)
+    if (again.answer.stream.id.offset !== id.offset)
       return refusal("STREAM_NOT_FOUND", "the stream was deleted");
     page = again;
   }

@@ -6,13 +6,12 @@
  * connection ends when the stream is closed or gone, when the server drains, and after a while anyway, so that clients
  * spread over the nodes that there are.
  */
-import { stream } from "../../projections/index.js";
 import { nextCursor } from "./durable-cursor.js";
 import { base64Frame, type ControlEvent, controlFrame, needsBase64, textFrame } from "./durable-frames.js";
 import { SECURITY_HEADERS } from "./durable-headers.js";
 import { LiveWait } from "./durable-live.js";
 import { formatToken } from "./durable-offsets.js";
-import { bytesOf, isBehind, type Page, type ReadFrom, readPage, renew } from "./durable-page.js";
+import { bytesOf, caughtUp, type Page, type ReadFrom, readPage, renew } from "./durable-page.js";
 import type { DurableRequest } from "./durable-request.js";
 import type { DurableResult } from "./durable-result.js";
 
@@ -33,10 +32,12 @@ export async function serveEvents(
     response: reply.raw,
   });
   try {
+    const there = await caughtUp(asked);
+    if (there.type === "refused") return there;
     const first = await readPage(asked, from, PAGE);
     if (first.type === "refused") return first;
     renew(asked, first);
-    const isBinary = needsBase64(first.answer.facts.contentType);
+    const isBinary = needsBase64(first.answer.stream.contentType);
     const headers = [...SECURITY_HEADERS, "Content-Type", "text/event-stream", "Cache-Control", "no-cache"];
     if (isBinary) headers.push("Stream-SSE-Data-Encoding", "base64");
     door.begin(request, reply, 200, headers);
@@ -73,18 +74,13 @@ async function pour(pouring: Pouring, first: Page): Promise<void> {
       if (page.answer.closed) return;
     }
     if (wait.over !== undefined) return;
-    if (page.answer.atEnd) await nextCommit(asked, page, wait);
+    if (page.answer.atEnd) await wait.ring();
     const again = await readPage(asked, page.next, PAGE);
     // Deleted, also if another stream has the name by now: the reader learns it when it asks again.
-    if (again.type === "refused" || again.answer.facts.id.offset !== first.answer.facts.id.offset) return;
+    if (again.type === "refused" || again.answer.stream.id.offset !== first.answer.stream.id.offset) return;
     isNews = again.answer.plan.count > 0 || again.answer.closed;
     page = again;
   }
-}
-
-async function nextCommit({ call, name }: DurableRequest, page: Page, wait: LiveWait): Promise<void> {
-  if (isBehind(page)) await call.query(stream.head, { name }, () => ({ type: "there" }));
-  else await wait.ring();
 }
 
 async function framesOf({ asked, isBinary, cursor }: Pouring, page: Page): Promise<string> {
