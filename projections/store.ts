@@ -34,6 +34,7 @@ import type { ReadPlan, ReadSlice, StreamTotals } from "./stream/contract.js";
 import { streamDigest } from "./stream/digest.js";
 import { evolve as evolveStream, type StreamRecord } from "./stream/evolve.js";
 import { StreamState } from "./stream/state.js";
+import { TouchedTopics, Wakes } from "./wakes.js";
 
 /** Expired keys that each command frees on its way, so that a busy store needs no timer to keep its memory. */
 const RECLAIMED_PER_COMMAND = 4;
@@ -98,6 +99,8 @@ export async function openStore(options: OpenStoreOptions): Promise<OpenedStore>
 }
 
 class LogStore implements OpenedStore {
+  readonly wakes = new Wakes();
+  readonly #touched = new TouchedTopics(this.wakes);
   readonly #log: EventLog;
   readonly #rules: StoreRules;
   readonly #onDead: (error: Error) => void;
@@ -118,7 +121,7 @@ class LogStore implements OpenedStore {
     this.#onDead = onDead;
     const state = new KvState(rules.kv, keyHash(hashSeed));
     this.#kv = new Projector(this.#records, kvProjection, state, (error) => this.#die(error));
-    const streams = new StreamState(() => log.committedOffset);
+    const streams = new StreamState(this.#touched, () => log.committedOffset);
     this.#stream = new Projector(this.#records, streamProjection, streams, (error) => this.#die(error));
     this.#bodies = new StreamBodies(log);
     this.#view = { kv: state, stream: streams };
@@ -189,6 +192,7 @@ class LogStore implements OpenedStore {
     const appended = this.#log.append({ kind, version, timestamp: inTime.now, body });
     this.#assertAlive();
     assert(this.#offset === appended, "a record is in the state when append returns");
+    this.#ring(appended);
     return this.#gated(done(decision.answer(appended, 0), appended), appended, answer);
   }
 
@@ -212,6 +216,19 @@ class LogStore implements OpenedStore {
   ): Result | Promise<Result> {
     if (seen <= this.#log.committedOffset) return answer(outcome);
     return this.#log.whenCommitted(seen).then(() => answer(outcome));
+  }
+
+  /** Whoever waits for what the record touched is told when it is committed. */
+  #ring(appended: Offset): void {
+    const topics = this.#touched.take();
+    if (topics.length === 0) return;
+    this.#log.whenCommitted(appended).then(
+      () => {
+        for (const topic of topics) this.wakes.ring(topic);
+      },
+      // The log has failed: its owner is told, and nothing changes any more.
+      () => undefined,
+    );
   }
 
   async bodies(plan: ReadPlan): Promise<readonly ReadSlice[]> {

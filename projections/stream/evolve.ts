@@ -34,6 +34,7 @@ function apply(state: StreamState, change: StreamChange, record: StreamRecord): 
   const stream = state.streams.get(change.name);
   if (stream === undefined) return;
   stream.lastOffset = record.offset;
+  if (change.type !== "stream.touched") state.touched.touch("stream", stream.name);
   switch (change.type) {
     case "stream.appended":
       appended(state, stream, change, record);

@@ -3,6 +3,7 @@
  * local counts of consumption are the only thing that a reader leaves behind.
  */
 import { assert, BEFORE_FIRST, type Offset } from "../../log/index.js";
+import type { TouchedTopics } from "../wakes.js";
 import { Consumption } from "./consumption.js";
 import type {
   EventPlace,
@@ -35,8 +36,11 @@ export class StreamState implements StreamReadView {
   publishedTotal = 0;
   trimmedTotal = 0;
 
+  readonly touched: TouchedTopics;
+
   /** `committed` tells up to where the log may be shown. */
-  constructor(committed: () => Offset) {
+  constructor(touched: TouchedTopics, committed: () => Offset) {
+    this.touched = touched;
     this.#committed = committed;
   }
 
