@@ -24,14 +24,19 @@ export function controlFrame(control: ControlEvent): string {
 /** The payload is UTF-8; a broken sequence in it shows as U+FFFD, since the format is text. */
 export function textFrame(payload: Buffer): string {
   const lines = payload.toString("utf8").split(/\r\n|\r|\n/);
-  return `event: data\n${lines.map((line) => `data: ${line}\n`).join("")}\n`;
+  return `event: data\n${lines.map(dataLine).join("")}\n`;
+}
+
+/** Readers take one space after the colon away, so a line that begins with one gets another. */
+function dataLine(line: string): string {
+  return line.startsWith(" ") ? `data: ${line}\n` : `data:${line}\n`;
 }
 
 export function base64Frame(payload: Buffer): string {
   const text = payload.toString("base64");
   const lines: string[] = [];
   for (let at = 0; at < text.length; at += BASE64_LINE)
-    lines.push(`data: ${text.slice(at, at + BASE64_LINE)}\n`);
+    lines.push(`data:${text.slice(at, at + BASE64_LINE)}\n`);
   return `event: data\n${lines.join("")}\n`;
 }
 

@@ -73,14 +73,11 @@ function leave(door: Door, request: FastifyRequest, reply: FastifyReply, done: D
   else door.refuse(request, reply, done, headers, statusOf(done.code, request.method));
 }
 
-/** Where the protocol asks for another status than the rest of the API answers. */
+/** What the protocol answers, where the rest of the API keeps to the statuses of rooms. */
 const protocolStatus: Partial<Record<ErrorCode, number>> = {
-  STREAM_OFFSET_BEYOND_END: 400,
+  STREAM_NOT_FOUND: 404,
+  STREAM_EXISTS: 409,
   STREAM_OFFSET_TRIMMED: 410,
-  STREAM_PRODUCER_STALE: 403,
-  STREAM_PRODUCER_EPOCH_START: 400,
-  STREAM_MESSAGE_INVALID: 400,
-  STREAM_GONE: 410,
 };
 
 function statusOf(code: ErrorCode, method: string): number {
