@@ -28,6 +28,11 @@ import { evolve, type KvRecord } from "./kv/evolve.js";
 import { HASH_SEED_BYTES, keyHash } from "./kv/key-hash.js";
 import { KvState } from "./kv/state.js";
 import { type Projection, Projector } from "./projector.js";
+import type { QueueStats } from "./queue/contract.js";
+import { digestOf as queueDigestOf } from "./queue/digest.js";
+import type { QueueRecord } from "./queue/evolve.js";
+import { queueProjection } from "./queue/projection.js";
+import { QueueState } from "./queue/state.js";
 import { StreamBodies } from "./stream/bodies.js";
 import { isStreamKind, readStreamChange } from "./stream/codec.js";
 import type { ReadPlan, ReadSlice, StreamTotals } from "./stream/contract.js";
@@ -52,8 +57,12 @@ export interface OpenStoreOptions {
 
 export interface OpenedStore extends Store {
   kvStats(now: number): KvStats;
+  /** Of every queue, by name; for whoever measures. */
+  queueStats(): readonly QueueStats[];
+  /** The earliest time (ms since 1970) that will change something by itself: then `queue.due` is to be executed. */
+  nextDue(): number | undefined;
   /**
-   * Canonical SHA-256 of the keys that are there at `at`, at the earliest the store's own time: the later of the last record's
+   * Canonical SHA-256 of the queues and of the keys that are there at `at`, at the earliest the store's own time: the later of the last record's
    * and the last reclaim's. States are compared at one offset and one `at` that is no earlier than either's own time.
    */
   digest(at?: number): string;
@@ -99,13 +108,14 @@ export async function openStore(options: OpenStoreOptions): Promise<OpenedStore>
 }
 
 class LogStore implements OpenedStore {
-  readonly wakes = new Wakes();
-  readonly #touched = new TouchedTopics(this.wakes);
   readonly #log: EventLog;
   readonly #rules: StoreRules;
   readonly #onDead: (error: Error) => void;
   readonly #records = new Subject<AppendedRecord>();
+  readonly wakes = new Wakes();
+  readonly #touched = new TouchedTopics(this.wakes);
   readonly #kv: Projector<KvState, KvRecord>;
+  readonly #queue: Projector<QueueState, QueueRecord>;
   readonly #stream: Projector<StreamState, StreamRecord>;
   readonly #bodies: StreamBodies;
   readonly #view: StoreReadView;
@@ -121,10 +131,12 @@ class LogStore implements OpenedStore {
     this.#onDead = onDead;
     const state = new KvState(rules.kv, keyHash(hashSeed));
     this.#kv = new Projector(this.#records, kvProjection, state, (error) => this.#die(error));
+    const queues = new QueueState(this.#touched);
+    this.#queue = new Projector(this.#records, queueProjection, queues, (error) => this.#die(error));
     const streams = new StreamState(this.#touched, () => log.committedOffset);
     this.#stream = new Projector(this.#records, streamProjection, streams, (error) => this.#die(error));
     this.#bodies = new StreamBodies(log);
-    this.#view = { kv: state, stream: streams };
+    this.#view = { kv: state, queue: queues, stream: streams };
   }
 
   get offset(): Offset {
@@ -246,10 +258,21 @@ class LogStore implements OpenedStore {
     return this.#kv.state.stats(Math.max(now, this.#clock));
   }
 
+  queueStats(): readonly QueueStats[] {
+    this.#assertAlive();
+    const { state } = this.#queue;
+    return state.names().flatMap((name) => state.stats(name) ?? []);
+  }
+
+  nextDue(): number | undefined {
+    return this.#dead === undefined && !this.#closed ? this.#queue.state.nextDue : undefined;
+  }
+
   digest(at?: number): string {
     this.#assertAlive();
-    const kv = digestOf(this.#kv.state, Math.max(at ?? 0, this.#clock));
-    return createHash("sha256").update(kv).update(streamDigest(this.#stream.state)).digest("hex");
+    const keys = digestOf(this.#kv.state, Math.max(at ?? 0, this.#clock));
+    const digests = [keys, queueDigestOf(this.#queue.state), streamDigest(this.#stream.state)];
+    return createHash("sha256").update(digests.join()).digest("hex");
   }
 
   reclaimExpired(now: number, budget: number): number {
@@ -263,6 +286,7 @@ class LogStore implements OpenedStore {
     this.#closed = true;
     this.#following?.unsubscribe();
     this.#kv.close();
+    this.#queue.close();
     this.#stream.close();
     this.#records.complete();
   }
