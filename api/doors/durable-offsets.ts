@@ -5,7 +5,7 @@
  * They are places in the one log, not in one stream: a fork goes on from its source's tokens, a stream that was deleted and
  * made again never mints an old one, and every node mints the same. Digits are padded, so tokens sort as text.
  */
-import { offset } from "../../log/index.js";
+import type { Offset } from "../../log/index.js";
 import type { EventPlace } from "../../projections/index.js";
 
 /** What a reader may ask for: a token, `-1` (the beginning) or `now` (the tail). The last two are never minted. */
@@ -25,7 +25,7 @@ export function formatToken({ offset, place }: EventPlace): string {
 export function parseToken(text: string): EventPlace | undefined {
   const found = FORM.exec(text);
   if (found === null) return undefined;
-  return { offset: offset(exact(found[1])), place: exact(found[2]) };
+  return { offset: exact(found[1]) as Offset, place: exact(found[2]) };
 }
 
 function exact(digits: string | undefined): number {

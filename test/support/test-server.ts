@@ -68,6 +68,7 @@ export class TestServer {
   url = "";
   port = 0;
   #close: () => Promise<void> = () => Promise.resolve();
+  #shut: () => Promise<void> = () => Promise.resolve();
 
   private constructor(
     readonly store: OpenedStore,
@@ -94,6 +95,13 @@ export class TestServer {
     if (address === null || typeof address === "string") throw new Error("no port");
     test.port = address.port;
     test.url = `http://127.0.0.1:${address.port}`;
+    test.#shut = async () => {
+      // What `ops/` does: connections that fall idle are let go.
+      const idle = setInterval(() => server.server.closeIdleConnections(), 10);
+      await server.close();
+      clearInterval(idle);
+      await store.close();
+    };
     test.#close = async () => {
       server.server.closeAllConnections();
       await server.close();
@@ -184,6 +192,11 @@ export class TestServer {
 
   close(): Promise<void> {
     return this.#close();
+  }
+
+  /** Closes the doors as a server that is told to stop: whoever is inside finishes. */
+  shut(): Promise<void> {
+    return this.#shut();
   }
 }
 
