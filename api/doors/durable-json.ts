@@ -24,7 +24,10 @@ export function splitJson(body: Buffer, depthMax: number): JsonMessages | Refusa
   } catch {
     return refusal("API_JSON_INVALID", "the body is not JSON");
   }
-  if (!Array.isArray(value)) return { type: "messages", messages: [Buffer.from(text.trim())] };
+  if (!Array.isArray(value)) {
+    const trimmed = text.trim();
+    return { type: "messages", messages: [trimmed.length === text.length ? body : Buffer.from(trimmed)] };
+  }
   const messages = elementSpans(text, 0).map(({ start, end }) => Buffer.from(text.slice(start, end)));
   return { type: "messages", messages };
 }
