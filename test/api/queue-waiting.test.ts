@@ -146,6 +146,7 @@ describe("several consumers that wait", () => {
         return store.execute(...write);
       },
       query: (...read) => store.query(...read),
+      bodies: (plan) => store.bodies(plan),
       get offset() {
         return store.offset;
       },

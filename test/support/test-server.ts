@@ -31,6 +31,9 @@ export const TEST_LIMITS: ApiLimits = {
   writesInFlightMax: 1_000,
   waitingRequestsMax: 100,
   waitMsMax: 60_000,
+  liveReadersMax: 100,
+  longPollTimeoutMs: 500,
+  eventStreamMaxMs: 60_000,
   slowRequestMs: 10_000,
 };
 
@@ -75,6 +78,7 @@ export class TestServer {
   port = 0;
   #close: () => Promise<void> = () => Promise.resolve();
   #drain: () => Promise<void> = () => Promise.resolve();
+  #shut: () => Promise<void> = () => Promise.resolve();
 
   private constructor(
     readonly store: OpenedStore,
@@ -106,6 +110,13 @@ export class TestServer {
       const idle = setInterval(() => server.server.closeIdleConnections(), 5);
       await server.close();
       clearInterval(idle);
+    };
+    test.#shut = async () => {
+      // What `ops/` does: connections that fall idle are let go.
+      const idle = setInterval(() => server.server.closeIdleConnections(), 10);
+      await server.close();
+      clearInterval(idle);
+      await store.close();
     };
     test.#close = async () => {
       server.server.closeAllConnections();
@@ -206,6 +217,11 @@ export class TestServer {
 
   close(): Promise<void> {
     return this.#close();
+  }
+
+  /** Closes the doors as a server that is told to stop: whoever is inside finishes. */
+  shut(): Promise<void> {
+    return this.#shut();
   }
 }
 
