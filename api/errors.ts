@@ -3,28 +3,34 @@
  * users the same, held equal by a test. A code of the log or the projections that is missing here does not compile.
  */
 import type { LogErrorCode } from "../log/index.js";
-import type { ProjectionErrorCode, RejectionCode } from "../projections/index.js";
+import type { ProjectionErrorCode, RejectionCode, RejectionDetails } from "../projections/index.js";
 
 /** Refusals of the doors themselves, before or beside any decision. */
 export type ApiErrorCode =
   | "API_BATCH_TOO_LARGE"
+  | "API_BODY_EMPTY"
   | "API_BODY_INCOMPLETE"
   | "API_BODY_TOO_LARGE"
+  | "API_CLIENT_GONE"
   | "API_COMMAND_UNKNOWN"
   | "API_CONTENT_TYPE_UNSUPPORTED"
+  | "API_DISABLED"
   | "API_DRAINING"
   | "API_EXPECTATION_FAILED"
   | "API_FIELD_INVALID"
   | "API_FIELD_MISSING"
   | "API_FIELD_UNKNOWN"
   | "API_HEADERS_TOO_LARGE"
+  | "API_HEADER_INVALID"
   | "API_INTERNAL"
   | "API_JSON_INVALID"
   | "API_JSON_TOO_DEEP"
   | "API_KEY_RESERVED"
+  | "API_LIVE_READERS_MAX"
   | "API_METHOD_NOT_ALLOWED"
   | "API_NOT_BUILT"
   | "API_NOT_READY"
+  | "API_OFFSET_INVALID"
   | "API_OVERLOADED"
   | "API_PRECONDITION_UNSUPPORTED"
   | "API_REQUEST_MALFORMED"
@@ -34,7 +40,8 @@ export type ApiErrorCode =
   | "API_SECTION_UNKNOWN"
   | "API_TEXT_INVALID"
   | "API_URL_INVALID"
-  | "API_URL_TOO_LONG";
+  | "API_URL_TOO_LONG"
+  | "API_WAITING_FULL";
 
 export type ErrorCode = LogErrorCode | ProjectionErrorCode | RejectionCode | ApiErrorCode;
 
@@ -50,23 +57,29 @@ export interface ErrorRow {
 
 export const errorTable: Readonly<Record<ErrorCode, ErrorRow>> = {
   API_BATCH_TOO_LARGE: { status: 413, title: "Too many items in one request" },
+  API_BODY_EMPTY: { status: 400, title: "The request needs a body" },
   API_BODY_INCOMPLETE: { status: 400, title: "The body is not as long as announced" },
   API_BODY_TOO_LARGE: { status: 413, title: "The body is larger than accepted" },
+  API_CLIENT_GONE: { status: 400, title: "The client went away before its answer" },
   API_COMMAND_UNKNOWN: { status: 400, title: "Unknown command" },
   API_CONTENT_TYPE_UNSUPPORTED: { status: 415, title: "This route takes application/json" },
+  API_DISABLED: { status: 400, title: "This part of the server is switched off" },
   API_DRAINING: { status: 503, title: "The server is shutting down", retryAfterSecs: 1 },
   API_EXPECTATION_FAILED: { status: 417, title: "The only expectation met is 100-continue" },
   API_FIELD_INVALID: { status: 422, title: "A field has a wrong type or value" },
   API_FIELD_MISSING: { status: 422, title: "A required field is missing" },
   API_FIELD_UNKNOWN: { status: 422, title: "A field is not known" },
   API_HEADERS_TOO_LARGE: { status: 431, title: "Request line and headers are larger than accepted" },
+  API_HEADER_INVALID: { status: 400, title: "A header is missing or cannot be used" },
   API_INTERNAL: { status: 500, title: "A mistake of the server" },
   API_JSON_INVALID: { status: 400, title: "The body is not JSON" },
   API_JSON_TOO_DEEP: { status: 400, title: "The JSON is nested deeper than accepted" },
   API_KEY_RESERVED: { status: 400, title: "This path is a route of its own, so the key needs another door" },
+  API_LIVE_READERS_MAX: { status: 429, title: "Too many live readers are connected", retryAfterSecs: 1 },
   API_METHOD_NOT_ALLOWED: { status: 405, title: "The path does not take this method" },
   API_NOT_BUILT: { status: 501, title: "Not built yet" },
   API_NOT_READY: { status: 503, title: "Not ready to serve", retryAfterSecs: 1 },
+  API_OFFSET_INVALID: { status: 400, title: "The offset cannot be used" },
   API_OVERLOADED: { status: 503, title: "Too many writes are waiting", retryAfterSecs: 1 },
   API_PRECONDITION_UNSUPPORTED: { status: 400, title: "This precondition is not supported here" },
   API_REQUEST_MALFORMED: { status: 400, title: "Not an HTTP request" },
@@ -77,6 +90,7 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorRow>> = {
   API_TEXT_INVALID: { status: 400, title: "The text is not Unicode" },
   API_URL_INVALID: { status: 400, title: "The URL cannot be decoded" },
   API_URL_TOO_LONG: { status: 414, title: "A part of the path is longer than accepted" },
+  API_WAITING_FULL: { status: 503, title: "Too many requests are waiting", retryAfterSecs: 1 },
   KV_CONTENT_TYPE_INVALID: { status: 400, title: "The content type cannot be used" },
   KV_CURSOR_INVALID: { status: 400, title: "The cursor is not one that a scan gave out" },
   KV_EXPIRY_INVALID: { status: 400, title: "The expiry cannot be used" },
@@ -123,6 +137,29 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorRow>> = {
   QUEUE_RECEIPT_STALE: { status: 409, title: "The delivery is not open any more" },
   QUEUE_TIME_INVALID: { status: 400, title: "The delay, ttl or deadline cannot be used" },
   QUEUE_TOO_MANY: { status: 507, title: "There are as many queues as accepted" },
+  STREAM_BATCH_TOO_LARGE: { status: 413, title: "Too many messages in one append" },
+  STREAM_CLOSED: { status: 409, title: "The stream is closed" },
+  STREAM_CONFIG_INVALID: { status: 400, title: "The stream's settings cannot be used" },
+  STREAM_CONTENT_TYPE_INVALID: { status: 400, title: "The content type cannot be used" },
+  STREAM_CONTENT_TYPE_MISMATCH: { status: 409, title: "The stream takes another content type" },
+  STREAM_EXISTS: { status: 400, title: "The stream exists already" },
+  STREAM_FORK_INVALID: { status: 400, title: "The stream cannot be forked so" },
+  STREAM_GONE: { status: 410, title: "The stream is kept for its forks only" },
+  STREAM_MESSAGE_INVALID: { status: 400, title: "The message cannot be used" },
+  STREAM_MESSAGE_TOO_LARGE: { status: 413, title: "The message is larger than accepted" },
+  STREAM_NAME_INVALID: { status: 400, title: "The stream's name cannot be used" },
+  STREAM_NOT_FOUND: { status: 400, title: "The stream is not there" },
+  STREAM_OFFSET_BEYOND_END: { status: 400, title: "The stream ends before this offset" },
+  STREAM_OFFSET_MISMATCH: { status: 409, title: "The stream has another length" },
+  STREAM_OFFSET_TRIMMED: { status: 400, title: "The stream begins after this offset" },
+  STREAM_PRODUCERS_FULL: { status: 507, title: "The stream remembers no more producers" },
+  STREAM_PRODUCER_EPOCH_START: { status: 400, title: "A new epoch begins with sequence 0" },
+  STREAM_PRODUCER_GAP: { status: 409, title: "Requests of this producer are missing" },
+  STREAM_PRODUCER_INVALID: { status: 400, title: "The producer's numbers cannot be used" },
+  STREAM_PRODUCER_STALE: { status: 403, title: "A newer epoch of this producer has written" },
+  STREAM_RANGE_INVALID: { status: 400, title: "The range cannot be used" },
+  STREAM_TOO_MANY: { status: 507, title: "The store holds no more streams" },
+  STREAM_WRITER_SEQ: { status: 409, title: "The writer's sequence is not after the last one" },
 };
 
 /** The code of a failure below (a `LogError`, a `ProjectionError`) that the table knows; undefined for anything unexpected. */
@@ -140,10 +177,14 @@ export interface Refusal {
   readonly type: "refused";
   readonly code: ErrorCode;
   readonly message: string;
+  /** Facts for programs, shown beside the message. */
+  readonly details?: RejectionDetails;
 }
 
-export function refusal(code: ErrorCode, message: string): Refusal {
-  return { type: "refused", code, message };
+export function refusal(code: ErrorCode, message: string, details?: RejectionDetails): Refusal {
+  return details === undefined
+    ? { type: "refused", code, message }
+    : { type: "refused", code, message, details };
 }
 
 /** The body of every error: `code` is the HTTP status as documented, `error_code` the stable name. */
@@ -153,6 +194,7 @@ export function errorBody(refused: Refusal, status: number, requestId: string): 
     code: status,
     error_code: refused.code,
     request_id: requestId,
+    ...refused.details,
   });
 }
 
@@ -165,5 +207,6 @@ export function problemBody(refused: Refusal, status: number, requestId: string)
     detail: refused.message,
     error_code: refused.code,
     request_id: requestId,
+    ...refused.details,
   });
 }

@@ -10,6 +10,8 @@ import { registerJsonBody } from "./doors/body.js";
 import { registerCommand } from "./doors/command.js";
 import { registerDocumentation } from "./doors/documentation.js";
 import { Door } from "./doors/door.js";
+import { registerDurable } from "./doors/durable.js";
+import { EXPOSED_HEADERS } from "./doors/durable-headers.js";
 import { answerBrokenRequest, answerError, answerUnknown } from "./doors/failures.js";
 import { registerRaw } from "./doors/raw.js";
 import { registerRest } from "./doors/rest.js";
@@ -23,7 +25,8 @@ const TIMEOUT_CHECK_MS = 500;
 
 export function buildServer(options: ApiOptions): FastifyInstance {
   const { limits } = options;
-  const door = new Door(new Desk(options));
+  const desk = new Desk(options);
+  const door = new Door(desk);
   const server = Fastify({
     bodyLimit: limits.bodyBytesMax,
     requestTimeout: limits.requestTimeoutMs,
@@ -51,9 +54,14 @@ export function buildServer(options: ApiOptions): FastifyInstance {
   const routes = new RouteMap();
   server.decorateRequest("receivedAt", 0);
   server.decorateRequest("route", "");
+  server.decorateRequest("waitedMs", 0);
   server.decorateRequest("answered", false);
   server.addHook("onRoute", ({ method, url }) => routes.add(method, url));
   server.addHook("onRequest", gate(door));
+  server.addHook("preClose", (done) => {
+    desk.waitingRoom.close();
+    done();
+  });
   server.setErrorHandler((error: Error, request, reply) => answerError(door, error, request, reply));
   server.setNotFoundHandler((request, reply) => answerUnknown(door, routes, request, reply));
   if (options.corsOrigins.length > 0) registerCors(server, options.corsOrigins);
@@ -61,6 +69,7 @@ export function buildServer(options: ApiOptions): FastifyInstance {
   registerRest(server, door);
   registerCommand(server, door);
   registerRaw(server, door);
+  registerDurable(server, door);
   registerDocumentation(server, door);
   return server;
 }
@@ -99,7 +108,10 @@ function registerCors(server: FastifyInstance, origins: readonly string[]): void
   server.register(cors, {
     origin: origins.includes("*") ? "*" : [...origins],
     methods: ["GET", "HEAD", "PUT", "POST", "DELETE"],
-    exposedHeaders: ["ETag", "X-Annals-Offset", "X-Annals-Revision", "X-Request-Id", "Retry-After"],
+    exposedHeaders: [
+      ...["ETag", "X-Annals-Offset", "X-Annals-Revision", "X-Request-Id", "Retry-After"],
+      ...EXPOSED_HEADERS,
+    ],
     maxAge: 600,
   });
 }

@@ -10,4 +10,6 @@ export * from "./queue/contract.js";
 export { queue } from "./queue/index.js";
 export { type QueueOverlay, queueOverlay } from "./queue/overlay.js";
 export { type OpenedStore, type OpenStoreOptions, openStore } from "./store.js";
+export * from "./stream/contract.js";
+export { stream } from "./stream/index.js";
 export { Wakes } from "./wakes.js";

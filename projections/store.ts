@@ -21,7 +21,7 @@ import {
 } from "../log/index.js";
 import type { Context, Decider, Outcome, Reader, Store, StoreReadView, StoreRules } from "./decision.js";
 import { ProjectionError } from "./errors.js";
-import { decodeKvChanges, encodeRecord, isKnownKind } from "./events.js";
+import { changesOf, decodeKvChanges, encodeRecord, isKnownKind } from "./events.js";
 import type { KvStats } from "./kv/contract.js";
 import { digestOf } from "./kv/digest.js";
 import { evolve, type KvRecord } from "./kv/evolve.js";
@@ -33,6 +33,12 @@ import { digestOf as queueDigestOf } from "./queue/digest.js";
 import type { QueueRecord } from "./queue/evolve.js";
 import { queueProjection } from "./queue/projection.js";
 import { QueueState } from "./queue/state.js";
+import { StreamBodies } from "./stream/bodies.js";
+import { isStreamKind, readStreamChange } from "./stream/codec.js";
+import type { ReadPlan, ReadSlice, StreamTotals } from "./stream/contract.js";
+import { streamDigest } from "./stream/digest.js";
+import { evolve as evolveStream, type StreamRecord } from "./stream/evolve.js";
+import { StreamState } from "./stream/state.js";
 import { TouchedTopics, Wakes } from "./wakes.js";
 
 /** Expired keys that each command frees on its way, so that a busy store needs no timer to keep its memory. */
@@ -60,6 +66,7 @@ export interface OpenedStore extends Store {
    * and the last reclaim's. States are compared at one offset and one `at` that is no earlier than either's own time.
    */
   digest(at?: number): string;
+  streamTotals(): StreamTotals;
   /** Frees up to `budget` keys that expired by `now`; returns how many. No answer changes. */
   reclaimExpired(now: number, budget: number): number;
 }
@@ -72,6 +79,16 @@ const kvProjection: Projection<KvState, KvRecord> = {
     changes: decodeKvChanges(record),
   }),
   evolve,
+};
+
+const streamProjection: Projection<StreamState, StreamRecord> = {
+  reads: (kind) => kind !== EPOCH_STARTED,
+  decode: (record) => ({
+    offset: record.offset,
+    timestamp: record.timestamp,
+    changes: changesOf(record, isStreamKind, readStreamChange),
+  }),
+  evolve: evolveStream,
 };
 
 /**
@@ -99,6 +116,8 @@ class LogStore implements OpenedStore {
   readonly #touched = new TouchedTopics(this.wakes);
   readonly #kv: Projector<KvState, KvRecord>;
   readonly #queue: Projector<QueueState, QueueRecord>;
+  readonly #stream: Projector<StreamState, StreamRecord>;
+  readonly #bodies: StreamBodies;
   readonly #view: StoreReadView;
   #following: Subscription | undefined;
   #offset: Offset = BEFORE_FIRST;
@@ -114,7 +133,10 @@ class LogStore implements OpenedStore {
     this.#kv = new Projector(this.#records, kvProjection, state, (error) => this.#die(error));
     const queues = new QueueState(this.#touched);
     this.#queue = new Projector(this.#records, queueProjection, queues, (error) => this.#die(error));
-    this.#view = { kv: state, queue: queues };
+    const streams = new StreamState(this.#touched, () => log.committedOffset);
+    this.#stream = new Projector(this.#records, streamProjection, streams, (error) => this.#die(error));
+    this.#bodies = new StreamBodies(log);
+    this.#view = { kv: state, queue: queues, stream: streams };
   }
 
   get offset(): Offset {
@@ -159,6 +181,9 @@ class LogStore implements OpenedStore {
     if (this.#dead !== undefined) return;
     this.#offset = record.offset;
     if (record.timestamp > this.#clock) this.#clock = record.timestamp;
+    // What a replay reads will hardly be asked for; what was appended just now will.
+    const isLive = this.#following !== undefined;
+    if (isLive && this.#stream.state.lastOffset === record.offset) this.#bodies.keep(record);
   }
 
   execute<Command, Answer, Result>(
@@ -218,6 +243,16 @@ class LogStore implements OpenedStore {
     );
   }
 
+  async bodies(plan: ReadPlan): Promise<readonly ReadSlice[]> {
+    this.#assertAlive();
+    return this.#bodies.read(plan);
+  }
+
+  streamTotals(): StreamTotals {
+    this.#assertAlive();
+    return this.#stream.state.totals();
+  }
+
   kvStats(now: number): KvStats {
     this.#assertAlive();
     return this.#kv.state.stats(Math.max(now, this.#clock));
@@ -236,7 +271,8 @@ class LogStore implements OpenedStore {
   digest(at?: number): string {
     this.#assertAlive();
     const keys = digestOf(this.#kv.state, Math.max(at ?? 0, this.#clock));
-    return createHash("sha256").update(keys).update(queueDigestOf(this.#queue.state)).digest("hex");
+    const hash = createHash("sha256").update(keys).update(queueDigestOf(this.#queue.state));
+    return hash.update(streamDigest(this.#stream.state)).digest("hex");
   }
 
   reclaimExpired(now: number, budget: number): number {
@@ -251,6 +287,7 @@ class LogStore implements OpenedStore {
     this.#following?.unsubscribe();
     this.#kv.close();
     this.#queue.close();
+    this.#stream.close();
     this.#records.complete();
   }
 

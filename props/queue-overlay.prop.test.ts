@@ -12,6 +12,7 @@ import { afterAll, describe, expect, it } from "vitest";
 import { offset } from "../log/index.js";
 import {
   DEFAULT_QUEUE_RULES,
+  DEFAULT_STREAM_RULES,
   type Decider,
   type EventRef,
   type PublishAnswer,
@@ -28,7 +29,11 @@ import { runs } from "./run-settings.js";
 
 const NAMES = ["a", "b"] as const;
 const CONSUMERS = ["c", "d"] as const;
-const RULES = { kv: TEST_RULES, queue: { ...DEFAULT_QUEUE_RULES, queuesMax: 2, deadLettersMax: 4 } };
+const RULES = {
+  kv: TEST_RULES,
+  queue: { ...DEFAULT_QUEUE_RULES, queuesMax: 2, deadLettersMax: 4 },
+  stream: DEFAULT_STREAM_RULES,
+};
 const happened = { operations: 0, refused: 0, duplicates: 0, several: 0, recreated: 0, revived: 0, freed: 0 };
 
 /** One operation of a batch, ready to be decided; `which` picks a message of those that were there before. */

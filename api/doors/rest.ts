@@ -1,6 +1,7 @@
 /** The REST door: one route per binding of an operation. Fields come from the path, the query or the JSON body. */
+
+import type { TSchema } from "@sinclair/typebox";
 import type { FastifyInstance, FastifyReply, FastifyRequest, RouteHandlerMethod } from "fastify";
-import type { TSchema } from "typebox";
 import { type Refusal, refusal } from "../errors.js";
 import type { SourceText } from "../exact.js";
 import { unknownField } from "../explain.js";
@@ -49,12 +50,13 @@ function restHandler(door: Door, operation: Operation, binding: RestBinding): Ro
       door.reject(request, reply, found);
       return;
     }
-    const refused = putPathFields(found.fields, fromPath, request);
+    const refused =
+      putPathFields(found.fields, fromPath, request) ?? missingField(found.fields, binding.required);
     if (refused !== undefined) {
       door.reject(request, reply, refused);
       return;
     }
-    const caller = { requestId: request.id, causeId: callerId(request) };
+    const caller = { requestId: request.id, causeId: callerId(request), connection: request.raw.socket };
     runMeasured<Reply>(
       door.desk,
       operation.name,
@@ -76,6 +78,13 @@ function putPathFields(
     fields[name] = pathField(request, name);
   }
   return urlProblem(request);
+}
+
+function missingField(fields: Fields, required: readonly string[] = []): Refusal | undefined {
+  const missing = required.find((name) => !Object.hasOwn(fields, name));
+  return missing === undefined
+    ? undefined
+    : refusal("API_FIELD_MISSING", `field ${JSON.stringify(missing)} is missing`);
 }
 
 function sendReply(
@@ -113,7 +122,7 @@ interface Input {
 }
 
 function bodyInput(request: FastifyRequest): Input | Refusal {
-  for (const name in queryOf(request)) return unknownField(name, "", []);
+  for (const name in queryOf(request)) return unknownField(name, [], []);
   const body = bodyOf(request);
   if (body === undefined) return { type: "input", fields: {} };
   if (body.type === "refused") return body;
@@ -133,7 +142,7 @@ function queryInput(request: FastifyRequest, known: ReadonlyMap<string, TSchema>
   const fields: Fields = {};
   for (const [name, text] of Object.entries(queryOf(request))) {
     const schema = known.get(name);
-    if (schema === undefined) return unknownField(name, "", [...known.keys()]);
+    if (schema === undefined) return unknownField(name, [], [...known.keys()]);
     if (typeof text !== "string") return twice(name);
     fields[name] = coerced(text, schema);
   }
@@ -152,6 +161,7 @@ function refuseContent(request: FastifyRequest): Refusal | undefined {
 function coerced(text: string, schema: TSchema): unknown {
   const type: unknown = Reflect.get(schema, "type");
   if (type === "integer" && /^-?[0-9]{1,16}$/.test(text)) return Number(text);
+  if (type === "number" && /^[0-9]{1,12}(\.[0-9]{1,6})?$/.test(text)) return Number(text);
   if (type === "boolean" && (text === "true" || text === "false")) return text === "true";
   return text;
 }

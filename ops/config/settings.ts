@@ -6,6 +6,7 @@
  */
 import type { FsyncMode } from "../../log/index.js";
 import type { EvictionPolicy } from "../../projections/index.js";
+import { queueSettings } from "./queue-settings.js";
 import type { Choice, Setting, ValueOf } from "./setting.js";
 
 const KIB = 1024;
@@ -265,6 +266,40 @@ const limits = {
     max: 1_000_000,
     why: "Writes that may wait for the log at once; one more is answered 503 with Retry-After.",
   },
+  "limits.waiting_requests_max": {
+    kind: "number",
+    default: 4096,
+    min: 0,
+    max: 1_000_000,
+    live: true,
+    why: "Requests that may wait for something to arrive (long polls) at once; one more is answered 503 with Retry-After. Each keeps a connection.",
+  },
+  "limits.live_readers_max": {
+    kind: "number",
+    default: 1000,
+    min: 0,
+    max: 100_000,
+    live: true,
+    why: "Readers that wait for a durable stream at once, by long-poll or events; one more is answered 429. Below `limits.connections_max`, so that there is room for writers.",
+  },
+  "limits.long_poll_timeout_ms": {
+    kind: "number",
+    default: 20_000,
+    min: 10,
+    max: 600_000,
+    unit: "ms",
+    live: true,
+    why: "A long-poll on a durable stream that sees nothing new is answered 204 after this. Below what proxies on the way allow.",
+  },
+  "limits.event_stream_max_ms": {
+    kind: "number",
+    default: 60_000,
+    min: 100,
+    max: 86_400_000,
+    unit: "ms",
+    live: true,
+    why: "A connection for server-sent events ends after this; its client goes on, at whichever node is there by then.",
+  },
   "limits.slow_request_ms": {
     kind: "number",
     default: 1000,
@@ -341,7 +376,15 @@ const operation = {
   },
 } satisfies Record<string, Setting>;
 
-export const settings = { ...server, ...store, ...persistence, ...log, ...limits, ...operation };
+export const settings = {
+  ...server,
+  ...store,
+  ...queueSettings,
+  ...persistence,
+  ...log,
+  ...limits,
+  ...operation,
+};
 
 export type SettingPath = keyof typeof settings;
 export type ConfigValues = { readonly [Path in SettingPath]: ValueOf<(typeof settings)[Path]> };

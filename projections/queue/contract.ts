@@ -11,9 +11,7 @@
 import type { Offset } from "../../log/index.js";
 import type { DeathReason, EventRef, Headers, QueueConfig } from "./queue-events.js";
 
-export type * from "./queue-events.js";
-
-export const PRIORITY_MAX = 9;
+export * from "./queue-events.js";
 
 // ---- what deciders see, and the rules they obey ----
 

@@ -1,7 +1,4 @@
-/**
- * The events of the queues, one for each thing that can happen to a queue or a message, with the resulting value. Times are ms since
- * 1970, 0 = none. How they are written: `codec.ts`.
- */
+/** The queue projection's events, and the facts that they are made of. Times are ms since 1970, 0 = none. */
 import type { Offset } from "../../log/index.js";
 
 /** An event by its place in the log: its record's offset, and its place among the record's events, from 0. */
@@ -10,6 +7,8 @@ export interface EventRef {
   readonly offset: Offset;
   readonly place: number;
 }
+
+export const PRIORITY_MAX = 9;
 
 export interface Backoff {
   readonly type: "none" | "fixed" | "exponential";
@@ -42,6 +41,8 @@ export type DeathReason =
   | "max_retries"
   /** A nack that asked for no redelivery. */
   | "rejected";
+
+// ---- events ----
 
 export interface QueueCreated {
   readonly type: "queue.created";

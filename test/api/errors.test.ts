@@ -151,6 +151,7 @@ describe("a bug", () => {
           throw new TypeError("cannot read property of /secret");
         },
         wakes: store.wakes,
+        bodies: (plan) => store.bodies(plan),
         get offset() {
           return store.offset;
         },
@@ -188,6 +189,7 @@ describe("a bug", () => {
             return late ? Promise.resolve().then(tell) : tell();
           },
           wakes: store.wakes,
+          bodies: (plan) => store.bodies(plan),
           get offset() {
             return store.offset;
           },
@@ -210,6 +212,7 @@ describe("a bug", () => {
         execute: () => Promise.reject(new RangeError("boom")),
         query: (...read) => store.query(...read),
         wakes: store.wakes,
+        bodies: (plan) => store.bodies(plan),
         get offset() {
           return store.offset;
         },

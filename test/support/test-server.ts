@@ -7,10 +7,13 @@ import { type ApiLimits, type ApiObserver, type ApiOptions, buildServer } from "
 import type { EventLog } from "../../log/index.js";
 import {
   DEFAULT_QUEUE_RULES,
+  DEFAULT_STREAM_RULES,
   type KvRules,
   type OpenedStore,
   openStore,
+  type QueueRules,
   type Store,
+  type StreamRules,
 } from "../../projections/index.js";
 import { TEST_RULES } from "./kv-store.js";
 import { MemoryLog } from "./memory-log.js";
@@ -26,12 +29,20 @@ export const TEST_LIMITS: ApiLimits = {
   keepAliveTimeoutMs: 5_000,
   connectionsMax: 1_000,
   writesInFlightMax: 1_000,
+  waitingRequestsMax: 100,
+  waitMsMax: 60_000,
+  liveReadersMax: 100,
+  longPollTimeoutMs: 500,
+  eventStreamMaxMs: 60_000,
   slowRequestMs: 10_000,
 };
 
 export interface TestServerOptions {
   readonly log?: EventLog;
   readonly rules?: Partial<KvRules>;
+  readonly queueRules?: Partial<QueueRules>;
+  readonly queuesEnabled?: boolean;
+  readonly streamRules?: Partial<StreamRules>;
   readonly limits?: Partial<ApiLimits>;
   readonly corsOrigins?: readonly string[];
   /** Stands between the API and the store. */
@@ -56,6 +67,8 @@ export class TestServer {
   readonly logged: Logged[] = [];
   readonly finished: { method: string; route: string; status: number }[] = [];
   readonly operations: { operation: string; status: string }[] = [];
+  /** What each of those was about. */
+  readonly subjects: (string | undefined)[] = [];
   readonly rejected: string[] = [];
   now = 1_700_000_000_000;
   live = true;
@@ -64,6 +77,8 @@ export class TestServer {
   url = "";
   port = 0;
   #close: () => Promise<void> = () => Promise.resolve();
+  #drain: () => Promise<void> = () => Promise.resolve();
+  #shut: () => Promise<void> = () => Promise.resolve();
 
   private constructor(
     readonly store: OpenedStore,
@@ -74,7 +89,11 @@ export class TestServer {
     const log = options.log ?? new MemoryLog();
     const store = await openStore({
       log,
-      rules: { kv: { ...TEST_RULES, ...options.rules }, queue: DEFAULT_QUEUE_RULES },
+      rules: {
+        kv: { ...TEST_RULES, ...options.rules },
+        queue: { ...DEFAULT_QUEUE_RULES, ...options.queueRules },
+        stream: { ...DEFAULT_STREAM_RULES, ...options.streamRules },
+      },
       onDead: (error) => {
         throw error;
       },
@@ -86,6 +105,19 @@ export class TestServer {
     if (address === null || typeof address === "string") throw new Error("no port");
     test.port = address.port;
     test.url = `http://127.0.0.1:${address.port}`;
+    test.#drain = async () => {
+      test.draining = true;
+      const idle = setInterval(() => server.server.closeIdleConnections(), 5);
+      await server.close();
+      clearInterval(idle);
+    };
+    test.#shut = async () => {
+      // What `ops/` does: connections that fall idle are let go.
+      const idle = setInterval(() => server.server.closeIdleConnections(), 10);
+      await server.close();
+      clearInterval(idle);
+      await store.close();
+    };
     test.#close = async () => {
       server.server.closeAllConnections();
       await server.close();
@@ -101,7 +133,10 @@ export class TestServer {
     };
     const observer: ApiObserver = {
       requestFinished: (method, route, status) => this.finished.push({ method, route, status }),
-      operationFinished: (operation, status) => this.operations.push({ operation, status }),
+      operationFinished: (operation, status, _durationMs, subject) => {
+        this.operations.push({ operation, status });
+        this.subjects.push(subject);
+      },
       requestRejected: (code) => this.rejected.push(code),
     };
     return {
@@ -114,6 +149,7 @@ export class TestServer {
       random: () => 0.5,
       newRequestId: () => `test-${++ids}`,
       limits: { ...TEST_LIMITS, ...options.limits },
+      queuesEnabled: options.queuesEnabled ?? true,
       health: { live: () => this.live, readiness: () => this.checks, draining: () => this.draining },
       observer,
       metrics: async () => ({ contentType: "text/plain; version=0.0.4", text: "annals_up 1\n" }),
@@ -174,8 +210,18 @@ export class TestServer {
     });
   }
 
+  /** Shuts the door as a process does that was told to stop: resolves when what was in flight is answered. */
+  drain(): Promise<void> {
+    return this.#drain();
+  }
+
   close(): Promise<void> {
     return this.#close();
+  }
+
+  /** Closes the doors as a server that is told to stop: whoever is inside finishes. */
+  shut(): Promise<void> {
+    return this.#shut();
   }
 }
 
