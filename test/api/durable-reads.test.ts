@@ -2,6 +2,7 @@
 // and what becomes of readers when a stream or the server goes away.
 import { connect } from "node:net";
 import { afterEach, describe, expect, it } from "vitest";
+import { asIs, stream as streams } from "../../projections/index.js";
 import { MemoryLog } from "../support/memory-log.js";
 import { JSON_TYPE, StreamClient, TEXT } from "../support/stream-client.js";
 import { TestServer, type TestServerOptions } from "../support/test-server.js";
@@ -202,16 +203,36 @@ describe("a live reader", () => {
     }
   });
 
-  it("who waits when the stream is deleted is told that it is gone", async () => {
-    const server = await start({ limits: { longPollTimeoutMs: 20_000 } });
+  it("who waits when the stream is deleted is told that it is gone, whatever has its name then", async () => {
+    const log = new MemoryLog();
+    const server = await start({ log, limits: { longPollTimeoutMs: 20_000 } });
     const stream = new StreamClient(server, "s");
+    await new StreamClient(server, "source").create();
+    const context = { now: server.now, random: 0, cause: { command: "test" } };
+    const source = await server.store.query(streams.head, { name: "ds/source" }, context, asIs);
+    if (source.type === "rejected") throw new Error(source.message);
+    const from = { source: "ds/source", sourceId: source.answer.facts.id, at: 0 };
+    // Tokens of a fork may be older than the fork, so they alone don't tell that the stream is another.
+    const fork = { name: "ds/s", contentType: "text/plain", fork: from };
     const { next } = await stream.create();
     const poll = stream.longPoll(next);
     const events = await Events.open(stream, next);
     await events.until(() => events.next !== "");
     await pause(50);
-    await stream.delete();
-    await stream.create(TEXT, "another");
+    // All three are committed at once, so that nobody finds the name free in between.
+    log.hold();
+    const before = log.endOffset;
+    const steps: Promise<unknown>[] = [];
+    for (const step of [
+      () => stream.delete(),
+      async () => server.store.execute(streams.create, fork, context, asIs),
+      () => stream.append("another"),
+    ]) {
+      steps.push(step());
+      while (log.endOffset < before + steps.length) await pause(1);
+    }
+    log.release();
+    await Promise.all(steps);
     expect((await poll).status).toBe(404);
     await events.until(() => false);
     expect(events.text).not.toContain("another");
