@@ -271,8 +271,8 @@ class LogStore implements OpenedStore {
   digest(at?: number): string {
     this.#assertAlive();
     const keys = digestOf(this.#kv.state, Math.max(at ?? 0, this.#clock));
-    const digests = [keys, queueDigestOf(this.#queue.state), streamDigest(this.#stream.state)];
-    return createHash("sha256").update(digests.join()).digest("hex");
+    const hash = createHash("sha256").update(keys).update(queueDigestOf(this.#queue.state));
+    return hash.update(streamDigest(this.#stream.state)).digest("hex");
   }
 
   reclaimExpired(now: number, budget: number): number {

@@ -68,7 +68,7 @@ function runCommand(
   const causeId = value.request_id === "" ? undefined : value.request_id;
   const input = value.payload === null ? {} : value.payload;
   const source = { text: body.text, root: "payload" } as const;
-  const caller = { requestId: request.id, causeId };
+  const caller = { requestId: request.id, causeId, connection: request.raw.socket };
   runMeasured<Reply>(
     door.desk,
     operation.name,

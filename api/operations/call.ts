@@ -2,20 +2,29 @@
  * What an operation may use while it runs: the store, with rejections and failures already turned into refusals, the
  * clock and randomness that go into a command, and the limits. One `Call` per request.
  */
+import type { Socket } from "node:net";
 import type { Offset } from "../../log/index.js";
 import type { Cause, Context, Decider, Outcome, Reader } from "../../projections/index.js";
+import { onDeparture } from "../departures.js";
 import { errorTable, failureCode, type Refusal, refusal } from "../errors.js";
 import type { ApiLimits, ApiOptions } from "../options.js";
+import { WaitingRoom } from "../waiting-room.js";
 import type { Later } from "./reply.js";
 
 /** What the doors of one server share. */
 export class Desk {
   readonly options: ApiOptions;
   readonly startedAt: number;
+  readonly waitingRoom: WaitingRoom;
 
   constructor(options: ApiOptions) {
     this.options = options;
     this.startedAt = options.now();
+    this.waitingRoom = new WaitingRoom({
+      wakes: () => options.store.wakes,
+      seats: () => options.limits.waitingRequestsMax,
+      stopwatch: options.stopwatch,
+    });
   }
 }
 
@@ -23,12 +32,28 @@ export class Call {
   readonly desk: Desk;
   readonly requestId: string;
   readonly cause: Cause;
+  /** What it is about, for metrics: a queue's name. */
+  subject: string | undefined;
+  /** Ms that it waited because the client asked it to. */
+  waitedMs = 0;
+  readonly #connection: Socket | undefined;
 
   /** `causeId` is the id that the caller gave, kept with the record; a made-up one is not worth keeping. */
-  constructor(desk: Desk, command: string, requestId: string, causeId?: string) {
+  constructor(desk: Desk, command: string, requestId: string, causeId?: string, connection?: Socket) {
     this.desk = desk;
     this.requestId = requestId;
     this.cause = causeId === undefined ? { command } : { command, requestId: causeId };
+    this.#connection = connection;
+  }
+
+  /** True when nobody is there any more to read the answer. */
+  get isAbandoned(): boolean {
+    return this.#connection?.destroyed === true;
+  }
+
+  /** Calls `listener` when the client goes away, unless the function that this returns is called before. */
+  onAbandoned(listener: () => void): () => void {
+    return this.#connection === undefined ? () => undefined : onDeparture(this.#connection, listener);
   }
 
   get limits(): ApiLimits {

@@ -4,11 +4,17 @@ import { valueOperations } from "./kv.js";
 import { batchOperations } from "./kv-batches.js";
 import { keyOperations } from "./kv-keys.js";
 import type { Operation } from "./operation.js";
+import { queueOperations } from "./queue.js";
+import { deliveryOperations } from "./queue-deliveries.js";
+import { letterOperations } from "./queue-letters.js";
 
 export const operations: readonly Operation[] = [
   ...valueOperations,
   ...batchOperations,
   ...keyOperations,
+  ...queueOperations,
+  ...deliveryOperations,
+  ...letterOperations,
   ...adminOperations,
 ];
 

@@ -16,8 +16,12 @@ import type { Later, Reply } from "./reply.js";
 export interface RestBinding {
   readonly method: "GET" | "POST" | "DELETE";
   readonly path: string;
+  /** Fields that this route asks for though the envelope has a default for them. */
+  readonly required?: readonly string[];
   /** The documented body where it differs from the payload of the envelope. */
   readonly shape?: (payload: Json) => Json;
+  /** Of that body. */
+  readonly output?: TSchema;
 }
 
 export interface OperationDefinition<Input extends TObject> {

@@ -5,12 +5,12 @@
 import type { ApiLimits } from "../../api/index.js";
 import type { LogSettings } from "../../log/index.js";
 import {
-  DEFAULT_QUEUE_RULES,
   DEFAULT_STREAM_RULES,
   type EvictionPolicy,
   type KvRules,
   type StoreRules,
 } from "../../projections/index.js";
+import { LiveQueueRules } from "./queue-rules.js";
 import type { Setting } from "./setting.js";
 import { type ConfigValues, isSettingPath, settingPaths, settings } from "./settings.js";
 
@@ -54,6 +54,8 @@ class LiveLimits implements ApiLimits {
   readonly keepAliveTimeoutMs: number;
   readonly connectionsMax: number;
   readonly writesInFlightMax: number;
+  waitingRequestsMax = 0;
+  waitMsMax = 0;
   keyBytesMax = 0;
   liveReadersMax = 0;
   longPollTimeoutMs = 0;
@@ -77,6 +79,8 @@ class LiveLimits implements ApiLimits {
     this.liveReadersMax = values["limits.live_readers_max"];
     this.longPollTimeoutMs = values["limits.long_poll_timeout_ms"];
     this.eventStreamMaxMs = values["limits.event_stream_max_ms"];
+    this.waitingRequestsMax = values["limits.waiting_requests_max"];
+    this.waitMsMax = values["queue.wait_secs_max"] * 1000;
     this.slowRequestMs = values["limits.slow_request_ms"];
   }
 }
@@ -86,17 +90,19 @@ export class LiveSettings {
   readonly rules: StoreRules;
   readonly limits: ApiLimits;
   readonly #kv = new LiveKvRules();
+  readonly #queue = new LiveQueueRules();
   readonly #limits: LiveLimits;
 
   constructor(values: ConfigValues) {
     this.#limits = new LiveLimits(values);
-    this.rules = { kv: this.#kv, queue: DEFAULT_QUEUE_RULES, stream: DEFAULT_STREAM_RULES };
+    this.rules = { kv: this.#kv, queue: this.#queue, stream: DEFAULT_STREAM_RULES };
     this.limits = this.#limits;
     this.apply(values);
   }
 
   apply(values: ConfigValues): void {
     this.#kv.apply(values);
+    this.#queue.apply(values);
     this.#limits.apply(values);
   }
 }

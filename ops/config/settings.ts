@@ -6,6 +6,7 @@
  */
 import type { FsyncMode } from "../../log/index.js";
 import type { EvictionPolicy } from "../../projections/index.js";
+import { queueSettings } from "./queue-settings.js";
 import type { Choice, Setting, ValueOf } from "./setting.js";
 
 const KIB = 1024;
@@ -291,6 +292,14 @@ const limits = {
     live: true,
     why: "A connection for server-sent events ends after this; its client goes on, at whichever node is there by then.",
   },
+  "limits.waiting_requests_max": {
+    kind: "number",
+    default: 4096,
+    min: 0,
+    max: 1_000_000,
+    live: true,
+    why: "Requests that may wait for something to arrive (long polls) at once; one more is answered 503 with Retry-After. Each keeps a connection.",
+  },
   "limits.slow_request_ms": {
     kind: "number",
     default: 1000,
@@ -367,7 +376,15 @@ const operation = {
   },
 } satisfies Record<string, Setting>;
 
-export const settings = { ...server, ...store, ...persistence, ...log, ...limits, ...operation };
+export const settings = {
+  ...server,
+  ...store,
+  ...queueSettings,
+  ...persistence,
+  ...log,
+  ...limits,
+  ...operation,
+};
 
 export type SettingPath = keyof typeof settings;
 export type ConfigValues = { readonly [Path in SettingPath]: ValueOf<(typeof settings)[Path]> };

@@ -103,7 +103,7 @@ function page(
 ): Seen<ReadStreamAnswer> | Rejection {
   const earliest = streams.earliest(name, now);
   // What is trimmed by an append that is not committed yet is refused only when it is.
-  if (from < earliest && asked !== "earliest") {
+  if (from < earliest && asked !== "earliest" && asked !== "now") {
     const details = { earliest, requested: from };
     const message = `the stream begins at ${earliest}; ${from} was removed by its retention`;
     return refuse("STREAM_OFFSET_TRIMMED", message, facts.lastOffset, details);

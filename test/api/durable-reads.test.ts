@@ -273,7 +273,7 @@ describe("a live reader", () => {
     const events = await Events.open(stream, next);
     await events.until(() => events.next !== "");
     await pause(50);
-    const closing = server.shut();
+    const closing = server.drain();
     expect((await poll).status).toBe(204);
     await events.until(() => false);
     expect(events.ended).toBe(true);

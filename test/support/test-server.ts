@@ -11,7 +11,9 @@ import {
   type KvRules,
   type OpenedStore,
   openStore,
+  type QueueRules,
   type Store,
+  type StreamRules,
 } from "../../projections/index.js";
 import { TEST_RULES } from "./kv-store.js";
 import { MemoryLog } from "./memory-log.js";
@@ -30,12 +32,17 @@ export const TEST_LIMITS: ApiLimits = {
   liveReadersMax: 100,
   longPollTimeoutMs: 500,
   eventStreamMaxMs: 60_000,
+  waitingRequestsMax: 100,
+  waitMsMax: 60_000,
   slowRequestMs: 10_000,
 };
 
 export interface TestServerOptions {
   readonly log?: EventLog;
   readonly rules?: Partial<KvRules>;
+  readonly queueRules?: Partial<QueueRules>;
+  readonly queuesEnabled?: boolean;
+  readonly streamRules?: Partial<StreamRules>;
   readonly limits?: Partial<ApiLimits>;
   readonly corsOrigins?: readonly string[];
   /** Stands between the API and the store. */
@@ -60,6 +67,8 @@ export class TestServer {
   readonly logged: Logged[] = [];
   readonly finished: { method: string; route: string; status: number }[] = [];
   readonly operations: { operation: string; status: string }[] = [];
+  /** What each of those was about. */
+  readonly subjects: (string | undefined)[] = [];
   readonly rejected: string[] = [];
   now = 1_700_000_000_000;
   live = true;
@@ -68,7 +77,7 @@ export class TestServer {
   url = "";
   port = 0;
   #close: () => Promise<void> = () => Promise.resolve();
-  #shut: () => Promise<void> = () => Promise.resolve();
+  #drain: () => Promise<void> = () => Promise.resolve();
 
   private constructor(
     readonly store: OpenedStore,
@@ -81,8 +90,8 @@ export class TestServer {
       log,
       rules: {
         kv: { ...TEST_RULES, ...options.rules },
-        queue: DEFAULT_QUEUE_RULES,
-        stream: DEFAULT_STREAM_RULES,
+        queue: { ...DEFAULT_QUEUE_RULES, ...options.queueRules },
+        stream: { ...DEFAULT_STREAM_RULES, ...options.streamRules },
       },
       onDead: (error) => {
         throw error;
@@ -95,12 +104,11 @@ export class TestServer {
     if (address === null || typeof address === "string") throw new Error("no port");
     test.port = address.port;
     test.url = `http://127.0.0.1:${address.port}`;
-    test.#shut = async () => {
-      // What `ops/` does: connections that fall idle are let go.
-      const idle = setInterval(() => server.server.closeIdleConnections(), 10);
+    test.#drain = async () => {
+      test.draining = true;
+      const idle = setInterval(() => server.server.closeIdleConnections(), 5);
       await server.close();
       clearInterval(idle);
-      await store.close();
     };
     test.#close = async () => {
       server.server.closeAllConnections();
@@ -117,7 +125,10 @@ export class TestServer {
     };
     const observer: ApiObserver = {
       requestFinished: (method, route, status) => this.finished.push({ method, route, status }),
-      operationFinished: (operation, status) => this.operations.push({ operation, status }),
+      operationFinished: (operation, status, _durationMs, subject) => {
+        this.operations.push({ operation, status });
+        this.subjects.push(subject);
+      },
       requestRejected: (code) => this.rejected.push(code),
     };
     return {
@@ -130,6 +141,7 @@ export class TestServer {
       random: () => 0.5,
       newRequestId: () => `test-${++ids}`,
       limits: { ...TEST_LIMITS, ...options.limits },
+      queuesEnabled: options.queuesEnabled ?? true,
       health: { live: () => this.live, readiness: () => this.checks, draining: () => this.draining },
       observer,
       metrics: async () => ({ contentType: "text/plain; version=0.0.4", text: "annals_up 1\n" }),
@@ -190,13 +202,13 @@ export class TestServer {
     });
   }
 
-  close(): Promise<void> {
-    return this.#close();
+  /** Shuts the door as a process does that was told to stop: resolves when what was in flight is answered. */
+  drain(): Promise<void> {
+    return this.#drain();
   }
 
-  /** Closes the doors as a server that is told to stop: whoever is inside finishes. */
-  shut(): Promise<void> {
-    return this.#shut();
+  close(): Promise<void> {
+    return this.#close();
   }
 }
 
