@@ -139,6 +139,36 @@ describe("an offset", () => {
   });
 });
 
+describe("a path", () => {
+  it("takes the methods of the protocol, and says which when it is asked for another", async () => {
+    const server = await start();
+    const answer = await server.request("PATCH", "/v1/stream/a/b");
+    expect([answer.status, answer.headers.get("allow")]).toEqual([405, "DELETE, GET, HEAD, POST, PUT"]);
+  });
+
+  it("may have many segments and any Unicode, and is one stream however it is encoded", async () => {
+    const server = await start();
+    const created = await new StreamClient(server, "a/%C3%A9/%31").create(TEXT, "x");
+    expect(created.status).toBe(201);
+    expect(created.headers.get("location")).toBe(`${server.url}/v1/stream/a/%C3%A9/%31`);
+    expect(await new StreamClient(server, "a/%c3%a9/1").text()).toBe("x");
+  });
+
+  it("that cannot be a stream's is refused, with the protocol's headers", async () => {
+    const server = await start();
+    for (const [name, status] of [
+      ["", 400],
+      ["__ds/subscriptions/x", 501],
+      ["x".repeat(9_000), 400],
+    ] as const) {
+      const answer = await new StreamClient(server, name).create();
+      expect(answer.status, name.slice(0, 20)).toBe(status);
+      expect(answer.headers.get("x-content-type-options")).toBe("nosniff");
+    }
+    expect((await new StreamClient(server, "%ff").create()).status).toBe(400);
+  });
+});
+
 describe("what is not committed", () => {
   it("is shown to nobody, by any kind of read", async () => {
     const log = new MemoryLog();
