@@ -1,5 +1,5 @@
 /** One row of the tables of operation cases, and what its rows are made from. */
-import type { KvRules, QueueRules } from "../../../projections/index.js";
+import type { KvRules, QueueRules, StreamRules } from "../../../projections/index.js";
 
 export interface OperationCase {
   readonly operation: string;
@@ -14,6 +14,7 @@ export interface OperationCase {
   readonly error?: string;
   readonly rules?: Partial<KvRules>;
   readonly queueRules?: Partial<QueueRules>;
+  readonly streamRules?: Partial<StreamRules>;
   /** The body of the REST routes, where it isn't the payload. */
   readonly rest?: unknown;
   /** An input that only the envelope takes. */
