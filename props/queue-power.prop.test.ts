@@ -112,7 +112,7 @@ class Life {
       await this.query(queue.get, { queue: NAME, messageId });
     } else if (drawn < 0.95) {
       await this.query(queue.stats, { queue: NAME });
-    } else await this.execute(queue.due, { limit: 10 });
+    } else await this.#world.store.execute(queue.due, { limit: 10 }, this.#context(), () => undefined);
   }
 
   #take(answer: ConsumeAnswer | undefined): void {
@@ -144,13 +144,12 @@ class Life {
   /** The answer, or undefined for a refusal. Never anything once the power is gone: nobody heard it. */
   async #told<Answer>(call: () => Outcome<Answer> | Promise<Outcome<Answer>>): Promise<Answer | undefined> {
     const waiting = call();
-    // There is one queue, so whatever is told depends on the last record of all; only `due` may tell of nothing at all.
+    // There is one queue, so whatever is told depends on the last record of all.
     const depends = this.#world.log.endOffset;
     const outcome = await waiting;
     if (!this.#alive()) await new Promise(() => undefined);
     this.#heard.answers += 1;
-    const saysNothing = outcome.type === "done" && outcome.offset === 0;
-    if (!saysNothing) this.#heard.offset = Math.max(this.#heard.offset, depends);
+    this.#heard.offset = Math.max(this.#heard.offset, depends);
     if (outcome.type === "done") return outcome.answer;
     this.#heard.refusals += 1;
     return undefined;
