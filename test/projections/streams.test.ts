@@ -221,3 +221,17 @@ describe("an overlay of streams", () => {
     );
   });
 });
+
+describe("going on by event", () => {
+  it("skips nothing where a fork's shared messages end and its own, which came with its creation, begin", async () => {
+    const t = await TestStore.open();
+    await t.ok(stream.create, { ...room, messages: [{ bytes: "shared" }] });
+    const { facts } = await t.answer(stream.head, { name: "room/a" });
+    const fork = { source: "room/a", sourceId: facts.id, at: 1 };
+    await t.ok(stream.create, { ...room, name: "room/b", fork, messages: [{ bytes: "own" }] });
+    const one = { messagesMax: 1, bytesMax: 1, wholeAppends: true };
+    const first = await t.answer(stream.read, { name: "room/b", from: 0, limits: one });
+    const second = await t.answer(stream.read, { name: "room/b", from: first.nextEvent, limits: one });
+    expect([first.next, second.from, second.next, second.atEnd]).toEqual([1, 1, 2, true]);
+  });
+});
