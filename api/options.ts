@@ -20,16 +20,16 @@ export interface ApiLimits {
   readonly connectionsMax: number;
   /** Writes that may be waiting for the log at once; one more is answered 503 with Retry-After. */
   readonly writesInFlightMax: number;
+  /** Requests that may wait for something to arrive at once; one more is answered 503 with Retry-After. */
+  readonly waitingRequestsMax: number;
+  /** Longest time that a request may ask to wait. */
+  readonly waitMsMax: number;
   /** Readers that wait for a durable stream at once, by long-poll or events; one more is answered 429. */
   readonly liveReadersMax: number;
   /** A long-poll that sees nothing is answered after this. */
   readonly longPollTimeoutMs: number;
   /** A connection for server-sent events ends after this, and its client connects again. */
   readonly eventStreamMaxMs: number;
-  /** Requests that may wait for something to arrive at once; one more is answered 503 with Retry-After. */
-  readonly waitingRequestsMax: number;
-  /** Longest time that a request may ask to wait. */
-  readonly waitMsMax: number;
   /** A request that takes longer is logged as slow. */
   readonly slowRequestMs: number;
 }

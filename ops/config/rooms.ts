@@ -76,11 +76,11 @@ class LiveLimits implements ApiLimits {
 
   apply(values: ConfigValues): void {
     this.keyBytesMax = values["limits.key_bytes_max"];
+    this.waitingRequestsMax = values["limits.waiting_requests_max"];
+    this.waitMsMax = values["queue.wait_secs_max"] * 1000;
     this.liveReadersMax = values["limits.live_readers_max"];
     this.longPollTimeoutMs = values["limits.long_poll_timeout_ms"];
     this.eventStreamMaxMs = values["limits.event_stream_max_ms"];
-    this.waitingRequestsMax = values["limits.waiting_requests_max"];
-    this.waitMsMax = values["queue.wait_secs_max"] * 1000;
     this.slowRequestMs = values["limits.slow_request_ms"];
   }
 }

@@ -266,6 +266,14 @@ const limits = {
     max: 1_000_000,
     why: "Writes that may wait for the log at once; one more is answered 503 with Retry-After.",
   },
+  "limits.waiting_requests_max": {
+    kind: "number",
+    default: 4096,
+    min: 0,
+    max: 1_000_000,
+    live: true,
+    why: "Requests that may wait for something to arrive (long polls) at once; one more is answered 503 with Retry-After. Each keeps a connection.",
+  },
   "limits.live_readers_max": {
     kind: "number",
     default: 1000,
@@ -291,14 +299,6 @@ const limits = {
     unit: "ms",
     live: true,
     why: "A connection for server-sent events ends after this; its client goes on, at whichever node is there by then.",
-  },
-  "limits.waiting_requests_max": {
-    kind: "number",
-    default: 4096,
-    min: 0,
-    max: 1_000_000,
-    live: true,
-    why: "Requests that may wait for something to arrive (long polls) at once; one more is answered 503 with Retry-After. Each keeps a connection.",
   },
   "limits.slow_request_ms": {
     kind: "number",

@@ -29,11 +29,11 @@ export const TEST_LIMITS: ApiLimits = {
   keepAliveTimeoutMs: 5_000,
   connectionsMax: 1_000,
   writesInFlightMax: 1_000,
+  waitingRequestsMax: 100,
+  waitMsMax: 60_000,
   liveReadersMax: 100,
   longPollTimeoutMs: 500,
   eventStreamMaxMs: 60_000,
-  waitingRequestsMax: 100,
-  waitMsMax: 60_000,
   slowRequestMs: 10_000,
 };
 
