@@ -12,6 +12,8 @@ export interface OperationCase {
   /** The payload's exact text. */
   readonly text?: string;
   readonly error?: string;
+  /** What the refusal tells besides, for programs. */
+  readonly details?: object;
   readonly rules?: Partial<KvRules>;
   readonly queueRules?: Partial<QueueRules>;
   readonly streamRules?: Partial<StreamRules>;

@@ -43,18 +43,21 @@ const refusals = (input: object): Row[] => [
     given: [create(), publish(1)],
     input: { room, ...input, expected_offset: 3 },
     error: "STREAM_OFFSET_MISMATCH",
+    details: { expected: 3, actual: 1 },
   },
   {
     says: "by an older epoch",
     given: [create(), publish(1, producer(2, 0))],
     input: { room, ...input, ...producer(1, 0) },
     error: "STREAM_PRODUCER_STALE",
+    details: { epoch: 2 },
   },
   {
     says: "with a request missing",
     given: [create(), publish(1, producer(1, 0))],
     input: { room, ...input, ...producer(1, 2) },
     error: "STREAM_PRODUCER_GAP",
+    details: { expected: 1, received: 2 },
   },
   {
     says: "a new epoch that begins late",
@@ -239,6 +242,7 @@ export const streamCases: readonly OperationCase[] = [
       given: [create({ max_events: 1 }), publish(1), publish(2)],
       input: { room, subscriber_id: "s" },
       error: "STREAM_OFFSET_TRIMMED",
+      details: { earliest: 1, requested: 0 },
     },
     { says: "no room", input: { room, subscriber_id: "s" }, error: "STREAM_NOT_FOUND" },
     {
@@ -308,6 +312,7 @@ export const streamCases: readonly OperationCase[] = [
       given: [create()],
       input: { room, before_offset: 1 },
       error: "STREAM_OFFSET_BEYOND_END",
+      details: { end: 0, requested: 1 },
     },
     { says: "no room", input: { room, before_offset: 0 }, error: "STREAM_NOT_FOUND" },
   ]),
