@@ -151,7 +151,6 @@ describe("a bug", () => {
           throw new TypeError("cannot read property of /secret");
         },
         wakes: store.wakes,
-        bodies: (plan) => store.bodies(plan),
         get offset() {
           return store.offset;
         },
@@ -189,7 +188,6 @@ describe("a bug", () => {
             return late ? Promise.resolve().then(tell) : tell();
           },
           wakes: store.wakes,
-          bodies: (plan) => store.bodies(plan),
           get offset() {
             return store.offset;
           },
@@ -212,7 +210,6 @@ describe("a bug", () => {
         execute: () => Promise.reject(new RangeError("boom")),
         query: (...read) => store.query(...read),
         wakes: store.wakes,
-        bodies: (plan) => store.bodies(plan),
         get offset() {
           return store.offset;
         },
