@@ -1,47 +1,76 @@
 /** Says what is wrong with an input in the client's own terms: the field, what it should be, the nearest known name. */
+import { KindGuard, type TSchema } from "@sinclair/typebox";
+import { type ValueError, ValueErrorType } from "@sinclair/typebox/errors";
 import { type Refusal, refusal } from "./errors.js";
 
-/** The part of a schema error that is read here. */
-export interface SchemaError {
-  readonly keyword: string;
-  readonly instancePath: string;
-  readonly message: string;
-  readonly params: object;
-}
+/** A long list can have an error in each of its items; what is wrong with an object's names comes before its members. */
+const ERRORS_READ_MAX = 100;
 
-export function explain(errors: readonly SchemaError[], input: unknown, known: readonly string[]): Refusal {
+/** The first name that is not known, else the first that is missing, else the first value that does not fit. */
+export function explain(errors: Iterable<ValueError>, input: unknown, known: readonly string[]): Refusal {
+  let missing: ValueError | undefined;
+  let invalid: ValueError | undefined;
+  let read = 0;
   for (const error of errors) {
-    const unknownNames = namesIn(error, "additionalProperties");
-    const [name] = unknownNames;
-    if (name !== undefined) return unknownField(name, error.instancePath, known);
-  }
-  for (const error of errors) {
-    const [name] = namesIn(error, "requiredProperties");
-    if (name !== undefined) {
-      return refusal("API_FIELD_MISSING", `field ${quoted(fieldPath(error.instancePath, name))} is missing`);
+    if (error.type === ValueErrorType.ObjectAdditionalProperties) {
+      const steps = stepsOf(error.path);
+      return unknownField(steps.at(-1) ?? "", steps.slice(0, -1), known);
     }
+    if (error.type === ValueErrorType.ObjectRequiredProperty) missing ??= error;
+    else invalid ??= error;
+    read += 1;
+    if (read === ERRORS_READ_MAX) break;
   }
-  return invalidField(errors, input);
+  if (missing !== undefined) {
+    return refusal("API_FIELD_MISSING", `field ${fieldName(stepsOf(missing.path))} is missing`);
+  }
+  return invalidField(invalid, input);
 }
 
-export function unknownField(name: string, holder: string, known: readonly string[]): Refusal {
-  const nearest = holder === "" ? nearestName(name, known) : undefined;
+/** `holder` leads to the object that has the field; the names that are known at the top are hints there alone. */
+export function unknownField(name: string, holder: readonly string[], known: readonly string[]): Refusal {
+  const nearest = holder.length === 0 ? nearestName(name, known) : undefined;
   const hint = nearest === undefined ? "" : `; did you mean ${quoted(nearest)}?`;
-  return refusal("API_FIELD_UNKNOWN", `field ${quoted(fieldPath(holder, name))} is not known${hint}`);
+  return refusal("API_FIELD_UNKNOWN", `field ${fieldName([...holder, name])} is not known${hint}`);
 }
 
-function invalidField(errors: readonly SchemaError[], input: unknown): Refusal {
-  const [first] = errors;
-  if (first === undefined || first.instancePath === "") {
+function invalidField(error: ValueError | undefined, input: unknown): Refusal {
+  if (error === undefined || error.path === "") {
     const found = Array.isArray(input) ? "an array" : input === null ? "null" : `a ${typeof input}`;
     return refusal(
       "API_FIELD_INVALID",
       `an object with the fields of this operation is expected, not ${found}`,
     );
   }
-  const allowed = errors.filter((error) => error.keyword === "const").map((error) => allowedValue(error));
-  const expectation = allowed.length > 0 ? `must be one of ${allowed.join(", ")}` : first.message;
-  return refusal("API_FIELD_INVALID", `field ${quoted(fieldPath(first.instancePath))} ${expectation}`);
+  const name = fieldName(stepsOf(error.path));
+  return refusal("API_FIELD_INVALID", `field ${name} must be ${expectation(error.schema)}`);
+}
+
+/** What the schema asks for, in words. */
+function expectation(schema: TSchema): string {
+  if (KindGuard.IsUnion(schema)) {
+    const literals = schema.anyOf.filter(KindGuard.IsLiteral);
+    return literals.length === schema.anyOf.length
+      ? `one of ${literals.map((literal) => JSON.stringify(literal.const)).join(", ")}`
+      : schema.anyOf.map(expectation).join(" or ");
+  }
+  if (KindGuard.IsInteger(schema)) return `an integer${bounds(schema.minimum, schema.maximum)}`;
+  if (KindGuard.IsString(schema)) return `a string${lengthOrForm(schema.maxLength, schema.pattern)}`;
+  if (KindGuard.IsBoolean(schema)) return "true or false";
+  if (KindGuard.IsArray(schema)) return "an array";
+  if (KindGuard.IsObject(schema)) return "an object";
+  return "as the OpenAPI document says";
+}
+
+function bounds(least: number | undefined, most: number | undefined): string {
+  if (least === undefined && most === undefined) return "";
+  if (most === undefined) return ` from ${least}`;
+  return least === undefined ? ` up to ${most}` : ` from ${least} to ${most}`;
+}
+
+function lengthOrForm(lengthMax: number | undefined, pattern: string | undefined): string {
+  if (lengthMax !== undefined) return ` of at most ${lengthMax} characters`;
+  return pattern === undefined ? "" : ` that matches ${pattern}`;
 }
 
 /** The known name that differs by the fewest letters; none if the difference is more than a third of the name. */
@@ -73,22 +102,16 @@ function editDistance(left: string, right: string): number {
   return row[right.length] ?? 0;
 }
 
-function namesIn(error: SchemaError, parameter: string): readonly string[] {
-  const names: unknown = Reflect.get(error.params, parameter);
-  return Array.isArray(names) ? names.filter((name) => typeof name === "string") : [];
-}
-
-function allowedValue(error: SchemaError): string {
-  return JSON.stringify(Reflect.get(error.params, "allowedValue"));
-}
-
-/** `/pairs/0` and `x` become `pairs.0.x`. */
-function fieldPath(instancePath: string, name?: string): string {
-  const steps = instancePath
+/** `/pairs/0/x` becomes `pairs`, `0`, `x`. */
+function stepsOf(path: string): readonly string[] {
+  return path
     .split("/")
     .slice(1)
     .map((step) => step.replaceAll("~1", "/").replaceAll("~0", "~"));
-  return (name === undefined ? steps : [...steps, name]).join(".");
+}
+
+function fieldName(steps: readonly string[]): string {
+  return quoted(steps.join("."));
 }
 
 function quoted(name: string): string {

@@ -2,7 +2,7 @@
  * The OpenAPI 3.1 document, made from the same definitions that check the requests: an operation appears once per REST
  * binding and once as a command of the envelope. The raw door has no operation of its own and is described here.
  */
-import type { TSchema } from "typebox";
+import type { TSchema } from "@sinclair/typebox";
 import { COMMAND_PATH } from "./doors/command.js";
 import { RAW_PATH } from "./doors/raw.js";
 import { pathFields } from "./doors/rest.js";

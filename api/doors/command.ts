@@ -3,9 +3,10 @@
  * HTTP 200 also when the command failed, because clients read `success` and nothing else; only an envelope that
  * isn't one gets an HTTP error.
  */
+
+import { Type } from "@sinclair/typebox";
+import { TypeCompiler } from "@sinclair/typebox/compiler";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
-import { Type } from "typebox";
-import { Compile } from "typebox/compile";
 import { errorTable, type Refusal, refusal } from "../errors.js";
 import { explain, nearestName } from "../explain.js";
 import { writeJson } from "../json-write.js";
@@ -29,7 +30,7 @@ export const Envelope = Type.Object(
   },
   { additionalProperties: false },
 );
-const envelope = Compile(Envelope);
+const envelope = TypeCompiler.Compile(Envelope);
 const envelopeFields = Object.keys(Envelope.properties);
 
 export function registerCommand(server: FastifyInstance, door: Door): void {

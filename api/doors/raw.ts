@@ -172,7 +172,7 @@ function expiryOf(request: FastifyRequest): Expiry | Refusal | undefined {
 
 function unknownQuery(request: FastifyRequest, known: readonly string[]): Refusal | undefined {
   const name = Object.keys(queryOf(request)).find((found) => !known.includes(found));
-  return name === undefined ? undefined : unknownField(name, "", known);
+  return name === undefined ? undefined : unknownField(name, [], known);
 }
 
 function queryOf(request: FastifyRequest): object {

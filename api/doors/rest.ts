@@ -1,6 +1,7 @@
 /** The REST door: one route per binding of an operation. Fields come from the path, the query or the JSON body. */
+
+import type { TSchema } from "@sinclair/typebox";
 import type { FastifyInstance, FastifyReply, FastifyRequest, RouteHandlerMethod } from "fastify";
-import type { TSchema } from "typebox";
 import { type Refusal, refusal } from "../errors.js";
 import type { SourceText } from "../exact.js";
 import { unknownField } from "../explain.js";
@@ -121,7 +122,7 @@ interface Input {
 }
 
 function bodyInput(request: FastifyRequest): Input | Refusal {
-  for (const name in queryOf(request)) return unknownField(name, "", []);
+  for (const name in queryOf(request)) return unknownField(name, [], []);
   const body = bodyOf(request);
   if (body === undefined) return { type: "input", fields: {} };
   if (body.type === "refused") return body;
@@ -141,7 +142,7 @@ function queryInput(request: FastifyRequest, known: ReadonlyMap<string, TSchema>
   const fields: Fields = {};
   for (const [name, text] of Object.entries(queryOf(request))) {
     const schema = known.get(name);
-    if (schema === undefined) return unknownField(name, "", [...known.keys()]);
+    if (schema === undefined) return unknownField(name, [], [...known.keys()]);
     if (typeof text !== "string") return twice(name);
     fields[name] = coerced(text, schema);
   }

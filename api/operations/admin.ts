@@ -1,5 +1,5 @@
 /** Health, readiness, information, metrics and snapshots: what operators and their machines ask. */
-import { Type } from "typebox";
+import { Type } from "@sinclair/typebox";
 import { refusal } from "../errors.js";
 import type { Json, JsonObject } from "../json-write.js";
 import type { ApiOptions, ReadinessCheck } from "../options.js";

@@ -1,5 +1,5 @@
 /** The fields that operations share, each with its schema and its meaning, and how they become parts of a command. */
-import { Type } from "typebox";
+import { Type } from "@sinclair/typebox";
 import type { Expiry } from "../../projections/index.js";
 import { type Refusal, refusal } from "../errors.js";
 import { JsonText } from "../json-write.js";

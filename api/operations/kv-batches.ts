@@ -1,5 +1,5 @@
 /** The operations on many keys at once, and on the whole store: batches, scans, sizes, statistics, flush. */
-import { Type } from "typebox";
+import { Type } from "@sinclair/typebox";
 import { kv, type ScanQuery } from "../../projections/index.js";
 import { refusal } from "../errors.js";
 import { closed, Key, LogOffset, Pairs, Success, Value } from "./fields.js";

@@ -1,5 +1,5 @@
 /** The operations on keys as such, whatever their value: is it there, when does it expire, what is it called. */
-import { Type } from "typebox";
+import { Type } from "@sinclair/typebox";
 import { kv } from "../../projections/index.js";
 import { refusal } from "../errors.js";
 import { closed, ExpirySchema, expiryOf, Key, LogOffset, Success, Ttl } from "./fields.js";

@@ -1,5 +1,5 @@
 /** The operations on one key's value: set, get, delete, count, cut and splice. */
-import { Type } from "typebox";
+import { Type } from "@sinclair/typebox";
 import { kv, type SetCommand } from "../../projections/index.js";
 import { refusal } from "../errors.js";
 import type { Json } from "../json-write.js";

@@ -2,8 +2,8 @@
  * What an operation is: one definition that REST, the command envelope and the OpenAPI document are all made from. Its
  * `run` is three moves: take the checked input, call the store, map the answer. It knows nothing of HTTP.
  */
-import type { Static, TObject, TSchema } from "typebox";
-import { Compile } from "typebox/compile";
+import type { Static, TObject, TSchema } from "@sinclair/typebox";
+import { TypeCompiler } from "@sinclair/typebox/compiler";
 import type { ErrorCode } from "../errors.js";
 import { type ExactPath, type SourceText, takeExactText } from "../exact.js";
 import { explain } from "../explain.js";
@@ -54,7 +54,7 @@ export interface Operation extends Omit<OperationDefinition<TObject>, "run"> {
 }
 
 export function defineOperation<Input extends TObject>(definition: OperationDefinition<Input>): Operation {
-  const validator = Compile(definition.input);
+  const validator = TypeCompiler.Compile(definition.input);
   const names = Object.keys(definition.input.properties);
   return {
     ...definition,

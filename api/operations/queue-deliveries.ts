@@ -1,5 +1,5 @@
 /** The operations of consumers: take messages, and say what became of them. */
-import { type TSchema, Type } from "typebox";
+import { type TSchema, Type } from "@sinclair/typebox";
 import {
   type ConsumeAnswer,
   type ConsumeCommand,

@@ -1,6 +1,6 @@
 /** The fields that queue operations share, and messages between JSON and bytes. */
 import { isUtf8 } from "node:buffer";
-import { type Static, type TObject, Type } from "typebox";
+import { type Static, type TObject, Type } from "@sinclair/typebox";
 import {
   type DeliveredMessage,
   type NewMessage,

@@ -1,5 +1,5 @@
 /** Looking at messages without taking them, and the dead letter queue. */
-import { Type } from "typebox";
+import { Type } from "@sinclair/typebox";
 import { queue } from "../../projections/index.js";
 import { refusal } from "../errors.js";
 import { closed, LogOffset, Success } from "./fields.js";

@@ -1,5 +1,5 @@
 /** The operations on queues themselves, and publishing to them. */
-import { Type } from "typebox";
+import { Type } from "@sinclair/typebox";
 import {
   type NewMessage,
   type PartialConfig,

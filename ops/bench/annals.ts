@@ -1,6 +1,4 @@
 /** Our own server as the bench starts it: defaults, except for what a row is about. */
-import { writeFileSync } from "node:fs";
-import { join } from "node:path";
 import { type ServerChild, startServer } from "../demo/server-child.js";
 import type { Bench } from "./processes.js";
 
@@ -8,6 +6,8 @@ export interface AnnalsOptions {
   readonly fsyncMode: "always" | "periodic" | "never";
   readonly fsyncIntervalMs?: number;
   readonly dataDirectory?: string;
+  /** As `npm start` does it: more requests a second, for a longer start. */
+  readonly largePages?: true;
 }
 
 export interface Annals extends ServerChild {
@@ -18,12 +18,14 @@ export interface Annals extends ServerChild {
 export async function startAnnals(bench: Bench, options: AnnalsOptions): Promise<Annals> {
   const { fsyncMode, fsyncIntervalMs = 1000 } = options;
   const dataDirectory = options.dataDirectory ?? bench.newDirectory(`annals-${fsyncMode}`);
-  const config = join(bench.newDirectory("config"), "annals.yaml");
-  writeFileSync(
-    config,
-    `persistence:\n  wal:\n    fsync_mode: ${fsyncMode}\n    fsync_interval_ms: ${fsyncIntervalMs}\n`,
-  );
-  const server = await startServer({ dataDirectory, flags: ["--config", config] });
+  const server = await startServer({
+    dataDirectory,
+    nodeFlags: options.largePages === true ? ["--use-largepages=silent"] : [],
+    environment: {
+      ANNALS_PERSISTENCE_WAL_FSYNC_MODE: fsyncMode,
+      ANNALS_PERSISTENCE_WAL_FSYNC_INTERVAL_MS: String(fsyncIntervalMs),
+    },
+  });
   bench.onClose(() => server.kill("SIGKILL"));
   const stop = async (): Promise<void> => {
     server.kill("SIGTERM");

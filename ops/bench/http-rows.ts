@@ -7,7 +7,7 @@ import { count, ratios, type Spread, shown, spreadOf } from "./statistics.js";
 import { KEYS, load, type RequestName } from "./wrk.js";
 
 /** Until V8 has compiled the hot path: a server that has run for a second is measured half in its interpreter. */
-const WARM_UP_SECONDS = 5;
+export const WARM_UP_SECONDS = 5;
 
 interface Duel {
   readonly name: string;
@@ -22,7 +22,7 @@ interface Duel {
   readonly filled?: boolean;
 }
 
-function contestant(
+export function contestant(
   bench: Bench,
   name: string,
   port: number,
@@ -39,7 +39,7 @@ function contestant(
 
 const percent = (value: number): string => value.toFixed(2);
 
-function compared(
+export function compared(
   what: string,
   peer: string,
   goal: number,
@@ -74,7 +74,7 @@ function duel(spec: Duel): Row {
   return {
     name: spec.name,
     run: async (bench) => {
-      const annals = await startAnnals(bench, spec.annals);
+      const annals = await startAnnals(bench, { ...spec.annals, largePages: true });
       const pair = await orAbsent(() => startWebdis(bench, webdis.sync));
       const etcd = spec.etcdRatio === undefined ? "not asked" : await orAbsent(() => startEtcd(bench));
       if (spec.filled === true) {
@@ -109,7 +109,7 @@ const webdisAlways = { sync: "always", request: "webdisSet", ratio: 0.8 } as con
 const durableMset: Row = {
   name: "durable-mset",
   run: async (bench) => {
-    const annals = await startAnnals(bench, { fsyncMode: "always" });
+    const annals = await startAnnals(bench, { fsyncMode: "always", largePages: true });
     const measure = async (warmUp: boolean): Promise<number> =>
       100 *
       (await load(bench, annals.port, "annalsMset", 16, warmUp ? WARM_UP_SECONDS : bench.seconds))
@@ -138,7 +138,7 @@ const CAUSES =
 const readersAmongWriters: Row = {
   name: "get-p99",
   run: async (bench) => {
-    const annals = await startAnnals(bench, { fsyncMode: "always" });
+    const annals = await startAnnals(bench, { fsyncMode: "always", largePages: true });
     await load(bench, annals.port, "annalsMset", 4, 2);
     const p99: number[] = [];
     const p50: number[] = [];

@@ -27,8 +27,8 @@ export function addConfig(program: Command): void {
     .action(print);
 }
 
-function check(options: ConfigOptions): void {
-  const { loaded, file } = readConfig({ file: options.config, flags: {} });
+async function check(options: ConfigOptions): Promise<void> {
+  const { loaded, file } = await readConfig({ file: options.config, flags: {} });
   const mistakes = loaded.ok ? [] : loaded.mistakes;
   const warnings = loaded.ok ? loaded.config.warnings : [];
   const inert = loaded.ok ? printedInert(loaded.config.inert) : [];
@@ -51,8 +51,8 @@ function check(options: ConfigOptions): void {
 
 const flat = ({ origin, message }: Mistake) => ({ ...origin, message });
 
-function print(options: ConfigOptions): void {
-  const config = requireConfig({ file: options.config, flags: {} });
+async function print(options: ConfigOptions): Promise<void> {
+  const config = await requireConfig({ file: options.config, flags: {} });
   if (options.json === true)
     writeJson({ settings: printed(config), withoutEffect: printedInert(config.inert) });
   else process.stdout.write(renderYaml(config));

@@ -9,7 +9,7 @@ const TIMEOUT_MS = 3000;
 /** Asks the address in SYNAP_HEALTH_ADDR or ANNALS_HEALTH_ADDR (`host:port`), else the configured one. */
 export async function checkHealth(request: ConfigRequest): Promise<void> {
   const address =
-    process.env["ANNALS_HEALTH_ADDR"] ?? process.env["SYNAP_HEALTH_ADDR"] ?? configured(request);
+    process.env["ANNALS_HEALTH_ADDR"] ?? process.env["SYNAP_HEALTH_ADDR"] ?? (await configured(request));
   const url = `http://${address}/readyz`;
   const status = await statusOf(url).catch((error: unknown) => {
     const why = error instanceof Error ? error.message : String(error);
@@ -24,8 +24,8 @@ export async function checkHealth(request: ConfigRequest): Promise<void> {
   writeLine("ready");
 }
 
-function configured(request: ConfigRequest): string {
-  const { values } = requireConfig(request);
+async function configured(request: ConfigRequest): Promise<string> {
+  const { values } = await requireConfig(request);
   const host = values["server.host"];
   const reachable = host === "0.0.0.0" || host === "::" ? "127.0.0.1" : host;
   return `${reachable.includes(":") ? `[${reachable}]` : reachable}:${values["server.port"]}`;

@@ -42,7 +42,7 @@ export function addServe(program: Command): void {
 async function serve(options: ServeOptions): Promise<void> {
   const request = { file: options.config, flags: flagsOf(options) };
   if (options.healthCheck === true) return checkHealth(request);
-  const config = requireConfig(request);
+  const config = await requireConfig(request);
   const logger = createLogger({
     level: config.values["logging.level"],
     format: config.values["logging.format"],
@@ -107,7 +107,7 @@ function onSignals(server: ServerProcess, request: ConfigRequest, logger: Logger
   };
   process.on("SIGTERM", stop);
   process.on("SIGINT", stop);
-  process.on("SIGHUP", () => reload(server, request, logger));
+  process.on("SIGHUP", () => void reload(server, request, logger));
   const bug = (error: unknown): void => {
     logger.fatal({ err: error }, "a bug: the process stops");
     end(
@@ -120,9 +120,9 @@ function onSignals(server: ServerProcess, request: ConfigRequest, logger: Logger
 }
 
 /** A configuration with a mistake changes nothing. */
-function reload(server: ServerProcess, request: ConfigRequest, logger: Logger): void {
+async function reload(server: ServerProcess, request: ConfigRequest, logger: Logger): Promise<void> {
   try {
-    const { loaded } = readConfig(request);
+    const { loaded } = await readConfig(request);
     if (loaded.ok) server.reload(loaded.config.values);
     else
       logger.error(

@@ -14,10 +14,11 @@ import {
   settingPaths,
   settings,
 } from "./settings.js";
-import { readYaml } from "./yaml-source.js";
+import type { FileContent } from "./yaml-source.js";
 
 export interface ConfigSources {
-  readonly file?: { readonly name: string; readonly text: string };
+  /** As `readYaml` found it: whoever has no file does not load a YAML parser. */
+  readonly file?: FileContent;
   readonly environment: Readonly<Record<string, string | undefined>>;
   /** Given flags by name, without dashes. */
   readonly flags: Readonly<Record<string, string>>;
@@ -51,7 +52,7 @@ interface Given {
 
 export function loadConfig(sources: ConfigSources): Loaded {
   const loading = new Loading();
-  if (sources.file !== undefined) loading.takeFile(sources.file.name, sources.file.text);
+  if (sources.file !== undefined) loading.takeFile(sources.file);
   loading.takeEnvironment(sources.environment);
   loading.takeFlags(sources.flags);
   return loading.finish();
@@ -63,8 +64,7 @@ class Loading {
   readonly #mistakes: Mistake[] = [];
   readonly #warnings: string[] = [];
 
-  takeFile(name: string, text: string): void {
-    const { entries, mistakes } = readYaml(name, text);
+  takeFile({ entries, mistakes }: FileContent): void {
     this.#mistakes.push(...mistakes);
     for (const { path, value, origin } of entries) {
       if (isSettingPath(path)) this.#take(path, parseTyped(settings[path], value), origin);

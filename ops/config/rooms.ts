@@ -53,6 +53,9 @@ class LiveLimits implements ApiLimits {
   waitingRequestsMax = 0;
   waitMsMax = 0;
   keyBytesMax = 0;
+  liveReadersMax = 0;
+  longPollTimeoutMs = 0;
+  eventStreamMaxMs = 0;
   slowRequestMs = 0;
 
   constructor(values: ConfigValues) {
@@ -71,6 +74,9 @@ class LiveLimits implements ApiLimits {
     this.keyBytesMax = values["limits.key_bytes_max"];
     this.waitingRequestsMax = values["limits.waiting_requests_max"];
     this.waitMsMax = values["queue.wait_secs_max"] * 1000;
+    this.liveReadersMax = values["limits.live_readers_max"];
+    this.longPollTimeoutMs = values["limits.long_poll_timeout_ms"];
+    this.eventStreamMaxMs = values["limits.event_stream_max_ms"];
     this.slowRequestMs = values["limits.slow_request_ms"];
   }
 }

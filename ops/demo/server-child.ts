@@ -21,6 +21,10 @@ export interface ServerChildOptions {
   readonly dataDirectory: string;
   /** Further flags of `annals serve`. */
   readonly flags?: readonly string[];
+  /** Flags of Node itself. */
+  readonly nodeFlags?: readonly string[];
+  /** Variables beside those of this process. */
+  readonly environment?: Readonly<Record<string, string>>;
   /** 0 = a free one. */
   readonly port?: number;
   readonly readyTimeoutMs?: number;
@@ -39,7 +43,7 @@ export function commandLinePath(): string {
 }
 
 export async function startServer(options: ServerChildOptions): Promise<ServerChild> {
-  const { dataDirectory, flags = [], port = 0, readyTimeoutMs = 120_000 } = options;
+  const { dataDirectory, flags = [], nodeFlags = [], port = 0, readyTimeoutMs = 120_000 } = options;
   const started = performance.now();
   const args = [
     "serve",
@@ -51,7 +55,10 @@ export async function startServer(options: ServerChildOptions): Promise<ServerCh
     String(port),
     ...flags,
   ];
-  const child = spawn(process.execPath, [commandLinePath(), ...args], { stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(process.execPath, [...nodeFlags, commandLinePath(), ...args], {
+    stdio: ["ignore", "pipe", "pipe"],
+    env: { ...process.env, ...options.environment },
+  });
   const output: string[] = [];
   const ended = new Promise<string>((resolve, reject) => {
     child.once("error", reject);

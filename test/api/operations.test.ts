@@ -1,5 +1,5 @@
 // Every operation's contract, through the envelope and through every REST route, from one table.
-import { Compile } from "typebox/compile";
+import { TypeCompiler } from "@sinclair/typebox/compiler";
 import { afterEach, describe, expect, it } from "vitest";
 import { errorTable } from "../../api/index.js";
 import { operations } from "../../api/operations/catalog.js";
@@ -71,16 +71,18 @@ function expectPayload(row: OperationCase, operation: Operation, text: string, b
   const payload: unknown = JSON.parse(text);
   if (binding?.output !== undefined) {
     expect(withoutOffsets(payload)).toEqual(row.rest ?? row.payload);
-    expect(Compile(binding.output).Check(payload), `${text} is not what ${binding.path} documents`).toBe(
-      true,
-    );
+    expect(
+      TypeCompiler.Compile(binding.output).Check(payload),
+      `${text} is not what ${binding.path} documents`,
+    ).toBe(true);
     return;
   }
   if (row.text !== undefined) expect(text).toBe(row.text);
   else expect(withoutOffsets(payload)).toEqual(row.payload);
-  expect(Compile(operation.output).Check(payload), `${text} is not what ${operation.name} documents`).toBe(
-    true,
-  );
+  expect(
+    TypeCompiler.Compile(operation.output).Check(payload),
+    `${text} is not what ${operation.name} documents`,
+  ).toBe(true);
 }
 
 describe.each(operationCases.map((row) => [`${row.operation}: ${row.says}`, row] as const))(

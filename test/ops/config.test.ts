@@ -10,6 +10,7 @@ import { MASK, printedInert, renderYaml } from "../../ops/config/render.js";
 import { changesBetween, LiveSettings, logSettings } from "../../ops/config/rooms.js";
 import { parseTyped, type Setting } from "../../ops/config/setting.js";
 import { environmentName, isSettingPath, settingPaths, settings } from "../../ops/config/settings.js";
+import { readYaml } from "../../ops/config/yaml-source.js";
 
 const directory = mkdtempSync(join(tmpdir(), "annals-config-"));
 afterAll(() => rmSync(directory, { recursive: true }));
@@ -21,9 +22,7 @@ interface Given {
 }
 
 const sourcesOf = ({ yaml, environment = {}, flags = {} }: Given): ConfigSources =>
-  yaml === undefined
-    ? { environment, flags }
-    : { environment, flags, file: { name: "config.yml", text: yaml } };
+  yaml === undefined ? { environment, flags } : { environment, flags, file: readYaml("config.yml", yaml) };
 
 function sound(given: Given): Config {
   const loaded = loadConfig(sourcesOf(given));

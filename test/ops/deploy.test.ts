@@ -6,6 +6,7 @@ import { exitCodes } from "../../ops/cli/failure.js";
 import { loadConfig } from "../../ops/config/load.js";
 import { describeMistake } from "../../ops/config/origin.js";
 import { settings } from "../../ops/config/settings.js";
+import { readYaml } from "../../ops/config/yaml-source.js";
 import { PROGRAM } from "../support/server-process.js";
 
 const path = (name: string): string => fileURLToPath(new URL(`../../ops/deploy/${name}`, import.meta.url));
@@ -15,7 +16,7 @@ const of = (key: string): string => new RegExp(`^${key}=(.*)$`, "m").exec(unit)?
 describe("the sample configuration", () => {
   it("loads, and every key in it has an effect", () => {
     const text = readFileSync(path("annals.yml"), "utf8");
-    const loaded = loadConfig({ environment: {}, flags: {}, file: { name: "annals.yml", text } });
+    const loaded = loadConfig({ environment: {}, flags: {}, file: readYaml("annals.yml", text) });
     if (!loaded.ok) throw new Error(loaded.mistakes.map(describeMistake).join("\n"));
     expect(loaded.config.inert).toEqual([]);
     expect(loaded.config.warnings).toEqual([]);
@@ -24,8 +25,9 @@ describe("the sample configuration", () => {
 
 describe("the systemd unit", () => {
   it("starts a command that exists, with flags that it knows", () => {
-    const [node, program, ...args] = of("ExecStart").split(" ");
+    const [node, nodeFlag, program, ...args] = of("ExecStart").split(" ");
     expect(node).toBe("/usr/bin/node");
+    expect(process.allowedNodeEnvironmentFlags.has(nodeFlag!.split("=")[0]!)).toBe(true);
     expect(program).toBe("/opt/annals/dist/ops/cli/annals.js");
     const help = spawnSync(process.execPath, [PROGRAM, args[0]!, "--help"], { encoding: "utf8" }).stdout;
     for (const flag of args.filter((arg) => arg.startsWith("--"))) expect(help).toContain(flag);

@@ -229,12 +229,13 @@ describe("a scrape of the real server", () => {
     try {
       const client = new HttpClient(await server.port(), 1);
       await client.post("/kv/set", { key: "soon", value: 1, expiry: { type: "milliseconds", value: 20 } });
-      for (let index = 0; index < 6; index++) await client.put(`big-${index}`, "x".repeat(300_000));
-      expect((await client.put("huge", "x".repeat(500_000))).status).toBe(413);
+      // Before anything is evicted: the key that expires would be the first to go.
       await eventually(
         "expiry",
         async () => total(await scrape(client), "annals_kv_expired_keys_total") === 1,
       );
+      for (let index = 0; index < 6; index++) await client.put(`big-${index}`, "x".repeat(300_000));
+      expect((await client.put("huge", "x".repeat(500_000))).status).toBe(413);
       const samples = await scrape(client);
       expect(total(samples, "annals_kv_evicted_keys_total")).toBeGreaterThan(0);
       expect(total(samples, "annals_requests_rejected_total")).toBeGreaterThan(0);

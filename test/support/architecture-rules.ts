@@ -64,7 +64,7 @@ const ROOMS: Readonly<Record<string, Room>> = {
   },
   api: {
     rooms: { projections: "values", log: "types" },
-    packages: [/^fastify$/, /^@fastify\//, /^typebox(\/|$)/, /^rxjs$/],
+    packages: [/^fastify$/, /^@fastify\//, /^@sinclair\/typebox(\/|$)/, /^rxjs$/],
     node: { all: true, but: FILE_MODULES },
   },
   ops: {

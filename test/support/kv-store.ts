@@ -11,6 +11,7 @@ import {
   type OpenStoreOptions,
   type Outcome,
   openStore,
+  type QueueRules,
   type Reader,
   type RejectionCode,
 } from "../../projections/index.js";
@@ -27,6 +28,7 @@ export const TEST_RULES: KvRules = {
 export interface TestStoreOptions {
   readonly log?: MemoryLog;
   readonly rules?: Partial<KvRules>;
+  readonly queueRules?: Partial<QueueRules>;
   readonly now?: number;
   readonly onProgress?: NonNullable<OpenStoreOptions["onProgress"]>;
 }
@@ -53,7 +55,11 @@ export class TestStore {
     const kv = { ...TEST_RULES, ...options.rules };
     const store = await openStore({
       log,
-      rules: { kv, queue: DEFAULT_QUEUE_RULES, stream: DEFAULT_STREAM_RULES },
+      rules: {
+        kv,
+        queue: { ...DEFAULT_QUEUE_RULES, ...options.queueRules },
+        stream: DEFAULT_STREAM_RULES,
+      },
       onDead: (error) => deaths.push(error),
       ...(options.onProgress === undefined ? {} : { onProgress: options.onProgress }),
     });

@@ -31,6 +31,9 @@ export const TEST_LIMITS: ApiLimits = {
   writesInFlightMax: 1_000,
   waitingRequestsMax: 100,
   waitMsMax: 60_000,
+  liveReadersMax: 100,
+  longPollTimeoutMs: 500,
+  eventStreamMaxMs: 60_000,
   slowRequestMs: 10_000,
 };
 
