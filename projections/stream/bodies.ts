@@ -10,6 +10,8 @@ import type { PlanSlice, ReadPlan, ReadSlice } from "./contract.js";
 
 /** Bodies kept of the newest records. */
 const HOT_BYTES_MAX = 8 * 1_048_576;
+/** Offsets that were passed and are still in the row. */
+const FORGOTTEN_MAX = 1_024;
 
 interface StoredRecord extends EncodedRecord {
   readonly timestamp: number;
@@ -17,9 +19,12 @@ interface StoredRecord extends EncodedRecord {
 
 export class StreamBodies {
   readonly #log: Pick<EventLog, "read">;
-  /** The newest records with stream events, oldest first. */
+  /** The newest records with stream events. */
   readonly #hot = new Map<number, StoredRecord>();
   #hotBytes = 0;
+  /** Their offsets, oldest first, from `#oldest` on. A Map's own order would be walked over all that was deleted before. */
+  #order: number[] = [];
+  #oldest = 0;
 
   constructor(log: Pick<EventLog, "read">) {
     this.#log = log;
@@ -29,12 +34,18 @@ export class StreamBodies {
   keep({ offset, timestamp, kind, version, body }: LogRecordLike): void {
     if (body.length > HOT_BYTES_MAX / 8) return;
     this.#hot.set(offset, { timestamp, kind, version, body: Buffer.from(body) });
+    this.#order.push(offset);
     this.#hotBytes += body.length;
-    for (const [oldest, record] of this.#hot) {
-      if (this.#hotBytes <= HOT_BYTES_MAX) return;
-      this.#hot.delete(oldest);
-      this.#hotBytes -= record.body.length;
-    }
+    while (this.#hotBytes > HOT_BYTES_MAX) this.#forgetOldest();
+  }
+
+  #forgetOldest(): void {
+    const oldest = this.#order[this.#oldest++] ?? 0;
+    this.#hotBytes -= this.#hot.get(oldest)?.body.length ?? 0;
+    this.#hot.delete(oldest);
+    if (this.#oldest < FORGOTTEN_MAX || this.#oldest * 2 < this.#order.length) return;
+    this.#order = this.#order.slice(this.#oldest);
+    this.#oldest = 0;
   }
 
   /** @throws LogError as `EventLog.read`. */

@@ -14,12 +14,10 @@ import type {
   StreamReadView,
   StreamTotals,
 } from "./contract.js";
-import type { PageDraft, Stream } from "./stream.js";
+import { LAST_PLACE, type PageDraft, type Stream } from "./stream.js";
 
 /** Mortal streams looked at for one that is found expired: a sweep stays short however many live. */
 const LOOKED_AT_PER_FOUND = 32;
-/** No place lies after it in a record. */
-const LAST_PLACE = Number.MAX_SAFE_INTEGER;
 
 export class StreamState implements StreamReadView {
   readonly streams = new Map<string, Stream>();

@@ -1,5 +1,5 @@
 /** One stream as the state holds it: its facts, its producers and the index of its own messages. Changed by `evolve` only. */
-import { BEFORE_FIRST, type Offset } from "../../log/index.js";
+import { BEFORE_FIRST, type Offset, offset } from "../../log/index.js";
 import type {
   EventPlace,
   Fork,
@@ -18,6 +18,9 @@ import { EntryIndex, placeOf } from "./entry-index.js";
  * reader finds a stream gone earlier than a ttl after anybody read it.
  */
 export const renewalMs = (ttlMs: number): number => Math.ceil(ttlMs / 20);
+
+/** No place lies after it in a record. */
+export const LAST_PLACE = Number.MAX_SAFE_INTEGER;
 
 export interface NewStream {
   readonly name: string;
@@ -128,16 +131,26 @@ export class Stream {
     return this.index.oldest?.first ?? this.index.end;
   }
 
-  /** The event of the message before stream offset `end`; of the creation when there is none. */
+  /**
+   * The event of the message before stream offset `end`, so that `endAt` of it is `end` again where an append ends. Of the creation when
+   * there is no message before; but if the creation came with messages itself, a place just before it.
+   */
   eventBefore(end: number): EventPlace {
     if (end === this.index.end) return this.tail;
-    if (end < this.shared && end > 0 && this.source !== undefined) return this.source.eventBefore(end);
-    if (end <= this.shared) return this.id;
-    for (const entry of this.index.from(end - 1)) {
-      if (entry.first < end) return placeOf(entry);
-      break;
+    if (end > 0 && end <= this.shared && this.source !== undefined) return this.source.eventBefore(end);
+    if (end > this.shared) {
+      for (const entry of this.index.from(end - 1)) {
+        if (entry.first < end) return placeOf(entry);
+        break;
+      }
+      if (this.dropped !== undefined) return this.dropped;
     }
-    return this.dropped ?? this.id;
+    return this.#createdWithMessages ? { offset: offset(this.id.offset - 1), place: LAST_PLACE } : this.id;
+  }
+
+  get #createdWithMessages(): boolean {
+    const first = this.dropped ?? this.index.oldest;
+    return first !== undefined && first.offset === this.id.offset && first.place === this.id.place;
   }
 
   /** Drops the oldest append from the index: its messages are trimmed. */

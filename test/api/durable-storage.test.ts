@@ -41,7 +41,8 @@ class Node {
   /** What a process that is killed now leaves. */
   image(): string {
     const copy = mkdtempSync(join(root, "image-"));
-    cpSync(this.directory, copy, { recursive: true });
+    // Files that are being made vanish under the copy's hand; after a crash they are worth nothing.
+    cpSync(this.directory, copy, { recursive: true, filter: (path) => !/\.(tmp|new)$/.test(path) });
     return copy;
   }
 
