@@ -336,7 +336,7 @@ export interface SeenMessage extends MessageBody {
   readonly death?: { readonly reason: DeathReason; readonly at: number };
 }
 export interface PeekAnswer {
-  /** In the order in which they would be consumed. */
+  /** In the order in which they would be consumed; fewer than asked for when their payloads are more than 8 MiB together. */
   readonly messages: readonly SeenMessage[];
 }
 export interface DeadLettersQuery extends PeekQuery {
@@ -344,7 +344,7 @@ export interface DeadLettersQuery extends PeekQuery {
   readonly cursor?: string | undefined;
 }
 export interface DeadLettersAnswer {
-  /** In order of their death. */
+  /** In order of their death; fewer than asked for when their payloads are more than 8 MiB together. */
   readonly messages: readonly SeenMessage[];
   /** Absent when there are no more. */
   readonly cursor?: string;

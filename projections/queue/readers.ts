@@ -23,6 +23,8 @@ import { hasExpired } from "./passed-times.js";
 
 /** Most messages of one page. */
 const PAGE_MAX = 1_000;
+/** Most payload bytes of one page; the first message always comes. */
+const PAGE_BYTES_MAX = 8 << 20;
 
 function seen<Answer>(answer: Answer, offset: Offset): Seen<Answer> {
   return { type: "seen", answer, seen: offset };
@@ -43,11 +45,12 @@ export const peek: Reader<PeekQuery, PeekAnswer> = ({ queue: view }, { queue, li
   if (!isPage(limit)) return badPage();
   const head = view.queue(queue);
   if (head === undefined) return queueNotFound(view);
-  const messages: SeenMessage[] = [];
+  const waiting: MessageHead[] = [];
   for (const message of view.first(queue)) {
-    if (!hasExpired(message, now)) messages.push(shown(view, queue, message));
-    if (messages.length === limit) break;
+    if (!hasExpired(message, now)) waiting.push(message);
+    if (waiting.length === limit) break;
   }
+  const messages = pageOf(waiting, limit).map((message) => shown(view, queue, message));
   return seen({ messages }, head.lastOffset);
 };
 
@@ -62,8 +65,8 @@ export const deadLetters: Reader<DeadLettersQuery, DeadLettersAnswer> = ({ queue
     return rejected("QUEUE_MESSAGE_NOT_FOUND", "the cursor is not one that a page gave", head.lastOffset);
   }
   const letters = view.deadLetters(queue, limit + 1, after);
-  const page = letters.slice(0, limit);
-  const last = letters.length > limit ? page.at(-1)?.death : undefined;
+  const page = pageOf(letters, limit);
+  const last = letters.length > page.length ? page.at(-1)?.death : undefined;
   const messages = page.map((letter) => shown(view, queue, letter));
   return seen(last === undefined ? { messages } : { messages, cursor: idOf(last.ref) }, head.lastOffset);
 };
@@ -79,6 +82,16 @@ export const get: Reader<MessageQuery, SeenMessage> = ({ queue: view }, { queue,
   }
   return seen(shown(view, queue, message), head.lastOffset);
 };
+
+/** The first that fit into one page. */
+function pageOf(messages: readonly MessageHead[], limit: number): readonly MessageHead[] {
+  let bytes = 0;
+  const tooLarge = messages.findIndex(({ payloadBytes }, at) => {
+    bytes += payloadBytes;
+    return at > 0 && bytes > PAGE_BYTES_MAX;
+  });
+  return messages.slice(0, tooLarge < 0 ? limit : Math.min(limit, tooLarge));
+}
 
 function shown(view: QueueView, queue: string, message: MessageHead): SeenMessage {
   const { ref, delivery, death, payloadBytes: _, ...rest } = message;

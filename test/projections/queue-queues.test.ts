@@ -293,6 +293,24 @@ describe("readers", () => {
     }
   });
 
+  it("give no more bytes at once than an answer may have", async () => {
+    const t = await withQueue();
+    const payload = new Uint8Array(1 << 20);
+    for (let each = 0; each < 10; each++) await publish(t, { payload });
+    const peeked = await t.answer(queue.peek, { queue: q, limit: 10 });
+    expect(peeked.messages).toHaveLength(8);
+    for (;;) {
+      const { messages } = await t.ok(queue.consume, { queue: q, consumer: "c" });
+      const [delivered] = messages;
+      if (delivered === undefined) break;
+      await t.ok(queue.nack, { queue: q, messageId: delivered.messageId, requeue: false });
+    }
+    const first = await t.answer(queue.deadLetters, { queue: q, limit: 10 });
+    expect(first.messages).toHaveLength(8);
+    const rest = await t.answer(queue.deadLetters, { queue: q, limit: 10, cursor: first.cursor });
+    expect([rest.messages.length, rest.cursor]).toEqual([2, undefined]);
+  });
+
   it("show one message by its id, with its delivery", async () => {
     const t = await withQueue();
     const messageId = await publish(t);
