@@ -146,10 +146,10 @@ describe("several consumers that wait", () => {
         return store.execute(...write);
       },
       query: (...read) => store.query(...read),
+      bodies: (plan) => store.bodies(plan),
       get offset() {
         return store.offset;
       },
-      bodies: (plan) => store.bodies(plan),
       wakes: store.wakes,
       close: () => store.close(),
     });
