@@ -78,8 +78,8 @@ export async function natsPublisher(port: number): Promise<NatsPublisher> {
   const transport = (await peerPackage("@nats-io/transport-node")) as Transport;
   const streams = (await peerPackage("@nats-io/jetstream")) as JetStream;
   const connection = await transport.connect({ servers: `127.0.0.1:${port}` });
-  const manager = await streams.jetstreamManager(connection);
-  await manager.streams.add({ name: STREAM, subjects: [SUBJECT], storage: "file" });
+  const administration = await streams.jetstreamManager(connection);
+  await administration.streams.add({ name: STREAM, subjects: [SUBJECT], storage: "file" });
   const context = streams.jetstream(connection);
   const payload = Buffer.from(PAYLOAD);
   const publish = async (seconds: number): Promise<number> => {

@@ -11,7 +11,7 @@ export const FUNCTION_LINES_MAX = 70;
 /** Files that a person, npm or a test runner starts; nobody imports them. */
 const ENTRY_POINTS = [
   /^ops\/cli\/annals\.ts$/,
-  /^ops\/bench\/bench\.ts$/,
+  /^ops\/bench\/(bench|durable-peer)\.ts$/,
   /^ops\/demo\/demo\.ts$/,
   /^(log|projections|replication|api|ops)\/index\.ts$/,
   /^api\/client\/index\.ts$/,
