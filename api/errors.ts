@@ -109,6 +109,20 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorRow>> = {
   PROJECTION_DEAD: { status: 503, title: "The state is lost; the server restarts", retryAfterSecs: 5 },
   PROJECTION_EVENT_MALFORMED: { status: 500, title: "A record of the log cannot be decoded" },
   PROJECTION_EVENT_UNKNOWN: { status: 500, title: "A record of the log needs another release" },
+  QUEUE_CONFIG_INVALID: { status: 400, title: "The queue cannot be configured so" },
+  QUEUE_CONSUMER_INVALID: { status: 400, title: "Not a usable consumer id" },
+  QUEUE_FULL: { status: 507, title: "The queue is full", retryAfterSecs: 1 },
+  QUEUE_LIMIT_INVALID: { status: 400, title: "The number of messages cannot be used" },
+  QUEUE_MEMORY_FULL: { status: 507, title: "The memory budget of the queues is used up", retryAfterSecs: 1 },
+  QUEUE_MESSAGE_INVALID: { status: 400, title: "Not a usable message" },
+  QUEUE_MESSAGE_NOT_FOUND: { status: 404, title: "The message is not there" },
+  QUEUE_NAME_INVALID: { status: 400, title: "Not a usable queue name" },
+  QUEUE_NOT_FOUND: { status: 404, title: "The queue is not there" },
+  QUEUE_NOT_IN_BATCH: { status: 400, title: "This operation cannot be part of a batch" },
+  QUEUE_PAYLOAD_TOO_LARGE: { status: 413, title: "The payload is larger than accepted" },
+  QUEUE_RECEIPT_STALE: { status: 409, title: "The delivery is not open any more" },
+  QUEUE_TIME_INVALID: { status: 400, title: "The delay, ttl or deadline cannot be used" },
+  QUEUE_TOO_MANY: { status: 507, title: "There are as many queues as accepted" },
 };
 
 /** The code of a failure below (a `LogError`, a `ProjectionError`) that the table knows; undefined for anything unexpected. */

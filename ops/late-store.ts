@@ -3,7 +3,7 @@
  * replay, so that probes, readiness with its progress, and metrics answer during a long one.
  */
 import { BEFORE_FIRST, LogError, type Offset } from "../log/index.js";
-import type { Context, Decider, Outcome, Reader, Store } from "../projections/index.js";
+import type { Context, Decider, Outcome, Reader, Store, Wakes } from "../projections/index.js";
 
 export class LateStore implements Store {
   #store: Store | undefined;
@@ -32,6 +32,10 @@ export class LateStore implements Store {
 
   get offset(): Offset {
     return this.#store?.offset ?? BEFORE_FIRST;
+  }
+
+  get wakes(): Wakes {
+    return this.#opened().wakes;
   }
 
   async close(): Promise<void> {

@@ -6,6 +6,14 @@
  */
 import type { Offset } from "../log/index.js";
 import type { KvEvent, KvReadView, KvRejectionCode, KvRules, KvView } from "./kv/contract.js";
+import type {
+  QueueEvent,
+  QueueReadView,
+  QueueRejectionCode,
+  QueueRules,
+  QueueView,
+} from "./queue/contract.js";
+import type { Wakes } from "./wakes.js";
 
 /** Who asked, kept in the record for history: the command's name and, if the caller gave one, its request id. */
 export interface Cause {
@@ -22,7 +30,7 @@ export interface Context {
   readonly cause: Cause;
 }
 
-export type RejectionCode = KvRejectionCode;
+export type RejectionCode = KvRejectionCode | QueueRejectionCode;
 
 /** The caller asked for what the rules refuse. A value, never thrown. */
 export interface Rejection {
@@ -38,14 +46,17 @@ export interface Accepted<Answer> {
   readonly type: "accepted";
   /** Nothing happened when empty: then the answer waits for `seen` and no record is appended. */
   readonly events: readonly StoreEvent[];
-  /** `offset` is that of the appended record, or `seen` when nothing was appended. */
-  readonly answer: (offset: Offset) => Answer;
+  /**
+   * `offset` is that of the appended record, or `seen` when nothing was appended. `place` is that of the first of these
+   * events in it: 0, unless a batch put others before them.
+   */
+  readonly answer: (offset: Offset, place: number) => Answer;
   readonly seen: Offset;
 }
 
 export type Decision<Answer> = Accepted<Answer> | Rejection;
 
-export type StoreEvent = KvEvent;
+export type StoreEvent = KvEvent | QueueEvent;
 
 /** One projection's part of the catalogue of events. Methods, so that a codec of some events is one of all. */
 export interface EventCodec<Event extends { readonly type: string }> {
@@ -61,15 +72,18 @@ export interface EventCodec<Event extends { readonly type: string }> {
 /** What a decider may look at. */
 export interface StoreView {
   readonly kv: KvView;
+  readonly queue: QueueView;
 }
 
 /** What a reader may look at. */
 export interface StoreReadView {
   readonly kv: KvReadView;
+  readonly queue: QueueReadView;
 }
 
 export interface StoreRules {
   readonly kv: KvRules;
+  readonly queue: QueueRules;
 }
 
 export type Decider<Command, Answer> = (
@@ -131,5 +145,7 @@ export interface Store {
 
   /** Last offset that the state contains. */
   readonly offset: Offset;
+  /** Who waits for a queue or a stream to change. */
+  readonly wakes: Wakes;
   close(): Promise<void>;
 }

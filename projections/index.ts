@@ -6,4 +6,6 @@ export { decodeEvents, type EncodedRecord } from "./events.js";
 export * from "./kv/contract.js";
 export { kv } from "./kv/index.js";
 export { bytesOf, textOf } from "./kv/values.js";
+export * from "./queue/contract.js";
 export { type OpenedStore, type OpenStoreOptions, openStore } from "./store.js";
+export { Wakes } from "./wakes.js";

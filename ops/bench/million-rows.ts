@@ -1,6 +1,13 @@
 /** Rows with a million keys: how fast they are there again after a start, and what they cost in memory. */
 import { connect } from "node:net";
-import { asIs, kv, openStore, type StoreRules, TEXT_TYPE } from "../../projections/index.js";
+import {
+  asIs,
+  DEFAULT_QUEUE_RULES,
+  kv,
+  openStore,
+  type StoreRules,
+  TEXT_TYPE,
+} from "../../projections/index.js";
 import { type Annals, metricsOf, startAnnals } from "./annals.js";
 import { openBenchLog } from "./log-rows.js";
 import { redisReply, startRedis } from "./peers.js";
@@ -30,6 +37,7 @@ const RULES: StoreRules = {
     keyBytesMax: 4096,
     valueBytesMax: 8 << 20,
   },
+  queue: DEFAULT_QUEUE_RULES,
 };
 
 /** A data directory with a million records, each one SET, as a server would have written them. */

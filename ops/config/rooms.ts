@@ -4,7 +4,12 @@
  */
 import type { ApiLimits } from "../../api/index.js";
 import type { LogSettings } from "../../log/index.js";
-import type { EvictionPolicy, KvRules, StoreRules } from "../../projections/index.js";
+import {
+  DEFAULT_QUEUE_RULES,
+  type EvictionPolicy,
+  type KvRules,
+  type StoreRules,
+} from "../../projections/index.js";
 import type { Setting } from "./setting.js";
 import { type ConfigValues, isSettingPath, settingPaths, settings } from "./settings.js";
 
@@ -78,7 +83,7 @@ export class LiveSettings {
 
   constructor(values: ConfigValues) {
     this.#limits = new LiveLimits(values);
-    this.rules = { kv: this.#kv };
+    this.rules = { kv: this.#kv, queue: DEFAULT_QUEUE_RULES };
     this.limits = this.#limits;
     this.apply(values);
   }

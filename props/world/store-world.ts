@@ -1,6 +1,11 @@
 /** A store on a log on a simulated disk, as one process of a simulated world sees it. */
 import { type EventLog, openLog } from "../../log/index.js";
-import { type OpenedStore, openStore, type StoreRules } from "../../projections/index.js";
+import {
+  DEFAULT_QUEUE_RULES,
+  type OpenedStore,
+  openStore,
+  type StoreRules,
+} from "../../projections/index.js";
 import { worldLogOptions } from "./log-settings.js";
 import type { SeededClock } from "./seeded-world.js";
 import type { SimulatedDisk, SimulatedMount } from "./simulated-file-system.js";
@@ -13,6 +18,7 @@ const RULES: StoreRules = {
     keyBytesMax: 4096,
     valueBytesMax: 64 * 1024,
   },
+  queue: DEFAULT_QUEUE_RULES,
 };
 
 export interface WorldStore {

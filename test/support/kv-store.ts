@@ -3,6 +3,7 @@ import { AssertionError } from "node:assert";
 import {
   asIs,
   type Context,
+  DEFAULT_QUEUE_RULES,
   type Decider,
   type KvRules,
   type OpenedStore,
@@ -51,7 +52,7 @@ export class TestStore {
     const kv = { ...TEST_RULES, ...options.rules };
     const store = await openStore({
       log,
-      rules: { kv },
+      rules: { kv, queue: DEFAULT_QUEUE_RULES },
       onDead: (error) => deaths.push(error),
       ...(options.onProgress === undefined ? {} : { onProgress: options.onProgress }),
     });

@@ -5,7 +5,13 @@
 import { connect } from "node:net";
 import { type ApiLimits, type ApiObserver, type ApiOptions, buildServer } from "../../api/index.js";
 import type { EventLog } from "../../log/index.js";
-import { type KvRules, type OpenedStore, openStore, type Store } from "../../projections/index.js";
+import {
+  DEFAULT_QUEUE_RULES,
+  type KvRules,
+  type OpenedStore,
+  openStore,
+  type Store,
+} from "../../projections/index.js";
 import { TEST_RULES } from "./kv-store.js";
 import { MemoryLog } from "./memory-log.js";
 
@@ -68,7 +74,7 @@ export class TestServer {
     const log = options.log ?? new MemoryLog();
     const store = await openStore({
       log,
-      rules: { kv: { ...TEST_RULES, ...options.rules } },
+      rules: { kv: { ...TEST_RULES, ...options.rules }, queue: DEFAULT_QUEUE_RULES },
       onDead: (error) => {
         throw error;
       },
