@@ -3,7 +3,7 @@
  * users the same, held equal by a test. A code of the log or the projections that is missing here does not compile.
  */
 import type { LogErrorCode } from "../log/index.js";
-import type { ProjectionErrorCode, RejectionCode } from "../projections/index.js";
+import type { ProjectionErrorCode, RejectionCode, RejectionDetails } from "../projections/index.js";
 
 /** Refusals of the doors themselves, before or beside any decision. */
 export type ApiErrorCode =
@@ -123,6 +123,29 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorRow>> = {
   QUEUE_RECEIPT_STALE: { status: 409, title: "The delivery is not open any more" },
   QUEUE_TIME_INVALID: { status: 400, title: "The delay, ttl or deadline cannot be used" },
   QUEUE_TOO_MANY: { status: 507, title: "There are as many queues as accepted" },
+  STREAM_BATCH_TOO_LARGE: { status: 413, title: "Too many messages in one append" },
+  STREAM_CLOSED: { status: 409, title: "The stream is closed" },
+  STREAM_CONFIG_INVALID: { status: 400, title: "The stream's settings cannot be used" },
+  STREAM_CONTENT_TYPE_INVALID: { status: 400, title: "The content type cannot be used" },
+  STREAM_CONTENT_TYPE_MISMATCH: { status: 409, title: "The stream takes another content type" },
+  STREAM_EXISTS: { status: 400, title: "The stream exists already" },
+  STREAM_FORK_INVALID: { status: 400, title: "The stream cannot be forked so" },
+  STREAM_GONE: { status: 410, title: "The stream is kept for its forks only" },
+  STREAM_MESSAGE_INVALID: { status: 400, title: "The message cannot be used" },
+  STREAM_MESSAGE_TOO_LARGE: { status: 413, title: "The message is larger than accepted" },
+  STREAM_NAME_INVALID: { status: 400, title: "The stream's name cannot be used" },
+  STREAM_NOT_FOUND: { status: 400, title: "The stream is not there" },
+  STREAM_OFFSET_BEYOND_END: { status: 400, title: "The stream ends before this offset" },
+  STREAM_OFFSET_MISMATCH: { status: 409, title: "The stream has another length" },
+  STREAM_OFFSET_TRIMMED: { status: 400, title: "The stream begins after this offset" },
+  STREAM_PRODUCERS_FULL: { status: 507, title: "The stream remembers no more producers" },
+  STREAM_PRODUCER_EPOCH_START: { status: 400, title: "A new epoch begins with sequence 0" },
+  STREAM_PRODUCER_GAP: { status: 409, title: "Requests of this producer are missing" },
+  STREAM_PRODUCER_INVALID: { status: 400, title: "The producer's numbers cannot be used" },
+  STREAM_PRODUCER_STALE: { status: 403, title: "A newer epoch of this producer has written" },
+  STREAM_RANGE_INVALID: { status: 400, title: "The range cannot be used" },
+  STREAM_TOO_MANY: { status: 507, title: "The store holds no more streams" },
+  STREAM_WRITER_SEQ: { status: 409, title: "The writer's sequence is not after the last one" },
 };
 
 /** The code of a failure below (a `LogError`, a `ProjectionError`) that the table knows; undefined for anything unexpected. */
@@ -140,10 +163,14 @@ export interface Refusal {
   readonly type: "refused";
   readonly code: ErrorCode;
   readonly message: string;
+  /** Facts for programs, shown beside the message. */
+  readonly details?: RejectionDetails;
 }
 
-export function refusal(code: ErrorCode, message: string): Refusal {
-  return { type: "refused", code, message };
+export function refusal(code: ErrorCode, message: string, details?: RejectionDetails): Refusal {
+  return details === undefined
+    ? { type: "refused", code, message }
+    : { type: "refused", code, message, details };
 }
 
 /** The body of every error: `code` is the HTTP status as documented, `error_code` the stable name. */
@@ -153,6 +180,7 @@ export function errorBody(refused: Refusal, status: number, requestId: string): 
     code: status,
     error_code: refused.code,
     request_id: requestId,
+    ...refused.details,
   });
 }
 
@@ -165,5 +193,6 @@ export function problemBody(refused: Refusal, status: number, requestId: string)
     detail: refused.message,
     error_code: refused.code,
     request_id: requestId,
+    ...refused.details,
   });
 }

@@ -3,7 +3,16 @@
  * replay, so that probes, readiness with its progress, and metrics answer during a long one.
  */
 import { BEFORE_FIRST, LogError, type Offset } from "../log/index.js";
-import type { Context, Decider, Outcome, Reader, Store, Wakes } from "../projections/index.js";
+import type {
+  Context,
+  Decider,
+  Outcome,
+  Reader,
+  ReadPlan,
+  ReadSlice,
+  Store,
+  Wakes,
+} from "../projections/index.js";
 
 export class LateStore implements Store {
   #store: Store | undefined;
@@ -28,6 +37,10 @@ export class LateStore implements Store {
     answer: (outcome: Outcome<Answer>) => Result,
   ): Result | Promise<Result> {
     return this.#opened().query(read, query, context, answer);
+  }
+
+  async bodies(plan: ReadPlan): Promise<readonly ReadSlice[]> {
+    return this.#opened().bodies(plan);
   }
 
   get offset(): Offset {

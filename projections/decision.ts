@@ -13,6 +13,15 @@ import type {
   QueueRules,
   QueueView,
 } from "./queue/contract.js";
+import type {
+  ReadPlan,
+  ReadSlice,
+  StreamEvent,
+  StreamReadView,
+  StreamRejectionCode,
+  StreamRules,
+  StreamView,
+} from "./stream/contract.js";
 import type { Wakes } from "./wakes.js";
 
 /** Who asked, kept in the record for history: the command's name and, if the caller gave one, its request id. */
@@ -30,7 +39,10 @@ export interface Context {
   readonly cause: Cause;
 }
 
-export type RejectionCode = KvRejectionCode | QueueRejectionCode;
+export type RejectionCode = KvRejectionCode | QueueRejectionCode | StreamRejectionCode;
+
+/** Facts of a refusal for programs: shown as members of the error's body. */
+export type RejectionDetails = Readonly<Record<string, number | string>>;
 
 /** The caller asked for what the rules refuse. A value, never thrown. */
 export interface Rejection {
@@ -40,6 +52,7 @@ export interface Rejection {
   readonly message: string;
   /** Last change that the refusal tells of; it waits for this offset, as every answer does. */
   readonly seen: Offset;
+  readonly details?: RejectionDetails;
 }
 
 export interface Accepted<Answer> {
@@ -56,7 +69,7 @@ export interface Accepted<Answer> {
 
 export type Decision<Answer> = Accepted<Answer> | Rejection;
 
-export type StoreEvent = KvEvent | QueueEvent;
+export type StoreEvent = KvEvent | QueueEvent | StreamEvent;
 
 /** One projection's part of the catalogue of events. Methods, so that a codec of some events is one of all. */
 export interface EventCodec<Event extends { readonly type: string }> {
@@ -73,17 +86,20 @@ export interface EventCodec<Event extends { readonly type: string }> {
 export interface StoreView {
   readonly kv: KvView;
   readonly queue: QueueView;
+  readonly stream: StreamView;
 }
 
 /** What a reader may look at. */
 export interface StoreReadView {
   readonly kv: KvReadView;
   readonly queue: QueueReadView;
+  readonly stream: StreamReadView;
 }
 
 export interface StoreRules {
   readonly kv: KvRules;
   readonly queue: QueueRules;
+  readonly stream: StreamRules;
 }
 
 export type Decider<Command, Answer> = (
@@ -142,6 +158,12 @@ export interface Store {
     context: Context,
     answer: (outcome: Outcome<Answer>) => Result,
   ): Result | Promise<Result>;
+
+  /**
+   * The messages of a page of a stream, read from the log.
+   * @throws LogError as `EventLog.read`; ProjectionError PROJECTION_DEAD, PROJECTION_CLOSED.
+   */
+  bodies(plan: ReadPlan): Promise<readonly ReadSlice[]>;
 
   /** Last offset that the state contains. */
   readonly offset: Offset;

@@ -7,6 +7,7 @@
  *   1       epoch.started                     the log's own; no projection reads it
  *   2       several: more than one event      below
  *   16–31   kv                                kv/codec.ts
+ *   48–63   stream                            stream/codec.ts
  *
  * `several`, version 1, is a MessagePack array: [cause, [kind uint, version uint, body bin], …]. The record is the unit
  * of atomicity: a reader decodes all of it before it applies any of it.
@@ -15,6 +16,7 @@ import { assert, EPOCH_STARTED } from "../log/index.js";
 import type { Cause, EventCodec, StoreEvent } from "./decision.js";
 import { malformed, ProjectionError } from "./errors.js";
 import { isKvKind, type KvChange, kvCodec, readKvChange, writeCause } from "./kv/codec.js";
+import { streamCodec } from "./stream/codec.js";
 import { BodyReader, BodyWriter } from "./wire.js";
 
 export const SEVERAL_KIND = 2;
@@ -27,7 +29,7 @@ export interface EncodedRecord {
 }
 
 /** Every projection's part of the catalogue. */
-const codecs: readonly EventCodec<StoreEvent>[] = [kvCodec];
+const codecs: readonly EventCodec<StoreEvent>[] = [kvCodec, streamCodec];
 
 const codecsByType = new Map(
   codecs.flatMap((codec) => Object.keys(codec.kinds).map((type) => [type, codec])),

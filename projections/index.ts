@@ -8,4 +8,6 @@ export { kv } from "./kv/index.js";
 export { bytesOf, textOf } from "./kv/values.js";
 export * from "./queue/contract.js";
 export { type OpenedStore, type OpenStoreOptions, openStore } from "./store.js";
+export * from "./stream/contract.js";
+export { stream } from "./stream/index.js";
 export { Wakes } from "./wakes.js";

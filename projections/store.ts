@@ -9,6 +9,7 @@
  * Time: no decision or reading is older than the log. A clock that was set back across a restart would otherwise decide on a
  * key that every replay has reclaimed by then, so `now` is never before the last record's timestamp or the last reclaim.
  */
+import { createHash } from "node:crypto";
 import { Subject, type Subscription } from "rxjs";
 import {
   type AppendedRecord,
@@ -20,13 +21,20 @@ import {
 } from "../log/index.js";
 import type { Context, Decider, Outcome, Reader, Store, StoreReadView, StoreRules } from "./decision.js";
 import { ProjectionError } from "./errors.js";
-import { decodeKvChanges, encodeRecord, isKnownKind } from "./events.js";
+import { changesOf, decodeKvChanges, encodeRecord, isKnownKind } from "./events.js";
 import type { KvStats } from "./kv/contract.js";
 import { digestOf } from "./kv/digest.js";
 import { evolve, type KvRecord } from "./kv/evolve.js";
 import { HASH_SEED_BYTES, keyHash } from "./kv/key-hash.js";
 import { KvState } from "./kv/state.js";
 import { type Projection, Projector } from "./projector.js";
+import { StreamBodies } from "./stream/bodies.js";
+import { isStreamKind, readStreamChange } from "./stream/codec.js";
+import type { ReadPlan, ReadSlice, StreamTotals } from "./stream/contract.js";
+import { streamDigest } from "./stream/digest.js";
+import { evolve as evolveStream, type StreamRecord } from "./stream/evolve.js";
+import { StreamState } from "./stream/state.js";
+import { TouchedTopics, Wakes } from "./wakes.js";
 
 /** Expired keys that each command frees on its way, so that a busy store needs no timer to keep its memory. */
 const RECLAIMED_PER_COMMAND = 4;
@@ -49,6 +57,7 @@ export interface OpenedStore extends Store {
    * and the last reclaim's. States are compared at one offset and one `at` that is no earlier than either's own time.
    */
   digest(at?: number): string;
+  streamTotals(): StreamTotals;
   /** Frees up to `budget` keys that expired by `now`; returns how many. No answer changes. */
   reclaimExpired(now: number, budget: number): number;
 }
@@ -61,6 +70,16 @@ const kvProjection: Projection<KvState, KvRecord> = {
     changes: decodeKvChanges(record),
   }),
   evolve,
+};
+
+const streamProjection: Projection<StreamState, StreamRecord> = {
+  reads: (kind) => kind !== EPOCH_STARTED,
+  decode: (record) => ({
+    offset: record.offset,
+    timestamp: record.timestamp,
+    changes: changesOf(record, isStreamKind, readStreamChange),
+  }),
+  evolve: evolveStream,
 };
 
 /**
@@ -80,11 +99,15 @@ export async function openStore(options: OpenStoreOptions): Promise<OpenedStore>
 }
 
 class LogStore implements OpenedStore {
+  readonly wakes = new Wakes();
+  readonly #touched = new TouchedTopics(this.wakes);
   readonly #log: EventLog;
   readonly #rules: StoreRules;
   readonly #onDead: (error: Error) => void;
   readonly #records = new Subject<AppendedRecord>();
   readonly #kv: Projector<KvState, KvRecord>;
+  readonly #stream: Projector<StreamState, StreamRecord>;
+  readonly #bodies: StreamBodies;
   readonly #view: StoreReadView;
   #following: Subscription | undefined;
   #offset: Offset = BEFORE_FIRST;
@@ -98,7 +121,10 @@ class LogStore implements OpenedStore {
     this.#onDead = onDead;
     const state = new KvState(rules.kv, keyHash(hashSeed));
     this.#kv = new Projector(this.#records, kvProjection, state, (error) => this.#die(error));
-    this.#view = { kv: state };
+    const streams = new StreamState(this.#touched, () => log.committedOffset);
+    this.#stream = new Projector(this.#records, streamProjection, streams, (error) => this.#die(error));
+    this.#bodies = new StreamBodies(log);
+    this.#view = { kv: state, stream: streams };
   }
 
   get offset(): Offset {
@@ -143,6 +169,9 @@ class LogStore implements OpenedStore {
     if (this.#dead !== undefined) return;
     this.#offset = record.offset;
     if (record.timestamp > this.#clock) this.#clock = record.timestamp;
+    // What a replay reads will hardly be asked for; what was appended just now will.
+    const isLive = this.#following !== undefined;
+    if (isLive && this.#stream.state.lastOffset === record.offset) this.#bodies.keep(record);
   }
 
   execute<Command, Answer, Result>(
@@ -157,13 +186,14 @@ class LogStore implements OpenedStore {
     const decision = decide(this.#view, command, inTime, this.#rules);
     if (decision.type === "rejected") return this.#gated(decision, decision.seen, answer);
     if (decision.events.length === 0) {
-      return this.#gated(done(decision.answer(decision.seen), decision.seen), decision.seen, answer);
+      return this.#gated(done(decision.answer(decision.seen, 0), decision.seen), decision.seen, answer);
     }
     const { kind, version, body } = encodeRecord(decision.events, context.cause);
     const appended = this.#log.append({ kind, version, timestamp: inTime.now, body });
     this.#assertAlive();
     assert(this.#offset === appended, "a record is in the state when append returns");
-    return this.#gated(done(decision.answer(appended), appended), appended, answer);
+    this.#ring(appended);
+    return this.#gated(done(decision.answer(appended, 0), appended), appended, answer);
   }
 
   query<Query, Answer, Result>(
@@ -188,6 +218,29 @@ class LogStore implements OpenedStore {
     return this.#log.whenCommitted(seen).then(() => answer(outcome));
   }
 
+  /** Whoever waits for what the record touched is told when it is committed. */
+  #ring(appended: Offset): void {
+    const topics = this.#touched.take();
+    if (topics.length === 0) return;
+    this.#log.whenCommitted(appended).then(
+      () => {
+        for (const topic of topics) this.wakes.ring(topic);
+      },
+      // The log has failed: its owner is told, and nothing changes any more.
+      () => undefined,
+    );
+  }
+
+  async bodies(plan: ReadPlan): Promise<readonly ReadSlice[]> {
+    this.#assertAlive();
+    return this.#bodies.read(plan);
+  }
+
+  streamTotals(): StreamTotals {
+    this.#assertAlive();
+    return this.#stream.state.totals();
+  }
+
   kvStats(now: number): KvStats {
     this.#assertAlive();
     return this.#kv.state.stats(Math.max(now, this.#clock));
@@ -195,7 +248,8 @@ class LogStore implements OpenedStore {
 
   digest(at?: number): string {
     this.#assertAlive();
-    return digestOf(this.#kv.state, Math.max(at ?? 0, this.#clock));
+    const kv = digestOf(this.#kv.state, Math.max(at ?? 0, this.#clock));
+    return createHash("sha256").update(kv).update(streamDigest(this.#stream.state)).digest("hex");
   }
 
   reclaimExpired(now: number, budget: number): number {
@@ -209,6 +263,7 @@ class LogStore implements OpenedStore {
     this.#closed = true;
     this.#following?.unsubscribe();
     this.#kv.close();
+    this.#stream.close();
     this.#records.complete();
   }
 

@@ -70,10 +70,20 @@ export class BodyWriter {
 
   /** Text as a binary, or bytes. */
   bin(value: string | Uint8Array, byteLength: number): void {
+    this.binOf(byteLength);
+    this.part(value, byteLength);
+  }
+
+  /** Begins a binary of `byteLength` bytes, which `part` writes piece by piece. */
+  binOf(byteLength: number): void {
     this.#reserve(5 + byteLength);
     if (byteLength < 0x100) this.#tagged(0xc4, 1, byteLength);
     else if (byteLength < 0x1_0000) this.#tagged(0xc5, 2, byteLength);
     else this.#tagged(0xc6, 4, byteLength);
+  }
+
+  /** The next piece of the binary that `binOf` began. */
+  part(value: string | Uint8Array, byteLength: number): void {
     if (typeof value === "string") this.#text(value, byteLength);
     else {
       this.#bytes.set(value, this.#at);
@@ -170,13 +180,16 @@ export class BodyReader {
     throw this.#malformed("expected an unsigned integer below 2^53");
   }
 
+  /** Goes past a nil if one comes next, and says so. */
+  passNil(): boolean {
+    const isNil = this.#at < this.#end && this.#bytes[this.#at] === 0xc0;
+    if (isNil) this.#at++;
+    return isNil;
+  }
+
   /** A number, or `absent` for nil. */
   uintOrNil(absent: number): number {
-    if (this.#at < this.#end && this.#bytes[this.#at] === 0xc0) {
-      this.#at++;
-      return absent;
-    }
-    return this.uint();
+    return this.passNil() ? absent : this.uint();
   }
 
   /** True when a string comes next. */

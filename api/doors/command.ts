@@ -104,6 +104,7 @@ function sendEnvelope(
           error: done.message,
           code: errorTable[done.code].status,
           error_code: done.code,
+          ...done.details,
         },
   );
   door.send(request, reply, 200, headers, textBody(JSON_CONTENT, text));

@@ -84,5 +84,5 @@ function mapOutcome<Answer, Result>(
   map: (answer: Answer, offset: Offset) => Result,
 ): Result | Refusal {
   if (outcome.type === "done") return map(outcome.answer, outcome.offset);
-  return refusal(outcome.code, outcome.message);
+  return refusal(outcome.code, outcome.message, outcome.details);
 }

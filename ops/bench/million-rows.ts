@@ -3,6 +3,7 @@ import { connect } from "node:net";
 import {
   asIs,
   DEFAULT_QUEUE_RULES,
+  DEFAULT_STREAM_RULES,
   kv,
   openStore,
   type StoreRules,
@@ -38,6 +39,7 @@ const RULES: StoreRules = {
     valueBytesMax: 8 << 20,
   },
   queue: DEFAULT_QUEUE_RULES,
+  stream: DEFAULT_STREAM_RULES,
 };
 
 /** A data directory with a million records, each one SET, as a server would have written them. */

@@ -2,6 +2,7 @@
 import { type EventLog, openLog } from "../../log/index.js";
 import {
   DEFAULT_QUEUE_RULES,
+  DEFAULT_STREAM_RULES,
   type OpenedStore,
   openStore,
   type StoreRules,
@@ -19,6 +20,7 @@ const RULES: StoreRules = {
     valueBytesMax: 64 * 1024,
   },
   queue: DEFAULT_QUEUE_RULES,
+  stream: DEFAULT_STREAM_RULES,
 };
 
 export interface WorldStore {

@@ -4,6 +4,7 @@ import {
   asIs,
   type Context,
   DEFAULT_QUEUE_RULES,
+  DEFAULT_STREAM_RULES,
   type Decider,
   type KvRules,
   type OpenedStore,
@@ -52,7 +53,7 @@ export class TestStore {
     const kv = { ...TEST_RULES, ...options.rules };
     const store = await openStore({
       log,
-      rules: { kv, queue: DEFAULT_QUEUE_RULES },
+      rules: { kv, queue: DEFAULT_QUEUE_RULES, stream: DEFAULT_STREAM_RULES },
       onDead: (error) => deaths.push(error),
       ...(options.onProgress === undefined ? {} : { onProgress: options.onProgress }),
     });

@@ -7,6 +7,7 @@ import { type ApiLimits, type ApiObserver, type ApiOptions, buildServer } from "
 import type { EventLog } from "../../log/index.js";
 import {
   DEFAULT_QUEUE_RULES,
+  DEFAULT_STREAM_RULES,
   type KvRules,
   type OpenedStore,
   openStore,
@@ -74,7 +75,11 @@ export class TestServer {
     const log = options.log ?? new MemoryLog();
     const store = await openStore({
       log,
-      rules: { kv: { ...TEST_RULES, ...options.rules }, queue: DEFAULT_QUEUE_RULES },
+      rules: {
+        kv: { ...TEST_RULES, ...options.rules },
+        queue: DEFAULT_QUEUE_RULES,
+        stream: DEFAULT_STREAM_RULES,
+      },
       onDead: (error) => {
         throw error;
       },

@@ -1,0 +1,146 @@
+/**
+ * The stream projection's state: every stream by name, and what readers and deciders may ask of it. `evolve` changes it; the
+ * local counts of consumption are the only thing that a reader leaves behind.
+ */
+import { assert, BEFORE_FIRST, type Offset } from "../../log/index.js";
+import type { TouchedTopics } from "../wakes.js";
+import { Consumption } from "./consumption.js";
+import type {
+  EventPlace,
+  PageLimits,
+  ProducerFacts,
+  ReadPlan,
+  StreamFacts,
+  StreamReadView,
+  StreamTotals,
+} from "./contract.js";
+import type { PageDraft, Stream } from "./stream.js";
+
+/** Mortal streams looked at for one that is found expired: a sweep stays short however many live. */
+const LOOKED_AT_PER_FOUND = 32;
+/** No place lies after it in a record. */
+const LAST_PLACE = Number.MAX_SAFE_INTEGER;
+
+export class StreamState implements StreamReadView {
+  readonly streams = new Map<string, Stream>();
+  /** Streams that have a deadline, the longest unlooked-at first. */
+  readonly mortal = new Set<Stream>();
+  readonly #consumption = new Consumption();
+  readonly #committed: () => Offset;
+  /** Streams ever created: the last generation. */
+  generations = 0;
+  /** Timestamp of the last record. */
+  clock = 0;
+  lastOffset: Offset = BEFORE_FIRST;
+  lastRemoval: Offset = BEFORE_FIRST;
+  publishedTotal = 0;
+  trimmedTotal = 0;
+
+  readonly touched: TouchedTopics;
+
+  /** `committed` tells up to where the log may be shown. */
+  constructor(touched: TouchedTopics, committed: () => Offset) {
+    this.touched = touched;
+    this.#committed = committed;
+  }
+
+  get count(): number {
+    return this.streams.size;
+  }
+
+  get committed(): Offset {
+    return this.#committed();
+  }
+
+  find(name: string): StreamFacts | undefined {
+    return this.streams.get(name)?.facts(this.clock);
+  }
+
+  producer(name: string, id: string): ProducerFacts | undefined {
+    return this.streams.get(name)?.producers?.get(id);
+  }
+
+  earliest(name: string, now: number): number {
+    return this.#stream(name).earliest(now);
+  }
+
+  expired(now: number, budget: number): readonly string[] {
+    const found: string[] = [];
+    let looks = Math.min(this.mortal.size, budget * LOOKED_AT_PER_FOUND);
+    for (const stream of this.mortal) {
+      if (looks-- === 0 || found.length === budget) break;
+      // To the end of the row: the next sweep goes on where this one stopped.
+      this.mortal.delete(stream);
+      this.mortal.add(stream);
+      if (stream.deadline <= now) found.push(stream.name);
+    }
+    return found;
+  }
+
+  committedEnd(name: string): number {
+    const stream = this.#stream(name);
+    const committed = this.committed;
+    if (stream.tail.offset <= committed) return stream.index.end;
+    return stream.endAt({ offset: committed, place: LAST_PLACE });
+  }
+
+  committedClosed(name: string): boolean {
+    const { closed, closedAt } = this.#stream(name);
+    return closed && closedAt <= this.committed;
+  }
+
+  page(name: string, from: number, end: number, limits: PageLimits): ReadPlan {
+    const draft: PageDraft = { slices: [], count: 0, bytes: 0 };
+    this.#stream(name).page(from, end, limits, draft);
+    return draft;
+  }
+
+  endAt(name: string, at: EventPlace): number {
+    return this.#stream(name).endAt(at);
+  }
+
+  eventBefore(name: string, end: number): EventPlace {
+    return this.#stream(name).eventBefore(end);
+  }
+
+  names(prefix: string, after: string, limit: number, now: number): readonly string[] {
+    const names: string[] = [];
+    for (const [name, stream] of this.streams) {
+      if (name <= after || !name.startsWith(prefix) || stream.gone) continue;
+      if (stream.deadline !== 0 && stream.deadline <= now) continue;
+      names.push(name);
+    }
+    return names.sort((a, b) => (a < b ? -1 : 1)).slice(0, limit);
+  }
+
+  noteConsumed(name: string, subscriber: string, messages: number): void {
+    this.#consumption.note(this.#stream(name), subscriber, messages);
+  }
+
+  consumption(name: string): { readonly subscribers: number; readonly consumed: number } {
+    return this.#consumption.of(this.#stream(name));
+  }
+
+  /** Sums over every stream, for whoever measures. */
+  totals(): StreamTotals {
+    const totals = { messages: 0, bytes: 0, indexBytes: 0 };
+    for (const { index, trimmed, shared } of this.streams.values()) {
+      totals.messages += index.end - Math.max(trimmed, shared);
+      totals.bytes += index.bytes;
+      totals.indexBytes += index.residentBytes;
+    }
+    return {
+      ...totals,
+      streams: this.streams.size,
+      publishedTotal: this.publishedTotal,
+      consumedTotal: this.#consumption.total,
+      trimmedTotal: this.trimmedTotal,
+    };
+  }
+
+  #stream(name: string): Stream {
+    const stream = this.streams.get(name);
+    assert(stream !== undefined, "the caller found the stream before it asked about it");
+    return stream;
+  }
+}

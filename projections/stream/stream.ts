@@ -1,0 +1,218 @@
+/** One stream as the state holds it: its facts, its producers and the index of its own messages. Changed by `evolve` only. */
+import { BEFORE_FIRST, type Offset } from "../../log/index.js";
+import type {
+  EventPlace,
+  Fork,
+  Lifetime,
+  PageLimits,
+  PlanSlice,
+  Producer,
+  ProducerFacts,
+  Retention,
+  StreamFacts,
+} from "./contract.js";
+import { EntryIndex, placeOf } from "./entry-index.js";
+
+/**
+ * A ttl is renewed by an event when a twentieth of it has passed since the last one, and lasts that much longer, so that no
+ * reader finds a stream gone earlier than a ttl after anybody read it.
+ */
+export const renewalMs = (ttlMs: number): number => Math.ceil(ttlMs / 20);
+
+export interface NewStream {
+  readonly name: string;
+  readonly id: EventPlace;
+  readonly generation: number;
+  readonly createdAt: number;
+  readonly contentType: string;
+  readonly lifetime: Lifetime;
+  readonly retention: Retention;
+  readonly fingerprint: string;
+  readonly fork: Fork | undefined;
+  readonly source: Stream | undefined;
+}
+
+/** What a page is being put together of. */
+export interface PageDraft {
+  readonly slices: PlanSlice[];
+  count: number;
+  bytes: number;
+}
+
+export class Stream {
+  readonly name: string;
+  readonly id: EventPlace;
+  readonly generation: number;
+  readonly createdAt: number;
+  readonly contentType: string;
+  readonly lifetime: Lifetime;
+  readonly retention: Retention;
+  readonly fingerprint: string;
+  readonly fork: Fork | undefined;
+  /** Of a fork: the stream whose first `fork.at` messages it shares. */
+  readonly source: Stream | undefined;
+  readonly index: EntryIndex;
+  gone = false;
+  forks = 0;
+  /** First stream offset that was not trimmed for good (by count, by bytes, by age at an append, or because somebody asked). */
+  trimmed = 0;
+  /** The event of the last append that was dropped. */
+  dropped: EventPlace | undefined;
+  tail: EventPlace;
+  closed = false;
+  /** Offset of the record that closed it. */
+  closedAt: Offset = BEFORE_FIRST;
+  closedBy: Producer | undefined;
+  writerSeq = "";
+  touchedAt: number;
+  lastOffset: Offset;
+  /** Made with the first producer: most streams have none. */
+  producers: Map<string, ProducerFacts> | undefined;
+
+  constructor(created: NewStream) {
+    this.name = created.name;
+    this.id = created.id;
+    this.generation = created.generation;
+    this.createdAt = created.createdAt;
+    this.contentType = created.contentType;
+    this.lifetime = created.lifetime;
+    this.retention = created.retention;
+    this.fingerprint = created.fingerprint;
+    this.fork = created.fork;
+    this.source = created.source;
+    this.index = new EntryIndex(created.fork?.at ?? 0);
+    this.tail = created.id;
+    this.touchedAt = created.createdAt;
+    this.lastOffset = created.id.offset;
+  }
+
+  get deadline(): number {
+    const { ttlMs, expiresAt } = this.lifetime;
+    if (ttlMs !== undefined) return this.touchedAt + ttlMs + renewalMs(ttlMs);
+    return expiresAt ?? 0;
+  }
+
+  /** Messages shared with the source. */
+  get shared(): number {
+    return this.fork?.at ?? 0;
+  }
+
+  /** First stream offset that is neither trimmed nor, at `now`, past its age. */
+  earliest(now: number): number {
+    const { ageMs } = this.retention;
+    const own = ageMs === undefined ? 0 : this.index.firstSince(now - ageMs);
+    // While it has own messages that are kept, or none at all, what it shares with its source is as old as the source says.
+    const aged = ageMs !== undefined && own === this.shared ? this.#sharedSince(now - ageMs) : own;
+    const shared = this.source === undefined ? 0 : Math.min(this.source.earliest(now), this.shared);
+    return Math.max(this.trimmed, shared, aged);
+  }
+
+  #sharedSince(time: number): number {
+    if (this.source === undefined) return this.shared;
+    const own = this.source.index.firstSince(time);
+    const first = own === this.source.shared ? this.source.#sharedSince(time) : own;
+    return Math.min(first, this.shared);
+  }
+
+  /**
+   * Stream offset after the last message whose event is at or before a place in the log. Of a place before the last append
+   * that was dropped it is not known any more: then an offset that is trimmed.
+   */
+  endAt(at: EventPlace): number {
+    const entry = this.index.lastAt(at);
+    if (entry !== undefined) return entry.first + entry.count;
+    if (isBefore(at, this.id)) {
+      return this.source === undefined ? 0 : Math.min(this.source.endAt(at), this.shared);
+    }
+    if (this.dropped !== undefined && isBefore(at, this.dropped)) return this.shared;
+    return this.index.oldest?.first ?? this.index.end;
+  }
+
+  /** The event of the message before stream offset `end`; of the creation when there is none. */
+  eventBefore(end: number): EventPlace {
+    if (end === this.index.end) return this.tail;
+    if (end < this.shared && end > 0 && this.source !== undefined) return this.source.eventBefore(end);
+    if (end <= this.shared) return this.id;
+    for (const entry of this.index.from(end - 1)) {
+      if (entry.first < end) return placeOf(entry);
+      break;
+    }
+    return this.dropped ?? this.id;
+  }
+
+  /** Drops the oldest append from the index: its messages are trimmed. */
+  drop(): void {
+    const { oldest } = this.index;
+    if (oldest === undefined) return;
+    this.dropped = placeOf(oldest);
+    this.trimmed = Math.max(this.trimmed, oldest.first + oldest.count);
+    this.index.drop();
+  }
+
+  /** Adds the messages [from, end) to a page, as far as the limits let it grow. */
+  page(from: number, end: number, limits: PageLimits, draft: PageDraft): void {
+    if (this.source !== undefined && from < this.shared) {
+      this.source.page(from, Math.min(end, this.shared), limits, draft);
+      if (draft.count < this.shared - from) return;
+    }
+    const start = Math.max(from, this.shared);
+    if (start >= end) return;
+    for (const entry of this.index.from(start)) {
+      if (entry.first >= end || !hasRoom(draft, limits, entry.bytes)) return;
+      const skip = Math.max(0, start - entry.first);
+      const left = Math.min(entry.count, end - entry.first) - skip;
+      const count = limits.wholeAppends === true ? left : Math.min(left, limits.messagesMax - draft.count);
+      draft.slices.push({ event: placeOf(entry), first: entry.first + skip, skip, count });
+      draft.count += count;
+      draft.bytes += entry.bytes;
+      if (count < left) return;
+    }
+  }
+
+  /** Messages before `before` go; an append leaves the index with its last message. */
+  trimTo(before: number): void {
+    if (before <= this.trimmed) return;
+    this.trimmed = before;
+    for (let { oldest } = this.index; oldest !== undefined; oldest = this.index.oldest) {
+      if (oldest.first + oldest.count > before) return;
+      this.drop();
+    }
+  }
+
+  /** The facts as a value of their own. */
+  facts(now: number): StreamFacts {
+    return {
+      name: this.name,
+      id: this.id,
+      generation: this.generation,
+      createdAt: this.createdAt,
+      contentType: this.contentType,
+      lifetime: this.lifetime,
+      retention: this.retention,
+      ...(this.fork === undefined ? {} : { fork: this.fork }),
+      fingerprint: this.fingerprint,
+      gone: this.gone,
+      forks: this.forks,
+      end: this.index.end,
+      earliest: this.earliest(now),
+      bytes: this.index.bytes,
+      tail: this.tail,
+      closed: this.closed,
+      ...(this.closedBy === undefined ? {} : { closedBy: this.closedBy }),
+      writerSeq: this.writerSeq,
+      producers: this.producers?.size ?? 0,
+      deadline: this.deadline,
+      touchedAt: this.touchedAt,
+      lastOffset: this.lastOffset,
+    };
+  }
+}
+
+function hasRoom(draft: PageDraft, limits: PageLimits, bytes: number): boolean {
+  if (draft.count >= limits.messagesMax) return false;
+  return draft.count === 0 || draft.bytes + bytes <= limits.bytesMax;
+}
+
+function isBefore(a: EventPlace, b: EventPlace): boolean {
+  return a.offset < b.offset || (a.offset === b.offset && a.place < b.place);
+}
