@@ -7,6 +7,7 @@ import type { ProjectionErrorCode, RejectionCode, RejectionDetails } from "../pr
 
 /** Refusals of the doors themselves, before or beside any decision. */
 export type ApiErrorCode =
+  | "API_BATCH_OPERATION_UNSUPPORTED"
   | "API_BATCH_TOO_LARGE"
   | "API_BODY_INCOMPLETE"
   | "API_BODY_TOO_LARGE"
@@ -18,11 +19,14 @@ export type ApiErrorCode =
   | "API_FIELD_MISSING"
   | "API_FIELD_UNKNOWN"
   | "API_HEADERS_TOO_LARGE"
+  | "API_IDEMPOTENCY_KEY_INVALID"
   | "API_INTERNAL"
   | "API_JSON_INVALID"
   | "API_JSON_TOO_DEEP"
   | "API_KEY_RESERVED"
   | "API_METHOD_NOT_ALLOWED"
+  | "API_MIN_OFFSET_INVALID"
+  | "API_MIN_OFFSET_TIMEOUT"
   | "API_NOT_BUILT"
   | "API_NOT_READY"
   | "API_OVERLOADED"
@@ -33,6 +37,9 @@ export type ApiErrorCode =
   | "API_ROUTE_UNKNOWN"
   | "API_SECTION_UNKNOWN"
   | "API_TEXT_INVALID"
+  | "API_TRANSACTIONS_FULL"
+  | "API_TRANSACTION_NOT_FOUND"
+  | "API_TRANSACTION_OPEN"
   | "API_URL_INVALID"
   | "API_URL_TOO_LONG";
 
@@ -49,6 +56,7 @@ export interface ErrorRow {
 }
 
 export const errorTable: Readonly<Record<ErrorCode, ErrorRow>> = {
+  API_BATCH_OPERATION_UNSUPPORTED: { status: 400, title: "This operation cannot be part of a batch" },
   API_BATCH_TOO_LARGE: { status: 413, title: "Too many items in one request" },
   API_BODY_INCOMPLETE: { status: 400, title: "The body is not as long as announced" },
   API_BODY_TOO_LARGE: { status: 413, title: "The body is larger than accepted" },
@@ -60,11 +68,14 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorRow>> = {
   API_FIELD_MISSING: { status: 422, title: "A required field is missing" },
   API_FIELD_UNKNOWN: { status: 422, title: "A field is not known" },
   API_HEADERS_TOO_LARGE: { status: 431, title: "Request line and headers are larger than accepted" },
+  API_IDEMPOTENCY_KEY_INVALID: { status: 400, title: "Not a usable idempotency key" },
   API_INTERNAL: { status: 500, title: "A mistake of the server" },
   API_JSON_INVALID: { status: 400, title: "The body is not JSON" },
   API_JSON_TOO_DEEP: { status: 400, title: "The JSON is nested deeper than accepted" },
   API_KEY_RESERVED: { status: 400, title: "This path is a route of its own, so the key needs another door" },
   API_METHOD_NOT_ALLOWED: { status: 405, title: "The path does not take this method" },
+  API_MIN_OFFSET_INVALID: { status: 400, title: "The minimum offset cannot be used" },
+  API_MIN_OFFSET_TIMEOUT: { status: 504, title: "The offset was not reached in time", retryAfterSecs: 1 },
   API_NOT_BUILT: { status: 501, title: "Not built yet" },
   API_NOT_READY: { status: 503, title: "Not ready to serve", retryAfterSecs: 1 },
   API_OVERLOADED: { status: 503, title: "Too many writes are waiting", retryAfterSecs: 1 },
@@ -75,8 +86,18 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorRow>> = {
   API_ROUTE_UNKNOWN: { status: 404, title: "Unknown route" },
   API_SECTION_UNKNOWN: { status: 404, title: "Unknown section" },
   API_TEXT_INVALID: { status: 400, title: "The text is not Unicode" },
+  API_TRANSACTIONS_FULL: { status: 503, title: "Too much is kept for open transactions", retryAfterSecs: 1 },
+  API_TRANSACTION_NOT_FOUND: { status: 409, title: "The client has no open transaction" },
+  API_TRANSACTION_OPEN: { status: 409, title: "The client has an open transaction" },
   API_URL_INVALID: { status: 400, title: "The URL cannot be decoded" },
   API_URL_TOO_LONG: { status: 414, title: "A part of the path is longer than accepted" },
+  BATCH_PRECONDITION_FAILED: { status: 409, title: "A precondition does not hold" },
+  IDEMPOTENCY_IN_PROGRESS: {
+    status: 409,
+    title: "The first request with this key is on its way",
+    retryAfterSecs: 1,
+  },
+  IDEMPOTENCY_KEY_REUSED: { status: 422, title: "The key was used for another request" },
   KV_CONTENT_TYPE_INVALID: { status: 400, title: "The content type cannot be used" },
   KV_CURSOR_INVALID: { status: 400, title: "The cursor is not one that a scan gave out" },
   KV_EXPIRY_INVALID: { status: 400, title: "The expiry cannot be used" },

@@ -6,6 +6,7 @@
  *   kind    what                              codec
  *   1       epoch.started                     the log's own; no projection reads it
  *   2       several: more than one event      below
+ *   3       idempotency.answered              idempotency/codec.ts
  *   16–31   kv                                kv/codec.ts
  *   48–63   stream                            stream/codec.ts
  *
@@ -15,6 +16,7 @@
 import { assert, EPOCH_STARTED } from "../log/index.js";
 import type { Cause, EventCodec, StoreEvent } from "./decision.js";
 import { malformed, ProjectionError } from "./errors.js";
+import { idempotencyCodec } from "./idempotency/codec.js";
 import { isKvKind, type KvChange, kvCodec, readKvChange, writeCause } from "./kv/codec.js";
 import { streamCodec } from "./stream/codec.js";
 import { BodyReader, BodyWriter } from "./wire.js";
@@ -29,7 +31,7 @@ export interface EncodedRecord {
 }
 
 /** Every projection's part of the catalogue. */
-const codecs: readonly EventCodec<StoreEvent>[] = [kvCodec, streamCodec];
+const codecs: readonly EventCodec<StoreEvent>[] = [kvCodec, streamCodec, idempotencyCodec];
 
 const codecsByType = new Map(
   codecs.flatMap((codec) => Object.keys(codec.kinds).map((type) => [type, codec])),

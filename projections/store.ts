@@ -18,10 +18,14 @@ import {
   EPOCH_STARTED,
   type EventLog,
   type Offset,
+  offset,
 } from "../log/index.js";
+import { Arrivals } from "./arrivals.js";
 import type { Context, Decider, Outcome, Reader, Store, StoreReadView, StoreRules } from "./decision.js";
 import { ProjectionError } from "./errors.js";
-import { changesOf, decodeKvChanges, encodeRecord, isKnownKind } from "./events.js";
+import { changesOf, decodeKvChanges, encodeRecord, isKnownKind, SEVERAL_KIND } from "./events.js";
+import { isAnsweredKind, readAnswered } from "./idempotency/codec.js";
+import { evolve as evolveIdempotency, type IdempotencyRecord, IdempotencyState } from "./idempotency/state.js";
 import type { KvStats } from "./kv/contract.js";
 import { digestOf } from "./kv/digest.js";
 import { evolve, type KvRecord } from "./kv/evolve.js";
@@ -82,6 +86,16 @@ const streamProjection: Projection<StreamState, StreamRecord> = {
   evolve: evolveStream,
 };
 
+const idempotencyProjection: Projection<IdempotencyState, IdempotencyRecord> = {
+  reads: (kind) => kind === SEVERAL_KIND || isAnsweredKind(kind),
+  decode: (record) => ({
+    offset: record.offset,
+    timestamp: record.timestamp,
+    changes: changesOf(record, isAnsweredKind, readAnswered),
+  }),
+  evolve: evolveIdempotency,
+};
+
 /**
  * Replays the log, then follows what this process appends. Nobody may append until it resolves.
  * @throws ProjectionError when a record cannot be read; LogError as `EventLog.read` does.
@@ -107,6 +121,8 @@ class LogStore implements OpenedStore {
   readonly #records = new Subject<AppendedRecord>();
   readonly #kv: Projector<KvState, KvRecord>;
   readonly #stream: Projector<StreamState, StreamRecord>;
+  readonly #idempotency: Projector<IdempotencyState, IdempotencyRecord>;
+  readonly #arrivals = new Arrivals();
   readonly #bodies: StreamBodies;
   readonly #view: StoreReadView;
   #following: Subscription | undefined;
@@ -124,7 +140,17 @@ class LogStore implements OpenedStore {
     const streams = new StreamState(this.#touched, () => log.committedOffset);
     this.#stream = new Projector(this.#records, streamProjection, streams, (error) => this.#die(error));
     this.#bodies = new StreamBodies(log);
-    this.#view = { kv: state, stream: streams };
+    const answers = new IdempotencyState(rules.idempotency);
+    const onDeath = (error: Error): void => this.#die(error);
+    this.#idempotency = new Projector(this.#records, idempotencyProjection, answers, onDeath);
+    this.#view = {
+      kv: state,
+      stream: streams,
+      idempotency: answers,
+      get nextOffset() {
+        return offset(log.endOffset + 1);
+      },
+    };
   }
 
   get offset(): Offset {
@@ -193,6 +219,7 @@ class LogStore implements OpenedStore {
     this.#assertAlive();
     assert(this.#offset === appended, "a record is in the state when append returns");
     this.#ring(appended);
+    if (this.#arrivals.areDue(appended)) this.#announce(appended);
     return this.#gated(done(decision.answer(appended, 0), appended), appended, answer);
   }
 
@@ -218,6 +245,14 @@ class LogStore implements OpenedStore {
     return this.#log.whenCommitted(seen).then(() => answer(outcome));
   }
 
+  #announce(appended: Offset): void {
+    this.#log.whenCommitted(appended).then(
+      () => this.#arrivals.advance(appended),
+      // The log has failed: who waits gives up in its own time.
+      () => undefined,
+    );
+  }
+
   /** Whoever waits for what the record touched is told when it is committed. */
   #ring(appended: Offset): void {
     const topics = this.#touched.take();
@@ -229,6 +264,17 @@ class LogStore implements OpenedStore {
       // The log has failed: its owner is told, and nothing changes any more.
       () => undefined,
     );
+  }
+
+  onReached(wanted: Offset, reached: () => void): () => void {
+    this.#assertAlive();
+    if (wanted <= this.#log.committedOffset) {
+      reached();
+      return () => undefined;
+    }
+    const end = this.#arrivals.on(wanted, reached);
+    if (wanted <= this.#log.endOffset) this.#announce(wanted);
+    return end;
   }
 
   async bodies(plan: ReadPlan): Promise<readonly ReadSlice[]> {
@@ -249,7 +295,8 @@ class LogStore implements OpenedStore {
   digest(at?: number): string {
     this.#assertAlive();
     const kv = digestOf(this.#kv.state, Math.max(at ?? 0, this.#clock));
-    return createHash("sha256").update(kv).update(streamDigest(this.#stream.state)).digest("hex");
+    const answers = this.#idempotency.state.digest(Math.max(at ?? 0, this.#clock));
+    return createHash("sha256").update(kv).update(streamDigest(this.#stream.state)).update(answers).digest("hex");
   }
 
   reclaimExpired(now: number, budget: number): number {
@@ -264,6 +311,7 @@ class LogStore implements OpenedStore {
     this.#following?.unsubscribe();
     this.#kv.close();
     this.#stream.close();
+    this.#idempotency.close();
     this.#records.complete();
   }
 

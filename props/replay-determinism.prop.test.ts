@@ -91,7 +91,7 @@ describe("replay", () => {
         const log = new MemoryLog({ records: records.slice(0, cut % (records.length + 1)) });
         const store = await openStore({
           log,
-          rules: { kv: TEST_RULES, queue: DEFAULT_QUEUE_RULES, stream: DEFAULT_STREAM_RULES },
+          rules: { kv: TEST_RULES, queue: DEFAULT_QUEUE_RULES, stream: DEFAULT_STREAM_RULES, idempotency: DEFAULT_IDEMPOTENCY_RULES },
           onDead: (error) => {
             throw error;
           },

@@ -2,6 +2,7 @@
 import { connect } from "node:net";
 import {
   asIs,
+  DEFAULT_IDEMPOTENCY_RULES,
   DEFAULT_QUEUE_RULES,
   DEFAULT_STREAM_RULES,
   kv,
@@ -39,7 +40,7 @@ const RULES: StoreRules = {
     valueBytesMax: 8 << 20,
   },
   queue: DEFAULT_QUEUE_RULES,
-  stream: DEFAULT_STREAM_RULES,
+  stream: DEFAULT_STREAM_RULES, idempotency: DEFAULT_IDEMPOTENCY_RULES,
 };
 
 /** A data directory with a million records, each one SET, as a server would have written them. */

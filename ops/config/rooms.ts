@@ -5,6 +5,7 @@
 import type { ApiLimits } from "../../api/index.js";
 import type { LogSettings } from "../../log/index.js";
 import {
+  DEFAULT_IDEMPOTENCY_RULES,
   DEFAULT_QUEUE_RULES,
   DEFAULT_STREAM_RULES,
   type EvictionPolicy,
@@ -84,7 +85,7 @@ export class LiveSettings {
 
   constructor(values: ConfigValues) {
     this.#limits = new LiveLimits(values);
-    this.rules = { kv: this.#kv, queue: DEFAULT_QUEUE_RULES, stream: DEFAULT_STREAM_RULES };
+    this.rules = { kv: this.#kv, queue: DEFAULT_QUEUE_RULES, stream: DEFAULT_STREAM_RULES, idempotency: DEFAULT_IDEMPOTENCY_RULES };
     this.limits = this.#limits;
     this.apply(values);
   }

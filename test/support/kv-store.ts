@@ -3,6 +3,7 @@ import { AssertionError } from "node:assert";
 import {
   asIs,
   type Context,
+  DEFAULT_IDEMPOTENCY_RULES,
   DEFAULT_QUEUE_RULES,
   DEFAULT_STREAM_RULES,
   type Decider,
@@ -53,7 +54,7 @@ export class TestStore {
     const kv = { ...TEST_RULES, ...options.rules };
     const store = await openStore({
       log,
-      rules: { kv, queue: DEFAULT_QUEUE_RULES, stream: DEFAULT_STREAM_RULES },
+      rules: { kv, queue: DEFAULT_QUEUE_RULES, stream: DEFAULT_STREAM_RULES, idempotency: DEFAULT_IDEMPOTENCY_RULES },
       onDead: (error) => deaths.push(error),
       ...(options.onProgress === undefined ? {} : { onProgress: options.onProgress }),
     });

@@ -6,6 +6,7 @@ import { connect } from "node:net";
 import { type ApiLimits, type ApiObserver, type ApiOptions, buildServer } from "../../api/index.js";
 import type { EventLog } from "../../log/index.js";
 import {
+  DEFAULT_IDEMPOTENCY_RULES,
   DEFAULT_QUEUE_RULES,
   DEFAULT_STREAM_RULES,
   type KvRules,
@@ -78,7 +79,7 @@ export class TestServer {
       rules: {
         kv: { ...TEST_RULES, ...options.rules },
         queue: DEFAULT_QUEUE_RULES,
-        stream: DEFAULT_STREAM_RULES,
+        stream: DEFAULT_STREAM_RULES, idempotency: DEFAULT_IDEMPOTENCY_RULES,
       },
       onDead: (error) => {
         throw error;

@@ -1,0 +1,64 @@
+/** The types of answers that are kept, so that a request that is sent again changes nothing and is answered the same. */
+import type { Offset } from "../../log/index.js";
+import type { BatchStep } from "../batch/contract.js";
+
+/** An answer as it was given, without its offset: that is the offset of its record. */
+export interface AnswerText {
+  /** HTTP status. */
+  readonly status: number;
+  /** The revision that the answer shows; 0 = none. */
+  readonly revision: number;
+  /** JSON text. */
+  readonly body: string;
+}
+
+/** A request with a key was answered. In the record of what it did, so that both are there or neither is. */
+export interface RequestAnswered extends AnswerText {
+  readonly type: "idempotency.answered";
+  readonly key: string;
+  /** SHA-256 of the request. */
+  readonly fingerprint: Uint8Array;
+  /** Ms since 1970: from then on the key may be used for something else. */
+  readonly expiresAt: number;
+}
+
+export interface KeptAnswer extends Omit<RequestAnswered, "type" | "key"> {
+  readonly offset: Offset;
+}
+
+/** What deciders see. */
+export interface IdempotencyView {
+  /** The answer given for this key, if it is kept and has not expired by `now`. */
+  get(key: string, now: number): KeptAnswer | undefined;
+}
+
+export interface IdempotencyRules {
+  /** How long an answer is kept. */
+  readonly windowMs: number;
+  /** Answers kept at most; the oldest goes first. */
+  readonly answersMax: number;
+  /** What they may take in memory, about. */
+  readonly bytesMax: number;
+}
+
+export const DEFAULT_IDEMPOTENCY_RULES: IdempotencyRules = {
+  windowMs: 3_600_000,
+  answersMax: 100_000,
+  bytesMax: 64 << 20,
+};
+
+export interface OnceCommand<Answer> {
+  readonly key: string;
+  readonly fingerprint: Uint8Array;
+  /** The log's committed offset when the request came in: an answer beyond it is still on its way. */
+  readonly committed: Offset;
+  readonly step: BatchStep<Answer>;
+  /** The answer as it is kept; undefined when it is none to keep. */
+  keep(answer: Answer): AnswerText | undefined;
+}
+
+export type OnceAnswer<Answer> =
+  | { readonly type: "first"; readonly answer: Answer }
+  | { readonly type: "again"; readonly kept: KeptAnswer };
+
+export type IdempotencyRejectionCode = "IDEMPOTENCY_KEY_REUSED" | "IDEMPOTENCY_IN_PROGRESS";
