@@ -9,6 +9,7 @@
  *   3       idempotency.answered              idempotency/codec.ts
  *   16–31   kv                                kv/codec.ts
  *   48–63   stream                            stream/codec.ts
+ *   32–47   queue                             queue/codec.ts
  *
  * `several`, version 1, is a MessagePack array: [cause, [kind uint, version uint, body bin], …]. The record is the unit
  * of atomicity: a reader decodes all of it before it applies any of it.
@@ -18,6 +19,7 @@ import type { Cause, EventCodec, StoreEvent } from "./decision.js";
 import { malformed, ProjectionError } from "./errors.js";
 import { idempotencyCodec } from "./idempotency/codec.js";
 import { isKvKind, type KvChange, kvCodec, readKvChange, writeCause } from "./kv/codec.js";
+import { queueCodec } from "./queue/codec.js";
 import { streamCodec } from "./stream/codec.js";
 import { BodyReader, BodyWriter } from "./wire.js";
 
@@ -31,7 +33,7 @@ export interface EncodedRecord {
 }
 
 /** Every projection's part of the catalogue. */
-const codecs: readonly EventCodec<StoreEvent>[] = [kvCodec, streamCodec, idempotencyCodec];
+const codecs: readonly EventCodec<StoreEvent>[] = [kvCodec, queueCodec, streamCodec, idempotencyCodec];
 
 const codecsByType = new Map(
   codecs.flatMap((codec) => Object.keys(codec.kinds).map((type) => [type, codec])),

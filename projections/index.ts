@@ -11,6 +11,8 @@ export * from "./kv/contract.js";
 export { kv } from "./kv/index.js";
 export { bytesOf, textOf } from "./kv/values.js";
 export * from "./queue/contract.js";
+export { queue } from "./queue/index.js";
+export { type QueueOverlay, queueOverlay } from "./queue/overlay.js";
 export { type OpenedStore, type OpenStoreOptions, openStore } from "./store.js";
 export * from "./stream/contract.js";
 export { stream } from "./stream/index.js";

@@ -25,13 +25,22 @@ import type { Context, Decider, Outcome, Reader, Store, StoreReadView, StoreRule
 import { ProjectionError } from "./errors.js";
 import { changesOf, decodeKvChanges, encodeRecord, isKnownKind, SEVERAL_KIND } from "./events.js";
 import { isAnsweredKind, readAnswered } from "./idempotency/codec.js";
-import { evolve as evolveIdempotency, type IdempotencyRecord, IdempotencyState } from "./idempotency/state.js";
+import {
+  evolve as evolveIdempotency,
+  type IdempotencyRecord,
+  IdempotencyState,
+} from "./idempotency/state.js";
 import type { KvStats } from "./kv/contract.js";
 import { digestOf } from "./kv/digest.js";
 import { evolve, type KvRecord } from "./kv/evolve.js";
 import { HASH_SEED_BYTES, keyHash } from "./kv/key-hash.js";
 import { KvState } from "./kv/state.js";
 import { type Projection, Projector } from "./projector.js";
+import type { QueueStats } from "./queue/contract.js";
+import { digestOf as queueDigestOf } from "./queue/digest.js";
+import type { QueueRecord } from "./queue/evolve.js";
+import { queueProjection } from "./queue/projection.js";
+import { QueueState } from "./queue/state.js";
 import { StreamBodies } from "./stream/bodies.js";
 import { isStreamKind, readStreamChange } from "./stream/codec.js";
 import type { ReadPlan, ReadSlice, StreamTotals } from "./stream/contract.js";
@@ -56,8 +65,12 @@ export interface OpenStoreOptions {
 
 export interface OpenedStore extends Store {
   kvStats(now: number): KvStats;
+  /** Of every queue, by name; for whoever measures. */
+  queueStats(): readonly QueueStats[];
+  /** The earliest time (ms since 1970) that will change something by itself: then `queue.due` is to be executed. */
+  nextDue(): number | undefined;
   /**
-   * Canonical SHA-256 of the keys that are there at `at`, at the earliest the store's own time: the later of the last record's
+   * Canonical SHA-256 of the queues and of the keys that are there at `at`, at the earliest the store's own time: the later of the last record's
    * and the last reclaim's. States are compared at one offset and one `at` that is no earlier than either's own time.
    */
   digest(at?: number): string;
@@ -113,17 +126,18 @@ export async function openStore(options: OpenStoreOptions): Promise<OpenedStore>
 }
 
 class LogStore implements OpenedStore {
-  readonly wakes = new Wakes();
-  readonly #touched = new TouchedTopics(this.wakes);
   readonly #log: EventLog;
   readonly #rules: StoreRules;
   readonly #onDead: (error: Error) => void;
   readonly #records = new Subject<AppendedRecord>();
+  readonly wakes = new Wakes();
+  readonly #touched = new TouchedTopics(this.wakes);
   readonly #kv: Projector<KvState, KvRecord>;
   readonly #stream: Projector<StreamState, StreamRecord>;
   readonly #idempotency: Projector<IdempotencyState, IdempotencyRecord>;
   readonly #arrivals = new Arrivals();
   readonly #bodies: StreamBodies;
+  readonly #queue: Projector<QueueState, QueueRecord>;
   readonly #view: StoreReadView;
   #following: Subscription | undefined;
   #offset: Offset = BEFORE_FIRST;
@@ -137,6 +151,8 @@ class LogStore implements OpenedStore {
     this.#onDead = onDead;
     const state = new KvState(rules.kv, keyHash(hashSeed));
     this.#kv = new Projector(this.#records, kvProjection, state, (error) => this.#die(error));
+    const queues = new QueueState(this.#touched);
+    this.#queue = new Projector(this.#records, queueProjection, queues, (error) => this.#die(error));
     const streams = new StreamState(this.#touched, () => log.committedOffset);
     this.#stream = new Projector(this.#records, streamProjection, streams, (error) => this.#die(error));
     this.#bodies = new StreamBodies(log);
@@ -145,6 +161,7 @@ class LogStore implements OpenedStore {
     this.#idempotency = new Projector(this.#records, idempotencyProjection, answers, onDeath);
     this.#view = {
       kv: state,
+      queue: queues,
       stream: streams,
       idempotency: answers,
       get nextOffset() {
@@ -292,11 +309,25 @@ class LogStore implements OpenedStore {
     return this.#kv.state.stats(Math.max(now, this.#clock));
   }
 
+  queueStats(): readonly QueueStats[] {
+    this.#assertAlive();
+    const { state } = this.#queue;
+    return state.names().flatMap((name) => state.stats(name) ?? []);
+  }
+
+  nextDue(): number | undefined {
+    return this.#dead === undefined && !this.#closed ? this.#queue.state.nextDue : undefined;
+  }
+
   digest(at?: number): string {
     this.#assertAlive();
-    const kv = digestOf(this.#kv.state, Math.max(at ?? 0, this.#clock));
-    const answers = this.#idempotency.state.digest(Math.max(at ?? 0, this.#clock));
-    return createHash("sha256").update(kv).update(streamDigest(this.#stream.state)).update(answers).digest("hex");
+    const time = Math.max(at ?? 0, this.#clock);
+    return createHash("sha256")
+      .update(digestOf(this.#kv.state, time))
+      .update(queueDigestOf(this.#queue.state))
+      .update(streamDigest(this.#stream.state))
+      .update(this.#idempotency.state.digest(time))
+      .digest("hex");
   }
 
   reclaimExpired(now: number, budget: number): number {
@@ -312,6 +343,7 @@ class LogStore implements OpenedStore {
     this.#kv.close();
     this.#stream.close();
     this.#idempotency.close();
+    this.#queue.close();
     this.#records.complete();
   }
 

@@ -11,7 +11,7 @@
  */
 import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
-import { decodeEvents, kv } from "../projections/index.js";
+import { decodeEvents, type KvEvent, kv, type StoreEvent } from "../projections/index.js";
 import { TestStore } from "../test/support/kv-store.js";
 import { MemoryLog } from "../test/support/memory-log.js";
 import { KvModel, type Operation } from "./model/kv-model.js";
@@ -122,12 +122,16 @@ async function expectHonestMemory(model: KvModel, { t }: Real): Promise<void> {
   expect(stats.expiringKeys).toBe([...model.entries.values()].filter((entry) => entry.expiresAt > 0).length);
 }
 
+function isKeyEvent(event: StoreEvent): event is KvEvent {
+  return event.type.startsWith("kv.");
+}
+
 function expectChains(log: MemoryLog): void {
   const last = new Map<string, { offset: number; expiresAt: number }>();
   for (const record of log.records) {
-    for (const event of decodeEvents(record).events) {
+    for (const event of decodeEvents(record).events.filter(isKeyEvent)) {
       if (event.type === "kv.flushed") last.clear();
-      else {
+      else if ("previous" in event && "key" in event) {
         const before = last.get(event.key) ?? { offset: 0, expiresAt: 0 };
         const expired = before.expiresAt > 0 && before.expiresAt <= record.timestamp;
         expect(expired ? [0, before.offset] : [before.offset]).toContain(event.previous);

@@ -40,7 +40,8 @@ const RULES: StoreRules = {
     valueBytesMax: 8 << 20,
   },
   queue: DEFAULT_QUEUE_RULES,
-  stream: DEFAULT_STREAM_RULES, idempotency: DEFAULT_IDEMPOTENCY_RULES,
+  stream: DEFAULT_STREAM_RULES,
+  idempotency: DEFAULT_IDEMPOTENCY_RULES,
 };
 
 /** A data directory with a million records, each one SET, as a server would have written them. */

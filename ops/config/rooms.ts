@@ -85,7 +85,12 @@ export class LiveSettings {
 
   constructor(values: ConfigValues) {
     this.#limits = new LiveLimits(values);
-    this.rules = { kv: this.#kv, queue: DEFAULT_QUEUE_RULES, stream: DEFAULT_STREAM_RULES, idempotency: DEFAULT_IDEMPOTENCY_RULES };
+    this.rules = {
+      kv: this.#kv,
+      queue: DEFAULT_QUEUE_RULES,
+      stream: DEFAULT_STREAM_RULES,
+      idempotency: DEFAULT_IDEMPOTENCY_RULES,
+    };
     this.limits = this.#limits;
     this.apply(values);
   }

@@ -11,7 +11,7 @@ export interface BatchStep<Answer> {
 /** What must hold when the batch is decided, before its first operation. */
 export type Precondition =
   /** The key's last change; 0 = the key is not there. */
-  | { readonly type: "revision"; readonly key: string; readonly revision: number };
+  { readonly type: "revision"; readonly key: string; readonly revision: number };
 
 export interface BatchCommand<Answer> {
   readonly preconditions: readonly Precondition[];

@@ -3,8 +3,16 @@
  * there is one record or none. Knows nothing of what the operations are.
  */
 import { BEFORE_FIRST, type Offset, offset } from "../../log/index.js";
-import type { Accepted, Context, Decision, Reader, Rejection, StoreEvent, StoreView } from "../decision.js";
-import type { StoreRules } from "../decision.js";
+import type {
+  Accepted,
+  Context,
+  Decision,
+  Reader,
+  Rejection,
+  StoreEvent,
+  StoreRules,
+  StoreView,
+} from "../decision.js";
 import type { BatchCommand, Precondition, RevisionsQuery } from "./contract.js";
 import { storeOverlay } from "./overlay.js";
 

@@ -6,7 +6,13 @@
  */
 import { BEFORE_FIRST } from "../../log/index.js";
 import type { Context, Decision, Rejection, StoreRules, StoreView } from "../decision.js";
-import type { IdempotencyRejectionCode, KeptAnswer, OnceAnswer, OnceCommand, RequestAnswered } from "./contract.js";
+import type {
+  IdempotencyRejectionCode,
+  KeptAnswer,
+  OnceAnswer,
+  OnceCommand,
+  RequestAnswered,
+} from "./contract.js";
 
 /** Refuses with IDEMPOTENCY_KEY_REUSED, IDEMPOTENCY_IN_PROGRESS, and as the request itself. */
 export function once<Answer>(

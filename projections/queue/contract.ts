@@ -279,6 +279,8 @@ export interface QueueHead {
 
 /** What deciders see. Narrow, so that a batch can lay its own uncommitted changes over it. */
 export interface QueueView {
+  /** True inside a batch: messages cannot be consumed there, for what it publishes has no id yet. */
+  readonly isBatch: boolean;
   /** Offset of the last creation or deletion of any queue: what "not found" waits for. */
   readonly lastListChange: Offset;
   readonly queueCount: number;

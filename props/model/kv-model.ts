@@ -6,7 +6,7 @@ import {
   BYTES_TYPE,
   type Expiry,
   JSON_TYPE,
-  type KvRejectionCode,
+  type RejectionCode,
   type SetCommand,
   TEXT_TYPE,
   type ValueInput,
@@ -52,10 +52,10 @@ export type Operation =
   | { readonly op: "flush" }
   | { readonly op: "size" };
 
-export type Expected = { readonly answer: unknown } | { readonly refused: KvRejectionCode };
+export type Expected = { readonly answer: unknown } | { readonly refused: RejectionCode };
 
 const latin1 = (value: ValueInput): string => Buffer.from(value as string).toString("latin1");
-const refused = (code: KvRejectionCode): Expected => ({ refused: code });
+const refused = (code: RejectionCode): Expected => ({ refused: code });
 
 export class KvModel {
   readonly entries = new Map<string, ModelEntry>();

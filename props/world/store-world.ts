@@ -21,7 +21,8 @@ const RULES: StoreRules = {
     valueBytesMax: 64 * 1024,
   },
   queue: DEFAULT_QUEUE_RULES,
-  stream: DEFAULT_STREAM_RULES, idempotency: DEFAULT_IDEMPOTENCY_RULES,
+  stream: DEFAULT_STREAM_RULES,
+  idempotency: DEFAULT_IDEMPOTENCY_RULES,
 };
 
 export interface WorldStore {

@@ -150,6 +150,9 @@ describe("a bug", () => {
         query: () => {
           throw new TypeError("cannot read property of /secret");
         },
+        wakes: store.wakes,
+        bodies: (plan) => store.bodies(plan),
+        onReached: (...wait) => store.onReached(...wait),
         get offset() {
           return store.offset;
         },
@@ -186,6 +189,9 @@ describe("a bug", () => {
             const tell = () => answer({ type: "done", answer: entry, offset: 1 } as never);
             return late ? Promise.resolve().then(tell) : tell();
           },
+          wakes: store.wakes,
+          bodies: (plan) => store.bodies(plan),
+          onReached: (...wait) => store.onReached(...wait),
           get offset() {
             return store.offset;
           },
@@ -207,6 +213,9 @@ describe("a bug", () => {
       wrapStore: (store) => ({
         execute: () => Promise.reject(new RangeError("boom")),
         query: (...read) => store.query(...read),
+        wakes: store.wakes,
+        bodies: (plan) => store.bodies(plan),
+        onReached: (...wait) => store.onReached(...wait),
         get offset() {
           return store.offset;
         },

@@ -54,7 +54,12 @@ export class TestStore {
     const kv = { ...TEST_RULES, ...options.rules };
     const store = await openStore({
       log,
-      rules: { kv, queue: DEFAULT_QUEUE_RULES, stream: DEFAULT_STREAM_RULES, idempotency: DEFAULT_IDEMPOTENCY_RULES },
+      rules: {
+        kv,
+        queue: DEFAULT_QUEUE_RULES,
+        stream: DEFAULT_STREAM_RULES,
+        idempotency: DEFAULT_IDEMPOTENCY_RULES,
+      },
       onDead: (error) => deaths.push(error),
       ...(options.onProgress === undefined ? {} : { onProgress: options.onProgress }),
     });

@@ -79,7 +79,8 @@ export class TestServer {
       rules: {
         kv: { ...TEST_RULES, ...options.rules },
         queue: DEFAULT_QUEUE_RULES,
-        stream: DEFAULT_STREAM_RULES, idempotency: DEFAULT_IDEMPOTENCY_RULES,
+        stream: DEFAULT_STREAM_RULES,
+        idempotency: DEFAULT_IDEMPOTENCY_RULES,
       },
       onDead: (error) => {
         throw error;

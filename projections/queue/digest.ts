@@ -1,0 +1,27 @@
+/**
+ * The queues' fingerprint: SHA-256 over them in order of their names (UTF-16 code units). Two states are equal at an offset exactly
+ * when their digests are; how they came there (slots, queue numbers, heaps) leaves no trace.
+ *
+ *   for each queue: JSON of name, configuration, last change, totals, remembered keys in order, number of messages; then its
+ *   messages in order of publish, each as JSON of what is known of it, a line feed, the payload's length and the payload
+ */
+import { createHash } from "node:crypto";
+import { compareRefs } from "./ids.js";
+import type { QueueState } from "./state.js";
+
+export function digestOf(state: QueueState): string {
+  const hash = createHash("sha256");
+  const queues = [...state.queues()].sort((a, b) => (a.name < b.name ? -1 : 1));
+  for (const queue of queues) {
+    const messages = queue.slots.map((slot) => ({ slot, head: queue.headOf(slot) }));
+    messages.sort((a, b) => compareRefs(a.head.ref, b.head.ref));
+    const { config, name, lastOffset, totals } = queue;
+    hash.update(`${JSON.stringify([name, config, lastOffset, totals, [...queue.keys], messages.length])}\n`);
+    for (const { slot, head } of messages) {
+      hash.update(`${JSON.stringify([head, state.table.headersOf(slot)])}\n`);
+      const payload = state.table.payloadOf(slot);
+      hash.update(`${payload.length}\n`).update(payload);
+    }
+  }
+  return hash.digest("hex");
+}

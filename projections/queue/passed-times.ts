@@ -1,0 +1,88 @@
+/**
+ * What time does to messages, as events: a delayed one becomes ready, one past its ttl expires, an open delivery past its deadline
+ * fails. Deciders put these events before their own, so that they decide as if the timer had been quicker than the command.
+ */
+import type {
+  Backoff,
+  MessageDied,
+  MessageEvent,
+  MessageExpired,
+  MessageHead,
+  MessageRequeued,
+  QueueHead,
+  QueueView,
+} from "./contract.js";
+
+/** More than that in one command would hold up the others; what is left passes with the next. */
+export const PASSED_PER_COMMAND = 256;
+
+export interface PassedTimes {
+  readonly events: readonly MessageEvent[];
+  /** Messages that wait again, as they will be. */
+  readonly ready: readonly MessageHead[];
+  /** How many do not count for the depth any more: expired or dead. */
+  readonly freed: number;
+  /** Deliveries that closed, by consumer. */
+  readonly closed: ReadonlyMap<string, number>;
+}
+
+/** What has passed in one queue. */
+export function passedTimes(
+  view: QueueView,
+  queue: QueueHead,
+  now: number,
+  limit = PASSED_PER_COMMAND,
+): PassedTimes {
+  const events: MessageEvent[] = [];
+  const ready: MessageHead[] = [];
+  const closed = new Map<string, number>();
+  let freed = 0;
+  for (const message of view.due(queue.name, now, limit)) {
+    const event = passed(queue, message, now);
+    events.push(event);
+    if (event.type === "queue.released") ready.push(message);
+    else if (event.type !== "queue.requeued") freed++;
+    else if (event.availableAt === 0) ready.push({ ...message, retryCount: event.retryCount });
+    const { consumer } = message.delivery ?? {};
+    if (consumer !== undefined) closed.set(consumer, (closed.get(consumer) ?? 0) + 1);
+  }
+  return { events, ready, freed, closed };
+}
+
+function passed(queue: QueueHead, message: MessageHead, now: number): MessageEvent {
+  if (message.state === "in_flight") return failed(queue, message, now, "deadline");
+  if (hasExpired(message, now)) return { type: "queue.expired", queue: queue.name, message: message.ref };
+  return { type: "queue.released", queue: queue.name, message: message.ref };
+}
+
+export function hasExpired(message: MessageHead, now: number): boolean {
+  return message.expiresAt > 0 && message.expiresAt <= now;
+}
+
+/**
+ * What becomes of a message whose delivery failed: dead after its last retry, gone when its ttl has passed, else it waits again,
+ * after `delayMs` or the queue's backoff.
+ */
+export function failed(
+  queue: QueueHead,
+  message: MessageHead,
+  now: number,
+  by: "nack" | "deadline",
+  delayMs?: number,
+): MessageRequeued | MessageDied | MessageExpired {
+  const about = { queue: queue.name, message: message.ref };
+  const retryCount = message.retryCount + 1;
+  if (retryCount > message.maxRetries) {
+    return { type: "queue.died", ...about, by, reason: "max_retries", retryCount };
+  }
+  if (hasExpired(message, now)) return { type: "queue.expired", ...about };
+  const delay = delayMs ?? backoffMs(queue.config.backoff, retryCount);
+  return { type: "queue.requeued", ...about, by, retryCount, availableAt: delay === 0 ? 0 : now + delay };
+}
+
+function backoffMs({ type, delayMs, maxDelayMs }: Backoff, retryCount: number): number {
+  if (type === "none") return 0;
+  if (type === "fixed") return delayMs;
+  // Past 2^40 every bound is reached; further powers are no integers.
+  return Math.min(maxDelayMs, delayMs * 2 ** Math.min(40, retryCount - 1));
+}

@@ -1,0 +1,101 @@
+/**
+ * Queries of the queue projection. Each says with its answer the offset of the last change that the answer tells of: the store
+ * lets nothing leave before that is committed.
+ */
+import type { Offset } from "../../log/index.js";
+import type { Reader, Seen } from "../decision.js";
+import type {
+  DeadLettersAnswer,
+  DeadLettersQuery,
+  ListAnswer,
+  MessageHead,
+  MessageQuery,
+  PeekAnswer,
+  PeekQuery,
+  QueueQuery,
+  QueueStats,
+  QueueView,
+  SeenMessage,
+} from "./contract.js";
+import { queueNotFound, rejected } from "./decisions.js";
+import { idOf, parseId } from "./ids.js";
+import { hasExpired } from "./passed-times.js";
+
+/** Most messages of one page. */
+const PAGE_MAX = 1_000;
+
+function seen<Answer>(answer: Answer, offset: Offset): Seen<Answer> {
+  return { type: "seen", answer, seen: offset };
+}
+
+/** Sorted. */
+export const list: Reader<Record<string, never>, ListAnswer> = ({ queue: view }) =>
+  seen({ queues: view.names() }, view.lastListChange);
+
+/** Refuses with QUEUE_NOT_FOUND. */
+export const stats: Reader<QueueQuery, QueueStats> = ({ queue: view }, { queue }) => {
+  const found = view.stats(queue);
+  return found === undefined ? queueNotFound(view) : seen(found, found.lastOffset);
+};
+
+/** The next messages to be consumed, left where they are. Refuses with QUEUE_NOT_FOUND, QUEUE_LIMIT_INVALID. */
+export const peek: Reader<PeekQuery, PeekAnswer> = ({ queue: view }, { queue, limit }, { now }) => {
+  if (!isPage(limit)) return badPage();
+  const head = view.queue(queue);
+  if (head === undefined) return queueNotFound(view);
+  const messages: SeenMessage[] = [];
+  for (const message of view.first(queue)) {
+    if (!hasExpired(message, now)) messages.push(shown(view, queue, message));
+    if (messages.length === limit) break;
+  }
+  return seen({ messages }, head.lastOffset);
+};
+
+/** Refuses with QUEUE_NOT_FOUND, QUEUE_LIMIT_INVALID, QUEUE_MESSAGE_NOT_FOUND (a cursor that no page gave). */
+export const deadLetters: Reader<DeadLettersQuery, DeadLettersAnswer> = ({ queue: view }, query) => {
+  const { queue, limit, cursor } = query;
+  if (!isPage(limit)) return badPage();
+  const head = view.queue(queue);
+  if (head === undefined) return queueNotFound(view);
+  const after = cursor === undefined ? undefined : parseId(cursor);
+  if (cursor !== undefined && after === undefined) {
+    return rejected("QUEUE_MESSAGE_NOT_FOUND", "the cursor is not one that a page gave", head.lastOffset);
+  }
+  const letters = view.deadLetters(queue, limit + 1, after);
+  const page = letters.slice(0, limit);
+  const last = letters.length > limit ? page.at(-1)?.death : undefined;
+  const messages = page.map((letter) => shown(view, queue, letter));
+  return seen(last === undefined ? { messages } : { messages, cursor: idOf(last.ref) }, head.lastOffset);
+};
+
+/** One message, whatever its state. Refuses with QUEUE_NOT_FOUND, QUEUE_MESSAGE_NOT_FOUND. */
+export const get: Reader<MessageQuery, SeenMessage> = ({ queue: view }, { queue, messageId }) => {
+  const head = view.queue(queue);
+  if (head === undefined) return queueNotFound(view);
+  const ref = parseId(messageId);
+  const message = ref && view.message(queue, ref);
+  if (message === undefined) {
+    return rejected("QUEUE_MESSAGE_NOT_FOUND", "the message is not there", head.lastOffset);
+  }
+  return seen(shown(view, queue, message), head.lastOffset);
+};
+
+function shown(view: QueueView, queue: string, message: MessageHead): SeenMessage {
+  const { ref, delivery, death, payloadBytes: _, ...rest } = message;
+  const body = view.body(queue, ref) ?? { payload: new Uint8Array(0), headers: {} };
+  return {
+    messageId: idOf(ref),
+    ...rest,
+    ...body,
+    ...(delivery && { delivery: { consumer: delivery.consumer, deadline: delivery.deadline } }),
+    ...(death && { death: { reason: death.reason, at: death.at } }),
+  };
+}
+
+function isPage(limit: number): boolean {
+  return Number.isSafeInteger(limit) && limit >= 1 && limit <= PAGE_MAX;
+}
+
+function badPage(): ReturnType<typeof rejected> {
+  return rejected("QUEUE_LIMIT_INVALID", `one page has 1 to ${PAGE_MAX} messages`);
+}

@@ -1,0 +1,190 @@
+/**
+ * The queue read model: the queues by name, the table of their messages, and which queue time changes next. Changed by `evolve`
+ * alone; everyone else sees it through `QueueReadView`.
+ */
+import { assert, BEFORE_FIRST, type Offset } from "../../log/index.js";
+import type { TouchedTopics } from "../wakes.js";
+import type {
+  EventRef,
+  MessageBody,
+  MessageHead,
+  QueueConfig,
+  QueueHead,
+  QueueReadView,
+  QueueStats,
+} from "./contract.js";
+import { compareRefs } from "./ids.js";
+import * as field from "./message-rows.js";
+import { MessageTable } from "./message-table.js";
+import { Queue } from "./queue.js";
+import { SlotHeap } from "./slot-heap.js";
+
+export class QueueState implements QueueReadView {
+  readonly isBatch = false;
+  readonly table = new MessageTable();
+  readonly touched: TouchedTopics;
+  /** Written by `evolve` alone. */
+  lastListChange: Offset = BEFORE_FIRST;
+  readonly #queues = new Map<string, Queue>();
+  /** By number; undefined = the number is vacant. */
+  readonly #numbered: (Queue | undefined)[] = [];
+  readonly #vacant: number[] = [];
+  /** By number: when time changes the queue next, and its place in the heap of those. */
+  readonly #dueAt: number[] = [];
+  readonly #duePlaces: number[] = [];
+  readonly #dueQueues = new SlotHeap(
+    (number, other) => {
+      const bySooner = (this.#dueAt[number] ?? 0) - (this.#dueAt[other] ?? 0);
+      return bySooner === 0 ? number < other : bySooner < 0;
+    },
+    {
+      get: (number) => this.#duePlaces[number] ?? 0,
+      set: (number, place) => {
+        this.#duePlaces[number] = place;
+      },
+    },
+  );
+
+  constructor(touched: TouchedTopics) {
+    this.touched = touched;
+  }
+
+  // ---- for `evolve` ----
+
+  create(name: string, config: QueueConfig, at: Offset): void {
+    assert(!this.#queues.has(name), "a queue is created once");
+    const number = this.#vacant.pop() ?? this.#numbered.length;
+    const queue = new Queue(name, number, config, at, this.table);
+    this.#numbered[number] = queue;
+    this.#queues.set(name, queue);
+    this.lastListChange = at;
+  }
+
+  delete(queue: Queue, at: Offset): void {
+    queue.clear();
+    this.#dueQueues.remove(queue.number);
+    this.#numbered[queue.number] = undefined;
+    this.#vacant.push(queue.number);
+    this.#queues.delete(queue.name);
+    this.lastListChange = at;
+  }
+
+  existing(name: string): Queue {
+    const queue = this.#queues.get(name);
+    assert(queue !== undefined, "an event's queue is there");
+    return queue;
+  }
+
+  /** The slot of a message of this queue. */
+  slotOf(queue: Queue, ref: EventRef): number {
+    const slot = this.#find(queue, ref);
+    assert(slot >= 0, "an event's message is there");
+    return slot;
+  }
+
+  /** Called when the queue's timers may have changed. */
+  reschedule(queue: Queue): void {
+    const at = queue.nextDue;
+    if (at === (this.#dueAt[queue.number] ?? 0) && this.#dueQueues.has(queue.number) === at > 0) return;
+    this.#dueQueues.remove(queue.number);
+    this.#dueAt[queue.number] = at;
+    if (at > 0) this.#dueQueues.add(queue.number);
+  }
+
+  // ---- the view ----
+
+  get queueCount(): number {
+    return this.#queues.size;
+  }
+
+  get memoryBytes(): number {
+    return this.table.memoryBytes;
+  }
+
+  /** The earliest that time will change, undefined = nothing. */
+  get nextDue(): number | undefined {
+    return this.#dueQueues.size === 0 ? undefined : this.#dueAt[this.#dueQueues.top];
+  }
+
+  queues(): IterableIterator<Queue> {
+    return this.#queues.values();
+  }
+
+  names(): readonly string[] {
+    return [...this.#queues.keys()].sort();
+  }
+
+  queue(name: string): QueueHead | undefined {
+    return this.#queues.get(name)?.head;
+  }
+
+  stats(name: string): QueueStats | undefined {
+    const queue = this.#queues.get(name);
+    return queue && { ...queue.head, consumers: queue.held.size, ...queue.totals };
+  }
+
+  message(name: string, ref: EventRef): MessageHead | undefined {
+    const queue = this.#queues.get(name);
+    const slot = queue === undefined ? -1 : this.#find(queue, ref);
+    return slot < 0 ? undefined : queue?.headOf(slot);
+  }
+
+  body(name: string, ref: EventRef): MessageBody | undefined {
+    const queue = this.#queues.get(name);
+    const slot = queue === undefined ? -1 : this.#find(queue, ref);
+    if (slot < 0) return undefined;
+    return { payload: this.table.payloadOf(slot), headers: this.table.headersOf(slot) };
+  }
+
+  published(name: string, dedupKey: string, now: number): EventRef | undefined {
+    const use = this.#queues.get(name)?.keys.get(dedupKey);
+    return use !== undefined && use.until > now ? use.ref : undefined;
+  }
+
+  heldBy(name: string, consumer: string): number {
+    return this.#queues.get(name)?.held.get(consumer) ?? 0;
+  }
+
+  *first(name: string): Generator<MessageHead> {
+    const queue = this.#queues.get(name);
+    if (queue === undefined) return;
+    for (const slot of queue.waiting.inOrder()) yield queue.headOf(slot);
+  }
+
+  due(name: string, now: number, limit: number): readonly MessageHead[] {
+    const queue = this.#queues.get(name);
+    const due: MessageHead[] = [];
+    if (queue === undefined || queue.nextDue === 0 || queue.nextDue > now) return due;
+    for (const slot of queue.timers.inOrder()) {
+      if (due.length >= limit || this.table.rows.double(slot, field.DUE_AT) > now) break;
+      due.push(queue.headOf(slot));
+    }
+    return due;
+  }
+
+  dueQueues(now: number, limit: number): readonly string[] {
+    const names: string[] = [];
+    for (const number of this.#dueQueues.inOrder()) {
+      const queue = this.#numbered[number];
+      if (names.length >= limit || queue === undefined || queue.nextDue > now) break;
+      names.push(queue.name);
+    }
+    return names;
+  }
+
+  deadLetters(name: string, limit: number, after?: EventRef): readonly MessageHead[] {
+    const queue = this.#queues.get(name);
+    const letters: MessageHead[] = [];
+    for (const [slot, death] of queue?.deaths ?? []) {
+      if (letters.length >= limit) break;
+      if (after !== undefined && compareRefs(death.ref, after) <= 0) continue;
+      if (queue !== undefined) letters.push(queue.headOf(slot));
+    }
+    return letters;
+  }
+
+  #find(queue: Queue, ref: EventRef): number {
+    const slot = this.table.find(ref);
+    return slot >= 0 && this.table.rows.word(slot, field.QUEUE) === queue.number ? slot : -1;
+  }
+}
