@@ -38,7 +38,6 @@ export type ApiErrorCode =
   | "API_SECTION_UNKNOWN"
   | "API_TEXT_INVALID"
   | "API_TRANSACTIONS_FULL"
-  | "API_TRANSACTION_NOT_FOUND"
   | "API_TRANSACTION_OPEN"
   | "API_URL_INVALID"
   | "API_URL_TOO_LONG";
@@ -87,11 +86,11 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorRow>> = {
   API_SECTION_UNKNOWN: { status: 404, title: "Unknown section" },
   API_TEXT_INVALID: { status: 400, title: "The text is not Unicode" },
   API_TRANSACTIONS_FULL: { status: 503, title: "Too much is kept for open transactions", retryAfterSecs: 1 },
-  API_TRANSACTION_NOT_FOUND: { status: 409, title: "The client has no open transaction" },
   API_TRANSACTION_OPEN: { status: 409, title: "The client has an open transaction" },
   API_URL_INVALID: { status: 400, title: "The URL cannot be decoded" },
   API_URL_TOO_LONG: { status: 414, title: "A part of the path is longer than accepted" },
   BATCH_PRECONDITION_FAILED: { status: 409, title: "A precondition does not hold" },
+  BATCH_TRANSACTION_NOT_FOUND: { status: 409, title: "The client has no open transaction" },
   IDEMPOTENCY_IN_PROGRESS: {
     status: 409,
     title: "The first request with this key is on its way",

@@ -1,12 +1,15 @@
 /** Runs what a request asks for and tells the observer how it went. The one place where a bug in an operation is caught. */
 import type { Refusal } from "./errors.js";
 import { Call, type Desk } from "./operations/call.js";
+import type { OnceKey } from "./operations/once.js";
 import type { Later } from "./operations/reply.js";
 
 export interface Caller {
   readonly requestId: string;
   /** The id that the caller chose, if any; it is kept in the record. */
   readonly causeId: string | undefined;
+  /** Of a write that must happen once. */
+  readonly once: OnceKey | undefined;
 }
 
 /**
@@ -22,7 +25,7 @@ export function runMeasured<Result extends { readonly type: string }>(
 ): void {
   const { stopwatch } = desk.options;
   const startedAt = stopwatch();
-  const call = new Call(desk, name, caller.requestId, caller.causeId);
+  const call = new Call(desk, name, caller.requestId, caller.causeId, caller.once);
   let later: Later<Result | Refusal>;
   try {
     later = run(call);

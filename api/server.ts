@@ -99,7 +99,14 @@ function registerCors(server: FastifyInstance, origins: readonly string[]): void
   server.register(cors, {
     origin: origins.includes("*") ? "*" : [...origins],
     methods: ["GET", "HEAD", "PUT", "POST", "DELETE"],
-    exposedHeaders: ["ETag", "X-Annals-Offset", "X-Annals-Revision", "X-Request-Id", "Retry-After"],
+    exposedHeaders: [
+      "ETag",
+      "X-Annals-Offset",
+      "X-Annals-Revision",
+      "Idempotent-Replayed",
+      "X-Request-Id",
+      "Retry-After",
+    ],
     maxAge: 600,
   });
 }

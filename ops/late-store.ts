@@ -39,7 +39,7 @@ export class LateStore implements Store {
     return this.#opened().query(read, query, context, answer);
   }
 
-  onReached(wanted: Offset, reached: () => void): () => void {
+  onReached(wanted: number, reached: () => void): () => void {
     return this.#opened().onReached(wanted, reached);
   }
 

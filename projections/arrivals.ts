@@ -2,7 +2,7 @@
 import type { Offset } from "../log/index.js";
 
 interface Waiting {
-  readonly wanted: Offset;
+  readonly wanted: number;
   readonly arrived: () => void;
 }
 
@@ -12,7 +12,7 @@ export class Arrivals {
   #lowest = Number.POSITIVE_INFINITY;
 
   /** Calls `arrived` once, when `wanted` is committed, unless the function that this returns is called before. */
-  on(wanted: Offset, arrived: () => void): () => void {
+  on(wanted: number, arrived: () => void): () => void {
     const waiting = { wanted, arrived };
     this.#waiting.add(waiting);
     this.#lowest = Math.min(this.#lowest, wanted);

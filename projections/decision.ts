@@ -185,7 +185,7 @@ export interface Store {
    * Calls `reached` once, when `wanted` is committed; at once if it is. What it returns ends the waiting.
    * An offset that the log does not have yet is waited for.
    */
-  onReached(wanted: Offset, reached: () => void): () => void;
+  onReached(wanted: number, reached: () => void): () => void;
 
   /** Last offset that the state contains. */
   readonly offset: Offset;

@@ -1,6 +1,6 @@
 /** What the projections room shows to the others. */
 export type * from "./batch/contract.js";
-export { batch, revisions } from "./batch/decide.js";
+export { batch, noTransaction, revisions } from "./batch/decide.js";
 export type * from "./decision.js";
 export { asIs } from "./decision.js";
 export * from "./errors.js";

@@ -283,14 +283,14 @@ class LogStore implements OpenedStore {
     );
   }
 
-  onReached(wanted: Offset, reached: () => void): () => void {
+  onReached(wanted: number, reached: () => void): () => void {
     this.#assertAlive();
     if (wanted <= this.#log.committedOffset) {
       reached();
       return () => undefined;
     }
     const end = this.#arrivals.on(wanted, reached);
-    if (wanted <= this.#log.endOffset) this.#announce(wanted);
+    if (wanted <= this.#log.endOffset) this.#announce(offset(wanted));
     return end;
   }
 

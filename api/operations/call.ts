@@ -3,19 +3,32 @@
  * clock and randomness that go into a command, and the limits. One `Call` per request.
  */
 import type { Offset } from "../../log/index.js";
-import type { Cause, Context, Decider, Outcome, Reader } from "../../projections/index.js";
+import {
+  type BatchStep,
+  type Cause,
+  type Context,
+  type Decider,
+  type OnceCommand,
+  type Outcome,
+  once,
+  type Reader,
+} from "../../projections/index.js";
 import { errorTable, failureCode, type Refusal, refusal } from "../errors.js";
 import type { ApiLimits, ApiOptions } from "../options.js";
-import type { Later } from "./reply.js";
+import { answerText, type OnceKey, replyAgain } from "./once.js";
+import type { Later, Reply } from "./reply.js";
+import { Transactions } from "./transactions.js";
 
 /** What the doors of one server share. */
 export class Desk {
   readonly options: ApiOptions;
   readonly startedAt: number;
+  readonly transactions: Transactions;
 
   constructor(options: ApiOptions) {
     this.options = options;
     this.startedAt = options.now();
+    this.transactions = new Transactions(options);
   }
 }
 
@@ -23,11 +36,14 @@ export class Call {
   readonly desk: Desk;
   readonly requestId: string;
   readonly cause: Cause;
+  /** Set when the caller wants the write done once, however often the request comes. */
+  readonly once: OnceKey | undefined;
 
   /** `causeId` is the id that the caller gave, kept with the record; a made-up one is not worth keeping. */
-  constructor(desk: Desk, command: string, requestId: string, causeId?: string) {
+  constructor(desk: Desk, command: string, requestId: string, causeId?: string, onceKey?: OnceKey) {
     this.desk = desk;
     this.requestId = requestId;
+    this.once = onceKey;
     this.cause = causeId === undefined ? { command } : { command, requestId: causeId };
   }
 
@@ -47,6 +63,32 @@ export class Call {
       return refusal("API_OVERLOADED", `${limits.writesInFlightMax} writes are waiting for the log already`);
     }
     return store.execute(decide, command, this.context(), (outcome) => mapOutcome(outcome, map));
+  }
+
+  /** As `execute`, the answer kept in the record and given again when the same request comes again. */
+  executeOnce({ key, fingerprint }: OnceKey, step: BatchStep<Reply>): Later<Reply> {
+    const committed = this.desk.options.log.committedOffset;
+    const command: OnceCommand<Reply> = { key, fingerprint, committed, step, keep: answerText };
+    return this.execute(once<Reply>, command, (answer) =>
+      answer.type === "first" ? answer.answer : replyAgain(answer.kept),
+    );
+  }
+
+  /** Waits until the offset is committed, up to the limit; a refusal when it is not. */
+  whenReached(wanted: number): Promise<Refusal | undefined> {
+    const { store, limits } = this.desk.options;
+    return new Promise((resolve) => {
+      let timer: NodeJS.Timeout | undefined;
+      const cancel = store.onReached(wanted, () => {
+        clearTimeout(timer);
+        resolve(undefined);
+      });
+      timer = setTimeout(() => {
+        cancel();
+        const waited = `offset ${wanted} was not there within ${limits.minOffsetWaitMs} ms`;
+        resolve(refusal("API_MIN_OFFSET_TIMEOUT", waited, { offset: store.offset }));
+      }, limits.minOffsetWaitMs);
+    });
   }
 
   query<Query, Answer, Result>(

@@ -5,10 +5,10 @@
 import type { ApiLimits } from "../../api/index.js";
 import type { LogSettings } from "../../log/index.js";
 import {
-  DEFAULT_IDEMPOTENCY_RULES,
   DEFAULT_QUEUE_RULES,
   DEFAULT_STREAM_RULES,
   type EvictionPolicy,
+  type IdempotencyRules,
   type KvRules,
   type StoreRules,
 } from "../../projections/index.js";
@@ -45,6 +45,18 @@ class LiveKvRules implements KvRules {
   }
 }
 
+class LiveIdempotencyRules implements IdempotencyRules {
+  windowMs = 0;
+  answersMax = 0;
+  bytesMax = 0;
+
+  apply(values: ConfigValues): void {
+    this.windowMs = values["idempotency.window_secs"] * 1000;
+    this.answersMax = values["idempotency.answers_max"];
+    this.bytesMax = values["idempotency.bytes_max"];
+  }
+}
+
 class LiveLimits implements ApiLimits {
   readonly bodyBytesMax: number;
   readonly jsonDepthMax: number;
@@ -55,7 +67,11 @@ class LiveLimits implements ApiLimits {
   readonly keepAliveTimeoutMs: number;
   readonly connectionsMax: number;
   readonly writesInFlightMax: number;
+  readonly transactionsMax: number;
+  readonly transactionBytesMax: number;
+  readonly transactionIdleMs: number;
   keyBytesMax = 0;
+  minOffsetWaitMs = 0;
   slowRequestMs = 0;
 
   constructor(values: ConfigValues) {
@@ -68,10 +84,14 @@ class LiveLimits implements ApiLimits {
     this.keepAliveTimeoutMs = values["limits.keep_alive_timeout_ms"];
     this.connectionsMax = values["limits.connections_max"];
     this.writesInFlightMax = values["limits.writes_in_flight_max"];
+    this.transactionsMax = values["limits.transactions_max"];
+    this.transactionBytesMax = values["limits.transaction_bytes_max"];
+    this.transactionIdleMs = values["limits.transaction_idle_secs"] * 1000;
   }
 
   apply(values: ConfigValues): void {
     this.keyBytesMax = values["limits.key_bytes_max"];
+    this.minOffsetWaitMs = values["limits.min_offset_wait_ms"];
     this.slowRequestMs = values["limits.slow_request_ms"];
   }
 }
@@ -81,6 +101,7 @@ export class LiveSettings {
   readonly rules: StoreRules;
   readonly limits: ApiLimits;
   readonly #kv = new LiveKvRules();
+  readonly #idempotency = new LiveIdempotencyRules();
   readonly #limits: LiveLimits;
 
   constructor(values: ConfigValues) {
@@ -89,7 +110,7 @@ export class LiveSettings {
       kv: this.#kv,
       queue: DEFAULT_QUEUE_RULES,
       stream: DEFAULT_STREAM_RULES,
-      idempotency: DEFAULT_IDEMPOTENCY_RULES,
+      idempotency: this.#idempotency,
     };
     this.limits = this.#limits;
     this.apply(values);
@@ -97,6 +118,7 @@ export class LiveSettings {
 
   apply(values: ConfigValues): void {
     this.#kv.apply(values);
+    this.#idempotency.apply(values);
     this.#limits.apply(values);
   }
 }

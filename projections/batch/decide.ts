@@ -2,7 +2,7 @@
  * Decides several operations as one: each sees what those before it did, and the first that is refused refuses all, so that
  * there is one record or none. Knows nothing of what the operations are.
  */
-import { BEFORE_FIRST, type Offset, offset } from "../../log/index.js";
+import { BEFORE_FIRST, type Offset, offset, unreachable } from "../../log/index.js";
 import type {
   Accepted,
   Context,
@@ -13,6 +13,8 @@ import type {
   StoreRules,
   StoreView,
 } from "../decision.js";
+import { idOf, parseId } from "../queue/ids.js";
+import { standing } from "../stream/decisions.js";
 import type { BatchCommand, Precondition, RevisionsQuery } from "./contract.js";
 import { storeOverlay } from "./overlay.js";
 
@@ -31,13 +33,13 @@ export function batch<Answer>(
   const events: StoreEvent[] = [];
   const parts: { readonly accepted: Accepted<Answer>; readonly place: number }[] = [];
   let seen: number = BEFORE_FIRST;
-  for (const [index, step] of steps.entries()) {
+  for (const [index, { name, step }] of steps.entries()) {
     const decision = step.decide(overlay.view, context, rules);
     seen = Math.max(seen, decision.seen);
-    if (decision.type === "rejected") return refusedAt(index, step.name, decision, state.nextOffset);
+    if (decision.type === "rejected") return refusedAt(index, name, decision, state.nextOffset);
     parts.push({ accepted: decision, place: events.length });
     for (const event of decision.events) {
-      overlay.apply(event);
+      overlay.apply(event, events.length);
       events.push(event);
     }
   }
@@ -63,15 +65,44 @@ function existing(seen: number, nextOffset: Offset): Offset {
   return offset(Math.min(seen, nextOffset - 1));
 }
 
-function check({ kv }: StoreView, { key, revision }: Precondition, now: number): Rejection | undefined {
-  const found = kv.look(key, now)?.revision ?? BEFORE_FIRST;
-  if (found === revision) return undefined;
-  return {
-    type: "rejected",
-    code: "BATCH_PRECONDITION_FAILED",
-    message: `a key has revision ${found}, not ${revision}`,
-    seen: kv.lastChange(key),
-  };
+function check(state: StoreView, precondition: Precondition, now: number): Rejection | undefined {
+  switch (precondition.type) {
+    case "revision": {
+      const { key, revision } = precondition;
+      const found = state.kv.look(key, now)?.revision ?? BEFORE_FIRST;
+      return found === revision
+        ? undefined
+        : failed(`a key has revision ${found}, not ${revision}`, state.kv.lastChange(key));
+    }
+    case "receipt": {
+      const { queue, messageId, receipt } = precondition;
+      const ref = parseId(messageId);
+      const delivery = ref && state.queue.message(queue, ref)?.delivery;
+      const isOpen = delivery !== undefined && delivery.deadline > now && idOf(delivery.receipt) === receipt;
+      return isOpen ? undefined : failed("the delivery that the receipt names is not open", ended(state));
+    }
+    case "length": {
+      const { stream, length } = precondition;
+      const found = standing(state.stream, stream, now);
+      const end = found.type === "live" ? found.facts.end : 0;
+      return end === length ? undefined : failed(`the stream has length ${end}, not ${length}`, ended(state));
+    }
+    default:
+      return unreachable(precondition);
+  }
+}
+
+/** The end of the log: a refusal that tells of a queue or a stream waits for everything. */
+const ended = ({ nextOffset }: StoreView): Offset => offset(nextOffset - 1);
+
+function failed(message: string, seen: Offset): Rejection {
+  return { type: "rejected", code: "BATCH_PRECONDITION_FAILED", message, seen };
+}
+
+/** What is executed when the caller has no transaction. Refuses with BATCH_TRANSACTION_NOT_FOUND. */
+export function noTransaction(): Decision<readonly never[]> {
+  const message = "this client has no open transaction: it was executed, discarded or forgotten";
+  return { type: "rejected", code: "BATCH_TRANSACTION_NOT_FOUND", message, seen: BEFORE_FIRST };
 }
 
 /** The keys' revisions, in the order asked for; 0 where the key is not there. */

@@ -2,10 +2,11 @@
  * The body of the event that keeps an answer, a MessagePack array; `cause` nil or [command] or [command, request id].
  *
  *   kind  event                   v  body
- *   3     idempotency.answered    1  [key str, fingerprint bin (32), expires uint, status uint, revision uint, body str, cause]
+ *   3     idempotency.answered    1  [key str, fingerprint bin (32), expires uint, status uint, revision uint | nil, body str, cause]
  *
  * Checked on read: shape, UTF-8, integers < 2^53, 32 bytes of fingerprint.
  */
+import { type Offset, offset } from "../../log/index.js";
 import type { Cause, EventCodec } from "../decision.js";
 import { malformed, ProjectionError } from "../errors.js";
 import { causeStrings, EventFields, encodeFields } from "../event-fields.js";
@@ -27,7 +28,7 @@ export const idempotencyCodec: EventCodec<RequestAnswered> = {
       event.fingerprint,
       event.expiresAt,
       event.status,
-      event.revision,
+      event.revision ?? null,
       event.body,
       causeStrings(cause),
     ]),
@@ -49,13 +50,18 @@ function decode(kind: number, version: number, body: Uint8Array): { event: Reque
     fingerprint: fields.bytes(),
     expiresAt: fields.uint(),
     status: fields.uint(),
-    revision: fields.uint(),
+    revision: revisionOf(fields),
     body: fields.text(),
   };
   if (event.fingerprint.length !== FINGERPRINT_BYTES) throw malformed("a fingerprint has 32 bytes", 0);
   const cause = fields.cause();
   fields.end();
   return cause === undefined ? { event } : { event, cause };
+}
+
+function revisionOf(fields: EventFields): Offset | undefined {
+  const revision = fields.uintOrNil();
+  return revision === 0 ? undefined : offset(revision);
 }
 
 /** Reads one event for `evolve`. The reader stands at the beginning of its body. */

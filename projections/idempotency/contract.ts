@@ -6,8 +6,8 @@ import type { BatchStep } from "../batch/contract.js";
 export interface AnswerText {
   /** HTTP status. */
   readonly status: number;
-  /** The revision that the answer shows; 0 = none. */
-  readonly revision: number;
+  /** The revision that the answer shows, if it shows one. */
+  readonly revision: Offset | undefined;
   /** JSON text. */
   readonly body: string;
 }

@@ -28,6 +28,10 @@ export const TEST_LIMITS: ApiLimits = {
   keepAliveTimeoutMs: 5_000,
   connectionsMax: 1_000,
   writesInFlightMax: 1_000,
+  minOffsetWaitMs: 100,
+  transactionsMax: 100,
+  transactionBytesMax: 1 << 20,
+  transactionIdleMs: 60_000,
   slowRequestMs: 10_000,
 };
 
