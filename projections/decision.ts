@@ -125,6 +125,11 @@ export type Decider<Command, Answer> = (
   rules: StoreRules,
 ) => Decision<Answer>;
 
+/** One operation with its command, ready to be decided: alone, or as a part of something larger. Pure, as deciders are. */
+export interface Step<Answer> {
+  decide(state: StoreView, context: Context, rules: StoreRules): Decision<Answer>;
+}
+
 /** A query's answer and the offset of the last change that it tells of. */
 export interface Seen<Answer> {
   readonly type: "seen";

@@ -4,7 +4,6 @@
  */
 import type { Offset } from "../../log/index.js";
 import {
-  type BatchStep,
   type Cause,
   type Context,
   type Decider,
@@ -12,6 +11,7 @@ import {
   type Outcome,
   once,
   type Reader,
+  type Step,
 } from "../../projections/index.js";
 import { errorTable, failureCode, type Refusal, refusal } from "../errors.js";
 import type { ApiLimits, ApiOptions } from "../options.js";
@@ -66,7 +66,7 @@ export class Call {
   }
 
   /** As `execute`, the answer kept in the record and given again when the same request comes again. */
-  executeOnce({ key, fingerprint }: OnceKey, step: BatchStep<Reply>): Later<Reply> {
+  executeOnce({ key, fingerprint }: OnceKey, step: Step<Reply>): Later<Reply> {
     const committed = this.desk.options.log.committedOffset;
     const command: OnceCommand<Reply> = { key, fingerprint, committed, step, keep: answerText };
     return this.execute(once<Reply>, command, (answer) =>

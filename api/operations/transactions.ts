@@ -5,18 +5,18 @@
  * Bounded by number and by bytes; one that nobody touched for the idle time is forgotten when room is asked for.
  */
 import type { Offset } from "../../log/index.js";
+import type { Step } from "../../projections/index.js";
 import { type Refusal, refusal } from "../errors.js";
 import type { SourceText } from "../exact.js";
 import type { ApiOptions } from "../options.js";
-import { type Answered, shown } from "./reply.js";
-import type { Write } from "./write.js";
+import { type Answered, type Reply, shown } from "./reply.js";
 
 /** What a queued write takes beside its text, about. */
 const WRITE_BYTES = 256;
 
 export interface QueuedWrite {
   readonly name: string;
-  readonly step: Write;
+  readonly step: Step<Reply>;
 }
 
 /** What one client has open: watches, and from `multi` on writes. */
@@ -55,7 +55,7 @@ export class Transactions {
   queue(
     client: string,
     name: string,
-    step: Write,
+    step: Step<Reply>,
     source: SourceText | undefined,
     call: { readonly once: unknown },
   ): Answered | Refusal | undefined {

@@ -3,20 +3,13 @@
  * is prepared so; run alone it goes straight to the store.
  */
 import type { Offset } from "../../log/index.js";
-import type {
-  BatchStep,
-  Context,
-  Decider,
-  Decision,
-  StoreRules,
-  StoreView,
-} from "../../projections/index.js";
+import type { Context, Decider, Decision, Step, StoreRules, StoreView } from "../../projections/index.js";
 import type { Refusal } from "../errors.js";
 import type { Call } from "./call.js";
 import type { Later, Reply } from "./reply.js";
 
 /** A refusal of `decide` is a value of the projections; one that `map` makes of an answer is of the doors. */
-export interface Write extends BatchStep<Reply> {
+export interface Write extends Step<Reply> {
   readonly type: "write";
   /** On its own. */
   run(call: Call): Later<Reply>;

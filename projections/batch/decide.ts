@@ -9,14 +9,21 @@ import type {
   Decision,
   Reader,
   Rejection,
+  Step,
   StoreEvent,
   StoreRules,
   StoreView,
 } from "../decision.js";
 import { idOf, parseId } from "../queue/ids.js";
 import { standing } from "../stream/decisions.js";
-import type { BatchCommand, Precondition, RevisionsQuery } from "./contract.js";
+import type { Precondition, RevisionsQuery } from "./contract.js";
 import { storeOverlay } from "./overlay.js";
+
+export interface BatchCommand<Answer> {
+  readonly preconditions: readonly Precondition[];
+  /** In order; `name` is the operation's, for the refusal that names it. */
+  readonly steps: readonly { readonly name: string; readonly step: Step<Answer> }[];
+}
 
 /** Refuses with BATCH_PRECONDITION_FAILED, or as the operation refuses that `operation_index` names, from 0. */
 export function batch<Answer>(

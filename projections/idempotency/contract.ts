@@ -1,6 +1,5 @@
 /** The types of answers that are kept, so that a request that is sent again changes nothing and is answered the same. */
 import type { Offset } from "../../log/index.js";
-import type { BatchStep } from "../batch/contract.js";
 
 /** An answer as it was given, without its offset: that is the offset of its record. */
 export interface AnswerText {
@@ -46,19 +45,5 @@ export const DEFAULT_IDEMPOTENCY_RULES: IdempotencyRules = {
   answersMax: 100_000,
   bytesMax: 64 << 20,
 };
-
-export interface OnceCommand<Answer> {
-  readonly key: string;
-  readonly fingerprint: Uint8Array;
-  /** The log's committed offset when the request came in: an answer beyond it is still on its way. */
-  readonly committed: Offset;
-  readonly step: BatchStep<Answer>;
-  /** The answer as it is kept; undefined when it is none to keep. */
-  keep(answer: Answer): AnswerText | undefined;
-}
-
-export type OnceAnswer<Answer> =
-  | { readonly type: "first"; readonly answer: Answer }
-  | { readonly type: "again"; readonly kept: KeptAnswer };
 
 export type IdempotencyRejectionCode = "IDEMPOTENCY_KEY_REUSED" | "IDEMPOTENCY_IN_PROGRESS";

@@ -4,15 +4,23 @@
  *
  * The answer is known before the record is appended, because its offset is: appends are synchronous.
  */
-import { BEFORE_FIRST } from "../../log/index.js";
-import type { Context, Decision, Rejection, StoreRules, StoreView } from "../decision.js";
-import type {
-  IdempotencyRejectionCode,
-  KeptAnswer,
-  OnceAnswer,
-  OnceCommand,
-  RequestAnswered,
-} from "./contract.js";
+import { BEFORE_FIRST, type Offset } from "../../log/index.js";
+import type { Context, Decision, Rejection, Step, StoreRules, StoreView } from "../decision.js";
+import type { AnswerText, IdempotencyRejectionCode, KeptAnswer, RequestAnswered } from "./contract.js";
+
+export interface OnceCommand<Answer> {
+  readonly key: string;
+  readonly fingerprint: Uint8Array;
+  /** The log's committed offset when the request came in: an answer beyond it is still on its way. */
+  readonly committed: Offset;
+  readonly step: Step<Answer>;
+  /** The answer as it is kept; undefined when it is none to keep. */
+  keep(answer: Answer): AnswerText | undefined;
+}
+
+export type OnceAnswer<Answer> =
+  | { readonly type: "first"; readonly answer: Answer }
+  | { readonly type: "again"; readonly kept: KeptAnswer };
 
 /** Refuses with IDEMPOTENCY_KEY_REUSED, IDEMPOTENCY_IN_PROGRESS, and as the request itself. */
 export function once<Answer>(
