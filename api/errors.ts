@@ -11,8 +11,10 @@ export type ApiErrorCode =
   | "API_BATCH_TOO_LARGE"
   | "API_BODY_INCOMPLETE"
   | "API_BODY_TOO_LARGE"
+  | "API_CLIENT_GONE"
   | "API_COMMAND_UNKNOWN"
   | "API_CONTENT_TYPE_UNSUPPORTED"
+  | "API_DISABLED"
   | "API_DRAINING"
   | "API_EXPECTATION_FAILED"
   | "API_FIELD_INVALID"
@@ -40,7 +42,8 @@ export type ApiErrorCode =
   | "API_TRANSACTIONS_FULL"
   | "API_TRANSACTION_OPEN"
   | "API_URL_INVALID"
-  | "API_URL_TOO_LONG";
+  | "API_URL_TOO_LONG"
+  | "API_WAITING_FULL";
 
 export type ErrorCode = LogErrorCode | ProjectionErrorCode | RejectionCode | ApiErrorCode;
 
@@ -59,8 +62,10 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorRow>> = {
   API_BATCH_TOO_LARGE: { status: 413, title: "Too many items in one request" },
   API_BODY_INCOMPLETE: { status: 400, title: "The body is not as long as announced" },
   API_BODY_TOO_LARGE: { status: 413, title: "The body is larger than accepted" },
+  API_CLIENT_GONE: { status: 400, title: "The client went away before its answer" },
   API_COMMAND_UNKNOWN: { status: 400, title: "Unknown command" },
   API_CONTENT_TYPE_UNSUPPORTED: { status: 415, title: "This route takes application/json" },
+  API_DISABLED: { status: 400, title: "This part of the server is switched off" },
   API_DRAINING: { status: 503, title: "The server is shutting down", retryAfterSecs: 1 },
   API_EXPECTATION_FAILED: { status: 417, title: "The only expectation met is 100-continue" },
   API_FIELD_INVALID: { status: 422, title: "A field has a wrong type or value" },
@@ -97,6 +102,7 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorRow>> = {
     retryAfterSecs: 1,
   },
   IDEMPOTENCY_KEY_REUSED: { status: 422, title: "The key was used for another request" },
+  API_WAITING_FULL: { status: 503, title: "Too many requests are waiting", retryAfterSecs: 1 },
   KV_CONTENT_TYPE_INVALID: { status: 400, title: "The content type cannot be used" },
   KV_CURSOR_INVALID: { status: 400, title: "The cursor is not one that a scan gave out" },
   KV_EXPIRY_INVALID: { status: 400, title: "The expiry cannot be used" },

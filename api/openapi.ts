@@ -53,7 +53,7 @@ export function openApiDocument(version: string): Node {
       license: { name: "Apache-2.0", identifier: "Apache-2.0" },
     },
     servers: [{ url: "/" }],
-    tags: ["kv", "key", "admin", "command"].map((name) => ({ name })),
+    tags: ["kv", "key", "queue", "admin", "command"].map((name) => ({ name })),
     paths: Object.fromEntries(paths),
     components: { schemas: { Error: errorSchema, Problem: problemSchema } },
   };
@@ -62,7 +62,7 @@ export function openApiDocument(version: string): Node {
 function restOperation(operation: Operation, binding: RestBinding, index: number): Node {
   const fromPath = pathFields(binding.path);
   const others = Object.entries(operation.input.properties).filter(([name]) => !fromPath.includes(name));
-  const required = operation.input.required ?? [];
+  const required = [...(operation.input.required ?? []), ...(binding.required ?? [])];
   const parameters = [
     ...fromPath.map((name) => parameter(name, "path", true, operation.input.properties[name])),
     ...(binding.method === "POST"
@@ -84,7 +84,7 @@ function restOperation(operation: Operation, binding: RestBinding, index: number
       200: {
         description: "Done.",
         ...(operation.kind === "write" ? { headers: { "X-Annals-Offset": offsetHeader } } : {}),
-        content: { [contentType]: { schema: answerSchema(operation) } },
+        content: { [contentType]: { schema: binding.output ?? answerSchema(operation) } },
       },
       ...errorResponses([
         ...operation.errors,

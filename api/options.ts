@@ -28,6 +28,10 @@ export interface ApiLimits {
   readonly transactionBytesMax: number;
   /** A transaction that nobody touched for so long is forgotten. */
   readonly transactionIdleMs: number;
+  /** Requests that may wait for something to arrive at once; one more is answered 503 with Retry-After. */
+  readonly waitingRequestsMax: number;
+  /** Longest time that a request may ask to wait. */
+  readonly waitMsMax: number;
   /** A request that takes longer is logged as slow. */
   readonly slowRequestMs: number;
 }
@@ -52,8 +56,16 @@ export interface HealthSource {
 export interface ApiObserver {
   /** One HTTP request answered. `route` is the pattern (`/kv/get/:key`), never a user's text. */
   requestFinished(method: string, route: string, status: number, durationMs: number): void;
-  /** One operation run, through whatever door. `status` is "success" or "error". */
-  operationFinished(operation: string, status: "success" | "error", durationMs: number): void;
+  /**
+   * One operation run, through whatever door. `status` is "success" or "error"; the time that the client asked to wait is
+   * not in `durationMs`. `subject` is the queue it was about, empty when there is no such queue.
+   */
+  operationFinished(
+    operation: string,
+    status: "success" | "error",
+    durationMs: number,
+    subject?: string,
+  ): void;
   /** A request refused before any operation ran, by error code. */
   requestRejected(code: string): void;
 }
@@ -83,6 +95,8 @@ export interface ApiOptions {
   /** Text for a new request id. */
   readonly newRequestId: () => string;
   readonly limits: ApiLimits;
+  /** False: the operations on queues are refused. */
+  readonly queuesEnabled: boolean;
   readonly health: HealthSource;
   readonly observer: ApiObserver;
   readonly metrics: () => Promise<MetricsPage>;

@@ -1,5 +1,6 @@
 /** Runs what a request asks for and tells the observer how it went. The one place where a bug in an operation is caught. */
-import type { Refusal } from "./errors.js";
+import type { Socket } from "node:net";
+import { errorTable, type Refusal } from "./errors.js";
 import { Call, type Desk } from "./operations/call.js";
 import type { OnceKey } from "./operations/once.js";
 import type { Later } from "./operations/reply.js";
@@ -10,6 +11,8 @@ export interface Caller {
   readonly causeId: string | undefined;
   /** Of a write that must happen once. */
   readonly once: OnceKey | undefined;
+  /** Where the answer goes, for an operation that waits and must not go on when nobody is there any more. */
+  readonly connection?: Socket;
 }
 
 /**
@@ -21,11 +24,11 @@ export function runMeasured<Result extends { readonly type: string }>(
   name: string,
   caller: Caller,
   run: (call: Call) => Later<Result | Refusal>,
-  done: (result: Result | Refusal) => void,
+  done: (result: Result | Refusal, waitedMs: number) => void,
 ): void {
   const { stopwatch } = desk.options;
   const startedAt = stopwatch();
-  const call = new Call(desk, name, caller.requestId, caller.causeId, caller.once);
+  const call = new Call(desk, name, caller.requestId, caller.causeId, caller.connection, caller.once);
   let later: Later<Result | Refusal>;
   try {
     later = run(call);
@@ -34,9 +37,21 @@ export function runMeasured<Result extends { readonly type: string }>(
   }
   const finish = (result: Result | Refusal): void => {
     const status = result.type === "refused" ? "error" : "success";
-    desk.options.observer.operationFinished(name, status, stopwatch() - startedAt);
-    done(result);
+    const durationMs = stopwatch() - startedAt - call.waitedMs;
+    desk.options.observer.operationFinished(name, status, durationMs, subjectOf(call, result));
+    done(result, call.waitedMs);
   };
   if (later instanceof Promise) later.then(finish, (error: unknown) => finish(call.failure(error)));
   else finish(later);
+}
+
+/** What isn't there is not named in metrics: a client could name anything. */
+function subjectOf(call: Call, result: { readonly type: string } | Refusal): string | undefined {
+  if (call.subject === undefined || !isRefusal(result)) return call.subject;
+  const { status } = errorTable[result.code];
+  return status === 400 || status === 404 || status === 422 ? "" : call.subject;
+}
+
+function isRefusal(result: { readonly type: string }): result is Refusal {
+  return result.type === "refused";
 }

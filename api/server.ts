@@ -23,7 +23,8 @@ const TIMEOUT_CHECK_MS = 500;
 
 export function buildServer(options: ApiOptions): FastifyInstance {
   const { limits } = options;
-  const door = new Door(new Desk(options));
+  const desk = new Desk(options);
+  const door = new Door(desk);
   const server = Fastify({
     bodyLimit: limits.bodyBytesMax,
     requestTimeout: limits.requestTimeoutMs,
@@ -51,9 +52,14 @@ export function buildServer(options: ApiOptions): FastifyInstance {
   const routes = new RouteMap();
   server.decorateRequest("receivedAt", 0);
   server.decorateRequest("route", "");
+  server.decorateRequest("waitedMs", 0);
   server.decorateRequest("answered", false);
   server.addHook("onRoute", ({ method, url }) => routes.add(method, url));
   server.addHook("onRequest", gate(door));
+  server.addHook("preClose", (done) => {
+    desk.waitingRoom.close();
+    done();
+  });
   server.setErrorHandler((error: Error, request, reply) => answerError(door, error, request, reply));
   server.setNotFoundHandler((request, reply) => answerUnknown(door, routes, request, reply));
   if (options.corsOrigins.length > 0) registerCors(server, options.corsOrigins);

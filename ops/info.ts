@@ -1,6 +1,6 @@
 /** The sections of `/info`: what runs, where it stands, in flat fields named as the documented server names them. */
 import type { OpenedLog } from "../log/index.js";
-import type { KvStats } from "../projections/index.js";
+import type { KvStats, QueueStats } from "../projections/index.js";
 import type { ConfigValues } from "./config/settings.js";
 import type { FreeDisk } from "./metrics/free-disk.js";
 
@@ -9,6 +9,7 @@ export interface InfoParts {
   readonly values: () => ConfigValues;
   readonly opened: () => OpenedLog | undefined;
   readonly kvStats: () => KvStats | undefined;
+  readonly queueStats: () => readonly QueueStats[];
   readonly disk: FreeDisk;
   readonly uptimeSeconds: () => number;
   readonly openConnections: () => number;
@@ -38,7 +39,23 @@ export function infoSections(parts: InfoParts): InfoSections {
       repl_backlog_size: 0,
     },
     keyspace: { keys: stats?.totalKeys ?? 0, expiring_keys: stats?.expiringKeys ?? 0 },
+    queues: queueSection(parts.queueStats()),
     cluster: { enabled: false },
+  };
+}
+
+function queueSection(queues: readonly QueueStats[]): Record<string, unknown> {
+  const sum = (count: (stats: QueueStats) => number): number =>
+    queues.reduce((total, stats) => total + count(stats), 0);
+  return {
+    queues: queues.length,
+    depth: sum((stats) => stats.waiting),
+    delayed: sum((stats) => stats.delayed),
+    in_flight: sum((stats) => stats.inFlight),
+    dead: sum((stats) => stats.dead),
+    published: sum((stats) => stats.published),
+    consumed: sum((stats) => stats.consumed),
+    acked: sum((stats) => stats.acked),
   };
 }
 

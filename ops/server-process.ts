@@ -14,6 +14,7 @@ import type { OpenedStore, OpenStoreOptions } from "../projections/index.js";
 import type { Config } from "./config/load.js";
 import { changesBetween, LiveSettings, logSettings } from "./config/rooms.js";
 import type { ConfigValues } from "./config/settings.js";
+import { type DueTimer, startDueTimer } from "./due-timer.js";
 import { Health } from "./health.js";
 import { infoSections } from "./info.js";
 import { LateStore } from "./late-store.js";
@@ -61,7 +62,7 @@ export class ServerProcess {
   readonly #metrics: Metrics;
   readonly #disk: FreeDisk;
   readonly #live: LiveSettings;
-  readonly #clock = new MonotonicClock(Date.now);
+  readonly #clock = new MonotonicClock(Date.now, () => performance.now());
   readonly #late = new LateStore();
   readonly #dataDirectory: string;
   #values: ConfigValues;
@@ -69,6 +70,7 @@ export class ServerProcess {
   #store: OpenedStore | undefined;
   #app: FastifyInstance | undefined;
   #timers: Timers | undefined;
+  #dueTimer: DueTimer | undefined;
   #starting: Promise<void> = Promise.resolve();
   #stopping = false;
   #logClosed = false;
@@ -102,6 +104,7 @@ export class ServerProcess {
         replaySeconds: this.#replaySeconds,
       }),
       kvStats: () => this.#store?.kvStats(this.#clock.now()),
+      queueStats: () => this.#store?.queueStats() ?? [],
     });
   }
 
@@ -154,6 +157,7 @@ export class ServerProcess {
     const store = await this.#replay(opened);
     if (this.#stopping) return;
     this.#timers = this.#startTimers(store);
+    this.#dueTimer = startDueTimer(store, this.#clock.now);
     this.#health.ready();
     this.#reportStart(opened);
     const listening = addressOf(app);
@@ -194,6 +198,7 @@ export class ServerProcess {
       random: Math.random,
       newRequestId: requestIds(randomBytes(6).toString("hex")),
       limits: this.#live.limits,
+      queuesEnabled: this.#values["queue.enabled"],
       health: this.#health,
       observer: this.#metrics.api,
       metrics: () => this.#metrics.page(),
@@ -282,6 +287,7 @@ export class ServerProcess {
       values: () => this.#values,
       opened: () => this.#opened,
       kvStats: () => this.#store?.kvStats(this.#clock.now()),
+      queueStats: () => this.#store?.queueStats() ?? [],
       disk: this.#disk,
       uptimeSeconds: () => this.#metrics.process.uptimeSeconds,
       openConnections: () => this.#connections,
@@ -321,6 +327,7 @@ export class ServerProcess {
 
   async #closeStorage(): Promise<void> {
     this.#timers?.close();
+    this.#dueTimer?.close();
     this.#metrics.process.close();
     await this.#store?.close();
     if (this.#opened === undefined || this.#logClosed) return;

@@ -83,7 +83,7 @@ function runCommand(
     done(asks);
     return;
   }
-  const caller = { requestId: request.id, causeId, once: asks.once };
+  const caller = { requestId: request.id, causeId, connection: request.raw.socket, once: asks.once };
   runMeasured<Reply>(
     door.desk,
     operation.name,

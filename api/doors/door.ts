@@ -89,8 +89,9 @@ export class Door {
     request: FastifyRequest,
     reply: FastifyReply,
     send: (result: Result) => void,
-  ): (result: Result) => void {
-    return (result) => {
+  ): (result: Result, waitedMs?: number) => void {
+    return (result, waitedMs = 0) => {
+      request.waitedMs = waitedMs;
       try {
         send(result);
       } catch (error) {
@@ -107,7 +108,7 @@ export class Door {
     const route = request.route === "" ? (request.routeOptions.url ?? "unknown") : request.route;
     observer.requestFinished(request.method, route, status, durationMs);
     const failed = status >= 500 && status !== errorTable.API_NOT_BUILT.status;
-    if (!failed && durationMs < limits.slowRequestMs) return;
+    if (!failed && durationMs - request.waitedMs < limits.slowRequestMs) return;
     const facts = { requestId: request.id, method: request.method, route, status, durationMs };
     this.#log.note(failed ? "request failed" : "slow request", facts, nowMs);
   }
@@ -149,6 +150,8 @@ declare module "fastify" {
     route: string;
     /** By the stopwatch, when the request's headers had arrived. */
     receivedAt: number;
+    /** Of the time until the answer, what the client asked to wait for. */
+    waitedMs: number;
     /** An answer is on its way; there is never a second one. */
     answered: boolean;
   }

@@ -9,7 +9,7 @@ import { type ErrorCode, errorBody, errorTable, type Refusal, refusal } from "..
 import type { ApiOptions } from "../options.js";
 import type { Door } from "./door.js";
 import type { RouteMap } from "./route-map.js";
-import { isKeyPath } from "./url.js";
+import { nameIn } from "./url.js";
 
 /** Fastify's own codes. Anything else that reaches the error handler is a bug. */
 const frameworkCodes: ReadonlyMap<string, ErrorCode> = new Map<string, ErrorCode>([
@@ -39,11 +39,13 @@ export function answerError(
 function refusalOf(door: Door, error: FastifyError | Error, request: FastifyRequest): Refusal {
   const code = "code" in error ? error.code : undefined;
   const known = code === undefined ? undefined : frameworkCodes.get(code);
-  if (known === "API_URL_INVALID" && isKeyPath(request.raw.url ?? "")) {
-    return refusal("KV_KEY_INVALID", "the key in the URL is not percent-encoded UTF-8");
+  const nameCode = nameIn(request.raw.url ?? "");
+  if (known === "API_URL_INVALID" && nameCode !== undefined) {
+    const what = nameCode === "KV_KEY_INVALID" ? "the key" : "the queue's name";
+    return refusal(nameCode, `${what} in the URL is not percent-encoded UTF-8`);
   }
-  if (known === "API_URL_TOO_LONG" && isKeyPath(request.raw.url ?? "")) {
-    return refusal("KV_KEY_INVALID", `a key may have ${door.options.limits.keyBytesMax} bytes at most`);
+  if (known === "API_URL_TOO_LONG" && nameCode === "KV_KEY_INVALID") {
+    return refusal(nameCode, `a key may have ${door.options.limits.keyBytesMax} bytes at most`);
   }
   if (known !== undefined) return refusal(known, errorTable[known].title);
   if (request.raw.destroyed || code === "ECONNRESET") {

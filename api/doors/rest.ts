@@ -53,7 +53,8 @@ function restHandler(door: Door, operation: Operation, binding: RestBinding): Ro
       door.reject(request, reply, found);
       return;
     }
-    const refused = putPathFields(found.fields, fromPath, request);
+    const refused =
+      putPathFields(found.fields, fromPath, request) ?? missingField(found.fields, binding.required);
     if (refused !== undefined) {
       door.reject(request, reply, refused);
       return;
@@ -63,7 +64,12 @@ function restHandler(door: Door, operation: Operation, binding: RestBinding): Ro
       door.reject(request, reply, asks);
       return;
     }
-    const caller = { requestId: request.id, causeId: callerId(request), once: asks.once };
+    const caller = {
+      requestId: request.id,
+      causeId: callerId(request),
+      connection: request.raw.socket,
+      once: asks.once,
+    };
     runMeasured<Reply>(
       door.desk,
       operation.name,
@@ -91,6 +97,13 @@ function putPathFields(
     fields[name] = pathField(request, name);
   }
   return urlProblem(request);
+}
+
+function missingField(fields: Fields, required: readonly string[] = []): Refusal | undefined {
+  const missing = required.find((name) => !Object.hasOwn(fields, name));
+  return missing === undefined
+    ? undefined
+    : refusal("API_FIELD_MISSING", `field ${JSON.stringify(missing)} is missing`);
 }
 
 function sendReply(
@@ -179,6 +192,7 @@ function refuseContent(request: FastifyRequest): Refusal | undefined {
 function coerced(text: string, schema: TSchema): unknown {
   const type: unknown = Reflect.get(schema, "type");
   if (type === "integer" && /^-?[0-9]{1,16}$/.test(text)) return Number(text);
+  if (type === "number" && /^[0-9]{1,12}(\.[0-9]{1,6})?$/.test(text)) return Number(text);
   if (type === "boolean" && (text === "true" || text === "false")) return text === "true";
   return text;
 }

@@ -11,10 +11,12 @@ const USABLE = /^[\x21\x22\x24-\x7e]*$/;
 export function urlProblem(request: FastifyRequest): Refusal | undefined {
   const { url } = request.raw;
   if (url === undefined || USABLE.test(url)) return undefined;
-  return refusal("KV_KEY_INVALID", "percent-encode the key: everything but ASCII letters, digits and -._~");
+  const what = `percent-encode the ${nameIn(url) === "QUEUE_NAME_INVALID" ? "queue's name" : "key"}`;
+  return refusal(nameIn(url) ?? "KV_KEY_INVALID", `${what}: everything but ASCII letters, digits and -._~`);
 }
 
-/** The route holds a key, so a URL that can't be decoded is a key that can't be used. */
-export function isKeyPath(url: string): boolean {
-  return url.startsWith("/kv/") || url.startsWith("/key/");
+/** A URL that can't be decoded is a name that can't be used: which code says so, where the route holds one. */
+export function nameIn(url: string): "KV_KEY_INVALID" | "QUEUE_NAME_INVALID" | undefined {
+  if (url.startsWith("/queue/")) return "QUEUE_NAME_INVALID";
+  return url.startsWith("/kv/") || url.startsWith("/key/") ? "KV_KEY_INVALID" : undefined;
 }

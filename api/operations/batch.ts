@@ -7,7 +7,7 @@ import { rootOf, type SourceText } from "../exact.js";
 import { nearestName } from "../explain.js";
 import { elementSpans, memberSpan } from "../json-text.js";
 import type { Json } from "../json-write.js";
-import type { ApiLimits } from "../options.js";
+import type { ApiOptions } from "../options.js";
 import { closed, Key, LogOffset, Revision, Success } from "./fields.js";
 import { defineOperation, type Operation } from "./operation.js";
 import { type Reply, written } from "./reply.js";
@@ -64,7 +64,7 @@ export function batchOperation(find: ReadonlyMap<string, Operation>): Operation 
     errors: ["API_BATCH_OPERATION_UNSUPPORTED", "API_BATCH_TOO_LARGE", "BATCH_PRECONDITION_FAILED"],
     rest: [{ method: "POST", path: "/batch" }],
     run(input, call, source) {
-      const steps = stepsOf(input.operations, find, source, call.limits);
+      const steps = stepsOf(input.operations, find, source, call.desk.options);
       if ("type" in steps) return steps;
       const preconditions = (input.preconditions ?? []).map(precondition);
       return write(batch<Reply>, { preconditions, steps }, batchReply).run(call);
@@ -78,10 +78,10 @@ function stepsOf(
   operations: readonly OperationInput[],
   find: ReadonlyMap<string, Operation>,
   source: SourceText | undefined,
-  limits: ApiLimits,
+  options: ApiOptions,
 ): readonly QueuedWrite[] | Refusal {
-  if (operations.length > limits.batchItemsMax) {
-    const most = `${operations.length} operations in one batch; ${limits.batchItemsMax} is the most`;
+  if (operations.length > options.limits.batchItemsMax) {
+    const most = `${operations.length} operations in one batch; ${options.limits.batchItemsMax} is the most`;
     return refusal("API_BATCH_TOO_LARGE", most);
   }
   const placeOf = source === undefined ? undefined : payloadPlaces(source);
@@ -90,7 +90,7 @@ function stepsOf(
     const operation = find.get(command);
     if (operation?.prepare === undefined) return at(index, unsupported(command, operation, find));
     const own = source && placeOf && { text: source.text, root: () => placeOf(index) };
-    const prepared = operation.prepare(payload ?? {}, own, limits);
+    const prepared = operation.prepare(payload ?? {}, own, options);
     if (prepared.type === "refused") return at(index, prepared);
     steps.push({ name: operation.name, step: prepared });
   }

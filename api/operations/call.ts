@@ -2,6 +2,7 @@
  * What an operation may use while it runs: the store, with rejections and failures already turned into refusals, the
  * clock and randomness that go into a command, and the limits. One `Call` per request.
  */
+import type { Socket } from "node:net";
 import type { Offset } from "../../log/index.js";
 import {
   type Cause,
@@ -13,8 +14,10 @@ import {
   type Reader,
   type Step,
 } from "../../projections/index.js";
+import { onDeparture } from "../departures.js";
 import { errorTable, failureCode, type Refusal, refusal } from "../errors.js";
 import type { ApiLimits, ApiOptions } from "../options.js";
+import { WaitingRoom } from "../waiting-room.js";
 import { answerText, type OnceKey, replyAgain } from "./once.js";
 import type { Later, Reply } from "./reply.js";
 import { Transactions } from "./transactions.js";
@@ -24,11 +27,17 @@ export class Desk {
   readonly options: ApiOptions;
   readonly startedAt: number;
   readonly transactions: Transactions;
+  readonly waitingRoom: WaitingRoom;
 
   constructor(options: ApiOptions) {
     this.options = options;
     this.startedAt = options.now();
     this.transactions = new Transactions(options);
+    this.waitingRoom = new WaitingRoom({
+      wakes: () => options.store.wakes,
+      seats: () => options.limits.waitingRequestsMax,
+      stopwatch: options.stopwatch,
+    });
   }
 }
 
@@ -39,12 +48,36 @@ export class Call {
   /** Set when the caller wants the write done once, however often the request comes. */
   readonly once: OnceKey | undefined;
 
+  /** What it is about, for metrics: a queue's name. */
+  subject: string | undefined;
+  /** Ms that it waited because the client asked it to. */
+  waitedMs = 0;
+  readonly #connection: Socket | undefined;
+
   /** `causeId` is the id that the caller gave, kept with the record; a made-up one is not worth keeping. */
-  constructor(desk: Desk, command: string, requestId: string, causeId?: string, onceKey?: OnceKey) {
+  constructor(
+    desk: Desk,
+    command: string,
+    requestId: string,
+    causeId?: string,
+    connection?: Socket,
+    onceKey?: OnceKey,
+  ) {
     this.desk = desk;
     this.requestId = requestId;
     this.once = onceKey;
     this.cause = causeId === undefined ? { command } : { command, requestId: causeId };
+    this.#connection = connection;
+  }
+
+  /** True when nobody is there any more to read the answer. */
+  get isAbandoned(): boolean {
+    return this.#connection?.destroyed === true;
+  }
+
+  /** Calls `listener` when the client goes away, unless the function that this returns is called before. */
+  onAbandoned(listener: () => void): () => void {
+    return this.#connection === undefined ? () => undefined : onDeparture(this.#connection, listener);
   }
 
   get limits(): ApiLimits {

@@ -5,12 +5,18 @@ import { valueOperations } from "./kv.js";
 import { batchOperations } from "./kv-batches.js";
 import { keyOperations } from "./kv-keys.js";
 import type { Operation } from "./operation.js";
+import { queueOperations } from "./queue.js";
+import { deliveryOperations } from "./queue-deliveries.js";
+import { letterOperations } from "./queue-letters.js";
 import { transactionOperations } from "./transaction.js";
 
 const single: readonly Operation[] = [
   ...valueOperations,
   ...batchOperations,
   ...keyOperations,
+  ...queueOperations,
+  ...deliveryOperations,
+  ...letterOperations,
   ...adminOperations,
 ];
 

@@ -9,7 +9,7 @@ import { type ExactPath, type SourceText, takeExactText } from "../exact.js";
 import { explain } from "../explain.js";
 import type { Json } from "../json-write.js";
 import { refuseNames } from "../names.js";
-import type { ApiLimits } from "../options.js";
+import type { ApiOptions } from "../options.js";
 import type { Call } from "./call.js";
 import { ClientId } from "./fields.js";
 import type { Later, Reply } from "./reply.js";
@@ -19,8 +19,12 @@ import type { Preparation } from "./write.js";
 export interface RestBinding {
   readonly method: "GET" | "POST" | "DELETE";
   readonly path: string;
+  /** Fields that this route asks for though the envelope has a default for them. */
+  readonly required?: readonly string[];
   /** The documented body where it differs from the payload of the envelope. */
   readonly shape?: (payload: Json) => Json;
+  /** Of that body. */
+  readonly output?: TSchema;
 }
 
 interface OperationFacts<Input extends TObject> {
@@ -43,6 +47,8 @@ interface OperationFacts<Input extends TObject> {
   readonly envelope?: false;
   /** True when it answers also while the server drains: probes and measurements. */
   readonly whileDraining?: true;
+  /** What a checked input is about, for metrics. */
+  readonly subject?: (input: unknown) => string;
 }
 
 /** Whatever is no single decision on the store: reads, and writes that wait or do more. */
@@ -53,7 +59,7 @@ interface Runnable<Input extends TObject> {
 
 /** A write that is one decision: run alone, as a part of a batch, or queued in a transaction. */
 interface Preparable<Input extends TObject> {
-  readonly prepare: (input: Static<Input>, limits: ApiLimits) => Preparation;
+  readonly prepare: (input: Static<Input>, options: ApiOptions) => Preparation;
   readonly run?: undefined;
 }
 
@@ -67,7 +73,7 @@ export interface Operation extends OperationFacts<TObject> {
   /** Checks the input, then runs. */
   invoke(input: unknown, source: SourceText | undefined, call: Call): Later<Reply>;
   /** Checks the input and gives back what a batch decides; undefined for what cannot be a part of one. */
-  readonly prepare?: (input: unknown, source: SourceText | undefined, limits: ApiLimits) => Preparation;
+  readonly prepare?: (input: unknown, source: SourceText | undefined, options: ApiOptions) => Preparation;
 }
 
 export function defineOperation<Input extends TObject>(definition: OperationDefinition<Input>): Operation {
@@ -102,20 +108,21 @@ function preparable<Input extends TObject>(
   const accepted = { ...facts.input, properties: { ...facts.input.properties, client_id: ClientId } };
   const validator = TypeCompiler.Compile<Input>(accepted);
   const names = Object.keys(accepted.properties);
-  const prepare = (input: unknown, source: SourceText | undefined, limits: ApiLimits): Preparation => {
+  const prepare = (input: unknown, source: SourceText | undefined, options: ApiOptions): Preparation => {
     if (!validator.Check(input)) return explain(validator.Errors(input), input, names);
-    const refused = refuseNames(input, limits);
+    const refused = refuseNames(input, options.limits);
     if (refused !== undefined) return refused;
     if (facts.exact !== undefined && source !== undefined) takeExactText(input, facts.exact, source);
-    return prepareChecked(input, limits);
+    return prepareChecked(input, options);
   };
   return {
     ...factsOf(facts),
     input: accepted,
     prepare,
     invoke(input, source, call) {
-      const prepared = prepare(input, source, call.limits);
+      const prepared = prepare(input, source, call.desk.options);
       if (prepared.type === "refused") return prepared;
+      if (facts.subject !== undefined) call.subject = facts.subject(input);
       const client = clientOf(input);
       if (client === undefined) return prepared.run(call);
       return call.desk.transactions.queue(client, facts.name, prepared, source, call) ?? prepared.run(call);
@@ -126,7 +133,7 @@ function preparable<Input extends TObject>(
 /** A definition without what only this file calls. */
 function factsOf<Input extends TObject>(definition: OperationFacts<Input>): OperationFacts<TObject> {
   const { name, kind, summary, input, output, errors, rest } = definition;
-  const { aliases, description, exact, envelope, whileDraining } = definition;
+  const { aliases, description, exact, envelope, whileDraining, subject } = definition;
   return {
     name,
     kind,
@@ -140,6 +147,7 @@ function factsOf<Input extends TObject>(definition: OperationFacts<Input>): Oper
     ...(exact && { exact }),
     ...(envelope === false && { envelope }),
     ...(whileDraining && { whileDraining }),
+    ...(subject && { subject }),
   };
 }
 

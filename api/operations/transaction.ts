@@ -1,6 +1,6 @@
 /**
  * The documented transactions: `multi` opens one, writes that name the client are queued in it, `exec` runs them as one batch.
- * Each client is told by its `client_id`, through every door; in the envelope it may be left out, then it is the request id.
+ * Only `exec` writes to the log. Each client is told by its `client_id`, through every door; in the envelope it may be left out, then it is the request id.
  */
 import { Type } from "@sinclair/typebox";
 import { batch, noTransaction, revisions } from "../../projections/index.js";
@@ -28,7 +28,7 @@ const clientOf = (input: { client_id?: string }, call: Call): string | Refusal =
 
 export const multi = defineOperation({
   name: "transaction.multi",
-  kind: "write",
+  kind: "read",
   summary: "Open a transaction",
   description:
     "From now on writes with this `client_id` are queued. Without one the answer names a new one. A transaction that is left alone is forgotten after a while, and at a restart.",
@@ -78,7 +78,7 @@ function abortedAsDocumented(reply: Reply): Reply {
 
 export const discard = defineOperation({
   name: "transaction.discard",
-  kind: "write",
+  kind: "read",
   summary: "Forget what a transaction queued, and its watches",
   input: OnlyClient,
   output: Type.Object({ success: Success }),
@@ -94,7 +94,7 @@ export const discard = defineOperation({
 
 export const watch = defineOperation({
   name: "transaction.watch",
-  kind: "write",
+  kind: "read",
   summary: "Let the next transaction run only if keys stay as they are",
   description: "Before `multi`. A key that was changed, deleted, set or has expired by `exec` aborts it.",
   input: Type.Object({ client_id: Client, keys: Type.Array(Key, { minItems: 1 }) }, closed),
@@ -117,7 +117,7 @@ export const watch = defineOperation({
 
 export const unwatch = defineOperation({
   name: "transaction.unwatch",
-  kind: "write",
+  kind: "read",
   summary: "Forget the watches",
   input: OnlyClient,
   output: Type.Object({ success: Success }),

@@ -1,8 +1,10 @@
 /** One record as `annals dump` shows it. Bytes that are UTF-8 are shown as text, others as base64 under another name. */
 import { EPOCH_STARTED, type LogRecord } from "../../log/index.js";
-import { decodeEvents, ProjectionError, type StoreEvent } from "../../projections/index.js";
+import { decodeEvents, ProjectionError, type QueueEvent, type StoreEvent } from "../../projections/index.js";
 
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+/** Fields of queue events that are times; 0 is none. */
+const QUEUE_TIMES: ReadonlySet<string> = new Set(["availableAt", "expiresAt", "dedupUntil", "deadline"]);
 
 export function dumpLine(record: LogRecord): Record<string, unknown> {
   const { offset, timestamp, epoch, kind, version, body, crc } = record;
@@ -11,7 +13,11 @@ export function dumpLine(record: LogRecord): Record<string, unknown> {
   try {
     const { events, cause } = decodeEvents(record);
     const name = events.length === 1 ? events[0]?.type : "several";
-    const shown = { ...line, kind: name, events: events.map(shownEvent) };
+    const shown = {
+      ...line,
+      kind: name,
+      events: events.map((event, place) => shownEvent(event, offset, place)),
+    };
     return cause === undefined ? shown : { ...shown, cause };
   } catch (error) {
     // The record is whole, only its meaning is not known here: show what there is.
@@ -20,20 +26,41 @@ export function dumpLine(record: LogRecord): Record<string, unknown> {
   }
 }
 
-function shownEvent(event: StoreEvent): Record<string, unknown> {
+function shownEvent(event: StoreEvent, offset: number, place: number): Record<string, unknown> {
+  if (isQueueEvent(event)) return shownQueueEvent(event, offset, place);
   if (event.type !== "kv.set") return { ...event };
   const { value, expiresAt, ...rest } = event;
   const expiry = expiresAt === 0 ? {} : { expiresAt: timeText(expiresAt) };
-  return { ...rest, ...shownValue(value), ...expiry };
+  return { ...rest, ...shownBytes("value", value), ...expiry };
 }
 
-function shownValue(value: string | Uint8Array): { value: string } | { valueBase64: string } {
-  if (typeof value === "string") return { value };
+const isQueueEvent = (event: StoreEvent): event is QueueEvent => event.type.startsWith("queue.");
+
+/** Messages and receipts by the ids that clients know, which are the places of their events in the log. */
+function shownQueueEvent(event: QueueEvent, offset: number, place: number): Record<string, unknown> {
+  const shown: Record<string, unknown> = {};
+  for (const [name, value] of Object.entries(event)) {
+    if (QUEUE_TIMES.has(name)) {
+      if (value !== 0) shown[name] = timeText(value);
+    } else if (name !== "payload" && name !== "message") shown[name] = value;
+  }
+  if (event.type === "queue.published") {
+    return { ...shown, messageId: `${offset}-${place}`, ...shownBytes("payload", event.payload) };
+  }
+  if (!("message" in event)) return shown;
+  // Offset 0 stands for the record itself.
+  const messageId = `${event.message.offset === 0 ? offset : event.message.offset}-${event.message.place}`;
+  const receipt = event.type === "queue.delivered" ? { receipt: `${offset}-${place}` } : {};
+  return { ...shown, messageId, ...receipt };
+}
+
+function shownBytes(name: string, value: string | Uint8Array): Record<string, string> {
+  if (typeof value === "string") return { [name]: value };
   try {
-    return { value: utf8.decode(value) };
+    return { [name]: utf8.decode(value) };
   } catch (error) {
     if (!(error instanceof TypeError)) throw error;
-    return { valueBase64: base64(value) };
+    return { [`${name}Base64`]: base64(value) };
   }
 }
 

@@ -158,12 +158,6 @@ const access: readonly DocumentedKey[] = [
 ];
 
 const features: readonly DocumentedKey[] = [
-  { path: "queue.enabled", note: LATER, refuse: refuseTrue("queues are") },
-  ...keys(
-    "queue",
-    ["max_depth", "ack_deadline_secs", "default_max_retries", "default_priority", "prefetch_limit"],
-    LATER,
-  ),
   { path: "event_stream.*", note: LATER, refuse: refuseSection("streams are") },
   { path: "watch.max_inline_value_bytes", note: LATER, environment: ["SYNAP_WATCH_MAX_INLINE_VALUE_BYTES"] },
   { path: "network.idle_timeout_secs", note: "see limits.keep_alive_timeout_ms" },

@@ -192,6 +192,11 @@ function disagreements({ values, origins }: Pick<Config, "values" | "origins">):
     "the largest value plus 65536 bytes must fit into log.record_bytes_max",
   );
   need(
+    values["queue.payload_bytes_max"] + RECORD_ROOM_BYTES <= values["log.record_bytes_max"],
+    ["queue.payload_bytes_max", "log.record_bytes_max"],
+    "the largest payload plus 65536 bytes must fit into log.record_bytes_max",
+  );
+  need(
     values["log.record_bytes_max"] <= values["log.pending_bytes_max"],
     ["log.record_bytes_max", "log.pending_bytes_max"],
     "log.record_bytes_max must not exceed log.pending_bytes_max",

@@ -5,13 +5,13 @@
 import type { ApiLimits } from "../../api/index.js";
 import type { LogSettings } from "../../log/index.js";
 import {
-  DEFAULT_QUEUE_RULES,
   DEFAULT_STREAM_RULES,
   type EvictionPolicy,
   type IdempotencyRules,
   type KvRules,
   type StoreRules,
 } from "../../projections/index.js";
+import { LiveQueueRules } from "./queue-rules.js";
 import type { Setting } from "./setting.js";
 import { type ConfigValues, isSettingPath, settingPaths, settings } from "./settings.js";
 
@@ -70,6 +70,8 @@ class LiveLimits implements ApiLimits {
   readonly transactionsMax: number;
   readonly transactionBytesMax: number;
   readonly transactionIdleMs: number;
+  waitingRequestsMax = 0;
+  waitMsMax = 0;
   keyBytesMax = 0;
   minOffsetWaitMs = 0;
   slowRequestMs = 0;
@@ -92,6 +94,8 @@ class LiveLimits implements ApiLimits {
   apply(values: ConfigValues): void {
     this.keyBytesMax = values["limits.key_bytes_max"];
     this.minOffsetWaitMs = values["limits.min_offset_wait_ms"];
+    this.waitingRequestsMax = values["limits.waiting_requests_max"];
+    this.waitMsMax = values["queue.wait_secs_max"] * 1000;
     this.slowRequestMs = values["limits.slow_request_ms"];
   }
 }
@@ -102,13 +106,14 @@ export class LiveSettings {
   readonly limits: ApiLimits;
   readonly #kv = new LiveKvRules();
   readonly #idempotency = new LiveIdempotencyRules();
+  readonly #queue = new LiveQueueRules();
   readonly #limits: LiveLimits;
 
   constructor(values: ConfigValues) {
     this.#limits = new LiveLimits(values);
     this.rules = {
       kv: this.#kv,
-      queue: DEFAULT_QUEUE_RULES,
+      queue: this.#queue,
       stream: DEFAULT_STREAM_RULES,
       idempotency: this.#idempotency,
     };
@@ -119,6 +124,7 @@ export class LiveSettings {
   apply(values: ConfigValues): void {
     this.#kv.apply(values);
     this.#idempotency.apply(values);
+    this.#queue.apply(values);
     this.#limits.apply(values);
   }
 }

@@ -6,6 +6,7 @@
  */
 import type { FsyncMode } from "../../log/index.js";
 import type { EvictionPolicy } from "../../projections/index.js";
+import { queueSettings } from "./queue-settings.js";
 import type { Choice, Setting, ValueOf } from "./setting.js";
 
 const KIB = 1024;
@@ -297,6 +298,14 @@ const limits = {
     unit: "s",
     why: "A transaction that its client leaves alone this long is forgotten.",
   },
+  "limits.waiting_requests_max": {
+    kind: "number",
+    default: 4096,
+    min: 0,
+    max: 1_000_000,
+    live: true,
+    why: "Requests that may wait for something to arrive (long polls) at once; one more is answered 503 with Retry-After. Each keeps a connection.",
+  },
   "limits.slow_request_ms": {
     kind: "number",
     default: 1000,
@@ -405,6 +414,7 @@ const operation = {
 export const settings = {
   ...server,
   ...store,
+  ...queueSettings,
   ...persistence,
   ...log,
   ...limits,

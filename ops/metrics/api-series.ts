@@ -7,6 +7,9 @@ const METHODS = new Set(["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIO
 /** As documented, so that dashboards' quantiles keep their meaning. */
 const HTTP_SECONDS = [0.001, 0.01, 0.1, 1, 10];
 const OPERATION_SECONDS = [0.00001, 0.0001, 0.001, 0.01, 0.1, 1];
+const QUEUE_SECONDS = [0.0001, 0.001, 0.01, 0.1, 1, 10];
+/** Most queues with series of their own, times operations and status; what comes later is counted under one label. */
+const QUEUE_CELLS_MAX = 5000;
 /** Documented names of operations that are called otherwise in commands. */
 const DOCUMENTED_NAMES: Readonly<Record<string, string>> = { del: "delete" };
 
@@ -15,6 +18,8 @@ export class ApiSeries implements ApiObserver {
   readonly #requestSeconds = new Cells(2, () => new Buckets(HTTP_SECONDS));
   readonly #operations = new Cells(2, () => new Tally());
   readonly #operationSeconds = new Cells(1, () => new Buckets(OPERATION_SECONDS));
+  readonly #queueOperations = new Cells(3, () => new Tally(), QUEUE_CELLS_MAX);
+  readonly #queueSeconds = new Cells(2, () => new Buckets(QUEUE_SECONDS));
   readonly #rejected = new Cells(1, () => new Tally(), 200);
   #openConnections: () => number = () => 0;
 
@@ -43,6 +48,18 @@ export class ApiSeries implements ApiObserver {
       this.#operationSeconds,
     );
     series.counterCells(
+      "queue_operations_total",
+      "Queue operations run, through whatever door; those on a queue that isn't there have an empty label",
+      ["queue", "operation", "status"],
+      this.#queueOperations,
+    );
+    series.histogramCells(
+      "queue_operation_duration_seconds",
+      "Time of a queue operation, until what it tells is committed, without the time that a consumer asked to wait",
+      ["queue", "operation"],
+      this.#queueSeconds,
+    );
+    series.counterCells(
       "requests_rejected_total",
       "Requests refused, by error code",
       ["code"],
@@ -60,11 +77,16 @@ export class ApiSeries implements ApiObserver {
     this.#requestSeconds.at(known, route).observe(durationMs / 1000);
   }
 
-  operationFinished(operation: string, status: "success" | "error", durationMs: number): void {
-    const name = operationLabel(operation);
-    if (name === undefined) return;
-    this.#operations.at(name, status).value++;
-    this.#operationSeconds.at(name).observe(durationMs / 1000);
+  operationFinished(operation: string, status: "success" | "error", durationMs: number, subject = ""): void {
+    const label = operationLabel(operation);
+    if (label === undefined) return;
+    if (label.family === "queue") {
+      this.#queueOperations.at(subject, label.name, status).value++;
+      this.#queueSeconds.at(subject, label.name).observe(durationMs / 1000);
+    } else {
+      this.#operations.at(label.name, status).value++;
+      this.#operationSeconds.at(label.name).observe(durationMs / 1000);
+    }
   }
 
   requestRejected(code: string): void {
@@ -75,16 +97,23 @@ export class ApiSeries implements ApiObserver {
 /** Index = status: the label's text without a conversion per request. */
 const STATUS_TEXTS: readonly string[] = Array.from({ length: 600 }, (_, status) => String(status));
 
-const labels = new Map<string, string | undefined>();
+interface OperationLabel {
+  readonly family: "kv" | "queue";
+  readonly name: string;
+}
+const labels = new Map<string, OperationLabel | undefined>();
 
 /**
- * `kv.del` → `delete`; undefined for what is no key-value operation (health, info), which the HTTP series count.
+ * `kv.del` → `delete` of kv; undefined for what has no series of its own (health, info), which the HTTP series count.
  * Names come from the API's own table, so the map stays small.
  */
-function operationLabel(operation: string): string | undefined {
+function operationLabel(operation: string): OperationLabel | undefined {
   if (labels.has(operation)) return labels.get(operation);
-  const bare = /^(?:kv|key)\.(.+)$/.exec(operation)?.[1];
-  const label = bare === undefined ? undefined : (DOCUMENTED_NAMES[bare] ?? bare);
+  const [, family, bare] = /^(kv|key|queue)\.(.+)$/.exec(operation) ?? [];
+  const label: OperationLabel | undefined =
+    bare === undefined
+      ? undefined
+      : { family: family === "queue" ? "queue" : "kv", name: DOCUMENTED_NAMES[bare] ?? bare };
   labels.set(operation, label);
   return label;
 }

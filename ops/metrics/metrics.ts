@@ -1,11 +1,12 @@
 /** The registry and everything that feeds it, put together. One instance per process, made before the log is opened. */
 import { Registry } from "prom-client";
 import type { MetricsPage } from "../../api/index.js";
-import type { KvStats } from "../../projections/index.js";
+import type { KvStats, QueueStats } from "../../projections/index.js";
 import { ApiSeries } from "./api-series.js";
 import type { FreeDisk } from "./free-disk.js";
 import { LogSeries } from "./log-series.js";
 import { ProcessSeries, type StartProgress } from "./process-series.js";
+import { addQueueSeries } from "./queue-series.js";
 import { Series } from "./series.js";
 import { addStoreSeries } from "./store-series.js";
 
@@ -16,6 +17,7 @@ export interface MetricsParts {
   readonly disk: FreeDisk;
   readonly start: () => StartProgress;
   readonly kvStats: () => KvStats | undefined;
+  readonly queueStats: () => readonly QueueStats[];
 }
 
 export class Metrics {
@@ -30,6 +32,7 @@ export class Metrics {
     this.log = new LogSeries(series, parts.disk, parts.syncOnEveryBatch);
     this.process = new ProcessSeries(series, parts.version, parts.start);
     addStoreSeries(series, parts.kvStats);
+    addQueueSeries(series, parts.queueStats);
   }
 
   async page(): Promise<MetricsPage> {

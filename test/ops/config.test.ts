@@ -165,10 +165,30 @@ describe("configuration", () => {
     expect(new LiveSettings(values).rules.kv.evictionPolicy).toBe(policy);
   });
 
+  it("gives new queues the documented defaults, or those of the file", () => {
+    expect(new LiveSettings(sound({}).values).rules.queue.defaults).toMatchObject({
+      maxDepth: 100_000,
+      ackDeadlineMs: 30_000,
+      maxRetries: 3,
+      priority: 5,
+      prefetchLimit: 0,
+    });
+    const yaml =
+      "queue: { enabled: true, max_depth: 7, ack_deadline_secs: 60, default_max_retries: 1, default_priority: 9, prefetch_limit: 2, max_memory_mb: 3 }";
+    const { rules } = new LiveSettings(sound({ yaml }).values);
+    expect(rules.queue).toMatchObject({
+      memoryBytesMax: 3 * 1_048_576,
+      defaults: { maxDepth: 7, ackDeadlineMs: 60_000, maxRetries: 1, priority: 9, prefetchLimit: 2 },
+    });
+  });
+
   it("refuses settings that contradict each other, at the place that can be changed", () => {
     expect(mistakes({ yaml: "kv_store:\n  max_value_size_bytes: 40000000\n" })).toEqual([
       "config.yml:2:25: kv_store.max_value_size_bytes: the largest value plus 65536 bytes must fit into log.record_bytes_max (log.record_bytes_max is 33554432, default)",
     ]);
+    expect(mistakes({ yaml: "queue:\n  payload_bytes_max: 40000000\n" })[0]).toMatch(
+      /^config.yml:2:22: queue.payload_bytes_max: /,
+    );
     expect(mistakes({ yaml: "log:\n  pending_bytes_max: 65536\n" })[0]).toMatch(
       /^config.yml:2:22: log.pending_bytes_max: /,
     );
@@ -196,15 +216,12 @@ describe("configuration", () => {
 describe("documented keys", () => {
   it("load without effect and are named, when they ask for nothing that is missing", () => {
     const yaml = [
-      "queue: { enabled: false, max_depth: 100000 }",
       "protocols: { rest: { enabled: true, prefix: /kv } }",
       "persistence: { wal: { buffer_size_kb: 64, max_size_mb: 1024, path: ./data/wal/synap.wal } }",
       "replication: { enabled: false, role: standalone, heartbeat_interval_ms: 1000 }",
       "users: []",
     ].join("\n");
     expect(sound({ yaml }).inert.map(({ path }) => path)).toEqual([
-      "queue.enabled",
-      "queue.max_depth",
       "protocols.rest.enabled",
       "protocols.rest.prefix",
       "persistence.wal.buffer_size_kb",
@@ -226,7 +243,6 @@ describe("documented keys", () => {
     "api_keys: [{ key: sk_x }]",
     "acl: [{ name: public }]",
     "rate_limit: { enabled: true }",
-    "queue: { enabled: true }",
     "server: { websocket_enabled: true }",
     "server: { tls: { enabled: true } }",
     "resp3: { enabled: true }",

@@ -50,6 +50,50 @@ describe("a dumped record", () => {
     expect(event).not.toHaveProperty("value");
   });
 
+  it("shows queue events with the ids that clients know, and payloads and times readably", () => {
+    const message = { offset: offset(3), place: 1 };
+    const events: StoreEvent[] = [
+      {
+        type: "queue.published",
+        queue: "q",
+        payload: new TextEncoder().encode("héllo"),
+        headers: { a: "b" },
+        priority: 5,
+        maxRetries: 3,
+        availableAt: 1000,
+        expiresAt: 0,
+        dedupKey: "",
+        dedupUntil: 0,
+      },
+      { type: "queue.delivered", queue: "q", message, consumer: "c", deadline: 2000 },
+      { type: "queue.acked", queue: "q", message: { offset: offset(0), place: 0 } },
+    ];
+    expect(dumpLine(recordOf(events))).toMatchObject({
+      kind: "several",
+      events: [
+        {
+          type: "queue.published",
+          queue: "q",
+          messageId: "7-0",
+          payload: "héllo",
+          headers: { a: "b" },
+          availableAt: "1970-01-01T00:00:01.000Z",
+        },
+        {
+          type: "queue.delivered",
+          messageId: "3-1",
+          receipt: "7-1",
+          consumer: "c",
+          deadline: "1970-01-01T00:00:02.000Z",
+        },
+        { type: "queue.acked", messageId: "7-0" },
+      ],
+    });
+    const bytes = { ...events[0], payload: Uint8Array.of(0xff) } as StoreEvent;
+    expect((dumpLine(recordOf([bytes]))["events"] as object[])[0]).toMatchObject({ payloadBase64: "/w==" });
+    expect((dumpLine(recordOf([bytes]))["events"] as object[])[0]).not.toHaveProperty("expiresAt");
+  });
+
   it("shows a record that this release cannot read, instead of stopping", () => {
     const record = { ...recordOf([set("x")]), kind: 60_000 };
     expect(dumpLine(record)).toMatchObject({

@@ -15,7 +15,7 @@ import { afterAll, describe, expect, it } from "vitest";
 import { crc32 } from "../../log/checksum.js";
 import { SEGMENT_HEADER_BYTES } from "../../log/format.js";
 import { AnnalsCommand, runAnnals } from "../support/annals-command.js";
-import { HttpClient } from "../support/http-client.js";
+import { errorCodeOf, HttpClient } from "../support/http-client.js";
 
 const directory = mkdtempSync(join(tmpdir(), "annals-life-"));
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
@@ -93,6 +93,25 @@ async function missingAfterRestart(data: string, keys: readonly string[]): Promi
 }
 
 describe("SIGTERM", () => {
+  it("ends the wait of a consumer with 503, and the process does not wait for it", async () => {
+    const server = serve(fresh(), { ANNALS_SHUTDOWN_TIMEOUT_MS: "600000" });
+    try {
+      const client = new HttpClient(await server.port(), 2);
+      await client.post("/queue/q", {});
+      const waiting = client.send("GET", "/queue/q/consume/c?wait_secs=60");
+      // Time for it to have come to its wait: a second request on another connection is behind it.
+      await client.send("GET", "/queue/q/stats");
+      server.signal("SIGTERM");
+      const answer = await waiting;
+      expect([answer.status, errorCodeOf(answer)]).toEqual([503, "API_DRAINING"]);
+      expect((await server.ended).code).toBe(0);
+      expect(server.logged("shutting down")).toHaveLength(1);
+      client.close();
+    } finally {
+      await server.end();
+    }
+  });
+
   it("under load: every answered write is there after the restart, exit code 0, a clean mark", async () => {
     const data = fresh();
     const server = serve(data);

@@ -5,7 +5,9 @@ import { Buckets, Cells, OVERFLOW_LABEL, Tally } from "../../ops/metrics/accumul
 import { ApiSeries } from "../../ops/metrics/api-series.js";
 import { FreeDisk } from "../../ops/metrics/free-disk.js";
 import { LogSeries } from "../../ops/metrics/log-series.js";
+import { addQueueSeries } from "../../ops/metrics/queue-series.js";
 import { Series } from "../../ops/metrics/series.js";
+import type { QueueStats } from "../../projections/index.js";
 
 async function pageOf(fill: (series: Series) => void): Promise<string> {
   const registry = new Registry();
@@ -74,6 +76,8 @@ describe("API series", () => {
       api.operationFinished("kv.mget", "error", 2);
       api.operationFinished("key.rename", "success", 2);
       api.operationFinished("admin.livez", "success", 2);
+      api.operationFinished("queue.publish", "success", 2, "jobs");
+      api.operationFinished("queue.ack", "error", 2, "");
       api.requestFinished("BREW", "/kv/set", 405, 1);
       api.requestFinished("PATCH", "/kv/set", 999, 1);
       api.requestRejected("API_BODY_TOO_LARGE");
@@ -88,10 +92,36 @@ describe("API series", () => {
       'annals_kv_operations_total{operation="delete",status="success"} 1',
       'annals_kv_operations_total{operation="mget",status="error"} 1',
       'annals_kv_operations_total{operation="rename",status="success"} 1',
+      'annals_queue_operations_total{queue="jobs",operation="publish",status="success"} 1',
+      'annals_queue_operations_total{queue="",operation="ack",status="error"} 1',
       'annals_requests_rejected_total{code="API_BODY_TOO_LARGE"} 1',
     ]);
     expect(page).toContain('annals_kv_operation_duration_seconds_bucket{operation="delete",le="0.01"} 1');
     expect(page).toContain('annals_kv_operation_duration_seconds_sum{operation="delete"} 0.002');
+  });
+});
+
+describe("queue series", () => {
+  it("show each queue, and beyond a bound the sum of the others", async () => {
+    const many = Array.from({ length: 1002 }, (_, index) => ({
+      name: `q${index}`,
+      waiting: index,
+      delayed: 1,
+      inFlight: 2,
+      dead: 3,
+      consumers: 4,
+    }));
+    const page = await pageOf((series) => addQueueSeries(series, () => many as unknown as QueueStats[]));
+    expect(page).toContain('annals_queue_depth{queue="q999"} 999');
+    expect(page).toContain('annals_queue_depth{queue="other"} 2001');
+    expect(page).not.toContain('"q1000"');
+    for (const [name, value] of [
+      ["delayed_messages", 1],
+      ["in_flight_messages", 2],
+      ["dlq_messages", 3],
+      ["consumers", 4],
+    ])
+      expect(page).toContain(`annals_queue_${name}{queue="q0"} ${value}`);
   });
 });
 

@@ -116,6 +116,58 @@ describe("a scrape of the real server", () => {
     }
   });
 
+  it("shows every documented series of queues, also what time did while nobody called", async () => {
+    const server = serve(join(directory, "queues"));
+    try {
+      const client = new HttpClient(await server.port(), 1);
+      await client.post("/queue/q", { ack_deadline_secs: 0.1, default_max_retries: 0 });
+      for (const payload of ["a", "b", "c", "d"]) await client.post("/queue/q/publish", { payload });
+      await client.post("/queue/q/publish", { payload: "later", delay_secs: 3600 });
+      const take = async (): Promise<string> =>
+        JSON.parse((await client.send("GET", "/queue/q/consume/c")).text).message_id;
+      await client.post("/queue/q/ack", { message_id: await take() });
+      await client.post("/queue/q/nack", { message_id: await take(), requeue: false });
+      await client.post("/queue/none/publish", { payload: "x" });
+      // Taken and never acknowledged: its deadline passes, and the timer says so.
+      await take();
+      const label = 'queue="q"';
+      await eventually(
+        "the death of what was not acknowledged",
+        async () => total(await scrape(client), "annals_queue_dlq_messages", [label]) === 2,
+      );
+      const samples = await scrape(client);
+      const of = (name: string, ...labels: string[]): number =>
+        total(samples, `annals_queue_${name}`, [label, ...labels]);
+      expect(of("depth")).toBe(1);
+      expect(of("delayed_messages")).toBe(1);
+      expect(of("in_flight_messages")).toBe(0);
+      expect(of("consumers")).toBe(0);
+      for (const [operation, count] of Object.entries({ publish: 5, consume: 3, ack: 1, nack: 1 })) {
+        const labels = [`operation="${operation}"`];
+        expect(of("operations_total", ...labels, 'status="success"'), operation).toBe(count);
+        expect(of("operation_duration_seconds_count", ...labels), operation).toBe(count);
+        expect(of("operation_duration_seconds_sum", ...labels), operation).toBeGreaterThan(0);
+      }
+      const unnamed = ['queue=""', 'operation="publish"', 'status="error"'];
+      expect(total(samples, "annals_queue_operations_total", unnamed)).toBe(1);
+      await client.post("/queue/q/purge", {});
+      const purges = [label, 'operation="purge"'];
+      expect(total(await scrape(client), "annals_queue_operations_total", purges)).toBe(1);
+      const info = JSON.parse((await client.send("GET", "/info?section=queues")).text);
+      expect(info.queues).toMatchObject({
+        queues: 1,
+        depth: 0,
+        dead: 2,
+        published: 5,
+        consumed: 3,
+        acked: 1,
+      });
+      client.close();
+    } finally {
+      await server.end();
+    }
+  });
+
   it("samples the process and the disk", async () => {
     const server = serve(join(directory, "sampled"), { ANNALS_LOG_SEGMENT_BYTES: "4096" });
     try {

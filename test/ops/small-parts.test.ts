@@ -8,19 +8,30 @@ import { createLogger } from "../../ops/logging.js";
 import { MonotonicClock } from "../../ops/monotonic-clock.js";
 
 describe("clock", () => {
+  /** Walls and ticks to be read one after the other. */
+  const clockOf = (walls: number[], ticks: number[] = []) =>
+    new MonotonicClock(
+      () => walls.shift() ?? 0,
+      () => ticks.shift() ?? 0,
+    );
+
   it("never runs backward, also when the wall clock is set back", () => {
-    const walls = [100, 105, 90, 104, 106];
-    const clock = new MonotonicClock(() => walls.shift() ?? 0);
+    const clock = clockOf([100, 105, 90, 104, 106]);
     expect([clock.now(), clock.now(), clock.now(), clock.now(), clock.now()]).toEqual([
       100, 105, 105, 105, 106,
     ]);
   });
 
-  it("starts after the last record, whatever the wall clock says", () => {
-    const clock = new MonotonicClock(() => 1000);
+  it("goes on at half speed while the wall is behind, so that deadlines pass, until the wall has caught up", () => {
+    const clock = clockOf([5000, 1000, 1100, 3000, 6001, 6002], [10, 110, 2010]);
+    expect(Array.from({ length: 6 }, () => clock.now())).toEqual([5000, 5000, 5050, 6000, 6001, 6002]);
+  });
+
+  it("starts after the last record, whatever the wall clock says, and goes on from there", () => {
+    const clock = clockOf([1000, 1010], [0, 10]);
     clock.raise(5000);
     clock.raise(3000);
-    expect(clock.now()).toBe(5000);
+    expect([clock.now(), clock.now()]).toEqual([5000, 5005]);
   });
 });
 

@@ -5,8 +5,20 @@
 import { batchCases } from "./cases/batch-cases.js";
 import type { OperationCase } from "./cases/case.js";
 import { keyCases } from "./cases/key-cases.js";
+import { queueCases } from "./cases/queue-cases.js";
+import { consumerCases } from "./cases/queue-delivery-cases.js";
+import { letterCases } from "./cases/queue-letter-cases.js";
+import { transactionCases } from "./cases/transaction-cases.js";
 import { valueCases } from "./cases/value-cases.js";
 
 export type { OperationCase } from "./cases/case.js";
 
-export const operationCases: readonly OperationCase[] = [...valueCases, ...batchCases, ...keyCases];
+export const operationCases: readonly OperationCase[] = [
+  ...valueCases,
+  ...batchCases,
+  ...keyCases,
+  ...transactionCases,
+  ...queueCases,
+  ...consumerCases,
+  ...letterCases,
+];

@@ -12,6 +12,7 @@ import {
   type KvRules,
   type OpenedStore,
   openStore,
+  type QueueRules,
   type Store,
 } from "../../projections/index.js";
 import { TEST_RULES } from "./kv-store.js";
@@ -32,12 +33,16 @@ export const TEST_LIMITS: ApiLimits = {
   transactionsMax: 100,
   transactionBytesMax: 1 << 20,
   transactionIdleMs: 60_000,
+  waitingRequestsMax: 100,
+  waitMsMax: 60_000,
   slowRequestMs: 10_000,
 };
 
 export interface TestServerOptions {
   readonly log?: EventLog;
   readonly rules?: Partial<KvRules>;
+  readonly queueRules?: Partial<QueueRules>;
+  readonly queuesEnabled?: boolean;
   readonly limits?: Partial<ApiLimits>;
   readonly corsOrigins?: readonly string[];
   /** Stands between the API and the store. */
@@ -62,6 +67,8 @@ export class TestServer {
   readonly logged: Logged[] = [];
   readonly finished: { method: string; route: string; status: number }[] = [];
   readonly operations: { operation: string; status: string }[] = [];
+  /** What each of those was about. */
+  readonly subjects: (string | undefined)[] = [];
   readonly rejected: string[] = [];
   now = 1_700_000_000_000;
   live = true;
@@ -70,6 +77,7 @@ export class TestServer {
   url = "";
   port = 0;
   #close: () => Promise<void> = () => Promise.resolve();
+  #drain: () => Promise<void> = () => Promise.resolve();
 
   private constructor(
     readonly store: OpenedStore,
@@ -82,9 +90,9 @@ export class TestServer {
       log,
       rules: {
         kv: { ...TEST_RULES, ...options.rules },
-        queue: DEFAULT_QUEUE_RULES,
         stream: DEFAULT_STREAM_RULES,
         idempotency: DEFAULT_IDEMPOTENCY_RULES,
+        queue: { ...DEFAULT_QUEUE_RULES, ...options.queueRules },
       },
       onDead: (error) => {
         throw error;
@@ -97,6 +105,12 @@ export class TestServer {
     if (address === null || typeof address === "string") throw new Error("no port");
     test.port = address.port;
     test.url = `http://127.0.0.1:${address.port}`;
+    test.#drain = async () => {
+      test.draining = true;
+      const idle = setInterval(() => server.server.closeIdleConnections(), 5);
+      await server.close();
+      clearInterval(idle);
+    };
     test.#close = async () => {
       server.server.closeAllConnections();
       await server.close();
@@ -112,7 +126,10 @@ export class TestServer {
     };
     const observer: ApiObserver = {
       requestFinished: (method, route, status) => this.finished.push({ method, route, status }),
-      operationFinished: (operation, status) => this.operations.push({ operation, status }),
+      operationFinished: (operation, status, _durationMs, subject) => {
+        this.operations.push({ operation, status });
+        this.subjects.push(subject);
+      },
       requestRejected: (code) => this.rejected.push(code),
     };
     return {
@@ -125,6 +142,7 @@ export class TestServer {
       random: () => 0.5,
       newRequestId: () => `test-${++ids}`,
       limits: { ...TEST_LIMITS, ...options.limits },
+      queuesEnabled: options.queuesEnabled ?? true,
       health: { live: () => this.live, readiness: () => this.checks, draining: () => this.draining },
       observer,
       metrics: async () => ({ contentType: "text/plain; version=0.0.4", text: "annals_up 1\n" }),
@@ -183,6 +201,11 @@ export class TestServer {
       });
       socket.write(text);
     });
+  }
+
+  /** Shuts the door as a process does that was told to stop: resolves when what was in flight is answered. */
+  drain(): Promise<void> {
+    return this.#drain();
   }
 
   close(): Promise<void> {

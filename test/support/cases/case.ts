@@ -1,5 +1,5 @@
 /** One row of the tables of operation cases, and what its rows are made from. */
-import type { KvRules } from "../../../projections/index.js";
+import type { KvRules, QueueRules } from "../../../projections/index.js";
 
 export interface OperationCase {
   readonly operation: string;
@@ -13,6 +13,11 @@ export interface OperationCase {
   readonly text?: string;
   readonly error?: string;
   readonly rules?: Partial<KvRules>;
+  readonly queueRules?: Partial<QueueRules>;
+  /** The body of the REST routes, where it isn't the payload. */
+  readonly rest?: unknown;
+  /** An input that only the envelope takes. */
+  readonly envelopeOnly?: true;
   /** Input that only JSON can carry: not tried in a query. */
   readonly bodyOnly?: true;
 }

@@ -1,0 +1,25 @@
+/**
+ * Tells those who wait for an answer that its client is gone. One listener a connection, however many of its pipelined
+ * requests wait: Node tells the socket, and warns of a leak when many listen there.
+ */
+import type { Socket } from "node:net";
+
+const waiting = new WeakMap<Socket, Set<() => void>>();
+
+/** Calls `listener` once when the connection ends, unless the function that this returns is called before. */
+export function onDeparture(connection: Socket, listener: () => void): () => void {
+  const listeners = waiting.get(connection) ?? listen(connection);
+  // A listener of its own for each call, so that one function may listen twice.
+  const entry = (): void => listener();
+  listeners.add(entry);
+  return () => void listeners.delete(entry);
+}
+
+function listen(connection: Socket): Set<() => void> {
+  const listeners = new Set<() => void>();
+  waiting.set(connection, listeners);
+  connection.once("close", () => {
+    for (const listener of [...listeners]) listener();
+  });
+  return listeners;
+}

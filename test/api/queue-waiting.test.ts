@@ -1,0 +1,240 @@
+// Consumers that wait: what ends a wait, who gets what arrives, and that nobody who left takes anything.
+import { connect, type Socket } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterEach, describe, expect, it } from "vitest";
+import { offset } from "../../log/index.js";
+import { asIs, type OpenedStore, queue, type Store } from "../../projections/index.js";
+import { MemoryLog } from "../support/memory-log.js";
+import { TestServer, type TestServerOptions } from "../support/test-server.js";
+
+let server: TestServer;
+const start = async (options: TestServerOptions = {}, config: object = {}) => {
+  server = await TestServer.start(options);
+  await server.post("/queue/q", config);
+};
+afterEach(() => server.close());
+
+const publish = (text: string) => server.post("/queue/q/publish", { payload: text });
+const consume = (consumer: string, query = "wait_secs=30") =>
+  server.get(`/queue/q/consume/${consumer}?type=string&${query}`);
+const stats = async () => (await server.get("/queue/q/stats")).json as Record<string, number>;
+
+/** Enough turns for every request that was sent to have come to its wait. */
+async function settled(): Promise<void> {
+  for (let turn = 0; turn < 3; turn++) await server.get("/queue/q/stats");
+}
+
+async function until(holds: () => boolean): Promise<void> {
+  for (let round = 0; round < 500; round++) {
+    if (holds()) return;
+    await sleep(5);
+  }
+  throw new Error("it did not happen");
+}
+
+/** A consumer on a connection of its own, to be broken off. */
+function waitOnSocket(requests = 1): Socket {
+  const socket = connect(server.port, "127.0.0.1");
+  const request = "GET /queue/q/consume/gone?wait_secs=30 HTTP/1.1\r\nHost: x\r\n\r\n";
+  socket.write(request.repeat(requests));
+  return socket;
+}
+
+describe("a consumer that waits", () => {
+  it("gets what is published, at once", async () => {
+    await start();
+    const waiting = consume("c");
+    await settled();
+    await publish("a");
+    expect((await waiting).json).toMatchObject({ message_id: "2-0", payload: "a" });
+  });
+
+  it("gets it through the envelope, too, and several if it asks for several", async () => {
+    await start();
+    const waiting = server.command("queue.consume", {
+      queue: "q",
+      consumer_id: "c",
+      wait_secs: 30,
+      count: 5,
+    });
+    await settled();
+    await server.post("/queue/q/publish/batch", { messages: [{ payload: "a" }, { payload: "b" }] });
+    const answer = await waiting;
+    expect((answer["payload"] as { messages: object[] }).messages).toHaveLength(2);
+  });
+
+  it("gets a message that another one gives back, and one that becomes due", async () => {
+    await start();
+    await publish("a");
+    await consume("other", "");
+    const first = consume("c");
+    await settled();
+    await server.post("/queue/q/nack", { message_id: "2-0", requeue: true });
+    expect((await first).json).toMatchObject({ message_id: "2-0", retry_count: 1 });
+
+    const second = consume("d");
+    await server.post("/queue/q/publish", { payload: "later", delay_secs: 5 });
+    server.now += 5000;
+    const context = { now: server.now, random: 0, cause: { command: "due" } };
+    await server.store.execute(queue.due, { limit: 10 }, context, asIs);
+    expect((await second).json).toMatchObject({ payload: "later" });
+  });
+
+  it("is told that there is nothing when its time is over", async () => {
+    await start();
+    expect((await consume("c", "wait_secs=0.05")).json).toMatchObject({ message_id: null, payload: null });
+  });
+
+  it("waits no longer than the server's longest wait", async () => {
+    await start({ limits: { waitMsMax: 20 } });
+    expect((await consume("c", "wait_secs=1000")).json).toMatchObject({ message_id: null });
+  });
+
+  it("is told when its queue is deleted", async () => {
+    await start();
+    const waiting = [consume("c"), consume("d")];
+    await settled();
+    await server.request("DELETE", "/queue/q");
+    for (const answer of await Promise.all(waiting)) expect(answer.json).toMatchObject({ code: 404 });
+  });
+
+  it("is told when the log fails under its delivery", async () => {
+    const log = new MemoryLog();
+    await start({ log });
+    const waiting = consume("c");
+    await settled();
+    log.hold();
+    const published = publish("a");
+    await until(() => log.records.length === 2);
+    log.release(offset(2));
+    await published;
+    await until(() => log.records.length === 3);
+    log.fail();
+    expect((await waiting).json).toMatchObject({ error_code: "LOG_FAILED" });
+  });
+
+  it("is not called slow for waiting", async () => {
+    await start({ limits: { slowRequestMs: 40 } });
+    await consume("c", "wait_secs=0.1");
+    expect(server.logged).toEqual([]);
+  });
+});
+
+describe("several consumers that wait", () => {
+  it("get one message each, in the order in which they came", async () => {
+    await start();
+    const waiting: Promise<unknown>[] = [];
+    for (const name of ["first", "second", "third"]) {
+      waiting.push(consume(name).then(({ json }) => [name, (json as { payload: string }).payload]));
+      await settled();
+    }
+    await publish("a");
+    expect(await waiting[0]).toEqual(["first", "a"]);
+    await server.post("/queue/q/publish/batch", { messages: [{ payload: "b" }, { payload: "c" }] });
+    expect(await Promise.all(waiting.slice(1))).toEqual([
+      ["second", "b"],
+      ["third", "c"],
+    ]);
+    expect(await stats()).toMatchObject({ consumed: 3, in_flight: 3, depth: 0 });
+  });
+
+  it("cost a message one attempt more than those it serves, however many they are", async () => {
+    let attempts = 0;
+    const counted = (store: OpenedStore): Store => ({
+      execute: (...write) => {
+        attempts += 1;
+        return store.execute(...write);
+      },
+      query: (...read) => store.query(...read),
+      get offset() {
+        return store.offset;
+      },
+      wakes: store.wakes,
+      bodies: (plan) => store.bodies(plan),
+      onReached: (...wait) => store.onReached(...wait),
+      close: () => store.close(),
+    });
+    await start({ wrapStore: counted });
+    const waiting = Array.from({ length: 40 }, (_, index) => consume(`c${index}`));
+    await until(() => attempts === 41);
+    await publish("a");
+    await Promise.race(waiting);
+    await settled();
+    // The publish, the one who got it, and the one behind who found nothing; and again, because taking is a change as well.
+    expect(attempts - 41).toBeLessThanOrEqual(4);
+    await server.drain();
+    await Promise.all(waiting);
+  });
+
+  it("pass over one that holds as much as it may", async () => {
+    await start({}, { prefetch_limit: 1 });
+    await publish("held");
+    await consume("greedy", "");
+    const greedy = consume("greedy");
+    await settled();
+    const other = consume("other");
+    await settled();
+    await publish("a");
+    expect((await other).json).toMatchObject({ payload: "a" });
+    await publish("b");
+    await server.post("/queue/q/ack", { message_id: "2-0" });
+    expect((await greedy).json).toMatchObject({ payload: "b" });
+  });
+
+  it("are bounded: one more is told to come back, unless there is something for it", async () => {
+    await start({ limits: { waitingRequestsMax: 2 } });
+    const waiting = [consume("a"), consume("b")];
+    await settled();
+    const refused = await consume("c");
+    expect([refused.status, refused.headers.get("retry-after")]).toEqual([503, "1"]);
+    expect(refused.json).toMatchObject({ error_code: "API_WAITING_FULL" });
+    await publish("1");
+    await publish("2");
+    await Promise.all(waiting);
+    await publish("3");
+    expect((await consume("c")).json).toMatchObject({ payload: "3" });
+  });
+});
+
+describe("a consumer that goes away while it waits", () => {
+  it("takes no message, also with many requests on its connection, and its place is free again", async () => {
+    await start({ limits: { waitingRequestsMax: 20 } });
+    const socket = waitOnSocket(20);
+    for (let full = false; !full; ) {
+      full = (await consume("probe", "wait_secs=0.001")).status === 503;
+    }
+    socket.destroy();
+    await until(() => server.operations.filter(({ status }) => status === "error").length >= 20);
+    await publish("a");
+    expect(await stats()).toMatchObject({ depth: 1, consumed: 0, in_flight: 0 });
+    expect((await consume("c")).json).toMatchObject({ payload: "a", attempt: 1 });
+  });
+
+  it("leaves what arrives to the one behind it", async () => {
+    await start();
+    const socket = waitOnSocket();
+    await sleep(30);
+    const behind = consume("behind");
+    await settled();
+    socket.destroy();
+    await publish("a");
+    expect((await behind).json).toMatchObject({ payload: "a", attempt: 1 });
+    expect(await stats()).toMatchObject({ consumed: 1 });
+  });
+});
+
+describe("a server that shuts down", () => {
+  it("ends every wait with API_DRAINING, and gives nothing away", async () => {
+    await start();
+    const waiting = [consume("c"), consume("d")];
+    await settled();
+    await server.drain();
+    for (const answer of await Promise.all(waiting)) {
+      expect([answer.status, answer.json]).toEqual([
+        503,
+        expect.objectContaining({ error_code: "API_DRAINING" }),
+      ]);
+    }
+    expect(server.log.endOffset).toBe(1);
+  });
+});
