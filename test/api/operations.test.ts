@@ -65,7 +65,7 @@ function restRequest(server: TestServer, binding: RestBinding, row: OperationCas
 function withoutOffsets(payload: unknown): unknown {
   if (typeof payload !== "object" || payload === null || Array.isArray(payload)) return payload;
   const { log_offset: _offset, revision: _revision, ...rest } = payload as Record<string, unknown>;
-  return rest;
+  return Array.isArray(rest.results) ? { ...rest, results: rest.results.map(withoutOffsets) } : rest;
 }
 
 function expectPayload(row: OperationCase, operation: Operation, text: string, binding?: RestBinding): void {
@@ -106,7 +106,7 @@ describe.each(operationCases.map((row) => [`${row.operation}: ${row.says}`, row]
           error_code: code,
           code: errorTable[code].status,
         };
-        expect(answer.json).toEqual({ ...expected, error: expect.any(String) });
+        expect(answer.json).toEqual({ ...expected, error: expect.any(String), ...row.details });
         expect(server.log.endOffset).toBe(before);
         return;
       }
@@ -129,7 +129,7 @@ describe.each(operationCases.map((row) => [`${row.operation}: ${row.says}`, row]
         const answer = await restRequest(server, binding, row);
         if (row.error !== undefined) {
           const code = row.error as keyof typeof errorTable;
-          expect(answer.json).toMatchObject({ error_code: code, code: errorTable[code].status });
+          expect(answer.json).toMatchObject({ error_code: code, code: errorTable[code].status, ...row.details });
           expect(answer.status).toBe(errorTable[code].status);
           expect(server.log.endOffset).toBe(before);
           return;

@@ -12,6 +12,8 @@ export interface OperationCase {
   /** The payload's exact text. */
   readonly text?: string;
   readonly error?: string;
+  /** What the refusal tells beside its code. */
+  readonly details?: object;
   readonly rules?: Partial<KvRules>;
   readonly queueRules?: Partial<QueueRules>;
   /** The body of the REST routes, where it isn't the payload. */

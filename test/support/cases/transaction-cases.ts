@@ -54,6 +54,7 @@ const batches: readonly OperationCase[] = [
       preconditions: [{ key: "a", revision: 0 }],
     },
     error: "BATCH_PRECONDITION_FAILED",
+    details: { precondition_index: 0 },
   },
   {
     operation: "batch",
@@ -63,6 +64,7 @@ const batches: readonly OperationCase[] = [
       preconditions: [{ queue: "q", message_id: "1-0", receipt: "2-0" }],
     },
     error: "BATCH_PRECONDITION_FAILED",
+    details: { precondition_index: 0 },
   },
   {
     operation: "batch",
@@ -75,24 +77,28 @@ const batches: readonly OperationCase[] = [
       ],
     },
     error: "KV_NOT_AN_INTEGER",
+    details: { operation_index: 1 },
   },
   {
     operation: "batch",
     says: "the last is no input",
     input: { operations: [operation("kv.set", { key: "a", value: "b" }), operation("kv.set", { key: "a" })] },
     error: "API_FIELD_MISSING",
+    details: { operation_index: 1 },
   },
   {
     operation: "batch",
     says: "a read",
     input: { operations: [operation("kv.get", { key: "a" })] },
     error: "API_BATCH_OPERATION_UNSUPPORTED",
+    details: { operation_index: 0 },
   },
   {
     operation: "batch",
     says: "a batch in a batch",
     input: { operations: [operation("batch", { operations: [] })] },
     error: "API_COMMAND_UNKNOWN",
+    details: { operation_index: 0 },
   },
   {
     operation: "batch",
