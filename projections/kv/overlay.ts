@@ -5,7 +5,7 @@
  * A key that the record changed has the record's own offset as its revision, which is also the `previous` of a further event
  * of that key in the same record: a walk along a key's chain that finds a record's own offset stays in that record.
  */
-import { type Offset, unreachable } from "../../log/index.js";
+import { BEFORE_FIRST, type Offset, unreachable } from "../../log/index.js";
 import type { EvictionPolicy, KeySet, KvEntry, KvEvent, KvHead, KvView, ValueInput } from "./contract.js";
 import { byteStringOf, inputBytes } from "./values.js";
 
@@ -83,7 +83,8 @@ export class KvOverlay implements KvView {
   }
 
   revisionOf(key: string): Offset {
-    return this.#isHidden(key) ? this.#record : this.#below.revisionOf(key);
+    if (this.#changed.get(key) !== undefined) return this.#record;
+    return this.#isHidden(key) ? BEFORE_FIRST : this.#below.revisionOf(key);
   }
 
   lastChange(key: string): Offset {

@@ -129,7 +129,11 @@ describe.each(operationCases.map((row) => [`${row.operation}: ${row.says}`, row]
         const answer = await restRequest(server, binding, row);
         if (row.error !== undefined) {
           const code = row.error as keyof typeof errorTable;
-          expect(answer.json).toMatchObject({ error_code: code, code: errorTable[code].status, ...row.details });
+          expect(answer.json).toMatchObject({
+            error_code: code,
+            code: errorTable[code].status,
+            ...row.details,
+          });
           expect(answer.status).toBe(errorTable[code].status);
           expect(server.log.endOffset).toBe(before);
           return;
