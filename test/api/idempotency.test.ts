@@ -40,7 +40,7 @@ const requests: readonly (readonly [string, (headers: Record<string, string>) =>
         "/batch",
         {
           operations: [
-            { command: "kv.incr", payload: { key: "n", amount: 9007199254740993 } },
+            { command: "kv.incr", payload: { key: "n", amount: "9007199254740993" } },
             { command: "queue.create", payload: { name: "q" } },
             { command: "queue.publish", payload: { queue: "q", payload: "a job" } },
           ],
