@@ -9,6 +9,7 @@ import type { ProjectionErrorCode, RejectionCode, RejectionDetails } from "../pr
 export type ApiErrorCode =
   | "API_BATCH_OPERATION_UNSUPPORTED"
   | "API_BATCH_TOO_LARGE"
+  | "API_BODY_EMPTY"
   | "API_BODY_INCOMPLETE"
   | "API_BODY_TOO_LARGE"
   | "API_CLIENT_GONE"
@@ -21,16 +22,19 @@ export type ApiErrorCode =
   | "API_FIELD_MISSING"
   | "API_FIELD_UNKNOWN"
   | "API_HEADERS_TOO_LARGE"
+  | "API_HEADER_INVALID"
   | "API_IDEMPOTENCY_KEY_INVALID"
   | "API_INTERNAL"
   | "API_JSON_INVALID"
   | "API_JSON_TOO_DEEP"
   | "API_KEY_RESERVED"
+  | "API_LIVE_READERS_MAX"
   | "API_METHOD_NOT_ALLOWED"
   | "API_MIN_OFFSET_INVALID"
   | "API_MIN_OFFSET_TIMEOUT"
   | "API_NOT_BUILT"
   | "API_NOT_READY"
+  | "API_OFFSET_INVALID"
   | "API_OVERLOADED"
   | "API_PRECONDITION_UNSUPPORTED"
   | "API_REQUEST_MALFORMED"
@@ -60,6 +64,7 @@ export interface ErrorRow {
 export const errorTable: Readonly<Record<ErrorCode, ErrorRow>> = {
   API_BATCH_OPERATION_UNSUPPORTED: { status: 400, title: "This operation cannot be part of a batch" },
   API_BATCH_TOO_LARGE: { status: 413, title: "Too many items in one request" },
+  API_BODY_EMPTY: { status: 400, title: "The request needs a body" },
   API_BODY_INCOMPLETE: { status: 400, title: "The body is not as long as announced" },
   API_BODY_TOO_LARGE: { status: 413, title: "The body is larger than accepted" },
   API_CLIENT_GONE: { status: 400, title: "The client went away before its answer" },
@@ -72,16 +77,19 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorRow>> = {
   API_FIELD_MISSING: { status: 422, title: "A required field is missing" },
   API_FIELD_UNKNOWN: { status: 422, title: "A field is not known" },
   API_HEADERS_TOO_LARGE: { status: 431, title: "Request line and headers are larger than accepted" },
+  API_HEADER_INVALID: { status: 400, title: "A header is missing or cannot be used" },
   API_IDEMPOTENCY_KEY_INVALID: { status: 400, title: "Not a usable idempotency key" },
   API_INTERNAL: { status: 500, title: "A mistake of the server" },
   API_JSON_INVALID: { status: 400, title: "The body is not JSON" },
   API_JSON_TOO_DEEP: { status: 400, title: "The JSON is nested deeper than accepted" },
   API_KEY_RESERVED: { status: 400, title: "This path is a route of its own, so the key needs another door" },
+  API_LIVE_READERS_MAX: { status: 429, title: "Too many live readers are connected", retryAfterSecs: 1 },
   API_METHOD_NOT_ALLOWED: { status: 405, title: "The path does not take this method" },
   API_MIN_OFFSET_INVALID: { status: 400, title: "The minimum offset cannot be used" },
   API_MIN_OFFSET_TIMEOUT: { status: 504, title: "The offset was not reached in time", retryAfterSecs: 1 },
   API_NOT_BUILT: { status: 501, title: "Not built yet" },
   API_NOT_READY: { status: 503, title: "Not ready to serve", retryAfterSecs: 1 },
+  API_OFFSET_INVALID: { status: 400, title: "The offset cannot be used" },
   API_OVERLOADED: { status: 503, title: "Too many writes are waiting", retryAfterSecs: 1 },
   API_PRECONDITION_UNSUPPORTED: { status: 400, title: "This precondition is not supported here" },
   API_REQUEST_MALFORMED: { status: 400, title: "Not an HTTP request" },

@@ -32,6 +32,12 @@ export interface ApiLimits {
   readonly waitingRequestsMax: number;
   /** Longest time that a request may ask to wait. */
   readonly waitMsMax: number;
+  /** Readers that wait for a durable stream at once, by long-poll or events; one more is answered 429. */
+  readonly liveReadersMax: number;
+  /** A long-poll that sees nothing is answered after this. */
+  readonly longPollTimeoutMs: number;
+  /** A connection for server-sent events ends after this, and its client connects again. */
+  readonly eventStreamMaxMs: number;
   /** A request that takes longer is logged as slow. */
   readonly slowRequestMs: number;
 }

@@ -10,6 +10,8 @@ import { registerJsonBody } from "./doors/body.js";
 import { registerCommand } from "./doors/command.js";
 import { registerDocumentation } from "./doors/documentation.js";
 import { Door } from "./doors/door.js";
+import { registerDurable } from "./doors/durable.js";
+import { EXPOSED_HEADERS } from "./doors/durable-headers.js";
 import { answerBrokenRequest, answerError, answerUnknown } from "./doors/failures.js";
 import { registerRaw } from "./doors/raw.js";
 import { registerRest } from "./doors/rest.js";
@@ -67,6 +69,7 @@ export function buildServer(options: ApiOptions): FastifyInstance {
   registerRest(server, door);
   registerCommand(server, door);
   registerRaw(server, door);
+  registerDurable(server, door);
   registerDocumentation(server, door);
   return server;
 }
@@ -106,12 +109,9 @@ function registerCors(server: FastifyInstance, origins: readonly string[]): void
     origin: origins.includes("*") ? "*" : [...origins],
     methods: ["GET", "HEAD", "PUT", "POST", "DELETE"],
     exposedHeaders: [
-      "ETag",
-      "X-Annals-Offset",
-      "X-Annals-Revision",
+      ...["ETag", "X-Annals-Offset", "X-Annals-Revision", "X-Request-Id", "Retry-After"],
       "Idempotent-Replayed",
-      "X-Request-Id",
-      "Retry-After",
+      ...EXPOSED_HEADERS,
     ],
     maxAge: 600,
   });

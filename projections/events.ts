@@ -8,8 +8,8 @@
  *   2       several: more than one event      below
  *   3       idempotency.answered              idempotency/codec.ts
  *   16–31   kv                                kv/codec.ts
- *   48–63   stream                            stream/codec.ts
  *   32–47   queue                             queue/codec.ts
+ *   48–63   stream                            stream/codec.ts
  *
  * `several`, version 1, is a MessagePack array: [cause, [kind uint, version uint, body bin], …]. The record is the unit
  * of atomicity: a reader decodes all of it before it applies any of it.

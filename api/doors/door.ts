@@ -55,6 +55,16 @@ export class Door {
     this.note(request, status);
   }
 
+  /** As `send`, for a body that the caller writes piece by piece to the reply's raw response. */
+  begin(request: FastifyRequest, reply: FastifyReply, status: number, headers: string[]): void {
+    headers.push("X-Request-Id", request.id);
+    if (this.#withPluginHeaders) addPluginHeaders(headers, reply);
+    request.answered = true;
+    reply.raw.writeHead(status, headers);
+    reply.raw.flushHeaders();
+    this.note(request, status);
+  }
+
   /** What an operation refused. `preferredStatus` is for the raw door, where HTTP has a status of its own for a code. */
   refuse(
     request: FastifyRequest,

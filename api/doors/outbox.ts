@@ -7,8 +7,8 @@ import type { FastifyReply, FastifyRequest } from "fastify";
 
 export interface Body {
   readonly contentType: string;
-  readonly text: string;
-  /** `latin1` when every character of `text` stands for one byte. */
+  readonly text: string | Uint8Array;
+  /** Of a text. `latin1` when every character of `text` stands for one byte. */
   readonly encoding: "utf8" | "latin1";
   readonly byteLength: number;
 }
@@ -21,6 +21,11 @@ export function textBody(contentType: string, text: string): Body {
 
 /** `bytes` has a character for each byte. */
 export function bytesBody(contentType: string, bytes: string): Body {
+  return { contentType, text: bytes, encoding: "latin1", byteLength: bytes.length };
+}
+
+/** Bytes as they are. Nobody may change them until they are sent. */
+export function bufferBody(contentType: string, bytes: Uint8Array): Body {
   return { contentType, text: bytes, encoding: "latin1", byteLength: bytes.length };
 }
 

@@ -8,6 +8,7 @@ import type { Operation } from "./operation.js";
 import { queueOperations } from "./queue.js";
 import { deliveryOperations } from "./queue-deliveries.js";
 import { letterOperations } from "./queue-letters.js";
+import { streamOperations } from "./stream.js";
 import { transactionOperations } from "./transaction.js";
 
 const single: readonly Operation[] = [
@@ -17,6 +18,7 @@ const single: readonly Operation[] = [
   ...queueOperations,
   ...deliveryOperations,
   ...letterOperations,
+  ...streamOperations,
   ...adminOperations,
 ];
 

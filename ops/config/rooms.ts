@@ -4,16 +4,11 @@
  */
 import type { ApiLimits } from "../../api/index.js";
 import type { LogSettings } from "../../log/index.js";
-import {
-  DEFAULT_STREAM_RULES,
-  type EvictionPolicy,
-  type IdempotencyRules,
-  type KvRules,
-  type StoreRules,
-} from "../../projections/index.js";
+import type { EvictionPolicy, IdempotencyRules, KvRules, StoreRules } from "../../projections/index.js";
 import { LiveQueueRules } from "./queue-rules.js";
 import type { Setting } from "./setting.js";
 import { type ConfigValues, isSettingPath, settingPaths, settings } from "./settings.js";
+import { LiveStreamRules } from "./stream-rules.js";
 
 const MIB = 1_048_576;
 
@@ -74,6 +69,9 @@ class LiveLimits implements ApiLimits {
   waitMsMax = 0;
   keyBytesMax = 0;
   minOffsetWaitMs = 0;
+  liveReadersMax = 0;
+  longPollTimeoutMs = 0;
+  eventStreamMaxMs = 0;
   slowRequestMs = 0;
 
   constructor(values: ConfigValues) {
@@ -96,6 +94,9 @@ class LiveLimits implements ApiLimits {
     this.minOffsetWaitMs = values["limits.min_offset_wait_ms"];
     this.waitingRequestsMax = values["limits.waiting_requests_max"];
     this.waitMsMax = values["queue.wait_secs_max"] * 1000;
+    this.liveReadersMax = values["limits.live_readers_max"];
+    this.longPollTimeoutMs = values["limits.long_poll_timeout_ms"];
+    this.eventStreamMaxMs = values["limits.event_stream_max_ms"];
     this.slowRequestMs = values["limits.slow_request_ms"];
   }
 }
@@ -107,6 +108,7 @@ export class LiveSettings {
   readonly #kv = new LiveKvRules();
   readonly #idempotency = new LiveIdempotencyRules();
   readonly #queue = new LiveQueueRules();
+  readonly #stream = new LiveStreamRules();
   readonly #limits: LiveLimits;
 
   constructor(values: ConfigValues) {
@@ -114,7 +116,7 @@ export class LiveSettings {
     this.rules = {
       kv: this.#kv,
       queue: this.#queue,
-      stream: DEFAULT_STREAM_RULES,
+      stream: this.#stream,
       idempotency: this.#idempotency,
     };
     this.limits = this.#limits;
@@ -125,6 +127,7 @@ export class LiveSettings {
     this.#kv.apply(values);
     this.#idempotency.apply(values);
     this.#queue.apply(values);
+    this.#stream.apply(values);
     this.#limits.apply(values);
   }
 }

@@ -8,6 +8,7 @@ import type { FsyncMode } from "../../log/index.js";
 import type { EvictionPolicy } from "../../projections/index.js";
 import { queueSettings } from "./queue-settings.js";
 import type { Choice, Setting, ValueOf } from "./setting.js";
+import { streamSettings } from "./stream-settings.js";
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -306,6 +307,32 @@ const limits = {
     live: true,
     why: "Requests that may wait for something to arrive (long polls) at once; one more is answered 503 with Retry-After. Each keeps a connection.",
   },
+  "limits.live_readers_max": {
+    kind: "number",
+    default: 1000,
+    min: 0,
+    max: 100_000,
+    live: true,
+    why: "Readers that wait for a durable stream at once, by long-poll or events; one more is answered 429. Below `limits.connections_max`, so that there is room for writers.",
+  },
+  "limits.long_poll_timeout_ms": {
+    kind: "number",
+    default: 20_000,
+    min: 10,
+    max: 600_000,
+    unit: "ms",
+    live: true,
+    why: "A long-poll on a durable stream that sees nothing new is answered 204 after this. Below what proxies on the way allow.",
+  },
+  "limits.event_stream_max_ms": {
+    kind: "number",
+    default: 60_000,
+    min: 100,
+    max: 86_400_000,
+    unit: "ms",
+    live: true,
+    why: "A connection for server-sent events ends after this; its client goes on, at whichever node is there by then.",
+  },
   "limits.slow_request_ms": {
     kind: "number",
     default: 1000,
@@ -415,6 +442,7 @@ export const settings = {
   ...server,
   ...store,
   ...queueSettings,
+  ...streamSettings,
   ...persistence,
   ...log,
   ...limits,

@@ -244,7 +244,7 @@ function published(arrived: MessageArrived): MessagePublished {
   const { source, payloadStart, payloadEnd, headersStart, headersEnd, ...rest } = arrived;
   return {
     ...rest,
-    payload: Uint8Array.prototype.slice.call(source, payloadStart, payloadEnd),
+    payload: new Uint8Array(source.subarray(payloadStart, payloadEnd)),
     headers: readHeaders(source.subarray(headersStart, headersEnd)),
   };
 }

@@ -150,8 +150,8 @@ describe("a bug", () => {
         query: () => {
           throw new TypeError("cannot read property of /secret");
         },
-        wakes: store.wakes,
         bodies: (plan) => store.bodies(plan),
+        wakes: store.wakes,
         onReached: (...wait) => store.onReached(...wait),
         get offset() {
           return store.offset;
@@ -189,8 +189,8 @@ describe("a bug", () => {
             const tell = () => answer({ type: "done", answer: entry, offset: 1 } as never);
             return late ? Promise.resolve().then(tell) : tell();
           },
-          wakes: store.wakes,
           bodies: (plan) => store.bodies(plan),
+          wakes: store.wakes,
           onReached: (...wait) => store.onReached(...wait),
           get offset() {
             return store.offset;
@@ -213,8 +213,8 @@ describe("a bug", () => {
       wrapStore: (store) => ({
         execute: () => Promise.reject(new RangeError("boom")),
         query: (...read) => store.query(...read),
-        wakes: store.wakes,
         bodies: (plan) => store.bodies(plan),
+        wakes: store.wakes,
         onReached: (...wait) => store.onReached(...wait),
         get offset() {
           return store.offset;

@@ -146,11 +146,12 @@ describe("several consumers that wait", () => {
         return store.execute(...write);
       },
       query: (...read) => store.query(...read),
+      bodies: (plan) => store.bodies(plan),
       get offset() {
         return store.offset;
       },
-      wakes: store.wakes,
       bodies: (plan) => store.bodies(plan),
+      wakes: store.wakes,
       onReached: (...wait) => store.onReached(...wait),
       close: () => store.close(),
     });

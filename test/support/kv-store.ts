@@ -12,6 +12,7 @@ import {
   type OpenStoreOptions,
   type Outcome,
   openStore,
+  type QueueRules,
   type Reader,
   type RejectionCode,
 } from "../../projections/index.js";
@@ -28,6 +29,7 @@ export const TEST_RULES: KvRules = {
 export interface TestStoreOptions {
   readonly log?: MemoryLog;
   readonly rules?: Partial<KvRules>;
+  readonly queueRules?: Partial<QueueRules>;
   readonly now?: number;
   readonly onProgress?: NonNullable<OpenStoreOptions["onProgress"]>;
 }
@@ -56,7 +58,7 @@ export class TestStore {
       log,
       rules: {
         kv,
-        queue: DEFAULT_QUEUE_RULES,
+        queue: { ...DEFAULT_QUEUE_RULES, ...options.queueRules },
         stream: DEFAULT_STREAM_RULES,
         idempotency: DEFAULT_IDEMPOTENCY_RULES,
       },

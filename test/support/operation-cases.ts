@@ -8,6 +8,7 @@ import { keyCases } from "./cases/key-cases.js";
 import { queueCases } from "./cases/queue-cases.js";
 import { consumerCases } from "./cases/queue-delivery-cases.js";
 import { letterCases } from "./cases/queue-letter-cases.js";
+import { streamCases } from "./cases/stream-cases.js";
 import { transactionCases } from "./cases/transaction-cases.js";
 import { valueCases } from "./cases/value-cases.js";
 
@@ -21,4 +22,5 @@ export const operationCases: readonly OperationCase[] = [
   ...queueCases,
   ...consumerCases,
   ...letterCases,
+  ...streamCases,
 ];

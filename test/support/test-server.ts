@@ -14,6 +14,7 @@ import {
   openStore,
   type QueueRules,
   type Store,
+  type StreamRules,
 } from "../../projections/index.js";
 import { TEST_RULES } from "./kv-store.js";
 import { MemoryLog } from "./memory-log.js";
@@ -35,6 +36,9 @@ export const TEST_LIMITS: ApiLimits = {
   transactionIdleMs: 60_000,
   waitingRequestsMax: 100,
   waitMsMax: 60_000,
+  liveReadersMax: 100,
+  longPollTimeoutMs: 500,
+  eventStreamMaxMs: 60_000,
   slowRequestMs: 10_000,
 };
 
@@ -43,6 +47,7 @@ export interface TestServerOptions {
   readonly rules?: Partial<KvRules>;
   readonly queueRules?: Partial<QueueRules>;
   readonly queuesEnabled?: boolean;
+  readonly streamRules?: Partial<StreamRules>;
   readonly limits?: Partial<ApiLimits>;
   readonly corsOrigins?: readonly string[];
   /** Stands between the API and the store. */
@@ -78,6 +83,7 @@ export class TestServer {
   port = 0;
   #close: () => Promise<void> = () => Promise.resolve();
   #drain: () => Promise<void> = () => Promise.resolve();
+  #shut: () => Promise<void> = () => Promise.resolve();
 
   private constructor(
     readonly store: OpenedStore,
@@ -90,9 +96,9 @@ export class TestServer {
       log,
       rules: {
         kv: { ...TEST_RULES, ...options.rules },
-        stream: DEFAULT_STREAM_RULES,
-        idempotency: DEFAULT_IDEMPOTENCY_RULES,
         queue: { ...DEFAULT_QUEUE_RULES, ...options.queueRules },
+        stream: { ...DEFAULT_STREAM_RULES, ...options.streamRules },
+        idempotency: DEFAULT_IDEMPOTENCY_RULES,
       },
       onDead: (error) => {
         throw error;
@@ -110,6 +116,13 @@ export class TestServer {
       const idle = setInterval(() => server.server.closeIdleConnections(), 5);
       await server.close();
       clearInterval(idle);
+    };
+    test.#shut = async () => {
+      // What `ops/` does: connections that fall idle are let go.
+      const idle = setInterval(() => server.server.closeIdleConnections(), 10);
+      await server.close();
+      clearInterval(idle);
+      await store.close();
     };
     test.#close = async () => {
       server.server.closeAllConnections();
@@ -210,6 +223,11 @@ export class TestServer {
 
   close(): Promise<void> {
     return this.#close();
+  }
+
+  /** Closes the doors as a server that is told to stop: whoever is inside finishes. */
+  shut(): Promise<void> {
+    return this.#shut();
   }
 }
 

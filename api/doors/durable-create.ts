@@ -1,0 +1,87 @@
+/** Creating a stream: what a body becomes, what makes a repeat the same request, and what is answered. */
+import type { FastifyRequest } from "fastify";
+import type { Offset } from "../../log/index.js";
+import {
+  type CreateStreamAnswer,
+  type CreateStreamCommand,
+  type Lifetime,
+  type NewStreamMessage,
+  stream,
+} from "../../projections/index.js";
+import { type Refusal, refusal } from "../errors.js";
+import type { Later } from "../operations/reply.js";
+import { bareType, type ForkRequest, isJsonType, offsetHeader, tailHeaders } from "./durable-headers.js";
+import { splitJson } from "./durable-json.js";
+import { type DurableRequest, pathOf } from "./durable-request.js";
+import { answer, type DurableResult } from "./durable-result.js";
+
+export function bodyOf(request: FastifyRequest): Buffer {
+  return Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0);
+}
+
+/** A body as messages; `[]` and an empty body are none. */
+export function messagesOf(
+  contentType: string,
+  body: Buffer,
+  depthMax: number,
+): { readonly type: "messages"; readonly messages: readonly NewStreamMessage[] } | Refusal {
+  if (body.length === 0) return { type: "messages", messages: [] };
+  if (!isJsonType(contentType)) return { type: "messages", messages: [{ bytes: body }] };
+  const split = splitJson(body, depthMax);
+  if (split.type === "refused") return split;
+  return { type: "messages", messages: split.messages.map((bytes) => ({ bytes })) };
+}
+
+export interface WantedStream {
+  readonly lifetime: Lifetime | undefined;
+  readonly closed: boolean;
+}
+
+/** A member that is undefined is left out. */
+export function present({
+  lifetime,
+  closed,
+}: WantedStream): Pick<CreateStreamCommand, "lifetime" | "closed"> {
+  return lifetime === undefined ? { closed } : { lifetime, closed };
+}
+
+/** What makes a repeat of a PUT the same request: everything that it asked for but the content. */
+export function fingerprintOf(
+  contentType: string,
+  lifetime: Lifetime | undefined,
+  fork: ForkRequest | undefined,
+): string {
+  const from = fork === undefined ? null : [fork.path, fork.offset ?? null, fork.extra];
+  return JSON.stringify([bareType(contentType), lifetime?.ttlMs ?? null, lifetime?.expiresAt ?? null, from]);
+}
+
+export function getOrCreate(
+  asked: DurableRequest,
+  command: Omit<CreateStreamCommand, "name"> & { readonly fingerprint: string },
+): Later<DurableResult> {
+  const { call, name, request } = asked;
+  return call.execute(stream.getOrCreate, { name, ...command }, (made, offset): DurableResult => {
+    if (made.created) return created(request, command.contentType, made, offset);
+    const existing = made.existing;
+    if (existing === undefined || existing.fingerprint !== command.fingerprint) return otherConfig();
+    if (existing.closed !== (command.closed ?? false)) return otherConfig();
+    return answer(200, ["Content-Type", existing.contentType, ...tailHeaders(made.tail, made.closed)]);
+  });
+}
+
+export function otherConfig(): Refusal {
+  return refusal("STREAM_EXISTS", "the stream is there already, with another configuration");
+}
+
+function created(
+  request: FastifyRequest,
+  contentType: string,
+  made: CreateStreamAnswer,
+  offset: Offset,
+): DurableResult {
+  const { host } = request.headers;
+  const path = pathOf(request);
+  const location = host === undefined ? path : `${request.protocol}://${host}${path}`;
+  const headers = ["Location", location, "Content-Type", contentType];
+  return answer(201, [...headers, ...tailHeaders(made.tail, made.closed), ...offsetHeader(offset)]);
+}

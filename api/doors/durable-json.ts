@@ -1,0 +1,48 @@
+/**
+ * JSON mode of durable streams: a body becomes messages, an array one message an element, and messages become one array
+ * again. Messages are pieces of the body as it was sent: a number keeps its digits, an object its members.
+ */
+import { isUtf8 } from "node:buffer";
+import { type Refusal, refusal } from "../errors.js";
+import { deeperThan, elementSpans } from "../json-text.js";
+
+export interface JsonMessages {
+  readonly type: "messages";
+  readonly messages: readonly Buffer[];
+}
+
+/** `[]` gives no messages. Any other value than an array is one message. */
+export function splitJson(body: Buffer, depthMax: number): JsonMessages | Refusal {
+  if (!isUtf8(body)) return refusal("API_TEXT_INVALID", "the body is not UTF-8");
+  const text = body.toString("utf8");
+  if (deeperThan(text, depthMax)) {
+    return refusal("API_JSON_TOO_DEEP", `the body is nested deeper than ${depthMax} levels`);
+  }
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return refusal("API_JSON_INVALID", "the body is not JSON");
+  }
+  if (!Array.isArray(value)) {
+    const trimmed = text.trim();
+    return { type: "messages", messages: [trimmed.length === text.length ? body : Buffer.from(trimmed)] };
+  }
+  const messages = elementSpans(text, 0).map(({ start, end }) => Buffer.from(text.slice(start, end)));
+  return { type: "messages", messages };
+}
+
+const OPEN = Buffer.from("[");
+const CLOSE = Buffer.from("]");
+const COMMA = Buffer.from(",");
+
+/** The messages as one array. */
+export function joinJson(messages: readonly Uint8Array[]): Buffer {
+  const parts: Uint8Array[] = [OPEN];
+  for (const [index, message] of messages.entries()) {
+    if (index > 0) parts.push(COMMA);
+    parts.push(message);
+  }
+  parts.push(CLOSE);
+  return Buffer.concat(parts);
+}

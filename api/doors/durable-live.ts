@@ -1,0 +1,105 @@
+/**
+ * Live readers of streams: how many there may be, and what one of them waits for: its stream, its time, its client, the end
+ * of the server. Nothing is buffered for a reader; a ring says "read again from where you are".
+ */
+import type { ServerResponse } from "node:http";
+import type { Store } from "../../projections/index.js";
+
+/** Why a reader's time is over. */
+export type Over = "time" | "drain" | "gone";
+
+/** Every live reader of this server. */
+export class LiveReaders {
+  readonly #ends = new Set<() => void>();
+
+  get count(): number {
+    return this.#ends.size;
+  }
+
+  add(end: () => void): () => void {
+    this.#ends.add(end);
+    return () => this.#ends.delete(end);
+  }
+
+  /** The server is going down: whoever waits is answered with what there is. */
+  endAll(): void {
+    for (const end of [...this.#ends]) end();
+  }
+}
+
+export interface WaitParts {
+  readonly readers: LiveReaders;
+  readonly wakes: Store["wakes"];
+  readonly topic: string;
+  readonly timeoutMs: number;
+  readonly response: ServerResponse;
+}
+
+/** Begins to listen at once, so that nothing is missed between a read that finds nothing and the wait after it. */
+export class LiveWait {
+  readonly #undo: (() => void)[];
+  #rung = false;
+  #over: Over | undefined;
+  #onRing: (() => void) | undefined;
+  #onOver: (() => void) | undefined;
+
+  constructor({ readers, wakes, topic, timeoutMs, response }: WaitParts) {
+    const timer = setTimeout(() => this.#end("time"), timeoutMs);
+    const gone = (): void => this.#end("gone");
+    response.once("close", gone);
+    this.#undo = [
+      wakes.on(topic, () => this.#ring()),
+      readers.add(() => this.#end("drain")),
+      () => clearTimeout(timer),
+      () => response.removeListener("close", gone),
+    ];
+  }
+
+  get over(): Over | undefined {
+    return this.#over;
+  }
+
+  /** Resolves when the topic has rung since the last call, or the time is over. */
+  async ring(): Promise<void> {
+    await this.#until((resolve) => {
+      this.#onRing = resolve;
+      if (this.#rung) resolve();
+    });
+    this.#onRing = undefined;
+    this.#rung = false;
+  }
+
+  /** Resolves when the client has taken what was written, or the time is over. */
+  async drained(response: ServerResponse): Promise<void> {
+    let taken = (): void => undefined;
+    await this.#until((resolve) => {
+      taken = resolve;
+      response.once("drain", taken);
+    });
+    response.removeListener("drain", taken);
+  }
+
+  close(): void {
+    for (const undo of this.#undo) undo();
+  }
+
+  async #until(wait: (resolve: () => void) => void): Promise<void> {
+    if (this.#over !== undefined) return;
+    await new Promise<void>((resolve) => {
+      this.#onOver = resolve;
+      wait(resolve);
+    });
+    this.#onOver = undefined;
+  }
+
+  #ring(): void {
+    this.#rung = true;
+    this.#onRing?.();
+  }
+
+  #end(why: Over): void {
+    if (this.#over !== undefined) return;
+    this.#over = why;
+    this.#onOver?.();
+  }
+}

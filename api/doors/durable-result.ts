@@ -1,0 +1,29 @@
+/** What an operation of the durable streams door gives back. */
+import type { ErrorCode, Refusal } from "../errors.js";
+import type { Body } from "./outbox.js";
+
+export interface DurableAnswer {
+  readonly type: "answer";
+  readonly status: number;
+  readonly headers: readonly string[];
+  readonly body?: Body;
+}
+
+/** A refusal that tells more in its headers: where the stream ends, which epoch rules. */
+export interface DurableRefusal extends Refusal {
+  readonly headers?: readonly string[];
+}
+
+export type DurableResult =
+  | DurableAnswer
+  | DurableRefusal
+  /** The answer has been written piece by piece, and ended. */
+  | { readonly type: "left" };
+
+export function answer(status: number, headers: readonly string[], body?: Body): DurableAnswer {
+  return body === undefined ? { type: "answer", status, headers } : { type: "answer", status, headers, body };
+}
+
+export function refuseWith(code: ErrorCode, message: string, headers: readonly string[]): DurableRefusal {
+  return { type: "refused", code, message, headers };
+}

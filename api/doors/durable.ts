@@ -1,0 +1,87 @@
+/**
+ * The Durable Streams door: the open protocol of that name at `/v1/stream/*`, on the stream projection. This file holds the
+ * routes, how a URL names a stream, and how results leave; `durable-write.ts` and `durable-read.ts` hold the operations.
+ * Left out: subscriptions, which the protocol calls optional; their reserved paths answer 501.
+ */
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { type ErrorCode, errorTable } from "../errors.js";
+import type { Later } from "../operations/reply.js";
+import { runMeasured } from "../runner.js";
+import { registerBody } from "./body-bytes.js";
+import type { Door } from "./door.js";
+import { SECURITY_HEADERS } from "./durable-headers.js";
+import { LiveReaders } from "./durable-live.js";
+import { head, read } from "./durable-read.js";
+import { type DurableRequest, pathOf, streamName } from "./durable-request.js";
+import type { DurableResult } from "./durable-result.js";
+import { append, create, remove } from "./durable-write.js";
+import { callerId } from "./rest.js";
+
+const ROUTE = "/v1/stream/*";
+
+type DurableOperation = (asked: DurableRequest) => Later<DurableResult>;
+
+export function registerDurable(server: FastifyInstance, door: Door): void {
+  const readers = new LiveReaders();
+  server.addHook("preClose", async () => readers.endAll());
+  server.register(async (scope) => {
+    scope.removeAllContentTypeParsers();
+    registerBody(scope, "*", door.options.limits.bodyBytesMax, (bytes) => bytes);
+    const route = (method: string, name: string, operation: DurableOperation): void => {
+      scope.route({
+        method,
+        url: ROUTE,
+        exposeHeadRoute: false,
+        handler: (request, reply) => run(door, readers, request, reply, name, operation),
+      });
+    };
+    route("PUT", "stream.create", create);
+    route("POST", "stream.append", append);
+    route("DELETE", "stream.delete", remove);
+    route("HEAD", "stream.head", head);
+    route("GET", "stream.read", read);
+  });
+}
+
+function run(
+  door: Door,
+  readers: LiveReaders,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  operationName: string,
+  operation: DurableOperation,
+): void {
+  request.route = ROUTE;
+  const caller = { requestId: request.id, causeId: callerId(request), once: undefined };
+  runMeasured<DurableResult>(
+    door.desk,
+    operationName,
+    caller,
+    (call) => {
+      const name = streamName(pathOf(request));
+      if (typeof name !== "string") return name;
+      return operation({ door, readers, request, reply, call, name });
+    },
+    door.sender(request, reply, (done: DurableResult) => leave(door, request, reply, done)),
+  );
+}
+
+function leave(door: Door, request: FastifyRequest, reply: FastifyReply, done: DurableResult): void {
+  if (done.type === "left") return;
+  const headers = [...SECURITY_HEADERS, ...(done.headers ?? [])];
+  if (done.type === "answer") door.send(request, reply, done.status, headers, done.body);
+  else door.refuse(request, reply, done, headers, statusOf(done.code, request.method));
+}
+
+/** What the protocol answers, where the rest of the API keeps to the statuses of rooms. */
+const protocolStatus: Partial<Record<ErrorCode, number>> = {
+  STREAM_NOT_FOUND: 404,
+  STREAM_EXISTS: 409,
+  STREAM_OFFSET_TRIMMED: 410,
+};
+
+function statusOf(code: ErrorCode, method: string): number {
+  // The name of a source that lives on for its forks cannot be taken.
+  if (code === "STREAM_GONE" && method === "PUT") return 409;
+  return protocolStatus[code] ?? errorTable[code].status;
+}

@@ -1,0 +1,218 @@
+// The parts of the durable streams door that need no store: tokens, cursors, headers, JSON mode, event frames.
+import { describe, expect, it } from "vitest";
+import { nextCursor } from "../../api/doors/durable-cursor.js";
+import { base64Frame, controlFrame, needsBase64, textFrame } from "../../api/doors/durable-frames.js";
+import { closesStream, forkOf, lifetimeOf, matchesTag, producerOf } from "../../api/doors/durable-headers.js";
+import { joinJson, splitJson } from "../../api/doors/durable-json.js";
+import { formatToken, parseReadOffset } from "../../api/doors/durable-offsets.js";
+import { offset } from "../../log/index.js";
+
+const T = (position: number, place = 0) => ({ offset: offset(position), place });
+
+describe("an offset token", () => {
+  it("sorts as text as it sorts as a number, and comes back", () => {
+    const tokens = [T(1), T(9), T(10), T(10, 2), T(99_999), T(Number.MAX_SAFE_INTEGER)];
+    const texts = tokens.map(formatToken);
+    expect([...texts].sort()).toEqual(texts);
+    for (const [index, text] of texts.entries()) {
+      expect(parseReadOffset(text)).toEqual({ type: "at", token: tokens[index] });
+    }
+  });
+
+  it("of zeros is before everything", () => {
+    expect(parseReadOffset("0000000000000000_0000000000000000")).toEqual({ type: "at", token: T(0) });
+  });
+
+  it.each(["", "1", "-2", "Now", "0_0", "0000000000000001", "0000000000000001_000000000000000a"])(
+    "is not %j",
+    (text) => expect(parseReadOffset(text)).toBeUndefined(),
+  );
+
+  it("is not one with anything around it", () => {
+    const token = formatToken(T(7));
+    for (const text of [` ${token}`, `${token}\n`, `${token},`, `+${token}`]) {
+      expect(parseReadOffset(text), text).toBeUndefined();
+    }
+  });
+
+  it("past 2^53 stays past everything that exists", () => {
+    const found = parseReadOffset("9999999999999999_9999999999999999");
+    expect(found).toEqual({ type: "at", token: T(Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER) });
+  });
+});
+
+describe("a cursor", () => {
+  const EPOCH = Date.UTC(2024, 9, 9);
+
+  it("is the number of the 20-second interval", () => {
+    expect(nextCursor(EPOCH + 19_999, undefined, 0)).toBe("0");
+    expect(nextCursor(EPOCH + 20_000, undefined, 0)).toBe("1");
+  });
+
+  it("is always greater than one that a client has already, by up to an hour", () => {
+    const now = EPOCH + 100 * 20_000;
+    for (const random of [0, 0.5, 0.999_999]) {
+      const next = Number(nextCursor(now, "100", random));
+      expect(next).toBeGreaterThan(100);
+      expect(next).toBeLessThanOrEqual(100 + 180);
+    }
+    expect(nextCursor(now, "99", 0.5)).toBe("100");
+  });
+
+  it("of anything but digits counts as none", () => {
+    expect(nextCursor(EPOCH + 40_000, "9e9", 0)).toBe("2");
+  });
+});
+
+describe("headers", () => {
+  it.each(["true", "TRUE", " True "])("close a stream with %j", (value) => {
+    expect(closesStream({ "stream-closed": value })).toBe(true);
+  });
+
+  it.each(["1", "yes", "false", "true, true", ""])("do not close a stream with %j", (value) => {
+    expect(closesStream({ "stream-closed": value })).toBe(false);
+  });
+
+  it.each([
+    ["0", 0],
+    ["1", 1_000],
+    ["3600", 3_600_000],
+  ])("take %s as a time to live", (text, ttlMs) => {
+    expect(lifetimeOf({ "stream-ttl": text })).toEqual({ type: "found", value: { ttlMs } });
+  });
+
+  it.each(["01", "+1", "-1", "1.0", "1e3", "", " ", "1, 2", "99999999999999999"])(
+    "refuse %j as a time to live",
+    (text) => expect(lifetimeOf({ "stream-ttl": text })).toMatchObject({ code: "API_HEADER_INVALID" }),
+  );
+
+  it("take RFC 3339 times with any zone, and nothing else", () => {
+    const at = (text: string) => lifetimeOf({ "stream-expires-at": text });
+    const expected = { type: "found", value: { expiresAt: Date.UTC(2030, 0, 1, 10) } };
+    expect(at("2030-01-01T10:00:00Z")).toEqual(expected);
+    expect(at("2030-01-01T12:00:00.000+02:00")).toEqual(expected);
+    for (const text of [
+      "tomorrow",
+      "2030-01-01",
+      "2030-13-01T00:00:00Z",
+      "2030-01-01T10:00:00",
+      "1893492000",
+    ]) {
+      expect(at(text), text).toMatchObject({ code: "API_HEADER_INVALID" });
+    }
+  });
+
+  it("refuse a time to live beside an expiry", () => {
+    const both = { "stream-ttl": "1", "stream-expires-at": "2030-01-01T10:00:00Z" };
+    expect(lifetimeOf(both)).toMatchObject({ code: "API_HEADER_INVALID" });
+  });
+
+  it("name a producer whole or not at all", () => {
+    const whole = { "producer-id": "p", "producer-epoch": "0", "producer-seq": "9007199254740991" };
+    const value = { id: "p", epoch: 0, seq: Number.MAX_SAFE_INTEGER };
+    expect(producerOf(whole)).toEqual({ type: "found", value });
+    expect(producerOf({})).toEqual({ type: "found", value: undefined });
+    for (const name of Object.keys(whole)) {
+      expect(producerOf({ ...whole, [name]: undefined }), name).toMatchObject({ type: "refused" });
+    }
+    for (const bad of [
+      { "producer-seq": "9007199254740992" },
+      { "producer-seq": "1, 2" },
+      { "producer-epoch": "0x1" },
+      { "producer-id": " " },
+    ]) {
+      expect(producerOf({ ...whole, ...bad }), JSON.stringify(bad)).toMatchObject({ type: "refused" });
+    }
+  });
+
+  it("refuse a place to fork at without a source", () => {
+    expect(forkOf({ "stream-fork-sub-offset": "0" })).toMatchObject({ type: "refused" });
+    expect(forkOf({ "stream-fork-offset": "-1" })).toMatchObject({ type: "refused" });
+  });
+
+  it("match an entity tag as a list, weak or strong, or any", () => {
+    for (const header of ['"a"', 'W/"a"', '"b", "a"', "*"]) expect(matchesTag(header, '"a"')).toBe(true);
+    for (const header of ['"A"', "a", ""]) expect(matchesTag(header, '"a"')).toBe(false);
+  });
+});
+
+describe("JSON mode", () => {
+  const messages = (text: string) => {
+    const split = splitJson(Buffer.from(text), 64);
+    return split.type === "messages" ? split.messages.map(String) : split.code;
+  };
+
+  it("makes an array one message an element, one level deep, and anything else one message", () => {
+    expect(messages("[1,[2,3],{}]")).toEqual(["1", "[2,3]", "{}"]);
+    expect(messages(' {"a":[1]}\n')).toEqual(['{"a":[1]}']);
+    expect(messages("null")).toEqual(["null"]);
+    expect(messages("[]")).toEqual([]);
+  });
+
+  it("changes no value: digits, exponents, repeated members and escapes come back as they were sent", () => {
+    const values = ["12345678901234567890", "1e400", "1.0", "-0", '{"a":1,"a":2}', '"\\u0061"', '" ] , "'];
+    expect(messages(`[ ${values.join(" , ")} ]`)).toEqual(values);
+    expect(String(joinJson(values.map((value) => Buffer.from(value))))).toBe(`[${values.join(",")}]`);
+  });
+
+  it.each(["{", "[1,]", "NaN", "'a'", "", "\ufeff1", "1 2"])("refuses %j", (text) => {
+    expect(messages(text)).toBe("API_JSON_INVALID");
+  });
+
+  it("refuses what is not UTF-8, and what is nested too deep", () => {
+    expect(splitJson(Buffer.from([0x22, 0xff, 0x22]), 64)).toMatchObject({ code: "API_TEXT_INVALID" });
+    expect(messages("[".repeat(65) + "]".repeat(65))).toBe("API_JSON_TOO_DEEP");
+  });
+});
+
+describe("an event frame", () => {
+  /** As a browser reads it: lines end with CRLF, LF or CR; an empty line ends an event. */
+  function events(text: string): { event: string; data: string }[] {
+    const found: { event: string; data: string }[] = [];
+    let event = "";
+    let data: string[] = [];
+    for (const line of text.split(/\r\n|\r|\n/)) {
+      if (line === "") {
+        if (data.length > 0) found.push({ event, data: data.join("\n") });
+        event = "";
+        data = [];
+      } else if (line.startsWith("event:")) event = line.slice(6).trim();
+      else if (line.startsWith("data:")) data.push(line.slice(5).replace(/^ /, ""));
+    }
+    return found;
+  }
+
+  it.each([
+    "a\n\nevent: control\ndata: {}\n\n",
+    "a\r\revent: control\rdata: {}\r\r",
+    "a\r\n\r\nevent: control\r\ndata: {}",
+    "\n",
+    " leading",
+    "id: 7\nretry: 1",
+    ":comment",
+  ])("holds a payload of %j and nothing else", (payload) => {
+    const expected = payload.replace(/\r\n|\r/g, "\n");
+    expect(events(textFrame(Buffer.from(payload)))).toEqual([{ event: "data", data: expected }]);
+  });
+
+  it("gives back every byte of a binary payload", () => {
+    const payload = Buffer.alloc(200_000, Buffer.from([0, 10, 13, 255, 7]));
+    const [event, ...rest] = events(base64Frame(payload));
+    expect(rest).toEqual([]);
+    expect(Buffer.from(event?.data.replaceAll("\n", "") ?? "", "base64").equals(payload)).toBe(true);
+  });
+
+  it("of control is one line of JSON", () => {
+    const frame = controlFrame({ streamNextOffset: formatToken(T(3)), upToDate: true });
+    expect(frame).toMatch(/^event: control\ndata:\{[^\n]*\}\n\n$/);
+  });
+
+  it("is text for text and JSON, base64 for everything else", () => {
+    for (const type of ["text/plain", "TEXT/HTML; charset=x", "application/json; charset=utf-8"]) {
+      expect(needsBase64(type)).toBe(false);
+    }
+    for (const type of ["application/octet-stream", "image/png", "application/jsonl", "application/ndjson"]) {
+      expect(needsBase64(type)).toBe(true);
+    }
+  });
+});

@@ -1,0 +1,292 @@
+// Reads of durable streams beyond what the public suite asks: pages, live readers and their bounds, what may be shown when,
+// and what becomes of readers when a stream or the server goes away.
+import { connect } from "node:net";
+import { afterEach, describe, expect, it } from "vitest";
+import { MemoryLog } from "../support/memory-log.js";
+import { JSON_TYPE, StreamClient, TEXT } from "../support/stream-client.js";
+import { TestServer, type TestServerOptions } from "../support/test-server.js";
+
+const open: TestServer[] = [];
+async function start(options: TestServerOptions = {}): Promise<TestServer> {
+  const server = await TestServer.start(options);
+  open.push(server);
+  return server;
+}
+afterEach(async () => {
+  for (const server of open.splice(0)) await server.close();
+});
+
+const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** Server-sent events as they arrive; `until` resolves when the text holds what is asked for, or the connection ended. */
+class Events {
+  text = "";
+  ended = false;
+  #wake: () => void = () => undefined;
+  readonly #abort = new AbortController();
+
+  static async open(stream: StreamClient, offset: string): Promise<Events> {
+    const events = new Events();
+    const url = `${stream.server.url}${stream.path}?offset=${offset}&live=sse`;
+    const response = await fetch(url, { signal: events.#abort.signal });
+    expect(response.status).toBe(200);
+    void events.#pump(response).catch(() => undefined);
+    return events;
+  }
+
+  async until(done: () => boolean): Promise<void> {
+    while (!done() && !this.ended) await new Promise<void>((resolve) => (this.#wake = resolve));
+  }
+
+  /** Where the last control event says that the reader stands. */
+  get next(): string {
+    return [...this.text.matchAll(/"streamNextOffset":"([0-9_]+)"/g)].at(-1)?.[1] ?? "";
+  }
+
+  /** The JSON messages of all data events, in order. */
+  get messages(): unknown[] {
+    return [...this.text.matchAll(/event: data\ndata:(.*)\n\n/g)].flatMap(([, json]) =>
+      JSON.parse(json ?? "[]"),
+    );
+  }
+
+  close(): void {
+    this.#abort.abort();
+  }
+
+  async #pump(response: Response): Promise<void> {
+    try {
+      for await (const chunk of response.body ?? []) {
+        this.text += Buffer.from(chunk).toString("utf8");
+        this.#wake();
+      }
+    } finally {
+      this.ended = true;
+      this.#wake();
+    }
+  }
+}
+
+describe("a page", () => {
+  it("ends between two appends, and many pages are the whole stream, without a gap or a repeat", async () => {
+    const stream = new StreamClient(await start(), "big");
+    await stream.create(JSON_TYPE);
+    const values = Array.from({ length: 12 }, (_, i) => `${i}`.repeat(200_000 / `${i}`.length));
+    for (const value of values) await stream.append(JSON.stringify([value, value]), JSON_TYPE);
+    const pages = await stream.pages();
+    expect(pages.length).toBeGreaterThan(3);
+    const read = pages.map(({ text }) => JSON.parse(text) as string[]);
+    for (const page of read) expect(page.length % 2).toBe(0);
+    expect(read.flat()).toEqual(values.flatMap((value) => [value, value]));
+    expect(pages.slice(0, -1).some(({ upToDate }) => upToDate)).toBe(false);
+  });
+
+  it("that does not reach the end may be kept by caches, any other is asked for again", async () => {
+    const stream = new StreamClient(await start(), "cached");
+    const created = await stream.create();
+    for (let i = 0; i < 3; i++) await stream.append("x".repeat(700_000));
+    const first = await stream.read(created.next);
+    expect(first.upToDate).toBe(false);
+    expect(first.headers.get("cache-control")).toBe("public, max-age=60, stale-while-revalidate=300");
+    expect((await stream.read()).headers.get("cache-control")).toBe("no-cache");
+    const last = (await stream.pages()).at(-1);
+    expect(last?.headers.get("cache-control")).toBe("no-cache");
+  });
+
+  it("has another tag when the stream was closed, though the bytes are the same", async () => {
+    const stream = new StreamClient(await start(), "tagged");
+    await stream.create(TEXT, "all");
+    const before = await stream.read();
+    const tag = before.headers.get("etag") ?? "";
+    expect((await stream.read("-1", "", { "if-none-match": tag })).status).toBe(304);
+    await stream.close();
+    const after = await stream.read("-1", "", { "if-none-match": tag });
+    expect([after.status, after.text, after.closed]).toEqual([200, "all", true]);
+  });
+});
+
+describe("an offset", () => {
+  it("beyond everything that was ever written is refused", async () => {
+    const stream = new StreamClient(await start(), "s");
+    await stream.create(TEXT, "x");
+    const answer = await stream.read("0000009999999999_0000000000000000");
+    expect([answer.status, answer.json]).toEqual([
+      400,
+      expect.objectContaining({ error_code: "API_OFFSET_INVALID" }),
+    ]);
+  });
+
+  it("later than the stream's end, from another stream, never comes back smaller", async () => {
+    const server = await start();
+    const [one, other] = [new StreamClient(server, "one"), new StreamClient(server, "other")];
+    await one.create(TEXT, "one");
+    const later = await other.create(TEXT, "other");
+    const answer = await one.read(later.next);
+    expect([answer.status, answer.text, answer.next]).toEqual([200, "", later.next]);
+    await one.append("more");
+    expect(await one.text(later.next)).toBe("more");
+  });
+
+  it("of a stream that was deleted is gone when the name is another stream's", async () => {
+    const stream = new StreamClient(await start(), "again");
+    await stream.create(TEXT, "old");
+    const { next } = await stream.append("old too");
+    await stream.delete();
+    await stream.create(TEXT, "new");
+    expect((await stream.read(next)).status).toBe(410);
+    expect(await stream.text()).toBe("new");
+  });
+});
+
+describe("what is not committed", () => {
+  it("is shown to nobody, by any kind of read", async () => {
+    const log = new MemoryLog();
+    const server = await start({ log });
+    const stream = new StreamClient(server, "s");
+    const { next } = await stream.create(JSON_TYPE, "[1]");
+    const events = await Events.open(stream, "-1");
+    await events.until(() => events.messages.length === 1);
+    log.hold();
+    const append = stream.append("[2]", JSON_TYPE);
+    const poll = stream.longPoll(next);
+    await pause(100);
+    expect((await stream.read()).text).toBe("[1]");
+    expect((await stream.read("now")).next).toBe(next);
+    expect(events.messages).toEqual([1]);
+    log.release();
+    expect((await poll).text).toBe("[2]");
+    await events.until(() => events.messages.length === 2);
+    expect(events.messages).toEqual([1, 2]);
+    expect((await append).next).toBe((await stream.read()).next);
+    events.close();
+  });
+
+  it("reaches a live reader who came while it was on its way to the disk", async () => {
+    const log = new MemoryLog();
+    const stream = new StreamClient(await start({ log, limits: { longPollTimeoutMs: 20_000 } }), "s");
+    const { next } = await stream.create(TEXT);
+    log.hold();
+    const append = stream.append("late");
+    while (log.endOffset === log.committedOffset) await pause(1);
+    const poll = stream.longPoll(next);
+    await pause(50);
+    log.release();
+    expect((await poll).text).toBe("late");
+    await append;
+  });
+});
+
+describe("a live reader", () => {
+  it("past the bound is told to come back later, and the others go on", async () => {
+    const server = await start({ limits: { liveReadersMax: 2, longPollTimeoutMs: 400 } });
+    const stream = new StreamClient(server, "s");
+    const { next } = await stream.create();
+    const first = [stream.longPoll(next), stream.longPoll(next)];
+    await pause(100);
+    const third = await stream.longPoll(next);
+    expect([third.status, third.headers.get("retry-after")]).toEqual([429, "1"]);
+    expect((await stream.read(next)).status).toBe(200);
+    expect((await Promise.all(first)).map(({ status }) => status)).toEqual([204, 204]);
+    expect((await stream.longPoll(next)).status).toBe(204);
+  });
+
+  it("who leaves makes room", async () => {
+    const server = await start({ limits: { liveReadersMax: 1 } });
+    const stream = new StreamClient(server, "s");
+    await stream.create();
+    for (let i = 0; i < 5; i++) {
+      const events = await Events.open(stream, "-1");
+      await events.until(() => events.next !== "");
+      events.close();
+      await pause(50);
+    }
+  });
+
+  it("who waits when the stream is deleted is told that it is gone", async () => {
+    const server = await start({ limits: { longPollTimeoutMs: 20_000 } });
+    const stream = new StreamClient(server, "s");
+    const { next } = await stream.create();
+    const poll = stream.longPoll(next);
+    const events = await Events.open(stream, next);
+    await events.until(() => events.next !== "");
+    await pause(50);
+    await stream.delete();
+    await stream.create(TEXT, "another");
+    expect((await poll).status).toBe(404);
+    await events.until(() => false);
+    expect(events.text).not.toContain("another");
+  });
+
+  it("gets what came while its connection was renewed, once", async () => {
+    const server = await start({ limits: { eventStreamMaxMs: 150 } });
+    const stream = new StreamClient(server, "s");
+    await stream.create(JSON_TYPE);
+    const messages: unknown[] = [];
+    let offset = "-1";
+    let connections = 0;
+    const writer = (async () => {
+      for (let i = 0; i < 60; i++) {
+        await stream.append(`[${i}]`, JSON_TYPE);
+        await pause(10);
+      }
+      await stream.close();
+    })();
+    for (let closed = false; !closed; ) {
+      const events = await Events.open(stream, offset);
+      await events.until(() => false);
+      connections += 1;
+      messages.push(...events.messages);
+      offset = events.next;
+      closed = events.text.includes('"streamClosed":true');
+    }
+    await writer;
+    expect(messages).toEqual(Array.from({ length: 60 }, (_, i) => i));
+    expect(connections).toBeGreaterThan(2);
+  });
+
+  it("is answered at once when the server closes its doors", async () => {
+    const server = await TestServer.start({ limits: { longPollTimeoutMs: 60_000 } });
+    const stream = new StreamClient(server, "s");
+    const { next } = await stream.create();
+    const poll = stream.longPoll(next);
+    const events = await Events.open(stream, next);
+    await events.until(() => events.next !== "");
+    await pause(50);
+    const closing = server.shut();
+    expect((await poll).status).toBe(204);
+    await events.until(() => false);
+    expect(events.ended).toBe(true);
+    await closing;
+  });
+
+  it("who does not read costs a page, not the stream", async () => {
+    let bytesRead = 0;
+    const server = await start({
+      wrapStore: (store) => ({
+        execute: (...write) => store.execute(...write),
+        query: (...read) => store.query(...read),
+        bodies: (plan) => {
+          bytesRead += plan.bytes;
+          return store.bodies(plan);
+        },
+        wakes: store.wakes,
+        get offset() {
+          return store.offset;
+        },
+        close: () => store.close(),
+      }),
+    });
+    const stream = new StreamClient(server, "slow");
+    await stream.create();
+    const socket = connect(server.port, "127.0.0.1");
+    socket.pause();
+    socket.write(`GET ${stream.path}?offset=-1&live=sse HTTP/1.1\r\nHost: x\r\n\r\n`);
+    const appended = 48;
+    for (let i = 0; i < appended; i++) await stream.append("x".repeat(1_000_000));
+    await pause(200);
+    // What the sockets' own buffers take is the system's; the rest stays in the log until somebody reads.
+    expect(bytesRead).toBeLessThan(16_000_000);
+    expect(bytesRead).toBeGreaterThan(0);
+    socket.destroy();
+  });
+});
