@@ -7,6 +7,7 @@ import type { ProjectionErrorCode, RejectionCode, RejectionDetails } from "../pr
 
 /** Refusals of the doors themselves, before or beside any decision. */
 export type ApiErrorCode =
+  | "API_BATCH_OPERATION_UNSUPPORTED"
   | "API_BATCH_TOO_LARGE"
   | "API_BODY_EMPTY"
   | "API_BODY_INCOMPLETE"
@@ -22,12 +23,15 @@ export type ApiErrorCode =
   | "API_FIELD_UNKNOWN"
   | "API_HEADERS_TOO_LARGE"
   | "API_HEADER_INVALID"
+  | "API_IDEMPOTENCY_KEY_INVALID"
   | "API_INTERNAL"
   | "API_JSON_INVALID"
   | "API_JSON_TOO_DEEP"
   | "API_KEY_RESERVED"
   | "API_LIVE_READERS_MAX"
   | "API_METHOD_NOT_ALLOWED"
+  | "API_MIN_OFFSET_INVALID"
+  | "API_MIN_OFFSET_TIMEOUT"
   | "API_NOT_BUILT"
   | "API_NOT_READY"
   | "API_OFFSET_INVALID"
@@ -39,6 +43,8 @@ export type ApiErrorCode =
   | "API_ROUTE_UNKNOWN"
   | "API_SECTION_UNKNOWN"
   | "API_TEXT_INVALID"
+  | "API_TRANSACTIONS_FULL"
+  | "API_TRANSACTION_OPEN"
   | "API_URL_INVALID"
   | "API_URL_TOO_LONG"
   | "API_WAITING_FULL";
@@ -56,6 +62,7 @@ export interface ErrorRow {
 }
 
 export const errorTable: Readonly<Record<ErrorCode, ErrorRow>> = {
+  API_BATCH_OPERATION_UNSUPPORTED: { status: 400, title: "This operation cannot be part of a batch" },
   API_BATCH_TOO_LARGE: { status: 413, title: "Too many items in one request" },
   API_BODY_EMPTY: { status: 400, title: "The request needs a body" },
   API_BODY_INCOMPLETE: { status: 400, title: "The body is not as long as announced" },
@@ -71,12 +78,15 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorRow>> = {
   API_FIELD_UNKNOWN: { status: 422, title: "A field is not known" },
   API_HEADERS_TOO_LARGE: { status: 431, title: "Request line and headers are larger than accepted" },
   API_HEADER_INVALID: { status: 400, title: "A header is missing or cannot be used" },
+  API_IDEMPOTENCY_KEY_INVALID: { status: 400, title: "Not a usable idempotency key" },
   API_INTERNAL: { status: 500, title: "A mistake of the server" },
   API_JSON_INVALID: { status: 400, title: "The body is not JSON" },
   API_JSON_TOO_DEEP: { status: 400, title: "The JSON is nested deeper than accepted" },
   API_KEY_RESERVED: { status: 400, title: "This path is a route of its own, so the key needs another door" },
   API_LIVE_READERS_MAX: { status: 429, title: "Too many live readers are connected", retryAfterSecs: 1 },
   API_METHOD_NOT_ALLOWED: { status: 405, title: "The path does not take this method" },
+  API_MIN_OFFSET_INVALID: { status: 400, title: "The minimum offset cannot be used" },
+  API_MIN_OFFSET_TIMEOUT: { status: 504, title: "The offset was not reached in time", retryAfterSecs: 1 },
   API_NOT_BUILT: { status: 501, title: "Not built yet" },
   API_NOT_READY: { status: 503, title: "Not ready to serve", retryAfterSecs: 1 },
   API_OFFSET_INVALID: { status: 400, title: "The offset cannot be used" },
@@ -88,8 +98,18 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorRow>> = {
   API_ROUTE_UNKNOWN: { status: 404, title: "Unknown route" },
   API_SECTION_UNKNOWN: { status: 404, title: "Unknown section" },
   API_TEXT_INVALID: { status: 400, title: "The text is not Unicode" },
+  API_TRANSACTIONS_FULL: { status: 503, title: "Too much is kept for open transactions", retryAfterSecs: 1 },
+  API_TRANSACTION_OPEN: { status: 409, title: "The client has an open transaction" },
   API_URL_INVALID: { status: 400, title: "The URL cannot be decoded" },
   API_URL_TOO_LONG: { status: 414, title: "A part of the path is longer than accepted" },
+  BATCH_PRECONDITION_FAILED: { status: 409, title: "A precondition does not hold" },
+  BATCH_TRANSACTION_NOT_FOUND: { status: 409, title: "The client has no open transaction" },
+  IDEMPOTENCY_IN_PROGRESS: {
+    status: 409,
+    title: "The first request with this key is on its way",
+    retryAfterSecs: 1,
+  },
+  IDEMPOTENCY_KEY_REUSED: { status: 422, title: "The key was used for another request" },
   API_WAITING_FULL: { status: 503, title: "Too many requests are waiting", retryAfterSecs: 1 },
   KV_CONTENT_TYPE_INVALID: { status: 400, title: "The content type cannot be used" },
   KV_CURSOR_INVALID: { status: 400, title: "The cursor is not one that a scan gave out" },

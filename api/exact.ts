@@ -5,10 +5,13 @@ import { JsonText } from "./json-write.js";
 /** One member of the input (`value`), or one member of every element of a list (`pairs`, `value`). */
 export type ExactPath = readonly [member: string] | readonly [list: string, member: string];
 
-/** The request's body, and where in it the operation's input stands: the body itself, or the envelope's payload. */
+/**
+ * The request's body, and where in it the operation's input stands: the body itself, the envelope's payload, or the place
+ * that a function finds when it is asked for.
+ */
 export interface SourceText {
   readonly text: string;
-  readonly root: "body" | "payload";
+  readonly root: "body" | "payload" | (() => number);
 }
 
 /**
@@ -51,6 +54,8 @@ function sliceMember(text: string, from: number, name: string): string | undefin
   return span === undefined ? undefined : text.slice(span.start, span.end);
 }
 
-function rootOf(source: SourceText): number {
+/** Where the input begins in the text. */
+export function rootOf(source: SourceText): number {
+  if (typeof source.root === "function") return source.root();
   return source.root === "body" ? 0 : (memberSpan(source.text, 0, "payload")?.start ?? 0);
 }

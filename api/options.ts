@@ -20,6 +20,14 @@ export interface ApiLimits {
   readonly connectionsMax: number;
   /** Writes that may be waiting for the log at once; one more is answered 503 with Retry-After. */
   readonly writesInFlightMax: number;
+  /** How long a read that names a minimum offset waits for it. */
+  readonly minOffsetWaitMs: number;
+  /** Open transactions and watches at once. */
+  readonly transactionsMax: number;
+  /** Bytes that all writes queued in transactions may take. */
+  readonly transactionBytesMax: number;
+  /** A transaction that nobody touched for so long is forgotten. */
+  readonly transactionIdleMs: number;
   /** Requests that may wait for something to arrive at once; one more is answered 503 with Retry-After. */
   readonly waitingRequestsMax: number;
   /** Longest time that a request may ask to wait. */

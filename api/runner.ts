@@ -2,12 +2,15 @@
 import type { Socket } from "node:net";
 import { errorTable, type Refusal } from "./errors.js";
 import { Call, type Desk } from "./operations/call.js";
+import type { OnceKey } from "./operations/once.js";
 import type { Later } from "./operations/reply.js";
 
 export interface Caller {
   readonly requestId: string;
   /** The id that the caller chose, if any; it is kept in the record. */
   readonly causeId: string | undefined;
+  /** Of a write that must happen once. */
+  readonly once: OnceKey | undefined;
   /** Where the answer goes, for an operation that waits and must not go on when nobody is there any more. */
   readonly connection?: Socket;
 }
@@ -25,7 +28,7 @@ export function runMeasured<Result extends { readonly type: string }>(
 ): void {
   const { stopwatch } = desk.options;
   const startedAt = stopwatch();
-  const call = new Call(desk, name, caller.requestId, caller.causeId, caller.connection);
+  const call = new Call(desk, name, caller.requestId, caller.causeId, caller.connection, caller.once);
   let later: Later<Result | Refusal>;
   try {
     later = run(call);

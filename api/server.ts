@@ -110,6 +110,7 @@ function registerCors(server: FastifyInstance, origins: readonly string[]): void
     methods: ["GET", "HEAD", "PUT", "POST", "DELETE"],
     exposedHeaders: [
       ...["ETag", "X-Annals-Offset", "X-Annals-Revision", "X-Request-Id", "Retry-After"],
+      "Idempotent-Replayed",
       ...EXPOSED_HEADERS,
     ],
     maxAge: 600,

@@ -39,6 +39,10 @@ export class LateStore implements Store {
     return this.#opened().query(read, query, context, answer);
   }
 
+  onReached(wanted: number, reached: () => void): () => void {
+    return this.#opened().onReached(wanted, reached);
+  }
+
   async bodies(plan: ReadPlan): Promise<readonly ReadSlice[]> {
     return this.#opened().bodies(plan);
   }

@@ -5,6 +5,13 @@
  * happened or why not. It never throws and never reads a clock.
  */
 import type { Offset } from "../log/index.js";
+import type { BatchRejectionCode } from "./batch/contract.js";
+import type {
+  IdempotencyRejectionCode,
+  IdempotencyRules,
+  IdempotencyView,
+  RequestAnswered,
+} from "./idempotency/contract.js";
 import type { KvEvent, KvReadView, KvRejectionCode, KvRules, KvView } from "./kv/contract.js";
 import type {
   QueueEvent,
@@ -39,7 +46,12 @@ export interface Context {
   readonly cause: Cause;
 }
 
-export type RejectionCode = KvRejectionCode | QueueRejectionCode | StreamRejectionCode;
+export type RejectionCode =
+  | KvRejectionCode
+  | QueueRejectionCode
+  | StreamRejectionCode
+  | BatchRejectionCode
+  | IdempotencyRejectionCode;
 
 /** Facts of a refusal for programs: shown as members of the error's body. */
 export type RejectionDetails = Readonly<Record<string, number | string>>;
@@ -69,7 +81,7 @@ export interface Accepted<Answer> {
 
 export type Decision<Answer> = Accepted<Answer> | Rejection;
 
-export type StoreEvent = KvEvent | QueueEvent | StreamEvent;
+export type StoreEvent = KvEvent | QueueEvent | StreamEvent | RequestAnswered;
 
 /** One projection's part of the catalogue of events. Methods, so that a codec of some events is one of all. */
 export interface EventCodec<Event extends { readonly type: string }> {
@@ -87,10 +99,13 @@ export interface StoreView {
   readonly kv: KvView;
   readonly queue: QueueView;
   readonly stream: StreamView;
+  readonly idempotency: IdempotencyView;
+  /** The offset that the record of this decision will have, if there is one: appends are synchronous. */
+  readonly nextOffset: Offset;
 }
 
 /** What a reader may look at. */
-export interface StoreReadView {
+export interface StoreReadView extends StoreView {
   readonly kv: KvReadView;
   readonly queue: QueueReadView;
   readonly stream: StreamReadView;
@@ -100,6 +115,7 @@ export interface StoreRules {
   readonly kv: KvRules;
   readonly queue: QueueRules;
   readonly stream: StreamRules;
+  readonly idempotency: IdempotencyRules;
 }
 
 export type Decider<Command, Answer> = (
@@ -108,6 +124,11 @@ export type Decider<Command, Answer> = (
   context: Context,
   rules: StoreRules,
 ) => Decision<Answer>;
+
+/** One operation with its command, ready to be decided: alone, or as a part of something larger. Pure, as deciders are. */
+export interface Step<Answer> {
+  decide(state: StoreView, context: Context, rules: StoreRules): Decision<Answer>;
+}
 
 /** A query's answer and the offset of the last change that it tells of. */
 export interface Seen<Answer> {
@@ -164,6 +185,12 @@ export interface Store {
    * @throws LogError as `EventLog.read`; ProjectionError PROJECTION_DEAD, PROJECTION_CLOSED.
    */
   bodies(plan: ReadPlan): Promise<readonly ReadSlice[]>;
+
+  /**
+   * Calls `reached` once, when `wanted` is committed; at once if it is. What it returns ends the waiting.
+   * An offset that the log does not have yet is waited for.
+   */
+  onReached(wanted: number, reached: () => void): () => void;
 
   /** Last offset that the state contains. */
   readonly offset: Offset;

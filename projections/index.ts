@@ -1,8 +1,12 @@
 /** What the projections room shows to the others. */
+export type * from "./batch/contract.js";
+export { type BatchCommand, batch, noTransaction, revisions } from "./batch/decide.js";
 export type * from "./decision.js";
 export { asIs } from "./decision.js";
 export * from "./errors.js";
 export { decodeEvents, type EncodedRecord } from "./events.js";
+export * from "./idempotency/contract.js";
+export { type OnceAnswer, type OnceCommand, once } from "./idempotency/once.js";
 export * from "./kv/contract.js";
 export { kv } from "./kv/index.js";
 export { bytesOf, textOf } from "./kv/values.js";

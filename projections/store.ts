@@ -18,10 +18,18 @@ import {
   EPOCH_STARTED,
   type EventLog,
   type Offset,
+  offset,
 } from "../log/index.js";
+import { Arrivals } from "./arrivals.js";
 import type { Context, Decider, Outcome, Reader, Store, StoreReadView, StoreRules } from "./decision.js";
 import { ProjectionError } from "./errors.js";
-import { changesOf, decodeKvChanges, encodeRecord, isKnownKind } from "./events.js";
+import { changesOf, decodeKvChanges, encodeRecord, isKnownKind, SEVERAL_KIND } from "./events.js";
+import { isAnsweredKind, readAnswered } from "./idempotency/codec.js";
+import {
+  evolve as evolveIdempotency,
+  type IdempotencyRecord,
+  IdempotencyState,
+} from "./idempotency/state.js";
 import type { KvStats } from "./kv/contract.js";
 import { digestOf } from "./kv/digest.js";
 import { evolve, type KvRecord } from "./kv/evolve.js";
@@ -91,6 +99,16 @@ const streamProjection: Projection<StreamState, StreamRecord> = {
   evolve: evolveStream,
 };
 
+const idempotencyProjection: Projection<IdempotencyState, IdempotencyRecord> = {
+  reads: (kind) => kind === SEVERAL_KIND || isAnsweredKind(kind),
+  decode: (record) => ({
+    offset: record.offset,
+    timestamp: record.timestamp,
+    changes: changesOf(record, isAnsweredKind, readAnswered),
+  }),
+  evolve: evolveIdempotency,
+};
+
 /**
  * Replays the log, then follows what this process appends. Nobody may append until it resolves.
  * @throws ProjectionError when a record cannot be read; LogError as `EventLog.read` does.
@@ -115,9 +133,11 @@ class LogStore implements OpenedStore {
   readonly wakes = new Wakes();
   readonly #touched = new TouchedTopics(this.wakes);
   readonly #kv: Projector<KvState, KvRecord>;
-  readonly #queue: Projector<QueueState, QueueRecord>;
   readonly #stream: Projector<StreamState, StreamRecord>;
+  readonly #idempotency: Projector<IdempotencyState, IdempotencyRecord>;
+  readonly #arrivals = new Arrivals();
   readonly #bodies: StreamBodies;
+  readonly #queue: Projector<QueueState, QueueRecord>;
   readonly #view: StoreReadView;
   #following: Subscription | undefined;
   #offset: Offset = BEFORE_FIRST;
@@ -136,7 +156,18 @@ class LogStore implements OpenedStore {
     const streams = new StreamState(this.#touched, () => log.committedOffset);
     this.#stream = new Projector(this.#records, streamProjection, streams, (error) => this.#die(error));
     this.#bodies = new StreamBodies(log);
-    this.#view = { kv: state, queue: queues, stream: streams };
+    const answers = new IdempotencyState(rules.idempotency);
+    const onDeath = (error: Error): void => this.#die(error);
+    this.#idempotency = new Projector(this.#records, idempotencyProjection, answers, onDeath);
+    this.#view = {
+      kv: state,
+      queue: queues,
+      stream: streams,
+      idempotency: answers,
+      get nextOffset() {
+        return offset(log.endOffset + 1);
+      },
+    };
   }
 
   get offset(): Offset {
@@ -205,6 +236,7 @@ class LogStore implements OpenedStore {
     this.#assertAlive();
     assert(this.#offset === appended, "a record is in the state when append returns");
     this.#ring(appended);
+    if (this.#arrivals.areDue(appended)) this.#announce(appended);
     return this.#gated(done(decision.answer(appended, 0), appended), appended, answer);
   }
 
@@ -230,6 +262,14 @@ class LogStore implements OpenedStore {
     return this.#log.whenCommitted(seen).then(() => answer(outcome));
   }
 
+  #announce(appended: Offset): void {
+    this.#log.whenCommitted(appended).then(
+      () => this.#arrivals.advance(appended),
+      // The log has failed: who waits gives up in its own time.
+      () => undefined,
+    );
+  }
+
   /** Whoever waits for what the record touched is told when it is committed. */
   #ring(appended: Offset): void {
     const topics = this.#touched.take();
@@ -241,6 +281,17 @@ class LogStore implements OpenedStore {
       // The log has failed: its owner is told, and nothing changes any more.
       () => undefined,
     );
+  }
+
+  onReached(wanted: number, reached: () => void): () => void {
+    this.#assertAlive();
+    if (wanted <= this.#log.committedOffset) {
+      reached();
+      return () => undefined;
+    }
+    const end = this.#arrivals.on(wanted, reached);
+    if (wanted <= this.#log.endOffset) this.#announce(offset(wanted));
+    return end;
   }
 
   async bodies(plan: ReadPlan): Promise<readonly ReadSlice[]> {
@@ -270,9 +321,13 @@ class LogStore implements OpenedStore {
 
   digest(at?: number): string {
     this.#assertAlive();
-    const keys = digestOf(this.#kv.state, Math.max(at ?? 0, this.#clock));
-    const hash = createHash("sha256").update(keys).update(queueDigestOf(this.#queue.state));
-    return hash.update(streamDigest(this.#stream.state)).digest("hex");
+    const time = Math.max(at ?? 0, this.#clock);
+    return createHash("sha256")
+      .update(digestOf(this.#kv.state, time))
+      .update(queueDigestOf(this.#queue.state))
+      .update(streamDigest(this.#stream.state))
+      .update(this.#idempotency.state.digest(time))
+      .digest("hex");
   }
 
   reclaimExpired(now: number, budget: number): number {
@@ -286,8 +341,9 @@ class LogStore implements OpenedStore {
     this.#closed = true;
     this.#following?.unsubscribe();
     this.#kv.close();
-    this.#queue.close();
     this.#stream.close();
+    this.#idempotency.close();
+    this.#queue.close();
     this.#records.complete();
   }
 

@@ -131,7 +131,7 @@ function expectChains(log: MemoryLog): void {
   for (const record of log.records) {
     for (const event of decodeEvents(record).events.filter(isKeyEvent)) {
       if (event.type === "kv.flushed") last.clear();
-      else {
+      else if ("previous" in event && "key" in event) {
         const before = last.get(event.key) ?? { offset: 0, expiresAt: 0 };
         const expired = before.expiresAt > 0 && before.expiresAt <= record.timestamp;
         expect(expired ? [0, before.offset] : [before.offset]).toContain(event.previous);

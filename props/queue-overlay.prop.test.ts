@@ -11,6 +11,7 @@ import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
 import { offset } from "../log/index.js";
 import {
+  DEFAULT_IDEMPOTENCY_RULES,
   DEFAULT_QUEUE_RULES,
   DEFAULT_STREAM_RULES,
   type Decider,
@@ -33,6 +34,7 @@ const RULES = {
   kv: TEST_RULES,
   queue: { ...DEFAULT_QUEUE_RULES, queuesMax: 2, deadLettersMax: 4 },
   stream: DEFAULT_STREAM_RULES,
+  idempotency: DEFAULT_IDEMPOTENCY_RULES,
 };
 const happened = { operations: 0, refused: 0, duplicates: 0, several: 0, recreated: 0, revived: 0, freed: 0 };
 

@@ -10,7 +10,13 @@
  */
 import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
-import { DEFAULT_QUEUE_RULES, DEFAULT_STREAM_RULES, openStore, TEXT_TYPE } from "../projections/index.js";
+import {
+  DEFAULT_IDEMPOTENCY_RULES,
+  DEFAULT_QUEUE_RULES,
+  DEFAULT_STREAM_RULES,
+  openStore,
+  TEXT_TYPE,
+} from "../projections/index.js";
 import { TEST_RULES, TestStore } from "../test/support/kv-store.js";
 import { MemoryLog } from "../test/support/memory-log.js";
 import type { Operation } from "./model/kv-model.js";
@@ -91,7 +97,12 @@ describe("replay", () => {
         const log = new MemoryLog({ records: records.slice(0, cut % (records.length + 1)) });
         const store = await openStore({
           log,
-          rules: { kv: TEST_RULES, queue: DEFAULT_QUEUE_RULES, stream: DEFAULT_STREAM_RULES },
+          rules: {
+            kv: TEST_RULES,
+            queue: DEFAULT_QUEUE_RULES,
+            stream: DEFAULT_STREAM_RULES,
+            idempotency: DEFAULT_IDEMPOTENCY_RULES,
+          },
           onDead: (error) => {
             throw error;
           },

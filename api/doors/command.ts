@@ -9,10 +9,12 @@ import { TypeCompiler } from "@sinclair/typebox/compiler";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { errorTable, type Refusal, refusal } from "../errors.js";
 import { explain, nearestName } from "../explain.js";
+import { memberSpan } from "../json-text.js";
 import { writeJson } from "../json-write.js";
 import { commands } from "../operations/catalog.js";
 import type { Reply } from "../operations/reply.js";
 import { runMeasured } from "../runner.js";
+import { type AsksInBody, asAsked, asksOf } from "./asks.js";
 import { bodyOf, type JsonBody } from "./body.js";
 import { type Door, JSON_CONTENT } from "./door.js";
 import { textBody } from "./outbox.js";
@@ -27,6 +29,12 @@ export const Envelope = Type.Object(
       description: "Echoed, and kept in the history of what was written.",
     }),
     payload: Type.Unknown({ description: "The operation's input." }),
+    idempotency_key: Type.Optional(
+      Type.String({ description: "Of a write, instead of the header `Idempotency-Key`." }),
+    ),
+    min_offset: Type.Optional(
+      Type.Integer({ minimum: 0, description: "Of a read, instead of the header `X-Annals-Min-Offset`." }),
+    ),
   },
   { additionalProperties: false },
 );
@@ -47,7 +55,7 @@ export function registerCommand(server: FastifyInstance, door: Door): void {
   });
 }
 
-interface EnvelopeValue {
+interface EnvelopeValue extends AsksInBody {
   readonly command: string;
   readonly request_id: string;
   readonly payload: unknown;
@@ -69,14 +77,26 @@ function runCommand(
   const causeId = value.request_id === "" ? undefined : value.request_id;
   const input = value.payload === null ? {} : value.payload;
   const source = { text: body.text, root: "payload" } as const;
-  const caller = { requestId: request.id, causeId, connection: request.raw.socket };
+  const asks = asksOf(request, operation.kind, () => [operation.name, "[]", payloadText(body)], value);
+  if (asks.type === "refused") {
+    door.options.observer.requestRejected(asks.code);
+    done(asks);
+    return;
+  }
+  const caller = { requestId: request.id, causeId, connection: request.raw.socket, once: asks.once };
   runMeasured<Reply>(
     door.desk,
     operation.name,
     caller,
-    (call) => operation.invoke(input, source, call),
+    asAsked(asks, (call) => operation.invoke(input, source, call)),
     done,
   );
+}
+
+/** As it was sent: a repeat may have another request id. */
+function payloadText({ text }: JsonBody): string {
+  const span = memberSpan(text, 0, "payload");
+  return span === undefined ? "" : text.slice(span.start, span.end);
 }
 
 function unknownCommand(name: string): Refusal {
@@ -92,8 +112,11 @@ function sendEnvelope(
   id: string,
   done: Reply,
 ): void {
-  const headers =
-    done.type === "answered" && done.offset !== undefined ? ["X-Annals-Offset", String(done.offset)] : [];
+  const headers: string[] = [];
+  if (done.type === "answered" && done.replayed === true) headers.push("Idempotent-Replayed", "true");
+  if (done.type === "answered" && done.offset !== undefined) {
+    headers.push("X-Annals-Offset", String(done.offset));
+  }
   const text = writeJson(
     done.type === "answered"
       ? { success: true, request_id: id, payload: done.payload, error: null }

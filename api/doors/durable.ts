@@ -52,7 +52,7 @@ function run(
   operation: DurableOperation,
 ): void {
   request.route = ROUTE;
-  const caller = { requestId: request.id, causeId: callerId(request) };
+  const caller = { requestId: request.id, causeId: callerId(request), once: undefined };
   runMeasured<DurableResult>(
     door.desk,
     operationName,

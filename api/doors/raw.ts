@@ -3,15 +3,16 @@
  * stored and given back byte for byte. The revision is the `ETag`, and HTTP's own preconditions guard it.
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
-import type { Offset } from "../../log/index.js";
 import { BYTES_TYPE, type Expiry, type KvEntry, kv, type SetCommand } from "../../projections/index.js";
 import { errorTable, type Refusal, refusal } from "../errors.js";
 import { unknownField } from "../explain.js";
 import { keyProblem } from "../names.js";
 import type { Call } from "../operations/call.js";
 import { reservedKeys } from "../operations/catalog.js";
-import type { Later } from "../operations/reply.js";
+import type { Answered, Later } from "../operations/reply.js";
+import { write } from "../operations/write.js";
 import { runMeasured } from "../runner.js";
+import { asAsked, asksOf, MIN_OFFSET_FIELD } from "./asks.js";
 import { registerBody } from "./body-bytes.js";
 import type { Door } from "./door.js";
 import { etag, matchesAny, singleRevision } from "./etag.js";
@@ -28,17 +29,26 @@ interface RawAnswer {
   readonly headers: string[];
   readonly body?: Body;
 }
-type RawReply = RawAnswer | Refusal;
+/** A write answers as every operation does: what is kept of it for a repeat is the same. */
+type RawReply = RawAnswer | Answered | Refusal;
 
 export function registerRaw(server: FastifyInstance, door: Door): void {
   server.register(async (scope) => {
     scope.removeAllContentTypeParsers();
     registerBody(scope, "*", door.options.limits.bodyBytesMax, (bytes) => bytes);
-    scope.put(ROUTE, (request, reply) => run(door, request, reply, "kv.set", put));
-    scope.get(ROUTE, (request, reply) => run(door, request, reply, "kv.get", get));
-    scope.delete(ROUTE, (request, reply) => run(door, request, reply, "kv.del", remove));
+    scope.put(ROUTE, (request, reply) => run(door, request, reply, SET, put));
+    scope.get(ROUTE, (request, reply) => run(door, request, reply, GET, get));
+    scope.delete(ROUTE, (request, reply) => run(door, request, reply, DELETE, remove));
   });
 }
+
+interface Named {
+  readonly name: string;
+  readonly kind: "read" | "write";
+}
+const SET: Named = { name: "kv.set", kind: "write" };
+const GET: Named = { name: "kv.get", kind: "read" };
+const DELETE: Named = { name: "kv.del", kind: "write" };
 
 type RawOperation = (call: Call, key: string, request: FastifyRequest) => Later<RawReply>;
 
@@ -46,24 +56,39 @@ function run(
   door: Door,
   request: FastifyRequest,
   reply: FastifyReply,
-  name: string,
+  { name, kind }: Named,
   operation: RawOperation,
 ): void {
   request.route = ROUTE;
-  const caller = { requestId: request.id, causeId: callerId(request) };
-  runMeasured<RawAnswer>(
+  const asks = asksOf(request, kind, () => identityOf(request));
+  if (asks.type === "refused") {
+    door.reject(request, reply, asks);
+    return;
+  }
+  const caller = { requestId: request.id, causeId: callerId(request), once: asks.once };
+  runMeasured<RawAnswer | Answered>(
     door.desk,
     name,
     caller,
-    (call) => {
+    asAsked(asks, (call) => {
       const key = keyOf(request, door.options.limits.keyBytesMax);
       return typeof key === "string" ? operation(call, key, request) : key;
-    },
+    }),
     door.sender(request, reply, (done: RawReply) => {
-      if (done.type === "raw") door.send(request, reply, done.status, done.headers, done.body);
+      if (done.type === "answered")
+        door.send(request, reply, done.status ?? 204, writtenHeaders(done), undefined);
+      else if (done.type === "raw") door.send(request, reply, done.status, done.headers, done.body);
       else door.refuse(request, reply, done, [], errorTable[done.code].rawStatus);
     }),
   );
+}
+
+/** Everything that makes one write another: what is done to which key, how, and with what value. */
+function identityOf({ method, url, headers, body }: FastifyRequest): (string | Uint8Array)[] {
+  const conditions = ["content-type", "if-match", "if-none-match", "x-annals-ttl"].map(
+    (name) => headers[name],
+  );
+  return [method, url, JSON.stringify(conditions), Buffer.isBuffer(body) ? body : ""];
 }
 
 function keyOf(request: FastifyRequest, keyBytesMax: number): string | Refusal {
@@ -104,15 +129,14 @@ function put(call: Call, key: string, request: FastifyRequest): Later<RawReply> 
   else if (ifNoneMatch !== undefined) {
     return refusal("API_PRECONDITION_UNSUPPORTED", "If-None-Match on a write takes only *");
   }
-  return call.execute(kv.set, command, (answer, offset): RawReply => {
-    if (!answer.written) return refusal("KV_REVISION_MISMATCH", "the key is not there");
-    const headers = ["ETag", etag(answer.revision), ...offsetHeader(offset)];
-    return { type: "raw", status: answer.created ? 201 : 204, headers };
-  });
+  return write(kv.set, command, ({ written, revision, created }, offset) => {
+    if (!written) return refusal("KV_REVISION_MISMATCH", "the key is not there");
+    return { type: "answered", payload: null, offset, revision, status: created ? 201 : 204 };
+  }).run(call);
 }
 
 function get(call: Call, key: string, request: FastifyRequest): Later<RawReply> {
-  const bad = unknownQuery(request, []);
+  const bad = unknownQuery(request, [MIN_OFFSET_FIELD]);
   if (bad !== undefined) return bad;
   return call.query(kv.get, { key }, (entry): RawReply => {
     if (entry === undefined) return refusal("KV_KEY_NOT_FOUND", "the key is not there");
@@ -145,16 +169,19 @@ function remove(call: Call, key: string, request: FastifyRequest): Later<RawRepl
   const revision = ifMatch === undefined || ifMatch === "*" ? undefined : singleRevision(ifMatch);
   if (revision !== undefined && typeof revision !== "number") return revision;
   const command = revision === undefined ? { key } : { key, ifRevision: revision };
-  return call.execute(kv.delete, command, ({ deleted }, offset): RawReply => {
-    if (deleted) return { type: "raw", status: 204, headers: offsetHeader(offset) };
+  return write(kv.delete, command, ({ deleted }, offset) => {
+    if (deleted) return { type: "answered", payload: null, offset, status: 204 };
     return ifMatch === undefined
       ? refusal("KV_KEY_NOT_FOUND", "the key is not there")
       : refusal("KV_REVISION_MISMATCH", "the key is not there");
-  });
+  }).run(call);
 }
 
-function offsetHeader(offset: Offset): string[] {
-  return ["X-Annals-Offset", String(offset)];
+function writtenHeaders({ offset, revision, replayed }: Answered): string[] {
+  const headers = revision === undefined ? [] : ["ETag", etag(revision)];
+  if (offset !== undefined) headers.push("X-Annals-Offset", String(offset));
+  if (replayed === true) headers.push("Idempotent-Replayed", "true");
+  return headers;
 }
 
 /** From the query (`?ttl=60`) or, where a URL can't be changed, from the header `X-Annals-Ttl`. */

@@ -5,11 +5,12 @@ import type { FastifyInstance, FastifyReply, FastifyRequest, RouteHandlerMethod 
 import { type Refusal, refusal } from "../errors.js";
 import type { SourceText } from "../exact.js";
 import { unknownField } from "../explain.js";
-import { type Json, writeJson } from "../json-write.js";
+import { type Json, JsonText, writeJson } from "../json-write.js";
 import { operations } from "../operations/catalog.js";
 import type { Operation, RestBinding } from "../operations/operation.js";
 import type { Reply } from "../operations/reply.js";
 import { runMeasured } from "../runner.js";
+import { asAsked, asksOf, MIN_OFFSET_FIELD } from "./asks.js";
 import { bodyOf, isFields } from "./body.js";
 import { type Door, JSON_CONTENT } from "./door.js";
 import { textBody } from "./outbox.js";
@@ -45,7 +46,9 @@ function restHandler(door: Door, operation: Operation, binding: RestBinding): Ro
   const takesBody = binding.method === "POST" || binding.method === "PUT";
   return (request, reply) => {
     request.route = route;
-    const found = takesBody ? bodyInput(request) : queryInput(request, fromQuery);
+    const found = takesBody
+      ? bodyInput(request, operation.kind)
+      : queryInput(request, fromQuery, operation.kind);
     if (found.type === "refused") {
       door.reject(request, reply, found);
       return;
@@ -56,15 +59,31 @@ function restHandler(door: Door, operation: Operation, binding: RestBinding): Ro
       door.reject(request, reply, refused);
       return;
     }
-    const caller = { requestId: request.id, causeId: callerId(request), connection: request.raw.socket };
+    const asks = asksOf(request, operation.kind, () => identityOf(operation, found, fromPath));
+    if (asks.type === "refused") {
+      door.reject(request, reply, asks);
+      return;
+    }
+    const caller = {
+      requestId: request.id,
+      causeId: callerId(request),
+      connection: request.raw.socket,
+      once: asks.once,
+    };
     runMeasured<Reply>(
       door.desk,
       operation.name,
       caller,
-      (call) => operation.invoke(found.fields, found.source, call),
+      asAsked(asks, (call) => operation.invoke(found.fields, found.source, call)),
       door.sender(request, reply, (done) => sendReply(door, request, reply, binding, done)),
     );
   };
+}
+
+/** What makes one request another. The same as through the envelope where nothing stands in the path. */
+function identityOf(operation: Operation, { fields, source }: Input, fromPath: readonly string[]): string[] {
+  const path = JSON.stringify(fromPath.map((name) => fields[name]));
+  return [operation.name, path, source?.text ?? JSON.stringify(fields)];
 }
 
 function putPathFields(
@@ -98,14 +117,19 @@ function sendReply(
     door.refuse(request, reply, done);
     return;
   }
-  const headers: string[] = [];
+  const headers: string[] = done.replayed === true ? ["Idempotent-Replayed", "true"] : [];
   if (done.offset !== undefined) headers.push("X-Annals-Offset", String(done.offset));
   // A write tells the revision in its body.
   else if (done.revision !== undefined) headers.push("X-Annals-Revision", String(done.revision));
-  const payload = binding.shape === undefined ? done.payload : binding.shape(done.payload);
+  const payload = binding.shape === undefined ? done.payload : binding.shape(parsedAgain(done.payload));
   const text = done.contentType === undefined ? writeJson(payload) : plainText(payload);
   const contentType = done.contentType ?? JSON_CONTENT;
   door.send(request, reply, done.status ?? 200, headers, textBody(contentType, text));
+}
+
+/** A kept answer is text, and a documented shape is made from what it says. */
+function parsedAgain(payload: Json): Json {
+  return payload instanceof JsonText ? JSON.parse(payload.text) : payload;
 }
 
 function plainText(payload: Json): string {
@@ -121,8 +145,10 @@ interface Input {
   readonly source?: SourceText;
 }
 
-function bodyInput(request: FastifyRequest): Input | Refusal {
-  for (const name in queryOf(request)) return unknownField(name, [], []);
+function bodyInput(request: FastifyRequest, kind: Operation["kind"]): Input | Refusal {
+  for (const name in queryOf(request)) {
+    if (kind === "write" || name !== MIN_OFFSET_FIELD) return unknownField(name, [], []);
+  }
   const body = bodyOf(request);
   if (body === undefined) return { type: "input", fields: {} };
   if (body.type === "refused") return body;
@@ -136,11 +162,16 @@ function queryFields(operation: Operation, fromPath: readonly string[]): Readonl
   return new Map(fields.filter(([name]) => !fromPath.includes(name)));
 }
 
-function queryInput(request: FastifyRequest, known: ReadonlyMap<string, TSchema>): Input | Refusal {
+function queryInput(
+  request: FastifyRequest,
+  known: ReadonlyMap<string, TSchema>,
+  kind: Operation["kind"],
+): Input | Refusal {
   const content = request.body === undefined ? undefined : refuseContent(request);
   if (content !== undefined) return content;
   const fields: Fields = {};
   for (const [name, text] of Object.entries(queryOf(request))) {
+    if (kind === "read" && name === MIN_OFFSET_FIELD) continue;
     const schema = known.get(name);
     if (schema === undefined) return unknownField(name, [], [...known.keys()]);
     if (typeof text !== "string") return twice(name);

@@ -4,22 +4,35 @@
  */
 import type { Socket } from "node:net";
 import type { Offset } from "../../log/index.js";
-import type { Cause, Context, Decider, Outcome, Reader } from "../../projections/index.js";
+import {
+  type Cause,
+  type Context,
+  type Decider,
+  type OnceCommand,
+  type Outcome,
+  once,
+  type Reader,
+  type Step,
+} from "../../projections/index.js";
 import { onDeparture } from "../departures.js";
 import { errorTable, failureCode, type Refusal, refusal } from "../errors.js";
 import type { ApiLimits, ApiOptions } from "../options.js";
 import { WaitingRoom } from "../waiting-room.js";
-import type { Later } from "./reply.js";
+import { answerText, type OnceKey, replyAgain } from "./once.js";
+import type { Later, Reply } from "./reply.js";
+import { Transactions } from "./transactions.js";
 
 /** What the doors of one server share. */
 export class Desk {
   readonly options: ApiOptions;
   readonly startedAt: number;
+  readonly transactions: Transactions;
   readonly waitingRoom: WaitingRoom;
 
   constructor(options: ApiOptions) {
     this.options = options;
     this.startedAt = options.now();
+    this.transactions = new Transactions(options);
     this.waitingRoom = new WaitingRoom({
       wakes: () => options.store.wakes,
       seats: () => options.limits.waitingRequestsMax,
@@ -32,6 +45,9 @@ export class Call {
   readonly desk: Desk;
   readonly requestId: string;
   readonly cause: Cause;
+  /** Set when the caller wants the write done once, however often the request comes. */
+  readonly once: OnceKey | undefined;
+
   /** What it is about, for metrics: a queue's name. */
   subject: string | undefined;
   /** Ms that it waited because the client asked it to. */
@@ -39,9 +55,17 @@ export class Call {
   readonly #connection: Socket | undefined;
 
   /** `causeId` is the id that the caller gave, kept with the record; a made-up one is not worth keeping. */
-  constructor(desk: Desk, command: string, requestId: string, causeId?: string, connection?: Socket) {
+  constructor(
+    desk: Desk,
+    command: string,
+    requestId: string,
+    causeId?: string,
+    connection?: Socket,
+    onceKey?: OnceKey,
+  ) {
     this.desk = desk;
     this.requestId = requestId;
+    this.once = onceKey;
     this.cause = causeId === undefined ? { command } : { command, requestId: causeId };
     this.#connection = connection;
   }
@@ -72,6 +96,32 @@ export class Call {
       return refusal("API_OVERLOADED", `${limits.writesInFlightMax} writes are waiting for the log already`);
     }
     return store.execute(decide, command, this.context(), (outcome) => mapOutcome(outcome, map));
+  }
+
+  /** As `execute`, the answer kept in the record and given again when the same request comes again. */
+  executeOnce({ key, fingerprint }: OnceKey, step: Step<Reply>): Later<Reply> {
+    const committed = this.desk.options.log.committedOffset;
+    const command: OnceCommand<Reply> = { key, fingerprint, committed, step, keep: answerText };
+    return this.execute(once<Reply>, command, (answer) =>
+      answer.type === "first" ? answer.answer : replyAgain(answer.kept),
+    );
+  }
+
+  /** Waits until the offset is committed, up to the limit; a refusal when it is not. */
+  whenReached(wanted: number): Promise<Refusal | undefined> {
+    const { store, limits } = this.desk.options;
+    return new Promise((resolve) => {
+      let timer: NodeJS.Timeout | undefined;
+      const cancel = store.onReached(wanted, () => {
+        clearTimeout(timer);
+        resolve(undefined);
+      });
+      timer = setTimeout(() => {
+        cancel();
+        const waited = `offset ${wanted} was not there within ${limits.minOffsetWaitMs} ms`;
+        resolve(refusal("API_MIN_OFFSET_TIMEOUT", waited, { offset: store.offset }));
+      }, limits.minOffsetWaitMs);
+    });
   }
 
   query<Query, Answer, Result>(

@@ -1,5 +1,6 @@
 /** Every operation, by name. A new one is added here and nowhere else. */
 import { adminOperations } from "./admin.js";
+import { batchOperation } from "./batch.js";
 import { valueOperations } from "./kv.js";
 import { batchOperations } from "./kv-batches.js";
 import { keyOperations } from "./kv-keys.js";
@@ -8,8 +9,9 @@ import { queueOperations } from "./queue.js";
 import { deliveryOperations } from "./queue-deliveries.js";
 import { letterOperations } from "./queue-letters.js";
 import { streamOperations } from "./stream.js";
+import { transactionOperations } from "./transaction.js";
 
-export const operations: readonly Operation[] = [
+const single: readonly Operation[] = [
   ...valueOperations,
   ...batchOperations,
   ...keyOperations,
@@ -20,14 +22,24 @@ export const operations: readonly Operation[] = [
   ...adminOperations,
 ];
 
+export const operations: readonly Operation[] = [
+  ...single,
+  ...transactionOperations,
+  batchOperation(byCommand(single)),
+];
+
 /** What the command envelope can run, aliases included. */
-export const commands: ReadonlyMap<string, Operation> = new Map(
-  operations
-    .filter((operation) => operation.envelope !== false)
-    .flatMap((operation) =>
-      [operation.name, ...(operation.aliases ?? [])].map((name): [string, Operation] => [name, operation]),
-    ),
-);
+export const commands: ReadonlyMap<string, Operation> = byCommand(operations);
+
+function byCommand(list: readonly Operation[]): ReadonlyMap<string, Operation> {
+  return new Map(
+    list
+      .filter((operation) => operation.envelope !== false)
+      .flatMap((operation) =>
+        [operation.name, ...(operation.aliases ?? [])].map((name): [string, Operation] => [name, operation]),
+      ),
+  );
+}
 
 /**
  * Keys that the raw door can't serve, because `/kv/<name>` is a route of its own or will be one: refused for every

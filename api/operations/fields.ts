@@ -13,6 +13,14 @@ export const Value = Type.Unknown({
     "A string is stored as its text. Any other JSON is stored as the JSON text that was sent, character by character.",
 });
 
+export const ClientId = Type.Optional(
+  Type.String({
+    minLength: 1,
+    maxLength: 128,
+    description: "With an open transaction of this client the write is queued in it; see transaction.multi.",
+  }),
+);
+
 export const Ttl = Type.Integer({
   description: "Seconds until the key expires.",
   minimum: 0,

@@ -6,6 +6,7 @@ import { closed, Key, LogOffset, Pairs, Success, Value } from "./fields.js";
 import { defineOperation } from "./operation.js";
 import { shown, written } from "./reply.js";
 import { jsonValue, typedValue } from "./values.js";
+import { write } from "./write.js";
 
 interface PairInput {
   readonly key: string;
@@ -27,8 +28,8 @@ export const setMany = defineOperation({
   errors: batchErrors,
   exact: [["pairs", "value"]],
   rest: [{ method: "POST", path: "/kv/mset" }],
-  run(input, call) {
-    return call.execute(kv.setMany, { pairs: typedPairs(input.pairs) }, (answer, offset) =>
+  prepare(input) {
+    return write(kv.setMany, { pairs: typedPairs(input.pairs) }, (answer, offset) =>
       written({ success: true, written: answer.written, log_offset: offset }, offset),
     );
   },
@@ -50,13 +51,13 @@ export const setManyIfAbsent = defineOperation({
   errors: [...batchErrors, "KV_OPTIONS_CONFLICT"],
   exact: [["pairs", "value"], ["value"]],
   rest: [{ method: "POST", path: "/kv/msetnx" }],
-  run(input, call) {
+  prepare(input) {
     const pairs = pairsOf(input);
     if (typeof pairs === "string") return refusal("API_FIELD_MISSING", pairs);
     if (input.pairs !== undefined && (input.key !== undefined || input.value !== undefined)) {
       return refusal("KV_OPTIONS_CONFLICT", "give pairs, or key and value, not both");
     }
-    return call.execute(kv.setManyIfAbsent, { pairs: typedPairs(pairs) }, (answer, offset) =>
+    return write(kv.setManyIfAbsent, { pairs: typedPairs(pairs) }, (answer, offset) =>
       written({ success: answer.written, log_offset: offset }, offset),
     );
   },
@@ -99,8 +100,8 @@ export const deleteMany = defineOperation({
   output: Type.Object({ deleted: Type.Integer(), log_offset: LogOffset }),
   errors: ["KV_KEY_INVALID"],
   rest: [{ method: "POST", path: "/kv/mdel" }],
-  run(input, call) {
-    return call.execute(kv.deleteMany, input, ({ deleted }, offset) =>
+  prepare(input) {
+    return write(kv.deleteMany, input, ({ deleted }, offset) =>
       written({ deleted, log_offset: offset }, offset),
     );
   },
@@ -228,8 +229,8 @@ export const flush = defineOperation({
     { method: "POST", path: "/kv/flushdb" },
     { method: "POST", path: "/kv/flushall" },
   ],
-  run: (_input, call) =>
-    call.execute(kv.flush, {}, ({ flushed }, offset) => written({ flushed, log_offset: offset }, offset)),
+  prepare: () =>
+    write(kv.flush, {}, ({ flushed }, offset) => written({ flushed, log_offset: offset }, offset)),
 });
 
 export const batchOperations = [

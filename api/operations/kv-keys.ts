@@ -5,6 +5,7 @@ import { refusal } from "../errors.js";
 import { closed, ExpirySchema, expiryOf, Key, LogOffset, Success, Ttl } from "./fields.js";
 import { defineOperation } from "./operation.js";
 import { shown, written } from "./reply.js";
+import { write } from "./write.js";
 
 const OneKey = Type.Object({ key: Key }, closed);
 
@@ -47,10 +48,10 @@ export const expire = defineOperation({
   }),
   errors: ["KV_KEY_INVALID", "KV_EXPIRY_INVALID"],
   rest: [{ method: "POST", path: "/key/{key}/expire" }],
-  run(input, call) {
+  prepare(input) {
     const expiry = expiryOf(input);
     if (expiry === undefined) return refusal("API_FIELD_MISSING", 'field "ttl" (or "expiry") is missing');
-    return call.execute(kv.expire, { key: input.key, expiry }, ({ result }, offset) =>
+    return write(kv.expire, { key: input.key, expiry }, ({ result }, offset) =>
       written({ result, log_offset: offset }, offset),
     );
   },
@@ -86,8 +87,8 @@ export const persist = defineOperation({
   }),
   errors: ["KV_KEY_INVALID"],
   rest: [{ method: "POST", path: "/key/{key}/persist" }],
-  run: (input, call) =>
-    call.execute(kv.persist, input, ({ result }, offset) => written({ result, log_offset: offset }, offset)),
+  prepare: (input) =>
+    write(kv.persist, input, ({ result }, offset) => written({ result, log_offset: offset }, offset)),
 });
 
 const TwoKeys = Type.Object({ key: Key, destination: Key }, closed);
@@ -106,8 +107,8 @@ export const rename = defineOperation({
   }),
   errors: ["KV_KEY_INVALID", "KV_KEY_NOT_FOUND", "KV_MEMORY_FULL"],
   rest: [{ method: "POST", path: "/key/{key}/rename" }],
-  run: (input, call) =>
-    call.execute(kv.rename, input, (_answer, offset) =>
+  prepare: (input) =>
+    write(kv.rename, input, (_answer, offset) =>
       written({ success: true, key: input.key, destination: input.destination, log_offset: offset }, offset),
     ),
 });
@@ -120,8 +121,8 @@ export const renameIfAbsent = defineOperation({
   output: Type.Object({ success: Type.Boolean(), renamed: Type.Boolean(), log_offset: LogOffset }),
   errors: ["KV_KEY_INVALID", "KV_KEY_NOT_FOUND", "KV_MEMORY_FULL"],
   rest: [{ method: "POST", path: "/key/{key}/renamenx" }],
-  run: (input, call) =>
-    call.execute(kv.renameIfAbsent, input, ({ renamed }, offset) =>
+  prepare: (input) =>
+    write(kv.renameIfAbsent, input, ({ renamed }, offset) =>
       written({ success: renamed, renamed, log_offset: offset }, offset),
     ),
 });
@@ -145,9 +146,9 @@ export const copy = defineOperation({
   }),
   errors: ["KV_KEY_INVALID", "KV_MEMORY_FULL"],
   rest: [{ method: "POST", path: "/key/{key}/copy" }],
-  run: (input, call) => {
+  prepare: (input) => {
     const command = { key: input.key, destination: input.destination, replace: input.replace ?? false };
-    return call.execute(kv.copy, command, ({ copied }, offset) =>
+    return write(kv.copy, command, ({ copied }, offset) =>
       written({ success: copied, copied, log_offset: offset }, offset),
     );
   },

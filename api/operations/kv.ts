@@ -21,6 +21,7 @@ import {
 import { defineOperation } from "./operation.js";
 import { shown, written } from "./reply.js";
 import { byteList, textOrBytes, typedValue, valueText } from "./values.js";
+import { write } from "./write.js";
 
 /** A command with optional members, while it is being put together. */
 type Draft<Command> = { -readonly [Name in keyof Command]: Command[Name] };
@@ -63,7 +64,7 @@ export const set = defineOperation({
   ],
   exact: [["value"]],
   rest: [{ method: "POST", path: "/kv/set" }],
-  run(input, call) {
+  prepare(input) {
     const { value, contentType } = typedValue(input.value);
     const command: Draft<SetCommand> = { key: input.key, value, contentType };
     const expiry = expiryOf(input);
@@ -73,7 +74,7 @@ export const set = defineOperation({
     if (input.keepttl !== undefined) command.keepTtl = input.keepttl;
     if (input.get !== undefined) command.get = input.get;
     if (input.if_revision !== undefined) command.ifRevision = input.if_revision;
-    return call.execute(kv.set, command, (answer, offset) => {
+    return write(kv.set, command, (answer, offset) => {
       const payload = {
         success: true,
         key: input.key,
@@ -130,12 +131,12 @@ export const del = defineOperation({
   output: Type.Object({ deleted: Type.Boolean(), key: Type.String(), log_offset: LogOffset }),
   errors: ["KV_KEY_INVALID", "KV_REVISION_MISMATCH"],
   rest: [{ method: "DELETE", path: "/kv/del/{key}" }],
-  run(input, call) {
+  prepare(input) {
     const command =
       input.if_revision === undefined
         ? { key: input.key }
         : { key: input.key, ifRevision: input.if_revision };
-    return call.execute(kv.delete, command, ({ deleted }, offset) =>
+    return write(kv.delete, command, ({ deleted }, offset) =>
       written({ deleted, key: input.key, log_offset: offset }, offset),
     );
   },
@@ -155,10 +156,10 @@ export const incr = defineOperation({
   errors: countErrors,
   exact: [["amount"]],
   rest: [{ method: "POST", path: "/kv/{key}/incr" }],
-  run(input, call) {
+  prepare(input) {
     const amount = amountOf(input.amount);
     if (typeof amount !== "bigint") return amount;
-    return call.execute(kv.increment, { key: input.key, amount }, ({ value }, offset) =>
+    return write(kv.increment, { key: input.key, amount }, ({ value }, offset) =>
       written({ value, log_offset: offset }, offset),
     );
   },
@@ -174,13 +175,13 @@ export const decr = defineOperation({
   errors: countErrors,
   exact: [["amount"]],
   rest: [{ method: "POST", path: "/kv/{key}/decr" }],
-  run(input, call) {
+  prepare(input) {
     const amount = amountOf(input.amount);
     if (typeof amount !== "bigint") return amount;
     if (amount === -(2n ** 63n)) {
       return refusal("KV_INTEGER_OVERFLOW", "the negated amount does not fit into 64 bits");
     }
-    return call.execute(kv.increment, { key: input.key, amount: -amount }, ({ value }, offset) =>
+    return write(kv.increment, { key: input.key, amount: -amount }, ({ value }, offset) =>
       written({ value, log_offset: offset }, offset),
     );
   },
@@ -195,11 +196,9 @@ export const append = defineOperation({
   errors: ["KV_KEY_INVALID", "KV_VALUE_NOT_TEXT", "KV_VALUE_TOO_LARGE", "KV_MEMORY_FULL"],
   exact: [["value"]],
   rest: [{ method: "POST", path: "/kv/{key}/append" }],
-  run(input, call) {
+  prepare(input) {
     const command = { key: input.key, value: valueText(input.value) };
-    return call.execute(kv.append, command, ({ length }, offset) =>
-      written({ length, log_offset: offset }, offset),
-    );
+    return write(kv.append, command, ({ length }, offset) => written({ length, log_offset: offset }, offset));
   },
 });
 
@@ -238,9 +237,9 @@ export const setRange = defineOperation({
   errors: ["KV_KEY_INVALID", "KV_VALUE_NOT_TEXT", "KV_VALUE_TOO_LARGE", "KV_MEMORY_FULL"],
   exact: [["value"]],
   rest: [{ method: "POST", path: "/kv/{key}/setrange" }],
-  run(input, call) {
+  prepare(input) {
     const command = { key: input.key, offset: input.offset, value: valueText(input.value) };
-    return call.execute(kv.setRange, command, ({ length }, offset) =>
+    return write(kv.setRange, command, ({ length }, offset) =>
       written({ length, log_offset: offset }, offset),
     );
   },
@@ -268,9 +267,9 @@ export const getSet = defineOperation({
   errors: ["KV_KEY_INVALID", "KV_VALUE_NOT_TEXT", "KV_VALUE_TOO_LARGE", "KV_MEMORY_FULL"],
   exact: [["value"]],
   rest: [{ method: "POST", path: "/kv/{key}/getset" }],
-  run(input, call) {
+  prepare(input) {
     const command = { key: input.key, ...typedValue(input.value) };
-    return call.execute(kv.getSet, command, ({ old }, offset) =>
+    return write(kv.getSet, command, ({ old }, offset) =>
       written(old === undefined ? null : textOrBytes(old), offset),
     );
   },

@@ -9,8 +9,11 @@ import { type ExactPath, type SourceText, takeExactText } from "../exact.js";
 import { explain } from "../explain.js";
 import type { Json } from "../json-write.js";
 import { refuseNames } from "../names.js";
+import type { ApiOptions } from "../options.js";
 import type { Call } from "./call.js";
+import { ClientId } from "./fields.js";
 import type { Later, Reply } from "./reply.js";
+import type { Preparation } from "./write.js";
 
 /** `{name}` in a path takes the field of that name; all other fields travel in the query (GET, DELETE) or the JSON body (POST, PUT). */
 export interface RestBinding {
@@ -24,7 +27,7 @@ export interface RestBinding {
   readonly output?: TSchema;
 }
 
-export interface OperationDefinition<Input extends TObject> {
+interface OperationFacts<Input extends TObject> {
   /** `kv.set`: the command's name in the envelope, the operation's name in metrics and in the history. */
   readonly name: string;
   /** Further names in the envelope. */
@@ -44,27 +47,113 @@ export interface OperationDefinition<Input extends TObject> {
   readonly envelope?: false;
   /** True when it answers also while the server drains: probes and measurements. */
   readonly whileDraining?: true;
-  run(input: Static<Input>, call: Call): Later<Reply>;
+  /** What a checked input is about, for metrics. */
+  readonly subject?: (input: unknown) => string;
 }
 
-/** A definition, ready to be called with whatever a client sent. */
-export interface Operation extends Omit<OperationDefinition<TObject>, "run"> {
-  /** Checks the input, then runs. Refuses, never throws, on anything that a client can send. */
+/** Whatever is no single decision on the store: reads, and writes that wait or do more. */
+interface Runnable<Input extends TObject> {
+  readonly run: (input: Static<Input>, call: Call, source: SourceText | undefined) => Later<Reply>;
+  readonly prepare?: undefined;
+}
+
+/** A write that is one decision: run alone, as a part of a batch, or queued in a transaction. */
+interface Preparable<Input extends TObject> {
+  readonly prepare: (input: Static<Input>, options: ApiOptions) => Preparation;
+  readonly run?: undefined;
+}
+
+export type OperationDefinition<Input extends TObject> = OperationFacts<Input> &
+  (Runnable<Input> | Preparable<Input>);
+
+/**
+ * A definition, ready to be called with whatever a client sent. Refuses, never throws, on anything that a client can send.
+ */
+export interface Operation extends OperationFacts<TObject> {
+  /** Checks the input, then runs. */
   invoke(input: unknown, source: SourceText | undefined, call: Call): Later<Reply>;
+  /** Checks the input and gives back what a batch decides; undefined for what cannot be a part of one. */
+  readonly prepare?: (input: unknown, source: SourceText | undefined, options: ApiOptions) => Preparation;
 }
 
 export function defineOperation<Input extends TObject>(definition: OperationDefinition<Input>): Operation {
-  const validator = TypeCompiler.Compile(definition.input);
-  const names = Object.keys(definition.input.properties);
+  return definition.prepare === undefined
+    ? runnable(definition, definition.run)
+    : preparable(definition, definition.prepare);
+}
+
+function runnable<Input extends TObject>(
+  facts: OperationFacts<Input>,
+  run: Runnable<Input>["run"],
+): Operation {
+  const validator = TypeCompiler.Compile(facts.input);
+  const names = Object.keys(facts.input.properties);
   return {
-    ...definition,
+    ...factsOf(facts),
     invoke(input, source, call) {
       if (!validator.Check(input)) return explain(validator.Errors(input), input, names);
       const refused = refuseNames(input, call.limits);
       if (refused !== undefined) return refused;
-      if (definition.exact !== undefined && source !== undefined)
-        takeExactText(input, definition.exact, source);
-      return definition.run(input, call);
+      if (facts.exact !== undefined && source !== undefined) takeExactText(input, facts.exact, source);
+      return run(input, call, source);
     },
   };
+}
+
+function preparable<Input extends TObject>(
+  facts: OperationFacts<Input>,
+  prepareChecked: Preparable<Input>["prepare"],
+): Operation {
+  // A client with an open transaction names itself in the input, and the write is queued instead of run.
+  const accepted = { ...facts.input, properties: { ...facts.input.properties, client_id: ClientId } };
+  const validator = TypeCompiler.Compile<Input>(accepted);
+  const names = Object.keys(accepted.properties);
+  const prepare = (input: unknown, source: SourceText | undefined, options: ApiOptions): Preparation => {
+    if (!validator.Check(input)) return explain(validator.Errors(input), input, names);
+    const refused = refuseNames(input, options.limits);
+    if (refused !== undefined) return refused;
+    if (facts.exact !== undefined && source !== undefined) takeExactText(input, facts.exact, source);
+    return prepareChecked(input, options);
+  };
+  return {
+    ...factsOf(facts),
+    input: accepted,
+    prepare,
+    invoke(input, source, call) {
+      const prepared = prepare(input, source, call.desk.options);
+      if (prepared.type === "refused") return prepared;
+      if (facts.subject !== undefined) call.subject = facts.subject(input);
+      const client = clientOf(input);
+      if (client === undefined) return prepared.run(call);
+      return call.desk.transactions.queue(client, facts.name, prepared, source, call) ?? prepared.run(call);
+    },
+  };
+}
+
+/** A definition without what only this file calls. */
+function factsOf<Input extends TObject>(definition: OperationFacts<Input>): OperationFacts<TObject> {
+  const { name, kind, summary, input, output, errors, rest } = definition;
+  const { aliases, description, exact, envelope, whileDraining, subject } = definition;
+  return {
+    name,
+    kind,
+    summary,
+    input,
+    output,
+    errors,
+    rest,
+    ...(aliases && { aliases }),
+    ...(description !== undefined && { description }),
+    ...(exact && { exact }),
+    ...(envelope === false && { envelope }),
+    ...(whileDraining && { whileDraining }),
+    ...(subject && { subject }),
+  };
+}
+
+/** `input` was checked. */
+function clientOf(input: unknown): string | undefined {
+  const client: unknown =
+    typeof input === "object" && input !== null ? Reflect.get(input, "client_id") : undefined;
+  return typeof client === "string" ? client : undefined;
 }

@@ -9,6 +9,7 @@ import {
   type StoreRules,
   type StoreView,
 } from "../../projections/index.js";
+import { refusal } from "../errors.js";
 import type { Json, JsonObject } from "../json-write.js";
 import type { Attempt } from "../waiting-room.js";
 import type { Call } from "./call.js";
@@ -26,6 +27,7 @@ import {
   UnixMs,
 } from "./queue-fields.js";
 import { type Reply, written } from "./reply.js";
+import { write } from "./write.js";
 
 const AckDeadline = seconds("Time to acknowledge, instead of the queue's.");
 
@@ -127,6 +129,9 @@ export const consume = defineQueueOperation({
     const waitMs = Math.min(millis(input.wait_secs) ?? 0, call.limits.waitMsMax);
     const attempt = () => take(command, call, map);
     if (waitMs === 0) return attempt().reply;
+    if (call.once !== undefined) {
+      return refusal("API_IDEMPOTENCY_KEY_INVALID", "a consume that waits takes no key; leave wait_secs out");
+    }
     return call.desk.waitingRoom.wait(call, `queue:${input.queue}`, waitMs, attempt);
   },
 });
@@ -152,7 +157,7 @@ function take(
     }
     return decision;
   };
-  const reply = call.execute(noting, command, (answer, offset) => written(map(answer, offset), offset));
+  const reply = write(noting, command, (answer, offset) => written(map(answer, offset), offset)).run(call);
   return { found, reply };
 }
 
@@ -180,8 +185,8 @@ export const ack = defineQueueOperation({
   output: Type.Object({ success: Success, log_offset: LogOffset }),
   errors: deliveryErrors,
   rest: [{ method: "POST", path: "/queue/{queue}/ack" }],
-  run(input, call) {
-    return call.execute(queue.ack, named(input), (_answer, offset) =>
+  prepare(input) {
+    return write(queue.ack, named(input), (_answer, offset) =>
       written({ success: true, log_offset: offset }, offset),
     );
   },
@@ -202,9 +207,9 @@ export const ackBatch = defineQueueOperation({
   }),
   errors: ["QUEUE_NOT_FOUND", "QUEUE_LIMIT_INVALID"],
   rest: [{ method: "POST", path: "/queue/{queue}/ack/batch" }],
-  run(input, call) {
+  prepare(input) {
     const deliveries = input.messages.map(({ message_id, receipt }) => ({ messageId: message_id, receipt }));
-    return call.execute(queue.ackMany, { queue: input.queue, deliveries }, ({ acked, results }, offset) =>
+    return write(queue.ackMany, { queue: input.queue, deliveries }, ({ acked, results }, offset) =>
       written({ acked, results, log_offset: offset }, offset),
     );
   },
@@ -238,9 +243,9 @@ export const nack = defineQueueOperation({
   }),
   errors: [...deliveryErrors, "QUEUE_TIME_INVALID"],
   rest: [{ method: "POST", path: "/queue/{queue}/nack", required: ["requeue"] }],
-  run(input, call) {
+  prepare(input) {
     const command = { ...named(input), requeue: input.requeue, delayMs: millis(input.delay_secs) };
-    return call.execute(queue.nack, command, ({ outcome, retryCount }, offset) =>
+    return write(queue.nack, command, ({ outcome, retryCount }, offset) =>
       written({ success: true, outcome, retry_count: retryCount, log_offset: offset }, offset),
     );
   },
@@ -258,9 +263,9 @@ export const extend = defineQueueOperation({
   output: Type.Object({ success: Success, deadline_at: UnixMs, log_offset: LogOffset }),
   errors: [...deliveryErrors, "QUEUE_TIME_INVALID"],
   rest: [{ method: "POST", path: "/queue/{queue}/extend" }],
-  run(input, call) {
+  prepare(input) {
     const command = { ...named(input), ackDeadlineMs: millis(input.ack_deadline_secs) };
-    return call.execute(queue.extend, command, ({ deadline }, offset) =>
+    return write(queue.extend, command, ({ deadline }, offset) =>
       written({ success: true, deadline_at: deadline, log_offset: offset }, offset),
     );
   },

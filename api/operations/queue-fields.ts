@@ -1,6 +1,6 @@
 /** The fields that queue operations share, and messages between JSON and bytes. */
 import { isUtf8 } from "node:buffer";
-import { type Static, type TObject, Type } from "@sinclair/typebox";
+import { type TObject, Type } from "@sinclair/typebox";
 import {
   type DeliveredMessage,
   type NewMessage,
@@ -9,7 +9,7 @@ import {
 } from "../../projections/index.js";
 import { type Refusal, refusal } from "../errors.js";
 import { type Json, type JsonObject, JsonText } from "../json-write.js";
-import type { Call } from "./call.js";
+import type { ApiOptions } from "../options.js";
 import { closed } from "./fields.js";
 import { defineOperation, type Operation, type OperationDefinition } from "./operation.js";
 import type { Later, Reply } from "./reply.js";
@@ -18,17 +18,35 @@ import type { Later, Reply } from "./reply.js";
 export function defineQueueOperation<Input extends TObject>(
   definition: OperationDefinition<Input>,
 ): Operation {
+  const { run, prepare, ...facts } = definition;
+  if (prepare !== undefined) {
+    return defineOperation({
+      ...facts,
+      subject: queueOf,
+      prepare: (input, options) => refusedByConfiguration(options) ?? prepare(input, options),
+    });
+  }
   return defineOperation({
-    ...definition,
-    run(input: Static<Input>, call: Call): Later<Reply> {
-      if (!call.desk.options.queuesEnabled) {
-        return refusal("API_DISABLED", "queues are switched off (queue.enabled)");
-      }
-      const name: unknown = Reflect.get(input, "queue") ?? Reflect.get(input, "name");
-      call.subject = typeof name === "string" ? name : "";
-      return definition.run(input, call);
+    ...facts,
+    run(input, call, source): Later<Reply> {
+      const refused = refusedByConfiguration(call.desk.options);
+      if (refused !== undefined) return refused;
+      call.subject = queueOf(input);
+      return run(input, call, source);
     },
   });
+}
+
+function refusedByConfiguration(options: ApiOptions): Refusal | undefined {
+  if (options.queuesEnabled) return undefined;
+  return refusal("API_DISABLED", "queues are switched off (queue.enabled)");
+}
+
+/** The input was checked. */
+function queueOf(input: unknown): string {
+  if (typeof input !== "object" || input === null) return "";
+  const name: unknown = Reflect.get(input, "queue") ?? Reflect.get(input, "name");
+  return typeof name === "string" ? name : "";
 }
 
 export const QueueName = Type.String({ description: "Any Unicode except nothing at all; bounded in bytes." });

@@ -14,6 +14,7 @@ import {
   seenJson,
 } from "./queue-fields.js";
 import { shown, written } from "./reply.js";
+import { write } from "./write.js";
 
 const page = { limit: Type.Optional(PageLimit), type: Type.Optional(PayloadType) };
 
@@ -116,9 +117,9 @@ export const deadRequeue = defineQueueOperation({
   }),
   errors: ["QUEUE_NOT_FOUND", "QUEUE_MESSAGE_NOT_FOUND", "QUEUE_FULL", "QUEUE_LIMIT_INVALID"],
   rest: [{ method: "POST", path: "/queue/{queue}/dlq/requeue" }],
-  run({ queue: name, message_id, limit }, call) {
+  prepare({ queue: name, message_id, limit }) {
     const command = { queue: name, messageId: message_id, limit };
-    return call.execute(queue.requeueDead, command, ({ requeued, remaining }, offset) =>
+    return write(queue.requeueDead, command, ({ requeued, remaining }, offset) =>
       written({ success: true, requeued, remaining, log_offset: offset }, offset),
     );
   },
@@ -132,8 +133,8 @@ export const deadPurge = defineQueueOperation({
   output: Type.Object({ success: Success, purged: Type.Integer(), log_offset: LogOffset }),
   errors: ["QUEUE_NOT_FOUND"],
   rest: [{ method: "POST", path: "/queue/{queue}/dlq/purge" }],
-  run(input, call) {
-    return call.execute(queue.purgeDead, input, ({ purged }, offset) =>
+  prepare(input) {
+    return write(queue.purgeDead, input, ({ purged }, offset) =>
       written({ success: true, purged, log_offset: offset }, offset),
     );
   },

@@ -25,6 +25,7 @@ import {
   seconds,
 } from "./queue-fields.js";
 import { shown, written } from "./reply.js";
+import { write } from "./write.js";
 
 const BackoffSchema = Type.Object(
   {
@@ -129,9 +130,9 @@ export const create = defineQueueOperation({
   }),
   errors: ["QUEUE_NAME_INVALID", "QUEUE_CONFIG_INVALID", "QUEUE_TOO_MANY"],
   rest: [{ method: "POST", path: "/queue/{name}" }],
-  run({ name, config, ...direct }, call) {
+  prepare({ name, config, ...direct }) {
     const command = { queue: name, config: partialConfig({ ...direct, ...config }) };
-    return call.execute(queue.create, command, (answer, offset) =>
+    return write(queue.create, command, (answer, offset) =>
       written(
         {
           success: true,
@@ -171,10 +172,10 @@ export const publish = defineQueueOperation({
   output: Type.Object({ ...Published, log_offset: LogOffset }),
   errors: messageErrors,
   rest: [{ method: "POST", path: "/queue/{queue}/publish" }],
-  run({ queue: name, ...message }, call) {
+  prepare({ queue: name, ...message }) {
     const checked = newMessage(message);
     if (isRefused(checked)) return checked;
-    return call.execute(queue.publish, { queue: name, ...checked }, (answer, offset) =>
+    return write(queue.publish, { queue: name, ...checked }, (answer, offset) =>
       written({ message_id: answer.messageId, duplicate: answer.duplicate, log_offset: offset }, offset),
     );
   },
@@ -189,14 +190,14 @@ export const publishBatch = defineQueueOperation({
   output: Type.Object({ messages: Type.Array(Type.Object(Published)), log_offset: LogOffset }),
   errors: [...messageErrors, "QUEUE_LIMIT_INVALID"],
   rest: [{ method: "POST", path: "/queue/{queue}/publish/batch" }],
-  run(input, call) {
+  prepare(input) {
     const messages: NewMessage[] = [];
     for (const message of input.messages) {
       const checked: NewMessage | Refusal = newMessage(message);
       if (isRefused(checked)) return checked;
       messages.push(checked);
     }
-    return call.execute(queue.publishMany, { queue: input.queue, messages }, (answer, offset) =>
+    return write(queue.publishMany, { queue: input.queue, messages }, (answer, offset) =>
       written(
         {
           messages: answer.messages.map(({ messageId, duplicate }) => ({ message_id: messageId, duplicate })),
@@ -281,8 +282,8 @@ export const purge = defineQueueOperation({
   output: Type.Object({ success: Success, purged: Type.Integer(), log_offset: LogOffset }),
   errors: ["QUEUE_NOT_FOUND"],
   rest: [{ method: "POST", path: "/queue/{queue}/purge" }],
-  run(input, call) {
-    return call.execute(queue.purge, input, ({ purged }, offset) =>
+  prepare(input) {
+    return write(queue.purge, input, ({ purged }, offset) =>
       written({ success: true, purged, log_offset: offset }, offset),
     );
   },
@@ -303,11 +304,11 @@ export const del = defineQueueOperation({
     if (input.queue !== undefined && input.name !== undefined) {
       return refusal("API_FIELD_INVALID", 'fields "queue" and "name" are the same; give one');
     }
-    return call.execute(queue.delete, { queue: name }, ({ deleted }, offset) => {
+    return write(queue.delete, { queue: name }, ({ deleted }, offset) => {
       // What isn't there is not named in metrics.
       if (!deleted) call.subject = "";
       return written({ success: true, deleted, log_offset: offset }, offset);
-    });
+    }).run(call);
   },
 });
 

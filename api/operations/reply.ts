@@ -12,6 +12,8 @@ export interface Answered {
   readonly revision?: Offset;
   /** HTTP status where it isn't 200. */
   readonly status?: number;
+  /** The first answer to this request, given again. */
+  readonly replayed?: true;
   /** Set when the payload is text of this type instead of JSON; then `payload` is that text. */
   readonly contentType?: string;
 }

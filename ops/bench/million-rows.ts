@@ -2,6 +2,7 @@
 import { connect } from "node:net";
 import {
   asIs,
+  DEFAULT_IDEMPOTENCY_RULES,
   DEFAULT_QUEUE_RULES,
   DEFAULT_STREAM_RULES,
   kv,
@@ -40,6 +41,7 @@ const RULES: StoreRules = {
   },
   queue: DEFAULT_QUEUE_RULES,
   stream: DEFAULT_STREAM_RULES,
+  idempotency: DEFAULT_IDEMPOTENCY_RULES,
 };
 
 /** A data directory with a million records, each one SET, as a server would have written them. */

@@ -4,7 +4,7 @@
  */
 import type { ApiLimits } from "../../api/index.js";
 import type { LogSettings } from "../../log/index.js";
-import type { EvictionPolicy, KvRules, StoreRules } from "../../projections/index.js";
+import type { EvictionPolicy, IdempotencyRules, KvRules, StoreRules } from "../../projections/index.js";
 import { LiveQueueRules } from "./queue-rules.js";
 import type { Setting } from "./setting.js";
 import { type ConfigValues, isSettingPath, settingPaths, settings } from "./settings.js";
@@ -40,6 +40,18 @@ class LiveKvRules implements KvRules {
   }
 }
 
+class LiveIdempotencyRules implements IdempotencyRules {
+  windowMs = 0;
+  answersMax = 0;
+  bytesMax = 0;
+
+  apply(values: ConfigValues): void {
+    this.windowMs = values["idempotency.window_secs"] * 1000;
+    this.answersMax = values["idempotency.answers_max"];
+    this.bytesMax = values["idempotency.bytes_max"];
+  }
+}
+
 class LiveLimits implements ApiLimits {
   readonly bodyBytesMax: number;
   readonly jsonDepthMax: number;
@@ -50,9 +62,13 @@ class LiveLimits implements ApiLimits {
   readonly keepAliveTimeoutMs: number;
   readonly connectionsMax: number;
   readonly writesInFlightMax: number;
+  readonly transactionsMax: number;
+  readonly transactionBytesMax: number;
+  readonly transactionIdleMs: number;
   waitingRequestsMax = 0;
   waitMsMax = 0;
   keyBytesMax = 0;
+  minOffsetWaitMs = 0;
   liveReadersMax = 0;
   longPollTimeoutMs = 0;
   eventStreamMaxMs = 0;
@@ -68,10 +84,14 @@ class LiveLimits implements ApiLimits {
     this.keepAliveTimeoutMs = values["limits.keep_alive_timeout_ms"];
     this.connectionsMax = values["limits.connections_max"];
     this.writesInFlightMax = values["limits.writes_in_flight_max"];
+    this.transactionsMax = values["limits.transactions_max"];
+    this.transactionBytesMax = values["limits.transaction_bytes_max"];
+    this.transactionIdleMs = values["limits.transaction_idle_secs"] * 1000;
   }
 
   apply(values: ConfigValues): void {
     this.keyBytesMax = values["limits.key_bytes_max"];
+    this.minOffsetWaitMs = values["limits.min_offset_wait_ms"];
     this.waitingRequestsMax = values["limits.waiting_requests_max"];
     this.waitMsMax = values["queue.wait_secs_max"] * 1000;
     this.liveReadersMax = values["limits.live_readers_max"];
@@ -86,19 +106,26 @@ export class LiveSettings {
   readonly rules: StoreRules;
   readonly limits: ApiLimits;
   readonly #kv = new LiveKvRules();
+  readonly #idempotency = new LiveIdempotencyRules();
   readonly #queue = new LiveQueueRules();
   readonly #stream = new LiveStreamRules();
   readonly #limits: LiveLimits;
 
   constructor(values: ConfigValues) {
     this.#limits = new LiveLimits(values);
-    this.rules = { kv: this.#kv, queue: this.#queue, stream: this.#stream };
+    this.rules = {
+      kv: this.#kv,
+      queue: this.#queue,
+      stream: this.#stream,
+      idempotency: this.#idempotency,
+    };
     this.limits = this.#limits;
     this.apply(values);
   }
 
   apply(values: ConfigValues): void {
     this.#kv.apply(values);
+    this.#idempotency.apply(values);
     this.#queue.apply(values);
     this.#stream.apply(values);
     this.#limits.apply(values);

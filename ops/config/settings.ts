@@ -267,6 +267,38 @@ const limits = {
     max: 1_000_000,
     why: "Writes that may wait for the log at once; one more is answered 503 with Retry-After.",
   },
+  "limits.min_offset_wait_ms": {
+    kind: "number",
+    default: 5000,
+    min: 0,
+    max: 600_000,
+    unit: "ms",
+    live: true,
+    why: "How long a read with `min_offset` waits for that offset before it is answered 504.",
+  },
+  "limits.transactions_max": {
+    kind: "number",
+    default: 10_000,
+    min: 1,
+    max: 1_000_000,
+    why: "Clients with an open transaction or watched keys at once; one more is answered 503.",
+  },
+  "limits.transaction_bytes_max": {
+    kind: "number",
+    default: 64 * MIB,
+    min: KIB,
+    max: 4 * GIB,
+    unit: "bytes",
+    why: "What the writes queued in all open transactions may take together, about.",
+  },
+  "limits.transaction_idle_secs": {
+    kind: "number",
+    default: 60,
+    min: 1,
+    max: 86_400,
+    unit: "s",
+    why: "A transaction that its client leaves alone this long is forgotten.",
+  },
   "limits.waiting_requests_max": {
     kind: "number",
     default: 4096,
@@ -309,6 +341,35 @@ const limits = {
     unit: "ms",
     live: true,
     why: "A request that takes longer is logged.",
+  },
+} satisfies Record<string, Setting>;
+
+const idempotency = {
+  "idempotency.window_secs": {
+    kind: "number",
+    default: 3600,
+    min: 1,
+    max: 2_592_000,
+    unit: "s",
+    live: true,
+    why: "How long the answer to a write with an idempotency key is kept. A repeat within it changes nothing and is answered the same.",
+  },
+  "idempotency.answers_max": {
+    kind: "number",
+    default: 100_000,
+    min: 1,
+    max: 10_000_000,
+    live: true,
+    why: "Answers kept at most; past it the oldest is forgotten before its window ends.",
+  },
+  "idempotency.bytes_max": {
+    kind: "number",
+    default: 64 * MIB,
+    min: KIB,
+    max: 4 * GIB,
+    unit: "bytes",
+    live: true,
+    why: "Memory that the kept answers may take, about; past it the oldest is forgotten.",
   },
 } satisfies Record<string, Setting>;
 
@@ -385,6 +446,7 @@ export const settings = {
   ...persistence,
   ...log,
   ...limits,
+  ...idempotency,
   ...operation,
 };
 

@@ -30,6 +30,11 @@ export function inputBuffer(value: ValueInput): Buffer {
     : Buffer.from(value.buffer, value.byteOffset, value.byteLength);
 }
 
+/** A value as the state would keep it. */
+export function byteStringOf(value: ValueInput): ByteString {
+  return inputBuffer(value).toString("latin1") as ByteString;
+}
+
 /** Only what a StoredValue has: an entry's revision and expiry stay behind. */
 export function storedValue(entry: KvEntry): StoredValue {
   return { bytes: entry.bytes, contentType: entry.contentType };

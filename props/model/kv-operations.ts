@@ -113,7 +113,10 @@ function expectedForm(outcome: Outcome<unknown>): Expected {
   return outcome.type === "done" ? { answer: outcome.answer } : { refused: outcome.code };
 }
 
-function outcomeOf(t: TestStore, o: Operation): Promise<Outcome<unknown>> {
+/** What runs deciders and readers: a store, or a test that wants to see what would be run. */
+export type Runs = Pick<TestStore, "run" | "ask">;
+
+export function outcomeOf(t: Runs, o: Operation): Promise<Outcome<unknown>> {
   switch (o.op) {
     case "set":
       return t.run(kv.set, o.command);

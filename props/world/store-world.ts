@@ -1,6 +1,7 @@
 /** A store on a log on a simulated disk, as one process of a simulated world sees it. */
 import { type EventLog, openLog } from "../../log/index.js";
 import {
+  DEFAULT_IDEMPOTENCY_RULES,
   DEFAULT_QUEUE_RULES,
   DEFAULT_STREAM_RULES,
   type OpenedStore,
@@ -21,6 +22,7 @@ const RULES: StoreRules = {
   },
   queue: DEFAULT_QUEUE_RULES,
   stream: DEFAULT_STREAM_RULES,
+  idempotency: DEFAULT_IDEMPOTENCY_RULES,
 };
 
 export interface WorldStore {

@@ -321,6 +321,7 @@ describe("a live reader", () => {
           return store.bodies(plan);
         },
         wakes: store.wakes,
+        onReached: (...wait) => store.onReached(...wait),
         get offset() {
           return store.offset;
         },

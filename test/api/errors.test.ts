@@ -152,6 +152,7 @@ describe("a bug", () => {
         },
         bodies: (plan) => store.bodies(plan),
         wakes: store.wakes,
+        onReached: (...wait) => store.onReached(...wait),
         get offset() {
           return store.offset;
         },
@@ -190,6 +191,7 @@ describe("a bug", () => {
           },
           bodies: (plan) => store.bodies(plan),
           wakes: store.wakes,
+          onReached: (...wait) => store.onReached(...wait),
           get offset() {
             return store.offset;
           },
@@ -213,6 +215,7 @@ describe("a bug", () => {
         query: (...read) => store.query(...read),
         bodies: (plan) => store.bodies(plan),
         wakes: store.wakes,
+        onReached: (...wait) => store.onReached(...wait),
         get offset() {
           return store.offset;
         },

@@ -151,6 +151,7 @@ describe("several consumers that wait", () => {
         return store.offset;
       },
       wakes: store.wakes,
+      onReached: (...wait) => store.onReached(...wait),
       close: () => store.close(),
     });
     await start({ wrapStore: counted });

@@ -3,6 +3,7 @@ import { describe, expect, it } from "vitest";
 import { type EventLog, offset } from "../../log/index.js";
 import {
   asIs,
+  DEFAULT_IDEMPOTENCY_RULES,
   DEFAULT_QUEUE_RULES,
   DEFAULT_STREAM_RULES,
   type Decider,
@@ -26,7 +27,12 @@ const room = { name: "room/a", contentType: "application/json" };
 const say = (name: string, text: string) => ({ name, messages: [{ bytes: text }] });
 
 async function openOn(log: EventLog): Promise<OpenedStore> {
-  const rules = { kv: TEST_RULES, queue: DEFAULT_QUEUE_RULES, stream: DEFAULT_STREAM_RULES };
+  const rules = {
+    kv: TEST_RULES,
+    queue: DEFAULT_QUEUE_RULES,
+    stream: DEFAULT_STREAM_RULES,
+    idempotency: DEFAULT_IDEMPOTENCY_RULES,
+  };
   return openStore({ log, rules, onDead: (error) => expect(error).toBeUndefined() });
 }
 

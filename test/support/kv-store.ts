@@ -3,6 +3,7 @@ import { AssertionError } from "node:assert";
 import {
   asIs,
   type Context,
+  DEFAULT_IDEMPOTENCY_RULES,
   DEFAULT_QUEUE_RULES,
   DEFAULT_STREAM_RULES,
   type Decider,
@@ -59,6 +60,7 @@ export class TestStore {
         kv,
         queue: { ...DEFAULT_QUEUE_RULES, ...options.queueRules },
         stream: DEFAULT_STREAM_RULES,
+        idempotency: DEFAULT_IDEMPOTENCY_RULES,
       },
       onDead: (error) => deaths.push(error),
       ...(options.onProgress === undefined ? {} : { onProgress: options.onProgress }),

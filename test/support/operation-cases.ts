@@ -9,6 +9,7 @@ import { queueCases } from "./cases/queue-cases.js";
 import { consumerCases } from "./cases/queue-delivery-cases.js";
 import { letterCases } from "./cases/queue-letter-cases.js";
 import { streamCases } from "./cases/stream-cases.js";
+import { transactionCases } from "./cases/transaction-cases.js";
 import { valueCases } from "./cases/value-cases.js";
 
 export type { OperationCase } from "./cases/case.js";
@@ -17,6 +18,7 @@ export const operationCases: readonly OperationCase[] = [
   ...valueCases,
   ...batchCases,
   ...keyCases,
+  ...transactionCases,
   ...queueCases,
   ...consumerCases,
   ...letterCases,

@@ -6,6 +6,7 @@ import { connect } from "node:net";
 import { type ApiLimits, type ApiObserver, type ApiOptions, buildServer } from "../../api/index.js";
 import type { EventLog } from "../../log/index.js";
 import {
+  DEFAULT_IDEMPOTENCY_RULES,
   DEFAULT_QUEUE_RULES,
   DEFAULT_STREAM_RULES,
   type KvRules,
@@ -29,6 +30,10 @@ export const TEST_LIMITS: ApiLimits = {
   keepAliveTimeoutMs: 5_000,
   connectionsMax: 1_000,
   writesInFlightMax: 1_000,
+  minOffsetWaitMs: 100,
+  transactionsMax: 100,
+  transactionBytesMax: 1 << 20,
+  transactionIdleMs: 60_000,
   waitingRequestsMax: 100,
   waitMsMax: 60_000,
   liveReadersMax: 100,
@@ -92,6 +97,7 @@ export class TestServer {
         kv: { ...TEST_RULES, ...options.rules },
         queue: { ...DEFAULT_QUEUE_RULES, ...options.queueRules },
         stream: { ...DEFAULT_STREAM_RULES, ...options.streamRules },
+        idempotency: DEFAULT_IDEMPOTENCY_RULES,
       },
       onDead: (error) => {
         throw error;

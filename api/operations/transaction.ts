@@ -1,0 +1,134 @@
+/**
+ * The documented transactions: `multi` opens one, writes that name the client are queued in it, `exec` runs them as one batch.
+ * Only `exec` writes to the log. Each client is told by its `client_id`, through every door; in the envelope it may be left out, then it is the request id.
+ */
+import { Type } from "@sinclair/typebox";
+import { batch, noTransaction, revisions } from "../../projections/index.js";
+import { type Refusal, refusal } from "../errors.js";
+import { batchReply, precondition } from "./batch.js";
+import type { Call } from "./call.js";
+import { closed, Key, LogOffset, Success } from "./fields.js";
+import { defineOperation } from "./operation.js";
+import { type Later, type Reply, shown } from "./reply.js";
+import { type Write, write } from "./write.js";
+
+const Client = Type.Optional(
+  Type.String({
+    minLength: 1,
+    maxLength: 128,
+    description: "Whose transaction. Default: the request id that came with the request.",
+  }),
+);
+const OnlyClient = Type.Object({ client_id: Client }, closed);
+
+const clientOf = (input: { client_id?: string }, call: Call): string | Refusal =>
+  input.client_id ??
+  call.cause.requestId ??
+  refusal("API_FIELD_MISSING", 'field "client_id" is missing, and the request has no id of its own');
+
+export const multi = defineOperation({
+  name: "transaction.multi",
+  kind: "read",
+  summary: "Open a transaction",
+  description:
+    "From now on writes with this `client_id` are queued. Without one the answer names a new one. A transaction that is left alone is forgotten after a while, and at a restart.",
+  input: OnlyClient,
+  output: Type.Object({ success: Success, client_id: Type.String() }),
+  errors: ["API_TRANSACTION_OPEN", "API_TRANSACTIONS_FULL"],
+  rest: [{ method: "POST", path: "/transaction/multi" }],
+  run(input, call) {
+    const client = input.client_id ?? call.cause.requestId ?? call.desk.options.newRequestId();
+    return call.desk.transactions.begin(client) ?? shown({ success: true, client_id: client });
+  },
+});
+
+export const exec = defineOperation({
+  name: "transaction.exec",
+  kind: "write",
+  summary: "Run what a transaction queued, as one record",
+  description:
+    "All or nothing. If a watched key has changed nothing is run: `aborted`. If a write is refused nothing is run either, and the error names it. The transaction is over in any case.",
+  input: OnlyClient,
+  output: Type.Union([
+    Type.Object({ success: Success, results: Type.Array(Type.Unknown()), log_offset: LogOffset }),
+    Type.Object({ aborted: Type.Literal(true), message: Type.String() }),
+  ]),
+  errors: ["BATCH_TRANSACTION_NOT_FOUND"],
+  rest: [{ method: "POST", path: "/transaction/exec" }],
+  run(input, call): Later<Reply> {
+    const client = clientOf(input, call);
+    if (typeof client !== "string") return client;
+    const done = execution(client, call).run(call);
+    return done instanceof Promise ? done.then(abortedAsDocumented) : abortedAsDocumented(done);
+  },
+});
+
+/** Decided also without a transaction, because a repeat with an idempotency key finds its answer there. */
+function execution(client: string, call: Call): Write {
+  const transaction = call.desk.transactions.take(client);
+  if (transaction === undefined) return write(noTransaction, {}, batchReply);
+  const preconditions = Array.from(transaction.watched, ([key, revision]) => precondition({ key, revision }));
+  return write(batch<Reply>, { preconditions, steps: transaction.writes }, batchReply);
+}
+
+function abortedAsDocumented(reply: Reply): Reply {
+  if (reply.type !== "refused" || reply.code !== "BATCH_PRECONDITION_FAILED") return reply;
+  return shown({ aborted: true, message: "a watched key has changed" });
+}
+
+export const discard = defineOperation({
+  name: "transaction.discard",
+  kind: "read",
+  summary: "Forget what a transaction queued, and its watches",
+  input: OnlyClient,
+  output: Type.Object({ success: Success }),
+  errors: ["BATCH_TRANSACTION_NOT_FOUND"],
+  rest: [{ method: "POST", path: "/transaction/discard" }],
+  run(input, call) {
+    const client = clientOf(input, call);
+    if (typeof client !== "string") return client;
+    if (call.desk.transactions.take(client) !== undefined) return shown({ success: true });
+    return refusal("BATCH_TRANSACTION_NOT_FOUND", "this client has no open transaction");
+  },
+});
+
+export const watch = defineOperation({
+  name: "transaction.watch",
+  kind: "read",
+  summary: "Let the next transaction run only if keys stay as they are",
+  description: "Before `multi`. A key that was changed, deleted, set or has expired by `exec` aborts it.",
+  input: Type.Object({ client_id: Client, keys: Type.Array(Key, { minItems: 1 }) }, closed),
+  output: Type.Object({ success: Success }),
+  errors: ["KV_KEY_INVALID", "API_TRANSACTION_OPEN", "API_TRANSACTIONS_FULL", "API_BATCH_TOO_LARGE"],
+  rest: [{ method: "POST", path: "/transaction/watch" }],
+  run(input, call) {
+    const client = clientOf(input, call);
+    if (typeof client !== "string") return client;
+    const { transactions } = call.desk;
+    const refused = transactions.mayWatch(client);
+    if (refused !== undefined) return refused;
+    return call.query(
+      revisions,
+      { keys: input.keys },
+      (found): Reply => transactions.watch(client, input.keys, found) ?? shown({ success: true }),
+    );
+  },
+});
+
+export const unwatch = defineOperation({
+  name: "transaction.unwatch",
+  kind: "read",
+  summary: "Forget the watches",
+  input: OnlyClient,
+  output: Type.Object({ success: Success }),
+  errors: [],
+  rest: [{ method: "POST", path: "/transaction/unwatch" }],
+  run(input, call) {
+    const client = clientOf(input, call);
+    if (typeof client !== "string") return client;
+    call.desk.transactions.unwatch(client);
+    return shown({ success: true });
+  },
+});
+
+export const transactionOperations = [multi, exec, discard, watch, unwatch];

@@ -1,0 +1,171 @@
+/**
+ * The open transactions and watches of all clients: writes that wait for `exec`, and the revisions that watched keys had.
+ * Nothing of them is in the log before they are executed, so a restart forgets them, as it forgets connections.
+ *
+ * Bounded by number and by bytes; one that nobody touched for the idle time is forgotten when room is asked for.
+ */
+import type { Offset } from "../../log/index.js";
+import type { Step } from "../../projections/index.js";
+import { type Refusal, refusal } from "../errors.js";
+import type { SourceText } from "../exact.js";
+import type { ApiOptions } from "../options.js";
+import { type Answered, type Reply, shown } from "./reply.js";
+
+/** What a queued write takes beside its text, about. */
+const WRITE_BYTES = 256;
+
+export interface QueuedWrite {
+  readonly name: string;
+  readonly step: Step<Reply>;
+}
+
+/** What one client has open: watches, and from `multi` on writes. */
+interface Transaction {
+  readonly watched: Map<string, Offset>;
+  /** Undefined before `multi`. */
+  writes: QueuedWrite[] | undefined;
+  bytes: number;
+  touchedAt: number;
+}
+
+export class Transactions {
+  readonly #options: Pick<ApiOptions, "limits" | "now">;
+  /** Longest untouched first. */
+  readonly #byClient = new Map<string, Transaction>();
+  #bytes = 0;
+
+  constructor(options: Pick<ApiOptions, "limits" | "now">) {
+    this.#options = options;
+  }
+
+  begin(client: string): Refusal | undefined {
+    const transaction = this.#open(client);
+    if (transaction.type === "refused") return transaction;
+    if (transaction.value.writes !== undefined) {
+      return refusal(
+        "API_TRANSACTION_OPEN",
+        "this client has a transaction already; exec or discard it first",
+      );
+    }
+    transaction.value.writes = [];
+    return undefined;
+  }
+
+  /** Undefined when the client has no open transaction: then the write is run at once. */
+  queue(
+    client: string,
+    name: string,
+    step: Step<Reply>,
+    source: SourceText | undefined,
+    call: { readonly once: unknown },
+  ): Answered | Refusal | undefined {
+    const transaction = this.#touched(client);
+    if (transaction?.writes === undefined) return undefined;
+    if (call.once !== undefined) {
+      return refusal("API_IDEMPOTENCY_KEY_INVALID", "a queued write takes no key; give one to exec");
+    }
+    const { batchItemsMax, transactionBytesMax } = this.#options.limits;
+    if (transaction.writes.length === batchItemsMax) {
+      return refusal("API_BATCH_TOO_LARGE", `a transaction takes at most ${batchItemsMax} operations`);
+    }
+    const bytes = WRITE_BYTES + (source?.text.length ?? 0);
+    if (this.#bytes + bytes > transactionBytesMax) return this.#full();
+    this.#bytes += bytes;
+    transaction.bytes += bytes;
+    transaction.writes.push({ name, step });
+    return shown({ success: true, queued: true });
+  }
+
+  /** True when watching makes sense: before `multi`. */
+  mayWatch(client: string): Refusal | undefined {
+    if (this.#touched(client)?.writes === undefined) return undefined;
+    return refusal("API_TRANSACTION_OPEN", "watch before multi: what follows is decided as one anyway");
+  }
+
+  /** A key that is watched already keeps the revision that it had first. */
+  watch(client: string, keys: readonly string[], revisions: readonly Offset[]): Refusal | undefined {
+    const transaction = this.#open(client);
+    if (transaction.type === "refused") return transaction;
+    const { watched } = transaction.value;
+    const { batchItemsMax, transactionBytesMax } = this.#options.limits;
+    const fresh = new Set(keys.filter((key) => !watched.has(key)));
+    if (watched.size + fresh.size > batchItemsMax) {
+      return refusal("API_BATCH_TOO_LARGE", `a client watches at most ${batchItemsMax} keys`);
+    }
+    let bytes = 0;
+    for (const key of fresh) bytes += WRITE_BYTES + key.length;
+    if (this.#bytes + bytes > transactionBytesMax) return this.#full();
+    this.#bytes += bytes;
+    transaction.value.bytes += bytes;
+    for (const [index, key] of keys.entries()) {
+      const revision = revisions[index];
+      if (revision !== undefined && fresh.has(key) && !watched.has(key)) watched.set(key, revision);
+    }
+    return undefined;
+  }
+
+  /** Forgets the watches; what is queued stays. */
+  unwatch(client: string): void {
+    const transaction = this.#touched(client);
+    if (transaction === undefined) return;
+    if (transaction.writes === undefined) this.#forget(client);
+    else transaction.watched.clear();
+  }
+
+  /** Takes the transaction away with its watches; undefined when there is none. */
+  take(
+    client: string,
+  ): { readonly writes: readonly QueuedWrite[]; readonly watched: ReadonlyMap<string, Offset> } | undefined {
+    const transaction = this.#touched(client);
+    if (transaction?.writes === undefined) return undefined;
+    this.#forget(client);
+    return { writes: transaction.writes, watched: transaction.watched };
+  }
+
+  #open(client: string): { readonly type: "open"; readonly value: Transaction } | Refusal {
+    const found = this.#touched(client);
+    if (found !== undefined) return { type: "open", value: found };
+    this.#forgetIdle();
+    if (this.#byClient.size >= this.#options.limits.transactionsMax) return this.#full();
+    const value: Transaction = {
+      watched: new Map(),
+      writes: undefined,
+      bytes: 0,
+      touchedAt: this.#options.now(),
+    };
+    this.#byClient.set(client, value);
+    return { type: "open", value };
+  }
+
+  #touched(client: string): Transaction | undefined {
+    const found = this.#byClient.get(client);
+    if (found === undefined) return undefined;
+    const now = this.#options.now();
+    if (found.touchedAt + this.#options.limits.transactionIdleMs <= now) {
+      this.#forget(client);
+      return undefined;
+    }
+    found.touchedAt = now;
+    this.#byClient.delete(client);
+    this.#byClient.set(client, found);
+    return found;
+  }
+
+  #forgetIdle(): void {
+    const idleSince = this.#options.now() - this.#options.limits.transactionIdleMs;
+    for (const [client, { touchedAt }] of this.#byClient) {
+      if (touchedAt > idleSince) return;
+      this.#forget(client);
+    }
+  }
+
+  #forget(client: string): void {
+    this.#bytes -= this.#byClient.get(client)?.bytes ?? 0;
+    this.#byClient.delete(client);
+  }
+
+  #full(): Refusal {
+    this.#forgetIdle();
+    return refusal("API_TRANSACTIONS_FULL", "too much is kept for open transactions; exec or discard some");
+  }
+}

@@ -1,0 +1,54 @@
+/**
+ * A write whose input was checked: what is decided, and how its answer is told. Every operation that may be a part of a batch
+ * is prepared so; run alone it goes straight to the store.
+ */
+import type { Offset } from "../../log/index.js";
+import type { Context, Decider, Decision, Step, StoreRules, StoreView } from "../../projections/index.js";
+import type { Refusal } from "../errors.js";
+import type { Call } from "./call.js";
+import type { Later, Reply } from "./reply.js";
+
+/** A refusal of `decide` is a value of the projections; one that `map` makes of an answer is of the doors. */
+export interface Write extends Step<Reply> {
+  readonly type: "write";
+  /** On its own. */
+  run(call: Call): Later<Reply>;
+}
+
+export type Preparation = Write | Refusal;
+
+export function write<Command, Answer>(
+  decide: Decider<Command, Answer>,
+  command: Command,
+  map: (answer: Answer, offset: Offset) => Reply,
+): Write {
+  return new PreparedWrite(decide, command, map);
+}
+
+class PreparedWrite<Command, Answer> implements Write {
+  readonly type = "write";
+  readonly #decide: Decider<Command, Answer>;
+  readonly #command: Command;
+  readonly #map: (answer: Answer, offset: Offset) => Reply;
+
+  constructor(
+    decide: Decider<Command, Answer>,
+    command: Command,
+    map: (answer: Answer, offset: Offset) => Reply,
+  ) {
+    this.#decide = decide;
+    this.#command = command;
+    this.#map = map;
+  }
+
+  run(call: Call): Later<Reply> {
+    if (call.once !== undefined) return call.executeOnce(call.once, this);
+    return call.execute(this.#decide, this.#command, this.#map);
+  }
+
+  decide(state: StoreView, context: Context, rules: StoreRules): Decision<Reply> {
+    const decision = this.#decide(state, this.#command, context, rules);
+    if (decision.type === "rejected") return decision;
+    return { ...decision, answer: (offset, place) => this.#map(decision.answer(offset, place), offset) };
+  }
+}

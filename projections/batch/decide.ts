@@ -1,0 +1,123 @@
+/**
+ * Decides several operations as one: each sees what those before it did, and the first that is refused refuses all, so that
+ * there is one record or none. Knows nothing of what the operations are.
+ */
+import { BEFORE_FIRST, type Offset, offset, unreachable } from "../../log/index.js";
+import type {
+  Accepted,
+  Context,
+  Decision,
+  Reader,
+  Rejection,
+  Step,
+  StoreEvent,
+  StoreRules,
+  StoreView,
+} from "../decision.js";
+import { idOf, parseId } from "../queue/ids.js";
+import { standing } from "../stream/decisions.js";
+import type { Precondition, RevisionsQuery } from "./contract.js";
+import { storeOverlay } from "./overlay.js";
+
+export interface BatchCommand<Answer> {
+  readonly preconditions: readonly Precondition[];
+  /** In order; `name` is the operation's, for the refusal that names it. */
+  readonly steps: readonly { readonly name: string; readonly step: Step<Answer> }[];
+}
+
+/** Refuses with BATCH_PRECONDITION_FAILED, or as the operation refuses that `operation_index` names, from 0. */
+export function batch<Answer>(
+  state: StoreView,
+  { preconditions, steps }: BatchCommand<Answer>,
+  context: Context,
+  rules: StoreRules,
+): Decision<readonly Answer[]> {
+  for (const [index, precondition] of preconditions.entries()) {
+    const refused = check(state, precondition, context.now);
+    if (refused !== undefined) return { ...refused, details: { precondition_index: index } };
+  }
+  const overlay = storeOverlay(state);
+  const events: StoreEvent[] = [];
+  const parts: { readonly accepted: Accepted<Answer>; readonly place: number }[] = [];
+  let seen: number = BEFORE_FIRST;
+  for (const [index, { name, step }] of steps.entries()) {
+    const decision = step.decide(overlay.view, context, rules);
+    seen = Math.max(seen, decision.seen);
+    if (decision.type === "rejected") return refusedAt(index, name, decision, state.nextOffset);
+    parts.push({ accepted: decision, place: events.length });
+    for (const event of decision.events) {
+      overlay.apply(event, events.length);
+      events.push(event);
+    }
+  }
+  return {
+    type: "accepted",
+    events,
+    answer: (at, first) => parts.map(({ accepted, place }) => accepted.answer(at, first + place)),
+    seen: existing(seen, state.nextOffset),
+  };
+}
+
+function refusedAt(index: number, name: string, rejection: Rejection, nextOffset: Offset): Rejection {
+  return {
+    ...rejection,
+    message: `operation ${index} (${name}): ${rejection.message}`,
+    seen: existing(rejection.seen, nextOffset),
+    details: { ...rejection.details, operation_index: index },
+  };
+}
+
+/** What an operation saw of its own batch is in no record when nothing is appended: it waits for the end instead. */
+function existing(seen: number, nextOffset: Offset): Offset {
+  return offset(Math.min(seen, nextOffset - 1));
+}
+
+function check(state: StoreView, precondition: Precondition, now: number): Rejection | undefined {
+  switch (precondition.type) {
+    case "revision": {
+      const { key, revision } = precondition;
+      const found = state.kv.look(key, now)?.revision ?? BEFORE_FIRST;
+      return found === revision
+        ? undefined
+        : failed(`a key has revision ${found}, not ${revision}`, state.kv.lastChange(key));
+    }
+    case "receipt": {
+      const { queue, messageId, receipt } = precondition;
+      const ref = parseId(messageId);
+      const delivery = ref && state.queue.message(queue, ref)?.delivery;
+      const isOpen = delivery !== undefined && delivery.deadline > now && idOf(delivery.receipt) === receipt;
+      return isOpen ? undefined : failed("the delivery that the receipt names is not open", ended(state));
+    }
+    case "length": {
+      const { stream, length } = precondition;
+      const found = standing(state.stream, stream, now);
+      const end = found.type === "live" ? found.facts.end : 0;
+      return end === length ? undefined : failed(`the stream has length ${end}, not ${length}`, ended(state));
+    }
+    default:
+      return unreachable(precondition);
+  }
+}
+
+/** The end of the log: a refusal that tells of a queue or a stream waits for everything. */
+const ended = ({ nextOffset }: StoreView): Offset => offset(nextOffset - 1);
+
+function failed(message: string, seen: Offset): Rejection {
+  return { type: "rejected", code: "BATCH_PRECONDITION_FAILED", message, seen };
+}
+
+/** What is executed when the caller has no transaction. Refuses with BATCH_TRANSACTION_NOT_FOUND. */
+export function noTransaction(): Decision<readonly never[]> {
+  const message = "this client has no open transaction: it was executed, discarded or forgotten";
+  return { type: "rejected", code: "BATCH_TRANSACTION_NOT_FOUND", message, seen: BEFORE_FIRST };
+}
+
+/** The keys' revisions, in the order asked for; 0 where the key is not there. */
+export const revisions: Reader<RevisionsQuery, readonly Offset[]> = ({ kv }, { keys }, { now }) => {
+  let seen: number = BEFORE_FIRST;
+  const answer = keys.map((key) => {
+    seen = Math.max(seen, kv.lastChange(key));
+    return kv.look(key, now)?.revision ?? BEFORE_FIRST;
+  });
+  return { type: "seen", answer, seen: offset(seen) };
+};

@@ -1,0 +1,65 @@
+/**
+ * Decides a request that carries a key: the first time as ever, with the answer put into the same record; every further time
+ * nothing happens and that answer is given again. A refusal is not kept: the same request may succeed later.
+ *
+ * The answer is known before the record is appended, because its offset is: appends are synchronous.
+ */
+import { BEFORE_FIRST, type Offset } from "../../log/index.js";
+import type { Context, Decision, Rejection, Step, StoreRules, StoreView } from "../decision.js";
+import type { AnswerText, IdempotencyRejectionCode, KeptAnswer, RequestAnswered } from "./contract.js";
+
+export interface OnceCommand<Answer> {
+  readonly key: string;
+  readonly fingerprint: Uint8Array;
+  /** The log's committed offset when the request came in: an answer beyond it is still on its way. */
+  readonly committed: Offset;
+  readonly step: Step<Answer>;
+  /** The answer as it is kept; undefined when it is none to keep. */
+  keep(answer: Answer): AnswerText | undefined;
+}
+
+export type OnceAnswer<Answer> =
+  | { readonly type: "first"; readonly answer: Answer }
+  | { readonly type: "again"; readonly kept: KeptAnswer };
+
+/** Refuses with IDEMPOTENCY_KEY_REUSED, IDEMPOTENCY_IN_PROGRESS, and as the request itself. */
+export function once<Answer>(
+  state: StoreView,
+  command: OnceCommand<Answer>,
+  context: Context,
+  rules: StoreRules,
+): Decision<OnceAnswer<Answer>> {
+  const { key, fingerprint, step } = command;
+  const kept = state.idempotency.get(key, context.now);
+  if (kept !== undefined) return again(kept, command);
+  const decision = step.decide(state, context, rules);
+  if (decision.type === "rejected") return decision;
+  const answer = decision.answer(state.nextOffset, 0);
+  const text = command.keep(answer);
+  if (text === undefined) {
+    return { ...decision, answer: (at, place) => ({ type: "first", answer: decision.answer(at, place) }) };
+  }
+  const expiresAt = context.now + rules.idempotency.windowMs;
+  const answered: RequestAnswered = { type: "idempotency.answered", key, fingerprint, expiresAt, ...text };
+  return {
+    type: "accepted",
+    events: [...decision.events, answered],
+    answer: () => ({ type: "first", answer }),
+    seen: decision.seen,
+  };
+}
+
+function again<Answer>(kept: KeptAnswer, command: OnceCommand<Answer>): Decision<OnceAnswer<Answer>> {
+  if (Buffer.compare(kept.fingerprint, command.fingerprint) !== 0) {
+    return rejected("IDEMPOTENCY_KEY_REUSED", "the key was used for another request", kept);
+  }
+  if (kept.offset > command.committed) {
+    // It tells nothing of the first request but that it came, so it need not wait for it.
+    return rejected("IDEMPOTENCY_IN_PROGRESS", "the first request with this key is still on its way");
+  }
+  return { type: "accepted", events: [], answer: () => ({ type: "again", kept }), seen: kept.offset };
+}
+
+function rejected(code: IdempotencyRejectionCode, message: string, kept?: KeptAnswer): Rejection {
+  return { type: "rejected", code, message, seen: kept?.offset ?? BEFORE_FIRST };
+}

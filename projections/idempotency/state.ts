@@ -1,0 +1,82 @@
+/**
+ * The answers that are kept, oldest first, and how they follow from the records. Bounded by count, by bytes and by the time
+ * that each event names: past a bound the oldest is forgotten, and its key may be used again.
+ */
+import { createHash } from "node:crypto";
+import type { Offset } from "../../log/index.js";
+import type { IdempotencyRules, IdempotencyView, KeptAnswer, RequestAnswered } from "./contract.js";
+
+/** What an entry takes beside its texts, about. */
+const ENTRY_BYTES = 250;
+
+/** One record's part in this projection, decoded whole. */
+export interface IdempotencyRecord {
+  readonly offset: Offset;
+  readonly timestamp: number;
+  readonly changes: readonly RequestAnswered[];
+}
+
+export class IdempotencyState implements IdempotencyView {
+  readonly #rules: IdempotencyRules;
+  /** In the order of the log. */
+  readonly #answers = new Map<string, KeptAnswer>();
+  #bytes = 0;
+
+  /** `rules` may change while the state lives; nothing of them is kept. */
+  constructor(rules: IdempotencyRules) {
+    this.#rules = rules;
+  }
+
+  get size(): number {
+    return this.#answers.size;
+  }
+
+  /** What the kept answers take, about. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  get(key: string, now: number): KeptAnswer | undefined {
+    const kept = this.#answers.get(key);
+    return kept === undefined || kept.expiresAt <= now ? undefined : kept;
+  }
+
+  /** Called by `evolve` alone. */
+  put(event: RequestAnswered, at: Offset, timestamp: number): void {
+    const { key, fingerprint, expiresAt, status, revision, body } = event;
+    this.#forget(key);
+    this.#answers.set(key, { fingerprint, expiresAt, status, revision, body, offset: at });
+    this.#bytes += bytesOf(key, body);
+    const { answersMax, bytesMax } = this.#rules;
+    for (const [oldest, kept] of this.#answers) {
+      const isOver = this.#answers.size > answersMax || this.#bytes > bytesMax;
+      if (!isOver && kept.expiresAt > timestamp) break;
+      this.#forget(oldest);
+    }
+  }
+
+  /** Canonical SHA-256 of the answers that are kept at `at`. */
+  digest(at: number): string {
+    const hash = createHash("sha256");
+    for (const [key, kept] of this.#answers) {
+      if (kept.expiresAt <= at) continue;
+      const { fingerprint, expiresAt, status, revision, body, offset: record } = kept;
+      hash.update(JSON.stringify([key, expiresAt, status, revision, body, record])).update(fingerprint);
+    }
+    return hash.digest("hex");
+  }
+
+  #forget(key: string): void {
+    const kept = this.#answers.get(key);
+    if (kept === undefined) return;
+    this.#answers.delete(key);
+    this.#bytes -= bytesOf(key, kept.body);
+  }
+}
+
+const bytesOf = (key: string, body: string): number => ENTRY_BYTES + 2 * (key.length + body.length);
+
+export function evolve(state: IdempotencyState, record: IdempotencyRecord): IdempotencyState {
+  for (const event of record.changes) state.put(event, record.offset, record.timestamp);
+  return state;
+}

@@ -1,0 +1,90 @@
+// A read that names a minimum offset never shows anything older: it waits, then shows, or says that it waited in vain.
+import { afterEach, describe, expect, it } from "vitest";
+import { MemoryLog } from "../support/memory-log.js";
+import { type Answer, TestServer } from "../support/test-server.js";
+
+let server: TestServer;
+afterEach(async () => {
+  await server.close();
+});
+
+/** The same read through every door, with its minimum in every place that it may stand in. */
+const reads: readonly (readonly [string, (min: number | string) => Promise<Answer>])[] = [
+  ["the query", (min) => server.get(`/kv/get/a?min_offset=${min}`)],
+  ["the header", (min) => server.get("/kv/get/a", { "x-annals-min-offset": String(min) })],
+  ["the query of a POST", (min) => server.post(`/kv/mget?min_offset=${min}`, { keys: ["a"] })],
+  ["the raw door's query", (min) => server.get(`/kv/a?min_offset=${min}`)],
+  ["the raw door's header", (min) => server.get("/kv/a", { "x-annals-min-offset": String(min) })],
+  [
+    "the envelope's header",
+    (min) =>
+      server.post(
+        "/api/v1/command",
+        { command: "kv.get", request_id: "r", payload: { key: "a" } },
+        { "x-annals-min-offset": String(min) },
+      ),
+  ],
+  [
+    "the envelope",
+    (min) =>
+      server.post("/api/v1/command", {
+        command: "kv.get",
+        request_id: "r",
+        payload: { key: "a" },
+        min_offset: min,
+      }),
+  ],
+];
+
+describe.each(reads)("in %s", (where, read) => {
+  it("waits for an offset that does not exist yet, and shows what came with it", async () => {
+    server = await TestServer.start({ limits: { minOffsetWaitMs: 20_000 } });
+    await server.post("/kv/set", { key: "a", value: "old" });
+    const answer = read(3);
+    await server.post("/kv/set", { key: "b", value: "between" });
+    await server.post("/kv/set", { key: "a", value: "new" });
+    expect((await answer).text).toContain("new");
+  });
+
+  it("waits until the offset is committed", async () => {
+    const log = new MemoryLog();
+    server = await TestServer.start({ log, limits: { minOffsetWaitMs: 20_000 } });
+    await server.post("/kv/set", { key: "a", value: "shown" });
+    log.hold();
+    const unanswered = server.post("/kv/set", { key: "b", value: "held" });
+    while (log.endOffset < 2) await new Promise(setImmediate);
+    let answered = false;
+    const answer = read(2).finally(() => {
+      answered = true;
+    });
+    expect((await server.get("/kv/get/a")).text).toBe('"shown"');
+    expect(answered).toBe(false);
+    log.release();
+    expect((await answer).text).toContain("shown");
+    await unanswered;
+  });
+
+  it("is answered 504 when it waits too long", async () => {
+    server = await TestServer.start({ limits: { minOffsetWaitMs: 20 } });
+    await server.post("/kv/set", { key: "a", value: "old" });
+    const answer = await read(2);
+    expect(answer.json).toMatchObject({ error_code: "API_MIN_OFFSET_TIMEOUT", code: 504, offset: 1 });
+    expect(answer.text).not.toContain("old");
+    expect((await read(1)).text).toContain("old");
+  });
+
+  it("is refused when it is no offset", async () => {
+    server = await TestServer.start();
+    const answer = await read("soon");
+    const code = where === "the envelope" ? "API_FIELD_INVALID" : "API_MIN_OFFSET_INVALID";
+    expect(answer.json).toMatchObject({ error_code: code });
+  });
+});
+
+describe("a write", () => {
+  it("takes no minimum offset", async () => {
+    server = await TestServer.start();
+    const answer = await server.post("/kv/set?min_offset=1", { key: "a", value: "b" });
+    expect(answer.json).toMatchObject({ error_code: "API_FIELD_UNKNOWN" });
+  });
+});

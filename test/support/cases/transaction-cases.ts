@@ -1,0 +1,187 @@
+/** Cases of atomic batches and of the documented transactions. */
+import { type OperationCase, set } from "./case.js";
+
+const operation = (command: string, payload: object) => ({ command, payload });
+const client = { client_id: "c" };
+const open = ["transaction.multi", client] as const;
+
+const batches: readonly OperationCase[] = [
+  {
+    operation: "batch",
+    says: "each sees what those before it did",
+    input: {
+      operations: [
+        operation("kv.set", { key: "n", value: "41" }),
+        operation("kv.incr", { key: "n" }),
+        operation("kv.append", { key: "n", value: "!" }),
+        operation("key.rename", { key: "n", destination: "m" }),
+        operation("kv.del", { key: "n" }),
+        operation("kv.getset", { key: "m", value: { a: 1 } }),
+      ],
+    },
+    payload: {
+      success: true,
+      results: [
+        { success: true, key: "n", written: true },
+        { value: 42 },
+        { length: 3 },
+        { success: true, key: "n", destination: "m" },
+        { deleted: false, key: "n" },
+        "42!",
+      ],
+    },
+  },
+  {
+    operation: "batch",
+    says: "a precondition that holds",
+    given: [set("a", "1")],
+    input: {
+      operations: [operation("kv.del", { key: "a" })],
+      preconditions: [
+        { key: "a", revision: 1 },
+        { key: "b", revision: 0 },
+        { stream: "room/none", length: 0 },
+      ],
+    },
+    payload: { success: true, results: [{ deleted: true, key: "a" }] },
+  },
+  {
+    operation: "batch",
+    says: "a key that changed",
+    given: [set("a", "1")],
+    input: {
+      operations: [operation("kv.del", { key: "a" })],
+      preconditions: [{ key: "a", revision: 0 }],
+    },
+    error: "BATCH_PRECONDITION_FAILED",
+    details: { precondition_index: 0 },
+  },
+  {
+    operation: "batch",
+    says: "a delivery that is not open",
+    input: {
+      operations: [operation("kv.del", { key: "a" })],
+      preconditions: [{ queue: "q", message_id: "1-0", receipt: "2-0" }],
+    },
+    error: "BATCH_PRECONDITION_FAILED",
+    details: { precondition_index: 0 },
+  },
+  {
+    operation: "batch",
+    says: "the second is refused",
+    input: {
+      operations: [
+        operation("kv.set", { key: "a", value: "b" }),
+        operation("kv.incr", { key: "a" }),
+        operation("kv.set", { key: "c", value: "d" }),
+      ],
+    },
+    error: "KV_NOT_AN_INTEGER",
+    details: { operation_index: 1 },
+  },
+  {
+    operation: "batch",
+    says: "the last is no input",
+    input: { operations: [operation("kv.set", { key: "a", value: "b" }), operation("kv.set", { key: "a" })] },
+    error: "API_FIELD_MISSING",
+    details: { operation_index: 1 },
+  },
+  {
+    operation: "batch",
+    says: "a read",
+    input: { operations: [operation("kv.get", { key: "a" })] },
+    error: "API_BATCH_OPERATION_UNSUPPORTED",
+    details: { operation_index: 0 },
+  },
+  {
+    operation: "batch",
+    says: "a batch in a batch",
+    input: { operations: [operation("batch", { operations: [] })] },
+    error: "API_COMMAND_UNKNOWN",
+    details: { operation_index: 0 },
+  },
+  {
+    operation: "batch",
+    says: "too many",
+    input: { operations: Array.from({ length: 1_001 }, () => operation("kv.del", { key: "a" })) },
+    error: "API_BATCH_TOO_LARGE",
+  },
+  { operation: "batch", says: "nothing", input: { operations: [] }, error: "API_FIELD_INVALID" },
+];
+
+const transactions: readonly OperationCase[] = [
+  {
+    operation: "transaction.multi",
+    says: "opens",
+    input: client,
+    payload: { success: true, client_id: "c" },
+  },
+  {
+    operation: "transaction.multi",
+    says: "twice",
+    given: [open],
+    input: client,
+    error: "API_TRANSACTION_OPEN",
+  },
+  {
+    operation: "transaction.exec",
+    says: "runs what was queued",
+    given: [open, ["kv.set", { key: "n", value: "1", ...client }], ["kv.incr", { key: "n", ...client }]],
+    input: client,
+    payload: { success: true, results: [{ success: true, key: "n", written: true }, { value: 2 }] },
+  },
+  {
+    operation: "transaction.exec",
+    says: "none open",
+    input: client,
+    error: "BATCH_TRANSACTION_NOT_FOUND",
+  },
+  {
+    operation: "transaction.exec",
+    says: "none open for this client",
+    given: [open],
+    input: { client_id: "another" },
+    error: "BATCH_TRANSACTION_NOT_FOUND",
+  },
+  {
+    operation: "transaction.discard",
+    says: "forgets",
+    given: [open],
+    input: client,
+    payload: { success: true },
+  },
+  {
+    operation: "transaction.discard",
+    says: "none open",
+    input: client,
+    error: "BATCH_TRANSACTION_NOT_FOUND",
+  },
+  {
+    operation: "transaction.watch",
+    says: "watches",
+    input: { ...client, keys: ["a", "b"] },
+    payload: { success: true },
+  },
+  {
+    operation: "transaction.watch",
+    says: "after multi",
+    given: [open],
+    input: { ...client, keys: ["a"] },
+    error: "API_TRANSACTION_OPEN",
+  },
+  {
+    operation: "transaction.watch",
+    says: "an empty key",
+    input: { ...client, keys: [""] },
+    error: "KV_KEY_INVALID",
+  },
+  {
+    operation: "transaction.watch",
+    says: "too many",
+    input: { ...client, keys: Array.from({ length: 1_001 }, (_, index) => `k${index}`) },
+    error: "API_BATCH_TOO_LARGE",
+  },
+  { operation: "transaction.unwatch", says: "forgets", input: client, payload: { success: true } },
+];
+
+export const transactionCases: readonly OperationCase[] = [...batches, ...transactions];
