@@ -65,11 +65,11 @@ function restOperation(operation: Operation, binding: RestBinding, index: number
   const required = [...(operation.input.required ?? []), ...(binding.required ?? [])];
   const parameters = [
     ...fromPath.map((name) => parameter(name, "path", true, operation.input.properties[name])),
-    ...(binding.method === "POST"
+    ...(takesBody(binding)
       ? []
       : others.map(([name, schema]) => parameter(name, "query", required.includes(name), schema))),
   ];
-  const withBody = binding.method === "POST" && others.length > 0;
+  const withBody = takesBody(binding) && others.length > 0;
   const bodyRequired = required.filter((name) => !fromPath.includes(name));
   const contentType = operation.name === "admin.metrics" ? "text/plain" : "application/json";
   return {
@@ -279,3 +279,7 @@ const problemSchema = objectOf(
   ],
   ["type", "title", "status", "detail", "error_code", "request_id"],
 );
+
+function takesBody({ method }: RestBinding): boolean {
+  return method === "POST" || method === "PUT";
+}

@@ -7,7 +7,7 @@
  * deadlines that pass at once (after a long stop) never fill the log's memory.
  */
 import { LogError } from "../log/index.js";
-import { asIs, type OpenedStore, ProjectionError, queue } from "../projections/index.js";
+import { asIs, type OpenedStore, ProjectionError, queue, stream } from "../projections/index.js";
 
 const LOOK_AGAIN_MS = 50;
 /** After a refusal that passes by itself: a full disk, a log that has too much to write. */
@@ -34,6 +34,22 @@ export function startDueTimer(store: OpenedStore, now: () => number): DueTimer {
       const context = { now: now(), random: 0, cause: { command: "queue.due" } };
       const outcome = await store.execute(queue.due, { limit: ROUND_MAX }, context, asIs);
       return outcome.type === "done" ? outcome.answer.passed : 0;
+    },
+  });
+}
+
+/** Streams whose time is over, a round: a record far below its limit. */
+const SWEPT_MAX = 64;
+
+/** The timer that frees streams whose time is over. Nobody sees them meanwhile, so each round looks at some of them only. */
+export function startStreamSweep(store: OpenedStore, now: () => number): DueTimer {
+  return new DueTimer({
+    now,
+    nextDue: () => 0,
+    run: async () => {
+      const context = { now: now(), random: 0, cause: { command: "stream.sweep" } };
+      const outcome = await store.execute(stream.sweep, { budget: SWEPT_MAX }, context, asIs);
+      return outcome.type === "done" ? outcome.answer.expired : 0;
     },
   });
 }

@@ -14,7 +14,7 @@ import type { OpenedStore, OpenStoreOptions } from "../projections/index.js";
 import type { Config } from "./config/load.js";
 import { changesBetween, LiveSettings, logSettings } from "./config/rooms.js";
 import type { ConfigValues } from "./config/settings.js";
-import { type DueTimer, startDueTimer } from "./due-timer.js";
+import { type DueTimer, startDueTimer, startStreamSweep } from "./due-timer.js";
 import { Health } from "./health.js";
 import { infoSections } from "./info.js";
 import { LateStore } from "./late-store.js";
@@ -71,6 +71,7 @@ export class ServerProcess {
   #app: FastifyInstance | undefined;
   #timers: Timers | undefined;
   #dueTimer: DueTimer | undefined;
+  #streamSweep: DueTimer | undefined;
   #starting: Promise<void> = Promise.resolve();
   #stopping = false;
   #logClosed = false;
@@ -105,6 +106,7 @@ export class ServerProcess {
       }),
       kvStats: () => this.#store?.kvStats(this.#clock.now()),
       queueStats: () => this.#store?.queueStats() ?? [],
+      streamTotals: () => this.#store?.streamTotals(),
     });
   }
 
@@ -158,6 +160,7 @@ export class ServerProcess {
     if (this.#stopping) return;
     this.#timers = this.#startTimers(store);
     this.#dueTimer = startDueTimer(store, this.#clock.now);
+    this.#streamSweep = startStreamSweep(store, this.#clock.now);
     this.#health.ready();
     this.#reportStart(opened);
     const listening = addressOf(app);
@@ -328,6 +331,7 @@ export class ServerProcess {
   async #closeStorage(): Promise<void> {
     this.#timers?.close();
     this.#dueTimer?.close();
+    this.#streamSweep?.close();
     this.#metrics.process.close();
     await this.#store?.close();
     if (this.#opened === undefined || this.#logClosed) return;

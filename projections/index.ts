@@ -12,4 +12,5 @@ export { type QueueOverlay, queueOverlay } from "./queue/overlay.js";
 export { type OpenedStore, type OpenStoreOptions, openStore } from "./store.js";
 export * from "./stream/contract.js";
 export { stream } from "./stream/index.js";
+export { type StreamOverlay, streamOverlay } from "./stream/overlay.js";
 export { Wakes } from "./wakes.js";

@@ -42,7 +42,7 @@ function restHandler(door: Door, operation: Operation, binding: RestBinding): Ro
   const route = routePattern(binding.path);
   const fromPath = pathFields(binding.path);
   const fromQuery = queryFields(operation, fromPath);
-  const takesBody = binding.method === "POST";
+  const takesBody = binding.method === "POST" || binding.method === "PUT";
   return (request, reply) => {
     request.route = route;
     const found = takesBody ? bodyInput(request) : queryInput(request, fromQuery);

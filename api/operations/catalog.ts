@@ -7,6 +7,7 @@ import type { Operation } from "./operation.js";
 import { queueOperations } from "./queue.js";
 import { deliveryOperations } from "./queue-deliveries.js";
 import { letterOperations } from "./queue-letters.js";
+import { streamOperations } from "./stream.js";
 
 export const operations: readonly Operation[] = [
   ...valueOperations,
@@ -15,6 +16,7 @@ export const operations: readonly Operation[] = [
   ...queueOperations,
   ...deliveryOperations,
   ...letterOperations,
+  ...streamOperations,
   ...adminOperations,
 ];
 

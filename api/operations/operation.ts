@@ -12,9 +12,9 @@ import { refuseNames } from "../names.js";
 import type { Call } from "./call.js";
 import type { Later, Reply } from "./reply.js";
 
-/** `{name}` in a path takes the field of that name; all other fields travel in the query (GET, DELETE) or the JSON body (POST). */
+/** `{name}` in a path takes the field of that name; all other fields travel in the query (GET, DELETE) or the JSON body (POST, PUT). */
 export interface RestBinding {
-  readonly method: "GET" | "POST" | "DELETE";
+  readonly method: "GET" | "POST" | "PUT" | "DELETE";
   readonly path: string;
   /** Fields that this route asks for though the envelope has a default for them. */
   readonly required?: readonly string[];

@@ -4,15 +4,11 @@
  */
 import type { ApiLimits } from "../../api/index.js";
 import type { LogSettings } from "../../log/index.js";
-import {
-  DEFAULT_STREAM_RULES,
-  type EvictionPolicy,
-  type KvRules,
-  type StoreRules,
-} from "../../projections/index.js";
+import type { EvictionPolicy, KvRules, StoreRules } from "../../projections/index.js";
 import { LiveQueueRules } from "./queue-rules.js";
 import type { Setting } from "./setting.js";
 import { type ConfigValues, isSettingPath, settingPaths, settings } from "./settings.js";
+import { LiveStreamRules } from "./stream-rules.js";
 
 const MIB = 1_048_576;
 
@@ -91,11 +87,12 @@ export class LiveSettings {
   readonly limits: ApiLimits;
   readonly #kv = new LiveKvRules();
   readonly #queue = new LiveQueueRules();
+  readonly #stream = new LiveStreamRules();
   readonly #limits: LiveLimits;
 
   constructor(values: ConfigValues) {
     this.#limits = new LiveLimits(values);
-    this.rules = { kv: this.#kv, queue: this.#queue, stream: DEFAULT_STREAM_RULES };
+    this.rules = { kv: this.#kv, queue: this.#queue, stream: this.#stream };
     this.limits = this.#limits;
     this.apply(values);
   }
@@ -103,6 +100,7 @@ export class LiveSettings {
   apply(values: ConfigValues): void {
     this.#kv.apply(values);
     this.#queue.apply(values);
+    this.#stream.apply(values);
     this.#limits.apply(values);
   }
 }

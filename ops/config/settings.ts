@@ -8,6 +8,7 @@ import type { FsyncMode } from "../../log/index.js";
 import type { EvictionPolicy } from "../../projections/index.js";
 import { queueSettings } from "./queue-settings.js";
 import type { Choice, Setting, ValueOf } from "./setting.js";
+import { streamSettings } from "./stream-settings.js";
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -380,6 +381,7 @@ export const settings = {
   ...server,
   ...store,
   ...queueSettings,
+  ...streamSettings,
   ...persistence,
   ...log,
   ...limits,

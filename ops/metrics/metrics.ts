@@ -1,7 +1,7 @@
 /** The registry and everything that feeds it, put together. One instance per process, made before the log is opened. */
 import { Registry } from "prom-client";
 import type { MetricsPage } from "../../api/index.js";
-import type { KvStats, QueueStats } from "../../projections/index.js";
+import type { KvStats, QueueStats, StreamTotals } from "../../projections/index.js";
 import { ApiSeries } from "./api-series.js";
 import type { FreeDisk } from "./free-disk.js";
 import { LogSeries } from "./log-series.js";
@@ -9,6 +9,7 @@ import { ProcessSeries, type StartProgress } from "./process-series.js";
 import { addQueueSeries } from "./queue-series.js";
 import { Series } from "./series.js";
 import { addStoreSeries } from "./store-series.js";
+import { addStreamSeries } from "./stream-series.js";
 
 export interface MetricsParts {
   readonly prefix: string;
@@ -18,6 +19,7 @@ export interface MetricsParts {
   readonly start: () => StartProgress;
   readonly kvStats: () => KvStats | undefined;
   readonly queueStats: () => readonly QueueStats[];
+  readonly streamTotals: () => StreamTotals | undefined;
 }
 
 export class Metrics {
@@ -33,6 +35,7 @@ export class Metrics {
     this.process = new ProcessSeries(series, parts.version, parts.start);
     addStoreSeries(series, parts.kvStats);
     addQueueSeries(series, parts.queueStats);
+    addStreamSeries(series, parts.streamTotals);
   }
 
   async page(): Promise<MetricsPage> {

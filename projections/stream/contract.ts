@@ -414,7 +414,9 @@ export interface ReadStreamAnswer {
    * To go on from it is exact when the page ends with an append (`wholeAppends`).
    */
   readonly nextEvent: EventPlace;
-  /** True when `next` is the committed end. */
+  /** The committed end: stream offset after the last message that may be shown. */
+  readonly end: number;
+  /** True when `next` is not before it. */
   readonly atEnd: boolean;
   /** Closed, and `atEnd`. */
   readonly closed: boolean;

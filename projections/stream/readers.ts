@@ -108,6 +108,7 @@ function page(
     const message = `the stream begins at ${earliest}; ${from} was removed by its retention`;
     return refuse("STREAM_OFFSET_TRIMMED", message, facts.lastOffset, details);
   }
+  const committedEnd = streams.committedEnd(name);
   const plan = streams.page(name, from, end, limits);
   const next = from + plan.count;
   const atEnd = next >= end;
@@ -115,7 +116,8 @@ function page(
     plan,
     from,
     next,
-    nextEvent: nextEvent(streams, name, asked, Math.min(next, streams.committedEnd(name))),
+    end: committedEnd,
+    nextEvent: nextEvent(streams, name, asked, Math.min(next, committedEnd)),
     atEnd,
     closed: atEnd && streams.committedClosed(name),
     earliest,

@@ -150,6 +150,7 @@ describe("a bug", () => {
         query: () => {
           throw new TypeError("cannot read property of /secret");
         },
+        bodies: (plan) => store.bodies(plan),
         wakes: store.wakes,
         bodies: (plan) => store.bodies(plan),
         get offset() {
@@ -188,6 +189,7 @@ describe("a bug", () => {
             const tell = () => answer({ type: "done", answer: entry, offset: 1 } as never);
             return late ? Promise.resolve().then(tell) : tell();
           },
+          bodies: (plan) => store.bodies(plan),
           wakes: store.wakes,
           bodies: (plan) => store.bodies(plan),
           get offset() {
@@ -211,6 +213,7 @@ describe("a bug", () => {
       wrapStore: (store) => ({
         execute: () => Promise.reject(new RangeError("boom")),
         query: (...read) => store.query(...read),
+        bodies: (plan) => store.bodies(plan),
         wakes: store.wakes,
         bodies: (plan) => store.bodies(plan),
         get offset() {

@@ -29,6 +29,7 @@ async function given(row: OperationCase): Promise<TestServer> {
   const server = await TestServer.start({
     ...(row.rules === undefined ? {} : { rules: row.rules }),
     ...(row.queueRules === undefined ? {} : { queueRules: row.queueRules }),
+    ...(row.streamRules === undefined ? {} : { streamRules: row.streamRules }),
   });
   for (const [command, input] of row.given ?? []) {
     expect(await server.command(command, input)).toMatchObject({ success: true });
@@ -47,11 +48,12 @@ function restRequest(server: TestServer, binding: RestBinding, row: OperationCas
   const path = binding.path.replace(/\{(\w+)\}/g, (_all, name) =>
     encodeURIComponent(String(fields[name] ?? "")),
   );
-  if (binding.method === "POST") {
+  if (binding.method === "POST" || binding.method === "PUT") {
     let body = inputText(row);
     // The path's fields leave the body, the digits of the rest stay as they are.
     for (const name of inPath) body = body.replace(new RegExp(`"${name}":"[^"]*",?`), "");
-    return server.post(path, body.replace(",}", "}"));
+    const json = { "content-type": "application/json" };
+    return server.request(binding.method, path, body.replace(",}", "}"), json);
   }
   const query = new URLSearchParams();
   for (const [name, value] of Object.entries(fields))
@@ -102,6 +104,7 @@ describe.each(operationCases.map((row) => [`${row.operation}: ${row.says}`, row]
           payload: null,
           error_code: code,
           code: errorTable[code].status,
+          ...row.details,
         };
         expect(answer.json).toEqual({ ...expected, error: expect.any(String) });
         expect(server.log.endOffset).toBe(before);
@@ -119,14 +122,18 @@ describe.each(operationCases.map((row) => [`${row.operation}: ${row.says}`, row]
     it.each(operation.rest.map((binding) => [`${binding.method} ${binding.path}`, binding] as const))(
       "as %s",
       async (_route, binding) => {
-        if (row.bodyOnly === true && binding.method !== "POST") return;
+        if (row.bodyOnly === true && binding.method !== "POST" && binding.method !== "PUT") return;
         if (row.envelopeOnly === true) return;
         const server = await given(row);
         const before = server.log.endOffset;
         const answer = await restRequest(server, binding, row);
         if (row.error !== undefined) {
           const code = row.error as keyof typeof errorTable;
-          expect(answer.json).toMatchObject({ error_code: code, code: errorTable[code].status });
+          expect(answer.json).toMatchObject({
+            error_code: code,
+            code: errorTable[code].status,
+            ...row.details,
+          });
           expect(answer.status).toBe(errorTable[code].status);
           expect(server.log.endOffset).toBe(before);
           return;

@@ -150,6 +150,7 @@ describe("several consumers that wait", () => {
       get offset() {
         return store.offset;
       },
+      bodies: (plan) => store.bodies(plan),
       wakes: store.wakes,
       close: () => store.close(),
     });

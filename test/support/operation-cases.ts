@@ -8,6 +8,7 @@ import { keyCases } from "./cases/key-cases.js";
 import { queueCases } from "./cases/queue-cases.js";
 import { consumerCases } from "./cases/queue-delivery-cases.js";
 import { letterCases } from "./cases/queue-letter-cases.js";
+import { streamCases } from "./cases/stream-cases.js";
 import { valueCases } from "./cases/value-cases.js";
 
 export type { OperationCase } from "./cases/case.js";
@@ -19,4 +20,5 @@ export const operationCases: readonly OperationCase[] = [
   ...queueCases,
   ...consumerCases,
   ...letterCases,
+  ...streamCases,
 ];

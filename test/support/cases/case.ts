@@ -1,5 +1,5 @@
 /** One row of the tables of operation cases, and what its rows are made from. */
-import type { KvRules, QueueRules } from "../../../projections/index.js";
+import type { KvRules, QueueRules, StreamRules } from "../../../projections/index.js";
 
 export interface OperationCase {
   readonly operation: string;
@@ -12,8 +12,11 @@ export interface OperationCase {
   /** The payload's exact text. */
   readonly text?: string;
   readonly error?: string;
+  /** What the refusal tells besides, for programs. */
+  readonly details?: object;
   readonly rules?: Partial<KvRules>;
   readonly queueRules?: Partial<QueueRules>;
+  readonly streamRules?: Partial<StreamRules>;
   /** The body of the REST routes, where it isn't the payload. */
   readonly rest?: unknown;
   /** An input that only the envelope takes. */

@@ -1,0 +1,330 @@
+/** The operations on rooms: event streams that are read from an offset. */
+import { Type } from "typebox";
+import type { Offset } from "../../log/index.js";
+import { type AppendOutcome, stream } from "../../projections/index.js";
+import type { Call } from "./call.js";
+import { closed, LogOffset, Success } from "./fields.js";
+import { defineOperation } from "./operation.js";
+import { type Answered, type Reply, shown, written } from "./reply.js";
+import {
+  eventFields,
+  eventsOf,
+  messageOf,
+  publishCommand,
+  publishFields,
+  ROOM_PREFIX,
+  ROOM_TYPE,
+  Room,
+  RoomEvent,
+  retentionFields,
+  retentionOf,
+  roomName,
+  StreamOffset,
+} from "./stream-fields.js";
+
+const CONSUME_LIMIT = 100;
+/** Past it a page ends early, and `next_offset` says where to go on: an answer stays small enough to be written at once. */
+const PAGE_EVENTS_MAX = 10_000;
+const PAGE_BYTES_MAX = 4 * 1_048_576;
+const LIST_MAX = 10_000;
+
+const Generation = Type.Integer({
+  description: "Grows with every room ever created: another one means that the room was made anew.",
+});
+
+export const create = defineOperation({
+  name: "stream.create",
+  kind: "write",
+  summary: "Create a room",
+  input: Type.Object({ room: Room, ...retentionFields }, closed),
+  output: Type.Object({
+    success: Success,
+    room: Type.String(),
+    generation: Generation,
+    log_offset: LogOffset,
+  }),
+  errors: ["STREAM_EXISTS", "STREAM_NAME_INVALID", "STREAM_TOO_MANY"],
+  rest: [{ method: "POST", path: "/stream/{room}" }],
+  run(input, call) {
+    const { room } = input;
+    const command = { name: roomName(room), contentType: ROOM_TYPE, retention: retentionOf(input) };
+    return call.execute(stream.create, command, ({ generation }, offset) =>
+      written({ success: true, room, generation, log_offset: offset }, offset),
+    );
+  },
+});
+
+export const getOrCreate = defineOperation({
+  name: "stream.get_or_create",
+  kind: "write",
+  summary: "Create a room unless it is there",
+  description: "One that is there keeps its retention.",
+  input: Type.Object({ room: Room, ...retentionFields }, closed),
+  output: Type.Object({
+    success: Success,
+    room: Type.String(),
+    created: Type.Boolean(),
+    generation: Generation,
+    log_offset: LogOffset,
+  }),
+  errors: ["STREAM_NAME_INVALID", "STREAM_TOO_MANY"],
+  rest: [{ method: "PUT", path: "/stream/{room}" }],
+  run(input, call) {
+    const { room } = input;
+    const command = { name: roomName(room), contentType: ROOM_TYPE, retention: retentionOf(input) };
+    return call.execute(stream.getOrCreate, command, ({ created, generation }, offset) =>
+      written({ success: true, room, created, generation, log_offset: offset }, offset),
+    );
+  },
+});
+
+const publishErrors = [
+  "STREAM_NOT_FOUND",
+  "STREAM_OFFSET_MISMATCH",
+  "STREAM_PRODUCER_STALE",
+  "STREAM_PRODUCER_GAP",
+  "STREAM_PRODUCER_EPOCH_START",
+  "STREAM_PRODUCER_INVALID",
+  "STREAM_PRODUCERS_FULL",
+  "STREAM_MESSAGE_INVALID",
+  "STREAM_MESSAGE_TOO_LARGE",
+] as const;
+
+const duplicateFields = {
+  duplicate: Type.Optional(
+    Type.Literal(true, { description: "The producer's request was accepted before; nothing happened now." }),
+  ),
+  next_offset: Type.Integer({ description: "Offset that the room's next event will have." }),
+  log_offset: LogOffset,
+};
+
+export const publish = defineOperation({
+  name: "stream.publish",
+  kind: "write",
+  summary: "Publish an event to a room",
+  description:
+    "`offset` is the event's; in the answer to a producer's repeat, whose offset is not remembered, it is null.",
+  input: Type.Object({ room: Room, ...eventFields, ...publishFields }, closed),
+  output: Type.Object({
+    offset: Type.Union([StreamOffset, Type.Null()]),
+    room: Type.String(),
+    ...duplicateFields,
+  }),
+  errors: publishErrors,
+  exact: [["data"]],
+  rest: [{ method: "POST", path: "/stream/{room}/publish" }],
+  run(input, call) {
+    const message = messageOf(input);
+    if ("code" in message) return message;
+    const command = publishCommand(input.room, [message], input);
+    if ("code" in command) return command;
+    return call.execute(stream.publish, command, (outcome, offset) =>
+      published({ offset: firstOf(outcome), room: input.room }, outcome, offset),
+    );
+  },
+});
+
+export const publishBatch = defineOperation({
+  name: "stream.publish_batch",
+  kind: "write",
+  summary: "Publish events to a room, all or none",
+  description: "One record: the events stand together, at consecutive offsets, also after a crash.",
+  input: Type.Object(
+    { room: Room, events: Type.Array(Type.Object(eventFields, closed), { minItems: 1 }), ...publishFields },
+    closed,
+  ),
+  output: Type.Object({
+    first_offset: Type.Union([StreamOffset, Type.Null()]),
+    count: Type.Integer(),
+    room: Type.String(),
+    ...duplicateFields,
+  }),
+  errors: [...publishErrors, "STREAM_BATCH_TOO_LARGE"],
+  exact: [["events", "data"]],
+  rest: [{ method: "POST", path: "/stream/{room}/publish/batch" }],
+  run(input, call) {
+    const messages = [];
+    for (const event of input.events) {
+      const message = messageOf(event);
+      if ("code" in message) return message;
+      messages.push(message);
+    }
+    const command = publishCommand(input.room, messages, input);
+    if ("code" in command) return command;
+    return call.execute(stream.publish, command, (outcome, offset) =>
+      published(
+        { first_offset: firstOf(outcome), count: messages.length, room: input.room },
+        outcome,
+        offset,
+      ),
+    );
+  },
+});
+
+function firstOf(outcome: AppendOutcome): number | null {
+  return outcome.type === "appended" ? outcome.first : null;
+}
+
+function published(
+  payload: Readonly<Record<string, string | number | null>>,
+  outcome: AppendOutcome,
+  offset: Offset,
+): Answered {
+  const duplicate = outcome.type === "duplicate" ? true : undefined;
+  return written({ ...payload, duplicate, next_offset: outcome.end, log_offset: offset }, offset);
+}
+
+export const consume = defineOperation({
+  name: "stream.consume",
+  kind: "read",
+  summary: "Read a room's events from an offset",
+  description:
+    "The subscriber's name counts in the room's statistics; where to go on is `next_offset`, which the client keeps. A page may be shorter than `limit`: the end is reached when `next_offset` is `end_offset`.",
+  input: Type.Object(
+    {
+      room: Room,
+      subscriber_id: Type.String({ maxLength: 1_024 }),
+      from_offset: Type.Optional(StreamOffset),
+      limit: Type.Optional(
+        Type.Integer({
+          minimum: 1,
+          maximum: Number.MAX_SAFE_INTEGER,
+          description: `Most events wanted; default ${CONSUME_LIMIT}, more than ${PAGE_EVENTS_MAX} come in pages.`,
+        }),
+      ),
+    },
+    closed,
+  ),
+  output: Type.Object({
+    events: Type.Array(RoomEvent),
+    next_offset: Type.Integer({ description: "After the last event; `from_offset` when there is none." }),
+    end_offset: Type.Integer({ description: "Offset of the next event to be published." }),
+    earliest_offset: Type.Integer({ description: "The oldest that is kept." }),
+    generation: Generation,
+  }),
+  errors: ["STREAM_NOT_FOUND", "STREAM_OFFSET_TRIMMED"],
+  rest: [{ method: "GET", path: "/stream/{room}/consume/{subscriber_id}" }],
+  run: (input, call) => readPage(input, call),
+});
+
+interface ConsumeInput {
+  room: string;
+  subscriber_id: string;
+  from_offset?: number;
+  limit?: number;
+}
+
+async function readPage(input: ConsumeInput, call: Call): Promise<Reply> {
+  const { room, subscriber_id, from_offset = 0, limit = CONSUME_LIMIT } = input;
+  const limits = { messagesMax: Math.min(limit, PAGE_EVENTS_MAX), bytesMax: PAGE_BYTES_MAX };
+  const query = { name: roomName(room), from: from_offset, subscriber: subscriber_id, limits };
+  const found = await call.query(stream.consume, query, (answer) => answer);
+  if ("code" in found) return found;
+  const { plan, next, end, earliest } = found;
+  const events = plan.count === 0 ? [] : eventsOf(room, await call.desk.options.store.bodies(plan));
+  return shown({
+    events,
+    next_offset: next,
+    end_offset: end,
+    earliest_offset: earliest,
+    generation: found.stream.generation,
+  });
+}
+
+export const stats = defineOperation({
+  name: "stream.stats",
+  kind: "read",
+  summary: "What a room holds",
+  input: Type.Object({ room: Room }, closed),
+  output: Type.Object({
+    name: Type.String(),
+    message_count: Type.Integer(),
+    min_offset: Type.Integer({ description: "The oldest event that is kept; `next_offset` when none is." }),
+    max_offset: Type.Integer({
+      description: "The newest event; 0 also when there was none yet: see `next_offset`.",
+    }),
+    next_offset: Type.Integer(),
+    subscriber_count: Type.Integer({ description: "Subscribers seen since the process began." }),
+    total_published: Type.Integer(),
+    total_consumed: Type.Integer({ description: "Since the process began." }),
+    dropped: Type.Integer({ description: "Events that the room's retention removed." }),
+    created_at: Type.Integer({ description: "Ms since 1970." }),
+    generation: Generation,
+  }),
+  errors: ["STREAM_NOT_FOUND"],
+  rest: [{ method: "GET", path: "/stream/{room}/stats" }],
+  run({ room }, call) {
+    return call.query(stream.stats, { name: roomName(room) }, (found) => {
+      const { facts, earliest, subscribers, consumed } = found;
+      return shown({
+        name: room,
+        message_count: facts.end - earliest,
+        min_offset: earliest,
+        max_offset: Math.max(0, facts.end - 1),
+        next_offset: facts.end,
+        subscriber_count: subscribers,
+        total_published: facts.end,
+        total_consumed: consumed,
+        dropped: earliest,
+        created_at: facts.createdAt,
+        generation: facts.generation,
+      });
+    });
+  },
+});
+
+export const list = defineOperation({
+  name: "stream.list",
+  kind: "read",
+  summary: "List rooms",
+  description: `In order of their names, at most ${LIST_MAX}; \`after\` goes on behind the last one.`,
+  input: Type.Object({ after: Type.Optional(Type.String({ description: "Rooms after this one." })) }, closed),
+  output: Type.Object({ rooms: Type.Array(Type.String()), count: Type.Integer() }),
+  errors: [],
+  rest: [{ method: "GET", path: "/stream/list" }],
+  run({ after = "" }, call) {
+    const query = { prefix: ROOM_PREFIX, after: roomName(after), limit: LIST_MAX };
+    return call.query(stream.list, query, ({ names }) => {
+      const rooms = names.map((name) => name.slice(ROOM_PREFIX.length));
+      return shown({ rooms, count: rooms.length });
+    });
+  },
+});
+
+export const trim = defineOperation({
+  name: "stream.trim",
+  kind: "write",
+  summary: "Remove a room's oldest events",
+  input: Type.Object({ room: Room, before_offset: StreamOffset }, closed),
+  output: Type.Object({ success: Success, earliest_offset: StreamOffset, log_offset: LogOffset }),
+  errors: ["STREAM_NOT_FOUND", "STREAM_OFFSET_BEYOND_END"],
+  rest: [{ method: "POST", path: "/stream/{room}/trim" }],
+  run({ room, before_offset }, call) {
+    const command = { name: roomName(room), before: before_offset };
+    return call.execute(stream.trim, command, ({ earliest }, offset) =>
+      written({ success: true, earliest_offset: earliest, log_offset: offset }, offset),
+    );
+  },
+});
+
+export const del = defineOperation({
+  name: "stream.delete",
+  kind: "write",
+  summary: "Delete a room",
+  input: Type.Object({ room: Room }, closed),
+  output: Type.Object({
+    success: Success,
+    room: Type.String(),
+    deleted: Type.String({ description: "The room's name." }),
+    log_offset: LogOffset,
+  }),
+  errors: ["STREAM_NOT_FOUND"],
+  rest: [{ method: "DELETE", path: "/stream/{room}" }],
+  run({ room }, call) {
+    return call.execute(stream.delete, { name: roomName(room) }, (_answer, offset) =>
+      written({ success: true, room, deleted: room, log_offset: offset }, offset),
+    );
+  },
+});
+
+export const streamOperations = [create, getOrCreate, publish, publishBatch, consume, stats, list, trim, del];
