@@ -1,8 +1,8 @@
 /**
  * The queues as a batch sees them, against a store that executes the same operations one by one.
  *
- * 1. Each operation is accepted or refused over the overlay as it would be alone after those before it, with the same answer
- *    (ids of the batch's own messages apart).
+ * 1. Each operation is accepted or refused over the overlay as it would be alone after those before it, with the same answer;
+ *    the ids of the batch's own messages are the places of their events in its record.
  * 2. After each the overlay shows the same counts, the same state of every message, and the same open deliveries.
  * 3. What the operations did, appended as one record, leaves the same queues as executing them one by one.
  * 4. The view below is never changed.
@@ -15,6 +15,8 @@ import {
   DEFAULT_STREAM_RULES,
   type Decider,
   type EventRef,
+  type PublishAnswer,
+  type PublishManyAnswer,
   type QueueEvent,
   type QueueView,
   queue,
@@ -89,6 +91,13 @@ function shown(view: QueueView, refs: readonly EventRef[], now: number): unknown
   });
 }
 
+/** The ids of messages that this answer says to have published. */
+function freshIds(answer: unknown): string[] {
+  const one = answer as Partial<PublishAnswer & PublishManyAnswer>;
+  if (one.messages !== undefined) return one.messages.flatMap(freshIds);
+  return one.duplicate === false ? [one.messageId!] : [];
+}
+
 /** An answer without the ids of messages that were published after `last`. */
 function withoutNewIds(answer: unknown, last: number): unknown {
   return JSON.parse(JSON.stringify(answer), (key, value: unknown) =>
@@ -109,6 +118,7 @@ async function expectSame(maxDepth: number, later: number, operations: readonly 
   const before = shown(below.queue, refs, t.now);
   const overlay = queueOverlay(below.queue);
   const events: QueueEvent[] = [];
+  const newIds: string[] = [];
   for (const { decide, command } of operations) {
     const decision = decide({ ...below, queue: overlay.view }, command as never, t.context(), RULES);
     const outcome = await twin.run(decide, command as never);
@@ -126,6 +136,7 @@ async function expectSame(maxDepth: number, later: number, operations: readonly 
         if (event.type === "queue.dead_requeued") happened.revived++;
         if (event.type === "queue.expired" || event.type === "queue.died") happened.freed++;
       }
+      newIds.push(...freshIds(answer));
       if (JSON.stringify(answer).includes('"duplicate":true')) happened.duplicates++;
       if (command === RECREATE.command && "created" in (answer as object)) happened.recreated++;
     }
@@ -133,6 +144,8 @@ async function expectSame(maxDepth: number, later: number, operations: readonly 
     expect(shown(overlay.view, refs, t.now)).toEqual(shown(twinView, refs, t.now));
   }
   expect(shown(below.queue, refs, t.now)).toEqual(before);
+  const published = events.flatMap(({ type }, at) => (type === "queue.published" ? `${last + 1}-${at}` : []));
+  expect(newIds).toEqual(published);
   const all: Decider<object, undefined> = () => ({
     type: "accepted",
     events,

@@ -60,7 +60,8 @@ export async function caughtUp({
 
 export async function bytesOf({ call }: DurableRequest, { answer }: Page): Promise<Buffer> {
   const slices = answer.plan.count === 0 ? [] : await call.desk.options.store.bodies(answer.plan);
-  const messages = slices.flatMap((slice) => slice.messages);
+  const messages: Uint8Array[] = [];
+  for (const slice of slices) for (const message of slice.messages) messages.push(message);
   return isJsonType(answer.stream.contentType) ? joinJson(messages) : Buffer.concat(messages);
 }
 

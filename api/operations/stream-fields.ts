@@ -1,5 +1,5 @@
 /** The fields that operations on rooms share, and how rooms, events and refusals look from outside. */
-import { type Static, Type } from "typebox";
+import { type Static, Type } from "@sinclair/typebox";
 import type {
   AppendStreamCommand,
   NewStreamMessage,

@@ -1,5 +1,5 @@
 /** The operations on rooms: event streams that are read from an offset. */
-import { Type } from "typebox";
+import { Type } from "@sinclair/typebox";
 import type { Offset } from "../../log/index.js";
 import { type AppendOutcome, stream } from "../../projections/index.js";
 import type { Call } from "./call.js";

@@ -11,9 +11,11 @@ import { LOG_ROWS } from "./log-rows.js";
 import { MILLION_ROWS } from "./million-rows.js";
 import { PeerAbsent } from "./peers.js";
 import { Bench, fileSystemOf, versionOf } from "./processes.js";
+import { QUEUE_ROWS } from "./queue-rows.js";
 import type { Finding, Row } from "./row.js";
+import { STREAM_ROWS } from "./stream-rows.js";
 
-const ROWS: readonly Row[] = [...HTTP_ROWS, ...LOG_ROWS, ...MILLION_ROWS];
+const ROWS: readonly Row[] = [...HTTP_ROWS, ...LOG_ROWS, ...MILLION_ROWS, ...QUEUE_ROWS, ...STREAM_ROWS];
 
 const USAGE = `npm run bench [-- OPTION …]: measures this release's figures and prints each beside its goal
 
@@ -75,6 +77,8 @@ function environment(wanted: Wanted): Record<string, string | number> {
     redis: versionOf("redis-server", "--version") ?? "not installed",
     webdis: versionOf("dpkg-query", "-W", "webdis") || "not installed",
     etcd: versionOf("etcd", "--version") ?? "not installed",
+    beanstalkd: versionOf("beanstalkd", "-v") ?? "not installed",
+    nats: versionOf("nats-server", "--version") ?? "not installed",
     wrk: versionOf("wrk", "-v") ?? "not installed",
     rounds: wanted.rounds,
     secondsPerRun: wanted.seconds,

@@ -7,7 +7,7 @@ import { count, ratios, type Spread, shown, spreadOf } from "./statistics.js";
 import { KEYS, load, type RequestName } from "./wrk.js";
 
 /** Until V8 has compiled the hot path: a server that has run for a second is measured half in its interpreter. */
-const WARM_UP_SECONDS = 5;
+export const WARM_UP_SECONDS = 5;
 
 interface Duel {
   readonly name: string;
@@ -22,7 +22,7 @@ interface Duel {
   readonly filled?: boolean;
 }
 
-function contestant(
+export function contestant(
   bench: Bench,
   name: string,
   port: number,
@@ -39,7 +39,7 @@ function contestant(
 
 const percent = (value: number): string => value.toFixed(2);
 
-function compared(
+export function compared(
   what: string,
   peer: string,
   goal: number,

@@ -18,6 +18,18 @@ export function programOf(name: string): string {
   return path;
 }
 
+/** A package of a peer, if it is installed beside ours (`npm install --no-save`). */
+export async function peerPackage(name: string): Promise<unknown> {
+  try {
+    return await import(name);
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "ERR_MODULE_NOT_FOUND") {
+      throw new PeerAbsent(name);
+    }
+    throw error;
+  }
+}
+
 export type RedisSync = "always" | "everysec" | "no";
 
 /** redis with an append-only file of plain commands, no snapshots and no rewrites: the log alone, as ours. */

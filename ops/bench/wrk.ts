@@ -44,7 +44,9 @@ function init(args)
   math.randomseed(tonumber(args[1]))
   for i = 1, prepared do requests[i] = build() end
 end
-function request() return requests[math.random(prepared)] end
+if request == nil then
+  function request() return requests[math.random(prepared)] end
+end
 function done(summary, latency)
   local e = summary.errors
   io.write(string.format('\\nRESULT {"requests":%d,"durationUs":%d,"errors":%d,"badStatus":%d,"p50Us":%d,"p99Us":%d,"maxUs":%d}\\n',
@@ -75,6 +77,37 @@ export const REQUESTS = {
     function build() return wrk.format("POST", "/", {}, "SET/" .. any_key() .. "/" .. any_value()) end`,
   webdisGet: `prepared = 50000
     function build() return wrk.format("GET", "/GET/" .. any_key()) end`,
+  annalsPublish: `prepared = 20000
+    function build() return wrk.format("POST", "/queue/bench/publish", json, '{"payload":"' .. any_value() .. '"}') end`,
+  // Whatever was consumed is acked next; how often that was is asked of the queue afterwards.
+  annalsWork: `prepared = 1
+    function build() return wrk.format("POST", "/queue/bench/consume/worker", json, "{}") end
+    local taken = {}
+    function request()
+      local id = table.remove(taken)
+      if id == nil then return requests[1] end
+      return wrk.format("POST", "/queue/bench/ack", json, '{"message_id":"' .. id .. '"}')
+    end
+    function response(status, headers, body)
+      local id = body:match('"message_id":"([^"]+)"')
+      if id ~= nil and body:find("payload", 1, true) then taken[#taken + 1] = id end
+    end`,
+  durableAppend: `prepared = 1000
+    function build() return wrk.format("POST", "/v1/stream/bench", { ["Content-Type"] = "application/octet-stream" }, any_value()) end`,
+  durableBatch: `prepared = 200
+    function build()
+      local messages = {}
+      for i = 1, 100 do messages[i] = '"' .. any_value():sub(1, 98) .. '"' end
+      return wrk.format("POST", "/v1/stream/batches", json, "[" .. table.concat(messages, ",") .. "]")
+    end`,
+  annalsBatch: `prepared = 20000
+    function build()
+      local set = '{"command":"kv.set","payload":{"key":"' .. any_key() .. '","value":"' .. any_value() .. '"}}'
+      local publish = '{"command":"queue.publish","payload":{"queue":"bench","payload":"' .. any_value() .. '"}}'
+      local append = '{"command":"stream.publish","payload":{"room":"bench","event":"e","data":"' .. any_value() .. '"}}'
+      local count = '{"command":"kv.incr","payload":{"key":"' .. any_key() .. '-n"}}'
+      return wrk.format("POST", "/batch", json, '{"operations":[' .. table.concat({ set, publish, append, count }, ",") .. "]}")
+    end`,
   etcdPut: `prepared = 10000
     function build() return wrk.format("POST", "/v3/kv/put", json, '{"key":"' .. base64(any_key()) .. '","value":"' .. base64(any_value()) .. '"}') end`,
 } as const;

@@ -1,5 +1,5 @@
 /**
- * The queue projection's types: its events, what deciders may see, and every command and query with its answer.
+ * The queue projection's types: its events (`queue-events.ts`), what deciders may see, and every command and query with its answer.
  *
  * A message is waiting (ready to be consumed), delayed (not before a time), in flight (one open delivery) or dead (in the dead
  * letter queue); else it is gone: acked, purged or expired. Waiting messages go out by (priority, 9 first; place of the publish

@@ -42,10 +42,7 @@ function apply(state: QueueState, queue: Queue, event: ChangeOfQueue, at: EventR
       if (event.availableAt === 0) state.touched.touch("queue", queue.name);
       break;
     case "queue.purged":
-      for (const slot of queue.ready) {
-        queue.remove(slot);
-        queue.totals.purged++;
-      }
+      queue.totals.purged += queue.purge();
       break;
     case "queue.dead_purged":
       for (const slot of [...queue.deaths.keys()]) {

@@ -15,7 +15,7 @@ import { MessageRows, ROW_BYTES } from "./message-rows.js";
 const STATES: readonly (MessageState | undefined)[] = [undefined, "waiting", "delayed", "in_flight", "dead"];
 
 /** A row, its share of the index and of two heaps. */
-const MESSAGE_OVERHEAD_BYTES = ROW_BYTES + 24;
+const MESSAGE_OVERHEAD_BYTES = ROW_BYTES + 32;
 
 /** What a message is charged. */
 export function chargeOf(payloadBytes: number, headersBytes: number): number {

@@ -185,19 +185,30 @@ export class Queue {
     this.#table.remove(slot);
   }
 
-  /** The slots of waiting and delayed messages. */
-  get ready(): readonly number[] {
+  /** Removes what waits or is delayed; returns how many. */
+  purge(): number {
+    const slots = this.#ready;
+    // All at once: taking a million out of a heap one by one would hold up everybody for a second.
+    this.waiting.clear();
+    for (const slot of slots) this.remove(slot);
+    return slots.length;
+  }
+
+  get #ready(): readonly number[] {
     const delayed = this.timers.slots.filter((slot) => this.#table.stateOf(slot) === "delayed");
     return [...this.waiting.slots, ...delayed];
   }
 
   get slots(): readonly number[] {
-    return [...this.ready, ...this.deliveries.keys(), ...this.deaths.keys()];
+    return [...this.#ready, ...this.deliveries.keys(), ...this.deaths.keys()];
   }
 
   /** The queue goes, with everything that it has. */
   clear(): void {
-    for (const slot of this.slots) this.remove(slot);
+    const { slots } = this;
+    this.waiting.clear();
+    this.timers.clear();
+    for (const slot of slots) this.remove(slot);
     for (const key of [...this.keys.keys()]) this.#forgetKey(key);
   }
 

@@ -1,6 +1,6 @@
 /**
- * Slots in an order that somebody else knows: an indexed binary heap, so that any one can be removed or moved and nothing stale
- * stays. A slot appears at most once. While it is in the heap its order changes only together with a call of `moved`.
+ * Slots in an order that somebody else knows: an indexed binary heap, so that any one can be removed and nothing stale
+ * stays. A slot appears at most once. While it is in the heap its order must not change.
  */
 
 /** Keeps one number for each slot: its index in the heap plus 1, 0 = not in it. */
@@ -46,9 +46,10 @@ export class SlotHeap {
     if (last !== undefined && last !== slot) this.#settle(place - 1, last);
   }
 
-  /** The slot's order has changed. */
-  moved(slot: number): void {
-    this.#settle(this.#places.get(slot) - 1, slot);
+  /** Takes all slots out, without putting any in order. */
+  clear(): void {
+    for (const slot of this.#slots) this.#places.set(slot, 0);
+    this.#slots.length = 0;
   }
 
   /** In no order. */

@@ -1,11 +1,15 @@
 // The parts of the durable streams door that need no store: tokens, cursors, headers, JSON mode, event frames.
+import { EventEmitter } from "node:events";
+import type { ServerResponse } from "node:http";
 import { describe, expect, it } from "vitest";
 import { nextCursor } from "../../api/doors/durable-cursor.js";
 import { base64Frame, controlFrame, needsBase64, textFrame } from "../../api/doors/durable-frames.js";
 import { closesStream, forkOf, lifetimeOf, matchesTag, producerOf } from "../../api/doors/durable-headers.js";
 import { joinJson, splitJson } from "../../api/doors/durable-json.js";
+import { LiveReaders, LiveWait } from "../../api/doors/durable-live.js";
 import { formatToken, parseReadOffset } from "../../api/doors/durable-offsets.js";
 import { offset } from "../../log/index.js";
+import { Wakes } from "../../projections/index.js";
 
 const T = (position: number, place = 0) => ({ offset: offset(position), place });
 
@@ -214,5 +218,53 @@ describe("an event frame", () => {
     for (const type of ["application/octet-stream", "image/png", "application/jsonl", "application/ndjson"]) {
       expect(needsBase64(type)).toBe(true);
     }
+  });
+});
+
+describe("a live wait", () => {
+  function waiting(timeoutMs = 60_000) {
+    const readers = new LiveReaders();
+    const wakes = new Wakes();
+    const response = new EventEmitter() as ServerResponse;
+    const wait = new LiveWait({ readers, wakes, topic: "stream:s", timeoutMs, response });
+    return { readers, wakes, response, wait };
+  }
+
+  it("does not miss a ring that came while nobody was waiting, and does not count it twice", async () => {
+    const { wait, wakes, response } = waiting();
+    wakes.ring("stream:s");
+    await wait.ring();
+    let rang = false;
+    const second = wait.ring().then(() => {
+      rang = true;
+    });
+    await new Promise(setImmediate);
+    expect(rang).toBe(false);
+    response.emit("close");
+    await second;
+    expect(wait.over).toBe("gone");
+    wait.close();
+  });
+
+  it.each([
+    ["its time passes", "time", (): void => undefined],
+    ["the server drains", "drain", ({ readers }: ReturnType<typeof waiting>) => readers.endAll()],
+    ["its client leaves", "gone", ({ response }: ReturnType<typeof waiting>) => response.emit("close")],
+  ] as const)("ends when %s, whatever it waits for", async (_name, over, end) => {
+    for (const what of ["ring", "drained"] as const) {
+      const parts = waiting(over === "time" ? 20 : 60_000);
+      const waited = what === "ring" ? parts.wait.ring() : parts.wait.drained(parts.response);
+      end(parts);
+      await waited;
+      expect(parts.wait.over).toBe(over);
+      parts.wait.close();
+    }
+  });
+
+  it("leaves nothing behind when it is closed", () => {
+    const { wait, wakes, readers, response } = waiting();
+    expect([readers.count, wakes.areHeard, response.listenerCount("close")]).toEqual([1, true, 1]);
+    wait.close();
+    expect([readers.count, wakes.areHeard, response.listenerCount("close")]).toEqual([0, false, 0]);
   });
 });

@@ -2,6 +2,7 @@
 // and what becomes of readers when a stream or the server goes away.
 import { connect } from "node:net";
 import { afterEach, describe, expect, it } from "vitest";
+import { asIs, stream as streams } from "../../projections/index.js";
 import { MemoryLog } from "../support/memory-log.js";
 import { JSON_TYPE, StreamClient, TEXT } from "../support/stream-client.js";
 import { TestServer, type TestServerOptions } from "../support/test-server.js";
@@ -138,6 +139,36 @@ describe("an offset", () => {
   });
 });
 
+describe("a path", () => {
+  it("takes the methods of the protocol, and says which when it is asked for another", async () => {
+    const server = await start();
+    const answer = await server.request("PATCH", "/v1/stream/a/b");
+    expect([answer.status, answer.headers.get("allow")]).toEqual([405, "DELETE, GET, HEAD, POST, PUT"]);
+  });
+
+  it("may have many segments and any Unicode, and is one stream however it is encoded", async () => {
+    const server = await start();
+    const created = await new StreamClient(server, "a/%C3%A9/%31").create(TEXT, "x");
+    expect(created.status).toBe(201);
+    expect(created.headers.get("location")).toBe(`${server.url}/v1/stream/a/%C3%A9/%31`);
+    expect(await new StreamClient(server, "a/%c3%a9/1").text()).toBe("x");
+  });
+
+  it("that cannot be a stream's is refused, with the protocol's headers", async () => {
+    const server = await start();
+    for (const [name, status] of [
+      ["", 400],
+      ["__ds/subscriptions/x", 501],
+      ["x".repeat(9_000), 400],
+    ] as const) {
+      const answer = await new StreamClient(server, name).create();
+      expect(answer.status, name.slice(0, 20)).toBe(status);
+      expect(answer.headers.get("x-content-type-options")).toBe("nosniff");
+    }
+    expect((await new StreamClient(server, "%ff").create()).status).toBe(400);
+  });
+});
+
 describe("what is not committed", () => {
   it("is shown to nobody, by any kind of read", async () => {
     const log = new MemoryLog();
@@ -202,16 +233,36 @@ describe("a live reader", () => {
     }
   });
 
-  it("who waits when the stream is deleted is told that it is gone", async () => {
-    const server = await start({ limits: { longPollTimeoutMs: 20_000 } });
+  it("who waits when the stream is deleted is told that it is gone, whatever has its name then", async () => {
+    const log = new MemoryLog();
+    const server = await start({ log, limits: { longPollTimeoutMs: 20_000 } });
     const stream = new StreamClient(server, "s");
+    await new StreamClient(server, "source").create();
+    const context = { now: server.now, random: 0, cause: { command: "test" } };
+    const source = await server.store.query(streams.head, { name: "ds/source" }, context, asIs);
+    if (source.type === "rejected") throw new Error(source.message);
+    const from = { source: "ds/source", sourceId: source.answer.facts.id, at: 0 };
+    // Tokens of a fork may be older than the fork, so they alone don't tell that the stream is another.
+    const fork = { name: "ds/s", contentType: "text/plain", fork: from };
     const { next } = await stream.create();
     const poll = stream.longPoll(next);
     const events = await Events.open(stream, next);
     await events.until(() => events.next !== "");
     await pause(50);
-    await stream.delete();
-    await stream.create(TEXT, "another");
+    // All three are committed at once, so that nobody finds the name free in between.
+    log.hold();
+    const before = log.endOffset;
+    const steps: Promise<unknown>[] = [];
+    for (const step of [
+      () => stream.delete(),
+      async () => server.store.execute(streams.create, fork, context, asIs),
+      () => stream.append("another"),
+    ]) {
+      steps.push(step());
+      while (log.endOffset < before + steps.length) await pause(1);
+    }
+    log.release();
+    await Promise.all(steps);
     expect((await poll).status).toBe(404);
     await events.until(() => false);
     expect(events.text).not.toContain("another");
@@ -252,7 +303,7 @@ describe("a live reader", () => {
     const events = await Events.open(stream, next);
     await events.until(() => events.next !== "");
     await pause(50);
-    const closing = server.shut();
+    const closing = server.drain();
     expect((await poll).status).toBe(204);
     await events.until(() => false);
     expect(events.ended).toBe(true);

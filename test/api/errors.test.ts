@@ -152,7 +152,6 @@ describe("a bug", () => {
         },
         bodies: (plan) => store.bodies(plan),
         wakes: store.wakes,
-        bodies: (plan) => store.bodies(plan),
         get offset() {
           return store.offset;
         },
@@ -191,7 +190,6 @@ describe("a bug", () => {
           },
           bodies: (plan) => store.bodies(plan),
           wakes: store.wakes,
-          bodies: (plan) => store.bodies(plan),
           get offset() {
             return store.offset;
           },
@@ -215,7 +213,6 @@ describe("a bug", () => {
         query: (...read) => store.query(...read),
         bodies: (plan) => store.bodies(plan),
         wakes: store.wakes,
-        bodies: (plan) => store.bodies(plan),
         get offset() {
           return store.offset;
         },

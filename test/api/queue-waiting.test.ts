@@ -150,7 +150,6 @@ describe("several consumers that wait", () => {
       get offset() {
         return store.offset;
       },
-      bodies: (plan) => store.bodies(plan),
       wakes: store.wakes,
       close: () => store.close(),
     });

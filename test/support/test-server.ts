@@ -78,7 +78,6 @@ export class TestServer {
   port = 0;
   #close: () => Promise<void> = () => Promise.resolve();
   #drain: () => Promise<void> = () => Promise.resolve();
-  #shut: () => Promise<void> = () => Promise.resolve();
 
   private constructor(
     readonly store: OpenedStore,
@@ -110,13 +109,6 @@ export class TestServer {
       const idle = setInterval(() => server.server.closeIdleConnections(), 5);
       await server.close();
       clearInterval(idle);
-    };
-    test.#shut = async () => {
-      // What `ops/` does: connections that fall idle are let go.
-      const idle = setInterval(() => server.server.closeIdleConnections(), 10);
-      await server.close();
-      clearInterval(idle);
-      await store.close();
     };
     test.#close = async () => {
       server.server.closeAllConnections();
@@ -217,11 +209,6 @@ export class TestServer {
 
   close(): Promise<void> {
     return this.#close();
-  }
-
-  /** Closes the doors as a server that is told to stop: whoever is inside finishes. */
-  shut(): Promise<void> {
-    return this.#shut();
   }
 }
 
