@@ -13,14 +13,15 @@ import { wantedFromArguments } from "../cli/tool-arguments.js";
 import { LineReader } from "../import/lines.js";
 import { type Commit, commitKey, commitOf } from "./commits.js";
 import { Consumers } from "./consumers.js";
+import { disagreements, factsText } from "./facts.js";
 import { type JobReport, runJob } from "./job.js";
 import { QUEUE } from "./jobs.js";
 import { auditOf } from "./log-audit.js";
 import { drawFrom, momentsOf } from "./moments.js";
-import { disagreements, factsOf, readDone, readStream } from "./proof.js";
+import { factsOf, readDone, readStream } from "./proof.js";
 import { commandLinePath, type ServerChild, startServer } from "./server-child.js";
 import { StoreClient } from "./store-client.js";
-import { type DemoSummary, factsText, filesOf, logBytesOf, mostChanged, textOf } from "./summary.js";
+import { type DemoSummary, filesOf, logBytesOf, mostChanged, textOf } from "./summary.js";
 
 const USAGE = `npm run demo [-- OPTION …]: sends a commit history through a server and consumers that are killed on the way
 

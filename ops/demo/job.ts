@@ -135,17 +135,22 @@ class Job {
   }
 
   async #store(write: Write): Promise<void> {
+    await Promise.all([this.#set(write), this.#publishAll(write.jobs)]);
+    this.#answered++;
+    this.#killIfDue();
+  }
+
+  async #set(write: Write): Promise<void> {
     const [commit = ""] = write.keys;
     await this.#server.ask(async (client, repeated) => {
       const stored = repeated && (await client.getMany([commit]))[0] !== null;
       if (stored) this.#unansweredStored++;
       else await client.setMany(write.pairs);
     });
-    for (let at = 0; at < write.jobs.length; at += JOBS_MAX) {
-      await this.#publish(write.jobs.slice(at, at + JOBS_MAX));
-    }
-    this.#answered++;
-    this.#killIfDue();
+  }
+
+  async #publishAll(jobs: readonly NewJob[]): Promise<void> {
+    for (let at = 0; at < jobs.length; at += JOBS_MAX) await this.#publish(jobs.slice(at, at + JOBS_MAX));
   }
 
   async #publish(jobs: readonly NewJob[]): Promise<void> {

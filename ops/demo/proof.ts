@@ -1,19 +1,14 @@
 /**
- * Whether everything agrees at the end: what went in, what each kind of store serves, and what the log tells. Every fact is
- * a number with the number that it must be, so that the summary can show both.
+ * Whether everything agrees at the end: what went in, what each kind of store serves, and what the log
+ * tells. Reads and adds up; what to think of a difference is the caller's affair.
  */
 import { ROOM } from "./commit-stream.js";
 import type { Commit, FileChange } from "./commits.js";
+import type { Fact } from "./facts.js";
 import { DONE_PREFIX, QUEUE } from "./jobs.js";
 import type { LogAudit } from "./log-audit.js";
 import type { QueueTotals, StoreClient } from "./store-client.js";
 import type { ChangedFile } from "./summary.js";
-
-export interface Fact {
-  readonly what: string;
-  readonly expected: number;
-  readonly found: number;
-}
 
 /** The lines of all files, added up: three stores have their own. */
 interface Sums {
@@ -122,6 +117,3 @@ export function factsOf(found: Found): Fact[] {
     fact("lines deleted: jobs done", stream.sums.deleted, done.deleted),
   ];
 }
-
-export const disagreements = (facts: readonly Fact[]): Fact[] =>
-  facts.filter(({ expected, found }) => expected !== found);

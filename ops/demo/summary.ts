@@ -2,7 +2,7 @@
 import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { FILE_PREFIX, type FileTotals } from "./commits.js";
-import type { Fact } from "./proof.js";
+import { type Fact, factsText } from "./facts.js";
 import type { StoreClient } from "./store-client.js";
 
 export interface ChangedFile extends FileTotals {
@@ -91,16 +91,4 @@ export function textOf(summary: DemoSummary): string {
     "most changed files (commits, lines added, deleted)",
     ...rows,
   ].join("\n");
-}
-
-/** What had to be, and what was. */
-export function factsText(facts: readonly Fact[]): string[] {
-  const number = (value: number): string => value.toLocaleString("en-US").padStart(11);
-  return [
-    "expected and found",
-    ...facts.map(
-      ({ what, expected, found }) =>
-        `  ${number(expected)} ${number(found)}  ${what}${expected === found ? "" : "  <- DISAGREES"}`,
-    ),
-  ];
 }
