@@ -1,5 +1,6 @@
-// The main job on real input: a commit history goes through a server that is killed on the way. What a fresh
-// start then serves is compared with totals that this file computes straight from the input, by code of its own.
+// The main job on real input: a commit history goes through a server that is killed on the way, as key-values, as a stream
+// and as jobs for consumers that are killed too. What a fresh start then serves, and what the log holds, is compared with
+// what this file computes straight from the input, by code of its own.
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -15,6 +16,9 @@ const full = join(root, "../shared/data/etcd-commits.ndjson.gz");
 const input = existsSync(full) ? full : join(root, "ops/demo/sample-commits.ndjson");
 /** The sample is short, so it is cut off more often to be as hard. */
 const kills = existsSync(full) ? 3 : 8;
+/** Commits; `npm run demo` takes all of them. */
+const limit = 2000;
+const consumerKills = 12;
 const TIMEOUT_MS = 240_000;
 
 interface Line {
@@ -28,8 +32,16 @@ function linesOf(path: string): string[] {
   return text.split("\n").filter((line) => line !== "");
 }
 
+interface DumpedEvent {
+  type: string;
+  [field: string]: unknown;
+}
+
 const directory = mkdtempSync(join(tmpdir(), "annals-demo-test-"));
-const lines = linesOf(input);
+const lines = linesOf(input).slice(0, limit);
+const commits = lines.map((line) => JSON.parse(line) as Line);
+const jobs = commits.flatMap(({ sha, files }) => files.map((file, index) => ({ sha, index, ...file })));
+let log: DumpedEvent[] = [];
 let summary: Record<string, unknown>;
 let server: RunningServer;
 
@@ -37,12 +49,16 @@ beforeAll(async () => {
   const args = [
     "--input",
     input,
+    "--limit",
+    String(limit),
     "--directory",
     directory,
     "--seed",
     String(seed),
     "--kills",
     String(kills),
+    "--consumer-kills",
+    String(consumerKills),
     "--json",
   ];
   const demo = spawnSync(process.execPath, [join(root, "dist/ops/demo/demo.js"), ...args], {
@@ -50,6 +66,15 @@ beforeAll(async () => {
   });
   expect(demo.status, `seed ${seed}\n${demo.stderr}`).toBe(0);
   summary = JSON.parse(demo.stdout) as Record<string, unknown>;
+  const dump = spawnSync(process.execPath, [join(root, "dist/ops/cli/annals.js"), "dump", directory], {
+    encoding: "utf8",
+    maxBuffer: 1 << 30,
+  });
+  expect(dump.status, dump.stderr).toBe(0);
+  log = dump.stdout
+    .split("\n")
+    .filter((line) => line !== "")
+    .flatMap((line) => (JSON.parse(line) as { events: DumpedEvent[] }).events);
   server = await startServer({ dataDirectory: directory });
 }, TIMEOUT_MS);
 
@@ -68,6 +93,8 @@ async function get(path: string, body?: unknown): Promise<Record<string, unknown
   expect(response.status).toBe(200);
   return (await response.json()) as Record<string, unknown>;
 }
+
+const dumped = (type: string): DumpedEvent[] => log.filter((event) => event.type === type);
 
 /** Every key with the prefix, with its value. */
 async function served(prefix: string): Promise<Map<string, unknown>> {
@@ -118,28 +145,77 @@ describe("the demo", () => {
     TIMEOUT_MS,
   );
 
-  it("wrote each commit once: as many records as commits, and one for the epoch", async () => {
+  it("wrote each commit once, by the log", async () => {
+    const keys = dumped("kv.set").map(({ key }) => String(key));
+    expect(keys.filter((key) => key.startsWith("commit:")).sort()).toEqual(
+      commits.map(({ sha }) => `commit:${sha}`).sort(),
+    );
     const info = await get("/info");
-    expect(info["log"]).toMatchObject({
-      first_offset: 1,
-      end_offset: lines.length + 1,
-      epoch: 1,
-      torn_bytes: 0,
+    expect(info["log"]).toMatchObject({ first_offset: 1, epoch: 1, torn_bytes: 0 });
+  });
+
+  it(
+    "serves the history as a stream, dense and in order",
+    async () => {
+      const read: unknown[] = [];
+      for (let next = 0; ; ) {
+        const page = await get(`/stream/commits/consume/test?from_offset=${next}&limit=1000`);
+        const events = page["events"] as { offset: number; event: string; data: number[] }[];
+        if (events.length === 0) break;
+        for (const { offset, event, data } of events) {
+          expect([offset, event]).toEqual([read.length, "commit"]);
+          read.push(JSON.parse(Buffer.from(data).toString("utf8")));
+        }
+        next = page["next_offset"] as number;
+      }
+      expect(read).toEqual(commits);
+    },
+    TIMEOUT_MS,
+  );
+
+  it("published every file of every commit as a job, once, and had each acknowledged once", async () => {
+    const published = dumped("queue.published");
+    const told = published.map(({ payload }) => {
+      const { sha, index, path, added, deleted } = JSON.parse(String(payload)) as Record<string, unknown>;
+      return JSON.stringify([sha, index, path, added, deleted]);
+    });
+    expect(told.sort()).toEqual(
+      jobs.map(({ sha, index, ...file }) => JSON.stringify([sha, index, ...Object.values(file)])).sort(),
+    );
+    expect(
+      dumped("queue.acked")
+        .map(({ messageId }) => String(messageId))
+        .sort(),
+    ).toEqual(published.map(({ messageId }) => String(messageId)).sort());
+    expect(await get("/queue/jobs/stats")).toMatchObject({
+      ...{ depth: 0, delayed: 0, in_flight: 0, dlq_count: 0, dead_lettered: 0, purged: 0, expired: 0 },
+      ...{ published: jobs.length, acked: jobs.length, consumed: dumped("queue.delivered").length },
     });
   });
 
+  it(
+    "had every job done",
+    async () => {
+      const expected = new Map(jobs.map(({ sha, index, ...file }) => [`done:${sha}:${index}`, file]));
+      expect(await served("done:")).toEqual(expected);
+    },
+    TIMEOUT_MS,
+  );
+
   it("was interesting, and its summary says what happened", () => {
-    const commits = lines.map((line) => JSON.parse(line) as Line);
-    const paths = commits.flatMap((commit) => commit.files.map((file) => file.path));
+    const paths = jobs.map(({ path }) => path);
     expect(summary).toMatchObject({
       restarts: kills,
+      consumersKilled: consumerKills,
       commits: lines.length,
       fileChanges: paths.length,
       distinctFiles: new Set(paths).size,
-      endOffset: lines.length + 1,
+      deliveries: dumped("queue.delivered").length,
       seed,
     });
     expect(summary["unanswered"]).toBeGreaterThan(0);
+    // Consumers died with jobs in their hands.
+    expect(summary["timedOut"]).toBeGreaterThan(0);
     const counts = new Map<string, number>();
     for (const path of paths) counts.set(path, (counts.get(path) ?? 0) + 1);
     const top = [...counts].sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1)).slice(0, 10);

@@ -1,6 +1,7 @@
 /**
- * `npm run demo [-- --input FILE --kills N --seed N --directory DIR --json]`: sends a real commit history through a server
- * that is killed on the way, and shows what came of it.
+ * `npm run demo [-- --input FILE --limit N --kills N --consumer-kills N --seed N --directory DIR --json]`: sends a real commit
+ * history through a server that is killed on the way, lets consumers that are killed too work on it, and shows whether
+ * everything agrees.
  */
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
@@ -10,23 +11,34 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { wantedFromArguments } from "../cli/tool-arguments.js";
 import { LineReader } from "../import/lines.js";
-import { type Commit, commitOf } from "./commits.js";
-import { type KillMoment, runJob } from "./job.js";
+import { type Commit, commitKey, commitOf } from "./commits.js";
+import { Consumers } from "./consumers.js";
+import { disagreements, factsText } from "./facts.js";
+import { type JobReport, runJob } from "./job.js";
+import { QUEUE } from "./jobs.js";
+import { auditOf } from "./log-audit.js";
+import { drawFrom, momentsOf } from "./moments.js";
+import { factsOf, readDone, readStream } from "./proof.js";
 import { commandLinePath, type ServerChild, startServer } from "./server-child.js";
 import { StoreClient } from "./store-client.js";
 import { type DemoSummary, filesOf, logBytesOf, mostChanged, textOf } from "./summary.js";
 
-const USAGE = `npm run demo [-- OPTION …]: sends a commit history through a server that is killed on the way
+const USAGE = `npm run demo [-- OPTION …]: sends a commit history through a server and consumers that are killed on the way
 
   --input FILE      commits, one JSON object a line, also .gz (the history beside the repository, else its sample)
+  --limit N         only the first N commits (all)
   --kills N         how often the server is killed, up to 1000 (3)
+  --consumer-kills N  how often one of the four consumers is killed, up to 1000 (12)
   --seed N          draws the moments of the kills (another each time)
   --directory DIR   where the data goes and stays; empty or absent (a temporary directory, removed at the end)
   --json            the summary as JSON`;
 
 interface Wanted {
   readonly input: string;
+  /** Commits at most. */
+  readonly limit: number;
   readonly kills: number;
+  readonly consumerKills: number;
   readonly seed: number;
   /** Where the data goes; undefined = a temporary directory, removed at the end. */
   readonly directory: string | undefined;
@@ -38,15 +50,23 @@ function wantedFrom(args: readonly string[]): Wanted {
     args: [...args],
     options: {
       input: { type: "string" },
+      limit: { type: "string" },
       kills: { type: "string", default: "3" },
+      "consumer-kills": { type: "string", default: "12" },
       seed: { type: "string", default: String(Date.now() % 1_000_000) },
       directory: { type: "string" },
       json: { type: "boolean", default: false },
     },
   });
   const [kills, seed] = [Number(values.kills), Number(values.seed)];
+  const consumerKills = Number(values["consumer-kills"]);
+  const limit = values.limit === undefined ? Number.POSITIVE_INFINITY : Number(values.limit);
   if (!Number.isInteger(kills) || kills < 0 || kills > 1000)
     throw new RangeError("--kills is a whole number up to 1000");
+  if (!Number.isInteger(consumerKills) || consumerKills < 0 || consumerKills > 1000)
+    throw new RangeError("--consumer-kills is a whole number up to 1000");
+  if (values.limit !== undefined && (!Number.isInteger(limit) || limit < 1))
+    throw new RangeError("--limit is a whole number from 1");
   if (!Number.isInteger(seed) || seed < 0) throw new RangeError("--seed is a whole number");
   const { directory, json } = values;
   if (values.input !== undefined && !existsSync(values.input))
@@ -54,7 +74,7 @@ function wantedFrom(args: readonly string[]): Wanted {
   if (directory !== undefined && existsSync(directory) && readdirSync(directory).length > 0) {
     throw new RangeError(`${directory} is not empty`);
   }
-  return { input: values.input ?? defaultInput(), kills, seed, directory, json };
+  return { input: values.input ?? defaultInput(), limit, kills, consumerKills, seed, directory, json };
 }
 
 /** The full history where it lies beside the repository, else the sample in it. */
@@ -75,32 +95,23 @@ function rootDirectory(): string {
   return up.find((path) => existsSync(join(path, "package.json"))) ?? join(here, "../..");
 }
 
-async function* commitsOf(path: string): AsyncGenerator<Commit> {
-  const reader = await LineReader.open(path);
-  for await (const { number, text } of reader.lines()) if (text !== "") yield commitOf(text, number);
-}
-
-async function countOf(commits: AsyncIterable<Commit>): Promise<number> {
+async function* commitsOf({ input, limit }: Wanted): AsyncGenerator<Commit> {
+  const reader = await LineReader.open(input);
   let count = 0;
-  for await (const _ of commits) count++;
-  return count;
+  for await (const { number, text } of reader.lines()) {
+    if (text === "") continue;
+    yield commitOf(text, number);
+    if (++count >= limit) return;
+  }
 }
 
-/** Different moments, none at the very end, drawn from the seed (mulberry32), so that a run can be repeated. */
-function momentsOf(kills: number, total: number, seed: number): KillMoment[] {
-  let state = seed >>> 0;
-  const draw = (below: number): number => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) % below;
-  };
-  const moments = new Map<number, KillMoment>();
-  while (moments.size < Math.min(kills, Math.max(0, total - 1))) {
-    const commits = 1 + draw(total - 1);
-    moments.set(commits, { commits, delayMs: draw(5) });
+async function countOf(commits: AsyncIterable<Commit>): Promise<{ commits: number; jobs: number }> {
+  const count = { commits: 0, jobs: 0 };
+  for await (const commit of commits) {
+    count.commits++;
+    count.jobs += commit.files.length;
   }
-  return [...moments.values()].sort((a, b) => a.commits - b.commits);
+  return count;
 }
 
 async function stopped(server: ServerChild): Promise<void> {
@@ -120,11 +131,15 @@ function verify(dataDirectory: string): void {
 }
 
 async function run(wanted: Wanted, dataDirectory: string, say: (text: string) => void): Promise<DemoSummary> {
-  const { input, kills, seed } = wanted;
-  const total = await countOf(commitsOf(input));
-  const moments = momentsOf(kills, total, seed);
-  const killsAfter = moments.map(({ commits }) => commits);
-  say(`${total} commits from ${input}; the server will be killed after ${killsAfter.join(", ")} of them`);
+  const { input, seed } = wanted;
+  const total = await countOf(commitsOf(wanted));
+  const draw = drawFrom(seed);
+  const kills = momentsOf(wanted.kills, total.commits, draw);
+  const killsAfter = kills.map(({ after }) => after);
+  const consumers = new Consumers(momentsOf(wanted.consumerKills, total.jobs, draw), draw);
+  say(
+    `${total.commits} commits from ${input}; the server will be killed after ${killsAfter.join(", ")} of them`,
+  );
   const running = new Set<ServerChild>();
   const start = async (): Promise<ServerChild> => {
     const server = await startServer({ dataDirectory });
@@ -134,26 +149,41 @@ async function run(wanted: Wanted, dataDirectory: string, say: (text: string) =>
   };
   try {
     const started = performance.now();
-    const job = await runJob({ start, commits: commitsOf(input), kills: moments });
+    const job = await runJob({ start, commits: commitsOf(wanted), consumers, kills });
     const seconds = (performance.now() - started) / 1000;
-    const client = new StoreClient(job.server.url);
-    const files = await filesOf(client);
-    const { endOffset, epoch } = await client.logEnd();
-    if (endOffset !== job.commits + epoch) {
-      throw new Error(`${endOffset} records for ${job.commits} commits and ${epoch} epochs: lost or doubled`);
-    }
-    await stopped(job.server);
-    verify(dataDirectory);
+    await consumers.close();
+    const { endOffset, queue, files, facts } = await proven(wanted, job, dataDirectory);
     say("annals verify: clean");
     const { commits, fileChanges, restarts, unanswered, unansweredStored } = job;
+    const events = 2 * commits + 2 * fileChanges + queue.consumed + queue.acked;
     return {
       ...{ input, commits, fileChanges, distinctFiles: files.length, mostChanged: mostChanged(files, 10) },
       ...{ logBytes: logBytesOf(dataDirectory), endOffset, restarts, unanswered, unansweredStored, seconds },
-      ...{ eventsPerSecond: (commits + fileChanges) / seconds, seed, killsAfter, dataDirectory },
+      ...{ deliveries: queue.consumed, timedOut: queue.timed_out, consumersKilled: consumers.killed, facts },
+      ...{ eventsPerSecond: events / seconds, seed, killsAfter, dataDirectory },
     };
   } finally {
+    consumers.kill();
     for (const server of running) server.kill("SIGKILL");
   }
+}
+
+/** Asks the server and its files, which it is stopped for, and compares. */
+async function proven(wanted: Wanted, job: JobReport, dataDirectory: string) {
+  const client = new StoreClient(job.server.url);
+  const files = await filesOf(client);
+  const stream = await readStream(client, commitsOf(wanted));
+  const done = await readDone(client);
+  const queue = await client.queueTotals(QUEUE);
+  const { endOffset } = await client.logEnd();
+  await stopped(job.server);
+  verify(dataDirectory);
+  const audit = await auditOf(dataDirectory, commitKey(""));
+  const { commits, fileChanges } = job;
+  const facts = factsOf({ commits, fileChanges, files, stream, done, queue, audit });
+  if (disagreements(facts).length > 0)
+    throw new Error(["not everything agrees", ...factsText(facts)].join("\n"));
+  return { endOffset, queue, files, facts };
 }
 
 async function main(): Promise<void> {

@@ -1,33 +1,39 @@
 /**
- * The main job: one atomic write per commit, in the order of history, with the server killed on the way.
+ * The main job: one atomic write per commit, in the order of history; the commit goes to a stream, and each of its files
+ * into a queue, as a job for consumers. The server is killed on the way, and so are the consumers.
  *
  * Order: a file's totals must not go backward, so two commits that touch a file are never in flight together. Commits
  * that touch different files may be; whichever arrives first, the state is the same. At most WINDOW are in flight, which
- * lets one sync of the log cover several.
+ * lets one sync of the log cover several. The stream has the order of history by itself (see commit-stream.ts).
  *
  * Not doubling: when the server dies, the outcome of what was in flight is unknown. After the restart the job asks for the
- * commit's own key. It is there exactly when the whole write is, since a write is there as a whole or not at all.
+ * commit's own key. It is there exactly when the whole write is, since a write is there as a whole or not at all. Jobs
+ * are published again; the queue knows their message keys.
  */
 import { setTimeout as sleep } from "node:timers/promises";
+import { CommitStream, ROOM } from "./commit-stream.js";
 import { type Commit, commitKey, type Pair, RunningTotals } from "./commits.js";
+import type { Consumers } from "./consumers.js";
+import { ACK_DEADLINE_SECS, DEDUP_WINDOW_SECS, jobsOf, MAX_RETRIES, type NewJob, QUEUE } from "./jobs.js";
+import type { KillMoment } from "./moments.js";
+import { MortalServer } from "./mortal-server.js";
 import type { ServerChild } from "./server-child.js";
-import { RefusedError, StoreClient } from "./store-client.js";
+import type { QueueTotals } from "./store-client.js";
 
 const WINDOW = 16;
+/** Jobs of one request. */
+const JOBS_MAX = 500;
+const LOOK_MS = 50;
+/** Of many deadlines that pass: when nothing was acknowledged for so long, nothing will be. */
+const STALLED_MS = 30_000;
+const QUEUE_DEPTH_MAX = 10_000_000;
 
 export interface JobOptions {
   readonly start: () => Promise<ServerChild>;
   readonly commits: AsyncIterable<Commit>;
-  /** When to kill the server, in order. */
+  readonly consumers: Consumers;
+  /** When to kill the server: after how many commits answered. */
   readonly kills: readonly KillMoment[];
-  readonly onProgress?: (commits: number, restarts: number) => void;
-}
-
-export interface KillMoment {
-  /** So many commits have been answered … */
-  readonly commits: number;
-  /** … and so much time has passed since, in which further ones are on their way. */
-  readonly delayMs: number;
 }
 
 export interface JobReport {
@@ -35,7 +41,7 @@ export interface JobReport {
   readonly commits: number;
   readonly fileChanges: number;
   readonly restarts: number;
-  /** Writes whose answer a kill took away, and those of them that turned out to be stored. */
+  /** Requests whose answer a kill took away, and those of them that turned out to be stored. */
   readonly unanswered: number;
   readonly unansweredStored: number;
 }
@@ -43,10 +49,13 @@ export interface JobReport {
 interface Write {
   readonly keys: readonly string[];
   readonly pairs: readonly Pair[];
+  readonly jobs: readonly NewJob[];
 }
 
 export async function runJob(options: JobOptions): Promise<JobReport> {
-  return new Job(options, await options.start()).toEnd();
+  const { start, consumers } = options;
+  const server = await MortalServer.start({ start, onStart: (url) => consumers.serverIsAt(url) });
+  return new Job(options, server).toEnd();
 }
 
 class Job {
@@ -55,48 +64,53 @@ class Job {
   readonly #totals = new RunningTotals();
   readonly #inFlight = new Map<string, Promise<void>>();
   readonly #writes = new Set<Promise<void>>();
-  #server: ServerChild;
-  #client: StoreClient;
-  #killed: ServerChild | undefined;
-  #killing: Promise<void> | undefined;
-  #restarting: Promise<void> | undefined;
+  readonly #server: MortalServer;
+  readonly #stream: CommitStream;
   #answered = 0;
   #fileChanges = 0;
-  #restarts = 0;
-  #unanswered = 0;
   #unansweredStored = 0;
 
-  constructor(options: JobOptions, server: ServerChild) {
+  constructor(options: JobOptions, server: MortalServer) {
     this.#options = options;
     this.#kills = [...options.kills];
     this.#server = server;
-    this.#client = new StoreClient(server.url);
+    this.#stream = new CommitStream(server);
   }
 
   async toEnd(): Promise<JobReport> {
-    for await (const commit of this.#options.commits) {
-      const keys = [commitKey(commit.sha), ...commit.files.map((file) => file.path)];
-      await this.#room(keys);
-      const write = { keys, pairs: this.#totals.pairsOf(commit) };
-      this.#fileChanges += commit.files.length;
-      this.#begin(write);
-    }
+    await this.#server.ask((client) => client.createRoom(ROOM));
+    await this.#server.ask((client) =>
+      client.createQueue(QUEUE, {
+        max_depth: QUEUE_DEPTH_MAX,
+        ack_deadline_secs: ACK_DEADLINE_SECS,
+        default_max_retries: MAX_RETRIES,
+        dedup_window_secs: DEDUP_WINDOW_SECS,
+      }),
+    );
+    this.#options.consumers.start();
+    for await (const commit of this.#options.commits) await this.#take(commit);
     await Promise.all(this.#writes);
-    // A kill so close to the end that no write was left to notice it.
-    await this.#killing;
-    if (this.#killed === this.#server) await this.#restart(this.#server, undefined);
-    while (this.#kills.shift() !== undefined) {
-      this.#server.kill("SIGKILL");
-      await this.#restart(this.#server, undefined);
-    }
+    await this.#stream.end();
+    // Kills so close to the end that no write was left to notice them.
+    if (this.#server.isDoomed) await this.#server.replace();
+    while (this.#kills.shift() !== undefined) await this.#server.replace();
+    await Promise.race([this.#jobsDone(), this.#options.consumers.failed]);
     return {
-      server: this.#server,
+      server: this.#server.server,
       commits: this.#answered,
       fileChanges: this.#fileChanges,
-      restarts: this.#restarts,
-      unanswered: this.#unanswered,
-      unansweredStored: this.#unansweredStored,
+      restarts: this.#server.restarts,
+      unanswered: this.#server.unanswered,
+      unansweredStored: this.#unansweredStored + this.#stream.storedUnanswered,
     };
+  }
+
+  async #take(commit: Commit): Promise<void> {
+    const keys = [commitKey(commit.sha), ...commit.files.map((file) => file.path)];
+    await this.#room(keys);
+    await this.#stream.add(commit);
+    this.#fileChanges += commit.files.length;
+    this.#begin({ keys, pairs: this.#totals.pairsOf(commit), jobs: jobsOf(commit) });
   }
 
   /** Waits until the window has room and nothing in flight touches one of these keys. */
@@ -121,54 +135,53 @@ class Job {
   }
 
   async #store(write: Write): Promise<void> {
-    const [commit = ""] = write.keys;
-    for (let unknown = false; ; unknown = true) {
-      await this.#restarting;
-      const server = this.#server;
-      try {
-        if (unknown && (await this.#client.getMany([commit]))[0] !== null) {
-          this.#unansweredStored++;
-          break;
-        }
-        await this.#client.setMany(write.pairs);
-        break;
-      } catch (error) {
-        if (error instanceof RefusedError) throw error;
-        if (!unknown) this.#unanswered++;
-        await this.#restartAfter(server, error);
-      }
-    }
+    await Promise.all([this.#set(write), this.#publishAll(write.jobs)]);
     this.#answered++;
-    this.#options.onProgress?.(this.#answered, this.#restarts);
     this.#killIfDue();
+  }
+
+  async #set(write: Write): Promise<void> {
+    const [commit = ""] = write.keys;
+    await this.#server.ask(async (client, repeated) => {
+      const stored = repeated && (await client.getMany([commit]))[0] !== null;
+      if (stored) this.#unansweredStored++;
+      else await client.setMany(write.pairs);
+    });
+  }
+
+  async #publishAll(jobs: readonly NewJob[]): Promise<void> {
+    for (let at = 0; at < jobs.length; at += JOBS_MAX) await this.#publish(jobs.slice(at, at + JOBS_MAX));
+  }
+
+  async #publish(jobs: readonly NewJob[]): Promise<void> {
+    await this.#server.ask(async (client, repeated) => {
+      const duplicates = await client.publishJobs(QUEUE, jobs);
+      // One request is one record: all of it is there, or nothing.
+      if (duplicates !== 0 && !(repeated && duplicates === jobs.length))
+        throw new Error(`${duplicates} of ${jobs.length} jobs were in the queue before they were published`);
+      if (duplicates !== 0) this.#unansweredStored++;
+    });
   }
 
   #killIfDue(): void {
     const next = this.#kills[0];
-    // Answers that were on their way when it died come in after that; the next kill waits for the next server.
-    if (next === undefined || this.#answered < next.commits || this.#killed === this.#server) return;
-    this.#kills.shift();
-    const server = this.#server;
-    this.#killed = server;
-    this.#killing = sleep(next.delayMs).then(() => server.kill("SIGKILL"));
+    if (next === undefined || this.#answered < next.after) return;
+    if (this.#server.killSoon(next.delayMs)) this.#kills.shift();
   }
 
-  /** The first write that notices brings the server back; the others wait for it. */
-  #restartAfter(server: ServerChild, error: unknown): Promise<void> {
-    if (server !== this.#server) return Promise.resolve();
-    this.#restarting ??= this.#restart(server, error).finally(() => {
-      this.#restarting = undefined;
-    });
-    return this.#restarting;
-  }
-
-  async #restart(server: ServerChild, error: unknown): Promise<void> {
-    const how = await Promise.race([server.ended, sleep(5000, undefined, { ref: false })]);
-    // Only a kill of ours explains a lost connection; anything else is a finding.
-    if (how !== "SIGKILL")
-      throw new Error(`a request failed, but the server ${how ?? "is still running"}`, { cause: error });
-    this.#server = await this.#options.start();
-    this.#client = new StoreClient(this.#server.url);
-    this.#restarts++;
+  /** Until every job is acknowledged, however often its consumers died. */
+  async #jobsDone(): Promise<void> {
+    let acked = -1;
+    let since = performance.now();
+    for (;;) {
+      const totals = await this.#server.ask((client) => client.queueTotals(QUEUE));
+      if (waitingIn(totals) === 0) return;
+      if (totals.acked !== acked) [acked, since] = [totals.acked, performance.now()];
+      if (performance.now() - since > STALLED_MS)
+        throw new Error(`the jobs do not get done any more: ${JSON.stringify(totals)}`);
+      await sleep(LOOK_MS);
+    }
   }
 }
+
+const waitingIn = ({ depth, delayed, in_flight }: QueueTotals): number => depth + delayed + in_flight;

@@ -1,5 +1,39 @@
 /** The few requests that the demo makes. Every answer other than 2xx is an error, and says what the server said. */
 
+export interface TakenJob {
+  readonly message_id: string;
+  readonly receipt: string;
+  readonly payload: string;
+}
+
+export interface QueueTotals {
+  readonly depth: number;
+  readonly delayed: number;
+  readonly in_flight: number;
+  readonly dlq_count: number;
+  readonly published: number;
+  readonly consumed: number;
+  readonly acked: number;
+  readonly timed_out: number;
+  readonly dead_lettered: number;
+  readonly purged: number;
+  readonly expired: number;
+}
+
+export interface PublishEvents {
+  readonly events: readonly { readonly event: string; readonly data: unknown }[];
+  readonly expected_offset: number;
+  readonly producer_id: string;
+  readonly producer_epoch: number;
+  readonly producer_seq: number;
+}
+
+export interface EventsPage {
+  readonly events: readonly { readonly offset: number; readonly data: readonly number[] }[];
+  readonly next_offset: number;
+  readonly end_offset: number;
+}
+
 export class StoreClient {
   constructor(readonly url: string) {}
 
@@ -8,12 +42,10 @@ export class StoreClient {
     await this.#post("/kv/mset", { pairs });
   }
 
-  /** How far the log goes, and how many epochs it has had: each begins with a record of its own. */
-  async logEnd(): Promise<{ readonly endOffset: number; readonly epoch: number }> {
-    const { log } = await this.#answer<{ log: { end_offset: number; epoch: number } }>(
-      await fetch(`${this.url}/info`),
-    );
-    return { endOffset: log.end_offset, epoch: log.epoch };
+  /** How far the log goes. */
+  async logEnd(): Promise<{ readonly endOffset: number }> {
+    const { log } = await this.#answer<{ log: { end_offset: number } }>(await fetch(`${this.url}/info`));
+    return { endOffset: log.end_offset };
   }
 
   async getMany(keys: readonly string[]): Promise<readonly unknown[]> {
@@ -34,11 +66,71 @@ export class StoreClient {
     }
   }
 
-  async #post<T>(path: string, body: unknown): Promise<T> {
-    const headers = { "content-type": "application/json" };
-    return this.#answer(
-      await fetch(this.url + path, { method: "POST", headers, body: JSON.stringify(body) }),
+  async createQueue(queue: string, settings: Readonly<Record<string, number>>): Promise<void> {
+    await this.#post(`/queue/${queue}`, settings);
+  }
+
+  /** All of them or none; answers how many were there already. */
+  async publishJobs(
+    queue: string,
+    jobs: readonly { readonly id: string; readonly job: unknown }[],
+  ): Promise<number> {
+    const messages = jobs.map(({ id, job }) => ({ payload: JSON.stringify(job), message_key: id }));
+    const answer = await this.#post<{ messages: { duplicate: boolean }[] }>(`/queue/${queue}/publish/batch`, {
+      messages,
+    });
+    return answer.messages.filter(({ duplicate }) => duplicate).length;
+  }
+
+  /** Waits for the first job, takes what is there. */
+  async consume(
+    queue: string,
+    wanted: { readonly consumer: string; readonly count: number; readonly waitSecs: number },
+  ): Promise<readonly TakenJob[]> {
+    const { consumer, count, waitSecs } = wanted;
+    const { messages } = await this.#post<{ messages: TakenJob[] }>(`/queue/${queue}/consume/${consumer}`, {
+      count,
+      wait_secs: waitSecs,
+      type: "string",
+    });
+    return messages;
+  }
+
+  /** Each for itself; one whose delivery is not open any more is passed over. */
+  async ackMany(queue: string, taken: readonly TakenJob[]): Promise<void> {
+    const messages = taken.map(({ message_id, receipt }) => ({ message_id, receipt }));
+    await this.#post(`/queue/${queue}/ack/batch`, { messages });
+  }
+
+  async queueTotals(queue: string): Promise<QueueTotals> {
+    return this.#answer(await fetch(`${this.url}/queue/${queue}/stats`));
+  }
+
+  async createRoom(room: string): Promise<void> {
+    await this.#send("PUT", `/stream/${room}`, {});
+  }
+
+  /** All of them or none. */
+  async publishEvents(room: string, request: PublishEvents): Promise<{ readonly duplicate: boolean }> {
+    const { duplicate = false } = await this.#post<{ duplicate?: boolean }>(
+      `/stream/${room}/publish/batch`,
+      request,
     );
+    return { duplicate };
+  }
+
+  async eventsFrom(room: string, offset: number): Promise<EventsPage> {
+    const query = new URLSearchParams({ from_offset: String(offset), limit: "500" });
+    return this.#answer(await fetch(`${this.url}/stream/${room}/consume/demo?${query}`));
+  }
+
+  async #post<T>(path: string, body: unknown): Promise<T> {
+    return this.#send("POST", path, body);
+  }
+
+  async #send<T>(method: string, path: string, body: unknown): Promise<T> {
+    const headers = { "content-type": "application/json" };
+    return this.#answer(await fetch(this.url + path, { method, headers, body: JSON.stringify(body) }));
   }
 
   async #answer<T>(response: Response): Promise<T> {

@@ -2,6 +2,7 @@
 import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { FILE_PREFIX, type FileTotals } from "./commits.js";
+import { type Fact, factsText } from "./facts.js";
 import type { StoreClient } from "./store-client.js";
 
 export interface ChangedFile extends FileTotals {
@@ -15,14 +16,20 @@ export interface DemoSummary {
   readonly distinctFiles: number;
   readonly mostChanged: readonly ChangedFile[];
   readonly logBytes: number;
-  /** Of the last record: one for each commit, and one for each epoch of the log. */
+  /** Of the last record. */
   readonly endOffset: number;
   readonly restarts: number;
-  /** Writes whose answer a kill took away, and those of them that were stored all the same. */
+  /** How often jobs were delivered, and how often nobody acknowledged them in time. */
+  readonly deliveries: number;
+  readonly timedOut: number;
+  readonly consumersKilled: number;
+  /** What was compared; all of it agrees when the demo ends with 0. */
+  readonly facts: readonly Fact[];
+  /** Requests whose answer a kill took away, and those of them that were stored all the same. */
   readonly unanswered: number;
   readonly unansweredStored: number;
   readonly seconds: number;
-  /** A commit and each of its file totals is an event. */
+  /** A commit, each of its file totals, its event in the stream, and a job's publish, delivery and ack are events. */
   readonly eventsPerSecond: number;
   readonly seed: number;
   readonly killsAfter: readonly number[];
@@ -75,8 +82,11 @@ export function textOf(summary: DemoSummary): string {
     `distinct files   ${number(summary.distinctFiles)}`,
     `log              ${number(summary.logBytes)} bytes, up to offset ${number(summary.endOffset)}`,
     `restarts         ${summary.restarts} (killed after ${summary.killsAfter.map(number).join(", ") || "–"} commits; seed ${summary.seed})`,
+    `consumers        four, killed ${number(summary.consumersKilled)} times; ${number(summary.deliveries)} deliveries, of which ${number(summary.timedOut)} timed out`,
     `lost answers     ${summary.unanswered}, of which ${summary.unansweredStored} were stored all the same`,
     `time             ${summary.seconds.toFixed(1)} s, ${number(Math.round(summary.eventsPerSecond))} events per second`,
+    "",
+    ...factsText(summary.facts),
     "",
     "most changed files (commits, lines added, deleted)",
     ...rows,

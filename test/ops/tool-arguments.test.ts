@@ -14,6 +14,8 @@ describe.each([
   ["bench/bench", ["--only", "nothing"], "no row nothing"],
   ["demo/demo", ["--kills", "-1"], "Option '--kills' argument is ambiguous"],
   ["demo/demo", ["--kills", "many"], "--kills is a whole number"],
+  ["demo/demo", ["--consumer-kills", "1001"], "--consumer-kills is a whole number up to 1000"],
+  ["demo/demo", ["--limit", "0"], "--limit is a whole number from 1"],
   ["demo/demo", ["--input", "/nowhere/at-all"], "no file /nowhere/at-all"],
 ])("%s", (tool, wrong, says) => {
   it(`refuses ${wrong.join(" ")} in one line, with code 2`, () => {

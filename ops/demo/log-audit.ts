@@ -1,0 +1,52 @@
+/**
+ * What the log itself tells of the run, read by the tool that operators use: the totals that the server serves could be
+ * wrong together with what they count, the records could not.
+ */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { createInterface } from "node:readline";
+import { commandLinePath } from "./server-child.js";
+
+export interface LogAudit {
+  /** How often a commit's key was set, and how many such keys there are. */
+  readonly commitsSet: number;
+  readonly distinctCommits: number;
+  readonly published: number;
+  readonly delivered: number;
+  readonly acked: number;
+  /** Different messages acknowledged. */
+  readonly distinctAcked: number;
+}
+
+interface DumpedEvent {
+  readonly type: string;
+  readonly key?: string;
+  readonly messageId?: string;
+}
+
+export async function auditOf(dataDirectory: string, commitPrefix: string): Promise<LogAudit> {
+  const dump = spawn(process.execPath, [commandLinePath(), "dump", dataDirectory], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const ended = once(dump, "exit");
+  const commits = new Set<string>();
+  const messages = new Set<string>();
+  const count = { commitsSet: 0, published: 0, delivered: 0, acked: 0 };
+  for await (const line of createInterface(dump.stdout)) {
+    const { events }: { readonly events?: readonly DumpedEvent[] } = JSON.parse(line);
+    for (const { type, key = "", messageId = "" } of events ?? []) {
+      if (type === "kv.set" && key.startsWith(commitPrefix)) {
+        count.commitsSet++;
+        commits.add(key);
+      } else if (type === "queue.published") count.published++;
+      else if (type === "queue.delivered") count.delivered++;
+      else if (type === "queue.acked") {
+        count.acked++;
+        messages.add(messageId);
+      }
+    }
+  }
+  const [code] = await ended;
+  if (code !== 0) throw new Error(`annals dump ended with ${code}`);
+  return { ...count, distinctCommits: commits.size, distinctAcked: messages.size };
+}
