@@ -1,5 +1,6 @@
 /** What the API room shows to the others. */
 export * from "./errors.js";
 export { openApiDocument } from "./openapi.js";
-export type * from "./options.js";
+export { ROOM_PREFIX } from "./operations/stream-fields.js";
+export * from "./options.js";
 export { buildServer } from "./server.js";

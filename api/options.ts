@@ -58,13 +58,17 @@ export interface HealthSource {
   draining(): boolean;
 }
 
+/** What durable streams are measured under, all together: their names are without bound and follow from paths. */
+export const DURABLE_STREAMS = "ds/*";
+
 /** What the API tells whoever measures it. Called on the hot path; must return at once. */
 export interface ApiObserver {
   /** One HTTP request answered. `route` is the pattern (`/kv/get/:key`), never a user's text. */
   requestFinished(method: string, route: string, status: number, durationMs: number): void;
   /**
    * One operation run, through whatever door. `status` is "success" or "error"; the time that the client asked to wait is
-   * not in `durationMs`. `subject` is the queue it was about, empty when there is no such queue.
+   * not in `durationMs`. `subject` is the queue or room it was about, empty when there is none of that name;
+   * for durable streams DURABLE_STREAMS.
    */
   operationFinished(
     operation: string,
@@ -72,6 +76,8 @@ export interface ApiObserver {
     durationMs: number,
     subject?: string,
   ): void;
+  /** Events that a request of their own published to a room (or DURABLE_STREAMS), told when they are committed. */
+  eventsPublished(room: string, eventType: string, count: number): void;
   /** A request refused before any operation ran, by error code. */
   requestRejected(code: string): void;
 }

@@ -107,6 +107,7 @@ export class ServerProcess {
       kvStats: () => this.#store?.kvStats(this.#clock.now()),
       queueStats: () => this.#store?.queueStats() ?? [],
       streamTotals: () => this.#store?.streamTotals(),
+      eachStream: (visit) => this.#store?.eachStream(this.#clock.now(), visit),
     });
   }
 

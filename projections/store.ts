@@ -43,7 +43,7 @@ import { queueProjection } from "./queue/projection.js";
 import { QueueState } from "./queue/state.js";
 import { StreamBodies } from "./stream/bodies.js";
 import { isStreamKind, readStreamChange } from "./stream/codec.js";
-import type { ReadPlan, ReadSlice, StreamTotals } from "./stream/contract.js";
+import type { ReadPlan, ReadSlice, StreamSize, StreamTotals } from "./stream/contract.js";
 import { streamDigest } from "./stream/digest.js";
 import { evolve as evolveStream, type StreamRecord } from "./stream/evolve.js";
 import { StreamState } from "./stream/state.js";
@@ -75,6 +75,8 @@ export interface OpenedStore extends Store {
    */
   digest(at?: number): string;
   streamTotals(): StreamTotals;
+  /** Of every stream that is there at `now`, the oldest first; for whoever measures. */
+  eachStream(now: number, visit: (size: StreamSize) => void): void;
   /** Frees up to `budget` keys that expired by `now`; returns how many. No answer changes. */
   reclaimExpired(now: number, budget: number): number;
 }
@@ -297,6 +299,11 @@ class LogStore implements OpenedStore {
   async bodies(plan: ReadPlan): Promise<readonly ReadSlice[]> {
     this.#assertAlive();
     return this.#bodies.read(plan);
+  }
+
+  eachStream(now: number, visit: (size: StreamSize) => void): void {
+    this.#assertAlive();
+    this.#stream.state.eachSize(Math.max(now, this.#clock), visit);
   }
 
   streamTotals(): StreamTotals {

@@ -9,7 +9,9 @@ import {
   stream,
 } from "../../projections/index.js";
 import { type Refusal, refusal } from "../errors.js";
+import type { Call } from "../operations/call.js";
 import type { Later } from "../operations/reply.js";
+import { DURABLE_STREAMS } from "../options.js";
 import { bareType, type ForkRequest, isJsonType, offsetHeader, tailHeaders } from "./durable-headers.js";
 import { splitJson } from "./durable-json.js";
 import { type DurableRequest, pathOf } from "./durable-request.js";
@@ -61,12 +63,20 @@ export function getOrCreate(
 ): Later<DurableResult> {
   const { call, name, request } = asked;
   return call.execute(stream.getOrCreate, { name, ...command }, (made, offset): DurableResult => {
-    if (made.created) return created(request, command.contentType, made, offset);
+    if (made.created) {
+      countMessages(call, command.messages ?? []);
+      return created(request, command.contentType, made, offset);
+    }
     const existing = made.existing;
     if (existing === undefined || existing.fingerprint !== command.fingerprint) return otherConfig();
     if (existing.closed !== (command.closed ?? false)) return otherConfig();
     return answer(200, ["Content-Type", existing.contentType, ...tailHeaders(made.tail, made.closed)]);
   });
+}
+
+/** For metrics; the messages of this door have no type. */
+export function countMessages(call: Call, messages: readonly NewStreamMessage[]): void {
+  if (messages.length > 0) call.desk.options.observer.eventsPublished(DURABLE_STREAMS, "", messages.length);
 }
 
 export function otherConfig(): Refusal {

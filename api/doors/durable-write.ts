@@ -4,7 +4,7 @@ import type { Offset } from "../../log/index.js";
 import { type AppendOutcome, type AppendStreamCommand, BYTES_TYPE, stream } from "../../projections/index.js";
 import { type Refusal, refusal } from "../errors.js";
 import type { Later } from "../operations/reply.js";
-import { bodyOf, fingerprintOf, getOrCreate, messagesOf, present } from "./durable-create.js";
+import { bodyOf, countMessages, fingerprintOf, getOrCreate, messagesOf, present } from "./durable-create.js";
 import { createFork } from "./durable-fork.js";
 import {
   closesStream,
@@ -38,7 +38,10 @@ export function create(asked: DurableRequest): Later<DurableResult> {
 export function append({ call, name, request }: DurableRequest): Later<DurableResult> {
   const command = appendCommand(name, request.headers, bodyOf(request), call.limits.jsonDepthMax);
   if ("type" in command) return command;
-  return call.execute(stream.append, command, appended);
+  return call.execute(stream.append, command, (outcome, offset) => {
+    if (outcome.type === "appended") countMessages(call, command.messages);
+    return appended(outcome, offset);
+  });
 }
 
 function appendCommand(

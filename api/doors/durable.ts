@@ -6,6 +6,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { type ErrorCode, errorTable } from "../errors.js";
 import type { Later } from "../operations/reply.js";
+import { DURABLE_STREAMS } from "../options.js";
 import { runMeasured } from "../runner.js";
 import { registerBody } from "./body-bytes.js";
 import type { Door } from "./door.js";
@@ -58,6 +59,7 @@ function run(
     operationName,
     caller,
     (call) => {
+      call.subject = DURABLE_STREAMS;
       const name = streamName(pathOf(request));
       if (typeof name !== "string") return name;
       return operation({ door, readers, request, reply, call, name });

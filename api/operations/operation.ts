@@ -95,6 +95,7 @@ function runnable<Input extends TObject>(
       const refused = refuseNames(input, call.limits);
       if (refused !== undefined) return refused;
       if (facts.exact !== undefined && source !== undefined) takeExactText(input, facts.exact, source);
+      if (facts.subject !== undefined) call.subject = facts.subject(input);
       return run(input, call, source);
     },
   };

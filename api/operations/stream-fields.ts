@@ -1,5 +1,5 @@
 /** The fields that operations on rooms share, and how rooms, events and refusals look from outside. */
-import { type Static, Type } from "@sinclair/typebox";
+import { type Static, type TObject, Type } from "@sinclair/typebox";
 import type {
   AppendStreamCommand,
   NewStreamMessage,
@@ -10,10 +10,25 @@ import type {
 import { type Refusal, refusal } from "../errors.js";
 import { type Json, type JsonObject, JsonText } from "../json-write.js";
 import { closed } from "./fields.js";
+import { defineOperation, type Operation, type OperationDefinition } from "./operation.js";
 
 /** Rooms and durable streams share one space of names; this is the rooms' part of it. */
 export const ROOM_PREFIX = "room/";
 export const roomName = (room: string): string => ROOM_PREFIX + room;
+
+/** An operation on rooms is measured under the name of its room. */
+export function defineRoomOperation<Input extends TObject>(
+  definition: OperationDefinition<Input>,
+): Operation {
+  return defineOperation({ ...definition, subject: roomOf });
+}
+
+/** The input was checked; `stream.list` names no room. */
+function roomOf(input: unknown): string {
+  if (typeof input !== "object" || input === null) return "";
+  const room: unknown = Reflect.get(input, "room");
+  return typeof room === "string" ? room : "";
+}
 
 /** A room's events are JSON texts. */
 export const ROOM_TYPE = "application/json";

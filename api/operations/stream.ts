@@ -4,9 +4,9 @@ import type { Offset } from "../../log/index.js";
 import { type AppendOutcome, stream } from "../../projections/index.js";
 import type { Call } from "./call.js";
 import { closed, LogOffset, Success } from "./fields.js";
-import { defineOperation } from "./operation.js";
 import { type Answered, type Reply, shown, written } from "./reply.js";
 import {
+  defineRoomOperation,
   eventFields,
   eventsOf,
   messageOf,
@@ -32,7 +32,7 @@ const Generation = Type.Integer({
   description: "Grows with every room ever created: another one means that the room was made anew.",
 });
 
-export const create = defineOperation({
+export const create = defineRoomOperation({
   name: "stream.create",
   kind: "write",
   summary: "Create a room",
@@ -54,7 +54,7 @@ export const create = defineOperation({
   },
 });
 
-export const getOrCreate = defineOperation({
+export const getOrCreate = defineRoomOperation({
   name: "stream.get_or_create",
   kind: "write",
   summary: "Create a room unless it is there",
@@ -98,7 +98,7 @@ const duplicateFields = {
   log_offset: LogOffset,
 };
 
-export const publish = defineOperation({
+export const publish = defineRoomOperation({
   name: "stream.publish",
   kind: "write",
   summary: "Publish an event to a room",
@@ -118,13 +118,14 @@ export const publish = defineOperation({
     if ("code" in message) return message;
     const command = publishCommand(input.room, [message], input);
     if ("code" in command) return command;
-    return call.execute(stream.publish, command, (outcome, offset) =>
-      published({ offset: firstOf(outcome), room: input.room }, outcome, offset),
-    );
+    return call.execute(stream.publish, command, (outcome, offset) => {
+      countEvents(call, input.room, [input], outcome);
+      return published({ offset: firstOf(outcome), room: input.room }, outcome, offset);
+    });
   },
 });
 
-export const publishBatch = defineOperation({
+export const publishBatch = defineRoomOperation({
   name: "stream.publish_batch",
   kind: "write",
   summary: "Publish events to a room, all or none",
@@ -151,15 +152,24 @@ export const publishBatch = defineOperation({
     }
     const command = publishCommand(input.room, messages, input);
     if ("code" in command) return command;
-    return call.execute(stream.publish, command, (outcome, offset) =>
-      published(
-        { first_offset: firstOf(outcome), count: messages.length, room: input.room },
-        outcome,
-        offset,
-      ),
-    );
+    const { room } = input;
+    return call.execute(stream.publish, command, (outcome, offset) => {
+      countEvents(call, room, input.events, outcome);
+      return published({ first_offset: firstOf(outcome), count: messages.length, room }, outcome, offset);
+    });
   },
 });
+
+/** A producer's repeat is counted once. */
+function countEvents(
+  call: Call,
+  room: string,
+  events: readonly { readonly event: string }[],
+  { type }: AppendOutcome,
+): void {
+  if (type !== "appended") return;
+  for (const { event } of events) call.desk.options.observer.eventsPublished(room, event, 1);
+}
 
 function firstOf(outcome: AppendOutcome): number | null {
   return outcome.type === "appended" ? outcome.first : null;
@@ -174,7 +184,7 @@ function published(
   return written({ ...payload, duplicate, next_offset: outcome.end, log_offset: offset }, offset);
 }
 
-export const consume = defineOperation({
+export const consume = defineRoomOperation({
   name: "stream.consume",
   kind: "read",
   summary: "Read a room's events from an offset",
@@ -231,7 +241,7 @@ async function readPage(input: ConsumeInput, call: Call): Promise<Reply> {
   });
 }
 
-export const stats = defineOperation({
+export const stats = defineRoomOperation({
   name: "stream.stats",
   kind: "read",
   summary: "What a room holds",
@@ -273,7 +283,7 @@ export const stats = defineOperation({
   },
 });
 
-export const list = defineOperation({
+export const list = defineRoomOperation({
   name: "stream.list",
   kind: "read",
   summary: "List rooms",
@@ -291,7 +301,7 @@ export const list = defineOperation({
   },
 });
 
-export const trim = defineOperation({
+export const trim = defineRoomOperation({
   name: "stream.trim",
   kind: "write",
   summary: "Remove a room's oldest events",
@@ -307,7 +317,7 @@ export const trim = defineOperation({
   },
 });
 
-export const del = defineOperation({
+export const del = defineRoomOperation({
   name: "stream.delete",
   kind: "write",
   summary: "Delete a room",

@@ -158,7 +158,13 @@ const access: readonly DocumentedKey[] = [
 ];
 
 const features: readonly DocumentedKey[] = [
-  { path: "event_stream.*", note: LATER, refuse: refuseSection("streams are") },
+  { path: "event_stream.enabled", note: "streams are always on" },
+  { path: "event_stream.max_rooms", note: "see stream.streams_max" },
+  ...keys(
+    "event_stream",
+    ["retention_mode", "retention_hours", "max_events_per_room"],
+    "a room keeps everything unless it is created with max_events, max_bytes or max_age_secs",
+  ),
   { path: "watch.max_inline_value_bytes", note: LATER, environment: ["SYNAP_WATCH_MAX_INLINE_VALUE_BYTES"] },
   { path: "network.idle_timeout_secs", note: "see limits.keep_alive_timeout_ms" },
   { path: "network.max_connections", note: "see limits.connections_max" },

@@ -1,5 +1,5 @@
 /** What the doors report: requests by route, operations by name, refusals by code. */
-import type { ApiObserver } from "../../api/index.js";
+import { type ApiObserver, DURABLE_STREAMS } from "../../api/index.js";
 import { Buckets, Cells, OVERFLOW_LABEL, Tally } from "./accumulators.js";
 import type { Series } from "./series.js";
 
@@ -10,6 +10,10 @@ const OPERATION_SECONDS = [0.00001, 0.0001, 0.001, 0.01, 0.1, 1];
 const QUEUE_SECONDS = [0.0001, 0.001, 0.01, 0.1, 1, 10];
 /** Most queues with series of their own, times operations and status; what comes later is counted under one label. */
 const QUEUE_CELLS_MAX = 5000;
+/** As for queues: rooms times operations and status, rooms times types of events. */
+const STREAM_CELLS_MAX = 5000;
+/** A type of event is a client's own text of any length; a longer one is no label, and is counted with those that find no place. */
+const EVENT_TYPE_LENGTH_MAX = 128;
 /** Documented names of operations that are called otherwise in commands. */
 const DOCUMENTED_NAMES: Readonly<Record<string, string>> = { del: "delete" };
 
@@ -20,6 +24,8 @@ export class ApiSeries implements ApiObserver {
   readonly #operationSeconds = new Cells(1, () => new Buckets(OPERATION_SECONDS));
   readonly #queueOperations = new Cells(3, () => new Tally(), QUEUE_CELLS_MAX);
   readonly #queueSeconds = new Cells(2, () => new Buckets(QUEUE_SECONDS));
+  readonly #streamOperations = new Cells(3, () => new Tally(), STREAM_CELLS_MAX);
+  readonly #streamEvents = new Cells(2, () => new Tally(), STREAM_CELLS_MAX);
   readonly #rejected = new Cells(1, () => new Tally(), 200);
   #openConnections: () => number = () => 0;
 
@@ -60,6 +66,18 @@ export class ApiSeries implements ApiObserver {
       this.#queueSeconds,
     );
     series.counterCells(
+      "stream_operations_total",
+      `Stream operations run, through whatever door; those on a room that isn't there have an empty label, all durable streams (/v1/stream/) are ${DURABLE_STREAMS}, as their names are without bound`,
+      ["room", "operation", "status"],
+      this.#streamOperations,
+    );
+    series.counterCells(
+      "stream_events_total",
+      `Events published since the start; those of all durable streams are ${DURABLE_STREAMS} and have no type`,
+      ["room", "event_type"],
+      this.#streamEvents,
+    );
+    series.counterCells(
       "requests_rejected_total",
       "Requests refused, by error code",
       ["code"],
@@ -83,10 +101,17 @@ export class ApiSeries implements ApiObserver {
     if (label.family === "queue") {
       this.#queueOperations.at(subject, label.name, status).value++;
       this.#queueSeconds.at(subject, label.name).observe(durationMs / 1000);
+    } else if (label.family === "stream") {
+      this.#streamOperations.at(subject, label.name, status).value++;
     } else {
       this.#operations.at(label.name, status).value++;
       this.#operationSeconds.at(label.name).observe(durationMs / 1000);
     }
+  }
+
+  eventsPublished(room: string, eventType: string, count: number): void {
+    const type = eventType.length > EVENT_TYPE_LENGTH_MAX ? OVERFLOW_LABEL : eventType;
+    this.#streamEvents.at(room, type).value += count;
   }
 
   requestRejected(code: string): void {
@@ -98,7 +123,7 @@ export class ApiSeries implements ApiObserver {
 const STATUS_TEXTS: readonly string[] = Array.from({ length: 600 }, (_, status) => String(status));
 
 interface OperationLabel {
-  readonly family: "kv" | "queue";
+  readonly family: "kv" | "queue" | "stream";
   readonly name: string;
 }
 const labels = new Map<string, OperationLabel | undefined>();
@@ -109,11 +134,14 @@ const labels = new Map<string, OperationLabel | undefined>();
  */
 function operationLabel(operation: string): OperationLabel | undefined {
   if (labels.has(operation)) return labels.get(operation);
-  const [, family, bare] = /^(kv|key|queue)\.(.+)$/.exec(operation) ?? [];
+  const [, family, bare] = /^(kv|key|queue|stream)\.(.+)$/.exec(operation) ?? [];
   const label: OperationLabel | undefined =
     bare === undefined
       ? undefined
-      : { family: family === "queue" ? "queue" : "kv", name: DOCUMENTED_NAMES[bare] ?? bare };
+      : {
+          family: family === "queue" || family === "stream" ? family : "kv",
+          name: DOCUMENTED_NAMES[bare] ?? bare,
+        };
   labels.set(operation, label);
   return label;
 }

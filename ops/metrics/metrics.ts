@@ -9,7 +9,7 @@ import { ProcessSeries, type StartProgress } from "./process-series.js";
 import { addQueueSeries } from "./queue-series.js";
 import { Series } from "./series.js";
 import { addStoreSeries } from "./store-series.js";
-import { addStreamSeries } from "./stream-series.js";
+import { addStreamSeries, type EachStream } from "./stream-series.js";
 
 export interface MetricsParts {
   readonly prefix: string;
@@ -20,6 +20,7 @@ export interface MetricsParts {
   readonly kvStats: () => KvStats | undefined;
   readonly queueStats: () => readonly QueueStats[];
   readonly streamTotals: () => StreamTotals | undefined;
+  readonly eachStream: EachStream;
 }
 
 export class Metrics {
@@ -35,7 +36,7 @@ export class Metrics {
     this.process = new ProcessSeries(series, parts.version, parts.start);
     addStoreSeries(series, parts.kvStats);
     addQueueSeries(series, parts.queueStats);
-    addStreamSeries(series, parts.streamTotals);
+    addStreamSeries(series, parts.streamTotals, parts.eachStream);
   }
 
   async page(): Promise<MetricsPage> {

@@ -313,6 +313,17 @@ export interface StreamTotals {
   readonly trimmedTotal: number;
 }
 
+/** For metrics; of one stream, or of several together. */
+export interface StreamSize {
+  readonly name: string;
+  /** Kept. */
+  readonly messages: number;
+  /** Stream offset of the next message. */
+  readonly end: number;
+  /** Seen since the process began. */
+  readonly subscribers: number;
+}
+
 // ---- commands and queries: payloads and answers ----
 
 export interface CreateStreamCommand {

@@ -12,6 +12,7 @@ import type {
   ReadPlan,
   StreamFacts,
   StreamReadView,
+  StreamSize,
   StreamTotals,
 } from "./contract.js";
 import { LAST_PLACE, type PageDraft, type Stream } from "./stream.js";
@@ -134,6 +135,16 @@ export class StreamState implements StreamReadView {
       consumedTotal: this.#consumption.total,
       trimmedTotal: this.trimmedTotal,
     };
+  }
+
+  /** The streams that are there, the oldest first: calls `visit` for each. For whoever measures. */
+  eachSize(now: number, visit: (size: StreamSize) => void): void {
+    for (const stream of this.streams.values()) {
+      if (stream.gone || (stream.deadline !== 0 && stream.deadline <= now)) continue;
+      const { end } = stream.index;
+      const { subscribers } = this.#consumption.of(stream);
+      visit({ name: stream.name, messages: end - stream.earliest(now), end, subscribers });
+    }
   }
 
   #stream(name: string): Stream {

@@ -219,6 +219,7 @@ describe("documented keys", () => {
       "protocols: { rest: { enabled: true, prefix: /kv } }",
       "persistence: { wal: { buffer_size_kb: 64, max_size_mb: 1024, path: ./data/wal/synap.wal } }",
       "replication: { enabled: false, role: standalone, heartbeat_interval_ms: 1000 }",
+      "event_stream: { enabled: true, retention_mode: hybrid, retention_hours: 24, max_events_per_room: 100000, max_rooms: 100000 }",
       "users: []",
     ].join("\n");
     expect(sound({ yaml }).inert.map(({ path }) => path)).toEqual([
@@ -230,6 +231,11 @@ describe("documented keys", () => {
       "replication.enabled",
       "replication.role",
       "replication.heartbeat_interval_ms",
+      "event_stream.enabled",
+      "event_stream.retention_mode",
+      "event_stream.retention_hours",
+      "event_stream.max_events_per_room",
+      "event_stream.max_rooms",
       "users",
     ]);
   });

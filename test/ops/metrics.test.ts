@@ -7,7 +7,8 @@ import { FreeDisk } from "../../ops/metrics/free-disk.js";
 import { LogSeries } from "../../ops/metrics/log-series.js";
 import { addQueueSeries } from "../../ops/metrics/queue-series.js";
 import { Series } from "../../ops/metrics/series.js";
-import type { QueueStats } from "../../projections/index.js";
+import { addStreamSeries } from "../../ops/metrics/stream-series.js";
+import type { QueueStats, StreamTotals } from "../../projections/index.js";
 
 async function pageOf(fill: (series: Series) => void): Promise<string> {
   const registry = new Registry();
@@ -78,6 +79,11 @@ describe("API series", () => {
       api.operationFinished("admin.livez", "success", 2);
       api.operationFinished("queue.publish", "success", 2, "jobs");
       api.operationFinished("queue.ack", "error", 2, "");
+      api.operationFinished("stream.publish", "success", 2, "news");
+      api.operationFinished("stream.consume", "error", 2, "");
+      api.eventsPublished("news", "a", 1);
+      api.eventsPublished("news", "a", 2);
+      api.eventsPublished("news", "x".repeat(129), 1);
       api.requestFinished("BREW", "/kv/set", 405, 1);
       api.requestFinished("PATCH", "/kv/set", 999, 1);
       api.requestRejected("API_BODY_TOO_LARGE");
@@ -94,6 +100,10 @@ describe("API series", () => {
       'annals_kv_operations_total{operation="rename",status="success"} 1',
       'annals_queue_operations_total{queue="jobs",operation="publish",status="success"} 1',
       'annals_queue_operations_total{queue="",operation="ack",status="error"} 1',
+      'annals_stream_operations_total{room="news",operation="publish",status="success"} 1',
+      'annals_stream_operations_total{room="",operation="consume",status="error"} 1',
+      'annals_stream_events_total{room="news",event_type="a"} 3',
+      'annals_stream_events_total{room="news",event_type="other"} 1',
       'annals_requests_rejected_total{code="API_BODY_TOO_LARGE"} 1',
     ]);
     expect(page).toContain('annals_kv_operation_duration_seconds_bucket{operation="delete",le="0.01"} 1');
@@ -122,6 +132,41 @@ describe("queue series", () => {
       ["consumers", 4],
     ])
       expect(page).toContain(`annals_queue_${name}{queue="q0"} ${value}`);
+  });
+});
+
+describe("stream series", () => {
+  it("show each room, beyond a bound the sum of the others, and durable streams as one", async () => {
+    const rooms = Array.from({ length: 1002 }, (_, index) => ({
+      name: `room/r${index}`,
+      messages: index,
+      end: index === 0 ? 0 : index + 7,
+      subscribers: 2,
+    }));
+    const durable = ["ds/a", "ds/b", "room/other", "room/ds/*"].map((name) => ({
+      name,
+      messages: 5,
+      end: 5,
+      subscribers: 0,
+    }));
+    const totals = { streams: 1006, publishedTotal: 9 } as unknown as StreamTotals;
+    const page = await pageOf((series) =>
+      addStreamSeries(
+        series,
+        () => totals,
+        (visit) => [...durable, ...rooms].forEach(visit),
+      ),
+    );
+    const lines = page.split("\n");
+    expect(lines).toContain('annals_stream_buffer_size{room="r999"} 999');
+    expect(lines).toContain('annals_stream_subscribers{room="r999"} 2');
+    expect(lines).toContain('annals_stream_last_offset{room="r999"} 1006');
+    expect(lines).toContain('annals_stream_buffer_size{room="other"} 2006');
+    expect(lines).toContain('annals_stream_subscribers{room="other"} 4');
+    expect(lines).toContain('annals_stream_buffer_size{room="ds/*"} 15');
+    expect(lines).toContain("annals_stream_published_total 9");
+    expect(page).not.toContain('"r1000"');
+    expect(page).not.toMatch(/last_offset\{room="(r0|other|ds.*)"/);
   });
 });
 

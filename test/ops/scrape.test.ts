@@ -168,6 +168,65 @@ describe("a scrape of the real server", () => {
     }
   });
 
+  it("shows every documented series of streams, by room, and durable streams under one label", async () => {
+    const server = serve(join(directory, "streams"));
+    try {
+      const client = new HttpClient(await server.port(), 1);
+      await client.post("/stream/r", { max_events: 3 });
+      await client.post("/stream/empty", {});
+      for (const event of ["a", "a", "b"]) await client.post("/stream/r/publish", { event, data: 1 });
+      const events = [
+        { event: "b", data: 1 },
+        { event: "c", data: 1 },
+      ];
+      const producer = { producer_id: "p", producer_epoch: 0, producer_seq: 0 };
+      for (let times = 0; times < 2; times++)
+        await client.post("/stream/r/publish/batch", { events, ...producer });
+      for (const subscriber of ["x", "y", "x"])
+        await client.send("GET", `/stream/r/consume/${subscriber}?from_offset=2`);
+      await client.post("/stream/none/publish", { event: "a", data: 1 });
+      await client.send("PUT", "/v1/stream/some/path");
+      await client.send("PUT", "/v1/stream/other/path");
+      for (const path of ["some", "some", "other"])
+        await client.send("POST", `/v1/stream/${path}/path`, "x", {
+          "content-type": "application/octet-stream",
+        });
+      const samples = await scrape(client);
+      const of = (name: string, ...labels: string[]): number =>
+        total(samples, `annals_stream_${name}`, labels);
+
+      for (const [operation, count] of Object.entries({
+        create: 1,
+        publish: 3,
+        publish_batch: 2,
+        consume: 3,
+      })) {
+        const labels = ['room="r"', `operation="${operation}"`, 'status="success"'];
+        expect(of("operations_total", ...labels), operation).toBe(count);
+      }
+      expect(of("operations_total", 'room=""', 'operation="publish"', 'status="error"')).toBe(1);
+      expect(of("operations_total", 'room="none"')).toBe(0);
+      for (const [type, count] of Object.entries({ a: 2, b: 2, c: 1 }))
+        expect(of("events_total", 'room="r"', `event_type="${type}"`), type).toBe(count);
+      expect(of("subscribers", 'room="r"')).toBe(2);
+      expect(of("buffer_size", 'room="r"')).toBe(3);
+      expect(of("last_offset", 'room="r"')).toBe(4);
+      expect(of("buffer_size", 'room="empty"')).toBe(0);
+      expect([...samples.keys()].join()).not.toContain('last_offset{room="empty"}');
+
+      expect(of("operations_total", 'room="ds/*"', 'operation="create"')).toBe(2);
+      expect(of("operations_total", 'room="ds/*"', 'operation="append"')).toBe(3);
+      expect(of("events_total", 'room="ds/*"', 'event_type=""')).toBe(3);
+      expect(of("buffer_size", 'room="ds/*"')).toBe(3);
+      expect([...samples.keys()].join()).not.toContain("path/path");
+      expect(of("published_total")).toBe(8);
+      expect(of("trimmed_total")).toBe(2);
+      client.close();
+    } finally {
+      await server.end();
+    }
+  });
+
   it("samples the process and the disk", async () => {
     const server = serve(join(directory, "sampled"), { ANNALS_LOG_SEGMENT_BYTES: "4096" });
     try {

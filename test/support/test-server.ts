@@ -74,6 +74,7 @@ export class TestServer {
   readonly operations: { operation: string; status: string }[] = [];
   /** What each of those was about. */
   readonly subjects: (string | undefined)[] = [];
+  readonly published: { room: string; eventType: string; count: number }[] = [];
   readonly rejected: string[] = [];
   now = 1_700_000_000_000;
   live = true;
@@ -135,6 +136,7 @@ export class TestServer {
         this.operations.push({ operation, status });
         this.subjects.push(subject);
       },
+      eventsPublished: (room, eventType, count) => this.published.push({ room, eventType, count }),
       requestRejected: (code) => this.rejected.push(code),
     };
     return {
