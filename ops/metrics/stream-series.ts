@@ -63,10 +63,13 @@ function sums(eachStream: EachStream, count: (size: StreamSize) => number): read
 /** Of rooms that have had any event; a sum of offsets would mean nothing. */
 function lastOffsets(eachStream: EachStream): readonly Reading[] {
   const rooms: Reading[] = [];
+  // Counts empty rooms too, so that every series shows the same rooms.
+  let shown = 0;
   eachStream(({ name, end }) => {
-    const label = labelOf(name, rooms.length);
-    if (end > 0 && label !== OVERFLOW_LABEL && label !== DURABLE_STREAMS)
-      rooms.push([{ room: label }, end - 1]);
+    const label = labelOf(name, shown);
+    if (label === OVERFLOW_LABEL || label === DURABLE_STREAMS) return;
+    shown++;
+    if (end > 0) rooms.push([{ room: label }, end - 1]);
   });
   return rooms;
 }
