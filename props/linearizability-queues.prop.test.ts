@@ -78,7 +78,7 @@ const world: fc.Arbitrary<World> = fc.record({
       ending: fc.constantFrom<Ending>("power", "power", "kill"),
       late: fc.boolean(),
     }),
-    { minLength: 1, maxLength: 3 },
+    { minLength: 1, maxLength: 2 },
   ),
 });
 
@@ -114,7 +114,7 @@ describe("linearizability", () => {
           if (output?.type === "nacked" && output.dead) happened.died += 1;
         }
       }),
-      runs(40),
+      runs(30),
     );
     for (const [what, count] of Object.entries(happened)) expect(count, what).toBeGreaterThan(5);
   });
