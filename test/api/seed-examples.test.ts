@@ -23,7 +23,7 @@ const CALLS: readonly (readonly [string, string, unknown, number, readonly strin
   ["GET", "/queue/list", undefined, 200, ["queues"]],
   ["POST", "/queue/old-queue/purge", undefined, 200, ["purged"]],
   ["DELETE", "/queue/old-queue", undefined, 200, ["deleted"]],
-  ["GET", "/queue/jobs/stats", undefined, 200, ["depth"]],
+  ["GET", "/queue/jobs/stats", undefined, 200, ["depth", "dlq_count"]],
   ["GET", "/metrics", undefined, 200, []],
 ];
 
