@@ -141,9 +141,13 @@ async function run(wanted: Wanted, dataDirectory: string, say: (text: string) =>
     `${total.commits} commits from ${input}; the server will be killed after ${killsAfter.join(", ")} of them`,
   );
   const running = new Set<ServerChild>();
+  let isOver = false;
   const start = async (): Promise<ServerChild> => {
+    // What is still on its way when the demo fails takes the last kill for one of the planned ones.
+    if (isOver) throw new Error("the demo is over");
     const server = await startServer({ dataDirectory });
     running.add(server);
+    if (isOver) server.kill("SIGKILL");
     say(`serving on ${server.url} after ${server.readyMs.toFixed(0)} ms`);
     return server;
   };
@@ -163,6 +167,7 @@ async function run(wanted: Wanted, dataDirectory: string, say: (text: string) =>
       ...{ eventsPerSecond: events / seconds, seed, killsAfter, dataDirectory },
     };
   } finally {
+    isOver = true;
     consumers.kill();
     for (const server of running) server.kill("SIGKILL");
   }

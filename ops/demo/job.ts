@@ -66,6 +66,8 @@ class Job {
   readonly #writes = new Set<Promise<void>>();
   readonly #server: MortalServer;
   readonly #stream: CommitStream;
+  #fail: (error: unknown) => void = () => undefined;
+  readonly #failed: Promise<never>;
   #answered = 0;
   #fileChanges = 0;
   #unansweredStored = 0;
@@ -75,9 +77,17 @@ class Job {
     this.#kills = [...options.kills];
     this.#server = server;
     this.#stream = new CommitStream(server);
+    this.#failed = new Promise((_, reject) => {
+      this.#fail = reject;
+    });
   }
 
-  async toEnd(): Promise<JobReport> {
+  /** Or to the first failure, of a write or of a consumer. */
+  toEnd(): Promise<JobReport> {
+    return Promise.race([this.#work(), this.#failed, this.#options.consumers.failed]);
+  }
+
+  async #work(): Promise<JobReport> {
     await this.#server.ask((client) => client.createRoom(ROOM));
     await this.#server.ask((client) =>
       client.createQueue(QUEUE, {
@@ -94,7 +104,7 @@ class Job {
     // Kills so close to the end that no write was left to notice them.
     if (this.#server.isDoomed) await this.#server.replace();
     while (this.#kills.shift() !== undefined) await this.#server.replace();
-    await Promise.race([this.#jobsDone(), this.#options.consumers.failed]);
+    await this.#jobsDone();
     return {
       server: this.#server.server,
       commits: this.#answered,
@@ -130,8 +140,7 @@ class Job {
     });
     for (const key of write.keys) this.#inFlight.set(key, done);
     this.#writes.add(done);
-    // Whoever waits for the write sees its failure; until then it must not count as unhandled.
-    done.catch(() => undefined);
+    done.catch((error: unknown) => this.#fail(error));
   }
 
   async #store(write: Write): Promise<void> {
