@@ -154,7 +154,7 @@ describe("kv", () => {
         expectChains(real.t.log);
         happened.expired += model.expired;
       }),
-      runs(200) as fc.Parameters<[Iterable<Step>]>,
+      runs(400) as fc.Parameters<[Iterable<Step>]>,
     );
   });
 

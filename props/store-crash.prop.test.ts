@@ -101,7 +101,7 @@ describe("the store after a crash", () => {
         for (const [what, count] of Object.entries(lives.happened))
           happened[what] = (happened[what] ?? 0) + count;
       }),
-      runs(40),
+      runs(300),
     );
     for (const [what, count] of Object.entries(happened)) expect(count, what).toBeGreaterThan(3);
   });
