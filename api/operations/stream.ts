@@ -2,6 +2,7 @@
 import { Type } from "@sinclair/typebox";
 import type { Offset } from "../../log/index.js";
 import { type AppendOutcome, stream } from "../../projections/index.js";
+import type { ApiOptions } from "../options.js";
 import type { Call } from "./call.js";
 import { closed, LogOffset, Success } from "./fields.js";
 import { type Answered, type Reply, shown, written } from "./reply.js";
@@ -21,6 +22,7 @@ import {
   roomName,
   StreamOffset,
 } from "./stream-fields.js";
+import { write } from "./write.js";
 
 const CONSUME_LIMIT = 100;
 /** Past it a page ends early, and `next_offset` says where to go on: an answer stays small enough to be written at once. */
@@ -45,10 +47,10 @@ export const create = defineRoomOperation({
   }),
   errors: ["STREAM_EXISTS", "STREAM_NAME_INVALID", "STREAM_TOO_MANY"],
   rest: [{ method: "POST", path: "/stream/{room}" }],
-  run(input, call) {
+  prepare(input) {
     const { room } = input;
     const command = { name: roomName(room), contentType: ROOM_TYPE, retention: retentionOf(input) };
-    return call.execute(stream.create, command, ({ generation }, offset) =>
+    return write(stream.create, command, ({ generation }, offset) =>
       written({ success: true, room, generation, log_offset: offset }, offset),
     );
   },
@@ -69,10 +71,10 @@ export const getOrCreate = defineRoomOperation({
   }),
   errors: ["STREAM_NAME_INVALID", "STREAM_TOO_MANY"],
   rest: [{ method: "PUT", path: "/stream/{room}" }],
-  run(input, call) {
+  prepare(input) {
     const { room } = input;
     const command = { name: roomName(room), contentType: ROOM_TYPE, retention: retentionOf(input) };
-    return call.execute(stream.getOrCreate, command, ({ created, generation }, offset) =>
+    return write(stream.getOrCreate, command, ({ created, generation }, offset) =>
       written({ success: true, room, created, generation, log_offset: offset }, offset),
     );
   },
@@ -113,13 +115,13 @@ export const publish = defineRoomOperation({
   errors: publishErrors,
   exact: [["data"]],
   rest: [{ method: "POST", path: "/stream/{room}/publish" }],
-  run(input, call) {
+  prepare(input, options) {
     const message = messageOf(input);
     if ("code" in message) return message;
     const command = publishCommand(input.room, [message], input);
     if ("code" in command) return command;
-    return call.execute(stream.publish, command, (outcome, offset) => {
-      countEvents(call, input.room, [input], outcome);
+    return write(stream.publish, command, (outcome, offset) => {
+      countEvents(options, input.room, [input], outcome);
       return published({ offset: firstOf(outcome), room: input.room }, outcome, offset);
     });
   },
@@ -143,7 +145,7 @@ export const publishBatch = defineRoomOperation({
   errors: [...publishErrors, "STREAM_BATCH_TOO_LARGE"],
   exact: [["events", "data"]],
   rest: [{ method: "POST", path: "/stream/{room}/publish/batch" }],
-  run(input, call) {
+  prepare(input, options) {
     const messages = [];
     for (const event of input.events) {
       const message = messageOf(event);
@@ -153,8 +155,8 @@ export const publishBatch = defineRoomOperation({
     const command = publishCommand(input.room, messages, input);
     if ("code" in command) return command;
     const { room } = input;
-    return call.execute(stream.publish, command, (outcome, offset) => {
-      countEvents(call, room, input.events, outcome);
+    return write(stream.publish, command, (outcome, offset) => {
+      countEvents(options, room, input.events, outcome);
       return published({ first_offset: firstOf(outcome), count: messages.length, room }, outcome, offset);
     });
   },
@@ -162,13 +164,13 @@ export const publishBatch = defineRoomOperation({
 
 /** A producer's repeat is counted once. */
 function countEvents(
-  call: Call,
+  options: ApiOptions,
   room: string,
   events: readonly { readonly event: string }[],
   { type }: AppendOutcome,
 ): void {
   if (type !== "appended") return;
-  for (const { event } of events) call.desk.options.observer.eventsPublished(room, event, 1);
+  for (const { event } of events) options.observer.eventsPublished(room, event, 1);
 }
 
 function firstOf(outcome: AppendOutcome): number | null {
@@ -309,9 +311,9 @@ export const trim = defineRoomOperation({
   output: Type.Object({ success: Success, earliest_offset: StreamOffset, log_offset: LogOffset }),
   errors: ["STREAM_NOT_FOUND", "STREAM_OFFSET_BEYOND_END"],
   rest: [{ method: "POST", path: "/stream/{room}/trim" }],
-  run({ room, before_offset }, call) {
+  prepare({ room, before_offset }) {
     const command = { name: roomName(room), before: before_offset };
-    return call.execute(stream.trim, command, ({ earliest }, offset) =>
+    return write(stream.trim, command, ({ earliest }, offset) =>
       written({ success: true, earliest_offset: earliest, log_offset: offset }, offset),
     );
   },
@@ -330,8 +332,8 @@ export const del = defineRoomOperation({
   }),
   errors: ["STREAM_NOT_FOUND"],
   rest: [{ method: "DELETE", path: "/stream/{room}" }],
-  run({ room }, call) {
-    return call.execute(stream.delete, { name: roomName(room) }, (_answer, offset) =>
+  prepare({ room }) {
+    return write(stream.delete, { name: roomName(room) }, (_answer, offset) =>
       written({ success: true, room, deleted: room, log_offset: offset }, offset),
     );
   },

@@ -36,7 +36,7 @@ export function batch<Answer>(
     const refused = check(state, precondition, context.now);
     if (refused !== undefined) return { ...refused, details: { precondition_index: index } };
   }
-  const overlay = storeOverlay(state);
+  const overlay = storeOverlay(state, context.now);
   const events: StoreEvent[] = [];
   const parts: { readonly accepted: Accepted<Answer>; readonly place: number }[] = [];
   let seen: number = BEFORE_FIRST;

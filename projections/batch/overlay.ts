@@ -5,6 +5,8 @@ import type { KvEvent } from "../kv/contract.js";
 import { KvOverlay } from "../kv/overlay.js";
 import type { QueueEvent } from "../queue/contract.js";
 import { queueOverlay } from "../queue/overlay.js";
+import type { StreamEvent } from "../stream/contract.js";
+import { streamOverlay } from "../stream/overlay.js";
 
 export interface StoreOverlay {
   readonly view: StoreView;
@@ -12,16 +14,20 @@ export interface StoreOverlay {
   apply(event: StoreEvent, place: number): void;
 }
 
-export function storeOverlay({ kv, queue, stream, idempotency, nextOffset }: StoreView): StoreOverlay {
+/** `now`: the batch's time. */
+export function storeOverlay(state: StoreView, now: number): StoreOverlay {
+  const { kv, queue, stream, idempotency, nextOffset } = state;
   const keys = new KvOverlay(kv, nextOffset);
   const queues = queueOverlay(queue);
+  const streams = streamOverlay(stream, now);
   return {
-    view: { kv: keys, queue: queues.view, stream, idempotency, nextOffset },
+    view: { kv: keys, queue: queues.view, stream: streams.view, idempotency, nextOffset },
     apply(event, place) {
       if (isKvEvent(event)) keys.apply(event);
+      else if (isQueueEvent(event)) queues.apply(event, place);
       else {
-        assert(isQueueEvent(event), `events of ${event.type} have an overlay`);
-        queues.apply(event, place);
+        assert(isStreamEvent(event), `events of ${event.type} have an overlay`);
+        streams.apply(event);
       }
     },
   };
@@ -29,3 +35,4 @@ export function storeOverlay({ kv, queue, stream, idempotency, nextOffset }: Sto
 
 const isKvEvent = (event: StoreEvent): event is KvEvent => event.type.startsWith("kv.");
 const isQueueEvent = (event: StoreEvent): event is QueueEvent => event.type.startsWith("queue.");
+const isStreamEvent = (event: StoreEvent): event is StreamEvent => event.type.startsWith("stream.");
