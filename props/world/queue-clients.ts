@@ -15,7 +15,7 @@ import type { Delivered, QueueCall, QueueInput, QueueOutput } from "../checkers/
 import type { Random } from "./fate.js";
 
 export const QUEUE = "jobs";
-export const MAX_RETRIES = 2;
+export const MAX_RETRIES = 1;
 export const ACK_DEADLINE_MS = 600_000;
 
 interface OpenCall {
