@@ -165,7 +165,7 @@ describe("batch", () => {
         fc.array(write, { minLength: 1, maxLength: 8 }),
         expectAsOneByOne,
       ),
-      runs(200),
+      runs(600),
     );
     for (const [what, count] of Object.entries(happened)) expect(count, what).toBeGreaterThan(5);
   });
