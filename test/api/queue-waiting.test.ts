@@ -113,6 +113,23 @@ describe("a consumer that waits", () => {
     expect((await waiting).json).toMatchObject({ error_code: "LOG_FAILED" });
   });
 
+  it("is told when the log fails under what made the queue empty, instead of waiting on", async () => {
+    const log = new MemoryLog();
+    // Longer than the test may take: the end of the wait must not pass for the failure.
+    await start({ log, limits: { waitMsMax: 600_000 } });
+    await publish("a");
+    log.hold();
+    const taken = consume("other", "");
+    await until(() => log.records.length === 3);
+    const waiting = consume("c", "wait_secs=600");
+    // Keys are committed, so these answer while the queue's answers wait.
+    for (let turn = 0; turn < 3; turn++) await server.get("/kv/dbsize");
+    log.fail();
+    for (const answer of [await taken, await waiting]) {
+      expect(answer.json).toMatchObject({ error_code: "LOG_FAILED" });
+    }
+  });
+
   it("is not called slow for waiting", async () => {
     await start({ limits: { slowRequestMs: 40 } });
     await consume("c", "wait_secs=0.1");
@@ -193,6 +210,8 @@ describe("several consumers that wait", () => {
     await Promise.all(waiting);
     await publish("3");
     expect((await consume("c")).json).toMatchObject({ payload: "3" });
+    // The places of those who were served are free again.
+    expect((await consume("d", "wait_secs=0.01")).status).toBe(200);
   });
 });
 
@@ -208,6 +227,7 @@ describe("a consumer that goes away while it waits", () => {
     await publish("a");
     expect(await stats()).toMatchObject({ depth: 1, consumed: 0, in_flight: 0 });
     expect((await consume("c")).json).toMatchObject({ payload: "a", attempt: 1 });
+    expect((await consume("c", "wait_secs=0.01")).status).toBe(200);
   });
 
   it("leaves what arrives to the one behind it", async () => {
