@@ -1,19 +1,7 @@
 /** Runs what a request asks for and tells the observer how it went. The one place where a bug in an operation is caught. */
-import type { Socket } from "node:net";
 import { errorTable, type Refusal } from "./errors.js";
-import { Call, type Desk } from "./operations/call.js";
-import type { OnceKey } from "./operations/once.js";
+import { Call, type Caller, type Desk } from "./operations/call.js";
 import type { Later } from "./operations/reply.js";
-
-export interface Caller {
-  readonly requestId: string;
-  /** The id that the caller chose, if any; it is kept in the record. */
-  readonly causeId: string | undefined;
-  /** Of a write that must happen once. */
-  readonly once: OnceKey | undefined;
-  /** Where the answer goes, for an operation that waits and must not go on when nobody is there any more. */
-  readonly connection?: Socket;
-}
 
 /**
  * Calls `done` with what came of it, at once or later; never throws and never rejects, as long as `done` doesn't.
@@ -28,7 +16,7 @@ export function runMeasured<Result extends { readonly type: string }>(
 ): void {
   const { stopwatch } = desk.options;
   const startedAt = stopwatch();
-  const call = new Call(desk, name, caller.requestId, caller.causeId, caller.connection, caller.once);
+  const call = new Call(desk, name, caller);
   let later: Later<Result | Refusal>;
   try {
     later = run(call);

@@ -41,12 +41,27 @@ export class Desk {
   }
 }
 
+/** Who asks, as a door knows it. */
+export interface Caller {
+  readonly requestId: string;
+  /** The id that the caller chose, if any, kept with the record; a made-up one is not worth keeping. */
+  readonly causeId: string | undefined;
+  /** Of a write that must happen once. */
+  readonly once: OnceKey | undefined;
+  /** Whose transaction it is when the request does not say; undefined: nobody's. */
+  readonly client?: string | undefined;
+  /** Where the answer goes, for an operation that waits and must not go on when nobody is there any more. */
+  readonly connection?: Socket;
+}
+
 export class Call {
   readonly desk: Desk;
   readonly requestId: string;
   readonly cause: Cause;
   /** Set when the caller wants the write done once, however often the request comes. */
   readonly once: OnceKey | undefined;
+  /** Whose transaction it is when the input does not say. */
+  readonly client: string | undefined;
 
   /** What it is about, for metrics: a queue's name. */
   subject: string | undefined;
@@ -54,18 +69,15 @@ export class Call {
   waitedMs = 0;
   readonly #connection: Socket | undefined;
 
-  /** `causeId` is the id that the caller gave, kept with the record; a made-up one is not worth keeping. */
   constructor(
     desk: Desk,
     command: string,
-    requestId: string,
-    causeId?: string,
-    connection?: Socket,
-    onceKey?: OnceKey,
+    { requestId, causeId, once: onceKey, client, connection }: Caller,
   ) {
     this.desk = desk;
     this.requestId = requestId;
     this.once = onceKey;
+    this.client = client;
     this.cause = causeId === undefined ? { command } : { command, requestId: causeId };
     this.#connection = connection;
   }
