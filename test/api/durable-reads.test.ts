@@ -139,6 +139,12 @@ describe("an offset", () => {
   });
 });
 
+function expectProtocolHeaders({ headers }: { readonly headers: Headers }): void {
+  // Each once: two would be joined.
+  expect(headers.get("x-content-type-options")).toBe("nosniff");
+  expect(headers.get("cross-origin-resource-policy")).toBe("cross-origin");
+}
+
 describe("a path", () => {
   it("takes the methods of the protocol, and says which when it is asked for another", async () => {
     const server = await start();
@@ -160,12 +166,24 @@ describe("a path", () => {
       ["", 400],
       ["__ds/subscriptions/x", 501],
       ["x".repeat(9_000), 400],
+      ["%ff", 400],
+      ["a/%", 400],
     ] as const) {
       const answer = await new StreamClient(server, name).create();
       expect(answer.status, name.slice(0, 20)).toBe(status);
-      expect(answer.headers.get("x-content-type-options")).toBe("nosniff");
+      expectProtocolHeaders(answer);
     }
-    expect((await new StreamClient(server, "%ff").create()).status).toBe(400);
+  });
+
+  it("has the protocol's headers on whatever is refused before a stream is looked for", async () => {
+    const server = await start({ limits: { bodyBytesMax: 10 } });
+    const tooLarge = await new StreamClient(server, "a").append("more than ten bytes");
+    const wrongMethod = await server.request("PATCH", "/v1/stream/a");
+    server.draining = true;
+    const draining = await new StreamClient(server, "a").read();
+    expect([tooLarge.status, wrongMethod.status, draining.status]).toEqual([413, 405, 503]);
+    for (const answer of [tooLarge, wrongMethod, draining]) expectProtocolHeaders(answer);
+    expect((await server.get("/kv/get/a")).headers.get("cross-origin-resource-policy")).toBeNull();
   });
 });
 
