@@ -67,8 +67,8 @@ export interface ApiObserver {
   requestFinished(method: string, route: string, status: number, durationMs: number): void;
   /**
    * One operation run, through whatever door. `status` is "success" or "error"; the time that the client asked to wait is
-   * not in `durationMs`. `subject` is the queue or room it was about, empty when there is none of that name;
-   * for durable streams DURABLE_STREAMS.
+   * not in `durationMs`. `subject` is the queue or room it was about, empty when there is none of that name or it was
+   * refused before anybody looked; for durable streams DURABLE_STREAMS.
    */
   operationFinished(
     operation: string,

@@ -1,7 +1,8 @@
 /** Runs what a request asks for and tells the observer how it went. The one place where a bug in an operation is caught. */
-import { errorTable, type Refusal } from "./errors.js";
+import type { ErrorCode, Refusal } from "./errors.js";
 import { Call, type Caller, type Desk } from "./operations/call.js";
 import type { Later } from "./operations/reply.js";
+import { DURABLE_STREAMS } from "./options.js";
 
 /**
  * Calls `done` with what came of it, at once or later; never throws and never rejects, as long as `done` doesn't.
@@ -33,11 +34,23 @@ export function runMeasured<Result extends { readonly type: string }>(
   else finish(later);
 }
 
-/** What isn't there is not named in metrics: a client could name anything. */
+/** Refusals that only a queue or a room that is there gives. */
+const OF_WHAT_IS_THERE: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  ...(["QUEUE_FULL", "QUEUE_MEMORY_FULL", "QUEUE_MESSAGE_NOT_FOUND", "QUEUE_RECEIPT_STALE"] as const),
+  ...(["STREAM_CLOSED", "STREAM_CONTENT_TYPE_MISMATCH", "STREAM_EXISTS"] as const),
+  ...(["STREAM_OFFSET_BEYOND_END", "STREAM_OFFSET_MISMATCH", "STREAM_OFFSET_TRIMMED"] as const),
+  ...(["STREAM_PRODUCERS_FULL", "STREAM_PRODUCER_EPOCH_START", "STREAM_PRODUCER_GAP"] as const),
+  ...(["STREAM_PRODUCER_STALE"] as const),
+]);
+
+/**
+ * What isn't there, or may not be, is not named in metrics: a client could name anything. A status does not tell it: rooms are
+ * documented to answer 400 for most refusals, and what is too large is refused without looking for its room.
+ */
 function subjectOf(call: Call, result: { readonly type: string } | Refusal): string | undefined {
-  if (call.subject === undefined || !isRefusal(result)) return call.subject;
-  const { status } = errorTable[result.code];
-  return status === 400 || status === 404 || status === 422 ? "" : call.subject;
+  const { subject } = call;
+  if (subject === undefined || subject === DURABLE_STREAMS || !isRefusal(result)) return subject;
+  return OF_WHAT_IS_THERE.has(result.code) ? subject : "";
 }
 
 function isRefusal(result: { readonly type: string }): result is Refusal {

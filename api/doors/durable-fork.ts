@@ -21,7 +21,6 @@ import {
 } from "./durable-create.js";
 import { bareType, type ForkRequest, headerOf, isJsonType } from "./durable-headers.js";
 import { compareTokens, parseReadOffset } from "./durable-offsets.js";
-import { foreignOffset } from "./durable-page.js";
 import { type DurableRequest, streamName } from "./durable-request.js";
 import type { DurableResult } from "./durable-result.js";
 
@@ -97,7 +96,9 @@ async function forkPoint(asked: DurableRequest, fork: ForkRequest): Promise<Fork
   }));
   if (found.type === "refused") return found;
   const { answer } = found;
-  if (answer.foreign) return foreignOffset();
+  if (answer.foreign) {
+    return refusal("STREAM_FORK_INVALID", "Stream-Fork-Offset is of a stream that was deleted");
+  }
   if (fork.extra === 0) return { type: "point", source, answer, at: answer.from, copied: [] };
   if (answer.plan.count === 0) {
     return refusal("STREAM_FORK_INVALID", "nothing follows Stream-Fork-Offset that a part could be taken of");

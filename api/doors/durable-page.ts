@@ -46,10 +46,7 @@ function checked({ call }: DurableRequest, token: EventPlace, page: Page): Page 
   if (token.offset > call.desk.options.log.endOffset) {
     return refusal("API_OFFSET_INVALID", "the offset lies beyond everything that was ever written");
   }
-  return page.answer.foreign ? foreignOffset() : page;
-}
-
-export function foreignOffset(): Refusal {
+  if (!page.answer.foreign) return page;
   return refusal("STREAM_OFFSET_TRIMMED", "the offset is of a stream that was deleted; begin again with -1");
 }
 
