@@ -1,8 +1,8 @@
 /**
  * A write with an `Idempotency-Key` happens once.
  *
- * Random writes on keys, queues, rooms and batches go through the REST door, the envelope and the raw door, while the clock
- * moves, processes restart from their log, the power goes, and the table of kept answers is small.
+ * Random writes on keys, queues, streams and batches go through the REST door, the envelope, the raw door and that of durable
+ * streams, while the clock moves, processes restart from their log, the power goes, and the table of kept answers is small.
  * 1. Within its window a request that comes again changes nothing (state and log end are the same) and is answered the same:
  *    status, body and headers byte for byte; also after a restart, and with another request id in the envelope.
  * 2. Another request under the same key is refused with 422 and changes nothing.
@@ -16,16 +16,16 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { operations } from "../api/operations/catalog.js";
 import { runs } from "./run-settings.js";
-import { everyRawWrite, everyWrite } from "./world/every-write.js";
+import { everyBareWrite, everyWrite } from "./world/every-write.js";
 import { type Attempt, emptyCounts, KeyedClients } from "./world/keyed-clients.js";
 import {
   anyIntent,
+  type BareWrite,
+  bareRequestOf,
+  bareWrite,
   batchOf,
   type Intent,
   type KeyedRequest,
-  type RawWrite,
-  rawRequestOf,
-  rawWrite,
   SURE,
 } from "./world/keyed-requests.js";
 
@@ -33,7 +33,7 @@ type JsonDoor = "rest" | "envelope";
 
 type Step =
   | { readonly type: "write"; readonly intent: Intent; readonly door: JsonDoor }
-  | { readonly type: "raw write"; readonly write: RawWrite }
+  | { readonly type: "bare write"; readonly write: BareWrite }
   | { readonly type: "unkeyed"; readonly intent: Intent }
   | { readonly type: "again"; readonly which: number; readonly requestId: string }
   | {
@@ -72,7 +72,7 @@ const which = fc.nat(1_000);
 const choice = fc.nat(SURE.length - 2);
 const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 8, arbitrary: fc.record({ type: fc.constant("write" as const), intent: anyIntent, door }) },
-  { weight: 2, arbitrary: fc.record({ type: fc.constant("raw write" as const), write: rawWrite }) },
+  { weight: 4, arbitrary: fc.record({ type: fc.constant("bare write" as const), write: bareWrite }) },
   { weight: 1, arbitrary: fc.record({ type: fc.constant("unkeyed" as const), intent: anyIntent }) },
   {
     weight: 7,
@@ -138,8 +138,8 @@ async function run(clients: KeyedClients, each: Step): Promise<void> {
         key: clients.freshKey(),
         request: clients.request(each.intent, each.door),
       }));
-    case "raw write":
-      return void (await clients.send({ key: clients.freshKey(), request: rawRequestOf(each.write) }));
+    case "bare write":
+      return void (await clients.send({ key: clients.freshKey(), request: bareRequestOf(each.write) }));
     case "unkeyed":
       return clients.sendUnkeyed(clients.request(each.intent, "rest"));
     case "again": {
@@ -280,7 +280,7 @@ describe("a write with an idempotency key", () => {
           const request = clients.request(intent, through);
           await (keyed ? again(request) : clients.sendUnkeyed(request));
         }
-        for (const write of everyRawWrite) await again(rawRequestOf(write));
+        for (const write of everyBareWrite) await again(bareRequestOf(write));
         await clients.restart();
         for (const attempt of attempts) await sendAgain(clients, attempt);
       } finally {

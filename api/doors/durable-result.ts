@@ -7,6 +7,8 @@ export interface DurableAnswer {
   readonly status: number;
   readonly headers: readonly string[];
   readonly body?: Body;
+  /** Messages that the request published, for metrics; told when the answer leaves. */
+  readonly published?: number;
 }
 
 /** A refusal that tells more in its headers: where the stream ends, which epoch rules. */

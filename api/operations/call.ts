@@ -18,8 +18,8 @@ import { onDeparture } from "../departures.js";
 import { errorTable, failureCode, type Refusal, refusal } from "../errors.js";
 import type { ApiLimits, ApiOptions } from "../options.js";
 import { WaitingRoom } from "../waiting-room.js";
-import { answerText, type OnceKey, replyAgain } from "./once.js";
-import type { Later, Reply } from "./reply.js";
+import type { OnceForm, OnceKey } from "./once.js";
+import type { Later } from "./reply.js";
 import { Transactions } from "./transactions.js";
 
 /** What the doors of one server share. */
@@ -111,11 +111,15 @@ export class Call {
   }
 
   /** As `execute`, the answer kept in the record and given again when the same request comes again. */
-  executeOnce({ key, fingerprint }: OnceKey, step: Step<Reply>): Later<Reply> {
+  executeOnce<Result>(
+    { key, fingerprint }: OnceKey,
+    step: Step<Result>,
+    form: OnceForm<Result>,
+  ): Later<Result | Refusal> {
     const committed = this.desk.options.log.committedOffset;
-    const command: OnceCommand<Reply> = { key, fingerprint, committed, step, keep: answerText };
-    return this.execute(once<Reply>, command, (answer) =>
-      answer.type === "first" ? answer.answer : replyAgain(answer.kept),
+    const command: OnceCommand<Result> = { key, fingerprint, committed, step, keep: form.keep };
+    return this.execute(once<Result>, command, (answer) =>
+      answer.type === "first" ? answer.answer : form.again(answer.kept),
     );
   }
 

@@ -2,7 +2,7 @@
  * Every write that there is, once, in an order in which all of them succeed: what is written to is there, what is acknowledged
  * was delivered before. A step without a key prepares the next one.
  */
-import type { Intent, RawWrite } from "./keyed-requests.js";
+import type { BareWrite, Intent } from "./keyed-requests.js";
 
 export interface KeyedWrite {
   readonly intent: Intent;
@@ -119,13 +119,27 @@ const several: readonly KeyedWrite[] = [
 
 export const everyWrite: readonly KeyedWrite[] = [...keys, ...queues, ...rooms, ...several];
 
-export const everyRawWrite: readonly RawWrite[] = [
+const TEXT = { "content-type": "text/plain" };
+const stream = "/v1/stream/new";
+
+/** Through the doors whose bodies are the contents themselves. */
+export const everyBareWrite: readonly BareWrite[] = [
   {
     method: "PUT",
-    key: "raw",
+    path: "/kv/raw",
     text: "first",
     headers: { "content-type": "text/html", "x-annals-ttl": "60" },
   },
-  { method: "PUT", key: "raw", text: "", headers: { "if-match": "*" } },
-  { method: "DELETE", key: "raw", text: "", headers: {} },
+  { method: "PUT", path: "/kv/raw", text: "", headers: { "if-match": "*" } },
+  { method: "DELETE", path: "/kv/raw", text: "", headers: {} },
+  { method: "PUT", path: stream, text: "created", headers: { ...TEXT, "stream-ttl": "60" } },
+  { method: "PUT", path: stream, text: "not again", headers: { ...TEXT, "stream-ttl": "60" } },
+  { method: "POST", path: stream, text: "appended", headers: { ...TEXT, "stream-seq": "1" } },
+  {
+    ...{ method: "POST", path: stream, text: "by a producer" },
+    headers: { ...TEXT, "producer-id": "p", "producer-epoch": "0", "producer-seq": "0" },
+  },
+  { method: "PUT", path: `${stream}/fork`, text: "", headers: { ...TEXT, "stream-forked-from": stream } },
+  { method: "POST", path: `${stream}/fork`, text: "last", headers: { ...TEXT, "stream-closed": "true" } },
+  { method: "DELETE", path: `${stream}/fork`, text: "", headers: {} },
 ];

@@ -1,6 +1,6 @@
 /**
- * Writes on keys, queues, rooms and batches, as data: what is asked, and how it is sent through the REST door, the envelope or
- * the raw door. It knows nothing of what must be answered.
+ * Writes on keys, queues, streams and batches, as data: what is asked, and how it is sent through the REST door, the envelope,
+ * the raw door or that of durable streams. It knows nothing of what must be answered.
  */
 import fc from "fast-check";
 import type { Answer, TestServer } from "../../test/support/test-server.js";
@@ -15,7 +15,7 @@ export interface Intent {
   readonly fields: Readonly<Record<string, unknown>>;
 }
 
-export type DoorName = "rest" | "envelope" | "raw";
+export type DoorName = "rest" | "envelope" | "raw" | "durable";
 
 /** A request, ready to be sent as often as one likes. */
 export interface KeyedRequest {
@@ -69,17 +69,27 @@ export function requestOf(intent: Intent, door: "rest" | "envelope", delivery: D
   };
 }
 
-export interface RawWrite {
-  readonly method: "PUT" | "DELETE";
-  readonly key: string;
+/** Of a door whose bodies are the contents themselves. */
+export interface BareWrite {
+  readonly method: "PUT" | "POST" | "DELETE";
+  /** A key's, or a durable stream's. */
+  readonly path: string;
   readonly text: string;
   readonly headers: Readonly<Record<string, string>>;
 }
 
-export function rawRequestOf({ method, key, text, headers }: RawWrite): KeyedRequest {
-  const body = method === "PUT" ? text : undefined;
-  const identity = JSON.stringify([method, key, body, Object.entries(headers).sort()]);
-  return { door: "raw", method, path: `/kv/${key}`, body, headers, identity, intent: undefined };
+export function bareRequestOf({ method, path, text, headers }: BareWrite): KeyedRequest {
+  const body = method === "DELETE" ? undefined : text;
+  const identity = JSON.stringify([method, path, body, Object.entries(headers).sort()]);
+  return {
+    door: path.startsWith("/kv/") ? "raw" : "durable",
+    method,
+    path,
+    body,
+    headers,
+    identity,
+    intent: undefined,
+  };
 }
 
 /** `requestId` is that of an envelope. */
@@ -91,7 +101,8 @@ export function send(
 ): Promise<Answer> {
   const { method, path, headers } = request;
   const body = request.body?.replace('"request_id":"r-1"', `"request_id":"${requestId}"`);
-  const typed = request.door !== "raw" && body !== undefined ? { "content-type": "application/json" } : {};
+  const isJson = request.door === "rest" || request.door === "envelope";
+  const typed = isJson && body !== undefined ? { "content-type": "application/json" } : {};
   const keyed = key === undefined ? {} : { "idempotency-key": key };
   return server.request(method, path, body, { ...typed, ...headers, ...keyed });
 }
@@ -236,9 +247,9 @@ export const anyIntent: fc.Arbitrary<Intent> = fc.oneof(
   { arbitrary: batchIntent, weight: 4 },
 );
 
-export const rawWrite: fc.Arbitrary<RawWrite> = fc.record({
+const rawWrite: fc.Arbitrary<BareWrite> = fc.record({
   method: fc.constantFrom("PUT", "DELETE"),
-  key,
+  path: key.map((name) => `/kv/${name}`),
   text,
   headers: fc.constantFrom(
     {},
@@ -247,6 +258,26 @@ export const rawWrite: fc.Arbitrary<RawWrite> = fc.record({
     { "if-match": "*" },
   ),
 });
+
+const TEXT = { "content-type": "text/plain" };
+const producer = (seq: number) => ({
+  "producer-id": "p",
+  "producer-epoch": "0",
+  "producer-seq": String(seq),
+});
+const durableWrite: fc.Arbitrary<BareWrite> = fc.record({
+  method: fc.constantFrom("PUT", "POST", "POST", "DELETE"),
+  path: fc.constantFrom("/v1/stream/s", "/v1/stream/t/u"),
+  text,
+  headers: fc.oneof(
+    { weight: 5, arbitrary: fc.constant(TEXT) },
+    { weight: 2, arbitrary: fc.nat(2).map((seq) => ({ ...TEXT, ...producer(seq) })) },
+    fc.constantFrom({ ...TEXT, "stream-ttl": "2" }, { ...TEXT, "stream-closed": "true" }),
+    fc.constant({ ...TEXT, "stream-forked-from": "/v1/stream/s" }),
+  ),
+});
+
+export const bareWrite: fc.Arbitrary<BareWrite> = fc.oneof(rawWrite, durableWrite);
 
 /** Writes that succeed in every state of the world above, each a little different from the last. */
 export const SURE: readonly ((turn: number) => Intent)[] = [

@@ -48,6 +48,18 @@ const requests: readonly (readonly [string, (headers: Record<string, string>) =>
         headers,
       ),
   ],
+  [
+    "the door of durable streams",
+    (headers) => server.post("/v1/stream/s", "x", { ...headers, "content-type": "text/plain" }),
+  ],
+  [
+    "the same door, with a producer",
+    (headers) =>
+      server.post("/v1/stream/s", "x", {
+        ...{ ...headers, "content-type": "text/plain" },
+        ...{ "producer-id": "p", "producer-epoch": "0", "producer-seq": "0" },
+      }),
+  ],
   ["a queue's message", (headers) => server.post("/queue/jobs/publish", { payload: "a job" }, headers)],
   ["a consume", (headers) => server.post("/queue/jobs/consume/me", {}, headers)],
 ];
@@ -56,6 +68,7 @@ async function begin(): Promise<void> {
   server = await TestServer.start();
   await server.post("/kv/set", { key: "there", value: "1" });
   await server.post("/kv/set", { key: "x", value: "1" });
+  await server.request("PUT", "/v1/stream/s", undefined, { "content-type": "text/plain" });
   await server.post("/queue/jobs", {});
   await server.post("/queue/jobs/publish", { payload: "first" });
   await server.post("/queue/jobs/publish", { payload: "second" });
@@ -114,6 +127,35 @@ describe("a repeat", () => {
 });
 
 describe("a key", () => {
+  it("of another request is refused with 422, at the door of durable streams, too", async () => {
+    await begin();
+    const text = { ...KEY, "content-type": "text/plain" };
+    expect((await server.post("/v1/stream/s", "x", text)).status).toBe(204);
+    const end = server.log.endOffset;
+    for (const [method, path, body, more] of [
+      ["POST", "/v1/stream/s", "y", {}],
+      ["POST", "/v1/stream/t", "x", {}],
+      ["POST", "/v1/stream/s", "x", { "stream-closed": "true" }],
+      ["PUT", "/v1/stream/s", "x", {}],
+    ] as const) {
+      const answer = await server.request(method, path, body, { ...text, ...more });
+      expect([answer.status, answer.json]).toEqual([
+        422,
+        expect.objectContaining({ error_code: "IDEMPOTENCY_KEY_REUSED" }),
+      ]);
+      expect(answer.headers.get("cross-origin-resource-policy")).toBe("cross-origin");
+    }
+    expect(server.log.endOffset).toBe(end);
+  });
+
+  it("of a repeat counts no message twice", async () => {
+    await begin();
+    for (let times = 0; times < 3; times += 1) {
+      await server.post("/v1/stream/s", "x", { ...KEY, "content-type": "text/plain" });
+    }
+    expect(server.published).toEqual([{ room: "ds/*", eventType: "", count: 1 }]);
+  });
+
   it("of another request is refused with 422", async () => {
     await begin();
     await server.post("/kv/n/incr", { amount: 1 }, KEY);
