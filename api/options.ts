@@ -76,7 +76,7 @@ export interface ApiObserver {
     durationMs: number,
     subject?: string,
   ): void;
-  /** Events that a request of their own published to a room (or DURABLE_STREAMS), told when they are committed. */
+  /** Events that a request published to a room (or DURABLE_STREAMS), alone or in a batch, told when they are committed. */
   eventsPublished(room: string, eventType: string, count: number): void;
   /** A request refused before any operation ran, by error code. */
   requestRejected(code: string): void;

@@ -1,14 +1,19 @@
 /** Runs what a request asks for and tells the observer how it went. The one place where a bug in an operation is caught. */
 import type { ErrorCode, Refusal } from "./errors.js";
 import { Call, type Caller, type Desk } from "./operations/call.js";
-import type { Later } from "./operations/reply.js";
+import type { Later, Published } from "./operations/reply.js";
 import { DURABLE_STREAMS } from "./options.js";
+
+interface Measured {
+  readonly type: string;
+  readonly published?: readonly Published[];
+}
 
 /**
  * Calls `done` with what came of it, at once or later; never throws and never rejects, as long as `done` doesn't.
  * `name` is the operation's. A callback instead of one more promise: there is one of these per request.
  */
-export function runMeasured<Result extends { readonly type: string }>(
+export function runMeasured<Result extends Measured>(
   desk: Desk,
   name: string,
   caller: Caller,
@@ -28,6 +33,7 @@ export function runMeasured<Result extends { readonly type: string }>(
     const status = result.type === "refused" ? "error" : "success";
     const durationMs = stopwatch() - startedAt - call.waitedMs;
     desk.options.observer.operationFinished(name, status, durationMs, subjectOf(call, result));
+    if ("published" in result) notePublished(desk, result.published);
     done(result, call.waitedMs);
   };
   if (later instanceof Promise) later.then(finish, (error: unknown) => finish(call.failure(error)));
@@ -51,6 +57,12 @@ function subjectOf(call: Call, result: { readonly type: string } | Refusal): str
   const { subject } = call;
   if (subject === undefined || subject === DURABLE_STREAMS || !isRefusal(result)) return subject;
   return OF_WHAT_IS_THERE.has(result.code) ? subject : "";
+}
+
+function notePublished(desk: Desk, published: readonly Published[] = []): void {
+  for (const { room, eventType, count } of published) {
+    desk.options.observer.eventsPublished(room, eventType, count);
+  }
 }
 
 function isRefusal(result: { readonly type: string }): result is Refusal {

@@ -14,7 +14,7 @@ import { bareType, type ForkRequest, isJsonType, offsetHeader, tailHeaders } fro
 import { splitJson } from "./durable-json.js";
 import { perform } from "./durable-once.js";
 import { type DurableRequest, pathOf } from "./durable-request.js";
-import { answer, type DurableAnswer, type DurableResult } from "./durable-result.js";
+import { answer, type DurableAnswer, type DurableResult, publishing } from "./durable-result.js";
 
 export function bodyOf(request: FastifyRequest): Buffer {
   return Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0);
@@ -63,8 +63,8 @@ export function getOrCreate(
   const { call, name, request } = asked;
   return perform(call, stream.getOrCreate, { name, ...command }, (made, offset): DurableResult => {
     if (made.created) {
-      const published = command.messages?.length ?? 0;
-      return { ...created(request, command.contentType, made, offset), published };
+      const done = created(request, command.contentType, made, offset);
+      return publishing(done, command.messages?.length ?? 0);
     }
     const existing = made.existing;
     if (existing === undefined || existing.fingerprint !== command.fingerprint) return otherConfig();

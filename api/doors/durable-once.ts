@@ -3,7 +3,7 @@
  * which are headers alone, are kept and told again.
  */
 import type { FastifyRequest } from "fastify";
-import { assert, type Offset } from "../../log/index.js";
+import type { Offset } from "../../log/index.js";
 import type { Decider, Step } from "../../projections/index.js";
 import type { Call } from "../operations/call.js";
 import type { OnceForm } from "../operations/once.js";
@@ -42,13 +42,13 @@ export function perform<Command, Answer>(
 /** The kept text is the list of the answer's headers. */
 const form: OnceForm<DurableResult> = {
   keep(result) {
-    if (result.type !== "answer") return undefined;
-    assert(result.body === undefined, "a write's answer has no body");
+    // A write's answer has no body.
+    if (result.type !== "answer" || result.body !== undefined) return undefined;
     return { status: result.status, revision: undefined, body: JSON.stringify(result.headers) };
   },
   again({ status, body }) {
     const headers: unknown = JSON.parse(body);
-    assert(Array.isArray(headers), "a kept answer is a list of headers");
+    if (!Array.isArray(headers)) throw new TypeError("a kept answer of this door is a list of headers");
     return answer(status, [...headers.map(String), "Idempotent-Replayed", "true"]);
   },
 };

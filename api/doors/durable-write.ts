@@ -17,7 +17,7 @@ import {
 } from "./durable-headers.js";
 import { perform } from "./durable-once.js";
 import type { DurableRequest } from "./durable-request.js";
-import { answer, type DurableResult, refuseWith } from "./durable-result.js";
+import { answer, type DurableResult, publishing, refuseWith } from "./durable-result.js";
 
 type Draft<Command> = { -readonly [Name in keyof Command]: Command[Name] };
 
@@ -42,7 +42,7 @@ export function append({ call, name, request }: DurableRequest): Later<DurableRe
   return perform(call, stream.append, command, (outcome, offset) => {
     const done = appended(outcome, offset);
     const isNews = outcome.type === "appended" && done.type === "answer";
-    return isNews ? { ...done, published: command.messages.length } : done;
+    return isNews ? publishing(done, command.messages.length) : done;
   });
 }
 

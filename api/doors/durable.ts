@@ -85,10 +85,6 @@ function run(
 function leave(door: Door, request: FastifyRequest, reply: FastifyReply, done: DurableResult): void {
   if (done.type === "left") return;
   const headers = [...SECURITY_HEADERS, ...(done.headers ?? [])];
-  // The messages of this door have no type.
-  if (done.type === "answer" && done.published !== undefined && done.published > 0) {
-    door.options.observer.eventsPublished(DURABLE_STREAMS, "", done.published);
-  }
   if (done.type === "answer") door.send(request, reply, done.status, headers, done.body);
   else door.refuse(request, reply, done, headers, statusOf(done.code, request.method));
 }

@@ -1,5 +1,6 @@
 // A write that is sent again with its key changes nothing and is answered the same, through every door and after a restart.
 import { afterEach, describe, expect, it } from "vitest";
+import { LogError } from "../../log/index.js";
 import { MemoryLog } from "../support/memory-log.js";
 import { type Answer, TestServer } from "../support/test-server.js";
 
@@ -154,6 +155,35 @@ describe("a key", () => {
       await server.post("/v1/stream/s", "x", { ...KEY, "content-type": "text/plain" });
     }
     expect(server.published).toEqual([{ room: "ds/*", eventType: "", count: 1 }]);
+  });
+
+  it("of events is measured when they are committed, and once: alone, in a batch, in a transaction", async () => {
+    const log = new MemoryLog();
+    server = await TestServer.start({ log });
+    await server.post("/stream/r", {});
+    const event = { event: "e", data: 1 };
+    const batch = { operations: [{ command: "stream.publish", payload: { room: "r", ...event } }] };
+    const client_id = "c";
+    const sendAll = async () => [
+      await server.post("/stream/r/publish", event, { "idempotency-key": "k1" }),
+      await server.post("/batch", batch, { "idempotency-key": "k2" }),
+    ];
+    log.refuse(new LogError("LOG_DISK_FULL", "the disk is full"));
+    for (const { status } of await sendAll()) expect(status).toBe(507);
+    expect(server.published).toEqual([]);
+    log.refuse(undefined);
+    for (let times = 0; times < 2; times += 1) await sendAll();
+    await server.post("/transaction/multi", { client_id });
+    await server.post("/stream/r/publish", { ...event, client_id });
+    await server.post("/transaction/exec", { client_id });
+    log.hold();
+    const held = server.post("/stream/r/publish/batch", { events: [event, { ...event, event: "f" }] });
+    while (log.endOffset === log.committedOffset) await new Promise(setImmediate);
+    const told = (eventType: string) => ({ room: "r", eventType, count: 1 });
+    expect(server.published).toEqual([told("e"), told("e"), told("e")]);
+    log.release();
+    await held;
+    expect(server.published.slice(3)).toEqual([told("e"), told("f")]);
   });
 
   it("of another request is refused with 422", async () => {
