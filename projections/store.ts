@@ -10,12 +10,11 @@
  * key that every replay has reclaimed by then, so `now` is never before the last record's timestamp or the last reclaim.
  */
 import { createHash } from "node:crypto";
-import { Subject, type Subscription } from "rxjs";
+import type { Subscription } from "rxjs";
 import {
   type AppendedRecord,
   assert,
   BEFORE_FIRST,
-  EPOCH_STARTED,
   type EventLog,
   type Offset,
   offset,
@@ -23,29 +22,22 @@ import {
 import { Arrivals } from "./arrivals.js";
 import type { Context, Decider, Outcome, Reader, Store, StoreReadView, StoreRules } from "./decision.js";
 import { ProjectionError } from "./errors.js";
-import { changesOf, decodeKvChanges, encodeRecord, isKnownKind, SEVERAL_KIND } from "./events.js";
-import { isAnsweredKind, readAnswered } from "./idempotency/codec.js";
-import {
-  evolve as evolveIdempotency,
-  type IdempotencyRecord,
-  IdempotencyState,
-} from "./idempotency/state.js";
+import { encodeRecord } from "./events.js";
+import { IdempotencyState, idempotencyProjection } from "./idempotency/state.js";
 import type { KvStats } from "./kv/contract.js";
 import { digestOf } from "./kv/digest.js";
-import { evolve, type KvRecord } from "./kv/evolve.js";
 import { HASH_SEED_BYTES, keyHash } from "./kv/key-hash.js";
+import { kvProjection } from "./kv/projection.js";
 import { KvState } from "./kv/state.js";
-import { type Projection, Projector } from "./projector.js";
+import { Projector, Projectors } from "./projector.js";
 import type { QueueStats } from "./queue/contract.js";
 import { digestOf as queueDigestOf } from "./queue/digest.js";
-import type { QueueRecord } from "./queue/evolve.js";
 import { queueProjection } from "./queue/projection.js";
 import { QueueState } from "./queue/state.js";
 import { StreamBodies } from "./stream/bodies.js";
-import { isStreamKind, readStreamChange } from "./stream/codec.js";
 import type { ReadPlan, ReadSlice, StreamSize, StreamTotals } from "./stream/contract.js";
 import { streamDigest } from "./stream/digest.js";
-import { evolve as evolveStream, type StreamRecord } from "./stream/evolve.js";
+import { streamProjection } from "./stream/projection.js";
 import { StreamState } from "./stream/state.js";
 import { TouchedTopics, Wakes } from "./wakes.js";
 
@@ -81,36 +73,6 @@ export interface OpenedStore extends Store {
   reclaimExpired(now: number, budget: number): number;
 }
 
-const kvProjection: Projection<KvState, KvRecord> = {
-  reads: (kind) => kind !== EPOCH_STARTED,
-  decode: (record) => ({
-    offset: record.offset,
-    timestamp: record.timestamp,
-    changes: decodeKvChanges(record),
-  }),
-  evolve,
-};
-
-const streamProjection: Projection<StreamState, StreamRecord> = {
-  reads: (kind) => kind !== EPOCH_STARTED,
-  decode: (record) => ({
-    offset: record.offset,
-    timestamp: record.timestamp,
-    changes: changesOf(record, isStreamKind, readStreamChange),
-  }),
-  evolve: evolveStream,
-};
-
-const idempotencyProjection: Projection<IdempotencyState, IdempotencyRecord> = {
-  reads: (kind) => kind === SEVERAL_KIND || isAnsweredKind(kind),
-  decode: (record) => ({
-    offset: record.offset,
-    timestamp: record.timestamp,
-    changes: changesOf(record, isAnsweredKind, readAnswered),
-  }),
-  evolve: evolveIdempotency,
-};
-
 /**
  * Replays the log, then follows what this process appends. Nobody may append until it resolves.
  * @throws ProjectionError when a record cannot be read; LogError as `EventLog.read` does.
@@ -131,15 +93,15 @@ class LogStore implements OpenedStore {
   readonly #log: EventLog;
   readonly #rules: StoreRules;
   readonly #onDead: (error: Error) => void;
-  readonly #records = new Subject<AppendedRecord>();
   readonly wakes = new Wakes();
   readonly #touched = new TouchedTopics(this.wakes);
-  readonly #kv: Projector<KvState, KvRecord>;
-  readonly #stream: Projector<StreamState, StreamRecord>;
-  readonly #idempotency: Projector<IdempotencyState, IdempotencyRecord>;
+  readonly #kv: KvState;
+  readonly #queue: QueueState;
+  readonly #stream: StreamState;
+  readonly #idempotency: IdempotencyState;
+  readonly #projectors: Projectors;
   readonly #arrivals = new Arrivals();
   readonly #bodies: StreamBodies;
-  readonly #queue: Projector<QueueState, QueueRecord>;
   readonly #view: StoreReadView;
   #following: Subscription | undefined;
   #offset: Offset = BEFORE_FIRST;
@@ -151,21 +113,23 @@ class LogStore implements OpenedStore {
     this.#log = log;
     this.#rules = rules;
     this.#onDead = onDead;
-    const state = new KvState(rules.kv, keyHash(hashSeed));
-    this.#kv = new Projector(this.#records, kvProjection, state, (error) => this.#die(error));
-    const queues = new QueueState(this.#touched);
-    this.#queue = new Projector(this.#records, queueProjection, queues, (error) => this.#die(error));
-    const streams = new StreamState(this.#touched, () => log.committedOffset);
-    this.#stream = new Projector(this.#records, streamProjection, streams, (error) => this.#die(error));
-    this.#bodies = new StreamBodies(log);
-    const answers = new IdempotencyState(rules.idempotency);
+    this.#kv = new KvState(rules.kv, keyHash(hashSeed));
+    this.#queue = new QueueState(this.#touched);
+    this.#stream = new StreamState(this.#touched, () => log.committedOffset);
+    this.#idempotency = new IdempotencyState(rules.idempotency);
     const onDeath = (error: Error): void => this.#die(error);
-    this.#idempotency = new Projector(this.#records, idempotencyProjection, answers, onDeath);
+    this.#projectors = new Projectors([
+      new Projector(kvProjection, this.#kv, onDeath),
+      new Projector(queueProjection, this.#queue, onDeath),
+      new Projector(streamProjection, this.#stream, onDeath),
+      new Projector(idempotencyProjection, this.#idempotency, onDeath),
+    ]);
+    this.#bodies = new StreamBodies(log);
     this.#view = {
-      kv: state,
-      queue: queues,
-      stream: streams,
-      idempotency: answers,
+      kv: this.#kv,
+      queue: this.#queue,
+      stream: this.#stream,
+      idempotency: this.#idempotency,
       get nextOffset() {
         return offset(log.endOffset + 1);
       },
@@ -184,12 +148,12 @@ class LogStore implements OpenedStore {
           this.#take(record);
           if (this.#dead !== undefined) throw this.#dead;
         }
-        this.#kv.state.reclaimExpired(this.#clock, batch.length);
+        this.#kv.reclaimExpired(this.#clock, batch.length);
         onProgress?.(this.#offset, end);
       }
       assert(this.#offset === end, `the replay ended at ${this.#offset}, the log at ${end}`);
     }
-    this.#kv.state.startCounting();
+    this.#kv.startCounting();
   }
 
   follow(): void {
@@ -200,7 +164,7 @@ class LogStore implements OpenedStore {
   /** Feeds one record to every projection, in the order of the log and in the turn that appended it. */
   #take(record: AppendedRecord): void {
     if (this.#dead !== undefined) return;
-    if (!isKnownKind(record.kind)) {
+    if (!this.#projectors.take(record)) {
       this.#die(
         new ProjectionError(
           "PROJECTION_EVENT_UNKNOWN",
@@ -208,15 +172,13 @@ class LogStore implements OpenedStore {
           { offset: record.offset, kind: record.kind },
         ),
       );
-      return;
     }
-    this.#records.next(record);
     if (this.#dead !== undefined) return;
     this.#offset = record.offset;
     if (record.timestamp > this.#clock) this.#clock = record.timestamp;
     // What a replay reads will hardly be asked for; what was appended just now will.
     const isLive = this.#following !== undefined;
-    if (isLive && this.#stream.state.lastOffset === record.offset) this.#bodies.keep(record);
+    if (isLive && this.#stream.lastOffset === record.offset) this.#bodies.keep(record);
   }
 
   execute<Command, Answer, Result>(
@@ -303,43 +265,42 @@ class LogStore implements OpenedStore {
 
   eachStream(now: number, visit: (size: StreamSize) => void): void {
     this.#assertAlive();
-    this.#stream.state.eachSize(Math.max(now, this.#clock), visit);
+    this.#stream.eachSize(Math.max(now, this.#clock), visit);
   }
 
   streamTotals(): StreamTotals {
     this.#assertAlive();
-    return this.#stream.state.totals();
+    return this.#stream.totals();
   }
 
   kvStats(now: number): KvStats {
     this.#assertAlive();
-    return this.#kv.state.stats(Math.max(now, this.#clock));
+    return this.#kv.stats(Math.max(now, this.#clock));
   }
 
   queueStats(): readonly QueueStats[] {
     this.#assertAlive();
-    const { state } = this.#queue;
-    return state.names().flatMap((name) => state.stats(name) ?? []);
+    return this.#queue.names().flatMap((name) => this.#queue.stats(name) ?? []);
   }
 
   nextDue(): number | undefined {
-    return this.#dead === undefined && !this.#closed ? this.#queue.state.nextDue : undefined;
+    return this.#dead === undefined && !this.#closed ? this.#queue.nextDue : undefined;
   }
 
   digest(at?: number): string {
     this.#assertAlive();
     const time = Math.max(at ?? 0, this.#clock);
     return createHash("sha256")
-      .update(digestOf(this.#kv.state, time))
-      .update(queueDigestOf(this.#queue.state))
-      .update(streamDigest(this.#stream.state))
-      .update(this.#idempotency.state.digest(time))
+      .update(digestOf(this.#kv, time))
+      .update(queueDigestOf(this.#queue))
+      .update(streamDigest(this.#stream))
+      .update(this.#idempotency.digest(time))
       .digest("hex");
   }
 
   reclaimExpired(now: number, budget: number): number {
     if (this.#dead !== undefined || this.#closed) return 0;
-    const freed = this.#kv.state.reclaimExpired(now, budget);
+    const freed = this.#kv.reclaimExpired(now, budget);
     if (freed > 0 && now > this.#clock) this.#clock = now;
     return freed;
   }
@@ -347,11 +308,7 @@ class LogStore implements OpenedStore {
   async close(): Promise<void> {
     this.#closed = true;
     this.#following?.unsubscribe();
-    this.#kv.close();
-    this.#stream.close();
-    this.#idempotency.close();
-    this.#queue.close();
-    this.#records.complete();
+    this.#projectors.close();
   }
 
   #inTime(context: Context): Context {
