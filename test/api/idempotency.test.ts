@@ -221,6 +221,22 @@ describe("a key", () => {
     expect(told(await server.post("/kv/n/incr", {}, KEY))).toEqual(told(await first));
   });
 
+  it("of a request whose answer could not be kept is refused, and nothing is done", async () => {
+    server = await TestServer.start({ idempotencyRules: { bytesMax: 2_000 } });
+    await server.post("/queue/jobs", {});
+    await server.post("/queue/jobs/publish", { payload: "x".repeat(1_000) });
+    await server.post("/kv/n/incr", {}, { "idempotency-key": "another" });
+    const end = server.log.endOffset;
+    const answer = await server.post("/queue/jobs/consume/me", {}, KEY);
+    expect([answer.status, answer.json]).toEqual([
+      413,
+      expect.objectContaining({ error_code: "IDEMPOTENCY_ANSWER_TOO_LARGE" }),
+    ]);
+    expect(server.log.endOffset).toBe(end);
+    expect(isReplay(await server.post("/kv/n/incr", {}, { "idempotency-key": "another" }))).toBe("true");
+    expect((await server.post("/queue/jobs/consume/me", {})).json).toMatchObject({ attempt: 1 });
+  });
+
   it("of a refused request may be used again: a refusal is not kept", async () => {
     await begin();
     await server.post("/kv/set", { key: "a", value: "no number" });
