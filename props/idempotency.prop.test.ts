@@ -9,8 +9,8 @@
  * 3. While the first is on its way, a repeat is refused with 409, and nobody hears what is not committed; if it is lost, it
  *    never happened.
  * 4. A refused request changes nothing and is not kept.
- * 5. From the last millisecond of its window on, or when enough newer answers are kept, the key is a new one; not before, and
- *    not for another one's sake.
+ * 5. When its window is over, to the millisecond, or when enough newer answers are kept, the key is a new one; not before.
+ * Every write that there is is among them.
  */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
@@ -63,7 +63,7 @@ type Trial =
 
 const RULES = fc.record({
   windowMs: fc.constantFrom(500, 5_000),
-  answersMax: fc.constantFrom(2, 3, 8, 40),
+  answersMax: fc.constantFrom(2, 3, 8),
 });
 
 const door = fc.constantFrom<JsonDoor>("rest", "envelope");
@@ -236,7 +236,7 @@ async function sendRefused(clients: KeyedClients, attempt: Attempt): Promise<voi
 }
 
 describe("a write with an idempotency key", () => {
-  const runsOf = runs(8);
+  const runsOf = runs(6);
 
   it("happens once within its window, whatever happens in between", async () => {
     await fc.assert(
@@ -283,6 +283,7 @@ describe("a write with an idempotency key", () => {
         for (const write of everyBareWrite) await again(bareRequestOf(write));
         await clients.restart();
         for (const attempt of attempts) await sendAgain(clients, attempt);
+        for (const attempt of attempts) await clients.send(attempt, "another request id");
       } finally {
         await clients.close();
       }
