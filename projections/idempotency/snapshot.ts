@@ -32,7 +32,7 @@ export function idempotencySection(state: IdempotencyState): SectionReader {
       if (reader.array() !== FIELDS) throw malformed("expected a kept answer", reader.at);
       const key = reader.str();
       const from = reader.passBin();
-      const fingerprint = Uint8Array.prototype.slice.call(reader.bytes, from, reader.at);
+      const fingerprint = new Uint8Array(reader.bytes.subarray(from, reader.at));
       const expiresAt = reader.uint();
       const status = reader.uint();
       const revision: Offset | undefined = reader.passNil() ? undefined : offset(reader.uint());
