@@ -60,11 +60,17 @@ const happened = {
   otherTypes: 0,
 };
 
-const steps = fc.array(wholeStep, { minLength: 40, maxLength: 120, size: "max" });
+const steps = fc.array(wholeStep, { minLength: 60, maxLength: 120, size: "max" });
+/** Always the same: with it everything below comes at least once in every run. */
+const [KNOWN = []] = fc.sample(fc.array(wholeStep, { minLength: 160, maxLength: 160, size: "max" }), {
+  numRuns: 1,
+  seed: 4,
+});
 
 async function recordsOf(history: readonly WholeStep[]): Promise<readonly LogRecord[]> {
   const t = await TestStore.open({ now: MODEL_START_MS });
   const whole = new WholeHistory(t);
+  await whole.begin();
   for (const step of history) await whole.run(step);
   expect(t.deaths).toEqual([]);
   return t.log.records;
@@ -124,6 +130,13 @@ function comparable(fold: Fold): unknown {
   return wholeState(fold, RULES, fold.clock);
 }
 
+/** As `toEqual`, which takes most of the time: only asked to show the difference. */
+function expectSame(found: unknown, expected: unknown): void {
+  if (JSON.stringify(found) === JSON.stringify(expected)) return;
+  expect(found).toEqual(expected);
+  expect.unreachable("equal, but not in the same order");
+}
+
 describe("snapshot", () => {
   it("reads back as it was written, and goes on as the whole log, at every offset", async () => {
     await fc.assert(
@@ -148,16 +161,16 @@ describe("snapshot", () => {
           expect([read.offset, read.clock]).toEqual([fold.offset, fold.clock]);
           expect(read.kv.lastRemoval).toBe(fold.kv.lastRemoval);
           expect(read.queue.vacantNumbers).toEqual(fold.queue.vacantNumbers);
-          expect(wholeState(read, RULES, fold.clock)).toEqual(wholeState(fold, RULES, fold.clock));
+          expectSame(wholeState(read, RULES, fold.clock), wholeState(fold, RULES, fold.clock));
 
           const on = await snapshots.goOn(log.endOffset);
           expect(on.from?.name).toBe(written.name);
           expect(on.fold.digests()).toEqual(expectedDigests);
-          if (record.offset % 4 === 0) expect(comparable(on.fold)).toEqual(expected);
+          if (record.offset % 4 === 0) expectSame(comparable(on.fold), expected);
           note(fold);
         }
       }),
-      runs(8) as fc.Parameters<[WholeStep[], number]>,
+      { ...(runs(6) as fc.Parameters<[WholeStep[], number]>), examples: [[KNOWN, 4]] },
     );
   });
 
@@ -175,18 +188,14 @@ describe("snapshot", () => {
         const { fold } = await snapshots.goOn(log.endOffset);
         const whole = await foldTo(log, undefined, { rules: RULES });
         expect(fold.digests()).toEqual(whole.fold.digests());
-        expect(comparable(fold)).toEqual(comparable(whole.fold));
+        expectSame(comparable(fold), comparable(whole.fold));
       }),
-      runs(20) as fc.Parameters<[WholeStep[], number]>,
+      runs(12) as fc.Parameters<[WholeStep[], number]>,
     );
   });
 
   it("has rows that any MessagePack library reads, each with as many fields as it says", async () => {
-    const [history] = fc.sample(fc.array(wholeStep, { minLength: 300, maxLength: 300, size: "max" }), {
-      numRuns: 1,
-      seed: 7,
-    });
-    const log = new MemoryLog({ records: await recordsOf(history ?? []) });
+    const log = new MemoryLog({ records: await recordsOf(KNOWN) });
     const { fold } = await foldTo(log, undefined, { rules: RULES });
     const snapshots = new Snapshots(log);
     const { name } = await snapshots.write(fold);
@@ -207,7 +216,6 @@ describe("snapshot", () => {
   });
 
   afterAll(() => {
-    console.log(happened);
     for (const [what, times] of Object.entries(happened)) expect(times, what).toBeGreaterThan(3);
   });
 });

@@ -31,9 +31,12 @@ const QUEUE_STEPS = [
   "publish",
   "publish",
   "publish",
+  "publish",
+  "consume",
   "consume",
   "consume",
   "ack",
+  "nack",
   "nack",
   "reject",
   "extend",
@@ -46,6 +49,7 @@ const QUEUE_STEPS = [
 const STREAM_STEPS = [
   "createStream",
   "createStream",
+  "fork",
   "fork",
   "append",
   "append",
@@ -69,12 +73,12 @@ export type WholeStep =
 
 const laterMs = fc.oneof({ weight: 2, arbitrary: fc.constant(0) }, fc.integer({ min: 1, max: 900 }));
 const stepOf = <Type extends string>(types: readonly Type[]) =>
-  fc.record({ type: fc.constantFrom(...types), n: fc.nat({ max: 9_999 }), laterMs });
+  fc.record({ type: fc.constantFrom(...types), n: fc.noBias(fc.nat({ max: 9_999 })), laterMs });
 
 export const wholeStep: fc.Arbitrary<WholeStep> = fc.oneof(
   { weight: 3, arbitrary: fc.record({ type: fc.constant("kv" as const), operation, laterMs }) },
-  { weight: 5, arbitrary: stepOf(QUEUE_STEPS) },
-  { weight: 5, arbitrary: stepOf(STREAM_STEPS) },
+  { weight: 8, arbitrary: stepOf(QUEUE_STEPS) },
+  { weight: 6, arbitrary: stepOf(STREAM_STEPS) },
   { weight: 1, arbitrary: stepOf(["once" as const, "deleteKey" as const]) },
 );
 
@@ -91,6 +95,12 @@ export class WholeHistory {
 
   constructor(t: TestStore) {
     this.t = t;
+  }
+
+  /** Makes what most steps need. */
+  async begin(): Promise<void> {
+    for (const n of [0, 1]) await this.#queueStep("createQueue", n);
+    for (const n of [0, 1]) await this.#streamStep("createStream", n + 2);
   }
 
   async run(step: WholeStep): Promise<void> {
@@ -125,7 +135,7 @@ export class WholeHistory {
         if (n % 4 === 0) await t.run(queue[type], { queue: name });
         return;
       case "deleteQueue":
-        if (n % 3 === 0) await t.run(queue.delete, { queue: name });
+        if (n % 5 === 0) await t.run(queue.delete, { queue: name });
         return;
       case "requeueDead":
         await t.run(queue.requeueDead, { queue: name, limit: 1 });
@@ -188,7 +198,7 @@ export class WholeHistory {
           name,
           messages: n % 2 === 0 ? [] : messagesOf(n),
           close: true,
-          ...(n % 5 === 0 ? { producer: this.#producer(name, n) } : {}),
+          ...(n % 2 === 0 ? { producer: this.#producer(name, n) } : {}),
         });
         return;
       case "trim":
@@ -198,7 +208,7 @@ export class WholeHistory {
         await t.run(stream.touch, { name });
         return;
       case "deleteStream":
-        if (n % 3 === 0) await t.run(stream.delete, { name });
+        if (n % 2 === 0) await t.run(stream.delete, { name });
         return;
       case "sweep":
         await t.run(stream.sweep, { budget: 3 });
