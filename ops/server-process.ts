@@ -196,6 +196,7 @@ export class ServerProcess {
       version,
       store: this.#late,
       log: opened.log,
+      past: undefined,
       role: () => "standalone",
       now: this.#clock.now,
       stopwatch: () => performance.now(),

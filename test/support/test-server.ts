@@ -143,6 +143,7 @@ export class TestServer {
       version: "1.2.3",
       store: options.wrapStore === undefined ? this.store : options.wrapStore(this.store),
       log: this.log,
+      past: undefined,
       role: () => "master",
       now: () => this.now,
       stopwatch: () => performance.now(),
