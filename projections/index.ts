@@ -15,6 +15,7 @@ export { PastStore } from "./past-store.js";
 export * from "./queue/contract.js";
 export { queue } from "./queue/index.js";
 export { type QueueOverlay, queueOverlay } from "./queue/overlay.js";
+export * from "./snapshot/index.js";
 export { type OpenedStore, type OpenStoreOptions, openStore } from "./store.js";
 export * from "./stream/contract.js";
 export { stream } from "./stream/index.js";
