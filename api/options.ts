@@ -98,7 +98,7 @@ export interface ApiOptions {
   readonly store: Store;
   readonly log: Pick<
     EventLog,
-    "committedOffset" | "durableOffset" | "endOffset" | "firstOffset" | "epochs" | "read"
+    "committedOffset" | "durableOffset" | "endOffset" | "firstOffset" | "epochs" | "markAt"
   >;
   /** Who looks back; undefined = switched off. */
   readonly past: Past | undefined;

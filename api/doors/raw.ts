@@ -17,7 +17,6 @@ import { type Asks, asAsked, asksOf, READ_FIELDS } from "./asks.js";
 import { registerBody } from "./body-bytes.js";
 import type { Door } from "./door.js";
 import { etag, matchesAny, singleRevision } from "./etag.js";
-import { lookBack } from "./looking-back.js";
 import { type Body, bytesBody } from "./outbox.js";
 import { callerId } from "./rest.js";
 import { urlProblem } from "./url.js";
@@ -150,7 +149,7 @@ function get(call: Call, key: string, request: FastifyRequest, { at }: Asks): La
 }
 
 async function getAt(call: Call, key: string, request: FastifyRequest, at: Moment): Promise<RawReply> {
-  const found = await lookBack<PastValue>(call, (past, signal) => past.value(key, at, signal));
+  const found = await call.lookBack<PastValue>((past, signal) => past.value(key, at, signal));
   if (found.type === "refused") return found;
   const done = judged(found.value, request);
   if (done.type === "raw") done.headers.push("X-Annals-Offset", String(found.at));
