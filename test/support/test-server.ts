@@ -52,7 +52,7 @@ export interface TestServerOptions {
   readonly streamRules?: Partial<StreamRules>;
   readonly limits?: Partial<ApiLimits>;
   readonly corsOrigins?: readonly string[];
-  readonly past?: LocalPastOptions;
+  readonly past?: LocalPastOptions | "off";
   /** Stands between the API and the store. */
   readonly wrapStore?: (store: OpenedStore) => Store;
 }
@@ -114,7 +114,7 @@ export class TestServer {
     const past = pastInProcess(log, rules, limits, {
       queuesEnabled,
       now: () => test.now,
-      ...options.past,
+      ...(options.past === "off" ? {} : options.past),
     });
     const test = new TestServer(store, log, past);
     const server = buildServer(test.#options(options));
@@ -156,7 +156,7 @@ export class TestServer {
       version: "1.2.3",
       store: options.wrapStore === undefined ? this.store : options.wrapStore(this.store),
       log: this.log,
-      past: this.past.past,
+      past: options.past === "off" ? undefined : this.past.past,
       role: () => "master",
       now: () => this.now,
       stopwatch: () => performance.now(),
