@@ -11,6 +11,7 @@ export { type OnceAnswer, type OnceCommand, once } from "./idempotency/once.js";
 export * from "./kv/contract.js";
 export { kv } from "./kv/index.js";
 export { bytesOf, textOf } from "./kv/values.js";
+export { PastStore } from "./past-store.js";
 export * from "./queue/contract.js";
 export { queue } from "./queue/index.js";
 export { type QueueOverlay, queueOverlay } from "./queue/overlay.js";

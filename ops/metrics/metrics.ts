@@ -5,6 +5,7 @@ import type { KvStats, QueueStats, StreamTotals } from "../../projections/index.
 import { ApiSeries } from "./api-series.js";
 import type { FreeDisk } from "./free-disk.js";
 import { LogSeries } from "./log-series.js";
+import { addPastSeries, type PastSource } from "./past-series.js";
 import { ProcessSeries, type StartProgress } from "./process-series.js";
 import { addQueueSeries } from "./queue-series.js";
 import { Series } from "./series.js";
@@ -21,6 +22,7 @@ export interface MetricsParts {
   readonly queueStats: () => readonly QueueStats[];
   readonly streamTotals: () => StreamTotals | undefined;
   readonly eachStream: EachStream;
+  readonly past: () => PastSource | undefined;
 }
 
 export class Metrics {
@@ -37,6 +39,7 @@ export class Metrics {
     addStoreSeries(series, parts.kvStats);
     addQueueSeries(series, parts.queueStats);
     addStreamSeries(series, parts.streamTotals, parts.eachStream);
+    addPastSeries(series, parts.past);
   }
 
   async page(): Promise<MetricsPage> {

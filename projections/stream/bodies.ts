@@ -3,7 +3,7 @@
  * go, for a disk read brings many records anyway; what was appended a moment ago is found in a small bounded cache, because
  * that is what those who follow a stream ask for.
  */
-import { assert, type EventLog, type LogRecord, type Offset, offset } from "../../log/index.js";
+import { assert, type LogReader, type LogRecord, type Offset, offset } from "../../log/index.js";
 import { changesOf, type EncodedRecord } from "../events.js";
 import { isStreamKind, readStreamMessages, type StoredMessages } from "./codec.js";
 import type { PlanSlice, ReadPlan, ReadSlice } from "./contract.js";
@@ -18,7 +18,7 @@ interface StoredRecord extends EncodedRecord {
 }
 
 export class StreamBodies {
-  readonly #log: Pick<EventLog, "read">;
+  readonly #log: Pick<LogReader, "read">;
   /** The newest records with stream events. */
   readonly #hot = new Map<number, StoredRecord>();
   #hotBytes = 0;
@@ -26,7 +26,7 @@ export class StreamBodies {
   #order: number[] = [];
   #oldest = 0;
 
-  constructor(log: Pick<EventLog, "read">) {
+  constructor(log: Pick<LogReader, "read">) {
     this.#log = log;
   }
 

@@ -15,10 +15,12 @@ import {
   openStore,
   type QueueRules,
   type Store,
+  type StoreRules,
   type StreamRules,
 } from "../../projections/index.js";
 import { TEST_RULES } from "./kv-store.js";
 import { MemoryLog } from "./memory-log.js";
+import { type LocalPast, type LocalPastOptions, pastInProcess } from "./past-in-process.js";
 
 export const TEST_LIMITS: ApiLimits = {
   bodyBytesMax: 4 << 20,
@@ -52,6 +54,7 @@ export interface TestServerOptions {
   readonly idempotencyRules?: Partial<IdempotencyRules>;
   readonly limits?: Partial<ApiLimits>;
   readonly corsOrigins?: readonly string[];
+  readonly past?: LocalPastOptions | "off";
   /** Stands between the API and the store. */
   readonly wrapStore?: (store: OpenedStore) => Store;
 }
@@ -90,23 +93,32 @@ export class TestServer {
   private constructor(
     readonly store: OpenedStore,
     readonly log: EventLog,
+    readonly past: LocalPast,
   ) {}
 
   static async start(options: TestServerOptions = {}): Promise<TestServer> {
     const log = options.log ?? new MemoryLog();
+    const rules: StoreRules = {
+      kv: { ...TEST_RULES, ...options.rules },
+      queue: { ...DEFAULT_QUEUE_RULES, ...options.queueRules },
+      stream: { ...DEFAULT_STREAM_RULES, ...options.streamRules },
+      idempotency: { ...DEFAULT_IDEMPOTENCY_RULES, ...options.idempotencyRules },
+    };
     const store = await openStore({
       log,
-      rules: {
-        kv: { ...TEST_RULES, ...options.rules },
-        queue: { ...DEFAULT_QUEUE_RULES, ...options.queueRules },
-        stream: { ...DEFAULT_STREAM_RULES, ...options.streamRules },
-        idempotency: { ...DEFAULT_IDEMPOTENCY_RULES, ...options.idempotencyRules },
-      },
+      rules,
       onDead: (error) => {
         throw error;
       },
     });
-    const test = new TestServer(store, log);
+    const queuesEnabled = options.queuesEnabled ?? true;
+    const limits = { ...TEST_LIMITS, ...options.limits };
+    const past = pastInProcess(log, rules, limits, {
+      queuesEnabled,
+      now: () => test.now,
+      ...(options.past === "off" ? {} : options.past),
+    });
+    const test = new TestServer(store, log, past);
     const server = buildServer(test.#options(options));
     await server.listen({ host: "127.0.0.1", port: 0 });
     const address = server.server.address();
@@ -122,6 +134,7 @@ export class TestServer {
     test.#close = async () => {
       server.server.closeAllConnections();
       await server.close();
+      await past.past.close();
       await store.close();
     };
     return test;
@@ -145,6 +158,7 @@ export class TestServer {
       version: "1.2.3",
       store: options.wrapStore === undefined ? this.store : options.wrapStore(this.store),
       log: this.log,
+      past: options.past === "off" ? undefined : this.past.past,
       role: () => "master",
       now: () => this.now,
       stopwatch: () => performance.now(),
