@@ -28,6 +28,9 @@ export interface PastReply {
   readonly status?: number;
 }
 
+/** It was asked at a door of the live server; here nothing is left of that. */
+const NOBODY = { requestId: "", causeId: undefined, once: undefined };
+
 /** Checks the input and runs the operation on the store of `options`. Rejects as the store does. */
 export async function answerFrom(
   options: ApiOptions,
@@ -38,7 +41,7 @@ export async function answerFrom(
   if (operation === undefined) {
     return refusal("API_AT_UNSUPPORTED", `${JSON.stringify(name)} is not an operation that reads the past`);
   }
-  const call = new Call(new Desk(options), operation.name, "");
+  const call = new Call(new Desk(options), operation.name, NOBODY);
   const reply = await operation.invoke(input, undefined, call);
   if (reply.type === "refused") return reply;
   const { payload, revision, status } = reply;

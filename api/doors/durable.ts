@@ -60,7 +60,7 @@ function run(
   operation: DurableOperation,
 ): void {
   request.route = ROUTE;
-  const asks = asksOf(request, kind, () => identityOf(operationName, request));
+  const asks = asksOf(request, { kind, ofNow: true }, () => identityOf(operationName, request));
   if (asks.type === "refused") {
     door.reject(request, reply, asks);
     return;
