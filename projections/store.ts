@@ -43,6 +43,8 @@ export interface OpenedStore extends Store {
   streamTotals(): StreamTotals;
   /** Of every stream that is there at `now`, the oldest first; for whoever measures. */
   eachStream(now: number, visit: (size: StreamSize) => void): void;
+  /** The oldest record that a stream shows at `now` or later; undefined when none shows any. Retention keeps the log from there. */
+  oldestShown(now: number): Offset | undefined;
   /** Frees up to `budget` keys that expired by `now`; returns how many. No answer changes. */
   reclaimExpired(now: number, budget: number): number;
 }
@@ -199,6 +201,11 @@ class LogStore implements OpenedStore {
   eachStream(now: number, visit: (size: StreamSize) => void): void {
     this.#assertAlive();
     this.#fold.stream.eachSize(Math.max(now, this.#fold.clock), visit);
+  }
+
+  oldestShown(now: number): Offset | undefined {
+    this.#assertAlive();
+    return this.#fold.stream.oldestShown(Math.max(now, this.#fold.clock));
   }
 
   streamTotals(): StreamTotals {
