@@ -7,3 +7,4 @@ export * from "./options.js";
 export * from "./past.js";
 export { answeredAt, answerFrom, fieldsOfRead, type PastReply, pastReads } from "./past-read.js";
 export { buildServer } from "./server.js";
+export type * from "./snapshots.js";

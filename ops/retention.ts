@@ -6,13 +6,7 @@
  * Nothing goes that one of them holds. The log goes only up to what two snapshots can replace that were read back whole: one
  * may turn out damaged when it is needed.
  */
-import {
-  type FirstNeeded,
-  firstNeeded,
-  type LogReader,
-  type Offset,
-  type OffsetHolder,
-} from "../log/index.js";
+import { firstNeeded, type LogReader, type Offset, type OffsetHolder } from "../log/index.js";
 import type { SnapshotFacts } from "../projections/index.js";
 import { superfluous } from "./state/keeping.js";
 import type { SnapshotShelf, Trusted } from "./state/shelf.js";

@@ -31,6 +31,8 @@ import { MonotonicClock } from "./monotonic-clock.js";
 import { PastThread } from "./past/past-thread.js";
 import { startWorker } from "./past/start-worker.js";
 import { requestIds } from "./request-ids.js";
+import { House } from "./state/house.js";
+import { startStateWorker } from "./state/start-worker.js";
 import { Timers } from "./timers.js";
 import { version } from "./version.js";
 
@@ -79,6 +81,7 @@ export class ServerProcess {
   #app: FastifyInstance | undefined;
   #timers: Timers | undefined;
   #past: PastThread | undefined;
+  #house: House | undefined;
   #dueTimer: DueTimer | undefined;
   #streamSweep: DueTimer | undefined;
   #starting: Promise<void> = Promise.resolve();
@@ -118,6 +121,7 @@ export class ServerProcess {
       streamTotals: () => this.#store?.streamTotals(),
       eachStream: (visit) => this.#store?.eachStream(this.#clock.now(), visit),
       past: () => this.#past,
+      house: () => this.#house?.figures,
     });
   }
 
@@ -172,8 +176,9 @@ export class ServerProcess {
     this.#timers = this.#startTimers(store);
     this.#dueTimer = startDueTimer(store, this.#clock.now);
     this.#streamSweep = startStreamSweep(store, this.#clock.now);
+    await this.#house?.begin(store);
     this.#health.ready();
-    this.#reportStart(opened);
+    this.#reportStart(opened, store);
     const listening = addressOf(app);
     this.#logger.info({ ...listening }, "listening");
     onListening(listening);
@@ -207,6 +212,7 @@ export class ServerProcess {
       store: this.#late,
       log: opened.log,
       past: this.#lookBack(opened),
+      snapshots: this.#keepHouse(opened),
       role: () => "standalone",
       now: this.#clock.now,
       stopwatch: () => performance.now(),
@@ -250,6 +256,21 @@ export class ServerProcess {
     return this.#past;
   }
 
+  /** Snapshots can be switched off; those that are there are used and kept in order all the same. */
+  #keepHouse(opened: OpenedLog): House | undefined {
+    this.#house = new House({
+      files: this.#rooms.files,
+      dataDirectory: this.#dataDirectory,
+      opened,
+      values: () => this.#values,
+      now: this.#clock.now,
+      stopwatch: () => performance.now(),
+      logger: this.#logger,
+      startThread: () => startStateWorker({ niceness: this.#values["persistence.snapshot.niceness"] }),
+    });
+    return this.#values["persistence.snapshot.enabled"] ? this.#house : undefined;
+  }
+
   async #replay(opened: OpenedLog): Promise<OpenedStore> {
     const begun = performance.now();
     let reported = begun;
@@ -261,6 +282,7 @@ export class ServerProcess {
       snapshots: { files: this.#rooms.files, directory: `${this.#dataDirectory}/${SNAPSHOT_DIRECTORY}` },
       onProgress: ({ step, done, total }) => {
         if (step === "log") this.#health.replaying(done, total);
+        else this.#health.reading(done, total);
         if (performance.now() - reported < PROGRESS_LOG_MS) return;
         reported = performance.now();
         this.#logger.info({ step, done, total, seconds: (reported - begun) / 1000 }, "replaying");
@@ -289,7 +311,7 @@ export class ServerProcess {
     });
   }
 
-  #reportStart({ log, recovery, identity }: OpenedLog): void {
+  #reportStart({ log, recovery, identity }: OpenedLog, { from }: OpenedStore): void {
     this.#logger.info(
       {
         version,
@@ -303,6 +325,8 @@ export class ServerProcess {
         firstOffset: log.firstOffset,
         endOffset: log.endOffset,
         recoveryMs: Math.round(recovery.durationMs),
+        snapshot: from?.name,
+        replayedRecords: log.endOffset - (from?.offset ?? 0),
         replaySeconds: Number(this.#replaySeconds.toFixed(3)),
         ...identity,
       },
@@ -320,6 +344,8 @@ export class ServerProcess {
       version,
       values: () => this.#values,
       opened: () => this.#opened,
+      store: () => this.#store,
+      house: () => this.#house?.figures,
       kvStats: () => this.#store?.kvStats(this.#clock.now()),
       queueStats: () => this.#store?.queueStats() ?? [],
       disk: this.#disk,
@@ -365,6 +391,7 @@ export class ServerProcess {
     this.#streamSweep?.close();
     this.#metrics.process.close();
     await this.#past?.close();
+    await this.#house?.close();
     await this.#store?.close();
     if (this.#opened === undefined || this.#logClosed) return;
     this.#logClosed = true;

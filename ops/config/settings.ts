@@ -9,6 +9,7 @@ import type { EvictionPolicy } from "../../projections/index.js";
 import { pastSettings } from "./past-settings.js";
 import { queueSettings } from "./queue-settings.js";
 import type { Choice, Setting, ValueOf } from "./setting.js";
+import { snapshotSettings } from "./snapshot-settings.js";
 import { streamSettings } from "./stream-settings.js";
 
 const KIB = 1024;
@@ -445,6 +446,7 @@ export const settings = {
   ...queueSettings,
   ...streamSettings,
   ...persistence,
+  ...snapshotSettings,
   ...log,
   ...limits,
   ...idempotency,

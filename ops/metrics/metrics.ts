@@ -2,6 +2,7 @@
 import { Registry } from "prom-client";
 import type { MetricsPage } from "../../api/index.js";
 import type { KvStats, QueueStats, StreamTotals } from "../../projections/index.js";
+import type { HouseFigures } from "../state/house.js";
 import { ApiSeries } from "./api-series.js";
 import type { FreeDisk } from "./free-disk.js";
 import { LogSeries } from "./log-series.js";
@@ -9,6 +10,7 @@ import { addPastSeries, type PastSource } from "./past-series.js";
 import { ProcessSeries, type StartProgress } from "./process-series.js";
 import { addQueueSeries } from "./queue-series.js";
 import { Series } from "./series.js";
+import { addSnapshotSeries } from "./snapshot-series.js";
 import { addStoreSeries } from "./store-series.js";
 import { addStreamSeries, type EachStream } from "./stream-series.js";
 
@@ -23,6 +25,7 @@ export interface MetricsParts {
   readonly streamTotals: () => StreamTotals | undefined;
   readonly eachStream: EachStream;
   readonly past: () => PastSource | undefined;
+  readonly house: () => HouseFigures | undefined;
 }
 
 export class Metrics {
@@ -40,6 +43,7 @@ export class Metrics {
     addQueueSeries(series, parts.queueStats);
     addStreamSeries(series, parts.streamTotals, parts.eachStream);
     addPastSeries(series, parts.past);
+    addSnapshotSeries(series, parts.house);
   }
 
   async page(): Promise<MetricsPage> {
