@@ -5,12 +5,14 @@ import { addDump } from "./dump.js";
 import { addImport } from "./import.js";
 import { addRepair } from "./repair.js";
 import { addServe } from "./serve.js";
+import { addSnapshot } from "./snapshot.js";
 import { addVerify } from "./verify.js";
 
 export const commands: readonly ((program: Command) => void)[] = [
   addServe,
   addConfig,
   addImport,
+  addSnapshot,
   addVerify,
   addDump,
   addRepair,
