@@ -15,17 +15,17 @@ import type { Fault } from "./world/operations.js";
 import { type RetentionLife, RetentionLives, type RetentionStep } from "./world/retention-lives.js";
 import { SimulatedDisk } from "./world/simulated-file-system.js";
 
-const count = fc.integer({ min: 1, max: 6 });
+const count = fc.integer({ min: 1, max: 12 });
 const step: fc.Arbitrary<RetentionStep> = fc.oneof(
   { weight: 4, arbitrary: fc.record({ type: fc.constantFrom("set", "appendShort"), count }) },
-  { weight: 1, arbitrary: fc.record({ type: fc.constant("append"), count }) },
+  { weight: 1, arbitrary: fc.record({ type: fc.constant("append"), count: fc.constant(1) }) },
   { weight: 2, arbitrary: fc.record({ type: fc.constant("forget") }) },
   { weight: 4, arbitrary: fc.record({ type: fc.constant("snapshot") }) },
   { weight: 5, arbitrary: fc.record({ type: fc.constant("tidy") }) },
   { weight: 3, arbitrary: fc.record({ type: fc.constant("rest"), ms: fc.integer({ min: 1, max: 400 }) }) },
   {
     weight: 1,
-    arbitrary: fc.record({ type: fc.constant("hold"), back: fc.constantFrom(0, 0, 0.2, 0.8) }),
+    arbitrary: fc.record({ type: fc.constant("hold"), back: fc.constantFrom(0, 0, 0, 0.3) }),
   },
   {
     weight: 1,
@@ -42,7 +42,7 @@ const fault: fc.Arbitrary<Fault> = fc.oneof(
     weight: 3,
     arbitrary: fc.record({
       type: fc.constant("end"),
-      at: fc.integer({ min: 20, max: 900 }),
+      at: fc.integer({ min: 20, max: 2500 }),
       ending: fc.constantFrom("power", "kill"),
     }),
   },
@@ -50,7 +50,7 @@ const fault: fc.Arbitrary<Fault> = fc.oneof(
     weight: 1,
     arbitrary: fc.record({
       type: fc.constant("fail"),
-      at: fc.integer({ min: 20, max: 900 }),
+      at: fc.integer({ min: 20, max: 2500 }),
       errno: fc.constantFrom("EIO", "ENOSPC"),
       sticky: fc.boolean(),
     }),
@@ -58,14 +58,14 @@ const fault: fc.Arbitrary<Fault> = fc.oneof(
 );
 
 const life: fc.Arbitrary<RetentionLife> = fc.record({
-  steps: fc.array(step, { minLength: 20, maxLength: 60, size: "max" }),
+  steps: fc.array(step, { minLength: 30, maxLength: 80, size: "max" }),
   fault,
   ending: fc.constantFrom("power", "kill"),
 });
 
 const rules = fc.record({
-  bytes: fc.constantFrom(0, 1, 10_000),
-  windowMs: fc.constantFrom(0, 300, 1500),
+  bytes: fc.constantFrom(1, 1, 10_000, 0),
+  windowMs: fc.constantFrom(0, 0, 200, 800),
   snapshotsMax: fc.integer({ min: 2, max: 4 }),
 });
 
@@ -92,8 +92,9 @@ describe("retention", () => {
             happened[what] = (happened[what] ?? 0) + times;
         },
       ),
-      runs(40),
+      { ...runs(30), ...(process.env["SHOW"] ? { endOnFailure: true } : {}) },
     );
+    if (process.env["SHOW"]) console.error(happened);
     for (const what of [
       "ends",
       "snapshots",
@@ -106,7 +107,6 @@ describe("retention", () => {
       "wentBack",
       "heldBy snapshots",
       "heldBy window",
-      "heldBy streams",
       "heldBy somebody",
     ])
       expect(happened[what], `${what} of ${JSON.stringify(happened)}`).toBeGreaterThan(0);

@@ -228,7 +228,8 @@ export class RetentionLives {
     const { firstOffset } = opened.log;
     if (this.#held !== undefined && before <= this.#held && firstOffset > this.#held)
       throw new PromiseBroken("kept", `somebody needs ${this.#held}, the log begins at ${firstOffset}`);
-    await this.#checkAll(open, now);
+    const isChanged = report.first > before || report.snapshotsRemoved.length > 0;
+    if (isChanged || this.#disk.random() < 0.2) await this.#checkAll(open, now);
   }
 
   #note({ first, heldBy, snapshotsRemoved }: RetentionReport, before: Offset): void {
