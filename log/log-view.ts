@@ -8,6 +8,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { corruption, type Finding } from "./corruption.js";
 import { readIdentity } from "./data-directory.js";
+import { errnoOf } from "./errors.js";
 import type { LogMark, LogReader, LogRecord, ReadOptions } from "./event-log.js";
 import { LOG_DIRECTORY, parseSegmentName } from "./file-names.js";
 import type { FileSystem } from "./file-system.js";
@@ -56,9 +57,14 @@ export async function openLogView(
   options: LogViewOptions = {},
 ): Promise<LogView> {
   for (let look = 1; ; look++) {
-    const view = await tryToOpen(files, dataDirectory, options.last);
-    if (!("code" in view)) return view;
-    if (look === LOOKS) throw corruption(view);
+    try {
+      const view = await tryToOpen(files, dataDirectory, options.last);
+      if (!("code" in view)) return view;
+      if (look === LOOKS) throw corruption(view);
+    } catch (error) {
+      // Its owner removed a segment between the listing and the look at it. Anything else is what it is.
+      if (errnoOf(error) !== "ENOENT" || look === LOOKS) throw error;
+    }
     await sleep(LOOK_AGAIN_MS);
   }
 }

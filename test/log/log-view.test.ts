@@ -38,6 +38,21 @@ describe("log view", () => {
     }
   });
 
+  test("looks again when its owner removes a segment while it is opened", async () => {
+    const files = twelve().files();
+    const list = files.list.bind(files);
+    let isFirst = true;
+    files.list = async (path) => {
+      const names = await list(path);
+      const oldest = `${DIRECTORY}/log/00000000000000000001.log`;
+      if (isFirst && (await files.exists(oldest))) await files.remove(oldest);
+      isFirst = false;
+      return names;
+    };
+    const view = await open(files);
+    expect([view.firstOffset, view.endOffset]).toEqual([5, 12]);
+  });
+
   test("finds the first record of a time, within the view", async () => {
     const log = twelve();
     const view = await open(log.files(), 10);
