@@ -143,6 +143,14 @@ export const batchCases: readonly OperationCase[] = [
     error: "KV_PATTERN_INVALID",
   },
   {
+    operation: "kv.keys",
+    says: "more than one answer shows",
+    given: [["kv.mset", pairs(...Array.from({ length: 100_001 }, (_, index) => `k${index}`))]],
+    limits: { batchItemsMax: 200_000, bodyBytesMax: 16 << 20 },
+    input: {},
+    error: "API_RESULT_TOO_LARGE",
+  },
+  {
     operation: "kv.dbsize",
     says: "counts",
     given: [set("a", 1), set("b", 1)],
