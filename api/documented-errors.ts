@@ -3,15 +3,9 @@
  * the contract test brings each of them about through each door.
  */
 import type { ErrorCode } from "./errors.js";
-import type { Operation } from "./operations/operation.js";
+import { type Operation, pathFields, type RestBinding, takesBody } from "./operations/operation.js";
 
-const everyErrors: readonly ErrorCode[] = [
-  "API_FIELD_UNKNOWN",
-  "API_FIELD_MISSING",
-  "API_FIELD_INVALID",
-  "API_INTERNAL",
-  "LOG_REPLAYING",
-];
+const everyErrors: readonly ErrorCode[] = ["API_FIELD_UNKNOWN", "API_INTERNAL", "LOG_REPLAYING"];
 
 export const bodyErrors: readonly ErrorCode[] = [
   "API_JSON_INVALID",
@@ -33,14 +27,22 @@ export const writeErrors: readonly ErrorCode[] = [
   "IDEMPOTENCY_IN_PROGRESS",
 ];
 
-/** `withBody`: the request carries JSON. The errors of `operation` itself are not among them. */
-export function commonErrors(operation: Operation, withBody: boolean): readonly ErrorCode[] {
-  const isQueue = operation.name.startsWith("queue.");
-  return [
-    ...everyErrors,
-    ...(withBody ? bodyErrors : []),
-    ...(operation.kind === "write" ? writeErrors : readErrors),
-    ...(operation.whileDraining === true ? [] : ["API_DRAINING" as const]),
-    ...(isQueue ? ["API_DISABLED" as const] : []),
+/** `binding` undefined: in the envelope. The errors of `operation` itself are not among them. */
+export function commonErrors(operation: Operation, binding: RestBinding | undefined): readonly ErrorCode[] {
+  const { input, kind, name, whileDraining } = operation;
+  const inPath = binding === undefined ? [] : pathFields(binding.path);
+  const isFree = (field: string): boolean => !inPath.includes(field);
+  const withBody = binding === undefined || takesBody(binding);
+  const required = [...(input.required ?? []), ...(binding?.required ?? [])];
+  const codes: (readonly [boolean, readonly ErrorCode[]])[] = [
+    [true, everyErrors],
+    [binding === undefined || required.some(isFree), ["API_FIELD_MISSING"]],
+    [withBody || Object.keys(input.properties).some(isFree), ["API_FIELD_INVALID"]],
+    [withBody, bodyErrors],
+    [kind === "read", readErrors],
+    [kind === "write", writeErrors],
+    [whileDraining !== true, ["API_DRAINING"]],
+    [name.startsWith("queue."), ["API_DISABLED"]],
   ];
+  return codes.flatMap(([applies, some]) => (applies ? some : []));
 }

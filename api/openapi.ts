@@ -6,11 +6,10 @@ import type { TSchema } from "@sinclair/typebox";
 import { bodyErrors, commonErrors, writeErrors } from "./documented-errors.js";
 import { COMMAND_PATH } from "./doors/command.js";
 import { RAW_PATH } from "./doors/raw.js";
-import { pathFields } from "./doors/rest.js";
 import { type ErrorCode, errorTable } from "./errors.js";
 import { commands, operations } from "./operations/catalog.js";
 import { set } from "./operations/kv.js";
-import type { Operation, RestBinding } from "./operations/operation.js";
+import { type Operation, pathFields, type RestBinding, takesBody } from "./operations/operation.js";
 
 type Node = Readonly<Record<string, unknown>>;
 
@@ -69,7 +68,7 @@ function restOperation(operation: Operation, binding: RestBinding, index: number
         ...(operation.kind === "write" ? { headers: { "X-Annals-Offset": offsetHeader } } : {}),
         content: { [contentType]: { schema: binding.output ?? answerSchema(operation) } },
       },
-      ...errorResponses([...operation.errors, ...commonErrors(operation, withBody)]),
+      ...errorResponses([...operation.errors, ...commonErrors(operation, binding)]),
     },
   };
 }
@@ -270,7 +269,3 @@ const problemSchema = objectOf(
   ],
   ["type", "title", "status", "detail", "error_code", "request_id"],
 );
-
-function takesBody({ method }: RestBinding): boolean {
-  return method === "POST" || method === "PUT";
-}

@@ -1,5 +1,5 @@
 /** Sends one input of an operation through the envelope or through one of its REST routes, and says which cases go where. */
-import type { Operation, RestBinding } from "../../api/operations/operation.js";
+import { type Operation, pathFields, type RestBinding, takesBody } from "../../api/operations/operation.js";
 import type { OperationCase } from "./cases/case.js";
 import type { Answer, TestServer } from "./test-server.js";
 
@@ -8,16 +8,9 @@ export function inputText(row: OperationCase): string {
   return typeof row.input === "string" ? row.input : JSON.stringify(row.input);
 }
 
-export const hasBody = ({ method }: RestBinding): boolean => method === "POST" || method === "PUT";
-
-/** The fields that a route takes from its path. */
-export function pathFieldsOf({ path }: RestBinding): readonly string[] {
-  return [...path.matchAll(/\{(\w+)\}/g)].map((match) => match[1] ?? "");
-}
-
 /** False for a case that cannot be told at this route. */
 export function goesThrough(row: OperationCase, binding: RestBinding): boolean {
-  return row.envelopeOnly !== true && (row.bodyOnly !== true || hasBody(binding));
+  return row.envelopeOnly !== true && (row.bodyOnly !== true || takesBody(binding));
 }
 
 type Headers = Readonly<Record<string, string>>;
@@ -40,9 +33,9 @@ export function askRest(
   headers: Headers = {},
 ): Promise<Answer> {
   const fields: Record<string, unknown> = JSON.parse(input);
-  const inPath = pathFieldsOf(binding);
+  const inPath = pathFields(binding.path);
   const path = pathWith(binding, fields);
-  if (hasBody(binding)) {
+  if (takesBody(binding)) {
     let body = input;
     // The path's fields leave the body, the digits of the rest stay as they are.
     for (const name of inPath) body = body.replace(new RegExp(`"${name}":"[^"]*",?`), "");
