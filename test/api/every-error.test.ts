@@ -248,7 +248,7 @@ afterEach(async () => {
 });
 
 describe.each(doors)("%s at %s", (_name, _at, operation, binding) => {
-  it("answers each common error, and changes nothing by it", async () => {
+  it("answers each documented error of its kind, and changes nothing by it", async () => {
     const door = new Door(operation, binding, sampleOf(operation, binding));
     open = door;
     await door.start();
