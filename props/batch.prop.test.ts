@@ -13,19 +13,16 @@ import {
   type BatchCommand,
   batch,
   type Context,
-  type Decider,
-  type Decision,
   decodeEvents,
   kv,
   type Outcome,
   queue,
   type Step,
-  type StoreRules,
-  type StoreView,
   TEXT_TYPE,
 } from "../projections/index.js";
 import { TestStore } from "../test/support/kv-store.js";
 import { MemoryLog } from "../test/support/memory-log.js";
+import { batchOf, stepOf } from "./model/batches.js";
 import type { Operation } from "./model/kv-model.js";
 import { MODEL_KEYS, MODEL_START_MS, operation, outcomeOf, runOperation } from "./model/kv-operations.js";
 import { factor, runs, seed } from "./run-settings.js";
@@ -47,13 +44,6 @@ function withoutRevision(o: Operation): Operation {
 
 const write = operation.filter(({ op }) => !READS.has(op)).map(withoutRevision);
 
-function stepOf<Command, Answer>(decide: Decider<Command, Answer>, command: Command): Step<unknown> {
-  return {
-    decide: (state: StoreView, context: Context, rules: StoreRules): Decision<unknown> =>
-      decide(state, command, context, rules),
-  };
-}
-
 /** What the operation would run. */
 function stepOfOperation(o: Operation): Step<unknown> {
   let step: Step<unknown> | undefined;
@@ -70,11 +60,6 @@ function stepOfOperation(o: Operation): Step<unknown> {
   if (step === undefined) throw new Error(`${o.op} is no write`);
   return step;
 }
-
-const batchOf = (steps: readonly Step<unknown>[]): BatchCommand<unknown> => ({
-  preconditions: [],
-  steps: steps.map((step, index) => ({ name: `step ${index}`, step })),
-});
 
 /** Answers with every revision after `base` alike: one after the other they differ, together they are one. */
 function comparable(answer: unknown, base: number): unknown {
