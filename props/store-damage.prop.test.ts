@@ -64,7 +64,7 @@ interface Opened {
 
 async function open(files: MemoryFileSystem, fsyncMode: FsyncMode): Promise<Opened> {
   const { log } = await openLog(
-    logOptions(DATA_DIRECTORY, { files, fsyncMode, now, segmentBytes: 3_000, fsyncIntervalMs: 60_000 }),
+    logOptions(DATA_DIRECTORY, { files, fsyncMode, now, fsyncIntervalMs: 60_000 }),
   );
   try {
     const onDead = (error: Error): never => {
@@ -183,7 +183,7 @@ describe("a damaged log", () => {
   for (const fsyncMode of ["always", "never"] as const)
     test(`${fsyncMode}: is refused, or the store is what it was after the last record that is left`, async () => {
       for (let round = 0; round < 4 * factor; round += 1) {
-        const history = await write(fsyncMode, 60);
+        const history = await write(fsyncMode, 90);
         expect(history.segments.length, "segments").toBeGreaterThan(1);
         for (let index = 0; index < 90; index += 1) {
           const kind = (["flip", "cut", "sectors"] as const)[index % 3] ?? "flip";
