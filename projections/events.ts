@@ -141,7 +141,9 @@ export function changesOf<Change>(
   let place = 0;
   walk(record, (kind, version) => {
     if (owns(kind)) changes.push(read(reader, kind, version, place));
-    else reader.rest();
+    else if (codecsByKind.has(kind)) reader.rest();
+    // Nobody would read it: the record would be applied in part.
+    else throw unknownKind(kind, version);
     place += 1;
   });
   return changes;
