@@ -40,7 +40,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     weight: 1,
     arbitrary: fc.record({ type: fc.constant("truncate"), back: fc.integer({ min: 0, max: 8 }) }),
   },
-  { weight: 1, arbitrary: fc.record({ type: fc.constant("retain"), back: fc.integer({ min: 0, max: 20 }) }) },
+  { weight: 4, arbitrary: fc.record({ type: fc.constant("retain"), back: fc.integer({ min: 0, max: 6 }) }) },
   { weight: 1, arbitrary: fc.constant({ type: "startEpoch" }) },
 );
 
@@ -49,9 +49,24 @@ const ending: fc.Arbitrary<Ending> = fc.oneof(
   { weight: 1, arbitrary: fc.constant("kill") },
 );
 
+/** More than a page that nobody waits for: what a power cut tears. */
+const unheard: fc.Arbitrary<Step[]> = fc
+  .record({
+    type: fc.constant("append" as const),
+    count: fc.integer({ min: 1, max: 3 }),
+    size: fc.integer({ min: 1500, max: 9000 }),
+    awaited: fc.constant(false),
+  })
+  .map((append) => [append, { type: "idle", turns: 1 }]);
+
 const life: fc.Arbitrary<Life> = fc.record(
   {
-    steps: fc.array(step, { maxLength: 12 }),
+    steps: fc
+      .tuple(
+        fc.array(step, { maxLength: 12 }),
+        fc.oneof({ weight: 2, arbitrary: fc.constant([]) }, { weight: 1, arbitrary: unheard }),
+      )
+      .map((parts) => parts.flat()),
     ending: fc.oneof({ weight: 3, arbitrary: ending }, { weight: 1, arbitrary: fc.constant("close") }),
     endAt: fc.oneof(
       fc.record({ operation: fc.integer({ min: 1, max: 160 }), ending }),

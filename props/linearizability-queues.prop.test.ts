@@ -74,7 +74,7 @@ const world: fc.Arbitrary<World> = fc.record({
   worldSeed: fc.noShrink(fc.integer({ min: 1, max: 2 ** 31 })),
   lives: fc.array(
     fc.record({
-      at: fc.integer({ min: 15, max: 120 }),
+      at: fc.integer({ min: 30, max: 110 }),
       ending: fc.constantFrom<Ending>("power", "power", "kill"),
       late: fc.boolean(),
     }),
@@ -114,7 +114,7 @@ describe("linearizability", () => {
           if (output?.type === "nacked" && output.dead) happened.died += 1;
         }
       }),
-      runs(30),
+      runs(45),
     );
     for (const [what, count] of Object.entries(happened)) expect(count, what).toBeGreaterThan(5);
   });

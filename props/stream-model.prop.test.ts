@@ -335,13 +335,13 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 8, arbitrary: create },
   { weight: 30, arbitrary: append },
   { weight: 20, arbitrary: read },
-  { weight: 2, arbitrary: name.map((each): Step => new Delete(each)) },
+  { weight: 5, arbitrary: name.map((each): Step => new Delete(each)) },
   {
     weight: 3,
     arbitrary: fc.tuple(name, fc.integer({ min: 0, max: 10 })).map(([each, at]): Step => new Trim(each, at)),
   },
   { weight: 2, arbitrary: name.map((each): Step => new Touch(each)) },
-  { weight: 1, arbitrary: fc.constant<Step>(new Sweep()) },
+  { weight: 3, arbitrary: fc.constant<Step>(new Sweep()) },
   { weight: 5, arbitrary: fc.integer({ min: 0, max: 1_500 }).map((ms): Step => new MoveClock(ms)) },
   { weight: 3, arbitrary: fc.constant<Step>(new Restart()) },
 );
