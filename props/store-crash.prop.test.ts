@@ -30,8 +30,8 @@ const step: fc.Arbitrary<LifeStep> = fc.oneof(
     }),
   },
   { weight: 4, arbitrary: fc.record({ type: fc.constantFrom("nack", "nack", "deleteKeys", "trim") }) },
-  { weight: 3, arbitrary: fc.record({ type: fc.constant("batch") }) },
-  { weight: 4, arbitrary: fc.record({ type: fc.constant("wait") }) },
+  { weight: 6, arbitrary: fc.record({ type: fc.constant("batch") }) },
+  { weight: 3, arbitrary: fc.record({ type: fc.constant("wait") }) },
   { weight: 1, arbitrary: fc.record({ type: fc.constant("rest") }) },
 );
 
@@ -130,7 +130,7 @@ describe("the store after a crash", () => {
           for (const [what, count] of Object.entries(lives.happened))
             happened[what] = (happened[what] ?? 0) + count;
         }),
-        runs(fsyncMode === "always" ? 90 : 60),
+        runs(fsyncMode === "always" ? 90 : 75),
       );
       for (const [what, count] of Object.entries(happened)) expect(count, what).toBeGreaterThan(3);
     });
