@@ -12,7 +12,8 @@
  *   48–63   stream                            stream/codec.ts
  *
  * `several`, version 1, is a MessagePack array: [cause, [kind uint, version uint, body bin], …]. The record is the unit
- * of atomicity: a reader decodes all of it before it applies any of it.
+ * of atomicity: a reader decodes all of it before it applies any of it, and refuses all of it when one of its events is of a
+ * kind that is not in this table.
  */
 import { assert, EPOCH_STARTED } from "../log/index.js";
 import type { Cause, EventCodec, StoreEvent } from "./decision.js";
