@@ -54,11 +54,11 @@ const unheard: fc.Arbitrary<Step[]> = fc
   .tuple(
     fc.record({
       type: fc.constant("append" as const),
-      count: fc.integer({ min: 1, max: 3 }),
-      size: fc.integer({ min: 1500, max: 9000 }),
+      count: fc.integer({ min: 1, max: 2 }),
+      size: fc.integer({ min: 5000, max: 9000 }),
       awaited: fc.constant(false),
     }),
-    fc.integer({ min: 1, max: 30 }),
+    fc.integer({ min: 12, max: 40 }),
   )
   .map(([append, turns]) => [append, { type: "idle", turns }]);
 

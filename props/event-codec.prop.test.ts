@@ -18,7 +18,7 @@ import {
   decodeKvChanges,
   type EncodedRecord,
   encodeRecord,
-  isKnownKind,
+  knownKinds,
   SEVERAL_KIND,
 } from "../projections/events.js";
 import { isAnsweredKind, readAnswered } from "../projections/idempotency/codec.js";
@@ -224,8 +224,8 @@ describe("event codec", () => {
       const [event] = fc.sample<StoreEvent>(eventsByType[type], 1);
       return encodeRecord([event!], { command: "test" }).kind;
     });
-    const known = Array.from({ length: 0x1_0000 }, (_, kind) => kind).filter(isKnownKind);
-    expect(known).toEqual([EPOCH_STARTED, SEVERAL_KIND, ...generated].sort((a, b) => a - b));
+    const all = [EPOCH_STARTED, SEVERAL_KIND, ...generated];
+    expect(knownKinds.toSorted((a, b) => a - b)).toEqual(all.sort((a, b) => a - b));
   });
 
   it("gives back the events and the cause of a record", () => {
@@ -291,8 +291,10 @@ describe("event codec", () => {
   });
 
   it("answers arbitrary bytes with a coded error or with events", () => {
-    const known = Array.from({ length: 64 }, (_, kind) => kind).filter((kind) => kind !== EPOCH_STARTED);
-    const kind = fc.oneof(fc.constant(SEVERAL_KIND), fc.constantFrom(...known.filter(isKnownKind)));
+    const kind = fc.oneof(
+      fc.constant(SEVERAL_KIND),
+      fc.constantFrom(...knownKinds.filter((each) => each !== EPOCH_STARTED)),
+    );
     fc.assert(
       fc.property(kind, fc.uint8Array({ maxLength: 60 }), (k, body) => {
         count(bothDecode({ kind: k, version: 1, body }));
