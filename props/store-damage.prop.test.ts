@@ -198,15 +198,9 @@ describe("a damaged log", () => {
     });
 
   test("was interesting", () => {
-    for (const what of [
-      "refused",
-      "whole",
-      "shorter",
-      "went on",
-      "after batch",
-      "after publish",
-      "after append",
-    ])
+    const left = Object.keys(happened).filter((what) => what.startsWith("after "));
+    expect(left.length, `kinds of last records: ${left.join(", ")}`).toBeGreaterThan(4);
+    for (const what of ["refused", "whole", "shorter", "went on", "after batch"])
       expect(happened[what] ?? 0, what).toBeGreaterThan(3);
   });
 });

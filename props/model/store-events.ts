@@ -25,7 +25,7 @@ type EventOf<Type extends StoreEvent["type"]> = Extract<StoreEvent, { readonly t
 export const text = (maxLength: number): fc.Arbitrary<string> =>
   fc.string({ unit: "binary", maxLength }).filter((s) => s.isWellFormed());
 export const key = fc.oneof(
-  { weight: 8, arbitrary: text(40) },
+  { weight: 6, arbitrary: text(40) },
   fc.constantFrom("__proto__", "\u0000", "\ufeff", "é", "\u{1f600}".repeat(20)),
   fc.integer({ min: 200, max: 70_000 }).map((length) => `\ufeff${"k".repeat(length)}`),
 );

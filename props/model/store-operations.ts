@@ -372,11 +372,18 @@ export const STORIES: readonly (readonly fc.Arbitrary<StoreOperation>[])[] = [
     simple("kv", writeOperation, stepOfOperation).map((operation) => ({ ...operation, clockMs: 1_000 })),
   ],
   [fc.constant(fixed("set", stepOf(kv.set, A_KEY))), fc.constant(fixed("flush", stepOf(kv.flush, {})))],
-  [fc.constant(fixed("set", stepOf(kv.set, { ...A_KEY, expiry: { type: "seconds", value: 3_600 } })))],
   [
     fc.constant(fixed("set", stepOf(kv.set, A_KEY))),
     fc.constant(fixed("delete", stepOf(kv.delete, { key: "a" }))),
   ],
+  ["b", "c", "d"].map((key) =>
+    fc.constant(
+      fixed(
+        `set ${key} for an hour`,
+        stepOf(kv.set, { ...A_KEY, key, expiry: { type: "seconds", value: 3_600 } }),
+      ),
+    ),
+  ),
   [
     ...renewed(100_000),
     fc.constant(fixed("close", stepOf(stream.append, { name: "room/b", messages: [], close: true }))),
