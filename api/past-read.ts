@@ -3,7 +3,7 @@
 import type { Offset } from "../log/index.js";
 import { type Refusal, refusal } from "./errors.js";
 import { JsonText, writeJson } from "./json-write.js";
-import { Call, Desk } from "./operations/call.js";
+import { Call, type Caller, Desk } from "./operations/call.js";
 import { operations } from "./operations/catalog.js";
 import type { Operation } from "./operations/operation.js";
 import type { Answered } from "./operations/reply.js";
@@ -28,6 +28,8 @@ export interface PastReply {
   readonly status?: number;
 }
 
+const NOBODY: Caller = { requestId: "", causeId: undefined, once: undefined };
+
 /** Checks the input and runs the operation on the store of `options`. Rejects as the store does. */
 export async function answerFrom(
   options: ApiOptions,
@@ -38,7 +40,7 @@ export async function answerFrom(
   if (operation === undefined) {
     return refusal("API_AT_UNSUPPORTED", `${JSON.stringify(name)} is not an operation that reads the past`);
   }
-  const call = new Call(new Desk(options), operation.name, "");
+  const call = new Call(new Desk(options), operation.name, NOBODY);
   const reply = await operation.invoke(input, undefined, call);
   if (reply.type === "refused") return reply;
   const { payload, revision, status } = reply;

@@ -12,7 +12,8 @@
  *   48–63   stream                            stream/codec.ts
  *
  * `several`, version 1, is a MessagePack array: [cause, [kind uint, version uint, body bin], …]. The record is the unit
- * of atomicity: a reader decodes all of it before it applies any of it.
+ * of atomicity: a reader decodes all of it before it applies any of it, and refuses all of it when one of its events is of a
+ * kind that is not in this table.
  */
 import { assert, EPOCH_STARTED } from "../log/index.js";
 import type { Cause, EventCodec, StoreEvent } from "./decision.js";
@@ -139,7 +140,9 @@ export function changesOf<Change>(
   let place = 0;
   walk(record, (kind, version) => {
     if (owns(kind)) changes.push(read(reader, kind, version, place));
-    else reader.rest();
+    else if (codecsByKind.has(kind)) reader.rest();
+    // Nobody would read it: the record would be applied in part.
+    else throw unknownKind(kind, version);
     place += 1;
   });
   return changes;

@@ -135,6 +135,27 @@ class Delete implements Step {
   toString = () => `delete ${this.name}`;
 }
 
+/** A fork outlives its source: then the source's name is kept for it and refused to everybody. */
+class Orphan implements Step {
+  readonly #steps: readonly Step[];
+  constructor(
+    readonly source: string,
+    readonly fork: string,
+  ) {
+    const ofSource = { source, at: 0 };
+    this.#steps = [
+      new Create({ name: fork, texts: [], retention: {}, fork: ofSource }),
+      new Delete(source),
+      new Delete(source),
+    ];
+  }
+  check = () => true;
+  async run(model: StreamModel, real: Real) {
+    for (const each of this.#steps) await each.run(model, real);
+  }
+  toString = () => `delete ${this.source}, forked as ${this.fork}`;
+}
+
 class Trim implements Step {
   constructor(
     readonly name: string,
@@ -335,13 +356,14 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 8, arbitrary: create },
   { weight: 30, arbitrary: append },
   { weight: 20, arbitrary: read },
-  { weight: 2, arbitrary: name.map((each): Step => new Delete(each)) },
+  { weight: 5, arbitrary: name.map((each): Step => new Delete(each)) },
   {
     weight: 3,
     arbitrary: fc.tuple(name, fc.integer({ min: 0, max: 10 })).map(([each, at]): Step => new Trim(each, at)),
   },
   { weight: 2, arbitrary: name.map((each): Step => new Touch(each)) },
-  { weight: 1, arbitrary: fc.constant<Step>(new Sweep()) },
+  { weight: 3, arbitrary: fc.constant<Step>(new Sweep()) },
+  { weight: 2, arbitrary: fc.tuple(name, name).map(([a, b]): Step => new Orphan(a, b)) },
   { weight: 5, arbitrary: fc.integer({ min: 0, max: 1_500 }).map((ms): Step => new MoveClock(ms)) },
   { weight: 3, arbitrary: fc.constant<Step>(new Restart()) },
 );

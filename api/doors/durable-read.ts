@@ -3,7 +3,6 @@ import type { FastifyRequest } from "fastify";
 import { stream } from "../../projections/index.js";
 import { type Refusal, refusal } from "../errors.js";
 import type { Later } from "../operations/reply.js";
-import { AT_FIELD } from "./asks.js";
 import { nextCursor } from "./durable-cursor.js";
 import { headerOf, lifetimeHeaders, matchesTag, tailHeaders } from "./durable-headers.js";
 import { LiveWait } from "./durable-live.js";
@@ -51,10 +50,6 @@ function wantedOf(request: FastifyRequest): Asked | Refusal {
   const { query } = request;
   const member = (name: string): unknown =>
     typeof query === "object" && query !== null ? Reflect.get(query, name) : undefined;
-  // Other fields are passed over, as the protocol has it; answering the present for the past would mislead.
-  if (member(AT_FIELD) !== undefined) {
-    return refusal("API_AT_UNSUPPORTED", "this door shows the present; rooms are read with at");
-  }
   const live = member("live") ?? "no";
   if (live !== "no" && live !== "long-poll" && live !== "sse") {
     return refusal("API_OFFSET_INVALID", "live is long-poll or sse");
@@ -148,13 +143,10 @@ async function untilNews(asked: DurableRequest, from: ReadFrom, wait: LiveWait):
   let page = await readPage(asked, from, PAGE);
   if (page.type === "refused") return page;
   renew(asked, page);
-  const { id } = page.answer.stream;
   while (page.answer.plan.count === 0 && !page.answer.closed && wait.over === undefined) {
     await wait.ring();
-    const again: Page | Refusal = await readPage(asked, page.next, PAGE);
+    const again: Page | Refusal = await readPage(asked, page.next, PAGE, page);
     if (again.type === "refused") return again;
-    if (again.answer.stream.id.offset !== id.offset)
-      return refusal("STREAM_NOT_FOUND", "the stream was deleted");
     page = again;
   }
   // The time that a client chose to wait is not time that its request took.

@@ -3,12 +3,20 @@
  * the process in the test's hands. Speaks HTTP to it, or bytes.
  */
 import { connect } from "node:net";
-import { type ApiLimits, type ApiObserver, type ApiOptions, buildServer } from "../../api/index.js";
+import {
+  type ApiLimits,
+  type ApiObserver,
+  type ApiOptions,
+  buildServer,
+  type Past,
+  type Refusal,
+} from "../../api/index.js";
 import type { EventLog } from "../../log/index.js";
 import {
   DEFAULT_IDEMPOTENCY_RULES,
   DEFAULT_QUEUE_RULES,
   DEFAULT_STREAM_RULES,
+  type IdempotencyRules,
   type KvRules,
   type OpenedStore,
   openStore,
@@ -50,6 +58,7 @@ export interface TestServerOptions {
   readonly queueRules?: Partial<QueueRules>;
   readonly queuesEnabled?: boolean;
   readonly streamRules?: Partial<StreamRules>;
+  readonly idempotencyRules?: Partial<IdempotencyRules>;
   readonly limits?: Partial<ApiLimits>;
   readonly corsOrigins?: readonly string[];
   readonly past?: LocalPastOptions | "off";
@@ -80,6 +89,8 @@ export class TestServer {
   readonly published: { room: string; eventType: string; count: number }[] = [];
   readonly rejected: string[] = [];
   now = 1_700_000_000_000;
+  /** Every look back is answered with this. */
+  refusePast: Refusal | undefined;
   live = true;
   draining = false;
   checks: { name: string; ok: boolean; detail: string }[] = [{ name: "log", ok: true, detail: "" }];
@@ -100,7 +111,7 @@ export class TestServer {
       kv: { ...TEST_RULES, ...options.rules },
       queue: { ...DEFAULT_QUEUE_RULES, ...options.queueRules },
       stream: { ...DEFAULT_STREAM_RULES, ...options.streamRules },
-      idempotency: DEFAULT_IDEMPOTENCY_RULES,
+      idempotency: { ...DEFAULT_IDEMPOTENCY_RULES, ...options.idempotencyRules },
     };
     const store = await openStore({
       log,
@@ -156,7 +167,7 @@ export class TestServer {
       version: "1.2.3",
       store: options.wrapStore === undefined ? this.store : options.wrapStore(this.store),
       log: this.log,
-      past: options.past === "off" ? undefined : this.past.past,
+      past: options.past === "off" ? undefined : this.#pastOrRefusal(),
       role: () => "master",
       now: () => this.now,
       stopwatch: () => performance.now(),
@@ -170,6 +181,15 @@ export class TestServer {
       info: () => ({ server: { version: "1.2.3", port: 1 }, memory: { used: 2n } }),
       logger: { info: note("info"), warn: note("warn"), error: note("error") },
       corsOrigins: options.corsOrigins ?? [],
+    };
+  }
+
+  #pastOrRefusal(): Past {
+    const { past } = this.past;
+    return {
+      read: async (...ask) => this.refusePast ?? past.read(...ask),
+      value: async (...ask) => this.refusePast ?? past.value(...ask),
+      digest: async (...ask) => this.refusePast ?? past.digest(...ask),
     };
   }
 
