@@ -49,7 +49,7 @@ import { evolve as evolveStream, type StreamRecord } from "./stream/evolve.js";
 import { StreamState } from "./stream/state.js";
 import { TouchedTopics, Wakes } from "./wakes.js";
 
-/** Expired keys that each command frees on its way, so that a busy store needs no timer to keep its memory. */
+/** Expired keys and purged messages that each command frees on its way, so that a busy store needs no timer to keep its memory. */
 const RECLAIMED_PER_COMMAND = 4;
 
 export interface OpenStoreOptions {
@@ -70,14 +70,17 @@ export interface OpenedStore extends Store {
   /** The earliest time (ms since 1970) that will change something by itself: then `queue.due` is to be executed. */
   nextDue(): number | undefined;
   /**
-   * Canonical SHA-256 of the queues and of the keys that are there at `at`, at the earliest the store's own time: the later of the last record's
+   * Canonical SHA-256 of the queues and of the keys and message keys that are there at `at`, at the earliest the store's own time: the later of the last record's
    * and the last reclaim's. States are compared at one offset and one `at` that is no earlier than either's own time.
    */
   digest(at?: number): string;
   streamTotals(): StreamTotals;
   /** Of every stream that is there at `now`, the oldest first; for whoever measures. */
   eachStream(now: number, visit: (size: StreamSize) => void): void;
-  /** Frees up to `budget` keys that expired by `now`; returns how many. No answer changes. */
+  /**
+   * Frees the memory of up to `budget` keys that expired, purged messages and message keys whose window passed by `now`; returns how
+   * many. No answer changes.
+   */
   reclaimExpired(now: number, budget: number): number;
 }
 
@@ -151,9 +154,10 @@ class LogStore implements OpenedStore {
     this.#log = log;
     this.#rules = rules;
     this.#onDead = onDead;
-    const state = new KvState(rules.kv, keyHash(hashSeed));
+    const hash = keyHash(hashSeed);
+    const state = new KvState(rules.kv, hash);
     this.#kv = new Projector(this.#records, kvProjection, state, (error) => this.#die(error));
-    const queues = new QueueState(this.#touched);
+    const queues = new QueueState(this.#touched, hash);
     this.#queue = new Projector(this.#records, queueProjection, queues, (error) => this.#die(error));
     const streams = new StreamState(this.#touched, () => log.committedOffset);
     this.#stream = new Projector(this.#records, streamProjection, streams, (error) => this.#die(error));
@@ -185,6 +189,7 @@ class LogStore implements OpenedStore {
           if (this.#dead !== undefined) throw this.#dead;
         }
         this.#kv.state.reclaimExpired(this.#clock, batch.length);
+        this.#queue.state.reclaim(this.#clock, batch.length);
         onProgress?.(this.#offset, end);
       }
       assert(this.#offset === end, `the replay ended at ${this.#offset}, the log at ${end}`);
@@ -331,7 +336,7 @@ class LogStore implements OpenedStore {
     const time = Math.max(at ?? 0, this.#clock);
     return createHash("sha256")
       .update(digestOf(this.#kv.state, time))
-      .update(queueDigestOf(this.#queue.state))
+      .update(queueDigestOf(this.#queue.state, time))
       .update(streamDigest(this.#stream.state))
       .update(this.#idempotency.state.digest(time))
       .digest("hex");
@@ -339,7 +344,8 @@ class LogStore implements OpenedStore {
 
   reclaimExpired(now: number, budget: number): number {
     if (this.#dead !== undefined || this.#closed) return 0;
-    const freed = this.#kv.state.reclaimExpired(now, budget);
+    const keys = this.#kv.state.reclaimExpired(now, budget);
+    const freed = keys + this.#queue.state.reclaim(now, budget - keys);
     if (freed > 0 && now > this.#clock) this.#clock = now;
     return freed;
   }

@@ -33,13 +33,18 @@ export interface Entry {
   readonly time: number;
 }
 
-interface Chunk {
-  /** Of the first entry: what its deltas are taken from. */
+/** Of a chunk's first entry: what its deltas are taken from. */
+interface ChunkStart {
   readonly first: number;
   readonly offset: number;
   readonly place: number;
   readonly time: number;
+}
+
+interface Chunk extends ChunkStart {
   entries: number;
+  /** Body bytes of those entries that are held. */
+  bytes: number;
   length: number;
   data: Uint8Array;
 }
@@ -115,6 +120,7 @@ export class EntryIndex {
     to = putVarint(room, to, bytes);
     chunk.length = putVarint(room, to, fresh ? 0 : time - this.#lastTime);
     chunk.entries += 1;
+    chunk.bytes += bytes;
     this.#lastOffset = at.offset;
     this.#lastTime = time;
     this.#end += count;
@@ -128,6 +134,7 @@ export class EntryIndex {
     const head = this.#head;
     assert(head !== undefined, "there is an entry to drop");
     this.#bytes -= head.bytes;
+    this.#chunk(0).bytes -= head.bytes;
     this.#entries -= 1;
     if (this.#entries === 0) {
       this.#chunks.length = 0;
@@ -138,6 +145,33 @@ export class EntryIndex {
     if (head.chunk === 0) return;
     this.#chunks.shift();
     head.chunk = 0;
+  }
+
+  /**
+   * Drops whole chunks from the oldest on, while another is there and `goes` says that everything before its first entry goes;
+   * `bytesLeft` would be held then. Returns the last entry that was dropped. A million entries are two thousand chunks, so
+   * a trim of that many holds nobody up.
+   */
+  dropChunks(goes: (next: ChunkStart, bytesLeft: number) => boolean): Entry | undefined {
+    let chunks = 0;
+    let bytesLeft = this.#bytes;
+    let entriesLeft = this.#entries;
+    for (let next = this.#chunks[1]; next !== undefined; next = this.#chunks[chunks + 1]) {
+      const chunk = this.#chunk(chunks);
+      if (!goes(next, bytesLeft - chunk.bytes)) break;
+      bytesLeft -= chunk.bytes;
+      entriesLeft -=
+        chunks === 0 && this.#head !== undefined ? chunk.entries - this.#head.read + 1 : chunk.entries;
+      chunks++;
+    }
+    if (chunks === 0) return undefined;
+    const last = this.#begin(chunks - 1);
+    while (last.read < this.#chunk(chunks - 1).entries) this.#advance(last);
+    this.#chunks.splice(0, chunks);
+    this.#bytes = bytesLeft;
+    this.#entries = entriesLeft;
+    this.#head = this.#begin(0);
+    return last;
   }
 
   /** Entries from the one that holds stream offset `from` on (from the oldest when that is later). Nothing may change meanwhile. */
@@ -244,7 +278,7 @@ export class EntryIndex {
     const { offset, place } = at;
     // Most streams are short: begin small.
     const data = new Uint8Array(ENTRY_BYTES_MAX);
-    const chunk = { first: this.#end, offset, place, time, entries: 0, length: 0, data };
+    const chunk = { first: this.#end, offset, place, time, entries: 0, bytes: 0, length: 0, data };
     this.#chunks.push(chunk);
     return chunk;
   }

@@ -108,9 +108,13 @@ function keepWithin(state: StreamState, stream: Stream, timestamp: number): void
   const { index } = stream;
   const before = firstKept(stream);
   if (ageMs !== undefined) {
+    stream.dropChunks(({ time }) => time < timestamp - ageMs);
     while (index.entries > 1 && (index.oldest?.time ?? timestamp) < timestamp - ageMs) stream.drop();
   }
-  if (bytes !== undefined) while (index.entries > 1 && index.bytes > bytes) stream.drop();
+  if (bytes !== undefined) {
+    stream.dropChunks((_next, bytesLeft) => bytesLeft > bytes);
+    while (index.entries > 1 && index.bytes > bytes) stream.drop();
+  }
   if (count !== undefined) stream.trimTo(index.end - count);
   state.trimmedTotal += firstKept(stream) - before;
 }

@@ -162,6 +162,14 @@ export class Stream {
     this.index.drop();
   }
 
+  /** Drops the oldest appends in large steps, as far as `goes` (see `EntryIndex.dropChunks`) is sure of them all. */
+  dropChunks(goes: Parameters<EntryIndex["dropChunks"]>[0]): void {
+    const last = this.index.dropChunks(goes);
+    if (last === undefined) return;
+    this.dropped = placeOf(last);
+    this.trimmed = Math.max(this.trimmed, last.first + last.count);
+  }
+
   /** Adds the messages [from, end) to a page, as far as the limits let it grow. */
   page(from: number, end: number, limits: PageLimits, draft: PageDraft): void {
     if (this.source !== undefined && from < this.shared) {
@@ -186,6 +194,7 @@ export class Stream {
   trimTo(before: number): void {
     if (before <= this.trimmed) return;
     this.trimmed = before;
+    this.dropChunks(({ first }) => first <= before);
     for (let { oldest } = this.index; oldest !== undefined; oldest = this.index.oldest) {
       if (oldest.first + oldest.count > before) return;
       this.drop();
