@@ -42,10 +42,8 @@ const codecsByKind = new Map(
   codecs.flatMap((codec) => Object.values(codec.kinds).map((kind) => [kind, codec])),
 );
 
-/** A record of a kind that some projection of this release reads. */
-export function isKnownKind(kind: number): boolean {
-  return kind === EPOCH_STARTED || kind === SEVERAL_KIND || codecsByKind.has(kind);
-}
+/** Every kind of record that this release reads, the log's own too. */
+export const knownKinds: readonly number[] = [EPOCH_STARTED, SEVERAL_KIND, ...codecsByKind.keys()];
 
 // One of each for the process: encoding and decoding are synchronous and never nest.
 const writer = new BodyWriter();

@@ -8,17 +8,20 @@
  */
 import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
-import { type EventRef, type QueueConfig, queue } from "../projections/index.js";
-import { keyHash } from "../projections/kv/key-hash.js";
+import { Fold } from "../projections/fold.js";
+import {
+  DEFAULT_IDEMPOTENCY_RULES,
+  DEFAULT_QUEUE_RULES,
+  DEFAULT_STREAM_RULES,
+  type EventRef,
+  type QueueConfig,
+  queue,
+} from "../projections/index.js";
 import { keyChargeOf } from "../projections/queue/dedup-keys.js";
 import { digestOf } from "../projections/queue/digest.js";
-import { evolve } from "../projections/queue/evolve.js";
 import { parseId } from "../projections/queue/ids.js";
 import { chargeOf } from "../projections/queue/message-table.js";
-import { queueProjection } from "../projections/queue/projection.js";
-import { QueueState } from "../projections/queue/state.js";
-import { TouchedTopics, Wakes } from "../projections/wakes.js";
-import { TestStore } from "../test/support/kv-store.js";
+import { TEST_RULES, TestStore } from "../test/support/kv-store.js";
 import { runs, seededRandom } from "./run-settings.js";
 
 const QUEUES = ["a", "b", "c"];
@@ -50,11 +53,17 @@ const happened = {
   foundGone: 0,
 };
 
-const fresh = (): QueueState => new QueueState(new TouchedTopics(new Wakes()), keyHash(new Uint8Array(8)));
+const rules = {
+  kv: TEST_RULES,
+  queue: DEFAULT_QUEUE_RULES,
+  stream: DEFAULT_STREAM_RULES,
+  idempotency: DEFAULT_IDEMPOTENCY_RULES,
+};
 
 /** A store that decides, a state of our own that folds its records and is reclaimed as we like, and lists that say what is there. */
 class World {
-  readonly state = fresh();
+  readonly fold = new Fold({ rules });
+  readonly state = this.fold.queue;
   readonly rooms = new Map<string, Room>();
   gone: { readonly queue: string; readonly ref: EventRef }[] = [];
   most = 0;
@@ -65,9 +74,7 @@ class World {
   constructor(t: TestStore, random: () => number) {
     this.t = t;
     this.random = random;
-    t.log.appended.subscribe((record) => {
-      if (queueProjection.reads(record.kind)) evolve(this.state, queueProjection.decode(record));
-    });
+    t.log.appended.subscribe((record) => this.fold.take(record));
   }
 
   upTo(end: number): number {
@@ -198,12 +205,10 @@ class World {
   }
 
   checkReplay(): void {
-    const replayed = fresh();
-    for (const record of this.t.log.records) {
-      if (queueProjection.reads(record.kind)) evolve(replayed, queueProjection.decode(record));
-    }
+    const replayed = new Fold({ rules });
+    for (const record of this.t.log.records) replayed.take(record);
     if (this.state.table.slotEnd > this.#there.length) happened.pending++;
-    expect(digestOf(this.state, this.t.now)).toBe(digestOf(replayed, this.t.now));
+    expect(digestOf(this.state, this.t.now)).toBe(digestOf(replayed.queue, this.t.now));
   }
 }
 

@@ -2,18 +2,15 @@
  * How the streams follow from their records. Cannot fail and cannot refuse: an event is a fact. Trims follow here too, from the
  * appended events, the record's timestamp and the stream's own rule, so that every replay and every replica trims alike.
  */
+
 import { type Offset, unreachable } from "../../log/index.js";
+import type { ProjectedRecord } from "../projector.js";
 import type { StreamChange } from "./codec.js";
 import type { EventPlace, Producer } from "./contract.js";
 import type { StreamState } from "./state.js";
 import { Stream } from "./stream.js";
 
-/** One record's part in this projection, decoded whole. */
-export interface StreamRecord {
-  readonly offset: Offset;
-  readonly timestamp: number;
-  readonly changes: readonly StreamChange[];
-}
+type StreamRecord = ProjectedRecord<StreamChange>;
 
 type Created = Extract<StreamChange, { type: "stream.created" }>;
 type Appended = Extract<StreamChange, { type: "stream.appended" }>;
