@@ -9,19 +9,12 @@
 import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
 import { Fold } from "../projections/fold.js";
-import {
-  DEFAULT_IDEMPOTENCY_RULES,
-  DEFAULT_QUEUE_RULES,
-  DEFAULT_STREAM_RULES,
-  type EventRef,
-  type QueueConfig,
-  queue,
-} from "../projections/index.js";
+import { type EventRef, type QueueConfig, queue } from "../projections/index.js";
 import { keyChargeOf } from "../projections/queue/dedup-keys.js";
 import { digestOf } from "../projections/queue/digest.js";
 import { parseId } from "../projections/queue/ids.js";
 import { chargeOf } from "../projections/queue/message-table.js";
-import { TEST_RULES, TestStore } from "../test/support/kv-store.js";
+import { TEST_STORE_RULES, TestStore } from "../test/support/kv-store.js";
 import { runs, seededRandom } from "./run-settings.js";
 
 const QUEUES = ["a", "b", "c"];
@@ -53,16 +46,9 @@ const happened = {
   foundGone: 0,
 };
 
-const rules = {
-  kv: TEST_RULES,
-  queue: DEFAULT_QUEUE_RULES,
-  stream: DEFAULT_STREAM_RULES,
-  idempotency: DEFAULT_IDEMPOTENCY_RULES,
-};
-
 /** A store that decides, a state of our own that folds its records and is reclaimed as we like, and lists that say what is there. */
 class World {
-  readonly fold = new Fold({ rules });
+  readonly fold = new Fold({ rules: TEST_STORE_RULES });
   readonly state = this.fold.queue;
   readonly rooms = new Map<string, Room>();
   gone: { readonly queue: string; readonly ref: EventRef }[] = [];
@@ -205,7 +191,7 @@ class World {
   }
 
   checkReplay(): void {
-    const replayed = new Fold({ rules });
+    const replayed = new Fold({ rules: TEST_STORE_RULES });
     for (const record of this.t.log.records) replayed.take(record);
     if (this.state.table.slotEnd > this.#there.length) happened.pending++;
     expect(digestOf(this.state, this.t.now)).toBe(digestOf(replayed.queue, this.t.now));

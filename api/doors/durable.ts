@@ -11,7 +11,7 @@ import { runMeasured } from "../runner.js";
 import { registerBody } from "./body-bytes.js";
 import type { Door } from "./door.js";
 import { SECURITY_HEADERS } from "./durable-headers.js";
-import { LiveReaders } from "./durable-live.js";
+import type { LiveReaders } from "./durable-live.js";
 import { head, read } from "./durable-read.js";
 import { type DurableRequest, pathOf, streamName } from "./durable-request.js";
 import type { DurableResult } from "./durable-result.js";
@@ -22,8 +22,7 @@ const ROUTE = "/v1/stream/*";
 
 type DurableOperation = (asked: DurableRequest) => Later<DurableResult>;
 
-export function registerDurable(server: FastifyInstance, door: Door): void {
-  const readers = new LiveReaders();
+export function registerDurable(server: FastifyInstance, door: Door, readers: LiveReaders): void {
   server.addHook("preClose", async () => readers.endAll());
   server.register(async (scope) => {
     scope.removeAllContentTypeParsers();

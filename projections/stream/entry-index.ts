@@ -78,6 +78,8 @@ export class EntryIndex {
   #lastTime = 0;
   #bytes = 0;
   #entries = 0;
+  /** Of all chunks. */
+  #dataBytes = 0;
 
   /** `base`: stream offset of the first message that will be added. */
   constructor(base: number) {
@@ -103,9 +105,7 @@ export class EntryIndex {
 
   /** Memory that it takes, roughly. */
   get residentBytes(): number {
-    let bytes = 0;
-    for (const { data } of this.#chunks) bytes += data.length + CHUNK_OVERHEAD_BYTES;
-    return bytes;
+    return this.#dataBytes + this.#chunks.length * CHUNK_OVERHEAD_BYTES;
   }
 
   append(at: EventPlace, count: number, bytes: number, time: number): void {
@@ -138,12 +138,13 @@ export class EntryIndex {
     this.#entries -= 1;
     if (this.#entries === 0) {
       this.#chunks.length = 0;
+      this.#dataBytes = 0;
       this.#head = undefined;
       return;
     }
     this.#advance(head);
     if (head.chunk === 0) return;
-    this.#chunks.shift();
+    this.#dataBytes -= this.#chunks.shift()?.data.length ?? 0;
     head.chunk = 0;
   }
 
@@ -167,7 +168,7 @@ export class EntryIndex {
     if (chunks === 0) return undefined;
     const last = this.#begin(chunks - 1);
     while (last.read < this.#chunk(chunks - 1).entries) this.#advance(last);
-    this.#chunks.splice(0, chunks);
+    for (const { data } of this.#chunks.splice(0, chunks)) this.#dataBytes -= data.length;
     this.#bytes = bytesLeft;
     this.#entries = entriesLeft;
     this.#head = this.#begin(0);
@@ -274,12 +275,16 @@ export class EntryIndex {
     const last = this.#chunks[this.#chunks.length - 1];
     if (last !== undefined && last.entries < CHUNK_ENTRIES) return last;
     // Full: it takes no more than it needs from now on.
-    if (last !== undefined) last.data = last.data.slice(0, last.length);
+    if (last !== undefined) {
+      this.#dataBytes -= last.data.length - last.length;
+      last.data = last.data.slice(0, last.length);
+    }
     const { offset, place } = at;
     // Most streams are short: begin small.
     const data = new Uint8Array(ENTRY_BYTES_MAX);
     const chunk = { first: this.#end, offset, place, time, entries: 0, bytes: 0, length: 0, data };
     this.#chunks.push(chunk);
+    this.#dataBytes += data.length;
     return chunk;
   }
 
@@ -288,6 +293,7 @@ export class EntryIndex {
     if (chunk.data.length - chunk.length >= ENTRY_BYTES_MAX) return chunk.data;
     const larger = new Uint8Array(chunk.data.length * 2 + ENTRY_BYTES_MAX);
     larger.set(chunk.data.subarray(0, chunk.length));
+    this.#dataBytes += larger.length - chunk.data.length;
     chunk.data = larger;
     return larger;
   }

@@ -100,6 +100,11 @@ export class Stream {
     return this.fork?.at ?? 0;
   }
 
+  /** Its own messages that were not trimmed for good. */
+  get kept(): number {
+    return this.index.end - Math.max(this.trimmed, this.shared);
+  }
+
   /** First stream offset that is neither trimmed nor, at `now`, past its age. */
   earliest(now: number): number {
     const { ageMs } = this.retention;

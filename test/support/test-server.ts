@@ -138,6 +138,7 @@ export class TestServer {
       },
       eventsPublished: (room, eventType, count) => this.published.push({ room, eventType, count }),
       requestRejected: (code) => this.rejected.push(code),
+      countWaiting: () => undefined,
     };
     return {
       version: "1.2.3",
