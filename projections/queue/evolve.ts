@@ -71,7 +71,7 @@ function applyToMessage(
       queue.remove(slot);
       break;
     case "queue.requeued":
-      totals[event.by === "nack" ? "nacked" : "timedOut"]++;
+      if (event.by !== "unsent") totals[event.by === "nack" ? "nacked" : "timedOut"]++;
       queue.requeue(slot, event.retryCount, event.availableAt);
       break;
     case "queue.died":
