@@ -294,7 +294,7 @@ describe("a consumer that goes away after it was given a message", () => {
     await goneTooEarly(requests, deliveries);
     await until(() => server.log.endOffset >= 5 + deliveries);
     for (let turn = 0; (await inFlight()) !== 0 && turn < 100; turn++) await sleep(5);
-    expect(await stats()).toMatchObject({ depth: 3, in_flight: 0, nacked: 0 });
+    expect(await stats()).toMatchObject({ depth: 3, in_flight: 0, nacked: 0, timed_out: 0 });
     for (const payload of ["a", "b", "c"]) {
       expect((await consume("next", "")).json).toMatchObject({ payload, attempt: 1, retry_count: 0 });
     }
