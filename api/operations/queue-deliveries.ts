@@ -85,7 +85,7 @@ export const consume = defineQueueOperation({
   kind: "write",
   summary: "Take the next message",
   description:
-    "With `wait_secs` the answer waits for a message. A client that goes away while it waits takes none. Through POST nothing in between repeats the request by itself, as it may a GET.",
+    "With `wait_secs` the answer waits for a message. A client that goes away while it waits takes none, and one that is gone before the answer begins to leave gives back what it was given, without a retry; later only the deadline does. Through POST nothing in between repeats the request by itself, as it may a GET.",
   input: ConsumeInput,
   output: Type.Union([
     Type.Object({
