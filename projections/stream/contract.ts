@@ -303,23 +303,31 @@ export interface PageLimits {
   readonly wholeAppends?: boolean;
 }
 
-/** For metrics; sums over every stream. */
-export interface StreamTotals {
+/** For metrics; sums over streams, as the log tells: what only its age has removed is still in them. */
+export interface FamilySums {
   readonly streams: number;
   readonly messages: number;
   readonly bytes: number;
   /** Resident bytes of the indexes. */
   readonly indexBytes: number;
+  /** Seen since the process began. */
+  readonly subscribers: number;
+}
+
+/** For metrics; sums over every stream. */
+export interface StreamTotals extends FamilySums {
   readonly publishedTotal: number;
   readonly consumedTotal: number;
   readonly trimmedTotal: number;
 }
 
-/** For metrics; of one stream, or of several together. */
+/** For metrics; of one stream. */
 export interface StreamSize {
   readonly name: string;
-  /** Kept. */
+  /** That are there now. */
   readonly messages: number;
+  /** As the sums count them: with those that only their age has removed. */
+  readonly kept: number;
   /** Stream offset of the next message. */
   readonly end: number;
   /** Seen since the process began. */

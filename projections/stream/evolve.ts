@@ -32,6 +32,17 @@ function apply(state: StreamState, change: StreamChange, record: StreamRecord): 
   if (stream === undefined) return;
   stream.lastOffset = record.offset;
   if (change.type !== "stream.touched") state.touched.touch("stream", stream.name);
+  state.families.beforeChange(stream);
+  changed(state, stream, change, record);
+  if (state.streams.get(stream.name) === stream) state.families.afterChange(stream);
+}
+
+function changed(
+  state: StreamState,
+  stream: Stream,
+  change: Exclude<StreamChange, Created>,
+  record: StreamRecord,
+): void {
   switch (change.type) {
     case "stream.appended":
       appended(state, stream, change, record);
@@ -68,10 +79,10 @@ function created(state: StreamState, change: Created, { offset, timestamp }: Str
   const generation = state.generations;
   const facts = { name, id, generation, createdAt: timestamp, contentType, lifetime, retention, fingerprint };
   const stream = new Stream({ ...facts, fork, source });
-  state.streams.set(name, stream);
-  if (stream.deadline !== 0) state.mortal.add(stream);
+  state.add(stream);
   if (change.messages.count > 0) add(state, stream, id, change.messages, timestamp);
   if (change.closed) close(stream, undefined, offset);
+  state.families.afterChange(stream);
 }
 
 function appended(
@@ -105,9 +116,13 @@ function keepWithin(state: StreamState, stream: Stream, timestamp: number): void
   const { index } = stream;
   const before = firstKept(stream);
   if (ageMs !== undefined) {
+    stream.dropChunks(({ time }) => time < timestamp - ageMs);
     while (index.entries > 1 && (index.oldest?.time ?? timestamp) < timestamp - ageMs) stream.drop();
   }
-  if (bytes !== undefined) while (index.entries > 1 && index.bytes > bytes) stream.drop();
+  if (bytes !== undefined) {
+    stream.dropChunks((_next, bytesLeft) => bytesLeft > bytes);
+    while (index.entries > 1 && index.bytes > bytes) stream.drop();
+  }
   if (count !== undefined) stream.trimTo(index.end - count);
   state.trimmedTotal += firstKept(stream) - before;
 }
@@ -147,10 +162,12 @@ function removed(state: StreamState, stream: Stream, offset: Offset): void {
     stream.gone = true;
     return;
   }
-  state.streams.delete(stream.name);
+  state.drop(stream);
   const { source } = stream;
   if (source === undefined) return;
   source.forks -= 1;
   source.lastOffset = offset;
-  if (source.gone && source.forks === 0) removed(state, source, offset);
+  if (!source.gone || source.forks > 0) return;
+  state.families.beforeChange(source);
+  removed(state, source, offset);
 }

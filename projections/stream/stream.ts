@@ -100,6 +100,11 @@ export class Stream {
     return this.fork?.at ?? 0;
   }
 
+  /** Its own messages that were not trimmed for good. */
+  get kept(): number {
+    return this.index.end - Math.max(this.trimmed, this.shared);
+  }
+
   /** First stream offset that is neither trimmed nor, at `now`, past its age. */
   earliest(now: number): number {
     const { ageMs } = this.retention;
@@ -187,6 +192,14 @@ export class Stream {
     this.index.drop();
   }
 
+  /** Drops the oldest appends in large steps, as far as `goes` (see `EntryIndex.dropChunks`) is sure of them all. */
+  dropChunks(goes: Parameters<EntryIndex["dropChunks"]>[0]): void {
+    const last = this.index.dropChunks(goes);
+    if (last === undefined) return;
+    this.dropped = placeOf(last);
+    this.trimmed = Math.max(this.trimmed, last.first + last.count);
+  }
+
   /** Adds the messages [from, end) to a page, as far as the limits let it grow. */
   page(from: number, end: number, limits: PageLimits, draft: PageDraft): void {
     if (this.source !== undefined && from < this.shared) {
@@ -211,6 +224,7 @@ export class Stream {
   trimTo(before: number): void {
     if (before <= this.trimmed) return;
     this.trimmed = before;
+    this.dropChunks(({ first }) => first <= before);
     for (let { oldest } = this.index; oldest !== undefined; oldest = this.index.oldest) {
       if (oldest.first + oldest.count > before) return;
       this.drop();
