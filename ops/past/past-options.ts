@@ -41,6 +41,7 @@ export function pastOptions(store: PastStore, log: LogReader, facts: PastFacts):
       operationFinished: nothing,
       eventsPublished: nothing,
       requestRejected: nothing,
+      countWaiting: nothing,
     },
     metrics: async () => ({ contentType: "text/plain", text: "" }),
     info: () => ({}),
