@@ -99,6 +99,18 @@ describe("differences", () => {
     expect(await between(before, after)).toEqual(["removed key brief", "added key other"]);
   });
 
+  it("of two logs are told also where the numbers are the same", async () => {
+    const other = await TestServer.start();
+    await run(["kv.set", { key: "a", value: "1" }], ["kv.set", { key: "b", value: "1", ttl: 10 }]);
+    const before = await foldAt(offset(2));
+    const here = server;
+    server = other;
+    await run(["kv.set", { key: "a", value: "2" }], ["kv.set", { key: "b", value: "1", ttl: 20 }]);
+    const after = await foldAt(offset(2));
+    await here.close();
+    expect([...differences(before, after)].map(shown)).toEqual(["changed key a", "changed key b (same)"]);
+  });
+
   it("of a queue are told when only the state of a message changed", async () => {
     const before = await run(
       ["queue.create", { name: "q" }],
