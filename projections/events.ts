@@ -141,7 +141,7 @@ export function changesOf<Change>(
   let place = 0;
   walk(record, (kind, version) => {
     if (owns(kind)) changes.push(read(reader, kind, version, place));
-    else reader.rest();
+    else reader.passRest();
     place += 1;
   });
   return changes;

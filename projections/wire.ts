@@ -236,6 +236,11 @@ export class BodyReader {
     return length;
   }
 
+  /** Goes past all that is left. */
+  passRest(): void {
+    this.#at = this.#end;
+  }
+
   /** What is left, a view on the body's memory, and goes to its end. */
   rest(): Uint8Array {
     const rest = this.#bytes.subarray(this.#at, this.#end);

@@ -142,17 +142,19 @@ export const RoomEvent = Type.Object(
 export type RoomEventJson = Static<typeof RoomEvent>;
 
 export function eventsOf(room: string, slices: readonly ReadSlice[]): readonly Json[] {
-  return slices.flatMap((slice) => slice.messages.map((_message, index) => eventJson(room, slice, index)));
+  return slices.flatMap((slice) =>
+    slice.messages.map((message, index) => eventJson(room, slice, message, index)),
+  );
 }
 
-function eventJson(room: string, slice: ReadSlice, index: number): JsonObject {
+function eventJson(room: string, slice: ReadSlice, message: Uint8Array, index: number): JsonObject {
   const metadata = slice.metadata[index];
   return {
     id: eventId(slice, index),
     offset: slice.first + index,
     room,
     event: slice.tags[index] ?? "",
-    data: new JsonText(`[${slice.messages[index]?.join(",") ?? ""}]`),
+    data: new JsonText(`[${message.join(",")}]`),
     timestamp: Math.floor(slice.timestamp / 1000),
     metadata: metadata === undefined ? {} : new JsonText(metadata),
   };
