@@ -172,10 +172,10 @@ export const publish = defineQueueOperation({
   output: Type.Object({ ...Published, log_offset: LogOffset }),
   errors: messageErrors,
   rest: [{ method: "POST", path: "/queue/{queue}/publish" }],
-  prepare({ queue: name, ...message }) {
-    const checked = newMessage(message);
+  prepare(input) {
+    const checked = newMessage(input);
     if (isRefused(checked)) return checked;
-    return write(queue.publish, { queue: name, ...checked }, (answer, offset) =>
+    return write(queue.publish, { queue: input.queue, ...checked }, (answer, offset) =>
       written({ message_id: answer.messageId, duplicate: answer.duplicate, log_offset: offset }, offset),
     );
   },

@@ -1,11 +1,10 @@
 /** The operations on rooms: event streams that are read from an offset. */
 import { Type } from "@sinclair/typebox";
-import type { Offset } from "../../log/index.js";
 import { type AppendOutcome, stream } from "../../projections/index.js";
 import type { ApiOptions } from "../options.js";
 import type { Call } from "./call.js";
 import { closed, LogOffset, Success } from "./fields.js";
-import { type Answered, type Reply, shown, written } from "./reply.js";
+import { type Reply, shown, written } from "./reply.js";
 import {
   defineRoomOperation,
   eventFields,
@@ -122,7 +121,16 @@ export const publish = defineRoomOperation({
     if ("code" in command) return command;
     return write(stream.publish, command, (outcome, offset) => {
       countEvents(options, input.room, [input], outcome);
-      return published({ offset: firstOf(outcome), room: input.room }, outcome, offset);
+      const { room } = input;
+      const duplicate = duplicateOf(outcome);
+      const payload = {
+        offset: firstOf(outcome),
+        room,
+        duplicate,
+        next_offset: outcome.end,
+        log_offset: offset,
+      };
+      return written(payload, offset);
     });
   },
 });
@@ -157,7 +165,15 @@ export const publishBatch = defineRoomOperation({
     const { room } = input;
     return write(stream.publish, command, (outcome, offset) => {
       countEvents(options, room, input.events, outcome);
-      return published({ first_offset: firstOf(outcome), count: messages.length, room }, outcome, offset);
+      const payload = {
+        first_offset: firstOf(outcome),
+        count: messages.length,
+        room,
+        duplicate: duplicateOf(outcome),
+        next_offset: outcome.end,
+        log_offset: offset,
+      };
+      return written(payload, offset);
     });
   },
 });
@@ -177,13 +193,8 @@ function firstOf(outcome: AppendOutcome): number | null {
   return outcome.type === "appended" ? outcome.first : null;
 }
 
-function published(
-  payload: Readonly<Record<string, string | number | null>>,
-  outcome: AppendOutcome,
-  offset: Offset,
-): Answered {
-  const duplicate = outcome.type === "duplicate" ? true : undefined;
-  return written({ ...payload, duplicate, next_offset: outcome.end, log_offset: offset }, offset);
+function duplicateOf(outcome: AppendOutcome): true | undefined {
+  return outcome.type === "duplicate" ? true : undefined;
 }
 
 export const consume = defineRoomOperation({

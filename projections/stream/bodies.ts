@@ -7,65 +7,36 @@ import { assert, type EventLog, type LogRecord, type Offset, offset } from "../.
 import { changesOf } from "../events.js";
 import { isStreamKind, readStreamMessages } from "./codec.js";
 import type { PlanSlice, ReadPlan, ReadSlice } from "./contract.js";
+import { HotRecords, type StoredRecord } from "./hot-records.js";
 import { StoredSlice } from "./stored-slice.js";
 
-/** Bodies kept of the newest records. */
-const HOT_BYTES_MAX = 8 * 1_048_576;
-/** Offsets that were passed and are still in the row. */
-const FORGOTTEN_MAX = 1_024;
 /** Records between two wanted ones that are read in vain rather than opening the log again behind them. */
 const GAP_RECORDS_MAX = 256;
 /** Of a disk read less than this share is wanted: then that is copied, so that a page of few bytes holds no great memory. */
 const SPARSE_SHARE = 1 / 4;
 
-type StoredRecord = Pick<LogRecord, "offset" | "timestamp" | "kind" | "version" | "body">;
-
 export class StreamBodies {
   readonly #log: Pick<EventLog, "read">;
-  /** The newest records with stream events. */
-  readonly #hot = new Map<number, StoredRecord>();
-  #hotBytes = 0;
-  /** Their offsets, oldest first, from `#oldest` on. A Map's own order would be walked over all that was deleted before. */
-  #order: number[] = [];
-  #oldest = 0;
+  readonly #hot = new HotRecords();
 
   constructor(log: Pick<EventLog, "read">) {
     this.#log = log;
   }
 
   /** A record was appended; its body is borrowed. */
-  keep({ offset, timestamp, kind, version, body }: StoredRecord): void {
-    if (body.length > HOT_BYTES_MAX / 8) return;
-    this.#hot.set(offset, { offset, timestamp, kind, version, body: Buffer.from(body) });
-    this.#order.push(offset);
-    this.#hotBytes += body.length;
-    while (this.#hotBytes > HOT_BYTES_MAX) this.#forgetOldest();
-  }
-
-  #forgetOldest(): void {
-    const oldest = this.#order[this.#oldest++] ?? 0;
-    this.#hotBytes -= this.#hot.get(oldest)?.body.length ?? 0;
-    this.#hot.delete(oldest);
-    if (this.#oldest < FORGOTTEN_MAX || this.#oldest * 2 < this.#order.length) return;
-    this.#order = this.#order.slice(this.#oldest);
-    this.#oldest = 0;
+  keep(record: StoredRecord): void {
+    this.#hot.keep(record);
   }
 
   /** @throws LogError as `EventLog.read`. */
   async read({ slices }: ReadPlan): Promise<readonly ReadSlice[]> {
     const read: ReadSlice[] = [];
     for (let next = slices[0]; next !== undefined; next = slices[read.length]) {
-      const hot = this.#hotAt(next.event.offset);
+      const hot = this.#hot.at(next.event.offset);
       if (hot === undefined) await this.#readRun(slices, read);
       else takeFrom(hot, slices, read);
     }
     return read;
-  }
-
-  #hotAt(wanted: Offset): StoredRecord | undefined {
-    // Asked of every message of a page, and most pages are old.
-    const oldest = this.#order[this.#oldest];
-    return oldest === undefined || wanted < oldest ? undefined : this.#hot.get(wanted);
   }
 
   /** Reads what is wanted next and what follows it closely. */
@@ -81,7 +52,7 @@ export class StreamBodies {
     let last = first;
     for (let index = from + 1; index < slices.length; index++) {
       const next = slices[index]?.event.offset ?? last;
-      if (next - last > GAP_RECORDS_MAX || this.#hotAt(next) !== undefined) break;
+      if (next - last > GAP_RECORDS_MAX || this.#hot.at(next) !== undefined) break;
       last = next;
     }
     return { first, last };
