@@ -97,9 +97,10 @@ export function publishCommand(
   const producer = producerOf(options);
   if (producer !== undefined && "code" in producer) return producer;
   const { expected_offset } = options;
+  const command = { name: roomName(room), messages };
+  if (producer === undefined && expected_offset === undefined) return command;
   return {
-    name: roomName(room),
-    messages,
+    ...command,
     ...(producer === undefined ? {} : { producer }),
     ...(expected_offset === undefined ? {} : { expectedOffset: expected_offset }),
   };

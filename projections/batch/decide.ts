@@ -40,7 +40,9 @@ export function batch<Answer>(
   const view = new OverlaidStore(state, context.now, events);
   const parts: { readonly accepted: Accepted<Answer>; readonly place: number }[] = [];
   let seen: number = BEFORE_FIRST;
-  for (const [index, { name, step }] of steps.entries()) {
+  let index = -1;
+  for (const { name, step } of steps) {
+    index += 1;
     const decision = step.decide(view, context, rules);
     seen = Math.max(seen, decision.seen);
     if (decision.type === "rejected") return refusedAt(index, name, decision, state.nextOffset);

@@ -18,6 +18,7 @@ import {
   checkCount,
   checkMessage,
   headersBytesOf,
+  NO_HEADERS,
   queueNotFound,
   rejected,
 } from "./decisions.js";
@@ -109,7 +110,7 @@ function publishedOf(head: QueueHead, message: NewMessage, now: number): Message
     type: "queue.published",
     queue: head.name,
     payload: message.payload,
-    headers: message.headers ?? {},
+    headers: message.headers ?? NO_HEADERS,
     priority: message.priority ?? config.priority,
     maxRetries: message.maxRetries ?? config.maxRetries,
     availableAt: deliverAt > now ? deliverAt : 0,

@@ -22,6 +22,8 @@ const CONSUMER_BYTES_MAX = 256;
 const DEDUP_KEY_BYTES_MAX = 256;
 const RETRIES_MAX = 1_000_000;
 const DEPTH_MAX = 100_000_000;
+/** Of a message that has none: the same object for all of them. */
+export const NO_HEADERS: Headers = Object.freeze({});
 /** What a header costs at least in the body. */
 const HEADER_OVERHEAD_BYTES = 2;
 
@@ -134,7 +136,8 @@ function checkHeaders(headers: Headers | undefined, rules: QueueRules): Rejectio
 /** About as many as the body takes for them. */
 export function headersBytesOf(headers: Headers | undefined): number {
   let bytes = 0;
-  for (const [name, value] of Object.entries(headers ?? {})) {
+  if (headers === undefined || headers === NO_HEADERS) return bytes;
+  for (const [name, value] of Object.entries(headers)) {
     bytes += Buffer.byteLength(name) + Buffer.byteLength(value) + HEADER_OVERHEAD_BYTES;
   }
   return bytes;

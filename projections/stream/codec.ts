@@ -56,11 +56,10 @@ export interface MessageSizes {
 }
 
 /** What `evolve` applies. */
-export type StreamChange = (
-  | (Omit<StreamCreated, "messages"> & { readonly messages: MessageSizes })
-  | (Omit<StreamAppended, "messages"> & { readonly messages: MessageSizes })
-  | Exclude<StreamEvent, StreamCreated | StreamAppended>
-) & { readonly place: number };
+export interface StreamChange {
+  readonly place: number;
+  readonly event: EventOf<MessageSizes>;
+}
 
 export function messageBytes(bytes: MessageBytes): number {
   return typeof bytes === "string" ? Buffer.byteLength(bytes) : bytes.length;
@@ -230,10 +229,10 @@ export function readStreamChange(
   version: number,
   place: number,
 ): StreamChange {
-  const change = readEvent(reader, typeOf(kind, version), passMessages);
+  const event = readEvent(reader, typeOf(kind, version), passMessages);
   reader.skipFewStrings();
   reader.atEnd();
-  return { ...change, place };
+  return { place, event };
 }
 
 /** One event's messages, undefined for an event that has none. What follows them is passed over. */
@@ -278,16 +277,9 @@ function readEvent<Messages>(
     case "stream.created":
       return readCreated(reader, name, messages);
     case "stream.appended":
-      return {
-        type,
-        name,
-        messages: messages(reader),
-        closes: readFlag(reader),
-        ...readProducer(reader),
-        ...readWriterSeq(reader),
-      };
+      return withWriter({ type, name, messages: messages(reader), closes: readFlag(reader) }, reader);
     case "stream.closed":
-      return { type, name, ...readProducer(reader), ...readWriterSeq(reader) };
+      return withWriter({ type, name }, reader);
     case "stream.deleted":
     case "stream.expired":
     case "stream.touched":
@@ -340,14 +332,21 @@ function readFlag(reader: BodyReader): boolean {
   return flag === 1;
 }
 
-function readProducer(reader: BodyReader): { producer?: Producer } {
-  if (reader.passNil()) return {};
-  if (reader.array() !== 3) throw malformed("a producer has not three fields", 0);
-  return { producer: { id: reader.str(), epoch: reader.uint(), seq: reader.uint() } };
+/** Most events say nothing of their writer, and are given back as they are. */
+function withWriter<Event extends object>(
+  event: Event,
+  reader: BodyReader,
+): Event & { readonly producer?: Producer; readonly writerSeq?: string } {
+  const producer = readProducer(reader);
+  const writerSeq = reader.passNil() ? undefined : reader.str();
+  if (producer === undefined) return writerSeq === undefined ? event : { ...event, writerSeq };
+  return writerSeq === undefined ? { ...event, producer } : { ...event, producer, writerSeq };
 }
 
-function readWriterSeq(reader: BodyReader): { writerSeq?: string } {
-  return reader.passNil() ? {} : { writerSeq: reader.str() };
+function readProducer(reader: BodyReader): Producer | undefined {
+  if (reader.passNil()) return undefined;
+  if (reader.array() !== 3) throw malformed("a producer has not three fields", 0);
+  return { id: reader.str(), epoch: reader.uint(), seq: reader.uint() };
 }
 
 function passMessages(reader: BodyReader): MessageSizes {

@@ -3,7 +3,7 @@
  * appended events, the record's timestamp and the stream's own rule, so that every replay and every replica trims alike.
  */
 import { type Offset, unreachable } from "../../log/index.js";
-import type { StreamChange } from "./codec.js";
+import type { MessageSizes, StreamChange } from "./codec.js";
 import type { EventPlace, Producer } from "./contract.js";
 import type { StreamState } from "./state.js";
 import { Stream } from "./stream.js";
@@ -15,20 +15,22 @@ export interface StreamRecord {
   readonly changes: readonly StreamChange[];
 }
 
-type Created = Extract<StreamChange, { type: "stream.created" }>;
-type Appended = Extract<StreamChange, { type: "stream.appended" }>;
+type Event = StreamChange["event"];
+type Created = Extract<Event, { type: "stream.created" }>;
+type Appended = Extract<Event, { type: "stream.appended" }>;
 
 export function evolve(state: StreamState, record: StreamRecord): StreamState {
   if (record.changes.length === 0) return state;
   state.clock = record.timestamp;
-  for (const change of record.changes) apply(state, change, record);
+  for (const { event, place } of record.changes)
+    apply(state, event, { offset: record.offset, place }, record);
   state.lastOffset = record.offset;
   return state;
 }
 
-function apply(state: StreamState, change: StreamChange, record: StreamRecord): void {
+function apply(state: StreamState, change: Event, at: EventPlace, record: StreamRecord): void {
   if (change.type === "stream.created") {
-    created(state, change, record);
+    created(state, change, at, record.timestamp);
     return;
   }
   const stream = state.streams.get(change.name);
@@ -37,7 +39,7 @@ function apply(state: StreamState, change: StreamChange, record: StreamRecord): 
   if (change.type !== "stream.touched") state.touched.touch("stream", stream.name);
   switch (change.type) {
     case "stream.appended":
-      appended(state, stream, change, record);
+      appended(state, stream, change, at, record.timestamp);
       break;
     case "stream.closed":
       stream.touchedAt = record.timestamp;
@@ -59,9 +61,9 @@ function apply(state: StreamState, change: StreamChange, record: StreamRecord): 
   }
 }
 
-function created(state: StreamState, change: Created, { offset, timestamp }: StreamRecord): void {
-  const { name, contentType, lifetime, retention, fingerprint, fork, place } = change;
-  const id = { offset, place };
+function created(state: StreamState, change: Created, id: EventPlace, timestamp: number): void {
+  const { name, contentType, lifetime, retention, fingerprint, fork } = change;
+  const { offset } = id;
   state.generations += 1;
   const source = fork === undefined ? undefined : state.streams.get(fork.source);
   if (source !== undefined) {
@@ -81,19 +83,20 @@ function appended(
   state: StreamState,
   stream: Stream,
   change: Appended,
-  { offset, timestamp }: StreamRecord,
+  at: EventPlace,
+  timestamp: number,
 ): void {
   stream.touchedAt = timestamp;
-  add(state, stream, { offset, place: change.place }, change.messages, timestamp);
-  noteWriter(stream, change.producer, change.writerSeq, offset);
-  if (change.closes) close(stream, change.producer, offset);
+  add(state, stream, at, change.messages, timestamp);
+  noteWriter(stream, change.producer, change.writerSeq, at.offset);
+  if (change.closes) close(stream, change.producer, at.offset);
 }
 
 function add(
   state: StreamState,
   stream: Stream,
   at: EventPlace,
-  messages: { readonly count: number; readonly bytes: number },
+  messages: MessageSizes,
   timestamp: number,
 ): void {
   stream.index.append(at, messages.count, messages.bytes, timestamp);
