@@ -9,12 +9,12 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { corruption, type Finding } from "./corruption.js";
 import { readIdentity } from "./data-directory.js";
-import { LogError } from "./errors.js";
 import type { LogRecord } from "./event-log.js";
 import { LOG_DIRECTORY, parseSegmentName } from "./file-names.js";
 import type { FileHandle, FileSystem } from "./file-system.js";
 import { readIndexFile } from "./offset-index.js";
 import { readRecoveryPoint } from "./recovery-point.js";
+import { retired } from "./refusals.js";
 import {
   borderFinding,
   lineageFinding,
@@ -224,15 +224,4 @@ class DirectoryReader {
       throw error;
     }
   }
-}
-
-function retired(wanted: number, first: number): LogError {
-  return new LogError(
-    "LOG_OFFSET_RETIRED",
-    `offset ${wanted} was removed by retention; the first is ${first}`,
-    {
-      expected: wanted,
-      first,
-    },
-  );
 }

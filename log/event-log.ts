@@ -40,7 +40,7 @@ export interface LogRecord extends AppendedRecord {
 }
 
 export interface ReadOptions {
-  /** Last offset to read, inclusive. Default: the committed offset when the read begins. */
+  /** Last offset to read, inclusive. Default: the end; of a log that is appended to, the committed offset when the read begins. */
   readonly last?: Offset;
 }
 
@@ -52,7 +52,25 @@ export interface EpochEntry {
   readonly lineageId: string;
 }
 
-export interface EventLog {
+/** A log to be read, whoever keeps it: what a fold, a snapshot, a look at the past and a backup need. */
+export interface LogReader {
+  /** Of the oldest record that is kept; one more than `endOffset` when there is none. */
+  readonly firstOffset: Offset;
+  readonly endOffset: Offset;
+  /** Oldest first. */
+  readonly epochs: readonly EpochEntry[];
+
+  /**
+   * Reads records from `from` in order, a batch (one disk read) at a time; every checksum is verified.
+   * @throws LogError LOG_OFFSET_RETIRED, LOG_OFFSET_BEYOND_END (`from` > end + 1), LOG_CORRUPT.
+   */
+  read(from: Offset, options?: ReadOptions): AsyncIterable<readonly LogRecord[]>;
+
+  /** First offset whose timestamp is ≥ `timestamp`, or end + 1 if there is none. */
+  offsetAt(timestamp: number): Promise<Offset>;
+}
+
+export interface EventLog extends LogReader {
   /**
    * Gives the record the next offset, hands it to `appended` and queues it for the disk. Synchronous.
    * @throws LogError LOG_FAILED, LOG_CLOSED, LOG_DISK_FULL, LOG_BUSY, LOG_RECORD_TOO_LARGE; then nothing has happened.
@@ -62,20 +80,11 @@ export interface EventLog {
   /** Every record appended by this process, delivered inside `append`. For the projections of this process only. */
   readonly appended: Observable<AppendedRecord>;
 
-  readonly firstOffset: Offset;
-  readonly endOffset: Offset;
   readonly committedOffset: Offset;
   readonly durableOffset: Offset;
-  readonly epochs: readonly EpochEntry[];
 
   /** Resolves when `offset` is committed; at once if it is. Rejects with LOG_FAILED when the log fails before. */
   whenCommitted(offset: Offset): Promise<void>;
-
-  /**
-   * Reads records from `from` in order, a batch (one disk read) at a time; every checksum is verified.
-   * @throws LogError LOG_OFFSET_RETIRED, LOG_OFFSET_BEYOND_END (`from` > end + 1), LOG_CORRUPT.
-   */
-  read(from: Offset, options?: ReadOptions): AsyncIterable<readonly LogRecord[]>;
 
   /**
    * Everything from `from` on: catches up from the disk, then follows the durable offset, with no gap and no repeat.
@@ -87,9 +96,6 @@ export interface EventLog {
 
   /** As `follow`, pushed record by record; the next batch is read when the subscriber has taken the last one. */
   tail(from: Offset): Observable<LogRecord>;
-
-  /** First offset whose timestamp is ≥ `timestamp`, or end + 1 if there is none. */
-  offsetAt(timestamp: number): Promise<Offset>;
 
   /** Cuts everything after `last` (a replica's diverged end). Nothing may be waiting for the disk. */
   truncate(last: Offset): Promise<void>;

@@ -6,6 +6,7 @@ export * from "./errors.js";
 export type * from "./event-log.js";
 export * from "./file-names.js";
 export * from "./file-system.js";
+export { type LogView, type LogViewOptions, openLogView } from "./log-view.js";
 export { openLog } from "./open-log.js";
 export { realFileSystem } from "./real-file-system.js";
 export { type RecoveryPoint, readRecoveryPoint, writeRecoveryPoint } from "./recovery-point.js";

@@ -10,13 +10,16 @@ const LOADED_MAX = 64;
 export class LoadedIndexes {
   readonly #files: FileSystem;
   readonly #logDirectory: string;
+  readonly #lost: "write" | "leave";
   /** Sealed segments whose index is in memory, the most recently used last. */
   readonly #loaded = new Set<LogSegment>();
   readonly #loading = new Map<LogSegment, Promise<OffsetIndex>>();
 
-  constructor(files: FileSystem, logDirectory: string) {
+  /** `lost`: whether the file of an index that had to be built again is written. */
+  constructor(files: FileSystem, logDirectory: string, lost: "write" | "leave" = "write") {
     this.#files = files;
     this.#logDirectory = logDirectory;
+    this.#lost = lost;
   }
 
   /** @throws LogError LOG_CORRUPT when the index was lost and the segment does not hold. */
@@ -40,11 +43,13 @@ export class LoadedIndexes {
   }
 
   async #load(segment: LogSegment): Promise<OffsetIndex> {
-    const loading = loadIndex(this.#files, this.#logDirectory, segment).then(({ index }) => {
-      segment.index = index;
-      this.#keep(segment);
-      return index;
-    });
+    const loading = loadIndex(this.#files, this.#logDirectory, segment, this.#lost === "write").then(
+      ({ index }) => {
+        segment.index = index;
+        this.#keep(segment);
+        return index;
+      },
+    );
     this.#loading.set(segment, loading);
     try {
       return await loading;

@@ -4,12 +4,13 @@
  * checksum is verified; what does not hold at or below the wanted offset is corruption and never given out.
  */
 import { ADVICE_DAMAGED, corruption } from "./corruption.js";
-import { assert, errnoOf, LogError } from "./errors.js";
+import { assert, errnoOf } from "./errors.js";
 import type { LogRecord } from "./event-log.js";
 import type { FileHandle, FileSystem } from "./file-system.js";
 import { RECORD_HEADER_BYTES } from "./format.js";
 import type { LoadedIndexes } from "./loaded-indexes.js";
 import type { OffsetIndex } from "./offset-index.js";
+import { retired } from "./refusals.js";
 import { borderFinding, shownPath } from "./segment-chain.js";
 import type { LogSegment, SegmentList } from "./segment-list.js";
 import { CHUNK_BYTES, type ReadPoint, readBatch } from "./segment-reader.js";
@@ -82,13 +83,6 @@ export class LogCursor {
     }
   }
 
-  /** The earliest record not older than `timestamp` is at or after this offset. */
-  static async floorTime(log: LogFiles, timestamp: number): Promise<Offset> {
-    const all = log.segments.all();
-    const found = all.findLast(({ header }) => header.chainTimestamp < timestamp) ?? log.segments.first;
-    return (await log.indexes.of(found)).floorTime(timestamp).offset;
-  }
-
   async close(): Promise<void> {
     const seat = this.#seat;
     this.#seat = undefined;
@@ -105,7 +99,7 @@ export class LogCursor {
     const { files, logDirectory, segments, indexes } = this.#log;
     const { cuts } = segments;
     const segment = segments.containing(this.#next);
-    if (segment === undefined) throw this.#retired();
+    if (segment === undefined) throw retired(this.#next, this.#log.segments.first.base);
     try {
       const index = await indexes.of(segment);
       const point = index.floor(this.#next);
@@ -113,7 +107,7 @@ export class LogCursor {
       return { segment, handle, cuts, index, point };
     } catch (error) {
       if (errnoOf(error) !== "ENOENT") throw error;
-      if (segments.first.base > this.#next) throw this.#retired();
+      if (segments.first.base > this.#next) throw retired(this.#next, this.#log.segments.first.base);
       throw corruption({
         code: "missing",
         file: shownPath(segment.name),
@@ -128,7 +122,7 @@ export class LogCursor {
   /** This segment has no more; the next one must begin with the record that is wanted. */
   async #leave(seat: Seat): Promise<void> {
     const following = this.#log.segments.containing(this.#next);
-    if (following === undefined) throw this.#retired();
+    if (following === undefined) throw retired(this.#next, this.#log.segments.first.base);
     if (following === seat.segment || following.base !== this.#next) {
       throw corruption({
         code: "missing",
@@ -145,13 +139,28 @@ export class LogCursor {
     if (foreign !== undefined) throw corruption(foreign);
     await this.close();
   }
+}
 
-  #retired(): LogError {
-    const first = this.#log.segments.first.base;
-    return new LogError(
-      "LOG_OFFSET_RETIRED",
-      `offset ${this.#next} was removed by retention; the log begins at ${first}`,
-      { offset: this.#next, first },
-    );
+/** Records from `from` to `last`, which is written, a batch at a time. @throws LogError LOG_OFFSET_RETIRED, LOG_CORRUPT. */
+export async function* readLog(
+  log: LogFiles,
+  from: Offset,
+  last: Offset,
+): AsyncGenerator<readonly LogRecord[], void> {
+  const cursor = new LogCursor(log, from);
+  try {
+    while (cursor.next <= last) yield await cursor.read(last);
+  } finally {
+    await cursor.close();
   }
+}
+
+/** First offset up to `last` whose timestamp is ≥ `timestamp`, or one more than `last`. */
+export async function findOffsetAt(log: LogFiles, timestamp: number, last: Offset): Promise<Offset> {
+  const before = log.segments.all().findLast(({ header }) => header.chainTimestamp < timestamp);
+  const from = (await log.indexes.of(before ?? log.segments.first)).floorTime(timestamp).offset;
+  for await (const records of readLog(log, from, last)) {
+    for (const record of records) if (record.timestamp >= timestamp) return record.offset;
+  }
+  return asOffset(last + 1);
 }

@@ -21,6 +21,11 @@ export function beyondEnd(offset: Offset, end: Offset): LogError {
   return new LogError("LOG_OFFSET_BEYOND_END", message, { offset, end });
 }
 
+export function retired(offset: Offset, first: Offset): LogError {
+  const message = `offset ${offset} was removed by retention; the log begins at ${first}`;
+  return new LogError("LOG_OFFSET_RETIRED", message, { offset, first });
+}
+
 /** Why the log cannot be cut now. */
 export function recordsWait(count: number): LogError {
   const message = "records are waiting for the disk; the log is cut when none is";

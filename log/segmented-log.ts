@@ -22,7 +22,7 @@ import type {
 import { RECORD_HEADER_BYTES, writeRecordHeader } from "./format.js";
 import { FreeSpace } from "./free-space.js";
 import { LoadedIndexes } from "./loaded-indexes.js";
-import { LogCursor, type LogFiles } from "./log-cursor.js";
+import { findOffsetAt, LogCursor, type LogFiles } from "./log-cursor.js";
 import { PeriodicSync } from "./periodic-sync.js";
 import { RecoveryNotes } from "./recovery-notes.js";
 import type { RecoveryPoint } from "./recovery-point.js";
@@ -251,13 +251,7 @@ export class SegmentedLog implements EventLog {
     // What is in memory only cannot be searched; it is on the disk in a moment, unless the disk has failed.
     if (this.#failure === undefined) await this.whenCommitted(this.#end);
     const last = this.committedOffset;
-    const from = await LogCursor.floorTime(this.#files, timestamp);
-    if (from <= last) {
-      for await (const records of this.read(from, { last })) {
-        for (const record of records) if (record.timestamp >= timestamp) return record.offset;
-      }
-    }
-    return asOffset(last + 1);
+    return findOffsetAt(this.#files, timestamp, last);
   }
 
   retain(firstNeeded: Offset): Promise<Offset> {

@@ -42,10 +42,8 @@ const codecsByKind = new Map(
   codecs.flatMap((codec) => Object.values(codec.kinds).map((kind) => [kind, codec])),
 );
 
-/** A record of a kind that some projection of this release reads. */
-export function isKnownKind(kind: number): boolean {
-  return kind === EPOCH_STARTED || kind === SEVERAL_KIND || codecsByKind.has(kind);
-}
+/** Every kind of record that this release reads, the log's own too. */
+export const knownKinds: readonly number[] = [EPOCH_STARTED, SEVERAL_KIND, ...codecsByKind.keys()];
 
 // One of each for the process: encoding and decoding are synchronous and never nest.
 const writer = new BodyWriter();
@@ -171,14 +169,18 @@ export function changesOf<Change>(
     reader.begin(record.body);
     return owns(record.kind) ? [read(reader, record.kind, record.version, 0)] : [];
   }
-  const changes: Change[] = [];
+  let changes: Change[] | undefined;
   walk(record, (kind, version, place) => {
     if (!owns(kind)) return;
-    changes.push(read(reader, kind, version, place));
+    const change = read(reader, kind, version, place);
     reader.atEnd();
+    if (changes === undefined) changes = [change];
+    else changes.push(change);
   });
-  return changes;
+  return changes ?? NONE;
 }
+
+const NONE: readonly never[] = [];
 
 /** The key-value part of a record. */
 export function decodeKvChanges(record: EncodedRecord): readonly KvChange[] {

@@ -1,51 +1,92 @@
 /**
- * One projection as one pipeline: records → only its kinds → decode → scan(evolve). Owns its single subscription.
+ * One projection as one pipeline: its records → decode → scan(evolve). Owns its single subscription. `Projectors` are all of
+ * a store, fed in the order of the log, each with the records of its kinds only.
  *
- * An error in the pipeline means that the state is not what the log says. The projector then tells `onDead` once and takes
+ * An error in a pipeline means that the state is not what the log says. The projector then tells `onDead` once and takes
  * nothing more: RxJS would let later records vanish without a sound, and a state with a hole must not be asked.
  */
-import { filter, map, type Observable, type Subscription, scan } from "rxjs";
-import type { AppendedRecord } from "../log/index.js";
+import { map, Subject, type Subscription, scan } from "rxjs";
+import type { AppendedRecord, Offset } from "../log/index.js";
+import { changesOf, knownKinds, SEVERAL_KIND } from "./events.js";
+import type { BodyReader } from "./wire.js";
 
-export interface Projection<State, Record> {
-  readonly reads: (kind: number) => boolean;
-  /** Decodes all of a record, so that it is applied whole or not at all. */
-  readonly decode: (record: AppendedRecord) => Record;
-  readonly evolve: (state: State, record: Record) => State;
+/** One record's part in one projection, decoded whole. */
+export interface ProjectedRecord<Change> {
+  readonly offset: Offset;
+  /** Milliseconds since 1970, from the record. */
+  readonly timestamp: number;
+  readonly changes: readonly Change[];
 }
 
-export class Projector<State, Record> {
-  readonly state: State;
+export interface Projection<State, Change> {
+  readonly owns: (kind: number) => boolean;
+  /** Decodes one event of its kinds; the reader is at the beginning of the body. */
+  readonly read: (reader: BodyReader, kind: number, version: number, place: number) => Change;
+  readonly evolve: (state: State, record: ProjectedRecord<Change>) => State;
+}
+
+export class Projector<State, Change> {
+  readonly #owns: (kind: number) => boolean;
+  readonly #records = new Subject<AppendedRecord>();
   readonly #subscription: Subscription;
-  #error: Error | undefined;
 
   constructor(
-    records: Observable<AppendedRecord>,
-    projection: Projection<State, Record>,
+    { owns, read, evolve }: Projection<State, Change>,
     initial: State,
     onDead: (error: Error) => void,
   ) {
-    this.state = initial;
-    this.#subscription = records
+    this.#owns = owns;
+    this.#subscription = this.#records
       .pipe(
-        filter((record) => projection.reads(record.kind)),
-        map((record) => projection.decode(record)),
-        scan((state, record) => projection.evolve(state, record), initial),
+        map((record) => ({
+          offset: record.offset,
+          timestamp: record.timestamp,
+          // All of it, so that a record is applied whole or not at all.
+          changes: changesOf(record, owns, read),
+        })),
+        scan((state, record) => evolve(state, record), initial),
       )
       .subscribe({
-        error: (error: unknown) => {
-          this.#error = error instanceof Error ? error : new Error(String(error));
-          onDead(this.#error);
-        },
+        error: (error: unknown) => onDead(error instanceof Error ? error : new Error(String(error))),
       });
   }
 
-  /** Why the state may not be asked any more, or undefined. */
-  get error(): Error | undefined {
-    return this.#error;
+  /** True when a record of this kind may hold a change of this projection. */
+  reads(kind: number): boolean {
+    return kind === SEVERAL_KIND || this.#owns(kind);
+  }
+
+  take(record: AppendedRecord): void {
+    this.#records.next(record);
   }
 
   close(): void {
     this.#subscription.unsubscribe();
+    this.#records.complete();
+  }
+}
+
+type AnyProjector = Pick<Projector<unknown, unknown>, "reads" | "take" | "close">;
+
+export class Projectors {
+  readonly #all: readonly AnyProjector[];
+  /** Who reads a kind, for every kind of this release. */
+  readonly #byKind: (readonly AnyProjector[])[] = [];
+
+  constructor(all: readonly AnyProjector[]) {
+    this.#all = all;
+    for (const kind of knownKinds) this.#byKind[kind] = all.filter((projector) => projector.reads(kind));
+  }
+
+  /** False, and nothing was done, when this release does not know the record's kind. */
+  take(record: AppendedRecord): boolean {
+    const readers = this.#byKind[record.kind];
+    if (readers === undefined) return false;
+    for (const projector of readers) projector.take(record);
+    return true;
+  }
+
+  close(): void {
+    for (const projector of this.#all) projector.close();
   }
 }

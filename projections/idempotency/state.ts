@@ -4,17 +4,14 @@
  */
 import { createHash } from "node:crypto";
 import type { Offset } from "../../log/index.js";
+import type { ProjectedRecord, Projection } from "../projector.js";
+import { isAnsweredKind, readAnswered } from "./codec.js";
 import type { IdempotencyRules, IdempotencyView, KeptAnswer, RequestAnswered } from "./contract.js";
 
 /** What an entry takes beside its texts, about. */
 const ENTRY_BYTES = 250;
 
-/** One record's part in this projection, decoded whole. */
-export interface IdempotencyRecord {
-  readonly offset: Offset;
-  readonly timestamp: number;
-  readonly changes: readonly RequestAnswered[];
-}
+type IdempotencyRecord = ProjectedRecord<RequestAnswered>;
 
 export class IdempotencyState implements IdempotencyView {
   readonly #rules: IdempotencyRules;
@@ -76,7 +73,13 @@ export class IdempotencyState implements IdempotencyView {
 
 const bytesOf = (key: string, body: string): number => ENTRY_BYTES + 2 * (key.length + body.length);
 
-export function evolve(state: IdempotencyState, record: IdempotencyRecord): IdempotencyState {
+export const idempotencyProjection: Projection<IdempotencyState, RequestAnswered> = {
+  owns: isAnsweredKind,
+  read: readAnswered,
+  evolve,
+};
+
+function evolve(state: IdempotencyState, record: IdempotencyRecord): IdempotencyState {
   for (const event of record.changes) state.put(event, record.offset, record.timestamp);
   return state;
 }

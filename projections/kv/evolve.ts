@@ -2,16 +2,13 @@
  * How the key-value state follows from its records. Cannot fail and cannot refuse: an event is a fact. The same function
  * serves live, restart and, later, replicas.
  */
-import { type Offset, unreachable } from "../../log/index.js";
+
+import { unreachable } from "../../log/index.js";
+import type { ProjectedRecord } from "../projector.js";
 import type { KeyStored, KvChange } from "./codec.js";
 import type { KvState } from "./state.js";
 
-/** One record's part in this projection, decoded whole. */
-export interface KvRecord {
-  readonly offset: Offset;
-  readonly timestamp: number;
-  readonly changes: readonly KvChange[];
-}
+type KvRecord = ProjectedRecord<KvChange>;
 
 export function evolve(state: KvState, record: KvRecord): KvState {
   for (const change of record.changes) apply(state, change, record);

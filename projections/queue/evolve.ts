@@ -3,18 +3,15 @@
  * assured by the decider that saw this same state; where it isn't, the state is not what the log says, and that is a bug.
  * The same function serves live, restart and, later, replicas.
  */
-import { assert, type Offset, unreachable } from "../../log/index.js";
+
+import { assert, unreachable } from "../../log/index.js";
+import type { ProjectedRecord } from "../projector.js";
 import type { QueueChange } from "./codec.js";
 import type { EventRef, MessageEvent } from "./contract.js";
 import type { Queue } from "./queue.js";
 import type { QueueState } from "./state.js";
 
-/** One record's part in this projection, decoded whole. */
-export interface QueueRecord {
-  readonly offset: Offset;
-  readonly timestamp: number;
-  readonly changes: readonly QueueChange[];
-}
+type QueueRecord = ProjectedRecord<QueueChange>;
 
 export function evolve(state: QueueState, record: QueueRecord): QueueState {
   for (const { event, place } of record.changes) {

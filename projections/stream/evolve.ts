@@ -2,18 +2,15 @@
  * How the streams follow from their records. Cannot fail and cannot refuse: an event is a fact. Trims follow here too, from the
  * appended events, the record's timestamp and the stream's own rule, so that every replay and every replica trims alike.
  */
+
 import { type Offset, unreachable } from "../../log/index.js";
+import type { ProjectedRecord } from "../projector.js";
 import type { MessageSizes, StreamChange } from "./codec.js";
 import type { EventPlace, Producer } from "./contract.js";
 import type { StreamState } from "./state.js";
 import { Stream } from "./stream.js";
 
-/** One record's part in this projection, decoded whole. */
-export interface StreamRecord {
-  readonly offset: Offset;
-  readonly timestamp: number;
-  readonly changes: readonly StreamChange[];
-}
+type StreamRecord = ProjectedRecord<StreamChange>;
 
 type Event = StreamChange["event"];
 type Created = Extract<Event, { type: "stream.created" }>;
@@ -22,8 +19,8 @@ type Appended = Extract<Event, { type: "stream.appended" }>;
 export function evolve(state: StreamState, record: StreamRecord): StreamState {
   if (record.changes.length === 0) return state;
   state.clock = record.timestamp;
-  for (const { event, place } of record.changes)
-    apply(state, event, { offset: record.offset, place }, record);
+  const { offset } = record;
+  for (const { event, place } of record.changes) apply(state, event, { offset, place }, record);
   state.lastOffset = record.offset;
   return state;
 }
