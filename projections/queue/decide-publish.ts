@@ -1,6 +1,7 @@
 /** Deciders that publish: one message, or many as one record. */
 import type { Offset } from "../../log/index.js";
 import type { Context, Decider, Rejection, StoreRules } from "../decision.js";
+import { payloadBytesOf } from "./codec.js";
 import type {
   EventRef,
   MessagePublished,
@@ -138,7 +139,7 @@ function makeRoom(
   }
   let memoryBytes = view.memoryBytes;
   for (const { payload, headers, dedupKey } of messages) {
-    memoryBytes += chargeOf(payload.length, headersBytesOf(headers));
+    memoryBytes += chargeOf(payloadBytesOf(payload), headersBytesOf(headers));
     if (dedupKey !== "") memoryBytes += keyChargeOf(dedupKey);
   }
   if (memoryBytes > rules.memoryBytesMax) {

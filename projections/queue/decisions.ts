@@ -1,6 +1,7 @@
 /** What every queue decider is made of: how to accept and to refuse, and the checks before anything is looked at. All pure. */
 import { BEFORE_FIRST, type Offset } from "../../log/index.js";
 import type { Accepted, Rejection } from "../decision.js";
+import { payloadBytesOf } from "./codec.js";
 import type {
   Headers,
   NewMessage,
@@ -87,7 +88,13 @@ export function checkSpan(what: string, ms: number | undefined, least: number): 
 
 export function checkMessage(message: NewMessage, rules: QueueRules): Rejection | undefined {
   const { payload, priority = 0, maxRetries = 0, dedupKey, delayMs, deliverAt, ttlMs } = message;
-  if (payload.length > rules.payloadBytesMax) {
+  if (typeof payload === "string" && !payload.isWellFormed()) {
+    return rejected(
+      "QUEUE_MESSAGE_INVALID",
+      "a text payload must be well-formed Unicode (no lone surrogates)",
+    );
+  }
+  if (payloadBytesOf(payload) > rules.payloadBytesMax) {
     return rejected(
       "QUEUE_PAYLOAD_TOO_LARGE",
       `a payload must not be longer than ${rules.payloadBytesMax} bytes`,

@@ -4,6 +4,7 @@
  * for by id: it has none before the record has its offset. So no event of the batch speaks of it either.
  */
 import { BEFORE_FIRST, type Offset, unreachable } from "../../log/index.js";
+import { payloadBytesOf } from "./codec.js";
 import type {
   EventRef,
   MessageBody,
@@ -227,7 +228,7 @@ class OverlaidQueues implements QueueView {
 
   #publish(queue: TouchedQueue, event: MessagePublished, place: number): void {
     queue.counts[event.availableAt === 0 ? "waiting" : "delayed"]++;
-    this.#memoryBytes += chargeOf(event.payload.length, headersBytesOf(event.headers));
+    this.#memoryBytes += chargeOf(payloadBytesOf(event.payload), headersBytesOf(event.headers));
     if (event.dedupKey === "") return;
     this.#memoryBytes += keyChargeOf(event.dedupKey);
     queue.keys.set(event.dedupKey, { ref: { offset: BEFORE_FIRST, place }, until: event.dedupUntil });
