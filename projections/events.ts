@@ -12,7 +12,8 @@
  *   48–63   stream                            stream/codec.ts
  *
  * `several`, version 1, is a MessagePack array: [cause, [kind uint, version uint, body bin], …]. The record is the unit
- * of atomicity: a reader decodes all of it before it applies any of it.
+ * of atomicity: a reader decodes all of it before it applies any of it, and refuses all of it when one of its events is of a
+ * kind that is not in this table.
  */
 import { assert, EPOCH_STARTED } from "../log/index.js";
 import type { Cause, EventCodec, StoreEvent } from "./decision.js";
@@ -115,8 +116,12 @@ function partsOf(record: EncodedRecord): Parts {
   reader.skipFewStrings();
   for (let index = 0; index < count; index++) {
     if (reader.array() !== 3) throw malformed("expected [kind, version, body]", 0);
-    parts.kinds[index] = reader.uint();
-    parts.versions[index] = reader.uint();
+    const kind = reader.uint();
+    const version = reader.uint();
+    // Nobody would read it: the record would be applied in part.
+    if (!codecsByKind.has(kind)) throw unknownKind(kind, version);
+    parts.kinds[index] = kind;
+    parts.versions[index] = version;
     parts.starts[index] = reader.passBin();
     parts.ends[index] = reader.at;
   }

@@ -1,10 +1,11 @@
 /** The operations on rooms: event streams that are read from an offset. */
 import { Type } from "@sinclair/typebox";
+import type { Offset } from "../../log/index.js";
 import { type AppendOutcome, stream } from "../../projections/index.js";
-import type { ApiOptions } from "../options.js";
+import type { JsonObject } from "../json-write.js";
 import type { Call } from "./call.js";
 import { closed, LogOffset, Success } from "./fields.js";
-import { type Reply, shown, written } from "./reply.js";
+import { type Answered, type Reply, shown, written } from "./reply.js";
 import {
   defineRoomOperation,
   eventFields,
@@ -114,13 +115,12 @@ export const publish = defineRoomOperation({
   errors: publishErrors,
   exact: [["data"]],
   rest: [{ method: "POST", path: "/stream/{room}/publish" }],
-  prepare(input, options) {
+  prepare(input) {
     const message = messageOf(input);
     if ("code" in message) return message;
     const command = publishCommand(input.room, [message], input);
     if ("code" in command) return command;
     return write(stream.publish, command, (outcome, offset) => {
-      countEvents(options, input.room, [input], outcome);
       const { room } = input;
       const duplicate = duplicateOf(outcome);
       const payload = {
@@ -130,7 +130,7 @@ export const publish = defineRoomOperation({
         next_offset: outcome.end,
         log_offset: offset,
       };
-      return written(payload, offset);
+      return published(payload, outcome, offset, [input]);
     });
   },
 });
@@ -153,7 +153,7 @@ export const publishBatch = defineRoomOperation({
   errors: [...publishErrors, "STREAM_BATCH_TOO_LARGE"],
   exact: [["events", "data"]],
   rest: [{ method: "POST", path: "/stream/{room}/publish/batch" }],
-  prepare(input, options) {
+  prepare(input) {
     const messages = [];
     for (const event of input.events) {
       const message = messageOf(event);
@@ -164,7 +164,6 @@ export const publishBatch = defineRoomOperation({
     if ("code" in command) return command;
     const { room } = input;
     return write(stream.publish, command, (outcome, offset) => {
-      countEvents(options, room, input.events, outcome);
       const payload = {
         first_offset: firstOf(outcome),
         count: messages.length,
@@ -173,21 +172,10 @@ export const publishBatch = defineRoomOperation({
         next_offset: outcome.end,
         log_offset: offset,
       };
-      return written(payload, offset);
+      return published(payload, outcome, offset, input.events);
     });
   },
 });
-
-/** A producer's repeat is counted once. */
-function countEvents(
-  options: ApiOptions,
-  room: string,
-  events: readonly { readonly event: string }[],
-  { type }: AppendOutcome,
-): void {
-  if (type !== "appended") return;
-  for (const { event } of events) options.observer.eventsPublished(room, event, 1);
-}
 
 function firstOf(outcome: AppendOutcome): number | null {
   return outcome.type === "appended" ? outcome.first : null;
@@ -195,6 +183,19 @@ function firstOf(outcome: AppendOutcome): number | null {
 
 function duplicateOf(outcome: AppendOutcome): true | undefined {
   return outcome.type === "duplicate" ? true : undefined;
+}
+
+/** A producer's repeat is counted once. */
+function published(
+  payload: JsonObject & { readonly room: string },
+  outcome: AppendOutcome,
+  offset: Offset,
+  events: readonly { readonly event: string }[],
+): Answered {
+  if (outcome.type !== "appended") return written(payload, offset);
+  const { room } = payload;
+  const counted = events.map(({ event }) => ({ room, eventType: event, count: 1 }));
+  return { type: "answered", payload, offset, published: counted };
 }
 
 export const consume = defineRoomOperation({

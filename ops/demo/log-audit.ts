@@ -11,6 +11,8 @@ export interface LogAudit {
   /** How often a commit's key was set, and how many such keys there are. */
   readonly commitsSet: number;
   readonly distinctCommits: number;
+  /** In records that hold as many events of the stream as commits, and for each of their files a total and a job. */
+  readonly wholeCommits: number;
   readonly published: number;
   readonly delivered: number;
   readonly acked: number;
@@ -31,9 +33,10 @@ export async function auditOf(dataDirectory: string, commitPrefix: string): Prom
   const ended = once(dump, "exit");
   const commits = new Set<string>();
   const messages = new Set<string>();
-  const count = { commitsSet: 0, published: 0, delivered: 0, acked: 0 };
+  const count = { commitsSet: 0, wholeCommits: 0, published: 0, delivered: 0, acked: 0 };
   for await (const line of createInterface(dump.stdout)) {
     const { events }: { readonly events?: readonly DumpedEvent[] } = JSON.parse(line);
+    count.wholeCommits += wholeCommitsIn(events ?? [], commitPrefix);
     for (const { type, key = "", messageId = "" } of events ?? []) {
       if (type === "kv.set" && key.startsWith(commitPrefix)) {
         count.commitsSet++;
@@ -49,4 +52,12 @@ export async function auditOf(dataDirectory: string, commitPrefix: string): Prom
   const [code] = await ended;
   if (code !== 0) throw new Error(`annals dump ended with ${code}`);
   return { ...count, distinctCommits: commits.size, distinctAcked: messages.size };
+}
+
+function wholeCommitsIn(events: readonly DumpedEvent[], commitPrefix: string): number {
+  const count = (type: string): number => events.filter((event) => event.type === type).length;
+  const commits = events.filter(({ key = "" }) => key.startsWith(commitPrefix)).length;
+  const isWhole =
+    count("stream.appended") === commits && count("kv.set") === commits + count("queue.published");
+  return isWhole ? commits : 0;
 }

@@ -262,6 +262,15 @@ export interface NackAnswer {
   readonly outcome: "waiting" | "delayed" | "dead" | "expired";
   readonly retryCount: number;
 }
+/** Deliveries of one consume whose answer never left: they are as if they had not been, but for `consumed`. */
+export interface GiveBackCommand {
+  readonly queue: string;
+  readonly deliveries: readonly { readonly messageId: string; readonly receipt: string }[];
+}
+export interface GiveBackAnswer {
+  /** Fewer than asked for when some are not open any more. */
+  readonly givenBack: number;
+}
 export interface ExtendCommand extends DeliveryName {
   readonly queue: string;
   /** From now; default: the queue's deadline. */

@@ -23,10 +23,10 @@ import {
   queueNotFound,
   rejected,
 } from "./decisions.js";
+import { keyChargeOf } from "./dedup-keys.js";
 import { idOf, idWithin } from "./ids.js";
 import { chargeOf } from "./message-table.js";
 import { passedTimes } from "./passed-times.js";
-import { keyChargeOf } from "./queue.js";
 
 /**
  * Refuses with QUEUE_NOT_FOUND, QUEUE_MESSAGE_INVALID, QUEUE_PAYLOAD_TOO_LARGE, QUEUE_TIME_INVALID, QUEUE_FULL,

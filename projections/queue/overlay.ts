@@ -18,9 +18,9 @@ import type {
   QueueView,
 } from "./contract.js";
 import { headersBytesOf } from "./decisions.js";
+import { keyChargeOf } from "./dedup-keys.js";
 import { idOf } from "./ids.js";
 import { chargeOf } from "./message-table.js";
-import { keyChargeOf } from "./queue.js";
 
 export interface QueueOverlay {
   readonly view: QueueView;

@@ -85,12 +85,15 @@ export interface MessageAcked {
   readonly queue: string;
   readonly message: EventRef;
 }
-/** A delivery failed and the message is tried again, at once or (`availableAt`) later. */
+/**
+ * A delivery ended and the message is tried again, at once or (`availableAt`) later. `unsent`: its consumer had gone before the first
+ * byte of the answer left, so it never was a try.
+ */
 export interface MessageRequeued {
   readonly type: "queue.requeued";
   readonly queue: string;
   readonly message: EventRef;
-  readonly by: "nack" | "deadline";
+  readonly by: "nack" | "deadline" | "unsent";
   readonly retryCount: number;
   readonly availableAt: number;
 }

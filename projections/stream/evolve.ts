@@ -34,21 +34,33 @@ function apply(state: StreamState, change: Event, at: EventPlace, record: Stream
   if (stream === undefined) return;
   stream.lastOffset = record.offset;
   if (change.type !== "stream.touched") state.touched.touch("stream", stream.name);
+  state.families.beforeChange(stream);
+  changed(state, stream, change, at, record.timestamp);
+  if (state.streams.get(stream.name) === stream) state.families.afterChange(stream);
+}
+
+function changed(
+  state: StreamState,
+  stream: Stream,
+  change: Exclude<Event, Created>,
+  at: EventPlace,
+  timestamp: number,
+): void {
   switch (change.type) {
     case "stream.appended":
-      appended(state, stream, change, at, record.timestamp);
+      appended(state, stream, change, at, timestamp);
       break;
     case "stream.closed":
-      stream.touchedAt = record.timestamp;
-      noteWriter(stream, change.producer, change.writerSeq, record.offset);
-      close(stream, change.producer, record.offset);
+      stream.touchedAt = timestamp;
+      noteWriter(stream, change.producer, change.writerSeq, at.offset);
+      close(stream, change.producer, at.offset);
       break;
     case "stream.deleted":
     case "stream.expired":
-      removed(state, stream, record.offset);
+      removed(state, stream, at.offset);
       break;
     case "stream.touched":
-      stream.touchedAt = record.timestamp;
+      stream.touchedAt = timestamp;
       break;
     case "stream.trimmed":
       trimmedAsAsked(state, stream, change.before);
@@ -70,10 +82,10 @@ function created(state: StreamState, change: Created, id: EventPlace, timestamp:
   const generation = state.generations;
   const facts = { name, id, generation, createdAt: timestamp, contentType, lifetime, retention, fingerprint };
   const stream = new Stream({ ...facts, fork, source });
-  state.streams.set(name, stream);
-  if (stream.deadline !== 0) state.mortal.add(stream);
+  state.add(stream);
   if (change.messages.count > 0) add(state, stream, id, change.messages, timestamp);
   if (change.closed) close(stream, undefined, offset);
+  state.families.afterChange(stream);
 }
 
 function appended(
@@ -108,9 +120,13 @@ function keepWithin(state: StreamState, stream: Stream, timestamp: number): void
   const { index } = stream;
   const before = firstKept(stream);
   if (ageMs !== undefined) {
+    stream.dropChunks(({ time }) => time < timestamp - ageMs);
     while (index.entries > 1 && (index.oldest?.time ?? timestamp) < timestamp - ageMs) stream.drop();
   }
-  if (bytes !== undefined) while (index.entries > 1 && index.bytes > bytes) stream.drop();
+  if (bytes !== undefined) {
+    stream.dropChunks((_next, bytesLeft) => bytesLeft > bytes);
+    while (index.entries > 1 && index.bytes > bytes) stream.drop();
+  }
   if (count !== undefined) stream.trimTo(index.end - count);
   state.trimmedTotal += firstKept(stream) - before;
 }
@@ -150,10 +166,12 @@ function removed(state: StreamState, stream: Stream, offset: Offset): void {
     stream.gone = true;
     return;
   }
-  state.streams.delete(stream.name);
+  state.drop(stream);
   const { source } = stream;
   if (source === undefined) return;
   source.forks -= 1;
   source.lastOffset = offset;
-  if (source.gone && source.forks === 0) removed(state, source, offset);
+  if (!source.gone || source.forks > 0) return;
+  state.families.beforeChange(source);
+  removed(state, source, offset);
 }

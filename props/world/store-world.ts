@@ -1,5 +1,5 @@
 /** A store on a log on a simulated disk, as one process of a simulated world sees it. */
-import { type EventLog, openLog } from "../../log/index.js";
+import { type EventLog, type FsyncMode, openLog } from "../../log/index.js";
 import {
   DEFAULT_IDEMPOTENCY_RULES,
   DEFAULT_QUEUE_RULES,
@@ -12,7 +12,7 @@ import { worldLogOptions } from "./log-settings.js";
 import type { SeededClock } from "./seeded-world.js";
 import type { SimulatedDisk, SimulatedMount } from "./simulated-file-system.js";
 
-const RULES: StoreRules = {
+export const WORLD_RULES: StoreRules = {
   kv: {
     maxMemoryBytes: 64 * 1024 * 1024,
     evictionPolicy: "noeviction",
@@ -30,15 +30,16 @@ export interface WorldStore {
   readonly store: OpenedStore;
 }
 
-/** Opens log and store in `always`. `disguise` may put something between them: that is how bugs are planted in tests of tests. */
+/** Opens log and store, in `always` unless told. `disguise` may put something between them: that is how bugs are planted in tests of tests. */
 export async function openWorldStore(
   disk: SimulatedDisk,
   files: SimulatedMount,
   clock: SeededClock,
   disguise: (log: EventLog) => EventLog = (log) => log,
+  fsyncMode: FsyncMode = "always",
 ): Promise<WorldStore> {
-  const { log } = await openLog(worldLogOptions(disk, files, clock, "always"));
-  const store = await openStore({ log: disguise(log), rules: RULES, onDead: fail });
+  const { log } = await openLog(worldLogOptions(disk, files, clock, fsyncMode));
+  const store = await openStore({ log: disguise(log), rules: WORLD_RULES, onDead: fail });
   return { log, store };
 }
 

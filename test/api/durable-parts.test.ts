@@ -236,7 +236,7 @@ describe("a live wait", () => {
     const readers = new LiveReaders();
     const wakes = new Wakes();
     const response = new EventEmitter() as ServerResponse;
-    const wait = new LiveWait({ readers, wakes, topic: "stream:s", timeoutMs, response });
+    const wait = new LiveWait({ readers, kind: "poll", wakes, topic: "stream:s", timeoutMs, response });
     return { readers, wakes, response, wait };
   }
 

@@ -173,6 +173,40 @@ describe("the index of a stream", () => {
   });
 });
 
+describe("the index of a stream that is trimmed", () => {
+  it.each([
+    ["one by one", (index: EntryIndex) => index.drop()],
+    ["in chunks", (index: EntryIndex) => index.dropChunks(({ first }) => first <= 19_000) ?? index.drop()],
+  ])("gives back what it took, %s", (_how, drop) => {
+    const index = new EntryIndex(0);
+    for (let number = 0; number < 20_000; number++) {
+      index.append({ offset: offset(number * 1_000 + 1), place: 0 }, 1, 100, number);
+    }
+    const full = index.residentBytes;
+    while (index.entries > 1_000) drop(index);
+    expect(index.residentBytes).toBeLessThan(full / 10);
+    expect(index.bytes).toBe(100 * index.entries);
+    while (index.entries > 0) drop(index);
+    expect([index.residentBytes, index.bytes]).toEqual([0, 0]);
+  });
+});
+
+describe("the sums over streams", () => {
+  it("are nothing again when the last fork of a deleted stream is gone, and the stream with it", async () => {
+    const t = await TestStore.open();
+    const contentType = "text/plain";
+    await t.ok(stream.create, { name: "ds/a", contentType, messages: [{ bytes: "1" }, { bytes: "2" }] });
+    const { facts } = await t.answer(stream.head, { name: "ds/a" });
+    const fork = { source: "ds/a", sourceId: facts.id, at: 1 };
+    await t.ok(stream.create, { name: "ds/b", contentType, fork, messages: [{ bytes: "3" }] });
+    expect(t.store.streamTotals()).toMatchObject({ streams: 2, messages: 3, bytes: 3 });
+    await t.ok(stream.delete, { name: "ds/a" });
+    expect(t.store.streamTotals()).toMatchObject({ streams: 2, messages: 3, bytes: 3 });
+    await t.ok(stream.delete, { name: "ds/b" });
+    expect(t.store.streamTotals()).toMatchObject({ streams: 0, messages: 0, bytes: 0, indexBytes: 0 });
+  });
+});
+
 describe("the events of streams", () => {
   it("are written as the table says", () => {
     const event = {
