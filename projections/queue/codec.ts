@@ -38,6 +38,7 @@ import {
   type EventRef,
   type Headers,
   type MessagePublished,
+  type PayloadInput,
   PRIORITY_MAX,
   type QueueConfig,
   type QueueEvent,
@@ -89,6 +90,10 @@ export interface MessageArrived extends Omit<MessagePublished, "payload" | "head
 export interface QueueChange {
   readonly place: number;
   readonly event: MessageArrived | Exclude<QueueEvent, MessagePublished>;
+}
+
+export function payloadBytesOf(payload: PayloadInput): number {
+  return typeof payload === "string" ? Buffer.byteLength(payload) : payload.length;
 }
 
 // ---- writing ----
@@ -180,7 +185,7 @@ function writeConfig(config: QueueConfig): void {
 }
 
 function writePublished(event: MessagePublished): void {
-  writer.bin(event.payload, event.payload.length);
+  writer.bin(event.payload, payloadBytesOf(event.payload));
   const headers = Object.entries(event.headers);
   writer.array(2 * headers.length);
   for (const [name, value] of headers) {

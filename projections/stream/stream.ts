@@ -233,7 +233,7 @@ export class Stream {
 
   /** The facts as a value of their own. */
   facts(now: number): StreamFacts {
-    return {
+    const facts = {
       name: this.name,
       id: this.id,
       generation: this.generation,
@@ -241,7 +241,6 @@ export class Stream {
       contentType: this.contentType,
       lifetime: this.lifetime,
       retention: this.retention,
-      ...(this.fork === undefined ? {} : { fork: this.fork }),
       fingerprint: this.fingerprint,
       gone: this.gone,
       forks: this.forks,
@@ -250,12 +249,18 @@ export class Stream {
       bytes: this.index.bytes,
       tail: this.tail,
       closed: this.closed,
-      ...(this.closedBy === undefined ? {} : { closedBy: this.closedBy }),
       writerSeq: this.writerSeq,
       producers: this.producers?.size ?? 0,
       deadline: this.deadline,
       touchedAt: this.touchedAt,
       lastOffset: this.lastOffset,
+    };
+    // Asked for with every append, and hardly a stream has either.
+    if (this.fork === undefined && this.closedBy === undefined) return facts;
+    return {
+      ...facts,
+      ...(this.fork === undefined ? {} : { fork: this.fork }),
+      ...(this.closedBy === undefined ? {} : { closedBy: this.closedBy }),
     };
   }
 }
