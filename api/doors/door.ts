@@ -16,6 +16,7 @@ import {
 import type { Desk } from "../operations/call.js";
 import type { ApiOptions } from "../options.js";
 import { AnswerLog } from "./answer-log.js";
+import { headersAt } from "./durable-headers.js";
 import { type Answer, type Body, Outbox, textBody } from "./outbox.js";
 
 export const JSON_CONTENT = "application/json; charset=utf-8";
@@ -35,13 +36,14 @@ export class Door {
     this.#withPluginHeaders = desk.options.corsOrigins.length > 0;
   }
 
-  /** `headers` is a flat list of names and values; the rest of the head is added to it. */
+  /** `headers` is a flat list of names and values; the rest of the head is added to it. `unsent`: see `Answered`. */
   send(
     request: FastifyRequest,
     reply: FastifyReply,
     status: number,
     headers: string[],
     body: Body | undefined,
+    unsent?: () => void,
   ): void {
     headers.push("X-Request-Id", request.id);
     if (this.#withPluginHeaders) addPluginHeaders(headers, reply);
@@ -51,7 +53,7 @@ export class Door {
       headers.push("Content-Type", body.contentType, "Content-Length", String(body.byteLength));
     }
     request.answered = true;
-    this.#outbox.put({ request, reply, status, headers, body });
+    this.#outbox.put({ request, reply, status, headers, body, unsent });
     this.note(request, status);
   }
 
@@ -91,7 +93,7 @@ export class Door {
     extra: readonly string[] = [],
   ): void {
     this.options.observer.requestRejected(refused.code);
-    this.refuse(request, reply, refused, extra);
+    this.refuse(request, reply, refused, [...headersAt(request.raw.url), ...extra]);
   }
 
   /** Makes `send` safe to be called from a promise: a mistake while sending must not become an unhandled rejection. */

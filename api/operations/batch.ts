@@ -86,10 +86,13 @@ function stepsOf(
   }
   const placeOf = source === undefined ? undefined : payloadPlaces(source);
   const steps: QueuedWrite[] = [];
-  for (const [index, { command, payload }] of operations.entries()) {
+  let index = -1;
+  for (const { command, payload } of operations) {
+    index += 1;
+    const place = index;
     const operation = find.get(command);
     if (operation?.prepare === undefined) return at(index, unsupported(command, operation, find));
-    const own = source && placeOf && { text: source.text, root: () => placeOf(index) };
+    const own = source && placeOf && { text: source.text, root: () => placeOf(place) };
     const prepared = operation.prepare(payload ?? {}, own, options);
     if (prepared.type === "refused") return at(index, prepared);
     steps.push({ name: operation.name, step: prepared });
@@ -137,7 +140,9 @@ export function precondition(input: Static<typeof PreconditionInput>): Precondit
 }
 
 export function batchReply(replies: readonly Reply[], offset: Offset): Reply {
-  return written({ success: true, results: replies.map(resultOf), log_offset: offset }, offset);
+  const reply = written({ success: true, results: replies.map(resultOf), log_offset: offset }, offset);
+  const published = replies.flatMap((each) => (each.type === "answered" ? (each.published ?? []) : []));
+  return published.length === 0 ? reply : { ...reply, published };
 }
 
 function resultOf(reply: Reply): Json {

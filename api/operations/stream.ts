@@ -2,7 +2,7 @@
 import { Type } from "@sinclair/typebox";
 import type { Offset } from "../../log/index.js";
 import { type AppendOutcome, stream } from "../../projections/index.js";
-import type { ApiOptions } from "../options.js";
+import type { JsonObject } from "../json-write.js";
 import type { Call } from "./call.js";
 import { closed, LogOffset, Success } from "./fields.js";
 import { type Answered, type Reply, shown, written } from "./reply.js";
@@ -115,14 +115,22 @@ export const publish = defineRoomOperation({
   errors: publishErrors,
   exact: [["data"]],
   rest: [{ method: "POST", path: "/stream/{room}/publish" }],
-  prepare(input, options) {
+  prepare(input) {
     const message = messageOf(input);
     if ("code" in message) return message;
     const command = publishCommand(input.room, [message], input);
     if ("code" in command) return command;
     return write(stream.publish, command, (outcome, offset) => {
-      countEvents(options, input.room, [input], outcome);
-      return published({ offset: firstOf(outcome), room: input.room }, outcome, offset);
+      const { room } = input;
+      const duplicate = duplicateOf(outcome);
+      const payload = {
+        offset: firstOf(outcome),
+        room,
+        duplicate,
+        next_offset: outcome.end,
+        log_offset: offset,
+      };
+      return published(payload, outcome, offset, [input]);
     });
   },
 });
@@ -145,7 +153,7 @@ export const publishBatch = defineRoomOperation({
   errors: [...publishErrors, "STREAM_BATCH_TOO_LARGE"],
   exact: [["events", "data"]],
   rest: [{ method: "POST", path: "/stream/{room}/publish/batch" }],
-  prepare(input, options) {
+  prepare(input) {
     const messages = [];
     for (const event of input.events) {
       const message = messageOf(event);
@@ -156,34 +164,38 @@ export const publishBatch = defineRoomOperation({
     if ("code" in command) return command;
     const { room } = input;
     return write(stream.publish, command, (outcome, offset) => {
-      countEvents(options, room, input.events, outcome);
-      return published({ first_offset: firstOf(outcome), count: messages.length, room }, outcome, offset);
+      const payload = {
+        first_offset: firstOf(outcome),
+        count: messages.length,
+        room,
+        duplicate: duplicateOf(outcome),
+        next_offset: outcome.end,
+        log_offset: offset,
+      };
+      return published(payload, outcome, offset, input.events);
     });
   },
 });
-
-/** A producer's repeat is counted once. */
-function countEvents(
-  options: ApiOptions,
-  room: string,
-  events: readonly { readonly event: string }[],
-  { type }: AppendOutcome,
-): void {
-  if (type !== "appended") return;
-  for (const { event } of events) options.observer.eventsPublished(room, event, 1);
-}
 
 function firstOf(outcome: AppendOutcome): number | null {
   return outcome.type === "appended" ? outcome.first : null;
 }
 
+function duplicateOf(outcome: AppendOutcome): true | undefined {
+  return outcome.type === "duplicate" ? true : undefined;
+}
+
+/** A producer's repeat is counted once. */
 function published(
-  payload: Readonly<Record<string, string | number | null>>,
+  payload: JsonObject & { readonly room: string },
   outcome: AppendOutcome,
   offset: Offset,
+  events: readonly { readonly event: string }[],
 ): Answered {
-  const duplicate = outcome.type === "duplicate" ? true : undefined;
-  return written({ ...payload, duplicate, next_offset: outcome.end, log_offset: offset }, offset);
+  if (outcome.type !== "appended") return written(payload, offset);
+  const { room } = payload;
+  const counted = events.map(({ event }) => ({ room, eventType: event, count: 1 }));
+  return { type: "answered", payload, offset, published: counted };
 }
 
 export const consume = defineRoomOperation({

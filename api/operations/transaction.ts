@@ -1,30 +1,37 @@
 /**
  * The documented transactions: `multi` opens one, writes that name the client are queued in it, `exec` runs them as one batch.
- * Only `exec` writes to the log. Each client is told by its `client_id`, through every door; in the envelope it may be left out, then it is the request id.
+ * Only `exec` writes to the log. Each client is told by its `client_id`, through every door. Without one `multi` and `watch` make
+ * one up and name it, and what needs one that is open is refused; only in the envelope it is, as documented, the request id.
+ * Over REST it never is: a request id differs with each request, or a proxy gives the same to everybody.
  */
 import { Type } from "@sinclair/typebox";
 import { batch, noTransaction, revisions } from "../../projections/index.js";
-import { type Refusal, refusal } from "../errors.js";
+import { errorTable, type Refusal, refusal } from "../errors.js";
 import { batchReply, precondition } from "./batch.js";
 import type { Call } from "./call.js";
-import { closed, Key, LogOffset, Success } from "./fields.js";
+import { CLIENT_ID_MAX, closed, Key, LogOffset, Success } from "./fields.js";
 import { defineOperation } from "./operation.js";
-import { type Later, type Reply, shown } from "./reply.js";
+import { type Reply, shown } from "./reply.js";
+import type { OpenTransaction } from "./transactions.js";
 import { type Write, write } from "./write.js";
 
 const Client = Type.Optional(
   Type.String({
     minLength: 1,
-    maxLength: 128,
-    description: "Whose transaction. Default: the request id that came with the request.",
+    maxLength: CLIENT_ID_MAX,
+    description: "Whose transaction. Default: in the envelope the request id, over REST a new one.",
   }),
 );
 const OnlyClient = Type.Object({ client_id: Client }, closed);
 
+/** Of what opens a transaction or watches: one that nobody has is better than one that somebody may have. */
+const clientOrNew = (input: { client_id?: string }, call: Call): string =>
+  input.client_id ?? call.client ?? call.desk.options.newRequestId();
+
 const clientOf = (input: { client_id?: string }, call: Call): string | Refusal =>
   input.client_id ??
-  call.cause.requestId ??
-  refusal("API_FIELD_MISSING", 'field "client_id" is missing, and the request has no id of its own');
+  call.client ??
+  refusal("API_FIELD_MISSING", 'field "client_id" is missing: whose transaction? multi and watch answer it');
 
 export const multi = defineOperation({
   name: "transaction.multi",
@@ -37,7 +44,7 @@ export const multi = defineOperation({
   errors: ["API_TRANSACTION_OPEN", "API_TRANSACTIONS_FULL"],
   rest: [{ method: "POST", path: "/transaction/multi" }],
   run(input, call) {
-    const client = input.client_id ?? call.cause.requestId ?? call.desk.options.newRequestId();
+    const client = clientOrNew(input, call);
     return call.desk.transactions.begin(client) ?? shown({ success: true, client_id: client });
   },
 });
@@ -47,7 +54,7 @@ export const exec = defineOperation({
   kind: "write",
   summary: "Run what a transaction queued, as one record",
   description:
-    "All or nothing. If a watched key has changed nothing is run: `aborted`. If a write is refused nothing is run either, and the error names it. The transaction is over in any case.",
+    "All or nothing. If a watched key has changed nothing is run: `aborted`. If a write is refused nothing is run either, and the error names it. Either way the transaction is over; only what asks to be tried again (Retry-After) leaves it open.",
   input: OnlyClient,
   output: Type.Union([
     Type.Object({ success: Success, results: Type.Array(Type.Unknown()), log_offset: LogOffset }),
@@ -55,20 +62,36 @@ export const exec = defineOperation({
   ]),
   errors: ["BATCH_TRANSACTION_NOT_FOUND"],
   rest: [{ method: "POST", path: "/transaction/exec" }],
-  run(input, call): Later<Reply> {
+  async run(input, call): Promise<Reply> {
     const client = clientOf(input, call);
     if (typeof client !== "string") return client;
-    const done = execution(client, call).run(call);
-    return done instanceof Promise ? done.then(abortedAsDocumented) : abortedAsDocumented(done);
+    const { transactions } = call.desk;
+    const transaction = transactions.take(client);
+    const reply = await settled(execution(transaction), call);
+    if (transaction !== undefined && asksToComeAgain(reply)) transactions.putBack(client, transaction);
+    return abortedAsDocumented(reply);
   },
 });
 
 /** Decided also without a transaction, because a repeat with an idempotency key finds its answer there. */
-function execution(client: string, call: Call): Write {
-  const transaction = call.desk.transactions.take(client);
+function execution(transaction: OpenTransaction | undefined): Write {
   if (transaction === undefined) return write(noTransaction, {}, batchReply);
   const preconditions = Array.from(transaction.watched, ([key, revision]) => precondition({ key, revision }));
   return write(batch<Reply>, { preconditions, steps: transaction.writes }, batchReply);
+}
+
+/** What the log refuses is a reply here, too. */
+async function settled(execution: Write, call: Call): Promise<Reply> {
+  try {
+    return await execution.run(call);
+  } catch (error) {
+    return call.failure(error);
+  }
+}
+
+/** Nothing has happened, and the same may succeed in a while: the disk is busy or full, say. */
+function asksToComeAgain(reply: Reply): boolean {
+  return reply.type === "refused" && errorTable[reply.code].retryAfterSecs !== undefined;
 }
 
 function abortedAsDocumented(reply: Reply): Reply {
@@ -96,21 +119,22 @@ export const watch = defineOperation({
   name: "transaction.watch",
   kind: "read",
   summary: "Let the next transaction run only if keys stay as they are",
-  description: "Before `multi`. A key that was changed, deleted, set or has expired by `exec` aborts it.",
+  description:
+    "Before `multi`, with the `client_id` that the answer names. A key that was changed, deleted, set or has expired by `exec` aborts it.",
   input: Type.Object({ client_id: Client, keys: Type.Array(Key, { minItems: 1 }) }, closed),
-  output: Type.Object({ success: Success }),
+  output: Type.Object({ success: Success, client_id: Type.String() }),
   errors: ["KV_KEY_INVALID", "API_TRANSACTION_OPEN", "API_TRANSACTIONS_FULL", "API_BATCH_TOO_LARGE"],
   rest: [{ method: "POST", path: "/transaction/watch" }],
   run(input, call) {
-    const client = clientOf(input, call);
-    if (typeof client !== "string") return client;
+    const client = clientOrNew(input, call);
     const { transactions } = call.desk;
     const refused = transactions.mayWatch(client);
     if (refused !== undefined) return refused;
     return call.query(
       revisions,
       { keys: input.keys },
-      (found): Reply => transactions.watch(client, input.keys, found) ?? shown({ success: true }),
+      (found): Reply =>
+        transactions.watch(client, input.keys, found) ?? shown({ success: true, client_id: client }),
     );
   },
 });

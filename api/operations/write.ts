@@ -6,6 +6,7 @@ import type { Offset } from "../../log/index.js";
 import type { Context, Decider, Decision, Step, StoreRules, StoreView } from "../../projections/index.js";
 import type { Refusal } from "../errors.js";
 import type { Call } from "./call.js";
+import { replyForm } from "./once.js";
 import type { Later, Reply } from "./reply.js";
 
 /** A refusal of `decide` is a value of the projections; one that `map` makes of an answer is of the doors. */
@@ -42,13 +43,19 @@ class PreparedWrite<Command, Answer> implements Write {
   }
 
   run(call: Call): Later<Reply> {
-    if (call.once !== undefined) return call.executeOnce(call.once, this);
+    if (call.once !== undefined) return call.executeOnce(call.once, this, replyForm);
     return call.execute(this.#decide, this.#command, this.#map);
   }
 
   decide(state: StoreView, context: Context, rules: StoreRules): Decision<Reply> {
     const decision = this.#decide(state, this.#command, context, rules);
     if (decision.type === "rejected") return decision;
-    return { ...decision, answer: (offset, place) => this.#map(decision.answer(offset, place), offset) };
+    const { events, seen } = decision;
+    return {
+      type: "accepted",
+      events,
+      answer: (offset, place) => this.#map(decision.answer(offset, place), offset),
+      seen,
+    };
   }
 }

@@ -266,11 +266,18 @@ export interface ReadPlan {
 export interface ReadSlice extends PlanSlice {
   /** Ms since 1970, of the record. */
   readonly timestamp: number;
-  /** One for each message taken, views that stay valid. */
+  /** Bytes of the messages taken, together. */
+  readonly bytes: number;
+  /** One for each message taken, views that stay valid; made when they are asked for. */
   readonly messages: readonly Uint8Array[];
   /** As long as `messages` when the append gave any, else empty. */
   readonly tags: readonly string[];
   readonly metadata: readonly (string | undefined)[];
+  /**
+   * Copies the messages to `target` from `at` on, one after the other, each followed by the byte `separator` if it is given.
+   * Returns where the copy ends.
+   */
+  copyTo(target: Uint8Array, at: number, separator?: number): number;
 }
 
 export interface StreamReadView extends StreamView {
@@ -284,6 +291,8 @@ export interface StreamReadView extends StreamView {
   page(name: string, from: number, end: number, limits: PageLimits): ReadPlan;
   /** Stream offset after the last message whose event is at or before `at`, fork sources included; a trimmed one when that is not known any more. */
   endAt(name: string, at: EventPlace): number;
+  /** False for a place from before the stream that is not of its fork sources either: of a stream that had the name before. */
+  knows(name: string, at: EventPlace): boolean;
   /** The event of the message before stream offset `end`; of the creation if there is none. */
   eventBefore(name: string, end: number): EventPlace;
   /** Names with the prefix that come after `after` in order of their code units, up to `limit`, of streams that are there at `now`. */
@@ -301,23 +310,31 @@ export interface PageLimits {
   readonly wholeAppends?: boolean;
 }
 
-/** For metrics; sums over every stream. */
-export interface StreamTotals {
+/** For metrics; sums over streams, as the log tells: what only its age has removed is still in them. */
+export interface FamilySums {
   readonly streams: number;
   readonly messages: number;
   readonly bytes: number;
   /** Resident bytes of the indexes. */
   readonly indexBytes: number;
+  /** Seen since the process began. */
+  readonly subscribers: number;
+}
+
+/** For metrics; sums over every stream. */
+export interface StreamTotals extends FamilySums {
   readonly publishedTotal: number;
   readonly consumedTotal: number;
   readonly trimmedTotal: number;
 }
 
-/** For metrics; of one stream, or of several together. */
+/** For metrics; of one stream. */
 export interface StreamSize {
   readonly name: string;
-  /** Kept. */
+  /** That are there now. */
   readonly messages: number;
+  /** As the sums count them: with those that only their age has removed. */
+  readonly kept: number;
   /** Stream offset of the next message. */
   readonly end: number;
   /** Seen since the process began. */
@@ -432,6 +449,8 @@ export interface ReadStreamAnswer {
   /** Closed, and `atEnd`. */
   readonly closed: boolean;
   readonly earliest: number;
+  /** True when it was asked from a place that is of another stream, such as an earlier one of this name. */
+  readonly foreign: boolean;
   /** What never changes of a stream: these may be shown, however much of its end is not committed yet. */
   readonly stream: Pick<
     StreamFacts,

@@ -101,6 +101,11 @@ export class Stream {
     return this.fork?.at ?? 0;
   }
 
+  /** Its own messages that were not trimmed for good. */
+  get kept(): number {
+    return this.index.end - Math.max(this.trimmed, this.shared);
+  }
+
   /** First stream offset that is neither trimmed nor, at `now`, past its age. */
   earliest(now: number): number {
     const { ageMs } = this.retention;
@@ -133,6 +138,27 @@ export class Stream {
   }
 
   /**
+   * False for a place from before this stream that none of the streams it shares messages with ever named: it is of
+   * another one, such as an earlier one of this name. Of its own time any place will do, and so does the one before the log.
+   */
+  knows(at: EventPlace): boolean {
+    return (
+      at.offset === BEFORE_FIRST ||
+      !isBefore(at, this.id) ||
+      isSame(at, this.#beforeCreation) ||
+      this.source?.named(at) === true
+    );
+  }
+
+  /** True for the places of its creation and of its appends, and of its sources' before; of dropped ones only the last is known. */
+  named(at: EventPlace): boolean {
+    if (isBefore(at, this.id)) return isSame(at, this.#beforeCreation) || this.source?.named(at) === true;
+    if (isSame(at, this.id) || (this.dropped !== undefined && isSame(at, this.dropped))) return true;
+    const entry = this.index.lastAt(at);
+    return entry !== undefined && isSame(at, placeOf(entry));
+  }
+
+  /**
    * The event of the message before stream offset `end`, so that `endAt` of it is `end` again where an append ends. Of the creation when
    * there is no message before; but if the creation came with messages itself, a place just before it.
    */
@@ -146,7 +172,11 @@ export class Stream {
       }
       if (this.dropped !== undefined) return this.dropped;
     }
-    return this.#createdWithMessages ? { offset: offset(this.id.offset - 1), place: LAST_PLACE } : this.id;
+    return this.#createdWithMessages ? this.#beforeCreation : this.id;
+  }
+
+  get #beforeCreation(): EventPlace {
+    return { offset: offset(this.id.offset - 1), place: LAST_PLACE };
   }
 
   get #createdWithMessages(): boolean {
@@ -161,6 +191,14 @@ export class Stream {
     this.dropped = placeOf(oldest);
     this.trimmed = Math.max(this.trimmed, oldest.first + oldest.count);
     this.index.drop();
+  }
+
+  /** Drops the oldest appends in large steps, as far as `goes` (see `EntryIndex.dropChunks`) is sure of them all. */
+  dropChunks(goes: Parameters<EntryIndex["dropChunks"]>[0]): void {
+    const last = this.index.dropChunks(goes);
+    if (last === undefined) return;
+    this.dropped = placeOf(last);
+    this.trimmed = Math.max(this.trimmed, last.first + last.count);
   }
 
   /** Adds the messages [from, end) to a page, as far as the limits let it grow. */
@@ -187,6 +225,7 @@ export class Stream {
   trimTo(before: number): void {
     if (before <= this.trimmed) return;
     this.trimmed = before;
+    this.dropChunks(({ first }) => first <= before);
     for (let { oldest } = this.index; oldest !== undefined; oldest = this.index.oldest) {
       if (oldest.first + oldest.count > before) return;
       this.drop();
@@ -195,7 +234,7 @@ export class Stream {
 
   /** The facts as a value of their own. */
   facts(now: number): StreamFacts {
-    return {
+    const facts = {
       name: this.name,
       id: this.id,
       generation: this.generation,
@@ -203,7 +242,6 @@ export class Stream {
       contentType: this.contentType,
       lifetime: this.lifetime,
       retention: this.retention,
-      ...(this.fork === undefined ? {} : { fork: this.fork }),
       fingerprint: this.fingerprint,
       gone: this.gone,
       forks: this.forks,
@@ -212,12 +250,18 @@ export class Stream {
       bytes: this.index.bytes,
       tail: this.tail,
       closed: this.closed,
-      ...(this.closedBy === undefined ? {} : { closedBy: this.closedBy }),
       writerSeq: this.writerSeq,
       producers: this.producers?.size ?? 0,
       deadline: this.deadline,
       touchedAt: this.touchedAt,
       lastOffset: this.lastOffset,
+    };
+    // Asked for with every append, and hardly a stream has either.
+    if (this.fork === undefined && this.closedBy === undefined) return facts;
+    return {
+      ...facts,
+      ...(this.fork === undefined ? {} : { fork: this.fork }),
+      ...(this.closedBy === undefined ? {} : { closedBy: this.closedBy }),
     };
   }
 }
@@ -225,6 +269,10 @@ export class Stream {
 function hasRoom(draft: PageDraft, limits: PageLimits, bytes: number): boolean {
   if (draft.count >= limits.messagesMax) return false;
   return draft.count === 0 || draft.bytes + bytes <= limits.bytesMax;
+}
+
+function isSame(a: EventPlace, b: EventPlace): boolean {
+  return a.offset === b.offset && a.place === b.place;
 }
 
 function isBefore(a: EventPlace, b: EventPlace): boolean {
