@@ -10,7 +10,7 @@
  * before it is believed. Integers are safe integers: a u64 past 2^53 is malformed.
  */
 import { isUtf8 } from "node:buffer";
-import { utf8 } from "./bytes.js";
+import { copyBytes, utf8 } from "./bytes.js";
 import { malformed, type ProjectionError } from "./errors.js";
 
 const TWO_32 = 4_294_967_296;
@@ -28,9 +28,15 @@ export class BodyWriter {
     this.#at = 0;
   }
 
+  /** Bytes written since `begin`. */
+  get length(): number {
+    return this.#at;
+  }
+
   /** The body, borrowed: valid until the next `begin`. */
   finish(): Uint8Array {
-    return this.#bytes.subarray(0, this.#at);
+    // Not `subarray`: a Buffer costs twice as much to make as a plain view.
+    return new Uint8Array(this.#bytes.buffer, this.#bytes.byteOffset, this.#at);
   }
 
   array(count: number): void {
@@ -91,6 +97,13 @@ export class BodyWriter {
     }
   }
 
+  /** source[from, end) as a binary. */
+  binFrom(source: Uint8Array, from: number, end: number): void {
+    this.binOf(end - from);
+    copyBytes(source, from, end, this.#bytes, this.#at);
+    this.#at += end - from;
+  }
+
   #text(text: string, byteLength: number): void {
     if (byteLength === text.length && byteLength < 24) {
       // All ASCII and short: a call into the runtime costs more than the loop.
@@ -142,21 +155,18 @@ export class BodyReader {
     this.#end = body.byteOffset + body.byteLength;
   }
 
-  /** Narrows to the next `byteLength` bytes; `leave` with what this returns goes back to the whole. */
-  enter(byteLength: number): number {
-    const end = this.#end;
-    this.#need(byteLength);
-    this.#end = this.#at + byteLength;
-    return end;
-  }
-
-  leave(end: number): void {
-    this.atEnd();
+  /** Goes to a part of the body, whose places were found before, and sees nothing else of it. */
+  narrow(start: number, end: number): void {
+    this.#at = start;
     this.#end = end;
   }
 
+  get isAtEnd(): boolean {
+    return this.#at === this.#end;
+  }
+
   atEnd(): void {
-    if (this.#at !== this.#end) throw this.#malformed("bytes left over");
+    if (!this.isAtEnd) throw this.#malformed("bytes left over");
   }
 
   array(): number {
@@ -234,6 +244,11 @@ export class BodyReader {
     const length = this.#number(width);
     this.#need(length);
     return length;
+  }
+
+  /** Goes past all that is left. */
+  passRest(): void {
+    this.#at = this.#end;
   }
 
   /** What is left, a view on the body's memory, and goes to its end. */

@@ -85,7 +85,7 @@ class World {
       () => this.#bury(name, room),
       () => this.#remove(name, room, "purge"),
       () => this.#remove(name, room, "purgeDead"),
-      () => this.#remove(name, room, "purgeDead"),
+      () => this.#purgeManyDead(name, room),
       () => this.#remove(name, room, "delete"),
       async () => {
         this.t.now += this.upTo(WINDOW_MS);
@@ -140,6 +140,13 @@ class World {
     if (gone.length > 8)
       happened[how === "purge" ? "purged" : how === "purgeDead" ? "deadPurged" : "deleted"]++;
     if (gone.length > 0 && this.#there.length === 0) happened.emptied++;
+  }
+
+  async #purgeManyDead(name: string, room: Room): Promise<void> {
+    await this.#publish(name, room);
+    await this.#consume(name, room);
+    await this.#bury(name, room);
+    await this.#remove(name, room, "purgeDead");
   }
 
   #set(room: Room, id: string, state: Message["state"]): void {

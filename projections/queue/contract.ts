@@ -9,7 +9,7 @@
  * the log says: that a time has passed shows when the event that says so is appended, which `due` does.
  */
 import type { Offset } from "../../log/index.js";
-import type { DeathReason, EventRef, Headers, QueueConfig } from "./queue-events.js";
+import type { DeathReason, EventRef, Headers, PayloadInput, QueueConfig } from "./queue-events.js";
 
 export * from "./queue-events.js";
 
@@ -178,7 +178,7 @@ export interface CreateAnswer {
 }
 
 export interface NewMessage {
-  readonly payload: Uint8Array;
+  readonly payload: PayloadInput;
   /** 0 to 9. A door that clamps does so before. */
   readonly priority?: number | undefined;
   readonly maxRetries?: number | undefined;

@@ -36,6 +36,9 @@ export interface QueueConfig {
 
 export type Headers = Readonly<Record<string, string>>;
 
+/** Text (stored as UTF-8) or bytes. Read from the log it is always bytes. */
+export type PayloadInput = string | Uint8Array;
+
 export type DeathReason =
   /** A nack or a passed deadline after the last retry. */
   | "max_retries"
@@ -58,7 +61,7 @@ export interface QueueDeleted {
 export interface MessagePublished {
   readonly type: "queue.published";
   readonly queue: string;
-  readonly payload: Uint8Array;
+  readonly payload: PayloadInput;
   readonly headers: Headers;
   readonly priority: number;
   readonly maxRetries: number;

@@ -266,11 +266,18 @@ export interface ReadPlan {
 export interface ReadSlice extends PlanSlice {
   /** Ms since 1970, of the record. */
   readonly timestamp: number;
-  /** One for each message taken, views that stay valid. */
+  /** Bytes of the messages taken, together. */
+  readonly bytes: number;
+  /** One for each message taken, views that stay valid; made when they are asked for. */
   readonly messages: readonly Uint8Array[];
   /** As long as `messages` when the append gave any, else empty. */
   readonly tags: readonly string[];
   readonly metadata: readonly (string | undefined)[];
+  /**
+   * Copies the messages to `target` from `at` on, one after the other, each followed by the byte `separator` if it is given.
+   * Returns where the copy ends.
+   */
+  copyTo(target: Uint8Array, at: number, separator?: number): number;
 }
 
 export interface StreamReadView extends StreamView {

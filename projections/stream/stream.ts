@@ -72,7 +72,8 @@ export class Stream {
   /** Made with the first producer: most streams have none. */
   producers: Map<string, ProducerFacts> | undefined;
 
-  constructor(created: NewStream) {
+  /** `firstHeld`: stream offset of the first own message that will be added. */
+  constructor(created: NewStream, firstHeld = created.fork?.at ?? 0) {
     this.name = created.name;
     this.id = created.id;
     this.generation = created.generation;
@@ -83,7 +84,7 @@ export class Stream {
     this.fingerprint = created.fingerprint;
     this.fork = created.fork;
     this.source = created.source;
-    this.index = new EntryIndex(created.fork?.at ?? 0);
+    this.index = new EntryIndex(firstHeld);
     this.tail = created.id;
     this.touchedAt = created.createdAt;
     this.lastOffset = created.id.offset;
@@ -233,7 +234,7 @@ export class Stream {
 
   /** The facts as a value of their own. */
   facts(now: number): StreamFacts {
-    return {
+    const facts = {
       name: this.name,
       id: this.id,
       generation: this.generation,
@@ -241,7 +242,6 @@ export class Stream {
       contentType: this.contentType,
       lifetime: this.lifetime,
       retention: this.retention,
-      ...(this.fork === undefined ? {} : { fork: this.fork }),
       fingerprint: this.fingerprint,
       gone: this.gone,
       forks: this.forks,
@@ -250,12 +250,18 @@ export class Stream {
       bytes: this.index.bytes,
       tail: this.tail,
       closed: this.closed,
-      ...(this.closedBy === undefined ? {} : { closedBy: this.closedBy }),
       writerSeq: this.writerSeq,
       producers: this.producers?.size ?? 0,
       deadline: this.deadline,
       touchedAt: this.touchedAt,
       lastOffset: this.lastOffset,
+    };
+    // Asked for with every append, and hardly a stream has either.
+    if (this.fork === undefined && this.closedBy === undefined) return facts;
+    return {
+      ...facts,
+      ...(this.fork === undefined ? {} : { fork: this.fork }),
+      ...(this.closedBy === undefined ? {} : { closedBy: this.closedBy }),
     };
   }
 }
