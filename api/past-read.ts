@@ -2,8 +2,9 @@
 
 import type { Offset } from "../log/index.js";
 import { type Refusal, refusal } from "./errors.js";
+import { coerced } from "./field-text.js";
 import { JsonText, writeJson } from "./json-write.js";
-import { Call, Desk } from "./operations/call.js";
+import { Call, type Caller, Desk } from "./operations/call.js";
 import { operations } from "./operations/catalog.js";
 import type { Operation } from "./operations/operation.js";
 import type { Answered } from "./operations/reply.js";
@@ -28,8 +29,7 @@ export interface PastReply {
   readonly status?: number;
 }
 
-/** It was asked at a door of the live server; here nothing is left of that. */
-const NOBODY = { requestId: "", causeId: undefined, once: undefined };
+const NOBODY: Caller = { requestId: "", causeId: undefined, once: undefined };
 
 /** Checks the input and runs the operation on the store of `options`. Rejects as the store does. */
 export async function answerFrom(
@@ -64,7 +64,24 @@ export function answeredAt({ text, revision, status }: PastReply, at: Offset): A
   };
 }
 
-/** The fields of a read whose text, given in a query or on a command line, is read as its schema says. */
-export function fieldsOfRead(name: string): Operation["input"] | undefined {
-  return reads.get(name)?.input;
+/** The input of a read from fields as text: as in a query, and lists as JSON. Undefined for what is no read of the past. */
+export function inputFromText(name: string, fields: Iterable<readonly [string, string]>): object | undefined {
+  const schemas = reads.get(name)?.input.properties;
+  if (schemas === undefined) return undefined;
+  return Object.fromEntries(
+    [...fields].map(([field, text]) => {
+      const schema = schemas[field];
+      if (schema === undefined) return [field, text];
+      return [field, schema["type"] === "array" ? listFrom(text) : coerced(text, schema)];
+    }),
+  );
+}
+
+/** What is no JSON stays text, and the schema refuses it by name. */
+function listFrom(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
 }

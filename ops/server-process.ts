@@ -27,6 +27,7 @@ import { LateStore } from "./late-store.js";
 import type { Logger } from "./logging.js";
 import { FreeDisk } from "./metrics/free-disk.js";
 import { Metrics } from "./metrics/metrics.js";
+import type { StreamSource } from "./metrics/stream-series.js";
 import { MonotonicClock } from "./monotonic-clock.js";
 import { PastThread } from "./past/past-thread.js";
 import { startWorker } from "./past/start-worker.js";
@@ -108,6 +109,7 @@ export class ServerProcess {
     });
     this.#metrics = new Metrics({
       prefix: values["metrics.prefix"],
+      labelsMax: values["metrics.labels_max"],
       version,
       syncOnEveryBatch: values["persistence.wal.fsync_mode"] === "always",
       disk: this.#disk,
@@ -118,8 +120,7 @@ export class ServerProcess {
       }),
       kvStats: () => this.#store?.kvStats(this.#clock.now()),
       queueStats: () => this.#store?.queueStats() ?? [],
-      streamTotals: () => this.#store?.streamTotals(),
-      eachStream: (visit) => this.#store?.eachStream(this.#clock.now(), visit),
+      streams: () => this.#streams(),
       past: () => this.#past,
       house: () => this.#house?.figures,
     });
@@ -248,6 +249,8 @@ export class ServerProcess {
       log,
       now: this.#clock.now,
       logger: this.#logger,
+      stopwatch: () => performance.now(),
+      onAsked: (durationMs) => this.#metrics.past.asked(durationMs),
       waitingMax: values["past.waiting_max"],
       timeoutMs: values["past.timeout_ms"],
       idleMs: values["past.idle_secs"] * 1000,
@@ -337,6 +340,16 @@ export class ServerProcess {
         { bytes: recovery.tornBytes, keptIn: recovery.tornFile },
         "an unfinished end was cut from the log and kept aside",
       );
+  }
+
+  #streams(): StreamSource | undefined {
+    const store = this.#store;
+    if (store === undefined) return undefined;
+    return {
+      streamTotals: () => store.streamTotals(),
+      streamSums: (prefix) => store.streamSums(prefix),
+      oldestStreams: (prefix, limit) => store.oldestStreams(prefix, this.#clock.now(), limit),
+    };
   }
 
   #info() {

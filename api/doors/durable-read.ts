@@ -3,7 +3,6 @@ import type { FastifyRequest } from "fastify";
 import { stream } from "../../projections/index.js";
 import { type Refusal, refusal } from "../errors.js";
 import type { Later } from "../operations/reply.js";
-import { AT_FIELD } from "./asks.js";
 import { nextCursor } from "./durable-cursor.js";
 import { headerOf, lifetimeHeaders, matchesTag, tailHeaders } from "./durable-headers.js";
 import { LiveWait } from "./durable-live.js";
@@ -51,10 +50,6 @@ function wantedOf(request: FastifyRequest): Asked | Refusal {
   const { query } = request;
   const member = (name: string): unknown =>
     typeof query === "object" && query !== null ? Reflect.get(query, name) : undefined;
-  // Other fields are passed over, as the protocol has it; answering the present for the past would mislead.
-  if (member(AT_FIELD) !== undefined) {
-    return refusal("API_AT_UNSUPPORTED", "this door shows the present; rooms are read with at");
-  }
   const live = member("live") ?? "no";
   if (live !== "no" && live !== "long-poll" && live !== "sse") {
     return refusal("API_OFFSET_INVALID", "live is long-poll or sse");
@@ -122,6 +117,7 @@ async function longPoll(
 ): Promise<DurableResult> {
   const wait = new LiveWait({
     readers: asked.readers,
+    kind: "poll",
     wakes: asked.call.desk.options.store.wakes,
     topic: `stream:${asked.name}`,
     timeoutMs: asked.call.limits.longPollTimeoutMs,

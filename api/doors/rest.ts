@@ -5,9 +5,10 @@ import type { FastifyInstance, FastifyReply, FastifyRequest, RouteHandlerMethod 
 import { type Refusal, refusal } from "../errors.js";
 import type { SourceText } from "../exact.js";
 import { unknownField } from "../explain.js";
+import { coerced } from "../field-text.js";
 import { type Json, JsonText, writeJson } from "../json-write.js";
 import { operations } from "../operations/catalog.js";
-import type { Operation, RestBinding } from "../operations/operation.js";
+import { type Operation, pathFields, type RestBinding, takesBody } from "../operations/operation.js";
 import type { Reply } from "../operations/reply.js";
 import { runMeasured } from "../runner.js";
 import { asAsked, asksOf, READ_FIELDS } from "./asks.js";
@@ -35,19 +36,14 @@ function routePattern(path: string): string {
   return path.replace(/\{(\w+)\}/g, ":$1");
 }
 
-/** The names in braces in a path. */
-export function pathFields(path: string): readonly string[] {
-  return [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => name ?? "");
-}
-
 function restHandler(door: Door, operation: Operation, binding: RestBinding): RouteHandlerMethod {
   const route = routePattern(binding.path);
   const fromPath = pathFields(binding.path);
   const fromQuery = queryFields(operation, fromPath);
-  const takesBody = binding.method === "POST" || binding.method === "PUT";
+  const withBody = takesBody(binding);
   return (request, reply) => {
     request.route = route;
-    const found = takesBody
+    const found = withBody
       ? bodyInput(request, operation.kind)
       : queryInput(request, fromQuery, operation.kind);
     if (found.type === "refused") {
@@ -130,7 +126,7 @@ function sendReply(
   const payload = binding.shape === undefined ? done.payload : binding.shape(parsedAgain(done.payload));
   const text = done.contentType === undefined ? writeJson(payload) : plainText(payload);
   const contentType = done.contentType ?? JSON_CONTENT;
-  door.send(request, reply, done.status ?? 200, headers, textBody(contentType, text));
+  door.send(request, reply, done.status ?? 200, headers, textBody(contentType, text), done.unsent);
 }
 
 /** A kept answer is text, and a documented shape is made from what it says. */
@@ -192,15 +188,6 @@ function refuseContent(request: FastifyRequest): Refusal | undefined {
   if (body === undefined || body.type === "refused") return body;
   if (isFields(body.value) && Object.keys(body.value).length === 0) return undefined;
   return refusal("API_FIELD_INVALID", "this route takes its fields in the query, not in a body");
-}
-
-/** Text stays text where it isn't plainly what the schema wants; then the schema refuses it by name. */
-function coerced(text: string, schema: TSchema): unknown {
-  const type: unknown = Reflect.get(schema, "type");
-  if (type === "integer" && /^-?[0-9]{1,16}$/.test(text)) return Number(text);
-  if (type === "number" && /^[0-9]{1,12}(\.[0-9]{1,6})?$/.test(text)) return Number(text);
-  if (type === "boolean" && (text === "true" || text === "false")) return text === "true";
-  return text;
 }
 
 function queryOf(request: FastifyRequest): object {

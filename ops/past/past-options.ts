@@ -42,6 +42,7 @@ export function pastOptions(store: PastStore, log: LogReader, facts: PastFacts):
       operationFinished: nothing,
       eventsPublished: nothing,
       requestRejected: nothing,
+      countWaiting: nothing,
     },
     metrics: async () => ({ contentType: "text/plain", text: "" }),
     info: () => ({}),

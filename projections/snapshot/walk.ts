@@ -192,7 +192,7 @@ class FileWindow {
   readonly #handle: FileHandle;
   readonly #name: string;
   readonly #end: number;
-  readonly #buffer = Buffer.allocUnsafeSlow(BUFFER_BYTES);
+  readonly #buffer: Buffer;
   /** Place in the file of the first byte in the buffer, and how many there are. */
   #from: number;
   #filled = 0;
@@ -202,6 +202,7 @@ class FileWindow {
     this.#name = name;
     this.#from = from;
     this.#end = end;
+    this.#buffer = Buffer.allocUnsafeSlow(Math.min(BUFFER_BYTES, end - from));
   }
 
   /** The buffer, and where in it the bytes from `position` on are; valid until the next call. Never back before the last `position`. */
@@ -215,7 +216,7 @@ class FileWindow {
     this.#filled -= position - this.#from;
     this.#from = position;
     while (this.#filled < length) {
-      const wanted = Math.min(BUFFER_BYTES - this.#filled, this.#end - this.#from - this.#filled);
+      const wanted = Math.min(this.#buffer.length - this.#filled, this.#end - this.#from - this.#filled);
       const into = this.#buffer.subarray(this.#filled, this.#filled + wanted);
       const count = wanted === 0 ? 0 : await this.#handle.read(into, this.#from + this.#filled);
       if (count === 0) throw faulty(this.#name, this.#from + this.#filled, "short");

@@ -27,6 +27,7 @@ export const TEST_RULES: KvRules = {
   valueBytesMax: 1 << 20,
 };
 
+/** What a store or a fold obeys when a test says nothing. */
 export const TEST_STORE_RULES: StoreRules = {
   kv: TEST_RULES,
   queue: DEFAULT_QUEUE_RULES,

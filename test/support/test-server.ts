@@ -2,8 +2,15 @@
  * The API on a real socket of this process, over a store on a log in memory (or any other log), with every truth about
  * the process in the test's hands. Speaks HTTP to it, or bytes.
  */
-import { connect } from "node:net";
-import { type ApiLimits, type ApiObserver, type ApiOptions, buildServer } from "../../api/index.js";
+import { connect, type Socket } from "node:net";
+import {
+  type ApiLimits,
+  type ApiObserver,
+  type ApiOptions,
+  buildServer,
+  type Past,
+  type Refusal,
+} from "../../api/index.js";
 import type { EventLog } from "../../log/index.js";
 import {
   DEFAULT_IDEMPOTENCY_RULES,
@@ -83,7 +90,11 @@ export class TestServer {
   readonly subjects: (string | undefined)[] = [];
   readonly published: { room: string; eventType: string; count: number }[] = [];
   readonly rejected: string[] = [];
+  /** Every connection that was ever opened: the server's ends. */
+  readonly connections: Socket[] = [];
   now = 1_700_000_000_000;
+  /** Every look back is answered with this. */
+  refusePast: Refusal | undefined;
   live = true;
   draining = false;
   checks: { name: string; ok: boolean; detail: string }[] = [{ name: "log", ok: true, detail: "" }];
@@ -123,6 +134,7 @@ export class TestServer {
     });
     const test = new TestServer(store, log, past);
     const server = buildServer(test.#options(options));
+    server.server.on("connection", (socket) => test.connections.push(socket));
     await server.listen({ host: "127.0.0.1", port: 0 });
     const address = server.server.address();
     if (address === null || typeof address === "string") throw new Error("no port");
@@ -156,12 +168,13 @@ export class TestServer {
       },
       eventsPublished: (room, eventType, count) => this.published.push({ room, eventType, count }),
       requestRejected: (code) => this.rejected.push(code),
+      countWaiting: () => undefined,
     };
     return {
       version: "1.2.3",
       store: options.wrapStore === undefined ? this.store : options.wrapStore(this.store),
       log: this.log,
-      past: options.past === "off" ? undefined : this.past.past,
+      past: options.past === "off" ? undefined : this.#pastOrRefusal(),
       snapshots: options.snapshots === "off" ? undefined : this.snapshots,
       role: () => "master",
       now: () => this.now,
@@ -176,6 +189,15 @@ export class TestServer {
       info: () => ({ server: { version: "1.2.3", port: 1 }, memory: { used: 2n } }),
       logger: { info: note("info"), warn: note("warn"), error: note("error") },
       corsOrigins: options.corsOrigins ?? [],
+    };
+  }
+
+  #pastOrRefusal(): Past {
+    const { past } = this.past;
+    return {
+      read: async (...ask) => this.refusePast ?? past.read(...ask),
+      value: async (...ask) => this.refusePast ?? past.value(...ask),
+      digest: async (...ask) => this.refusePast ?? past.digest(...ask),
     };
   }
 

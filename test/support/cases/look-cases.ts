@@ -18,7 +18,7 @@ const anyCrc = {
 const aDigest = {
   asymmetricMatch: (value: unknown) => typeof value === "string" && HASH.test(value) && value !== EMPTY,
 };
-const digests = { kv: aDigest, queue: EMPTY, stream: aDigest, idempotency: aDigest, all: aDigest };
+const digests = { kv: aDigest, queue: EMPTY, stream: aDigest, idempotency: EMPTY, all: aDigest };
 
 export const lookCases: readonly OperationCase[] = [
   {
@@ -57,6 +57,15 @@ export const lookCases: readonly OperationCase[] = [
       input: { offset: 2 },
       error: "LOG_OFFSET_BEYOND_END",
       details: { first_offset: 1, end_offset: 1 },
+    },
+    {
+      operation,
+      says: "of what retention removed",
+      given: [set("a", 1), set("b", 1), set("c", 1)],
+      firstOffset: 3,
+      input: { offset: 2 },
+      error: "LOG_OFFSET_RETIRED",
+      details: { first_offset: 3, end_offset: 3 },
     },
     {
       operation,
