@@ -55,6 +55,7 @@ export class House implements Snapshots {
   #retention: Retention | undefined;
   #timer: NodeJS.Timeout | undefined;
   #round: Promise<void> | undefined;
+  #isChanged = false;
   readonly #waitingHolders: (() => readonly OffsetHolder[])[] = [];
   #holders: readonly OffsetHolder[] = [];
   #snapshots = 0;
@@ -158,9 +159,10 @@ export class House implements Snapshots {
     return this.#shelf.list();
   }
 
-  /** One round: what nobody needs goes. It never rejects; while one runs, that one is waited for. */
+  /** One round: what nobody needs goes. It never rejects. While one runs, another follows it: what there is has changed. */
   tidy(): Promise<void> {
-    this.#round ??= this.#tidy().finally(() => {
+    this.#isChanged = true;
+    this.#round ??= this.#tidyAll().finally(() => {
       this.#round = undefined;
     });
     return this.#round;
@@ -172,6 +174,13 @@ export class House implements Snapshots {
     await this.#snapshotter?.close();
     await this.#worker.close();
     await this.#round;
+  }
+
+  async #tidyAll(): Promise<void> {
+    while (this.#isChanged) {
+      this.#isChanged = false;
+      await this.#tidy();
+    }
   }
 
   async #tidy(): Promise<void> {

@@ -57,6 +57,12 @@ export interface JobProgress {
   readonly total: number | undefined;
 }
 
+/** What the thread is started with. */
+export interface WorkerSettings {
+  /** Scheduling priority, 0 (as everything else) to 19 (the rest comes first). */
+  readonly niceness: number;
+}
+
 export type ToWorker =
   | { readonly type: "run"; readonly id: number; readonly job: Job }
   | { readonly type: "cancel"; readonly id: number };

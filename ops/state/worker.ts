@@ -2,9 +2,8 @@
 import { setPriority } from "node:os";
 import { parentPort, workerData } from "node:worker_threads";
 import { assert, realFileSystem } from "../../log/index.js";
-import type { FromWorker, ToWorker } from "./jobs.js";
+import type { FromWorker, ToWorker, WorkerSettings } from "./jobs.js";
 import { perform } from "./perform.js";
-import type { WorkerSettings } from "./start-worker.js";
 
 assert(parentPort !== null, "this file is the entry of a thread");
 const port = parentPort;
