@@ -30,10 +30,9 @@ import { Metrics } from "./metrics/metrics.js";
 import type { StreamSource } from "./metrics/stream-series.js";
 import { MonotonicClock } from "./monotonic-clock.js";
 import { PastThread } from "./past/past-thread.js";
-import { startWorker } from "./past/start-worker.js";
 import { requestIds } from "./request-ids.js";
 import { House } from "./state/house.js";
-import { startStateWorker } from "./state/start-worker.js";
+import { startPastThread, startSnapshotThread } from "./state/start-worker.js";
 import { Timers } from "./timers.js";
 import { version } from "./version.js";
 
@@ -254,7 +253,7 @@ export class ServerProcess {
       waitingMax: values["past.waiting_max"],
       timeoutMs: values["past.timeout_ms"],
       idleMs: values["past.idle_secs"] * 1000,
-      start: () => startWorker({ version, dataDirectory: this.#dataDirectory, values: this.#values }),
+      start: () => startPastThread({ version, dataDirectory: this.#dataDirectory, values: this.#values }),
     });
     return this.#past;
   }
@@ -269,7 +268,7 @@ export class ServerProcess {
       now: this.#clock.now,
       stopwatch: () => performance.now(),
       logger: this.#logger,
-      startThread: () => startStateWorker({ niceness: this.#values["persistence.snapshot.niceness"] }),
+      startThread: () => startSnapshotThread(this.#values["persistence.snapshot.niceness"]),
     });
     return this.#values["persistence.snapshot.enabled"] ? this.#house : undefined;
   }

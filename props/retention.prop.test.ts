@@ -10,7 +10,7 @@
  */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { runs } from "./run-settings.js";
+import { runs, seed } from "./run-settings.js";
 import type { Fault } from "./world/operations.js";
 import { type RetentionLife, RetentionLives, type RetentionStep } from "./world/retention-lives.js";
 import { SimulatedDisk } from "./world/simulated-file-system.js";
@@ -73,6 +73,15 @@ const world = fc.noShrink(fc.integer({ min: 1, max: 2 ** 31 }));
 
 /** One life in which everything happens, so that a short run has seen it all. */
 const script: RetentionStep[] = [
+  // Nothing reaches back to before the window but the log.
+  { type: "set", count: 12 },
+  { type: "rest", ms: 500 },
+  { type: "set", count: 12 },
+  { type: "rest", ms: 400 },
+  { type: "snapshot" },
+  { type: "set", count: 12 },
+  { type: "snapshot" },
+  { type: "tidy" },
   { type: "append", count: 2 },
   { type: "set", count: 12 },
   { type: "snapshot" },
@@ -145,5 +154,33 @@ describe("retention", () => {
       "heldBy somebody",
     ])
       expect(happened[what], `${what} of ${JSON.stringify(happened)}`).toBeGreaterThan(0);
+  });
+
+  test("counts on no snapshot whose name a power cut can still take", async () => {
+    const begin: RetentionStep[] = [
+      { type: "set", count: 12 },
+      { type: "snapshot" },
+      { type: "set", count: 12 },
+      { type: "snapshot" },
+      { type: "set", count: 12 },
+    ];
+    const given = { bytes: 1, windowMs: 0, snapshotsMax: 2 };
+    let renamed = 0;
+    for (let run = 0; run < 12; run += 1) {
+      const disk = new SimulatedDisk(seed + run);
+      const lives = new RetentionLives(disk, given);
+      try {
+        await lives.live({ steps: begin, fault: NEVER, ending: "power" });
+        const before = disk.counts.ends;
+        const fault: Fault = { type: "end", at: 1, only: new Set(["rename"]), ending: "kill" };
+        await lives.live({ steps: [{ type: "snapshot" }], fault, ending: "kill" });
+        renamed += disk.counts.ends - before;
+        await lives.live({ steps: [{ type: "tidy" }], fault: NEVER, ending: "power" });
+        await lives.look();
+      } catch (error) {
+        throw disk.withTrace(error, "a name that was not durable");
+      }
+    }
+    expect(renamed).toBeGreaterThan(0);
   });
 });
