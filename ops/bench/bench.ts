@@ -9,6 +9,7 @@ import { wantedFromArguments } from "../cli/tool-arguments.js";
 import { HTTP_ROWS } from "./http-rows.js";
 import { LOG_ROWS } from "./log-rows.js";
 import { MILLION_ROWS } from "./million-rows.js";
+import { PAST_ROWS } from "./past-rows.js";
 import { PeerAbsent } from "./peers.js";
 import { Bench, fileSystemOf, versionOf } from "./processes.js";
 import { QUEUE_ROWS } from "./queue-rows.js";
@@ -21,6 +22,7 @@ const ROWS: readonly Row[] = [
   ...LOG_ROWS,
   ...MILLION_ROWS,
   ...SNAPSHOT_ROWS,
+  ...PAST_ROWS,
   ...QUEUE_ROWS,
   ...STREAM_ROWS,
 ];
