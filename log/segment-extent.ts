@@ -20,8 +20,9 @@ export interface SegmentExtent {
   readonly header: SegmentHeader;
   readonly firstOffset: Offset;
   readonly lastOffset: Offset;
-  /** Chained crc of the record at `lastOffset`. */
+  /** Chained crc and timestamp of the record at `lastOffset`. */
   readonly lastCrc: number;
+  readonly lastTimestamp: number;
   /** Bytes of the file that the view shows. */
   readonly bytes: number;
   /** The file has exactly these bytes and never changes again. */
@@ -112,6 +113,7 @@ export function extentsOf(
       firstOffset: header.baseOffset,
       lastOffset: asOffset(after - 1),
       lastCrc: next?.chainCrc ?? end.seed,
+      lastTimestamp: next?.chainTimestamp ?? end.timestamp,
       bytes: next === undefined ? end.position : bytes,
       sealed: next !== undefined,
     };

@@ -70,8 +70,8 @@ export type RepositoryObject =
 const digits = (offset: number): string => String(offset).padStart(20, "0");
 
 export function segmentObject(segment: {
-  readonly firstOffset: Offset;
-  readonly lastOffset: Offset;
+  readonly firstOffset: number;
+  readonly lastOffset: number;
   readonly lineageId: string;
   readonly sha256: string;
 }): string {
@@ -93,7 +93,7 @@ export function snapshotOffset(fileName: string): Offset | undefined {
   return found === undefined ? undefined : safeOffset(found);
 }
 
-export function backupId(createdAt: number, lastOffset: Offset): string {
+export function backupId(createdAt: number, lastOffset: number): string {
   return `${new Date(createdAt).toISOString().replaceAll(/[-:.]/g, "")}-${digits(lastOffset)}`;
 }
 
