@@ -15,6 +15,7 @@ export { applyRepair, planRepair, type RepairPlan, type RepairReport } from "./r
 export { type FirstNeeded, firstNeeded, type OffsetHolder } from "./retention.js";
 export { type CheckedSegment, checkSegment } from "./segment-check.js";
 export {
+  bytesFrom,
   type ResumePoint,
   resumePoints,
   type SegmentExtent,

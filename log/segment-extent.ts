@@ -20,9 +20,8 @@ export interface SegmentExtent {
   readonly header: SegmentHeader;
   readonly firstOffset: Offset;
   readonly lastOffset: Offset;
-  /** Chained crc and timestamp of the record at `lastOffset`. */
+  /** Chained crc of the record at `lastOffset`. */
   readonly lastCrc: number;
-  readonly lastTimestamp: number;
   /** Bytes of the file that the view shows. */
   readonly bytes: number;
   /** The file has exactly these bytes and never changes again. */
@@ -98,6 +97,11 @@ export async function* segmentBytes(
   }
 }
 
+/** How many bytes `segmentBytes` will read of the extent. */
+export function bytesFrom(extent: SegmentExtent, from?: ResumePoint): number {
+  return extent.bytes - (from?.position ?? 0);
+}
+
 /** The extents of an ordered list of segments; the last one ends at `end`. Empty segments are left out. */
 export function extentsOf(
   segments: readonly { readonly name: string; readonly header: SegmentHeader; readonly bytes: number }[],
@@ -113,7 +117,6 @@ export function extentsOf(
       firstOffset: header.baseOffset,
       lastOffset: asOffset(after - 1),
       lastCrc: next?.chainCrc ?? end.seed,
-      lastTimestamp: next?.chainTimestamp ?? end.timestamp,
       bytes: next === undefined ? end.position : bytes,
       sealed: next !== undefined,
     };

@@ -15,7 +15,7 @@
  * Offsets have 20 digits; <lineage> is the first 8 hex digits of the lineage id of the epoch that wrote the segment, <sha> the
  * first 16 of the content's SHA-256; <time> is UTC, `20260102T030405678Z`.
  */
-import { offset as asOffset, type Offset } from "../../log/index.js";
+import { offset as asOffset, type Offset, parseSnapshotName } from "../../log/index.js";
 
 export const SEGMENTS = "segments/";
 export const SNAPSHOTS = "snapshots/";
@@ -31,8 +31,8 @@ const LINEAGE_DIGITS = 8;
 const SHA_DIGITS = 16;
 
 const SEGMENT = /^segments\/(\d{20})-([0-9a-f]{8})-(\d{20})-([0-9a-f]{16})\.log$/;
-const SNAPSHOT = /^snapshots\/(snapshot_\d+_(\d+))-([0-9a-f]{16})\.snap$/;
-const SNAPSHOT_FILE = /^(snapshot_\d+_(\d+))\.snap$/;
+const SNAPSHOT = /^snapshots\/(snapshot_\d+_\d+)-([0-9a-f]{16})\.snap$/;
+const SNAPSHOT_ENDING = ".snap";
 const BACKUP = /^backups\/((\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)(\d{3})Z-(\d{20}))\.json$/;
 const TEMPORARY = /\.[0-9a-f]{8}\.tmp$/;
 
@@ -82,15 +82,10 @@ export function segmentObject(segment: {
 
 /** @throws RangeError when `fileName` is no snapshot's. */
 export function snapshotObject(fileName: string, sha256: string): string {
-  const stem = SNAPSHOT_FILE.exec(fileName)?.[1];
-  if (stem === undefined) throw new RangeError(`${fileName} is not the name of a snapshot`);
-  return `${SNAPSHOTS}${stem}-${sha256.slice(0, SHA_DIGITS)}.snap`;
-}
-
-/** Offset of a snapshot file by its name, or undefined if it is none. */
-export function snapshotOffset(fileName: string): Offset | undefined {
-  const found = SNAPSHOT_FILE.exec(fileName)?.[2];
-  return found === undefined ? undefined : safeOffset(found);
+  if (parseSnapshotName(fileName) === undefined)
+    throw new RangeError(`${fileName} is not the name of a snapshot`);
+  const stem = fileName.slice(0, -SNAPSHOT_ENDING.length);
+  return `${SNAPSHOTS}${stem}-${sha256.slice(0, SHA_DIGITS)}${SNAPSHOT_ENDING}`;
 }
 
 export function backupId(createdAt: number, lastOffset: number): string {
@@ -117,9 +112,10 @@ function parseSegment(name: string): SegmentObject | undefined {
 }
 
 function parseSnapshot(name: string): SnapshotObject | undefined {
-  const [, stem = "", found = "", sha = ""] = SNAPSHOT.exec(name) ?? [];
-  const offset = safeOffset(found);
-  return offset === undefined ? undefined : { kind: "snapshot", fileName: `${stem}.snap`, offset, sha };
+  const [, stem = "", sha = ""] = SNAPSHOT.exec(name) ?? [];
+  const fileName = `${stem}${SNAPSHOT_ENDING}`;
+  const offset = parseSnapshotName(fileName)?.offset;
+  return offset === undefined ? undefined : { kind: "snapshot", fileName, offset, sha };
 }
 
 function parseBackup(name: string): BackupObject | undefined {

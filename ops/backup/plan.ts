@@ -7,8 +7,9 @@
  * up to there.
  */
 import {
-  type FileSystem,
   offset as asOffset,
+  bytesFrom,
+  type FileSystem,
   type LogView,
   type ResumePoint,
   resumePoints,
@@ -92,6 +93,6 @@ async function planExtent(
   return {
     extent,
     reused: pieces.slice(0, agreeing + 1),
-    rest: from.offset > extent.lastOffset ? undefined : { from, bytes: extent.bytes - from.position },
+    rest: from.offset > extent.lastOffset ? undefined : { from, bytes: bytesFrom(extent, from) },
   };
 }

@@ -118,7 +118,8 @@ async function readBounded(store: ObjectStore, name: string, bytesMax: number): 
   }
 }
 
-async function orError(load: () => Promise<Manifest>): Promise<Manifest | BackupError> {
+/** What `load` gives, or why there is no such manifest to be had. */
+export async function orError(load: () => Promise<Manifest>): Promise<Manifest | BackupError> {
   try {
     return await load();
   } catch (error) {
