@@ -112,6 +112,7 @@ class Backup {
     const [first, last] = [await view.markAt(view.firstOffset), await view.markAt(view.endOffset)];
     const backups = await listBackups(store);
     const previous = await this.#newestOf(backups, identity);
+    const head = await this.#readHead();
     for (const prefix of [SEGMENTS, SNAPSHOTS])
       for await (const { name, bytes } of store.list(prefix)) this.#there.set(name, bytes);
 
@@ -144,8 +145,10 @@ class Backup {
     const id = idOf(manifest);
     if ((await store.put(backupObject(id), Buffer.from(text), { ifAbsent: true })) === "exists")
       throw new BackupError("BACKUP_LOCKED", `another backup ${id} appeared in ${store.url}`, { id });
-    const oldest = (await this.#readHead())?.oldest ?? backups[0]?.id ?? id;
-    await storeHead(store, { oldest, newest: { id, sha256: manifest.sha256 } });
+    await storeHead(store, {
+      oldest: head?.oldest ?? backups[0]?.id ?? id,
+      newest: { id, sha256: manifest.sha256 },
+    });
     return this.#report(id, manifest, snapshot === undefined ? segments : [...segments, snapshot.file]);
   }
 
