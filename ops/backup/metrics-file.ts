@@ -2,7 +2,7 @@
  * What a backup tells monitoring, as a text file for the node exporter's textfile collector. It is replaced after a success
  * and left alone after a failure: the age of the last success is what an alert watches, whatever the reason.
  */
-import { dirname } from "node:path";
+import { basename, dirname } from "node:path";
 import { type FileSystem, replaceFile } from "../../log/index.js";
 import type { BackupReport } from "./backup.js";
 
@@ -39,6 +39,5 @@ export function backupMetrics(report: BackupReport): string {
 
 /** Replaces the file at `path` whole: the collector never sees half of it. */
 export async function writeMetricsFile(files: FileSystem, path: string, text: string): Promise<void> {
-  const directory = dirname(path);
-  await replaceFile(files, directory, path.slice(directory.length + 1), Buffer.from(text));
+  await replaceFile(files, dirname(path), basename(path), Buffer.from(text));
 }

@@ -52,7 +52,9 @@ async function prune(store: ObjectStore, options: PruneOptions): Promise<PruneRe
   const archived = (await loadArchiveManifests(store)).map(({ read }) => orThrow(read));
   const manifests = new Map(backups.map((backup) => [backup.id, orThrow(backup.read)]));
   const head = await loadHead(store);
-  const first = firstKept(backups, options);
+  // What a killed prune was about to remove goes, whatever is to be kept now.
+  const passed = backups.filter(({ id }) => head !== undefined && id < head.oldest).length;
+  const first = Math.min(Math.max(passed, firstKept(backups, options)), backups.length - 1);
   const [going, staying] = [backups.slice(0, first), backups.slice(first)];
 
   const namedBy = (some: Iterable<Manifest>): Set<string> =>
@@ -73,7 +75,7 @@ async function prune(store: ObjectStore, options: PruneOptions): Promise<PruneRe
   const [oldest, newest] = [staying[0], staying.at(-1)];
   if (oldest !== undefined && newest !== undefined && going.length > 0) {
     const sha256 = manifests.get(newest.id)?.sha256 ?? "";
-    await storeHead(store, { oldest: oldest.id, newest: head?.newest ?? { id: newest.id, sha256 } });
+    await storeHead(store, { oldest: oldest.id, newest: { id: newest.id, sha256 } });
   }
   for (const { name } of going) await store.remove(name);
   for (const { name } of objects) await store.remove(name);
