@@ -45,7 +45,6 @@ export function addBackup(program: Command): void {
   const backup = program
     .command("backup")
     .description("back up a data directory, whether or not a server is running on it; or see to backups")
-    // What stands behind the name of a subcommand is the subcommand's.
     .enablePositionalOptions()
     .argument("<target>", TARGET)
     .option("--data-dir <directory>", "what to back up (default: as the configuration says, ./data)")
