@@ -104,6 +104,7 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorRow>> = {
   API_URL_TOO_LONG: { status: 414, title: "A part of the path is longer than accepted" },
   BATCH_PRECONDITION_FAILED: { status: 409, title: "A precondition does not hold" },
   BATCH_TRANSACTION_NOT_FOUND: { status: 409, title: "The client has no open transaction" },
+  IDEMPOTENCY_ANSWER_TOO_LARGE: { status: 413, title: "The answer is too large to be kept" },
   IDEMPOTENCY_IN_PROGRESS: {
     status: 409,
     title: "The first request with this key is on its way",

@@ -67,8 +67,8 @@ export interface ApiObserver {
   requestFinished(method: string, route: string, status: number, durationMs: number): void;
   /**
    * One operation run, through whatever door. `status` is "success" or "error"; the time that the client asked to wait is
-   * not in `durationMs`. `subject` is the queue or room it was about, empty when there is none of that name;
-   * for durable streams DURABLE_STREAMS.
+   * not in `durationMs`. `subject` is the queue or room it was about, empty when there is none of that name or it was
+   * refused before anybody looked; for durable streams DURABLE_STREAMS.
    */
   operationFinished(
     operation: string,
@@ -76,7 +76,7 @@ export interface ApiObserver {
     durationMs: number,
     subject?: string,
   ): void;
-  /** Events that a request of their own published to a room (or DURABLE_STREAMS), told when they are committed. */
+  /** Events that a request published to a room (or DURABLE_STREAMS), alone or in a batch, told when they are committed. */
   eventsPublished(room: string, eventType: string, count: number): void;
   /** A request refused before any operation ran, by error code. */
   requestRejected(code: string): void;

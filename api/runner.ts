@@ -1,25 +1,19 @@
 /** Runs what a request asks for and tells the observer how it went. The one place where a bug in an operation is caught. */
-import type { Socket } from "node:net";
-import { errorTable, type Refusal } from "./errors.js";
-import { Call, type Desk } from "./operations/call.js";
-import type { OnceKey } from "./operations/once.js";
-import type { Later } from "./operations/reply.js";
+import type { ErrorCode, Refusal } from "./errors.js";
+import { Call, type Caller, type Desk } from "./operations/call.js";
+import type { Later, Published } from "./operations/reply.js";
+import { DURABLE_STREAMS } from "./options.js";
 
-export interface Caller {
-  readonly requestId: string;
-  /** The id that the caller chose, if any; it is kept in the record. */
-  readonly causeId: string | undefined;
-  /** Of a write that must happen once. */
-  readonly once: OnceKey | undefined;
-  /** Where the answer goes, for an operation that waits and must not go on when nobody is there any more. */
-  readonly connection?: Socket;
+interface Measured {
+  readonly type: string;
+  readonly published?: readonly Published[];
 }
 
 /**
  * Calls `done` with what came of it, at once or later; never throws and never rejects, as long as `done` doesn't.
  * `name` is the operation's. A callback instead of one more promise: there is one of these per request.
  */
-export function runMeasured<Result extends { readonly type: string }>(
+export function runMeasured<Result extends Measured>(
   desk: Desk,
   name: string,
   caller: Caller,
@@ -28,7 +22,7 @@ export function runMeasured<Result extends { readonly type: string }>(
 ): void {
   const { stopwatch } = desk.options;
   const startedAt = stopwatch();
-  const call = new Call(desk, name, caller.requestId, caller.causeId, caller.connection, caller.once);
+  const call = new Call(desk, name, caller);
   let later: Later<Result | Refusal>;
   try {
     later = run(call);
@@ -39,17 +33,36 @@ export function runMeasured<Result extends { readonly type: string }>(
     const status = result.type === "refused" ? "error" : "success";
     const durationMs = stopwatch() - startedAt - call.waitedMs;
     desk.options.observer.operationFinished(name, status, durationMs, subjectOf(call, result));
+    if ("published" in result) notePublished(desk, result.published);
     done(result, call.waitedMs);
   };
   if (later instanceof Promise) later.then(finish, (error: unknown) => finish(call.failure(error)));
   else finish(later);
 }
 
-/** What isn't there is not named in metrics: a client could name anything. */
+/** Refusals that only a queue or a room that is there gives. */
+const OF_WHAT_IS_THERE: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  ...(["QUEUE_FULL", "QUEUE_MEMORY_FULL", "QUEUE_MESSAGE_NOT_FOUND", "QUEUE_RECEIPT_STALE"] as const),
+  ...(["STREAM_CLOSED", "STREAM_CONTENT_TYPE_MISMATCH", "STREAM_EXISTS"] as const),
+  ...(["STREAM_OFFSET_BEYOND_END", "STREAM_OFFSET_MISMATCH", "STREAM_OFFSET_TRIMMED"] as const),
+  ...(["STREAM_PRODUCERS_FULL", "STREAM_PRODUCER_EPOCH_START", "STREAM_PRODUCER_GAP"] as const),
+  ...(["STREAM_PRODUCER_STALE"] as const),
+]);
+
+/**
+ * What isn't there, or may not be, is not named in metrics: a client could name anything. A status does not tell it: rooms are
+ * documented to answer 400 for most refusals, and what is too large is refused without looking for its room.
+ */
 function subjectOf(call: Call, result: { readonly type: string } | Refusal): string | undefined {
-  if (call.subject === undefined || !isRefusal(result)) return call.subject;
-  const { status } = errorTable[result.code];
-  return status === 400 || status === 404 || status === 422 ? "" : call.subject;
+  const { subject } = call;
+  if (subject === undefined || subject === DURABLE_STREAMS || !isRefusal(result)) return subject;
+  return OF_WHAT_IS_THERE.has(result.code) ? subject : "";
+}
+
+function notePublished(desk: Desk, published: readonly Published[] = []): void {
+  for (const { room, eventType, count } of published) {
+    desk.options.observer.eventsPublished(room, eventType, count);
+  }
 }
 
 function isRefusal(result: { readonly type: string }): result is Refusal {

@@ -12,6 +12,7 @@ import { explain, nearestName } from "../explain.js";
 import { memberSpan } from "../json-text.js";
 import { writeJson } from "../json-write.js";
 import { commands } from "../operations/catalog.js";
+import { CLIENT_ID_MAX } from "../operations/fields.js";
 import type { Reply } from "../operations/reply.js";
 import { runMeasured } from "../runner.js";
 import { type AsksInBody, asAsked, asksOf } from "./asks.js";
@@ -83,7 +84,13 @@ function runCommand(
     done(asks);
     return;
   }
-  const caller = { requestId: request.id, causeId, connection: request.raw.socket, once: asks.once };
+  const caller = {
+    requestId: request.id,
+    causeId,
+    connection: request.raw.socket,
+    once: asks.once,
+    client: clientOf(value.request_id),
+  };
   runMeasured<Reply>(
     door.desk,
     operation.name,
@@ -91,6 +98,11 @@ function runCommand(
     asAsked(asks, (call) => operation.invoke(input, source, call)),
     done,
   );
+}
+
+/** As documented, the request's id where it can name a client: it can be sent as `client_id` by the next request. */
+function clientOf(requestId: string): string | undefined {
+  return requestId !== "" && requestId.length <= CLIENT_ID_MAX ? requestId : undefined;
 }
 
 /** As it was sent: a repeat may have another request id. */

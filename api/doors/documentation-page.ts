@@ -1,6 +1,7 @@
 /**
  * The page at `/docs`: Swagger UI in a Fastify of its own that listens nowhere. It is handed requests that the server has
  * taken, answers what it has, and hands back what it doesn't have or can't do.
+ * What it finds wrong with a path (a zero byte, a backslash) is a path at which it has nothing.
  */
 import type { IncomingMessage } from "node:http";
 import helmet from "@fastify/helmet";
@@ -26,7 +27,9 @@ export async function openDocumentationPage(
   });
   page.setErrorHandler((error, { raw }, reply) => {
     reply.hijack();
-    replies.get(raw)?.send(error);
+    const asked = replies.get(raw);
+    if (isRefusal(error)) asked?.callNotFound();
+    else asked?.send(error);
   });
   // The page is the only HTML here, so the only thing that needs a browser's protection. Its own policy stands above;
   // whether to insist on TLS is the business of whoever terminates it.
@@ -38,4 +41,9 @@ export async function openDocumentationPage(
     replies.set(request.raw, reply);
     page.routing(request.raw, reply.raw);
   };
+}
+
+function isRefusal(error: unknown): boolean {
+  const status: unknown = error instanceof Error ? Reflect.get(error, "statusCode") : undefined;
+  return typeof status === "number" && status >= 400 && status < 500;
 }

@@ -11,7 +11,9 @@ export function registerDocumentation(server: FastifyInstance, door: Door): void
   });
   server.register(async (scope) => {
     // The page answers past our doors, so it is measured by a hook that the rest of the server does without.
-    scope.addHook("onResponse", async (request, reply) => door.note(request, reply.statusCode));
+    scope.addHook("onResponse", async (request, reply) => {
+      if (!request.answered) door.note(request, reply.statusCode);
+    });
     let page: ReturnType<typeof loadPage> | undefined;
     for (const path of ["/docs", "/docs/*"]) {
       scope.get(path, (request, reply) => {

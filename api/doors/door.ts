@@ -16,6 +16,7 @@ import {
 import type { Desk } from "../operations/call.js";
 import type { ApiOptions } from "../options.js";
 import { AnswerLog } from "./answer-log.js";
+import { headersAt } from "./durable-headers.js";
 import { type Answer, type Body, Outbox, textBody } from "./outbox.js";
 
 export const JSON_CONTENT = "application/json; charset=utf-8";
@@ -91,7 +92,7 @@ export class Door {
     extra: readonly string[] = [],
   ): void {
     this.options.observer.requestRejected(refused.code);
-    this.refuse(request, reply, refused, extra);
+    this.refuse(request, reply, refused, [...headersAt(request.raw.url), ...extra]);
   }
 
   /** Makes `send` safe to be called from a promise: a mistake while sending must not become an unhandled rejection. */

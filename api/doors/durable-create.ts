@@ -9,13 +9,12 @@ import {
   stream,
 } from "../../projections/index.js";
 import { type Refusal, refusal } from "../errors.js";
-import type { Call } from "../operations/call.js";
 import type { Later } from "../operations/reply.js";
-import { DURABLE_STREAMS } from "../options.js";
 import { bareType, type ForkRequest, isJsonType, offsetHeader, tailHeaders } from "./durable-headers.js";
 import { splitJson } from "./durable-json.js";
+import { perform } from "./durable-once.js";
 import { type DurableRequest, pathOf } from "./durable-request.js";
-import { answer, type DurableResult } from "./durable-result.js";
+import { answer, type DurableAnswer, type DurableResult, publishing } from "./durable-result.js";
 
 export function bodyOf(request: FastifyRequest): Buffer {
   return Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0);
@@ -62,21 +61,16 @@ export function getOrCreate(
   command: Omit<CreateStreamCommand, "name"> & { readonly fingerprint: string },
 ): Later<DurableResult> {
   const { call, name, request } = asked;
-  return call.execute(stream.getOrCreate, { name, ...command }, (made, offset): DurableResult => {
+  return perform(call, stream.getOrCreate, { name, ...command }, (made, offset): DurableResult => {
     if (made.created) {
-      countMessages(call, command.messages ?? []);
-      return created(request, command.contentType, made, offset);
+      const done = created(request, command.contentType, made, offset);
+      return publishing(done, command.messages?.length ?? 0);
     }
     const existing = made.existing;
     if (existing === undefined || existing.fingerprint !== command.fingerprint) return otherConfig();
     if (existing.closed !== (command.closed ?? false)) return otherConfig();
     return answer(200, ["Content-Type", existing.contentType, ...tailHeaders(made.tail, made.closed)]);
   });
-}
-
-/** For metrics; the messages of this door have no type. */
-export function countMessages(call: Call, messages: readonly NewStreamMessage[]): void {
-  if (messages.length > 0) call.desk.options.observer.eventsPublished(DURABLE_STREAMS, "", messages.length);
 }
 
 export function otherConfig(): Refusal {
@@ -88,7 +82,7 @@ function created(
   contentType: string,
   made: CreateStreamAnswer,
   offset: Offset,
-): DurableResult {
+): DurableAnswer {
   const { host } = request.headers;
   const path = pathOf(request);
   const location = host === undefined ? path : `${request.protocol}://${host}${path}`;

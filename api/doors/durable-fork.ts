@@ -96,6 +96,9 @@ async function forkPoint(asked: DurableRequest, fork: ForkRequest): Promise<Fork
   }));
   if (found.type === "refused") return found;
   const { answer } = found;
+  if (answer.foreign) {
+    return refusal("STREAM_FORK_INVALID", "Stream-Fork-Offset is of a stream that was deleted");
+  }
   if (fork.extra === 0) return { type: "point", source, answer, at: answer.from, copied: [] };
   if (answer.plan.count === 0) {
     return refusal("STREAM_FORK_INVALID", "nothing follows Stream-Fork-Offset that a part could be taken of");

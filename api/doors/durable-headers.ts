@@ -8,11 +8,18 @@ import type { EventPlace, Lifetime, Producer } from "../../projections/index.js"
 import { type Refusal, refusal } from "../errors.js";
 import { formatToken } from "./durable-offsets.js";
 
+export const DURABLE_PATH = "/v1/stream/";
+
 /** On every answer, refusals too: a browser takes the body for what it is called, and any page may load it. */
 export const SECURITY_HEADERS: readonly string[] = [
   ...["X-Content-Type-Options", "nosniff"],
   ...["Cross-Origin-Resource-Policy", "cross-origin"],
 ];
+
+/** Those that an answer at this URL has, whoever gives it: what can't be decoded or is too long never comes to this door. */
+export function headersAt(url: string | undefined): readonly string[] {
+  return url?.startsWith(DURABLE_PATH) === true ? SECURITY_HEADERS : [];
+}
 
 /** What a page of another origin must be able to read (CORS). */
 export const EXPOSED_HEADERS: readonly string[] = [

@@ -4,7 +4,6 @@ import { stream } from "../../projections/index.js";
 import { type Refusal, refusal } from "../errors.js";
 import { isJsonType } from "./durable-headers.js";
 import { joinJson } from "./durable-json.js";
-import { compareTokens } from "./durable-offsets.js";
 import type { DurableRequest } from "./durable-request.js";
 
 /** A token, the beginning, or the tail. */
@@ -17,10 +16,12 @@ export interface Page {
   readonly next: EventPlace;
 }
 
+/** `following` is an earlier page of the same read: a stream that took over the name since is none to go on with. */
 export async function readPage(
   asked: DurableRequest,
   from: ReadFrom,
   limits: PageLimits,
+  following?: Page,
 ): Promise<Page | Refusal> {
   // The beginning of a stream that was trimmed is the first message that is left.
   const place = from === "start" ? "earliest" : from;
@@ -29,7 +30,11 @@ export async function readPage(
     { name: asked.name, from: place, limits },
     (answer): Page => ({ type: "page", answer, next: answer.nextEvent }),
   );
-  return page.type === "page" && isToken(from) ? checked(asked, from, page) : page;
+  if (page.type === "refused") return page;
+  if (following !== undefined && page.answer.stream.id.offset !== following.answer.stream.id.offset) {
+    return refusal("STREAM_NOT_FOUND", "the stream was deleted");
+  }
+  return isToken(from) ? checked(asked, from, page) : page;
 }
 
 function isToken(from: ReadFrom): from is EventPlace {
@@ -41,9 +46,7 @@ function checked({ call }: DurableRequest, token: EventPlace, page: Page): Page 
   if (token.offset > call.desk.options.log.endOffset) {
     return refusal("API_OFFSET_INVALID", "the offset lies beyond everything that was ever written");
   }
-  const { stream: facts } = page.answer;
-  const isStale = token.offset > 0 && facts.fork === undefined && compareTokens(token, facts.id) < 0;
-  if (!isStale) return page;
+  if (!page.answer.foreign) return page;
   return refusal("STREAM_OFFSET_TRIMMED", "the offset is of a stream that was deleted; begin again with -1");
 }
 

@@ -143,13 +143,10 @@ async function untilNews(asked: DurableRequest, from: ReadFrom, wait: LiveWait):
   let page = await readPage(asked, from, PAGE);
   if (page.type === "refused") return page;
   renew(asked, page);
-  const { id } = page.answer.stream;
   while (page.answer.plan.count === 0 && !page.answer.closed && wait.over === undefined) {
     await wait.ring();
-    const again: Page | Refusal = await readPage(asked, page.next, PAGE);
+    const again: Page | Refusal = await readPage(asked, page.next, PAGE, page);
     if (again.type === "refused") return again;
-    if (again.answer.stream.id.offset !== id.offset)
-      return refusal("STREAM_NOT_FOUND", "the stream was deleted");
     page = again;
   }
   // The time that a client chose to wait is not time that its request took.

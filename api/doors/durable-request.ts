@@ -3,9 +3,9 @@ import type { FastifyReply, FastifyRequest } from "fastify";
 import { type Refusal, refusal } from "../errors.js";
 import type { Call } from "../operations/call.js";
 import type { Door } from "./door.js";
+import { DURABLE_PATH } from "./durable-headers.js";
 import type { LiveReaders } from "./durable-live.js";
 
-const DURABLE_PATH = "/v1/stream/";
 /** Stream names of this door, beside `room/…` of the rooms. */
 const NAME_PREFIX = "ds/";
 const SUBSCRIPTIONS = "__ds/";

@@ -1,5 +1,7 @@
 /** What an operation of the durable streams door gives back. */
 import type { ErrorCode, Refusal } from "../errors.js";
+import type { Published } from "../operations/reply.js";
+import { DURABLE_STREAMS } from "../options.js";
 import type { Body } from "./outbox.js";
 
 export interface DurableAnswer {
@@ -7,6 +9,7 @@ export interface DurableAnswer {
   readonly status: number;
   readonly headers: readonly string[];
   readonly body?: Body;
+  readonly published?: readonly Published[];
 }
 
 /** A refusal that tells more in its headers: where the stream ends, which epoch rules. */
@@ -26,4 +29,9 @@ export function answer(status: number, headers: readonly string[], body?: Body):
 
 export function refuseWith(code: ErrorCode, message: string, headers: readonly string[]): DurableRefusal {
   return { type: "refused", code, message, headers };
+}
+
+/** The messages of this door have no type. */
+export function publishing(done: DurableAnswer, count: number): DurableAnswer {
+  return count === 0 ? done : { ...done, published: [{ room: DURABLE_STREAMS, eventType: "", count }] };
 }

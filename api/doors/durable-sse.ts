@@ -75,9 +75,9 @@ async function pour(pouring: Pouring, first: Page): Promise<void> {
     }
     if (wait.over !== undefined) return;
     if (page.answer.atEnd) await wait.ring();
-    const again = await readPage(asked, page.next, PAGE);
+    const again = await readPage(asked, page.next, PAGE, page);
     // Deleted, also if another stream has the name by now: the reader learns it when it asks again.
-    if (again.type === "refused" || again.answer.stream.id.offset !== first.answer.stream.id.offset) return;
+    if (again.type === "refused") return;
     isNews = again.answer.plan.count > 0 || again.answer.closed;
     page = again;
   }

@@ -4,7 +4,7 @@ import type { Offset } from "../../log/index.js";
 import { type AppendOutcome, type AppendStreamCommand, BYTES_TYPE, stream } from "../../projections/index.js";
 import { type Refusal, refusal } from "../errors.js";
 import type { Later } from "../operations/reply.js";
-import { bodyOf, countMessages, fingerprintOf, getOrCreate, messagesOf, present } from "./durable-create.js";
+import { bodyOf, fingerprintOf, getOrCreate, messagesOf, present } from "./durable-create.js";
 import { createFork } from "./durable-fork.js";
 import {
   closesStream,
@@ -15,8 +15,9 @@ import {
   producerOf,
   tailHeaders,
 } from "./durable-headers.js";
+import { perform } from "./durable-once.js";
 import type { DurableRequest } from "./durable-request.js";
-import { answer, type DurableResult, refuseWith } from "./durable-result.js";
+import { answer, type DurableResult, publishing, refuseWith } from "./durable-result.js";
 
 type Draft<Command> = { -readonly [Name in keyof Command]: Command[Name] };
 
@@ -38,9 +39,10 @@ export function create(asked: DurableRequest): Later<DurableResult> {
 export function append({ call, name, request }: DurableRequest): Later<DurableResult> {
   const command = appendCommand(name, request.headers, bodyOf(request), call.limits.jsonDepthMax);
   if ("type" in command) return command;
-  return call.execute(stream.append, command, (outcome, offset) => {
-    if (outcome.type === "appended") countMessages(call, command.messages);
-    return appended(outcome, offset);
+  return perform(call, stream.append, command, (outcome, offset) => {
+    const done = appended(outcome, offset);
+    const isNews = outcome.type === "appended" && done.type === "answer";
+    return isNews ? publishing(done, command.messages.length) : done;
   });
 }
 
@@ -103,7 +105,7 @@ function appended(outcome: AppendOutcome, offset: Offset): DurableResult {
 }
 
 export function remove({ call, name }: DurableRequest): Later<DurableResult> {
-  return call.execute(stream.delete, { name }, (_answer, offset): DurableResult => {
+  return perform(call, stream.delete, { name }, (_answer, offset): DurableResult => {
     return answer(204, offsetHeader(offset));
   });
 }

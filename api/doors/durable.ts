@@ -8,10 +8,12 @@ import { type ErrorCode, errorTable } from "../errors.js";
 import type { Later } from "../operations/reply.js";
 import { DURABLE_STREAMS } from "../options.js";
 import { runMeasured } from "../runner.js";
+import { asAsked, asksOf } from "./asks.js";
 import { registerBody } from "./body-bytes.js";
 import type { Door } from "./door.js";
 import { SECURITY_HEADERS } from "./durable-headers.js";
 import { LiveReaders } from "./durable-live.js";
+import { identityOf } from "./durable-once.js";
 import { head, read } from "./durable-read.js";
 import { type DurableRequest, pathOf, streamName } from "./durable-request.js";
 import type { DurableResult } from "./durable-result.js";
@@ -19,6 +21,11 @@ import { append, create, remove } from "./durable-write.js";
 import { callerId } from "./rest.js";
 
 const ROUTE = "/v1/stream/*";
+
+interface Named {
+  readonly name: string;
+  readonly kind: "read" | "write";
+}
 
 type DurableOperation = (asked: DurableRequest) => Later<DurableResult>;
 
@@ -28,19 +35,19 @@ export function registerDurable(server: FastifyInstance, door: Door): void {
   server.register(async (scope) => {
     scope.removeAllContentTypeParsers();
     registerBody(scope, "*", door.options.limits.bodyBytesMax, (bytes) => bytes);
-    const route = (method: string, name: string, operation: DurableOperation): void => {
+    const route = (method: string, kind: Named["kind"], name: string, operation: DurableOperation): void => {
       scope.route({
         method,
         url: ROUTE,
         exposeHeadRoute: false,
-        handler: (request, reply) => run(door, readers, request, reply, name, operation),
+        handler: (request, reply) => run(door, readers, request, reply, { name, kind }, operation),
       });
     };
-    route("PUT", "stream.create", create);
-    route("POST", "stream.append", append);
-    route("DELETE", "stream.delete", remove);
-    route("HEAD", "stream.head", head);
-    route("GET", "stream.read", read);
+    route("PUT", "write", "stream.create", create);
+    route("POST", "write", "stream.append", append);
+    route("DELETE", "write", "stream.delete", remove);
+    route("HEAD", "read", "stream.head", head);
+    route("GET", "read", "stream.read", read);
   });
 }
 
@@ -49,11 +56,16 @@ function run(
   readers: LiveReaders,
   request: FastifyRequest,
   reply: FastifyReply,
-  operationName: string,
+  { name: operationName, kind }: Named,
   operation: DurableOperation,
 ): void {
   request.route = ROUTE;
-  const caller = { requestId: request.id, causeId: callerId(request), once: undefined };
+  const asks = asksOf(request, kind, () => identityOf(operationName, request));
+  if (asks.type === "refused") {
+    door.reject(request, reply, asks);
+    return;
+  }
+  const caller = { requestId: request.id, causeId: callerId(request), once: asks.once };
   runMeasured<DurableResult>(
     door.desk,
     operationName,
@@ -62,7 +74,9 @@ function run(
       call.subject = DURABLE_STREAMS;
       const name = streamName(pathOf(request));
       if (typeof name !== "string") return name;
-      return operation({ door, readers, request, reply, call, name });
+      return asAsked<DurableResult>(asks, () => operation({ door, readers, request, reply, call, name }))(
+        call,
+      );
     },
     door.sender(request, reply, (done: DurableResult) => leave(door, request, reply, done)),
   );

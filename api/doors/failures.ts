@@ -62,14 +62,15 @@ export function answerUnknown(
 ): void {
   const path = request.raw.url?.split(/[?#]/, 1)[0] ?? "/";
   const allowed = routes.methodsFor(path);
-  const refused =
-    allowed.length === 0
-      ? refusal("API_ROUTE_UNKNOWN", "no such route; GET /openapi.json lists them all")
-      : refusal("API_METHOD_NOT_ALLOWED", `this path takes ${allowed.join(", ")}`);
+  // A path that takes the method, and has nothing there: the page hands such a one back.
+  const isUnknown = allowed.length === 0 || allowed.includes(request.method);
+  const refused = isUnknown
+    ? refusal("API_ROUTE_UNKNOWN", "no such route; GET /openapi.json lists them all")
+    : refusal("API_METHOD_NOT_ALLOWED", `this path takes ${allowed.join(", ")}`);
   // Whatever body came with it has not been read.
   const extra =
     request.headers["content-length"] || request.headers["transfer-encoding"] ? ["Connection", "close"] : [];
-  if (allowed.length > 0) extra.push("Allow", allowed.join(", "));
+  if (!isUnknown) extra.push("Allow", allowed.join(", "));
   door.reject(request, reply, refused, extra);
 }
 

@@ -137,7 +137,9 @@ export function precondition(input: Static<typeof PreconditionInput>): Precondit
 }
 
 export function batchReply(replies: readonly Reply[], offset: Offset): Reply {
-  return written({ success: true, results: replies.map(resultOf), log_offset: offset }, offset);
+  const reply = written({ success: true, results: replies.map(resultOf), log_offset: offset }, offset);
+  const published = replies.flatMap((each) => (each.type === "answered" ? (each.published ?? []) : []));
+  return published.length === 0 ? reply : { ...reply, published };
 }
 
 function resultOf(reply: Reply): Json {

@@ -18,8 +18,8 @@ import { onDeparture } from "../departures.js";
 import { errorTable, failureCode, type Refusal, refusal } from "../errors.js";
 import type { ApiLimits, ApiOptions } from "../options.js";
 import { WaitingRoom } from "../waiting-room.js";
-import { answerText, type OnceKey, replyAgain } from "./once.js";
-import type { Later, Reply } from "./reply.js";
+import type { OnceForm, OnceKey } from "./once.js";
+import type { Later } from "./reply.js";
 import { Transactions } from "./transactions.js";
 
 /** What the doors of one server share. */
@@ -41,12 +41,27 @@ export class Desk {
   }
 }
 
+/** Who asks, as a door knows it. */
+export interface Caller {
+  readonly requestId: string;
+  /** The id that the caller chose, if any, kept with the record; a made-up one is not worth keeping. */
+  readonly causeId: string | undefined;
+  /** Of a write that must happen once. */
+  readonly once: OnceKey | undefined;
+  /** Whose transaction it is when the request does not say; undefined: nobody's. */
+  readonly client?: string | undefined;
+  /** Where the answer goes, for an operation that waits and must not go on when nobody is there any more. */
+  readonly connection?: Socket;
+}
+
 export class Call {
   readonly desk: Desk;
   readonly requestId: string;
   readonly cause: Cause;
   /** Set when the caller wants the write done once, however often the request comes. */
   readonly once: OnceKey | undefined;
+  /** Whose transaction it is when the input does not say. */
+  readonly client: string | undefined;
 
   /** What it is about, for metrics: a queue's name. */
   subject: string | undefined;
@@ -54,18 +69,15 @@ export class Call {
   waitedMs = 0;
   readonly #connection: Socket | undefined;
 
-  /** `causeId` is the id that the caller gave, kept with the record; a made-up one is not worth keeping. */
   constructor(
     desk: Desk,
     command: string,
-    requestId: string,
-    causeId?: string,
-    connection?: Socket,
-    onceKey?: OnceKey,
+    { requestId, causeId, once: onceKey, client, connection }: Caller,
   ) {
     this.desk = desk;
     this.requestId = requestId;
     this.once = onceKey;
+    this.client = client;
     this.cause = causeId === undefined ? { command } : { command, requestId: causeId };
     this.#connection = connection;
   }
@@ -99,11 +111,15 @@ export class Call {
   }
 
   /** As `execute`, the answer kept in the record and given again when the same request comes again. */
-  executeOnce({ key, fingerprint }: OnceKey, step: Step<Reply>): Later<Reply> {
+  executeOnce<Result>(
+    { key, fingerprint }: OnceKey,
+    step: Step<Result>,
+    form: OnceForm<Result>,
+  ): Later<Result | Refusal> {
     const committed = this.desk.options.log.committedOffset;
-    const command: OnceCommand<Reply> = { key, fingerprint, committed, step, keep: answerText };
-    return this.execute(once<Reply>, command, (answer) =>
-      answer.type === "first" ? answer.answer : replyAgain(answer.kept),
+    const command: OnceCommand<Result> = { key, fingerprint, committed, step, keep: form.keep };
+    return this.execute(once<Result>, command, (answer) =>
+      answer.type === "first" ? answer.answer : form.again(answer.kept),
     );
   }
 

@@ -13,10 +13,13 @@ export const Value = Type.Unknown({
     "A string is stored as its text. Any other JSON is stored as the JSON text that was sent, character by character.",
 });
 
+/** Longest name of a transaction's owner. */
+export const CLIENT_ID_MAX = 128;
+
 export const ClientId = Type.Optional(
   Type.String({
     minLength: 1,
-    maxLength: 128,
+    maxLength: CLIENT_ID_MAX,
     description: "With an open transaction of this client the write is queued in it; see transaction.multi.",
   }),
 );

@@ -14,6 +14,13 @@ export interface OnceKey {
   readonly fingerprint: Uint8Array;
 }
 
+/** How one door's answers are kept as text, and made from it again. */
+export interface OnceForm<Result> {
+  /** Undefined for what is none to keep. */
+  keep(result: Result): AnswerText | undefined;
+  again(kept: KeptAnswer): Result;
+}
+
 /** Printable ASCII without spaces: a header carries it as it is. */
 const USABLE = /^[\x21-\x7e]{1,255}$/;
 
@@ -31,14 +38,17 @@ export function onceKey(key: unknown, parts: readonly (string | Uint8Array)[]): 
   return { type: "once", key, fingerprint: hash.digest() };
 }
 
+/** Of operations: the same through the envelope, REST and the raw door. */
+export const replyForm: OnceForm<Reply> = { keep: answerText, again: replyAgain };
+
 /** A refusal is not kept. */
-export function answerText(reply: Reply): AnswerText | undefined {
+function answerText(reply: Reply): AnswerText | undefined {
   if (reply.type === "refused") return undefined;
   const { status = 200, revision, payload } = reply;
   return { status, revision, body: writeJson(payload) };
 }
 
-export function replyAgain({ status, revision, body, offset: at }: KeptAnswer): Answered {
+function replyAgain({ status, revision, body, offset: at }: KeptAnswer): Answered {
   const reply: Answered = {
     type: "answered",
     payload: new JsonText(body),

@@ -3,6 +3,13 @@ import type { Offset } from "../../log/index.js";
 import type { Refusal } from "../errors.js";
 import type { Json } from "../json-write.js";
 
+/** Events of one type that a request published to a room (or DURABLE_STREAMS), for whoever measures. */
+export interface Published {
+  readonly room: string;
+  readonly eventType: string;
+  readonly count: number;
+}
+
 export interface Answered {
   readonly type: "answered";
   readonly payload: Json;
@@ -14,6 +21,8 @@ export interface Answered {
   readonly status?: number;
   /** The first answer to this request, given again. */
   readonly replayed?: true;
+  /** Told with the answer, so of what is committed only; of a repeat nothing. */
+  readonly published?: readonly Published[];
   /** Set when the payload is text of this type instead of JSON; then `payload` is that text. */
   readonly contentType?: string;
 }

@@ -2,7 +2,6 @@
 import { Type } from "@sinclair/typebox";
 import type { Offset } from "../../log/index.js";
 import { type AppendOutcome, stream } from "../../projections/index.js";
-import type { ApiOptions } from "../options.js";
 import type { Call } from "./call.js";
 import { closed, LogOffset, Success } from "./fields.js";
 import { type Answered, type Reply, shown, written } from "./reply.js";
@@ -115,14 +114,13 @@ export const publish = defineRoomOperation({
   errors: publishErrors,
   exact: [["data"]],
   rest: [{ method: "POST", path: "/stream/{room}/publish" }],
-  prepare(input, options) {
+  prepare(input) {
     const message = messageOf(input);
     if ("code" in message) return message;
     const command = publishCommand(input.room, [message], input);
     if ("code" in command) return command;
     return write(stream.publish, command, (outcome, offset) => {
-      countEvents(options, input.room, [input], outcome);
-      return published({ offset: firstOf(outcome), room: input.room }, outcome, offset);
+      return published({ offset: firstOf(outcome), room: input.room }, outcome, offset, [input]);
     });
   },
 });
@@ -145,7 +143,7 @@ export const publishBatch = defineRoomOperation({
   errors: [...publishErrors, "STREAM_BATCH_TOO_LARGE"],
   exact: [["events", "data"]],
   rest: [{ method: "POST", path: "/stream/{room}/publish/batch" }],
-  prepare(input, options) {
+  prepare(input) {
     const messages = [];
     for (const event of input.events) {
       const message = messageOf(event);
@@ -156,34 +154,28 @@ export const publishBatch = defineRoomOperation({
     if ("code" in command) return command;
     const { room } = input;
     return write(stream.publish, command, (outcome, offset) => {
-      countEvents(options, room, input.events, outcome);
-      return published({ first_offset: firstOf(outcome), count: messages.length, room }, outcome, offset);
+      const payload = { first_offset: firstOf(outcome), count: messages.length, room };
+      return published(payload, outcome, offset, input.events);
     });
   },
 });
-
-/** A producer's repeat is counted once. */
-function countEvents(
-  options: ApiOptions,
-  room: string,
-  events: readonly { readonly event: string }[],
-  { type }: AppendOutcome,
-): void {
-  if (type !== "appended") return;
-  for (const { event } of events) options.observer.eventsPublished(room, event, 1);
-}
 
 function firstOf(outcome: AppendOutcome): number | null {
   return outcome.type === "appended" ? outcome.first : null;
 }
 
+/** A producer's repeat is counted once. */
 function published(
-  payload: Readonly<Record<string, string | number | null>>,
+  payload: Readonly<Record<string, string | number | null>> & { readonly room: string },
   outcome: AppendOutcome,
   offset: Offset,
+  events: readonly { readonly event: string }[],
 ): Answered {
   const duplicate = outcome.type === "duplicate" ? true : undefined;
-  return written({ ...payload, duplicate, next_offset: outcome.end, log_offset: offset }, offset);
+  const reply = written({ ...payload, duplicate, next_offset: outcome.end, log_offset: offset }, offset);
+  if (outcome.type !== "appended") return reply;
+  const { room } = payload;
+  return { ...reply, published: events.map(({ event }) => ({ room, eventType: event, count: 1 })) };
 }
 
 export const consume = defineRoomOperation({

@@ -1,13 +1,15 @@
 /**
  * The documented transactions: `multi` opens one, writes that name the client are queued in it, `exec` runs them as one batch.
- * Only `exec` writes to the log. Each client is told by its `client_id`, through every door; in the envelope it may be left out, then it is the request id.
+ * Only `exec` writes to the log. Each client is told by its `client_id`, through every door. Without one `multi` and `watch` make
+ * one up and name it, and what needs one that is open is refused; only in the envelope it is, as documented, the request id.
+ * Over REST it never is: a request id differs with each request, or a proxy gives the same to everybody.
  */
 import { Type } from "@sinclair/typebox";
 import { batch, noTransaction, revisions } from "../../projections/index.js";
 import { type Refusal, refusal } from "../errors.js";
 import { batchReply, precondition } from "./batch.js";
 import type { Call } from "./call.js";
-import { closed, Key, LogOffset, Success } from "./fields.js";
+import { CLIENT_ID_MAX, closed, Key, LogOffset, Success } from "./fields.js";
 import { defineOperation } from "./operation.js";
 import { type Later, type Reply, shown } from "./reply.js";
 import { type Write, write } from "./write.js";
@@ -15,16 +17,20 @@ import { type Write, write } from "./write.js";
 const Client = Type.Optional(
   Type.String({
     minLength: 1,
-    maxLength: 128,
-    description: "Whose transaction. Default: the request id that came with the request.",
+    maxLength: CLIENT_ID_MAX,
+    description: "Whose transaction. Default: in the envelope the request id, over REST a new one.",
   }),
 );
 const OnlyClient = Type.Object({ client_id: Client }, closed);
 
+/** Of what opens a transaction or watches: one that nobody has is better than one that somebody may have. */
+const clientOrNew = (input: { client_id?: string }, call: Call): string =>
+  input.client_id ?? call.client ?? call.desk.options.newRequestId();
+
 const clientOf = (input: { client_id?: string }, call: Call): string | Refusal =>
   input.client_id ??
-  call.cause.requestId ??
-  refusal("API_FIELD_MISSING", 'field "client_id" is missing, and the request has no id of its own');
+  call.client ??
+  refusal("API_FIELD_MISSING", 'field "client_id" is missing: whose transaction? multi and watch answer it');
 
 export const multi = defineOperation({
   name: "transaction.multi",
@@ -37,7 +43,7 @@ export const multi = defineOperation({
   errors: ["API_TRANSACTION_OPEN", "API_TRANSACTIONS_FULL"],
   rest: [{ method: "POST", path: "/transaction/multi" }],
   run(input, call) {
-    const client = input.client_id ?? call.cause.requestId ?? call.desk.options.newRequestId();
+    const client = clientOrNew(input, call);
     return call.desk.transactions.begin(client) ?? shown({ success: true, client_id: client });
   },
 });
@@ -96,21 +102,22 @@ export const watch = defineOperation({
   name: "transaction.watch",
   kind: "read",
   summary: "Let the next transaction run only if keys stay as they are",
-  description: "Before `multi`. A key that was changed, deleted, set or has expired by `exec` aborts it.",
+  description:
+    "Before `multi`, with the `client_id` that the answer names. A key that was changed, deleted, set or has expired by `exec` aborts it.",
   input: Type.Object({ client_id: Client, keys: Type.Array(Key, { minItems: 1 }) }, closed),
-  output: Type.Object({ success: Success }),
+  output: Type.Object({ success: Success, client_id: Type.String() }),
   errors: ["KV_KEY_INVALID", "API_TRANSACTION_OPEN", "API_TRANSACTIONS_FULL", "API_BATCH_TOO_LARGE"],
   rest: [{ method: "POST", path: "/transaction/watch" }],
   run(input, call) {
-    const client = clientOf(input, call);
-    if (typeof client !== "string") return client;
+    const client = clientOrNew(input, call);
     const { transactions } = call.desk;
     const refused = transactions.mayWatch(client);
     if (refused !== undefined) return refused;
     return call.query(
       revisions,
       { keys: input.keys },
-      (found): Reply => transactions.watch(client, input.keys, found) ?? shown({ success: true }),
+      (found): Reply =>
+        transactions.watch(client, input.keys, found) ?? shown({ success: true, client_id: client }),
     );
   },
 });

@@ -6,6 +6,7 @@ import type { Offset } from "../../log/index.js";
 import type { Context, Decider, Decision, Step, StoreRules, StoreView } from "../../projections/index.js";
 import type { Refusal } from "../errors.js";
 import type { Call } from "./call.js";
+import { replyForm } from "./once.js";
 import type { Later, Reply } from "./reply.js";
 
 /** A refusal of `decide` is a value of the projections; one that `map` makes of an answer is of the doors. */
@@ -42,7 +43,7 @@ class PreparedWrite<Command, Answer> implements Write {
   }
 
   run(call: Call): Later<Reply> {
-    if (call.once !== undefined) return call.executeOnce(call.once, this);
+    if (call.once !== undefined) return call.executeOnce(call.once, this, replyForm);
     return call.execute(this.#decide, this.#command, this.#map);
   }
 

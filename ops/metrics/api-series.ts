@@ -55,7 +55,7 @@ export class ApiSeries implements ApiObserver {
     );
     series.counterCells(
       "queue_operations_total",
-      "Queue operations run, through whatever door; those on a queue that isn't there have an empty label",
+      "Queue operations run, through whatever door; the label is empty where there is no such queue, or nobody looked for it",
       ["queue", "operation", "status"],
       this.#queueOperations,
     );
@@ -67,7 +67,7 @@ export class ApiSeries implements ApiObserver {
     );
     series.counterCells(
       "stream_operations_total",
-      `Stream operations run, through whatever door; those on a room that isn't there have an empty label, all durable streams (/v1/stream/) are ${DURABLE_STREAMS}, as their names are without bound`,
+      `Stream operations run, through whatever door; the label is empty where there is no such room, or nobody looked for it; all durable streams (/v1/stream/) are ${DURABLE_STREAMS}, as their names are without bound`,
       ["room", "operation", "status"],
       this.#streamOperations,
     );

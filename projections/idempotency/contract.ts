@@ -46,4 +46,7 @@ export const DEFAULT_IDEMPOTENCY_RULES: IdempotencyRules = {
   bytesMax: 64 << 20,
 };
 
-export type IdempotencyRejectionCode = "IDEMPOTENCY_KEY_REUSED" | "IDEMPOTENCY_IN_PROGRESS";
+export type IdempotencyRejectionCode =
+  | "IDEMPOTENCY_KEY_REUSED"
+  | "IDEMPOTENCY_IN_PROGRESS"
+  | "IDEMPOTENCY_ANSWER_TOO_LARGE";

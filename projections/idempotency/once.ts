@@ -7,6 +7,7 @@
 import { BEFORE_FIRST, type Offset } from "../../log/index.js";
 import type { Context, Decision, Rejection, Step, StoreRules, StoreView } from "../decision.js";
 import type { AnswerText, IdempotencyRejectionCode, KeptAnswer, RequestAnswered } from "./contract.js";
+import { answerBytes } from "./state.js";
 
 export interface OnceCommand<Answer> {
   readonly key: string;
@@ -22,7 +23,7 @@ export type OnceAnswer<Answer> =
   | { readonly type: "first"; readonly answer: Answer }
   | { readonly type: "again"; readonly kept: KeptAnswer };
 
-/** Refuses with IDEMPOTENCY_KEY_REUSED, IDEMPOTENCY_IN_PROGRESS, and as the request itself. */
+/** Refuses with IDEMPOTENCY_KEY_REUSED, IDEMPOTENCY_IN_PROGRESS, IDEMPOTENCY_ANSWER_TOO_LARGE, and as the request itself. */
 export function once<Answer>(
   state: StoreView,
   command: OnceCommand<Answer>,
@@ -39,6 +40,8 @@ export function once<Answer>(
   if (text === undefined) {
     return { ...decision, answer: (at, place) => ({ type: "first", answer: decision.answer(at, place) }) };
   }
+  // Answered and not kept, a repeat would be done again.
+  if (answerBytes(key, text.body) > rules.idempotency.bytesMax) return tooLarge(decision.seen);
   const expiresAt = context.now + rules.idempotency.windowMs;
   const answered: RequestAnswered = { type: "idempotency.answered", key, fingerprint, expiresAt, ...text };
   return {
@@ -58,6 +61,11 @@ function again<Answer>(kept: KeptAnswer, command: OnceCommand<Answer>): Decision
     return rejected("IDEMPOTENCY_IN_PROGRESS", "the first request with this key is still on its way");
   }
   return { type: "accepted", events: [], answer: () => ({ type: "again", kept }), seen: kept.offset };
+}
+
+function tooLarge(seen: Offset): Rejection {
+  const message = "the answer is too large to be kept for a repeat: ask for less, or without a key";
+  return { type: "rejected", code: "IDEMPOTENCY_ANSWER_TOO_LARGE", message, seen };
 }
 
 function rejected(code: IdempotencyRejectionCode, message: string, kept?: KeptAnswer): Rejection {

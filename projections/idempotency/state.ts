@@ -42,8 +42,10 @@ export class IdempotencyState implements IdempotencyView {
   put(event: RequestAnswered, at: Offset, timestamp: number): void {
     const { key, fingerprint, expiresAt, status, revision, body } = event;
     this.#forget(key);
+    // The bound may have been larger when it was decided. It pushes none of the others out.
+    if (answerBytes(key, body) > this.#rules.bytesMax) return;
     this.#answers.set(key, { fingerprint, expiresAt, status, revision, body, offset: at });
-    this.#bytes += bytesOf(key, body);
+    this.#bytes += answerBytes(key, body);
     const { answersMax, bytesMax } = this.#rules;
     for (const [oldest, kept] of this.#answers) {
       const isOver = this.#answers.size > answersMax || this.#bytes > bytesMax;
@@ -67,11 +69,13 @@ export class IdempotencyState implements IdempotencyView {
     const kept = this.#answers.get(key);
     if (kept === undefined) return;
     this.#answers.delete(key);
-    this.#bytes -= bytesOf(key, kept.body);
+    this.#bytes -= answerBytes(key, kept.body);
   }
 }
 
-const bytesOf = (key: string, body: string): number => ENTRY_BYTES + 2 * (key.length + body.length);
+/** What an answer takes of the bound. */
+export const answerBytes = (key: string, body: string): number =>
+  ENTRY_BYTES + 2 * (key.length + body.length);
 
 export const idempotencyProjection: Projection<IdempotencyState, RequestAnswered> = {
   owns: isAnsweredKind,

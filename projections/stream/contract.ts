@@ -284,6 +284,8 @@ export interface StreamReadView extends StreamView {
   page(name: string, from: number, end: number, limits: PageLimits): ReadPlan;
   /** Stream offset after the last message whose event is at or before `at`, fork sources included; a trimmed one when that is not known any more. */
   endAt(name: string, at: EventPlace): number;
+  /** False for a place from before the stream that is not of its fork sources either: of a stream that had the name before. */
+  knows(name: string, at: EventPlace): boolean;
   /** The event of the message before stream offset `end`; of the creation if there is none. */
   eventBefore(name: string, end: number): EventPlace;
   /** Names with the prefix that come after `after` in order of their code units, up to `limit`, of streams that are there at `now`. */
@@ -432,6 +434,8 @@ export interface ReadStreamAnswer {
   /** Closed, and `atEnd`. */
   readonly closed: boolean;
   readonly earliest: number;
+  /** True when it was asked from a place that is of another stream, such as an earlier one of this name. */
+  readonly foreign: boolean;
   /** What never changes of a stream: these may be shown, however much of its end is not committed yet. */
   readonly stream: Pick<
     StreamFacts,

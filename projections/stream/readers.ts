@@ -121,6 +121,7 @@ function page(
     atEnd,
     closed: atEnd && streams.committedClosed(name),
     earliest,
+    foreign: typeof asked === "object" && !streams.knows(name, asked),
     stream: facts,
   };
   return shown(answer, seenBy(facts, streams.committed));

@@ -98,6 +98,10 @@ export class StreamState implements StreamReadView {
     return this.#stream(name).endAt(at);
   }
 
+  knows(name: string, at: EventPlace): boolean {
+    return this.#stream(name).knows(at);
+  }
+
   eventBefore(name: string, end: number): EventPlace {
     return this.#stream(name).eventBefore(end);
   }

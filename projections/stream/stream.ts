@@ -132,6 +132,27 @@ export class Stream {
   }
 
   /**
+   * False for a place from before this stream that none of the streams it shares messages with ever named: it is of
+   * another one, such as an earlier one of this name. Of its own time any place will do, and so does the one before the log.
+   */
+  knows(at: EventPlace): boolean {
+    return (
+      at.offset === BEFORE_FIRST ||
+      !isBefore(at, this.id) ||
+      isSame(at, this.#beforeCreation) ||
+      this.source?.named(at) === true
+    );
+  }
+
+  /** True for the places of its creation and of its appends, and of its sources' before; of dropped ones only the last is known. */
+  named(at: EventPlace): boolean {
+    if (isBefore(at, this.id)) return isSame(at, this.#beforeCreation) || this.source?.named(at) === true;
+    if (isSame(at, this.id) || (this.dropped !== undefined && isSame(at, this.dropped))) return true;
+    const entry = this.index.lastAt(at);
+    return entry !== undefined && isSame(at, placeOf(entry));
+  }
+
+  /**
    * The event of the message before stream offset `end`, so that `endAt` of it is `end` again where an append ends. Of the creation when
    * there is no message before; but if the creation came with messages itself, a place just before it.
    */
@@ -145,7 +166,11 @@ export class Stream {
       }
       if (this.dropped !== undefined) return this.dropped;
     }
-    return this.#createdWithMessages ? { offset: offset(this.id.offset - 1), place: LAST_PLACE } : this.id;
+    return this.#createdWithMessages ? this.#beforeCreation : this.id;
+  }
+
+  get #beforeCreation(): EventPlace {
+    return { offset: offset(this.id.offset - 1), place: LAST_PLACE };
   }
 
   get #createdWithMessages(): boolean {
@@ -224,6 +249,10 @@ export class Stream {
 function hasRoom(draft: PageDraft, limits: PageLimits, bytes: number): boolean {
   if (draft.count >= limits.messagesMax) return false;
   return draft.count === 0 || draft.bytes + bytes <= limits.bytesMax;
+}
+
+function isSame(a: EventPlace, b: EventPlace): boolean {
+  return a.offset === b.offset && a.place === b.place;
 }
 
 function isBefore(a: EventPlace, b: EventPlace): boolean {

@@ -188,6 +188,37 @@ describe("the documentation", () => {
   });
 });
 
+describe("the documentation's paths", () => {
+  const nothing = [
+    "/docs/static/%00",
+    "/docs/static/a%5c..%5c",
+    "/docs/static/%2e%2e%2fx",
+    "/docs/static/none",
+    "/docs/x",
+  ];
+
+  it.each(nothing)("%s has nothing, which is told once and is nobody's mistake", async (path) => {
+    const answer = await server.get(path);
+    expect([answer.status, answer.json]).toEqual([
+      404,
+      expect.objectContaining({ error_code: "API_ROUTE_UNKNOWN" }),
+    ]);
+    expect(answer.headers.get("allow")).toBeNull();
+    expect(server.finished).toEqual([expect.objectContaining({ method: "GET", status: 404 })]);
+    expect(server.logged).toEqual([]);
+  });
+
+  it.each(["/docs", "/docs/", "/docs/static/x"])("%s takes no POST", async (path) => {
+    const answer = await server.post(path, {});
+    expect([answer.status, answer.headers.get("allow")]).toEqual([405, "GET, HEAD"]);
+  });
+
+  it("a HEAD asks for what a GET gets", async () => {
+    expect((await server.request("HEAD", "/docs/")).status).toBe(200);
+    expect((await server.request("HEAD", "/docs/static/none")).status).toBe(404);
+  });
+});
+
 describe("cross-origin requests", () => {
   it("are allowed for the configured origins only, also on the answers that matter", async () => {
     const open = await TestServer.start({ corsOrigins: ["https://app.example"] });

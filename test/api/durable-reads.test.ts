@@ -139,6 +139,83 @@ describe("an offset", () => {
   });
 });
 
+function expectProtocolHeaders({ headers }: { readonly headers: Headers }): void {
+  // Each once: two would be joined.
+  expect(headers.get("x-content-type-options")).toBe("nosniff");
+  expect(headers.get("cross-origin-resource-policy")).toBe("cross-origin");
+}
+
+describe("an offset of an earlier stream of the name, on a fork", () => {
+  const forkedFrom = (path: string, extra: Record<string, string> = {}) => ({
+    "stream-forked-from": `/v1/stream/${path}`,
+    ...extra,
+  });
+
+  it.each(["before the source's appends", "between them", "after them"])(
+    "that lay %s is gone",
+    async (when) => {
+      const server = await start();
+      const [source, fork] = [new StreamClient(server, "source"), new StreamClient(server, "fork")];
+      await source.create(TEXT, "one ");
+      const old: string[] = [];
+      const begin = async () => {
+        old.push((await fork.create(TEXT, "old")).next, (await fork.append("old too")).next);
+      };
+      if (when === "before the source's appends") await begin();
+      const first = await source.append("two ");
+      if (when === "between them") await begin();
+      const second = await source.append("three ");
+      if (when === "after them") await begin();
+      await fork.delete();
+      await fork.create(forkedFrom("source"));
+      for (const offset of old) expect((await fork.read(offset)).status, offset).toBe(410);
+      expect((await fork.longPoll(old[0] ?? "")).status).toBe(410);
+      // What its source has named leads on, and what it names itself.
+      expect(await fork.text(first.next)).toBe("three ");
+      expect((await fork.read(second.next)).text).toBe("");
+      expect(await fork.text()).toBe("one two three ");
+      for (const { next } of await fork.pages()) expect((await fork.read(next)).status).toBe(200);
+      // Nor can a fork begin there.
+      const third = await new StreamClient(server, "third").create(
+        forkedFrom("fork", { "stream-fork-offset": old[1] ?? "" }),
+      );
+      expect([third.status, third.json]).toEqual([
+        400,
+        expect.objectContaining({ error_code: "STREAM_FORK_INVALID" }),
+      ]);
+    },
+  );
+
+  it("is told from those of a source's source, and from the places of creations", async () => {
+    const server = await start();
+    const [root, middle, leaf] = ["root", "middle", "leaf"].map((name) => new StreamClient(server, name)) as [
+      StreamClient,
+      StreamClient,
+      StreamClient,
+    ];
+    const empty = (await root.create(TEXT)).next;
+    const one = (await root.append("one ")).next;
+    const old = (await leaf.create(TEXT, "old")).next;
+    await leaf.delete();
+    const forked = (await middle.create(forkedFrom("root"))).next;
+    const two = (await middle.append("two ")).next;
+    await leaf.create(forkedFrom("middle"));
+    await middle.close();
+    await root.delete();
+    for (const [offset, rest] of [
+      [empty, "one two "],
+      [one, "two "],
+      [forked, "two "],
+      [two, ""],
+      ["0000000000000000_0000000000000000", "one two "],
+    ] as const) {
+      expect((await leaf.read(offset)).text, offset).toBe(rest);
+    }
+    expect((await leaf.read(old)).status).toBe(410);
+    expect((await middle.read(old)).status).toBe(410);
+  });
+});
+
 describe("a path", () => {
   it("takes the methods of the protocol, and says which when it is asked for another", async () => {
     const server = await start();
@@ -160,12 +237,24 @@ describe("a path", () => {
       ["", 400],
       ["__ds/subscriptions/x", 501],
       ["x".repeat(9_000), 400],
+      ["%ff", 400],
+      ["a/%", 400],
     ] as const) {
       const answer = await new StreamClient(server, name).create();
       expect(answer.status, name.slice(0, 20)).toBe(status);
-      expect(answer.headers.get("x-content-type-options")).toBe("nosniff");
+      expectProtocolHeaders(answer);
     }
-    expect((await new StreamClient(server, "%ff").create()).status).toBe(400);
+  });
+
+  it("has the protocol's headers on whatever is refused before a stream is looked for", async () => {
+    const server = await start({ limits: { bodyBytesMax: 10 } });
+    const tooLarge = await new StreamClient(server, "a").append("more than ten bytes");
+    const wrongMethod = await server.request("PATCH", "/v1/stream/a");
+    server.draining = true;
+    const draining = await new StreamClient(server, "a").read();
+    expect([tooLarge.status, wrongMethod.status, draining.status]).toEqual([413, 405, 503]);
+    for (const answer of [tooLarge, wrongMethod, draining]) expectProtocolHeaders(answer);
+    expect((await server.get("/kv/get/a")).headers.get("cross-origin-resource-policy")).toBeNull();
   });
 });
 

@@ -1,5 +1,6 @@
 // A write that is sent again with its key changes nothing and is answered the same, through every door and after a restart.
 import { afterEach, describe, expect, it } from "vitest";
+import { LogError } from "../../log/index.js";
 import { MemoryLog } from "../support/memory-log.js";
 import { type Answer, TestServer } from "../support/test-server.js";
 
@@ -48,6 +49,18 @@ const requests: readonly (readonly [string, (headers: Record<string, string>) =>
         headers,
       ),
   ],
+  [
+    "the door of durable streams",
+    (headers) => server.post("/v1/stream/s", "x", { ...headers, "content-type": "text/plain" }),
+  ],
+  [
+    "the same door, with a producer",
+    (headers) =>
+      server.post("/v1/stream/s", "x", {
+        ...{ ...headers, "content-type": "text/plain" },
+        ...{ "producer-id": "p", "producer-epoch": "0", "producer-seq": "0" },
+      }),
+  ],
   ["a queue's message", (headers) => server.post("/queue/jobs/publish", { payload: "a job" }, headers)],
   ["a consume", (headers) => server.post("/queue/jobs/consume/me", {}, headers)],
 ];
@@ -56,6 +69,7 @@ async function begin(): Promise<void> {
   server = await TestServer.start();
   await server.post("/kv/set", { key: "there", value: "1" });
   await server.post("/kv/set", { key: "x", value: "1" });
+  await server.request("PUT", "/v1/stream/s", undefined, { "content-type": "text/plain" });
   await server.post("/queue/jobs", {});
   await server.post("/queue/jobs/publish", { payload: "first" });
   await server.post("/queue/jobs/publish", { payload: "second" });
@@ -114,6 +128,64 @@ describe("a repeat", () => {
 });
 
 describe("a key", () => {
+  it("of another request is refused with 422, at the door of durable streams, too", async () => {
+    await begin();
+    const text = { ...KEY, "content-type": "text/plain" };
+    expect((await server.post("/v1/stream/s", "x", text)).status).toBe(204);
+    const end = server.log.endOffset;
+    for (const [method, path, body, more] of [
+      ["POST", "/v1/stream/s", "y", {}],
+      ["POST", "/v1/stream/t", "x", {}],
+      ["POST", "/v1/stream/s", "x", { "stream-closed": "true" }],
+      ["PUT", "/v1/stream/s", "x", {}],
+    ] as const) {
+      const answer = await server.request(method, path, body, { ...text, ...more });
+      expect([answer.status, answer.json]).toEqual([
+        422,
+        expect.objectContaining({ error_code: "IDEMPOTENCY_KEY_REUSED" }),
+      ]);
+      expect(answer.headers.get("cross-origin-resource-policy")).toBe("cross-origin");
+    }
+    expect(server.log.endOffset).toBe(end);
+  });
+
+  it("of a repeat counts no message twice", async () => {
+    await begin();
+    for (let times = 0; times < 3; times += 1) {
+      await server.post("/v1/stream/s", "x", { ...KEY, "content-type": "text/plain" });
+    }
+    expect(server.published).toEqual([{ room: "ds/*", eventType: "", count: 1 }]);
+  });
+
+  it("of events is measured when they are committed, and once: alone, in a batch, in a transaction", async () => {
+    const log = new MemoryLog();
+    server = await TestServer.start({ log });
+    await server.post("/stream/r", {});
+    const event = { event: "e", data: 1 };
+    const batch = { operations: [{ command: "stream.publish", payload: { room: "r", ...event } }] };
+    const client_id = "c";
+    const sendAll = async () => [
+      await server.post("/stream/r/publish", event, { "idempotency-key": "k1" }),
+      await server.post("/batch", batch, { "idempotency-key": "k2" }),
+    ];
+    log.refuse(new LogError("LOG_DISK_FULL", "the disk is full"));
+    for (const { status } of await sendAll()) expect(status).toBe(507);
+    expect(server.published).toEqual([]);
+    log.refuse(undefined);
+    for (let times = 0; times < 2; times += 1) await sendAll();
+    await server.post("/transaction/multi", { client_id });
+    await server.post("/stream/r/publish", { ...event, client_id });
+    await server.post("/transaction/exec", { client_id });
+    log.hold();
+    const held = server.post("/stream/r/publish/batch", { events: [event, { ...event, event: "f" }] });
+    while (log.endOffset === log.committedOffset) await new Promise(setImmediate);
+    const told = (eventType: string) => ({ room: "r", eventType, count: 1 });
+    expect(server.published).toEqual([told("e"), told("e"), told("e")]);
+    log.release();
+    await held;
+    expect(server.published.slice(3)).toEqual([told("e"), told("f")]);
+  });
+
   it("of another request is refused with 422", async () => {
     await begin();
     await server.post("/kv/n/incr", { amount: 1 }, KEY);
@@ -147,6 +219,22 @@ describe("a key", () => {
     ]);
     log.release();
     expect(told(await server.post("/kv/n/incr", {}, KEY))).toEqual(told(await first));
+  });
+
+  it("of a request whose answer could not be kept is refused, and nothing is done", async () => {
+    server = await TestServer.start({ idempotencyRules: { bytesMax: 2_000 } });
+    await server.post("/queue/jobs", {});
+    await server.post("/queue/jobs/publish", { payload: "x".repeat(1_000) });
+    await server.post("/kv/n/incr", {}, { "idempotency-key": "another" });
+    const end = server.log.endOffset;
+    const answer = await server.post("/queue/jobs/consume/me", {}, KEY);
+    expect([answer.status, answer.json]).toEqual([
+      413,
+      expect.objectContaining({ error_code: "IDEMPOTENCY_ANSWER_TOO_LARGE" }),
+    ]);
+    expect(server.log.endOffset).toBe(end);
+    expect(isReplay(await server.post("/kv/n/incr", {}, { "idempotency-key": "another" }))).toBe("true");
+    expect((await server.post("/queue/jobs/consume/me", {})).json).toMatchObject({ attempt: 1 });
   });
 
   it("of a refused request may be used again: a refusal is not kept", async () => {

@@ -81,6 +81,35 @@ describe.each(reads)("in %s", (where, read) => {
   });
 });
 
+describe("a durable stream's read", () => {
+  const TEXT = { "content-type": "text/plain" };
+  const read = (min: number | string, query = "") =>
+    server.get(`/v1/stream/s?offset=-1${query}`, { "x-annals-min-offset": String(min) });
+
+  it("waits for the offset, and shows what came with it", async () => {
+    server = await TestServer.start({ limits: { minOffsetWaitMs: 20_000 } });
+    await server.request("PUT", "/v1/stream/s", "old ", TEXT);
+    const answer = read(2);
+    const inQuery = server.get("/v1/stream/s?min_offset=2");
+    await server.post("/v1/stream/s", "new", TEXT);
+    expect([(await answer).text, (await inQuery).text]).toEqual(["old new", "old new"]);
+  });
+
+  it("is answered 504 when it waits too long, 400 when it is no offset, with the protocol's headers", async () => {
+    server = await TestServer.start({ limits: { minOffsetWaitMs: 20 } });
+    await server.request("PUT", "/v1/stream/s", "old", TEXT);
+    const late = await read(2);
+    expect([late.status, late.json]).toEqual([
+      504,
+      expect.objectContaining({ error_code: "API_MIN_OFFSET_TIMEOUT" }),
+    ]);
+    expect((await read(2, "&live=sse")).status).toBe(504);
+    const bad = await read("soon");
+    expect([bad.status, bad.headers.get("cross-origin-resource-policy")]).toEqual([400, "cross-origin"]);
+    expect((await read(1)).text).toBe("old");
+  });
+});
+
 describe("a write", () => {
   it("takes no minimum offset", async () => {
     server = await TestServer.start();

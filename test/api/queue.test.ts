@@ -114,6 +114,46 @@ describe("what is measured of an operation", () => {
   });
 });
 
+describe("what is measured of a refusal", () => {
+  const publish = { event: "e", data: 1 };
+  /** Each is the only operation that is measured after its preparations. */
+  const refusals: readonly (readonly [
+    string,
+    subject: string,
+    send: () => Promise<{ readonly status: number }>,
+  ])[] = [
+    ["an offset that was trimmed", "r", () => server.get("/stream/r/consume/s?from_offset=0")],
+    ["a trim beyond the end", "r", () => server.post("/stream/r/trim", { before_offset: 99 })],
+    ["a room that is there already", "r", () => server.post("/stream/r", {})],
+    ["another length", "r", () => server.post("/stream/r/publish", { ...publish, expected_offset: 9 })],
+    ["a room that is not there", "", () => server.get("/stream/none/consume/s")],
+    [
+      "an event that is too large for any",
+      "",
+      () => server.post("/stream/none/publish", { ...publish, event: "e".repeat(70_000) }),
+    ],
+    ["one room too many", "", () => server.post("/stream/third", {})],
+    ["an unknown message", "q", () => server.post("/queue/q/ack", { message_id: "9-9" })],
+    ["a full queue", "q", () => server.post("/queue/q/publish", { payload: "a" })],
+    ["one queue too many", "", () => server.post("/queue/second", {})],
+    ["a key of another request", "", () => server.post("/queue/none", {}, { "idempotency-key": "k" })],
+    ["a durable stream that is not there", "ds/*", () => server.get("/v1/stream/none")],
+  ];
+
+  it.each(refusals)("%s: names %j", async (_what, subject, send) => {
+    server = await TestServer.start({ queueRules: { queuesMax: 1 }, streamRules: { streamsMax: 2 } });
+    await server.post("/queue/q", { max_depth: 1 });
+    await server.post("/queue/q/publish", { payload: "a" }, { "idempotency-key": "k" });
+    for (const room of ["r", "s"]) await server.post(`/stream/${room}`, {});
+    for (let count = 0; count < 2; count += 1) await server.post("/stream/r/publish", publish);
+    await server.post("/stream/r/trim", { before_offset: 1 });
+    const before = server.operations.length;
+    expect((await send()).status).toBeGreaterThanOrEqual(400);
+    expect(server.operations.slice(before)).toEqual([expect.objectContaining({ status: "error" })]);
+    expect(server.subjects.slice(before)).toEqual([subject]);
+  });
+});
+
 describe("a queue over a restart", () => {
   it("forgets no message, no delivery and no attempt", async () => {
     await start();

@@ -9,6 +9,7 @@ import {
   DEFAULT_IDEMPOTENCY_RULES,
   DEFAULT_QUEUE_RULES,
   DEFAULT_STREAM_RULES,
+  type IdempotencyRules,
   type KvRules,
   type OpenedStore,
   openStore,
@@ -48,6 +49,7 @@ export interface TestServerOptions {
   readonly queueRules?: Partial<QueueRules>;
   readonly queuesEnabled?: boolean;
   readonly streamRules?: Partial<StreamRules>;
+  readonly idempotencyRules?: Partial<IdempotencyRules>;
   readonly limits?: Partial<ApiLimits>;
   readonly corsOrigins?: readonly string[];
   /** Stands between the API and the store. */
@@ -98,7 +100,7 @@ export class TestServer {
         kv: { ...TEST_RULES, ...options.rules },
         queue: { ...DEFAULT_QUEUE_RULES, ...options.queueRules },
         stream: { ...DEFAULT_STREAM_RULES, ...options.streamRules },
-        idempotency: DEFAULT_IDEMPOTENCY_RULES,
+        idempotency: { ...DEFAULT_IDEMPOTENCY_RULES, ...options.idempotencyRules },
       },
       onDead: (error) => {
         throw error;

@@ -160,7 +160,7 @@ const transactions: readonly OperationCase[] = [
     operation: "transaction.watch",
     says: "watches",
     input: { ...client, keys: ["a", "b"] },
-    payload: { success: true },
+    payload: { success: true, client_id: "c" },
   },
   {
     operation: "transaction.watch",

@@ -1,0 +1,112 @@
+// Each client has a transaction of its own, and never comes to another one's by leaving out who it is.
+import { afterEach, describe, expect, it } from "vitest";
+import { TestServer } from "../support/test-server.js";
+
+let server: TestServer;
+afterEach(() => server.close());
+
+const clientIn = (answer: { readonly json: unknown }): string =>
+  String(Reflect.get(Object(answer.json), "client_id"));
+
+/** What a proxy in front of the server may put on every request. */
+const PROXY = { "x-request-id": "the-same-for-all" };
+
+describe("a transaction over REST", () => {
+  it("that names no client gets one of its own, whatever the request's id is", async () => {
+    server = await TestServer.start();
+    const one = clientIn(await server.post("/transaction/multi", undefined, PROXY));
+    const other = clientIn(await server.post("/transaction/multi", {}, PROXY));
+    expect(new Set([one, other, "the-same-for-all"]).size).toBe(3);
+    await server.post("/kv/set", { key: "a", value: "one", client_id: one }, PROXY);
+    await server.post("/kv/set", { key: "b", value: "other", client_id: other }, PROXY);
+    const done = await server.post("/transaction/exec", { client_id: one }, PROXY);
+    expect(done.json).toMatchObject({ success: true, results: [{ key: "a" }] });
+    expect((await server.get("/kv/get/b")).json).toEqual({ error: "Key not found" });
+    const rest = await server.post("/transaction/exec", { client_id: other }, PROXY);
+    expect(rest.json).toMatchObject({ success: true, results: [{ key: "b" }] });
+  });
+
+  it.each(["exec", "discard", "unwatch"])(
+    "that names no client at %s is refused, and nothing changes",
+    async (what) => {
+      server = await TestServer.start();
+      await server.post("/transaction/multi", {}, PROXY);
+      await server.post("/transaction/multi", { client_id: PROXY["x-request-id"] });
+      await server.post("/kv/set", { key: "a", value: "b", client_id: PROXY["x-request-id"] });
+      for (const body of [undefined, {}]) {
+        const answer = await server.post(`/transaction/${what}`, body, PROXY);
+        expect([answer.status, answer.json]).toEqual([
+          422,
+          expect.objectContaining({
+            error_code: "API_FIELD_MISSING",
+            error: expect.stringContaining("client_id"),
+          }),
+        ]);
+      }
+      expect(server.log.endOffset).toBe(0);
+      const done = await server.post("/transaction/exec", { client_id: PROXY["x-request-id"] });
+      expect(done.json).toMatchObject({ success: true, results: [{ key: "a" }] });
+    },
+  );
+
+  it("may begin with a watch, which names the client", async () => {
+    server = await TestServer.start();
+    const client_id = clientIn(await server.post("/transaction/watch", { keys: ["a"] }, PROXY));
+    expect(clientIn(await server.post("/transaction/multi", { client_id }))).toBe(client_id);
+    await server.post("/kv/set", { key: "a", value: "mine", client_id });
+    await server.post("/kv/set", { key: "a", value: "another's" });
+    expect((await server.post("/transaction/exec", { client_id })).json).toMatchObject({ aborted: true });
+    expect((await server.get("/kv/get/a")).json).toBe("another's");
+  });
+});
+
+describe("a transaction in the envelope", () => {
+  const run = (command: string, request_id: string, payload: object = {}) =>
+    server.post("/api/v1/command", { command, request_id, payload });
+
+  it("belongs to the request's id when it names no client", async () => {
+    server = await TestServer.start();
+    const opened = await run("transaction.multi", "r-9");
+    expect(opened.json).toMatchObject({ payload: { client_id: "r-9" } });
+    await run("kv.set", "r-10", { key: "a", value: "b", client_id: "r-9" });
+    expect((await run("transaction.exec", "r-10")).json).toMatchObject({
+      error_code: "BATCH_TRANSACTION_NOT_FOUND",
+    });
+    expect((await run("transaction.exec", "r-9")).json).toMatchObject({
+      payload: { results: [{ key: "a" }] },
+    });
+  });
+
+  it.each([
+    ["none", ""],
+    ["one that is too long for a client's", "r".repeat(200)],
+  ])("gets a client of its own when the request's id is %s", async (_, id) => {
+    server = await TestServer.start();
+    const opened = (await run("transaction.multi", id)).json;
+    const { client_id } = Reflect.get(Object(opened), "payload");
+    expect(client_id).not.toBe(id);
+    expect((await run("transaction.exec", id)).json).toMatchObject({ error_code: "API_FIELD_MISSING" });
+    expect((await run("transaction.exec", id, { client_id })).json).toMatchObject({ success: true });
+  });
+});
+
+describe("transactions", () => {
+  it("are bounded: one more is refused until one is over or forgotten", async () => {
+    server = await TestServer.start({ limits: { transactionsMax: 2, transactionIdleMs: 1_000 } });
+    for (const client_id of ["one", "two"]) await server.post("/transaction/multi", { client_id });
+    for (const [path, body] of [
+      ["multi", { client_id: "three" }],
+      ["watch", { client_id: "three", keys: ["a"] }],
+    ] as const) {
+      const full = await server.post(`/transaction/${path}`, body);
+      expect([full.status, full.json]).toEqual([
+        503,
+        expect.objectContaining({ error_code: "API_TRANSACTIONS_FULL" }),
+      ]);
+    }
+    await server.post("/transaction/discard", { client_id: "one" });
+    expect((await server.post("/transaction/multi", { client_id: "three" })).status).toBe(200);
+    server.now += 1_000;
+    expect((await server.post("/transaction/multi", { client_id: "four" })).status).toBe(200);
+  });
+});
