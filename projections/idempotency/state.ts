@@ -62,7 +62,7 @@ export class IdempotencyState implements IdempotencyView {
   /** Adds an answer of a snapshot, the newest so far. */
   restore(key: string, kept: KeptAnswer): void {
     this.#answers.set(key, kept);
-    this.#bytes += bytesOf(key, kept.body);
+    this.#bytes += answerBytes(key, kept.body);
   }
 
   /** Canonical SHA-256 of the answers that are kept at `at`. */
