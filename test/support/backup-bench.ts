@@ -132,6 +132,19 @@ export async function recordsOfBackup(store: ObjectStore, id: string): Promise<L
   return records;
 }
 
+/** Puts files from memory where they were, durably. */
+export async function onDisk(files: FileSystem, from: MemoryFileSystem): Promise<void> {
+  for (const path of from.paths) {
+    const directory = path.slice(0, path.lastIndexOf("/"));
+    await files.makeDirectory(directory);
+    const handle = await files.open(path, "create");
+    await handle.write(from.get(path), 0);
+    await handle.sync();
+    await handle.close();
+    await files.syncDirectory(directory);
+  }
+}
+
 /** Every file below a directory, as byte arrays that can be forked and damaged. */
 export async function inMemory(files: FileSystem, directory: string): Promise<MemoryFileSystem> {
   const copy = new MemoryFileSystem();
