@@ -84,7 +84,9 @@ describe("backup", () => {
     await bench.backup();
     const before = await inMemory(bench.files, DATA);
     await bench.grow(10);
+    await bench.putSnapshot(46);
     const lost = await bench.backup();
+    expect(lost.snapshotOffset).toBe(46);
     const after = new SimulatedDisk(2);
     const other = new BackupBench(after.mount(), 5);
     await onDisk(other.files, await inMemory(bench.files, REPOSITORY));
@@ -92,6 +94,7 @@ describe("backup", () => {
     other.nowMs = bench.nowMs;
     await other.grow(15);
     const report = await other.backup();
+    expect(report).toMatchObject({ snapshotOffset: null, lastOffset: 56 });
     const { log } = await other.openLog();
     const records = await recordsOfBackup(other.store, report.id);
     expect(records.map(({ crc }) => crc)).toEqual((await readAll(log)).map(({ crc }) => crc));
