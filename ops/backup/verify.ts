@@ -164,8 +164,10 @@ class Verification {
       this.#findings.push(finding("missing", name, `${bytes} bytes`, "no such object"));
       return;
     }
-    if (object.bytes !== bytes)
+    if (object.bytes !== bytes) {
       this.#findings.push(finding("damaged", name, `${bytes} bytes`, `${object.bytes}`));
+      return;
+    }
     const read = await this.#read(object, entry.kind === "segment");
     if (read.finding !== undefined) this.#findings.push(read.finding);
     else if (read.sha256 !== entry.sha256)

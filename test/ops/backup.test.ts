@@ -130,7 +130,7 @@ describe("backup", () => {
     await handle.truncate(200);
     await handle.close();
     const codes = (await bench.verify()).findings.map(({ code }) => code);
-    expect(codes.sort()).toEqual(["damaged", "damaged", "missing"]);
+    expect(codes.sort()).toEqual(["damaged", "missing"]);
     expect((await bench.backup({ copy: true })).sentFiles).toBe(2);
     expect((await bench.verify()).findings).toEqual([]);
   });
@@ -183,9 +183,15 @@ describe("backup refuses", () => {
 
   it("a damaged log: damage never becomes a backup", async () => {
     await bench.grow(100);
-    disk.flip(`${DATA}/log/${segmentFile(1)}`, 700, 4);
-    expect(await refusalOf(bench.backup())).toBe("LOG_CORRUPT");
+    const names = (await bench.files.list(`${DATA}/log`)).filter((name) => name.endsWith(".log"));
+    expect(names.length).toBeGreaterThan(2);
+    for (const name of names) {
+      disk.flip(`${DATA}/log/${name}`, 700, 4);
+      expect(await refusalOf(bench.backup()), name).toBe("LOG_CORRUPT");
+      disk.flip(`${DATA}/log/${name}`, 700, 4);
+    }
     expect(await bench.files.exists(`${REPOSITORY}/backups`)).toBe(false);
+    await bench.backup();
   });
 
   it("a log whose beginning is gone when no snapshot stands in for it", async () => {
