@@ -6,7 +6,14 @@ import { BackupError } from "./errors.js";
 import { type BackupFinding, finding } from "./finding.js";
 import { BACKUP_HEAD, backupObject, parseObject, segmentObject } from "./layout.js";
 import { type Manifest, type SegmentEntry, segmentsOf } from "./manifest.js";
-import type { Head, LoadedBackup, LoadedManifest } from "./repository.js";
+import type { Head, LoadedManifest } from "./repository.js";
+
+/** What the chain of manifests is made of. */
+export interface ChainLink {
+  readonly id: string;
+  readonly name: string;
+  readonly read: Pick<Manifest, "sha256" | "previous"> | BackupError;
+}
 
 export function unreadable({ name, read }: LoadedManifest): BackupFinding[] {
   return read instanceof BackupError ? [findingOf(read, name)] : [];
@@ -22,7 +29,7 @@ export function findingOf(error: BackupError, name: string): BackupFinding {
  * has put its manifest and not yet the head, a prune has moved the head and not yet removed what lies before it.
  */
 export function chainFindings(
-  backups: readonly LoadedBackup[],
+  backups: readonly ChainLink[],
   head: Head | "unreadable" | undefined,
 ): { findings: BackupFinding[]; notes: BackupFinding[] } {
   const wanted = backups.filter(({ id }) => typeof head !== "object" || id >= head.oldest);
@@ -33,9 +40,9 @@ export function chainFindings(
 }
 
 /** Each names the one before; what cannot be read may be named, and may be passed over by those that came later. */
-function orderFindings(wanted: readonly LoadedBackup[]): BackupFinding[] {
+function orderFindings(wanted: readonly ChainLink[]): BackupFinding[] {
   const findings: BackupFinding[] = [];
-  let before: LoadedBackup[] = [];
+  let before: ChainLink[] = [];
   for (const backup of wanted) {
     const { name, read } = backup;
     if (read instanceof BackupError) {
@@ -54,10 +61,7 @@ function orderFindings(wanted: readonly LoadedBackup[]): BackupFinding[] {
   return findings;
 }
 
-function headFindings(
-  wanted: readonly LoadedBackup[],
-  head: Head | "unreadable" | undefined,
-): BackupFinding[] {
+function headFindings(wanted: readonly ChainLink[], head: Head | "unreadable" | undefined): BackupFinding[] {
   if (head === "unreadable") return [];
   if (head === undefined) {
     // Killed between the first manifest and the first head there is one of the one and none of the other.

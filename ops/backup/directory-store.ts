@@ -119,7 +119,8 @@ export class DirectoryStore implements ObjectStore {
       await files.link(from, path);
     } catch (error) {
       const errno = errnoOf(error) ?? "";
-      if (NO_LINKS.has(errno)) return false;
+      // Gone meanwhile, as retention removes files: whoever reads it finds out why.
+      if (NO_LINKS.has(errno) || errno === "ENOENT") return false;
       if (errno !== "EEXIST") throw error;
     }
     await files.syncDirectory(directory);

@@ -55,17 +55,12 @@ export async function listBackups(store: ObjectStore): Promise<BackupObject[]> {
   return found.sort((a, b) => (a.id < b.id ? -1 : 1));
 }
 
-/** Every backup's manifest, oldest first. */
-export async function loadBackups(store: ObjectStore): Promise<LoadedBackup[]> {
-  const loaded: LoadedBackup[] = [];
-  for (const { id, createdAt } of await listBackups(store))
-    loaded.push({
-      name: backupObject(id),
-      id,
-      createdAt,
-      read: await orError(() => loadBackup(store, id)),
-    });
-  return loaded;
+/** Every backup's manifest, oldest first, one at a time: all of them at once may be more than fits into memory. */
+export async function* eachBackup(store: ObjectStore): AsyncGenerator<LoadedBackup, void> {
+  for (const { id, createdAt } of await listBackups(store)) {
+    const read = await orError(() => loadBackup(store, id));
+    yield { name: backupObject(id), id, createdAt, read };
+  }
 }
 
 /** @throws BackupError BACKUP_NOT_FOUND, BACKUP_DAMAGED, BACKUP_VERSION_UNKNOWN. */
@@ -80,14 +75,12 @@ export async function loadBackup(store: ObjectStore, id: string): Promise<Manife
   return manifest;
 }
 
-/** The archive's manifests, in the order of their names. */
-export async function loadArchiveManifests(store: ObjectStore): Promise<LoadedManifest[]> {
-  const loaded: LoadedManifest[] = [];
+/** The archive's manifests, in the order of their names, one at a time. */
+export async function* eachArchiveManifest(store: ObjectStore): AsyncGenerator<LoadedManifest, void> {
   for await (const { name } of store.list(ARCHIVE_MANIFESTS)) {
     if (parseObject(name)?.kind === "temporary") continue;
-    loaded.push({ name, id: name, read: await orError(() => loadManifest(store, name)) });
+    yield { name, id: name, read: await orError(() => loadManifest(store, name)) };
   }
-  return loaded;
 }
 
 /** @throws BackupError BACKUP_DAMAGED, BACKUP_VERSION_UNKNOWN. */

@@ -4,13 +4,13 @@
  */
 import { createHash, type Hash } from "node:crypto";
 import { type CheckedSegment, checkSegment, errnoOf, type Finding } from "../../log/index.js";
-import { chainFindings, contentFindings, findingOf, unreadable } from "./check-manifests.js";
+import { type ChainLink, chainFindings, contentFindings, findingOf, unreadable } from "./check-manifests.js";
 import { BackupError } from "./errors.js";
 import { type BackupFinding, finding } from "./finding.js";
 import { BACKUP_HEAD, parseObject, segmentObject } from "./layout.js";
 import type { Manifest, ManifestEntry, SegmentEntry } from "./manifest.js";
 import type { ObjectStore, StoredObject } from "./object-store.js";
-import { type Head, loadArchiveManifests, loadBackups, loadHead } from "./repository.js";
+import { eachArchiveManifest, eachBackup, type Head, type LoadedBackup, loadHead } from "./repository.js";
 
 export interface VerifyBackupOptions {
   /** Which backups' files are read: one, all of them (and what none of them names), or the newest. */
@@ -39,12 +39,24 @@ export async function verifyBackups(
   return new Verification(store, options).run();
 }
 
+/** What of a manifest its segments are held against. */
+type ManifestFacts = Pick<
+  Manifest,
+  "clusterId" | "epochs" | "firstOffset" | "lastOffset" | "firstTimestamp" | "lastTimestamp"
+>;
+
 class Verification {
   readonly #store: ObjectStore;
   readonly #options: VerifyBackupOptions;
   readonly #findings: BackupFinding[] = [];
   readonly #notes: BackupFinding[] = [];
   readonly #objects = new Map<string, StoredObject>();
+  /** Files to be read, each once, with what the first manifest that names it says. */
+  readonly #wanted = new Map<string, { readonly entry: ManifestEntry; readonly facts: ManifestFacts }>();
+  /** Whatever any manifest names. */
+  readonly #named = new Set<string>();
+  readonly #verified: string[] = [];
+  #clusterId: string | undefined;
   #bytesDone = 0;
   #bytesAll = 0;
 
@@ -55,41 +67,69 @@ class Verification {
 
   async run(): Promise<VerifyBackupReport> {
     await this.#listObjects();
-    const backups = await loadBackups(this.#store);
-    const archive = await loadArchiveManifests(this.#store);
+    const links = await this.#readManifests();
     const head = await this.#head();
-    if (backups.length === 0 && head === undefined)
-      throw new BackupError("BACKUP_NOT_FOUND", `${this.#store.url} holds no backup`, {
-        url: this.#store.url,
-      });
-    const { findings, notes } = chainFindings(backups, head);
-    this.#findings.push(...[...backups, ...archive].flatMap(unreadable), ...findings);
+    if (links.length === 0 && head === undefined)
+      throw notFound(this.#store.url, `${this.#store.url} holds no backup`);
+    const { findings, notes } = chainFindings(links, head);
+    this.#findings.push(...findings);
     this.#notes.push(...notes);
-
-    const readable = backups.flatMap(({ id, name, read }) =>
-      read instanceof BackupError ? [] : [{ id, name, manifest: read }],
-    );
-    const chosen = this.#choose(
-      readable,
-      backups.map(({ id }) => id),
-    );
-    for (const { name, manifest } of chosen) this.#findings.push(...contentFindings(name, manifest));
-    this.#findings.push(...foreignClusters(readable));
-    const named = new Set(
-      [...readable.map(({ manifest }) => manifest), ...archive.map(({ read }) => read)].flatMap((read) =>
-        read instanceof BackupError ? [] : read.files.map(({ name }) => name),
-      ),
-    );
-    const clusterId = readable.at(-1)?.manifest.clusterId;
-    await this.#readAll(chosen, named, clusterId);
+    await this.#readFiles();
     return {
-      backups: backups.length,
-      verified: chosen.map(({ id }) => id),
+      backups: links.length,
+      verified: this.#verified,
       objects: this.#objects.size,
       bytesRead: this.#bytesDone,
       findings: this.#findings,
       notes: this.#notes,
     };
+  }
+
+  /** Looks at each manifest once and keeps of it what the rest needs. */
+  async #readManifests(): Promise<ChainLink[]> {
+    const { which } = this.#options;
+    const links: ChainLink[] = [];
+    const clusters: { readonly name: string; readonly clusterId: string }[] = [];
+    let newest: { readonly backup: LoadedBackup; readonly manifest: Manifest } | undefined;
+    for await (const backup of eachBackup(this.#store)) {
+      const { id, name, read } = backup;
+      this.#findings.push(...unreadable(backup));
+      if (read instanceof BackupError) {
+        links.push({ id, name, read });
+        continue;
+      }
+      links.push({ id, name, read: { sha256: read.sha256, previous: read.previous } });
+      for (const file of read.files) this.#named.add(file.name);
+      clusters.push({ name, clusterId: read.clusterId });
+      newest = { backup, manifest: read };
+      if (which === "all" || (typeof which === "object" && which.id === id)) this.#want(backup, read);
+    }
+    this.#clusterId = newest?.manifest.clusterId;
+    for (const { name, clusterId } of clusters)
+      if (clusterId !== this.#clusterId)
+        this.#findings.push(finding("foreign", name, `cluster ${this.#clusterId}`, clusterId));
+    if (which === "newest" && newest !== undefined) this.#want(newest.backup, newest.manifest);
+    if (typeof which === "object" && !links.some(({ id }) => id === which.id))
+      throw notFound(this.#store.url, `${this.#store.url} has no backup ${which.id}`);
+    for await (const archived of eachArchiveManifest(this.#store)) {
+      this.#findings.push(...unreadable(archived));
+      if (!(archived.read instanceof BackupError))
+        for (const file of archived.read.files) this.#named.add(file.name);
+    }
+    return links;
+  }
+
+  #want({ id, name }: LoadedBackup, manifest: Manifest): void {
+    this.#verified.push(id);
+    this.#findings.push(...contentFindings(name, manifest));
+    const { clusterId, epochs, firstOffset, lastOffset, firstTimestamp, lastTimestamp } = manifest;
+    const facts = { clusterId, epochs, firstOffset, lastOffset, firstTimestamp, lastTimestamp };
+    for (const entry of manifest.files) {
+      const known = this.#wanted.get(entry.name)?.entry;
+      if (known === undefined) this.#wanted.set(entry.name, { entry, facts });
+      else if (known.sha256 !== entry.sha256 || known.bytes !== entry.bytes)
+        this.#findings.push(finding("swapped", name, `${entry.name} as other backups know it`, "another"));
+    }
   }
 
   async #listObjects(): Promise<void> {
@@ -114,50 +154,22 @@ class Verification {
     }
   }
 
-  #choose<Backup extends { readonly id: string }>(
-    readable: readonly Backup[],
-    ids: readonly string[],
-  ): readonly Backup[] {
-    const { which } = this.#options;
-    if (which === "all") return readable;
-    if (which === "newest") return readable.slice(-1);
-    if (!ids.includes(which.id))
-      throw new BackupError("BACKUP_NOT_FOUND", `${this.#store.url} has no backup ${which.id}`, {
-        url: this.#store.url,
-        id: which.id,
-      });
-    return readable.filter(({ id }) => id === which.id);
-  }
-
-  /** Every file of the chosen backups once; with `all` also what nobody names: the next backup could use it. */
-  async #readAll(
-    chosen: readonly { readonly name: string; readonly manifest: Manifest }[],
-    named: ReadonlySet<string>,
-    clusterId: string | undefined,
-  ): Promise<void> {
-    const entries = new Map<string, { entry: ManifestEntry; manifest: Manifest }>();
-    for (const { name, manifest } of chosen)
-      for (const entry of manifest.files) {
-        const known = entries.get(entry.name);
-        if (known === undefined) entries.set(entry.name, { entry, manifest });
-        else if (known.entry.sha256 !== entry.sha256 || known.entry.bytes !== entry.bytes)
-          this.#findings.push(finding("swapped", name, `${entry.name} as other backups know it`, "another"));
-      }
+  /** With `all` also what nobody names: the next backup could use it. */
+  async #readFiles(): Promise<void> {
     const unnamed = [...this.#objects.values()].filter(({ name }) => {
       const kind = parseObject(name)?.kind;
-      return (kind === "segment" || kind === "snapshot") && !named.has(name);
+      return (kind === "segment" || kind === "snapshot") && !this.#named.has(name);
     });
     for (const { name } of unnamed)
       this.#notes.push(finding("leftover", name, "an object that a backup names", "one that none does"));
-
     const read = this.#options.which === "all" ? unnamed : [];
-    for (const { bytes } of [...[...entries.values()].map(({ entry }) => entry), ...read])
-      this.#bytesAll += bytes;
-    for (const { entry, manifest } of entries.values()) await this.#checkNamed(entry, manifest);
-    for (const object of read) await this.#checkUnnamed(object, clusterId);
+    for (const { entry } of this.#wanted.values()) this.#bytesAll += entry.bytes;
+    for (const { bytes } of read) this.#bytesAll += bytes;
+    for (const { entry, facts } of this.#wanted.values()) await this.#checkNamed(entry, facts);
+    for (const object of read) await this.#checkUnnamed(object);
   }
 
-  async #checkNamed(entry: ManifestEntry, manifest: Manifest): Promise<void> {
+  async #checkNamed(entry: ManifestEntry, facts: ManifestFacts): Promise<void> {
     const { name, bytes } = entry;
     const object = this.#objects.get(name);
     if (object === undefined) {
@@ -174,10 +186,10 @@ class Verification {
       this.#findings.push(finding("damaged", name, `SHA-256 ${entry.sha256}`, read.sha256));
     const { segment } = read;
     if (entry.kind === "segment" && segment !== undefined)
-      this.#findings.push(...toldFindings(entry, segment, manifest));
+      this.#findings.push(...toldFindings(entry, segment, facts));
   }
 
-  async #checkUnnamed(object: StoredObject, clusterId: string | undefined): Promise<void> {
+  async #checkUnnamed(object: StoredObject): Promise<void> {
     const { name } = object;
     const parsed = parseObject(name);
     const { segment, sha256, finding: bad } = await this.#read(object, parsed?.kind === "segment");
@@ -187,8 +199,8 @@ class Verification {
     if (segment === undefined) return;
     const { header, lastOffset } = segment;
     const { baseOffset: firstOffset, lineageId } = header;
-    if (clusterId !== undefined && header.clusterId !== clusterId)
-      this.#findings.push(finding("foreign", name, `cluster ${clusterId}`, header.clusterId));
+    if (this.#clusterId !== undefined && header.clusterId !== this.#clusterId)
+      this.#findings.push(finding("foreign", name, `cluster ${this.#clusterId}`, header.clusterId));
     const ownName = segmentObject({ firstOffset, lastOffset, lineageId, sha256 });
     if (ownName !== name) this.#findings.push(finding("swapped", name, "what its name says", ownName));
   }
@@ -235,13 +247,13 @@ const whatIsWrong = ({ position, offset, expected, found }: Finding): string =>
   `${found} instead of ${expected} at position ${position ?? 0}${offset === undefined ? "" : ` (offset ${offset})`}`;
 
 /** What a segment says of itself against what the manifest says of it. */
-function toldFindings(entry: SegmentEntry, segment: CheckedSegment, manifest: Manifest): BackupFinding[] {
+function toldFindings(entry: SegmentEntry, segment: CheckedSegment, facts: ManifestFacts): BackupFinding[] {
   const { header, lastOffset, lastCrc, firstTimestamp, lastTimestamp } = segment;
-  const epoch = manifest.epochs.find(({ lineageId }) => lineageId === header.lineageId);
-  const isFirst = entry.baseOffset === manifest.firstOffset;
-  const isLast = entry.endOffset === manifest.lastOffset;
+  const epoch = facts.epochs.find(({ lineageId }) => lineageId === header.lineageId);
+  const isFirst = entry.baseOffset === facts.firstOffset;
+  const isLast = entry.endOffset === facts.lastOffset;
   const told: readonly (readonly [string, unknown, unknown])[] = [
-    ["cluster", manifest.clusterId, header.clusterId],
+    ["cluster", facts.clusterId, header.clusterId],
     ["lineage", entry.lineageId, header.lineageId],
     ["epoch", epoch?.epoch, header.epoch],
     ["first offset of the epoch", epoch?.first, header.epochFirst],
@@ -249,8 +261,8 @@ function toldFindings(entry: SegmentEntry, segment: CheckedSegment, manifest: Ma
     ["crc before", entry.chainCrc, header.chainCrc],
     ["last offset", entry.endOffset, lastOffset],
     ["last crc", entry.endCrc, lastCrc],
-    ["first timestamp", isFirst ? manifest.firstTimestamp : firstTimestamp, firstTimestamp],
-    ["last timestamp", isLast ? manifest.lastTimestamp : lastTimestamp, lastTimestamp],
+    ["first timestamp", isFirst ? facts.firstTimestamp : firstTimestamp, firstTimestamp],
+    ["last timestamp", isLast ? facts.lastTimestamp : lastTimestamp, lastTimestamp],
   ];
   return told
     .filter(([, expected, found]) => expected !== found)
@@ -259,11 +271,6 @@ function toldFindings(entry: SegmentEntry, segment: CheckedSegment, manifest: Ma
     );
 }
 
-function foreignClusters(
-  readable: readonly { readonly name: string; readonly manifest: Manifest }[],
-): BackupFinding[] {
-  const own = readable.at(-1)?.manifest.clusterId;
-  return readable
-    .filter(({ manifest }) => manifest.clusterId !== own)
-    .map(({ name, manifest }) => finding("foreign", name, `cluster ${own}`, manifest.clusterId));
+function notFound(url: string, message: string): BackupError {
+  return new BackupError("BACKUP_NOT_FOUND", message, { url });
 }

@@ -103,6 +103,28 @@ describe("backup", () => {
     expect((await other.verify()).findings).toEqual([]);
   });
 
+  it("begins anew when retention removes what it was about to send", async () => {
+    const { log } = await bench.openLog();
+    await bench.append(log, 150);
+    await bench.putSnapshot(140);
+    const link = bench.store.link.bind(bench.store);
+    let links = 0;
+    bench.store.link = async (path, name) => {
+      links += 1;
+      if (links === 2) await log.retain(at(130));
+      return link(path, name);
+    };
+    const report = await bench.backup();
+    expect(report.firstOffset).toBe(log.firstOffset);
+    expect(report.firstOffset).toBeGreaterThan(60);
+    expect(report.snapshotOffset).toBe(140);
+    await log.close();
+    const { findings, notes } = await bench.verify();
+    expect(findings).toEqual([]);
+    // What was sent before is the next prune's.
+    expect(notes.length).toBeGreaterThan(0);
+  });
+
   it("follows the log through a new epoch", async () => {
     await bench.grow(10);
     await bench.backup();

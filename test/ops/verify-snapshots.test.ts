@@ -151,7 +151,9 @@ describe("a data directory with a snapshot", () => {
       problems: [{ code: "snapshot", file: `snapshots/${name}` }],
       snapshots: [],
     });
-    expect(damaged.stderr).toMatch(/is damaged: snapshots\/.* expected a checksum that holds, .* a start passes over it\n$/);
+    expect(damaged.stderr).toMatch(
+      /is damaged: snapshots\/.* expected a checksum that holds, .* a start passes over it\n$/,
+    );
     const again = await served();
     expect([again.value.includes("value 29"), again.warnings]).toEqual([true, ["SNAPSHOT_DAMAGED"]]);
     expect(readdirSync(join(data, SNAPSHOT_DIRECTORY))).toEqual([name]);
