@@ -25,7 +25,7 @@ export interface SendOptions {
   readonly there: Map<string, number>;
   /** Never link, also where it could be done. */
   readonly copy: boolean;
-  /** Bytes read: each file's twice, once when it was not copied. */
+  /** Each byte is told twice: when it was verified, and when it was brought or found there. */
   readonly onBytes: (bytes: number) => void;
 }
 
@@ -102,16 +102,17 @@ async function bring(
   read: () => AsyncIterable<Uint8Array>,
 ): Promise<Sent> {
   const found = there.get(name);
-  if (found === bytes) return "there";
+  if (found === bytes) {
+    onBytes(bytes);
+    return "there";
+  }
   // Of another size it is damaged, and nobody can want it.
   if (found !== undefined) await store.remove(name);
-  let how: Sent = "linked";
-  if (copy || path === undefined || store.link === undefined || !(await store.link(path, name))) {
-    await store.put(name, counted(read(), onBytes), { ifAbsent: true, sha256 });
-    how = "copied";
-  }
+  const linked = !copy && path !== undefined && store.link !== undefined && (await store.link(path, name));
+  if (linked) onBytes(bytes);
+  else await store.put(name, counted(read(), onBytes), { ifAbsent: true, sha256 });
   there.set(name, bytes);
-  return how;
+  return linked ? "linked" : "copied";
 }
 
 async function* hashed(

@@ -36,6 +36,24 @@ describe("backup", () => {
     expect((await bench.verify()).findings).toEqual([]);
   });
 
+  it("tells how far it is, up to the end, whether it copies or links", async () => {
+    await bench.grow(100);
+    await bench.putSnapshot(90);
+    const elsewhere = new BackupBench(bench.files, 9, "/elsewhere");
+    for (const [maker, copy] of [
+      [bench, false],
+      [elsewhere, true],
+    ] as const) {
+      const told: [number, number][] = [];
+      const { sentBytes } = await maker.backup({ copy, onProgress: (done, all) => told.push([done, all]) });
+      expect(told.at(-1)).toEqual([sentBytes, sentBytes]);
+      for (const [i, [done, all]] of told.entries()) {
+        expect(done).toBeLessThanOrEqual(all);
+        expect(done).toBeGreaterThanOrEqual(told[i - 1]?.[0] ?? 0);
+      }
+    }
+  });
+
   it("works beside an open log, and takes what was appended until it began", async () => {
     const { log } = await bench.openLog();
     await bench.append(log, 37);
