@@ -3,33 +3,15 @@
  * binding and once as a command of the envelope. The raw door has no operation of its own and is described here.
  */
 import type { TSchema } from "@sinclair/typebox";
+import { bodyErrors, commonErrors, writeErrors } from "./documented-errors.js";
 import { COMMAND_PATH } from "./doors/command.js";
 import { RAW_PATH } from "./doors/raw.js";
-import { pathFields } from "./doors/rest.js";
 import { type ErrorCode, errorTable } from "./errors.js";
 import { commands, operations } from "./operations/catalog.js";
 import { set } from "./operations/kv.js";
-import type { Operation, RestBinding } from "./operations/operation.js";
+import { type Operation, pathFields, type RestBinding, takesBody } from "./operations/operation.js";
 
 type Node = Readonly<Record<string, unknown>>;
-
-/** What any operation may answer besides its own errors. */
-const readErrors: readonly ErrorCode[] = [
-  "API_DRAINING",
-  "API_FIELD_UNKNOWN",
-  "API_INTERNAL",
-  "LOG_REPLAYING",
-];
-const bodyErrors: readonly ErrorCode[] = [
-  "API_JSON_INVALID",
-  "API_JSON_TOO_DEEP",
-  "API_TEXT_INVALID",
-  "API_FIELD_MISSING",
-  "API_FIELD_INVALID",
-  "API_BODY_TOO_LARGE",
-  "API_CONTENT_TYPE_UNSUPPORTED",
-];
-const writeErrors: readonly ErrorCode[] = ["API_OVERLOADED", "LOG_BUSY", "LOG_DISK_FULL", "LOG_FAILED"];
 
 export function openApiDocument(version: string): Node {
   const paths = new Map<string, Record<string, unknown>>();
@@ -86,12 +68,7 @@ function restOperation(operation: Operation, binding: RestBinding, index: number
         ...(operation.kind === "write" ? { headers: { "X-Annals-Offset": offsetHeader } } : {}),
         content: { [contentType]: { schema: binding.output ?? answerSchema(operation) } },
       },
-      ...errorResponses([
-        ...operation.errors,
-        ...readErrors,
-        ...(withBody ? bodyErrors : []),
-        ...(operation.kind === "write" ? writeErrors : []),
-      ]),
+      ...errorResponses([...operation.errors, ...commonErrors(operation, binding)]),
     },
   };
 }
@@ -177,7 +154,13 @@ function commandOperation(): Node {
         description: "The command ran, or was refused.",
         content: { "application/json": { schema: answer } },
       },
-      ...errorResponses([...bodyErrors, "API_FIELD_UNKNOWN", "API_DRAINING"]),
+      ...errorResponses([
+        ...bodyErrors,
+        "API_FIELD_MISSING",
+        "API_FIELD_INVALID",
+        "API_FIELD_UNKNOWN",
+        "API_DRAINING",
+      ]),
     },
   };
 }
@@ -192,7 +175,14 @@ const ifAbsent = header("If-None-Match", "`*`: the key must not be there.");
 const ifChanged = header("If-None-Match", "Revisions in quotes: 304 if the key has one of them.");
 const mismatch = { description: "`KV_REVISION_MISMATCH`: The key has another revision." };
 const anything = { "*/*": { schema: {} } };
-const keyErrors: readonly ErrorCode[] = ["KV_KEY_INVALID", "API_KEY_RESERVED", ...readErrors];
+const keyErrors: readonly ErrorCode[] = [
+  "KV_KEY_INVALID",
+  "API_KEY_RESERVED",
+  "API_DRAINING",
+  "API_FIELD_UNKNOWN",
+  "API_INTERNAL",
+  "LOG_REPLAYING",
+];
 
 function rawOperations(): Node {
   return {
@@ -279,7 +269,3 @@ const problemSchema = objectOf(
   ],
   ["type", "title", "status", "detail", "error_code", "request_id"],
 );
-
-function takesBody({ method }: RestBinding): boolean {
-  return method === "POST" || method === "PUT";
-}

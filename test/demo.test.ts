@@ -41,6 +41,7 @@ const directory = mkdtempSync(join(tmpdir(), "annals-demo-test-"));
 const lines = linesOf(input).slice(0, limit);
 const commits = lines.map((line) => JSON.parse(line) as Line);
 const jobs = commits.flatMap(({ sha, files }) => files.map((file, index) => ({ sha, index, ...file })));
+let records: DumpedEvent[][] = [];
 let log: DumpedEvent[] = [];
 let summary: Record<string, unknown>;
 let server: RunningServer;
@@ -71,10 +72,11 @@ beforeAll(async () => {
     maxBuffer: 1 << 30,
   });
   expect(dump.status, dump.stderr).toBe(0);
-  log = dump.stdout
+  records = dump.stdout
     .split("\n")
     .filter((line) => line !== "")
-    .flatMap((line) => (JSON.parse(line) as { events: DumpedEvent[] }).events);
+    .map((line) => (JSON.parse(line) as { events: DumpedEvent[] }).events);
+  log = records.flat();
   server = await startServer({ dataDirectory: directory });
 }, TIMEOUT_MS);
 
@@ -152,6 +154,29 @@ describe("the demo", () => {
     );
     const info = await get("/info");
     expect(info["log"]).toMatchObject({ first_offset: 1, epoch: 1, torn_bytes: 0 });
+  });
+
+  it("wrote each commit whole: its event, its key, its files' totals and its jobs are in one record", () => {
+    const bySha = new Map(commits.map((commit) => [commit.sha, commit]));
+    let [found, shared] = [0, 0];
+    for (const events of records) {
+      const some = (type: string): DumpedEvent[] => events.filter((event) => event.type === type);
+      const keys = some("kv.set").map(({ key }) => String(key));
+      const shas = keys.filter((key) => key.startsWith("commit:")).map((key) => key.slice("commit:".length));
+      const files = shas.flatMap((sha) => bySha.get(sha)?.files.map(({ path }) => path) ?? []);
+      const told = some("stream.appended").flatMap(({ messages }) => messages as { bytes: string }[]);
+      expect(told.map(({ bytes }) => (JSON.parse(bytes) as Line).sha)).toEqual(shas);
+      const totals = keys.filter((key) => key.startsWith("file:")).map((key) => key.slice("file:".length));
+      expect(totals.sort()).toEqual([...files].sort());
+      const queued = some("queue.published").map(
+        ({ payload }) => (JSON.parse(String(payload)) as { path: string }).path,
+      );
+      expect(queued.sort()).toEqual([...files].sort());
+      found += shas.length;
+      if (shas.length > 1) shared += 1;
+    }
+    expect(found).toBe(commits.length);
+    expect(shared).toBeGreaterThan(0);
   });
 
   it(

@@ -7,7 +7,7 @@ import type { SourceText } from "../exact.js";
 import { unknownField } from "../explain.js";
 import { type Json, JsonText, writeJson } from "../json-write.js";
 import { operations } from "../operations/catalog.js";
-import type { Operation, RestBinding } from "../operations/operation.js";
+import { type Operation, pathFields, type RestBinding, takesBody } from "../operations/operation.js";
 import type { Reply } from "../operations/reply.js";
 import { runMeasured } from "../runner.js";
 import { asAsked, asksOf, MIN_OFFSET_FIELD } from "./asks.js";
@@ -34,19 +34,14 @@ function routePattern(path: string): string {
   return path.replace(/\{(\w+)\}/g, ":$1");
 }
 
-/** The names in braces in a path. */
-export function pathFields(path: string): readonly string[] {
-  return [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => name ?? "");
-}
-
 function restHandler(door: Door, operation: Operation, binding: RestBinding): RouteHandlerMethod {
   const route = routePattern(binding.path);
   const fromPath = pathFields(binding.path);
   const fromQuery = queryFields(operation, fromPath);
-  const takesBody = binding.method === "POST" || binding.method === "PUT";
+  const withBody = takesBody(binding);
   return (request, reply) => {
     request.route = route;
-    const found = takesBody
+    const found = withBody
       ? bodyInput(request, operation.kind)
       : queryInput(request, fromQuery, operation.kind);
     if (found.type === "refused") {
@@ -124,7 +119,7 @@ function sendReply(
   const payload = binding.shape === undefined ? done.payload : binding.shape(parsedAgain(done.payload));
   const text = done.contentType === undefined ? writeJson(payload) : plainText(payload);
   const contentType = done.contentType ?? JSON_CONTENT;
-  door.send(request, reply, done.status ?? 200, headers, textBody(contentType, text));
+  door.send(request, reply, done.status ?? 200, headers, textBody(contentType, text), done.unsent);
 }
 
 /** A kept answer is text, and a documented shape is made from what it says. */

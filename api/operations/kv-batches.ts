@@ -17,7 +17,13 @@ function typedPairs(pairs: readonly PairInput[]) {
   return pairs.map(({ key, value }) => ({ key, ...typedValue(value) }));
 }
 
-const batchErrors = ["KV_KEY_INVALID", "KV_VALUE_NOT_TEXT", "KV_VALUE_TOO_LARGE", "KV_MEMORY_FULL"] as const;
+const batchErrors = [
+  "API_BATCH_TOO_LARGE",
+  "KV_KEY_INVALID",
+  "KV_VALUE_NOT_TEXT",
+  "KV_VALUE_TOO_LARGE",
+  "KV_MEMORY_FULL",
+] as const;
 
 export const setMany = defineOperation({
   name: "kv.mset",
@@ -85,7 +91,7 @@ export const getMany = defineOperation({
     "In the order asked for: text as a string, JSON as the JSON that was stored, other bytes as text if they are UTF-8, else as an array of bytes; null where the key is not there.",
   input: KeyList,
   output: Type.Object({ values: Type.Array(Type.Unknown()) }),
-  errors: ["KV_KEY_INVALID"],
+  errors: ["KV_KEY_INVALID", "API_BATCH_TOO_LARGE"],
   rest: [{ method: "POST", path: "/kv/mget" }],
   run(input, call) {
     return call.query(kv.getMany, input, (entries) => shown({ values: entries.map(jsonValue) }));
@@ -98,7 +104,7 @@ export const deleteMany = defineOperation({
   summary: "Delete many keys",
   input: KeyList,
   output: Type.Object({ deleted: Type.Integer(), log_offset: LogOffset }),
-  errors: ["KV_KEY_INVALID"],
+  errors: ["KV_KEY_INVALID", "API_BATCH_TOO_LARGE"],
   rest: [{ method: "POST", path: "/kv/mdel" }],
   prepare(input) {
     return write(kv.deleteMany, input, ({ deleted }, offset) =>

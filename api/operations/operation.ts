@@ -27,6 +27,15 @@ export interface RestBinding {
   readonly output?: TSchema;
 }
 
+/** The names in braces in a path. */
+export function pathFields(path: string): readonly string[] {
+  return [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => name ?? "");
+}
+
+export function takesBody({ method }: RestBinding): boolean {
+  return method === "POST" || method === "PUT";
+}
+
 interface OperationFacts<Input extends TObject> {
   /** `kv.set`: the command's name in the envelope, the operation's name in metrics and in the history. */
   readonly name: string;

@@ -28,7 +28,7 @@ export function dumpLine(record: LogRecord): Record<string, unknown> {
 
 function shownEvent(event: StoreEvent, offset: number, place: number): Record<string, unknown> {
   if (isQueueEvent(event)) return shownQueueEvent(event, offset, place);
-  if (event.type !== "kv.set") return { ...event };
+  if (event.type !== "kv.set") return shownFields(event);
   const { value, expiresAt, ...rest } = event;
   const expiry = expiresAt === 0 ? {} : { expiresAt: timeText(expiresAt) };
   return { ...rest, ...shownBytes("value", value), ...expiry };
@@ -52,6 +52,21 @@ function shownQueueEvent(event: QueueEvent, offset: number, place: number): Reco
   const messageId = `${event.message.offset === 0 ? offset : event.message.offset}-${event.message.place}`;
   const receipt = event.type === "queue.delivered" ? { receipt: `${offset}-${place}` } : {};
   return { ...shown, messageId, ...receipt };
+}
+
+/** Bytes may lie deeper: in the messages of a stream. */
+function shownFields(fields: object): Record<string, unknown> {
+  const shown: Record<string, unknown> = {};
+  for (const [name, value] of Object.entries(fields)) {
+    if (value instanceof Uint8Array) Object.assign(shown, shownBytes(name, value));
+    else shown[name] = shownValue(value);
+  }
+  return shown;
+}
+
+function shownValue(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(shownValue);
+  return typeof value === "object" && value !== null ? shownFields(value) : value;
 }
 
 function shownBytes(name: string, value: string | Uint8Array): Record<string, string> {

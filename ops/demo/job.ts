@@ -1,28 +1,26 @@
 /**
- * The main job: one atomic write per commit, in the order of history; the commit goes to a stream, and each of its files
- * into a queue, as a job for consumers. The server is killed on the way, and so are the consumers.
+ * The main job: commits in the order of history, a few at a time as one atomic batch. The server is killed on the way, and
+ * so are the consumers of the jobs that the commits bring.
  *
- * Order: a file's totals must not go backward, so two commits that touch a file are never in flight together. Commits
- * that touch different files may be; whichever arrives first, the state is the same. At most WINDOW are in flight, which
- * lets one sync of the log cover several. The stream has the order of history by itself (see commit-stream.ts).
+ * One batch is under way at a time, and each commit says at which offset of the stream its event must come to stand: history
+ * has its order, or the job fails. Several commits share a batch, since each batch waits for a sync.
  *
- * Not doubling: when the server dies, the outcome of what was in flight is unknown. After the restart the job asks for the
- * commit's own key. It is there exactly when the whole write is, since a write is there as a whole or not at all. Jobs
- * are published again; the queue knows their message keys.
+ * Not doubling: when the server dies, nobody knows what became of the batch that was under way. It is sent again to the
+ * successor with its idempotency key: either it is there as a whole, and its first answer comes again, or it is done now.
  */
 import { setTimeout as sleep } from "node:timers/promises";
-import { CommitStream, ROOM } from "./commit-stream.js";
-import { type Commit, commitKey, type Pair, RunningTotals } from "./commits.js";
+import { partsOf, ROOM } from "./commit-batch.js";
+import { type Commit, RunningTotals } from "./commits.js";
 import type { Consumers } from "./consumers.js";
-import { ACK_DEADLINE_SECS, DEDUP_WINDOW_SECS, jobsOf, MAX_RETRIES, type NewJob, QUEUE } from "./jobs.js";
+import { ACK_DEADLINE_SECS, MAX_RETRIES, QUEUE } from "./jobs.js";
 import type { KillMoment } from "./moments.js";
 import { MortalServer } from "./mortal-server.js";
 import type { ServerChild } from "./server-child.js";
 import type { QueueTotals } from "./store-client.js";
 
-const WINDOW = 16;
-/** Jobs of one request. */
-const JOBS_MAX = 500;
+/** A batch has at most so many commits, and no further one after so many files. */
+const BATCH_COMMITS_MAX = 8;
+const BATCH_FILES_MAX = 500;
 const LOOK_MS = 50;
 /** Of many deadlines that pass: when nothing was acknowledged for so long, nothing will be. */
 const STALLED_MS = 30_000;
@@ -46,12 +44,6 @@ export interface JobReport {
   readonly unansweredStored: number;
 }
 
-interface Write {
-  readonly keys: readonly string[];
-  readonly pairs: readonly Pair[];
-  readonly jobs: readonly NewJob[];
-}
-
 export async function runJob(options: JobOptions): Promise<JobReport> {
   const { start, consumers } = options;
   const server = await MortalServer.start({ start, onStart: (url) => consumers.serverIsAt(url) });
@@ -62,12 +54,7 @@ class Job {
   readonly #options: JobOptions;
   readonly #kills: KillMoment[];
   readonly #totals = new RunningTotals();
-  readonly #inFlight = new Map<string, Promise<void>>();
-  readonly #writes = new Set<Promise<void>>();
   readonly #server: MortalServer;
-  readonly #stream: CommitStream;
-  #fail: (error: unknown) => void = () => undefined;
-  readonly #failed: Promise<never>;
   #answered = 0;
   #fileChanges = 0;
   #unansweredStored = 0;
@@ -76,15 +63,11 @@ class Job {
     this.#options = options;
     this.#kills = [...options.kills];
     this.#server = server;
-    this.#stream = new CommitStream(server);
-    this.#failed = new Promise((_, reject) => {
-      this.#fail = reject;
-    });
   }
 
-  /** Or to the first failure, of a write or of a consumer. */
+  /** Or to the first failure of a consumer. */
   toEnd(): Promise<JobReport> {
-    return Promise.race([this.#work(), this.#failed, this.#options.consumers.failed]);
+    return Promise.race([this.#work(), this.#options.consumers.failed]);
   }
 
   async #work(): Promise<JobReport> {
@@ -94,13 +77,10 @@ class Job {
         max_depth: QUEUE_DEPTH_MAX,
         ack_deadline_secs: ACK_DEADLINE_SECS,
         default_max_retries: MAX_RETRIES,
-        dedup_window_secs: DEDUP_WINDOW_SECS,
       }),
     );
     this.#options.consumers.start();
-    for await (const commit of this.#options.commits) await this.#take(commit);
-    await Promise.all(this.#writes);
-    await this.#stream.end();
+    await this.#writeAll();
     // Kills so close to the end that no write was left to notice them.
     if (this.#server.isDoomed) await this.#server.replace();
     while (this.#kills.shift() !== undefined) await this.#server.replace();
@@ -111,65 +91,37 @@ class Job {
       fileChanges: this.#fileChanges,
       restarts: this.#server.restarts,
       unanswered: this.#server.unanswered,
-      unansweredStored: this.#unansweredStored + this.#stream.storedUnanswered,
+      unansweredStored: this.#unansweredStored,
     };
   }
 
-  async #take(commit: Commit): Promise<void> {
-    const keys = [commitKey(commit.sha), ...commit.files.map((file) => file.path)];
-    await this.#room(keys);
-    await this.#stream.add(commit);
-    this.#fileChanges += commit.files.length;
-    this.#begin({ keys, pairs: this.#totals.pairsOf(commit), jobs: jobsOf(commit) });
-  }
-
-  /** Waits until the window has room and nothing in flight touches one of these keys. */
-  async #room(keys: readonly string[]): Promise<void> {
-    for (;;) {
-      const others = keys.flatMap((key) => this.#inFlight.get(key) ?? []);
-      if (others.length > 0) await Promise.all(others);
-      else if (this.#writes.size >= WINDOW) await Promise.race(this.#writes);
-      else return;
+  async #writeAll(): Promise<void> {
+    let batch: Commit[] = [];
+    let files = 0;
+    for await (const commit of this.#options.commits) {
+      batch.push(commit);
+      files += commit.files.length;
+      if (batch.length < BATCH_COMMITS_MAX && files < BATCH_FILES_MAX) continue;
+      await this.#write(batch);
+      [batch, files] = [[], 0];
     }
+    await this.#write(batch);
   }
 
-  #begin(write: Write): void {
-    const done = this.#store(write).finally(() => {
-      for (const key of write.keys) this.#inFlight.delete(key);
-      this.#writes.delete(done);
+  async #write(commits: readonly Commit[]): Promise<void> {
+    const [first] = commits;
+    if (first === undefined) return;
+    const parts = commits.flatMap((commit, index) =>
+      partsOf(commit, this.#totals.pairsOf(commit), this.#answered + index),
+    );
+    await this.#server.ask(async (client, isRepeat) => {
+      const { repeated } = await client.batchOnce(first.sha, parts);
+      if (repeated && !isRepeat) throw new Error(`${first.sha} was there before it was sent`);
+      if (repeated) this.#unansweredStored++;
     });
-    for (const key of write.keys) this.#inFlight.set(key, done);
-    this.#writes.add(done);
-    done.catch((error: unknown) => this.#fail(error));
-  }
-
-  async #store(write: Write): Promise<void> {
-    await Promise.all([this.#set(write), this.#publishAll(write.jobs)]);
-    this.#answered++;
+    this.#answered += commits.length;
+    for (const { files } of commits) this.#fileChanges += files.length;
     this.#killIfDue();
-  }
-
-  async #set(write: Write): Promise<void> {
-    const [commit = ""] = write.keys;
-    await this.#server.ask(async (client, repeated) => {
-      const stored = repeated && (await client.getMany([commit]))[0] !== null;
-      if (stored) this.#unansweredStored++;
-      else await client.setMany(write.pairs);
-    });
-  }
-
-  async #publishAll(jobs: readonly NewJob[]): Promise<void> {
-    for (let at = 0; at < jobs.length; at += JOBS_MAX) await this.#publish(jobs.slice(at, at + JOBS_MAX));
-  }
-
-  async #publish(jobs: readonly NewJob[]): Promise<void> {
-    await this.#server.ask(async (client, repeated) => {
-      const duplicates = await client.publishJobs(QUEUE, jobs);
-      // One request is one record: all of it is there, or nothing.
-      if (duplicates !== 0 && !(repeated && duplicates === jobs.length))
-        throw new Error(`${duplicates} of ${jobs.length} jobs were in the queue before they were published`);
-      if (duplicates !== 0) this.#unansweredStored++;
-    });
   }
 
   #killIfDue(): void {

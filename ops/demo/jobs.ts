@@ -6,8 +6,6 @@ export const QUEUE = "jobs";
 export const ACK_DEADLINE_SECS = 1;
 /** Higher than any run needs: a job that dies of retries would be one that was not done. */
 export const MAX_RETRIES = 1000;
-/** Longer than any run: a publish that is repeated publishes nothing that is there. */
-export const DEDUP_WINDOW_SECS = 3600;
 
 export const DONE_PREFIX = "done:";
 
@@ -17,17 +15,8 @@ export interface Job extends FileChange {
   readonly index: number;
 }
 
-/** `id` makes the job's message unique, however often it is published. */
-export interface NewJob {
-  readonly id: string;
-  readonly job: Job;
-}
-
-export function jobsOf(commit: Commit): NewJob[] {
-  return commit.files.map((file, index) => ({
-    id: `${commit.sha}:${index}`,
-    job: { sha: commit.sha, index, ...file },
-  }));
+export function jobsOf({ sha, files }: Commit): Job[] {
+  return files.map((file, index) => ({ sha, index, ...file }));
 }
 
 /** The same however often the job is done: a delivery may come twice, its effect may not. */

@@ -2,7 +2,7 @@
  * Whether everything agrees at the end: what went in, what each kind of store serves, and what the log
  * tells. Reads and adds up; what to think of a difference is the caller's affair.
  */
-import { ROOM } from "./commit-stream.js";
+import { ROOM } from "./commit-batch.js";
 import type { Commit, FileChange } from "./commits.js";
 import type { Fact } from "./facts.js";
 import { DONE_PREFIX, QUEUE } from "./jobs.js";
@@ -92,6 +92,7 @@ export function factsOf(found: Found): Fact[] {
   return [
     fact("commits written, by the log", commits, audit.commitsSet),
     fact("different commits written", commits, audit.distinctCommits),
+    fact("commits in one record with their event, totals and jobs", commits, audit.wholeCommits),
     fact(`events in the stream ${ROOM}`, commits, stream.events),
     fact("its end offset", commits, stream.endOffset),
     fact("its events at their offset, as they went in", commits, stream.inOrder),
@@ -101,7 +102,11 @@ export function factsOf(found: Found): Fact[] {
     fact("jobs acknowledged, by the log", jobs, audit.acked),
     fact("different jobs acknowledged", jobs, audit.distinctAcked),
     fact("deliveries, by the log", queue.consumed, audit.delivered),
-    fact("deliveries acknowledged or timed out", queue.consumed, queue.acked + queue.timed_out),
+    fact(
+      "deliveries acknowledged, timed out, or given back unsent",
+      queue.consumed,
+      queue.acked + queue.timed_out + audit.unsent,
+    ),
     fact("jobs left in the queue", 0, queue.depth + queue.delayed + queue.in_flight),
     fact(
       "jobs dead, purged or expired",

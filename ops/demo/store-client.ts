@@ -20,12 +20,10 @@ export interface QueueTotals {
   readonly expired: number;
 }
 
-export interface PublishEvents {
-  readonly events: readonly { readonly event: string; readonly data: unknown }[];
-  readonly expected_offset: number;
-  readonly producer_id: string;
-  readonly producer_epoch: number;
-  readonly producer_seq: number;
+/** A write's name in the envelope, and its input. */
+export interface BatchPart {
+  readonly command: string;
+  readonly payload: unknown;
 }
 
 export interface EventsPage {
@@ -70,18 +68,6 @@ export class StoreClient {
     await this.#post(`/queue/${queue}`, settings);
   }
 
-  /** All of them or none; answers how many were there already. */
-  async publishJobs(
-    queue: string,
-    jobs: readonly { readonly id: string; readonly job: unknown }[],
-  ): Promise<number> {
-    const messages = jobs.map(({ id, job }) => ({ payload: JSON.stringify(job), message_key: id }));
-    const answer = await this.#post<{ messages: { duplicate: boolean }[] }>(`/queue/${queue}/publish/batch`, {
-      messages,
-    });
-    return answer.messages.filter(({ duplicate }) => duplicate).length;
-  }
-
   /** Waits for the first job, takes what is there. */
   async consume(
     queue: string,
@@ -110,13 +96,15 @@ export class StoreClient {
     await this.#send("PUT", `/stream/${room}`, {});
   }
 
-  /** All of them or none. */
-  async publishEvents(room: string, request: PublishEvents): Promise<{ readonly duplicate: boolean }> {
-    const { duplicate = false } = await this.#post<{ duplicate?: boolean }>(
-      `/stream/${room}/publish/batch`,
-      request,
-    );
-    return { duplicate };
+  /** Does all of them as one, once, however often the same is sent with this key; tells whether it was done before. */
+  async batchOnce(key: string, operations: readonly BatchPart[]): Promise<{ readonly repeated: boolean }> {
+    const response = await fetch(`${this.url}/batch`, {
+      method: "POST",
+      headers: { "content-type": "application/json", "idempotency-key": key },
+      body: JSON.stringify({ operations }),
+    });
+    await this.#answer(response);
+    return { repeated: response.headers.has("idempotent-replayed") };
   }
 
   async eventsFrom(room: string, offset: number): Promise<EventsPage> {

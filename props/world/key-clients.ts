@@ -69,7 +69,7 @@ export async function runClients(options: ClientsOptions): Promise<void> {
       const key = keys[Math.floor(random() * keys.length)] ?? "k";
       const call = history.begin(
         key,
-        randomInput(random, `${client}.${history.calls.length}`, lastSeen.get(key) ?? 0),
+        randomKeyInput(random, `${client}.${history.calls.length}`, lastSeen.get(key) ?? 0),
       );
       const output = await options.door(key, call.input).catch(() => undefined);
       if (output === undefined || !options.alive()) return;
@@ -85,7 +85,7 @@ export async function runClients(options: ClientsOptions): Promise<void> {
 }
 
 /** Numbers and texts, so that increments and refused increments both happen. */
-function randomInput(random: Random, unique: string, lastRevision: number): KeyInput {
+export function randomKeyInput(random: Random, unique: string, lastRevision: number): KeyInput {
   const draw = random();
   const value = random() < 0.7 ? String(Math.floor(random() * 1_000_000_000)) : `text ${unique}`;
   if (draw < 0.3) return { type: "get" };

@@ -91,12 +91,19 @@ export async function runQueueClients(options: QueueClientsOptions): Promise<voi
   if (history.deadlinesOver && !(await call({ type: "passDeadlines" }))) return;
   const serve = async (): Promise<void> => {
     for (let index = 0; index < options.callsEach && alive(); index += 1)
-      if (!(await call(randomInput(random, history)))) return;
+      if (!(await call(randomQueueInput(random, history)))) return;
   };
   await Promise.all(Array.from({ length: options.clients }, serve));
 }
 
-function randomInput(random: Random, history: QueueHistory): QueueInput {
+/** What a client may know when it chooses its next call. */
+export interface QueueKnowledge {
+  /** The newest last. */
+  readonly deliveries: readonly Delivered[];
+  freshPayload(): string;
+}
+
+export function randomQueueInput(random: Random, history: QueueKnowledge): QueueInput {
   const draw = random();
   const fresh = () => ({ payload: history.freshPayload(), priority: random() < 0.3 ? 9 : 5 });
   if (draw < 0.3) return { type: "publish", messages: random() < 0.3 ? [fresh(), fresh()] : [fresh()] };

@@ -1,26 +1,19 @@
 // Every operation's contract, through the envelope and through every REST route, from one table.
 import { TypeCompiler } from "@sinclair/typebox/compiler";
 import { afterEach, describe, expect, it } from "vitest";
+import { commonErrors } from "../../api/documented-errors.js";
 import { errorTable } from "../../api/index.js";
 import { operations } from "../../api/operations/catalog.js";
 import type { Operation, RestBinding } from "../../api/operations/operation.js";
 import { type OperationCase, operationCases } from "../support/operation-cases.js";
-import { type Answer, TestServer } from "../support/test-server.js";
+import { askEnvelope, askRest, goesThrough, inputText, unreachedBy } from "../support/operation-doors.js";
+import { TestServer } from "../support/test-server.js";
 
 let running: TestServer | undefined;
 afterEach(async () => {
   await running?.close();
   running = undefined;
 });
-
-/** Errors of the operation that no input can bring about in a small test, with the reason. */
-const UNREACHED: Readonly<Record<string, readonly string[]>> = {
-  // 100,001 keys: reached in `keys refuses more than it can show`, below.
-  "kv.keys": ["API_RESULT_TOO_LARGE"],
-  // A hundred open transactions: reached in the test of transactions.
-  "transaction.multi": ["API_TRANSACTIONS_FULL"],
-  "transaction.watch": ["API_TRANSACTIONS_FULL"],
-};
 
 function operationOf(name: string): Operation {
   const found = operations.find((operation) => operation.name === name);
@@ -33,35 +26,13 @@ async function given(row: OperationCase): Promise<TestServer> {
     ...(row.rules === undefined ? {} : { rules: row.rules }),
     ...(row.queueRules === undefined ? {} : { queueRules: row.queueRules }),
     ...(row.streamRules === undefined ? {} : { streamRules: row.streamRules }),
+    ...(row.limits === undefined ? {} : { limits: row.limits }),
   });
   for (const [command, input] of row.given ?? []) {
     expect(await server.command(command, input)).toMatchObject({ success: true });
   }
   running = server;
   return server;
-}
-
-const inputText = (row: OperationCase) =>
-  typeof row.input === "string" ? row.input : JSON.stringify(row.input);
-
-/** The same input as a REST request: path, query or body. */
-function restRequest(server: TestServer, binding: RestBinding, row: OperationCase): Promise<Answer> {
-  const fields: Record<string, unknown> = JSON.parse(inputText(row));
-  const inPath = [...binding.path.matchAll(/\{(\w+)\}/g)].map((match) => match[1] ?? "");
-  const path = binding.path.replace(/\{(\w+)\}/g, (_all, name) =>
-    encodeURIComponent(String(fields[name] ?? "")),
-  );
-  if (binding.method === "POST" || binding.method === "PUT") {
-    let body = inputText(row);
-    // The path's fields leave the body, the digits of the rest stay as they are.
-    for (const name of inPath) body = body.replace(new RegExp(`"${name}":"[^"]*",?`), "");
-    const json = { "content-type": "application/json" };
-    return server.request(binding.method, path, body.replace(",}", "}"), json);
-  }
-  const query = new URLSearchParams();
-  for (const [name, value] of Object.entries(fields))
-    if (!inPath.includes(name)) query.set(name, String(value));
-  return server.request(binding.method, query.size === 0 ? path : `${path}?${query}`);
 }
 
 function withoutOffsets(payload: unknown): unknown {
@@ -96,8 +67,7 @@ describe.each(operationCases.map((row) => [`${row.operation}: ${row.says}`, row]
     it.each([operation.name, ...(operation.aliases ?? [])])("as the command %s", async (command) => {
       const server = await given(row);
       const before = server.log.endOffset;
-      const body = `{"command":"${command}","request_id":"r","payload":${inputText(row)}}`;
-      const answer = await server.post("/api/v1/command", body);
+      const answer = await askEnvelope(server, command, inputText(row));
       expect(answer.status).toBe(200);
       if (row.error !== undefined) {
         const code = row.error as keyof typeof errorTable;
@@ -125,11 +95,10 @@ describe.each(operationCases.map((row) => [`${row.operation}: ${row.says}`, row]
     it.each(operation.rest.map((binding) => [`${binding.method} ${binding.path}`, binding] as const))(
       "as %s",
       async (_route, binding) => {
-        if (row.bodyOnly === true && binding.method !== "POST" && binding.method !== "PUT") return;
-        if (row.envelopeOnly === true) return;
+        if (!goesThrough(row, binding)) return;
         const server = await given(row);
         const before = server.log.endOffset;
-        const answer = await restRequest(server, binding, row);
+        const answer = await askRest(server, binding, inputText(row));
         if (row.error !== undefined) {
           const code = row.error as keyof typeof errorTable;
           expect(answer.json).toMatchObject({
@@ -155,26 +124,36 @@ describe.each(operationCases.map((row) => [`${row.operation}: ${row.says}`, row]
 );
 
 describe("the table of cases", () => {
-  it("shows every operation succeed, and fail with each error that it documents", () => {
-    for (const operation of operations.filter(({ envelope }) => envelope !== false)) {
-      const rows = operationCases.filter((row) => row.operation === operation.name);
-      expect(
-        rows.some((row) => row.error === undefined),
-        `${operation.name} never succeeds`,
-      ).toBe(true);
-      const reached = new Set([...rows.map((row) => row.error), ...(UNREACHED[operation.name] ?? [])]);
-      const missing = operation.errors.filter((code) => !reached.has(code));
-      expect(missing, `${operation.name} documents errors that no case reaches`).toEqual([]);
+  it("shows every operation succeed, and fail with each error that it documents, through each door", () => {
+    expect(unreachedBy(operationCases, operations)).toEqual([]);
+  });
+
+  it("shows no error that is not documented where it comes from", () => {
+    for (const row of operationCases.filter(({ error }) => error !== undefined)) {
+      const operation = operationOf(row.operation);
+      // A batch is refused as its part is; which errors those are stands at the part.
+      const parts = row.details !== undefined && "operation_index" in row.details;
+      const documented = [...operation.errors, ...commonErrors(operation, undefined)];
+      if (!parts) expect(documented, `${row.operation}: ${row.says}`).toContain(row.error);
     }
   });
-});
 
-describe("keys", () => {
-  it("refuses more than it can show", async () => {
-    const server = await TestServer.start({ limits: { batchItemsMax: 200_000, bodyBytesMax: 16 << 20 } });
-    const pairs = Array.from({ length: 100_001 }, (_, index) => ({ key: `k${index}`, value: "" }));
-    expect((await server.post("/kv/mset", { pairs })).status).toBe(200);
-    expect((await server.get("/kv/keys")).json).toMatchObject({ error_code: "API_RESULT_TOO_LARGE" });
-    await server.close();
+  it("is found wanting when an error, a success or one door of it is missing", () => {
+    const [operation] = operations.filter(({ name }) => name === "queue.consume");
+    const rows = operationCases.filter((row) => row.operation === "queue.consume");
+    const wanting = (some: readonly OperationCase[]) => unreachedBy(some, [operation!]);
+    expect(wanting(rows)).toEqual([]);
+    const refused = rows.filter(({ error }) => error !== "QUEUE_LIMIT_INVALID");
+    expect(wanting(refused)).toHaveLength(3);
+    expect(wanting(rows.filter(({ error }) => error !== undefined))).toHaveLength(3);
+    const inEnvelope = rows.map((row) => ({ ...row, envelopeOnly: true as const }));
+    expect(wanting(inEnvelope)).toHaveLength(2 * (1 + operation!.errors.length));
+    const inBodies = rows.map((row) => ({ ...row, bodyOnly: true as const }));
+    expect(wanting(inBodies)).toHaveLength(1 + operation!.errors.length);
+    expect(unreachedBy(rows, [{ ...operation!, errors: [...operation!.errors, "API_NOT_BUILT"] }])).toEqual([
+      "queue.consume in the envelope: API_NOT_BUILT",
+      "queue.consume at GET /queue/{queue}/consume/{consumer_id}: API_NOT_BUILT",
+      "queue.consume at POST /queue/{queue}/consume/{consumer_id}: API_NOT_BUILT",
+    ]);
   });
 });

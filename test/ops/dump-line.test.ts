@@ -94,6 +94,34 @@ describe("a dumped record", () => {
     expect((dumpLine(recordOf([bytes]))["events"] as object[])[0]).not.toHaveProperty("expiresAt");
   });
 
+  it("shows the messages of a stream and what a request was known by, however deep their bytes lie", () => {
+    const bytes = (text: string) => new TextEncoder().encode(text);
+    const events: StoreEvent[] = [
+      {
+        type: "stream.appended",
+        name: "room/r",
+        messages: [{ bytes: bytes('{"a":1}') }, { bytes: Uint8Array.of(0xff) }],
+        closes: false,
+      },
+      {
+        type: "idempotency.answered",
+        key: "once",
+        fingerprint: new Uint8Array(32).fill(0xff),
+        expiresAt: 1000,
+        status: 200,
+        revision: undefined,
+        body: "{}",
+      },
+    ];
+    expect(dumpLine(recordOf(events))["events"]).toMatchObject([
+      {
+        name: "room/r",
+        messages: [{ bytes: '{"a":1}' }, { bytesBase64: "/w==" }],
+      },
+      { key: "once", fingerprintBase64: Buffer.alloc(32, 0xff).toString("base64") },
+    ]);
+  });
+
   it("shows a record that this release cannot read, instead of stopping", () => {
     const record = { ...recordOf([set("x")]), kind: 60_000 };
     expect(dumpLine(record)).toMatchObject({

@@ -3,14 +3,20 @@ import { type OperationCase, set } from "./case.js";
 
 const pairs = (...keys: string[]) => ({ pairs: keys.map((key) => ({ key, value: key })) });
 
+/** One more than the test server takes. */
+const many = Array.from({ length: 1_001 }, (_, index) => `k${index}`);
+
 export const batchCases: readonly OperationCase[] = [
   { operation: "kv.mset", says: "all", input: pairs("a", "b"), payload: { success: true, written: 2 } },
   {
     operation: "kv.mset",
     says: "too many",
-    input: { pairs: Array.from({ length: 1_001 }, (_, i) => ({ key: `k${i}`, value: i })) },
+    input: pairs(...many),
     error: "API_BATCH_TOO_LARGE",
   },
+  { operation: "kv.msetnx", says: "too many", input: pairs(...many), error: "API_BATCH_TOO_LARGE" },
+  { operation: "kv.mget", says: "too many", input: { keys: many }, error: "API_BATCH_TOO_LARGE" },
+  { operation: "kv.mdel", says: "too many", input: { keys: many }, error: "API_BATCH_TOO_LARGE" },
   { operation: "kv.mset", says: "one empty key", input: pairs("a", ""), error: "KV_KEY_INVALID" },
   {
     operation: "kv.mset",
@@ -141,6 +147,14 @@ export const batchCases: readonly OperationCase[] = [
     says: "a pattern without end",
     input: { pattern: "x".repeat(5_000) },
     error: "KV_PATTERN_INVALID",
+  },
+  {
+    operation: "kv.keys",
+    says: "more than one answer shows",
+    given: [["kv.mset", pairs(...Array.from({ length: 100_001 }, (_, index) => `k${index}`))]],
+    limits: { batchItemsMax: 200_000, bodyBytesMax: 16 << 20 },
+    input: {},
+    error: "API_RESULT_TOO_LARGE",
   },
   {
     operation: "kv.dbsize",

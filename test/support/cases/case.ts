@@ -1,4 +1,5 @@
 /** One row of the tables of operation cases, and what its rows are made from. */
+import type { ApiLimits } from "../../../api/index.js";
 import type { KvRules, QueueRules, StreamRules } from "../../../projections/index.js";
 
 export interface OperationCase {
@@ -17,6 +18,7 @@ export interface OperationCase {
   readonly rules?: Partial<KvRules>;
   readonly queueRules?: Partial<QueueRules>;
   readonly streamRules?: Partial<StreamRules>;
+  readonly limits?: Partial<ApiLimits>;
   /** The body of the REST routes, where it isn't the payload. */
   readonly rest?: unknown;
   /** An input that only the envelope takes. */

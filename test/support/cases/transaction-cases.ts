@@ -157,6 +157,22 @@ const transactions: readonly OperationCase[] = [
     error: "BATCH_TRANSACTION_NOT_FOUND",
   },
   {
+    operation: "transaction.multi",
+    says: "one more than there may be",
+    given: [open],
+    limits: { transactionsMax: 1 },
+    input: { client_id: "another" },
+    error: "API_TRANSACTIONS_FULL",
+  },
+  {
+    operation: "transaction.watch",
+    says: "one more than there may be",
+    given: [open],
+    limits: { transactionsMax: 1 },
+    input: { client_id: "another", keys: ["a"] },
+    error: "API_TRANSACTIONS_FULL",
+  },
+  {
     operation: "transaction.watch",
     says: "watches",
     input: { ...client, keys: ["a", "b"] },

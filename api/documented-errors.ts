@@ -1,0 +1,48 @@
+/**
+ * The codes that an operation may answer beside its own, by what it is: the OpenAPI document names them at each route, and
+ * the contract test brings each of them about through each door.
+ */
+import type { ErrorCode } from "./errors.js";
+import { type Operation, pathFields, type RestBinding, takesBody } from "./operations/operation.js";
+
+const everyErrors: readonly ErrorCode[] = ["API_FIELD_UNKNOWN", "API_INTERNAL", "LOG_REPLAYING"];
+
+export const bodyErrors: readonly ErrorCode[] = [
+  "API_JSON_INVALID",
+  "API_JSON_TOO_DEEP",
+  "API_TEXT_INVALID",
+  "API_BODY_TOO_LARGE",
+  "API_CONTENT_TYPE_UNSUPPORTED",
+];
+
+const readErrors: readonly ErrorCode[] = ["API_MIN_OFFSET_INVALID", "API_MIN_OFFSET_TIMEOUT"];
+
+export const writeErrors: readonly ErrorCode[] = [
+  "API_OVERLOADED",
+  "LOG_BUSY",
+  "LOG_DISK_FULL",
+  "LOG_FAILED",
+  "API_IDEMPOTENCY_KEY_INVALID",
+  "IDEMPOTENCY_KEY_REUSED",
+  "IDEMPOTENCY_IN_PROGRESS",
+];
+
+/** `binding` undefined: in the envelope. The errors of `operation` itself are not among them. */
+export function commonErrors(operation: Operation, binding: RestBinding | undefined): readonly ErrorCode[] {
+  const { input, kind, name, whileDraining } = operation;
+  const inPath = binding === undefined ? [] : pathFields(binding.path);
+  const isFree = (field: string): boolean => !inPath.includes(field);
+  const withBody = binding === undefined || takesBody(binding);
+  const required = [...(input.required ?? []), ...(binding?.required ?? [])];
+  const codes: (readonly [boolean, readonly ErrorCode[]])[] = [
+    [true, everyErrors],
+    [binding === undefined || required.some(isFree), ["API_FIELD_MISSING"]],
+    [withBody || Object.keys(input.properties).some(isFree), ["API_FIELD_INVALID"]],
+    [withBody, bodyErrors],
+    [kind === "read", readErrors],
+    [kind === "write", writeErrors],
+    [whileDraining !== true, ["API_DRAINING"]],
+    [name.startsWith("queue."), ["API_DISABLED"]],
+  ];
+  return codes.flatMap(([applies, some]) => (applies ? some : []));
+}

@@ -1,0 +1,270 @@
+/**
+ * The errors that every operation documents because of what it is (it takes fields, reads, writes, is about queues): each
+ * is brought about through the envelope and through every REST route, and changes nothing: the same request then succeeds.
+ */
+import { TypeCompiler } from "@sinclair/typebox/compiler";
+import { afterEach, describe, expect, it } from "vitest";
+import { commonErrors } from "../../api/documented-errors.js";
+import type { ErrorCode } from "../../api/index.js";
+import { operations } from "../../api/operations/catalog.js";
+import { type Operation, pathFields, type RestBinding, takesBody } from "../../api/operations/operation.js";
+import { LogError } from "../../log/index.js";
+import type { OpenedStore, Store } from "../../projections/index.js";
+import { MemoryLog } from "../support/memory-log.js";
+import { type OperationCase, operationCases } from "../support/operation-cases.js";
+import { askEnvelope, askRest, goesThrough, inputText, pathWith } from "../support/operation-doors.js";
+import { type Answer, TestServer } from "../support/test-server.js";
+
+const BODY_BYTES_MAX = 4_096;
+type Fields = Readonly<Record<string, unknown>>;
+type Headers = Readonly<Record<string, string>>;
+
+/** They never ask the store, so they fail with nothing of it. */
+const WITHOUT_STORE = new Set(["info", "transaction.multi", "transaction.discard", "transaction.unwatch"]);
+const STORE_ERRORS: readonly ErrorCode[] = ["API_INTERNAL", "LOG_REPLAYING"];
+
+/** One operation at one door, and all that can go wrong there. */
+class Door {
+  readonly reached = new Set<ErrorCode>();
+  readonly log = new MemoryLog();
+  #server: TestServer | undefined;
+  #broken: Error | undefined;
+  #keys = 0;
+
+  constructor(
+    readonly operation: Operation,
+    readonly binding: RestBinding | undefined,
+    readonly row: OperationCase,
+  ) {}
+
+  get server(): TestServer {
+    if (this.#server === undefined) throw new Error("not started");
+    return this.#server;
+  }
+
+  get withBody(): boolean {
+    return this.binding === undefined || takesBody(this.binding);
+  }
+
+  async start(): Promise<void> {
+    const { rules, queueRules, streamRules } = this.row;
+    this.#server = await TestServer.start({
+      log: this.log,
+      ...(rules && { rules }),
+      ...(queueRules && { queueRules }),
+      ...(streamRules && { streamRules }),
+      limits: { bodyBytesMax: BODY_BYTES_MAX, writesInFlightMax: 2, minOffsetWaitMs: 1 },
+      wrapStore: (store) => breakable(store, () => this.#broken),
+    });
+    await this.#given();
+  }
+
+  async #given(): Promise<void> {
+    for (const [command, input] of this.row.given ?? [])
+      expect(await this.server.command(command, input)).toMatchObject({ success: true });
+  }
+
+  /** A transaction is over when it was executed, however that ended. */
+  async #transactionAgain(): Promise<void> {
+    if (this.operation.name !== "transaction.exec" || this.server.draining) return;
+    await this.server.command("transaction.discard", JSON.parse(inputText(this.row)));
+    await this.#given();
+  }
+
+  async close(): Promise<void> {
+    await this.#server?.close();
+  }
+
+  async ask(headers: Headers = {}, fields?: Fields, server = this.server): Promise<Answer> {
+    await this.#transactionAgain();
+    const text = fields === undefined ? inputText(this.row) : JSON.stringify(fields);
+    const json = this.withBody ? { "content-type": "application/json", ...headers } : headers;
+    if (this.binding === undefined) return askEnvelope(server, this.operation.name, text, json);
+    return askRest(server, this.binding, text, json);
+  }
+
+  /** The request's body is these bytes. */
+  askRaw(body: string | Uint8Array, headers: Headers = {}): Promise<Answer> {
+    const path =
+      this.binding === undefined
+        ? "/api/v1/command"
+        : pathWith(this.binding, JSON.parse(inputText(this.row)));
+    const json = { "content-type": "application/json", ...headers };
+    return this.server.request(this.binding?.method ?? "POST", path, body, json);
+  }
+
+  freshKey(): Headers {
+    this.#keys += 1;
+    return { "idempotency-key": `key-${this.#keys}` };
+  }
+
+  async whileBroken(error: Error, ask: () => Promise<Answer>): Promise<Answer> {
+    this.#broken = error;
+    const answer = await ask();
+    this.#broken = undefined;
+    return answer;
+  }
+
+  expectCode(answer: Answer, code: ErrorCode): void {
+    expect(answer.json, `${code}: ${answer.text}`).toMatchObject({ error_code: code });
+    this.reached.add(code);
+  }
+}
+
+function breakable(store: OpenedStore, broken: () => Error | undefined): Store {
+  const whole = (): OpenedStore => {
+    const error = broken();
+    if (error !== undefined) throw error;
+    return store;
+  };
+  return {
+    execute: (...write) => whole().execute(...write),
+    query: (...read) => whole().query(...read),
+    bodies: (plan) => whole().bodies(plan),
+    wakes: store.wakes,
+    onReached: (...wait) => whole().onReached(...wait),
+    get offset() {
+      return store.offset;
+    },
+    close: () => store.close(),
+  };
+}
+
+/** A case that succeeds at this door, and whose request is small. */
+function sampleOf(operation: Operation, binding: RestBinding | undefined): OperationCase {
+  const found = operationCases.find(
+    (row) =>
+      row.operation === operation.name &&
+      row.error === undefined &&
+      (binding === undefined || goesThrough(row, binding)) &&
+      inputText(row).length < BODY_BYTES_MAX / 2,
+  );
+  if (found === undefined) throw new Error(`${operation.name} has no case to begin with`);
+  return found;
+}
+
+async function wrongFields(door: Door): Promise<void> {
+  const { operation, binding } = door;
+  const fields: Fields = JSON.parse(inputText(door.row));
+  door.expectCode(await door.ask({}, { ...fields, nonsense: "1" }), "API_FIELD_UNKNOWN");
+  const inPath = binding === undefined ? [] : pathFields(binding.path);
+  const required = [...(operation.input.required ?? []), ...(binding?.required ?? [])];
+  for (const name of required.filter((each) => !inPath.includes(each))) {
+    const { [name]: _left, ...others } = fields;
+    door.expectCode(await door.ask({}, others), "API_FIELD_MISSING");
+  }
+  if (binding === undefined) {
+    const { name: command } = operation;
+    door.expectCode(await door.askRaw(JSON.stringify({ command, payload: fields })), "API_FIELD_MISSING");
+  }
+  if (door.withBody) door.expectCode(await door.askRaw("[]"), "API_FIELD_INVALID");
+  const check = TypeCompiler.Compile(operation.input);
+  for (const name of Object.keys(operation.input.properties).filter((each) => !inPath.includes(each))) {
+    // In a query everything is text.
+    const wrong = (door.withBody ? ["neither", 7] : ["neither"]).map((value) => ({
+      ...fields,
+      [name]: value,
+    }));
+    for (const each of wrong.filter((one) => !check.Check(one)))
+      door.expectCode(await door.ask({}, each), "API_FIELD_INVALID");
+    if (door.withBody) continue;
+    const twice = `${pathWith(door.binding!, fields)}?${name}=1&${name}=1`;
+    door.expectCode(await door.server.request(binding!.method, twice), "API_FIELD_INVALID");
+  }
+}
+
+async function wrongBodies(door: Door): Promise<void> {
+  if (!door.withBody) return;
+  door.expectCode(await door.askRaw('{"a":'), "API_JSON_INVALID");
+  door.expectCode(await door.askRaw(`{"a":${"[".repeat(99)}${"]".repeat(99)}}`), "API_JSON_TOO_DEEP");
+  door.expectCode(await door.askRaw(Buffer.from([0x7b, 0xff, 0x7d])), "API_TEXT_INVALID");
+  door.expectCode(await door.askRaw(`{"a":"${"x".repeat(BODY_BYTES_MAX)}"}`), "API_BODY_TOO_LARGE");
+  door.expectCode(await door.askRaw("{}", { "content-type": "text/plain" }), "API_CONTENT_TYPE_UNSUPPORTED");
+}
+
+async function wrongTimes(door: Door): Promise<void> {
+  door.server.draining = true;
+  door.expectCode(await door.ask(), "API_DRAINING");
+  door.server.draining = false;
+  if (WITHOUT_STORE.has(door.operation.name)) return;
+  const bug = await door.whileBroken(new TypeError("a bug"), () => door.ask());
+  door.expectCode(bug, "API_INTERNAL");
+  const replaying = new LogError("LOG_REPLAYING", "the state is still being loaded");
+  door.expectCode(await door.whileBroken(replaying, () => door.ask()), "LOG_REPLAYING");
+}
+
+async function wrongReads(door: Door): Promise<void> {
+  door.expectCode(await door.ask({ "x-annals-min-offset": "soon" }), "API_MIN_OFFSET_INVALID");
+  door.expectCode(await door.ask({ "x-annals-min-offset": "1000000" }), "API_MIN_OFFSET_TIMEOUT");
+}
+
+async function wrongWrites(door: Door, used: Headers): Promise<void> {
+  door.expectCode(await door.ask(used), "IDEMPOTENCY_KEY_REUSED");
+  door.expectCode(await door.ask({ "idempotency-key": "two words" }), "API_IDEMPOTENCY_KEY_INVALID");
+  for (const code of ["LOG_BUSY", "LOG_DISK_FULL", "LOG_FAILED"] as const) {
+    door.log.refuse(new LogError(code, "the log was told to refuse"));
+    // With a key, since then a write that changes nothing asks for a record, too.
+    door.expectCode(await door.ask(door.freshKey()), code);
+  }
+  door.log.refuse(undefined);
+}
+
+/** The request itself, while the log is slow. It succeeds in the end, so this comes last. */
+async function slowWrite(door: Door): Promise<Answer> {
+  const key = door.freshKey();
+  const { log, server } = door;
+  const before = log.endOffset;
+  log.hold();
+  const first = door.ask(key);
+  await expect.poll(() => log.endOffset, { interval: 2 }).toBe(before + 1);
+  door.expectCode(await door.ask(key), "IDEMPOTENCY_IN_PROGRESS");
+  const other = server.post("/kv/set", { key: "filler", value: 1 });
+  await expect.poll(() => log.endOffset, { interval: 2 }).toBe(before + 2);
+  door.expectCode(await door.ask(), "API_OVERLOADED");
+  log.release();
+  expect((await other).status).toBe(200);
+  return first;
+}
+
+/** On a server of its own, since it has no queues at all. */
+async function switchedOff(door: Door): Promise<void> {
+  const server = await TestServer.start({ queuesEnabled: false });
+  door.expectCode(await door.ask({}, undefined, server), "API_DISABLED");
+  await server.close();
+}
+
+const doors = operations
+  .filter(({ envelope }) => envelope !== false)
+  .flatMap((operation) =>
+    [undefined, ...operation.rest].map((binding) => {
+      const at = binding === undefined ? "the envelope" : `${binding.method} ${binding.path}`;
+      return [operation.name, at, operation, binding] as const;
+    }),
+  );
+
+let open: Door | undefined;
+afterEach(async () => {
+  await open?.close();
+});
+
+describe.each(doors)("%s at %s", (_name, _at, operation, binding) => {
+  it("answers each documented error of its kind, and changes nothing by it", async () => {
+    const door = new Door(operation, binding, sampleOf(operation, binding));
+    open = door;
+    await door.start();
+    const used = door.freshKey();
+    expect((await door.server.post("/kv/set", { key: "other", value: 1 }, used)).status).toBe(200);
+    const before = door.log.endOffset;
+    await wrongFields(door);
+    await wrongBodies(door);
+    await wrongTimes(door);
+    await (operation.kind === "read" ? wrongReads(door) : wrongWrites(door, used));
+    expect(door.log.endOffset).toBe(before);
+    const answer = await (operation.kind === "read" ? door.ask() : slowWrite(door));
+    expect(answer.status, answer.text).toBe(200);
+    expect(answer.text).not.toContain("error_code");
+    if (operation.name.startsWith("queue.")) await switchedOff(door);
+    const missing = commonErrors(operation, binding).filter((code) => !door.reached.has(code));
+    expect(missing).toEqual(WITHOUT_STORE.has(operation.name) ? STORE_ERRORS : []);
+  });
+});
