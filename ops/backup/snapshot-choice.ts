@@ -15,10 +15,10 @@ import { BackupError } from "./errors.js";
 import type { Manifest, SnapshotEntry } from "./manifest.js";
 import { type SendOptions, type SentFile, sendSnapshot } from "./send.js";
 
-export type SnapshotMark = NonNullable<Manifest["snapshot"]>;
+export type SnapshotNote = NonNullable<Manifest["snapshot"]>;
 
 export interface ChosenSnapshot {
-  readonly mark: SnapshotMark;
+  readonly mark: SnapshotNote;
   readonly file: SentFile<SnapshotEntry>;
 }
 

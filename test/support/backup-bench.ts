@@ -34,7 +34,7 @@ export const DATA = "/data";
 export const REPOSITORY = "/repository";
 export const START_MS = Date.UTC(2026, 5, 1);
 
-const RULES: StoreRules = {
+export const RULES: StoreRules = {
   kv: TEST_RULES,
   queue: DEFAULT_QUEUE_RULES,
   stream: DEFAULT_STREAM_RULES,
@@ -83,7 +83,14 @@ export class BackupBench {
   #set(number: number): EncodedRecord {
     const value = Buffer.alloc(60 + Math.floor(this.#random() * 80), `${number}.`);
     const key = `key-${number % this.keys}`;
-    const event = { type: "kv.set", key, value, contentType: TEXT_TYPE, expiresAt: 0, previous: at(0) } as const;
+    const event = {
+      type: "kv.set",
+      key,
+      value,
+      contentType: TEXT_TYPE,
+      expiresAt: 0,
+      previous: at(0),
+    } as const;
     return encodeRecord([event], { command: "a test" });
   }
 
@@ -123,6 +130,19 @@ export async function recordsOfBackup(store: ObjectStore, id: string): Promise<L
   for (const { name } of segmentsOf(await loadBackup(store, id)))
     await checkSegment(name, store.get(name), (batch) => records.push(...batch));
   return records;
+}
+
+/** Puts files from memory where they were, durably. */
+export async function onDisk(files: FileSystem, from: MemoryFileSystem): Promise<void> {
+  for (const path of from.paths) {
+    const directory = path.slice(0, path.lastIndexOf("/"));
+    await files.makeDirectory(directory);
+    const handle = await files.open(path, "create");
+    await handle.write(from.get(path), 0);
+    await handle.sync();
+    await handle.close();
+    await files.syncDirectory(directory);
+  }
 }
 
 /** Every file below a directory, as byte arrays that can be forked and damaged. */
