@@ -54,13 +54,9 @@ export interface OpenAnswer {
 
 const EMPTY_SHA256 = createHash("sha256").digest("hex");
 /** Answers that speak of now, not of the request. */
-const PASSING: ReadonlySet<number> = new Set([408, 425, 429, 500, 502, 503, 504]);
-const PASSING_CODES: ReadonlySet<string> = new Set([
-  "RequestTimeout",
-  "SlowDown",
-  "ConditionalRequestConflict",
-  "OperationAborted",
-]);
+const PASSING: ReadonlySet<number> = new Set([408, 409, 425, 429, 500, 502, 503, 504]);
+/** Said with a status that others use for what will not pass. */
+const PASSING_CODES: ReadonlySet<string> = new Set(["RequestTimeout", "SlowDown"]);
 
 export class S3Client {
   readonly #address: S3Address;
