@@ -107,8 +107,14 @@ async function bring(
   if (found !== undefined) await store.remove(name);
   let how: Sent = "linked";
   if (copy || path === undefined || store.link === undefined || !(await store.link(path, name))) {
-    await store.put(name, counted(read(), onBytes), { ifAbsent: true, sha256 });
-    how = "copied";
+    const put = (): Promise<"stored" | "exists"> =>
+      store.put(name, counted(read(), onBytes), { ifAbsent: true, sha256 });
+    how = (await put()) === "stored" ? "copied" : "there";
+    if (how === "there" && (await store.head(name))?.bytes !== bytes) {
+      await store.remove(name);
+      await put();
+      how = "copied";
+    }
   }
   there.set(name, bytes);
   return how;

@@ -4,13 +4,14 @@
  */
 import { createHash, type Hash } from "node:crypto";
 import { type CheckedSegment, checkSegment, errnoOf, type Finding } from "../../log/index.js";
+import { loadArchiveManifests } from "./archive-chain.js";
 import { chainFindings, contentFindings, findingOf, unreadable } from "./check-manifests.js";
 import { BackupError } from "./errors.js";
 import { type BackupFinding, finding } from "./finding.js";
 import { BACKUP_HEAD, parseObject, segmentObject } from "./layout.js";
 import type { Manifest, ManifestEntry, SegmentEntry } from "./manifest.js";
 import type { ObjectStore, StoredObject } from "./object-store.js";
-import { type Head, loadArchiveManifests, loadBackups, loadHead } from "./repository.js";
+import { type Head, loadBackups, loadHead } from "./repository.js";
 
 export interface VerifyBackupOptions {
   /** Which backups' files are read: one, all of them (and what none of them names), or the newest. */
