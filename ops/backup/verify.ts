@@ -4,17 +4,17 @@
  */
 import { createHash, type Hash } from "node:crypto";
 import { type CheckedSegment, checkSegment, errnoOf, type Finding } from "../../log/index.js";
-import { loadArchiveManifests } from "./archive-chain.js";
-import { chainFindings, contentFindings, findingOf, unreadable } from "./check-manifests.js";
+import { loadArchiveHead, loadArchiveManifests } from "./archive-chain.js";
+import { archiveFindings, chainFindings, contentFindings, findingOf, unreadable } from "./check-manifests.js";
 import { BackupError } from "./errors.js";
 import { type BackupFinding, finding } from "./finding.js";
-import { BACKUP_HEAD, parseObject, segmentObject } from "./layout.js";
+import { ARCHIVE_HEAD, BACKUP_HEAD, parseObject, segmentObject } from "./layout.js";
 import type { Manifest, ManifestEntry, SegmentEntry } from "./manifest.js";
 import type { ObjectStore, StoredObject } from "./object-store.js";
-import { type Head, loadBackups, loadHead } from "./repository.js";
+import { loadBackups, loadHead } from "./repository.js";
 
 export interface VerifyBackupOptions {
-  /** Which backups' files are read: one, all of them (and what none of them names), or the newest. */
+  /** Whose files are read: of one backup, or of `archive`; of all and what none names; of the newest and the archive. */
   readonly which: { readonly id: string } | "all" | "newest";
   readonly onProgress?: (bytesDone: number, bytesAll: number) => void;
 }
@@ -22,7 +22,7 @@ export interface VerifyBackupOptions {
 export interface VerifyBackupReport {
   /** Backups that are there, whole or not. */
   readonly backups: number;
-  /** Those whose files were read. */
+  /** Those whose files were read, with the number of the archive's manifest among them. */
   readonly verified: readonly string[];
   readonly objects: number;
   readonly bytesRead: number;
@@ -55,33 +55,35 @@ class Verification {
   }
 
   async run(): Promise<VerifyBackupReport> {
-    await this.#listObjects();
+    // In this order, so that whoever writes meanwhile looks like no damage: heads name what is there, manifests, too.
+    const head = await this.#read(BACKUP_HEAD, loadHead);
+    const archiveHead = await this.#read(ARCHIVE_HEAD, loadArchiveHead);
     const backups = await loadBackups(this.#store);
     const archive = await loadArchiveManifests(this.#store);
-    const head = await this.#head();
-    if (backups.length === 0 && head === undefined)
-      throw new BackupError("BACKUP_NOT_FOUND", `${this.#store.url} holds no backup`, {
+    await this.#listObjects();
+    const isEmpty = backups.length === 0 && archive.length === 0;
+    if (isEmpty && head === undefined && archiveHead === undefined)
+      throw new BackupError("BACKUP_NOT_FOUND", `${this.#store.url} holds no backup and no archive`, {
         url: this.#store.url,
       });
     const { findings, notes } = chainFindings(backups, head);
     this.#findings.push(...[...backups, ...archive].flatMap(unreadable), ...findings);
+    this.#findings.push(...archiveFindings(archive, archiveHead));
     this.#notes.push(...notes);
 
-    const readable = backups.flatMap(({ id, name, read }) =>
-      read instanceof BackupError ? [] : [{ id, name, manifest: read }],
+    const readable = [backups, archive].map((loaded) =>
+      loaded.flatMap(({ id, name, read }) =>
+        read instanceof BackupError ? [] : [{ id, name, manifest: read }],
+      ),
     );
     const chosen = this.#choose(
       readable,
       backups.map(({ id }) => id),
     );
     for (const { name, manifest } of chosen) this.#findings.push(...contentFindings(name, manifest));
-    this.#findings.push(...foreignClusters(readable));
-    const named = new Set(
-      [...readable.map(({ manifest }) => manifest), ...archive.map(({ read }) => read)].flatMap((read) =>
-        read instanceof BackupError ? [] : read.files.map(({ name }) => name),
-      ),
-    );
-    const clusterId = readable.at(-1)?.manifest.clusterId;
+    this.#findings.push(...foreignClusters(readable.flat()));
+    const named = new Set(readable.flat().flatMap(({ manifest }) => manifest.files.map(({ name }) => name)));
+    const clusterId = readable.flat().at(-1)?.manifest.clusterId;
     await this.#readAll(chosen, named, clusterId);
     return {
       backups: backups.length,
@@ -105,29 +107,31 @@ class Verification {
     }
   }
 
-  async #head(): Promise<Head | "unreadable" | undefined> {
+  async #read<Read>(name: string, load: (store: ObjectStore) => Promise<Read>): Promise<Read | "unreadable"> {
     try {
-      return await loadHead(this.#store);
+      return await load(this.#store);
     } catch (error) {
       if (!(error instanceof BackupError) || error.code === "BACKUP_STORE_FAILED") throw error;
-      this.#findings.push(findingOf(error, BACKUP_HEAD));
+      this.#findings.push(findingOf(error, name));
       return "unreadable";
     }
   }
 
-  #choose<Backup extends { readonly id: string }>(
-    readable: readonly Backup[],
+  /** `readable`: the backups, and the manifests of the archive, each oldest first. */
+  #choose<One extends { readonly id: string }>(
+    readable: readonly (readonly One[])[],
     ids: readonly string[],
-  ): readonly Backup[] {
+  ): readonly One[] {
     const { which } = this.#options;
-    if (which === "all") return readable;
-    if (which === "newest") return readable.slice(-1);
-    if (!ids.includes(which.id))
-      throw new BackupError("BACKUP_NOT_FOUND", `${this.#store.url} has no backup ${which.id}`, {
-        url: this.#store.url,
-        id: which.id,
-      });
-    return readable.filter(({ id }) => id === which.id);
+    const [backups = [], archive = []] = readable;
+    if (which === "all") return readable.flat();
+    if (which === "newest") return readable.flatMap((each) => each.slice(-1));
+    if (which.id === "archive" && archive.length > 0) return archive.slice(-1);
+    if (ids.includes(which.id)) return backups.filter(({ id }) => id === which.id);
+    throw new BackupError("BACKUP_NOT_FOUND", `${this.#store.url} has no backup ${which.id}`, {
+      url: this.#store.url,
+      id: which.id,
+    });
   }
 
   /** Every file of the chosen backups once; with `all` also what nobody names: the next backup could use it. */
@@ -165,9 +169,11 @@ class Verification {
       this.#findings.push(finding("missing", name, `${bytes} bytes`, "no such object"));
       return;
     }
-    if (object.bytes !== bytes)
+    if (object.bytes !== bytes) {
       this.#findings.push(finding("damaged", name, `${bytes} bytes`, `${object.bytes}`));
-    const read = await this.#read(object, entry.kind === "segment");
+      return;
+    }
+    const read = await this.#readObject(object, entry.kind === "segment");
     if (read.finding !== undefined) this.#findings.push(read.finding);
     else if (read.sha256 !== entry.sha256)
       this.#findings.push(finding("damaged", name, `SHA-256 ${entry.sha256}`, read.sha256));
@@ -179,7 +185,7 @@ class Verification {
   async #checkUnnamed(object: StoredObject, clusterId: string | undefined): Promise<void> {
     const { name } = object;
     const parsed = parseObject(name);
-    const { segment, sha256, finding: bad } = await this.#read(object, parsed?.kind === "segment");
+    const { segment, sha256, finding: bad } = await this.#readObject(object, parsed?.kind === "segment");
     if (bad !== undefined) this.#findings.push(bad);
     else if (parsed?.kind === "snapshot" && !sha256.startsWith(parsed.sha))
       this.#findings.push(finding("damaged", name, `SHA-256 ${parsed.sha}…`, sha256));
@@ -193,7 +199,7 @@ class Verification {
   }
 
   /** Reads an object to its end; `finding` when that cannot be done, or when it is no whole segment. */
-  async #read({ name }: StoredObject, isSegment: boolean): Promise<ObjectReading> {
+  async #readObject({ name }: StoredObject, isSegment: boolean): Promise<ObjectReading> {
     const hash = createHash("sha256");
     const stream = this.#hashed(name, hash);
     try {
