@@ -19,6 +19,12 @@ export type BackupErrorCode =
   | "BACKUP_DAMAGED"
   /** A file of the repository was written by a release with another format. */
   | "BACKUP_VERSION_UNKNOWN"
+  /** The archive holds another history than this log: one from before a restore, or of a copy of this directory. */
+  | "BACKUP_ARCHIVE_DIVERGED"
+  /** The archive ends before the oldest record that this log still has. */
+  | "BACKUP_ARCHIVE_GAP"
+  /** Another server writes to the archive. */
+  | "BACKUP_ARCHIVE_TAKEN"
   /** The store of a repository cannot be reached, or refuses. */
   | "BACKUP_STORE_FAILED";
 

@@ -5,18 +5,12 @@
  * In this order, so that killed anywhere it leaves whole backups and a head that is right: the head, then the manifests from
  * the oldest on, then the objects.
  */
+import { eachArchiveManifest } from "./archive-chain.js";
 import { BackupError } from "./errors.js";
 import { type BackupObject, backupObject, parseObject, SEGMENTS, SNAPSHOTS } from "./layout.js";
 import type { Manifest } from "./manifest.js";
 import type { ObjectStore, StoredObject } from "./object-store.js";
-import {
-  eachArchiveManifest,
-  eachBackup,
-  listBackups,
-  loadBackup,
-  loadHead,
-  storeHead,
-} from "./repository.js";
+import { eachBackup, listBackups, loadBackup, loadHead, storeHead } from "./repository.js";
 
 export interface PruneOptions {
   /** The newest so many stay. */

@@ -5,15 +5,7 @@
  */
 import { type Static, Type } from "@sinclair/typebox";
 import { BackupError } from "./errors.js";
-import {
-  ARCHIVE_MANIFESTS,
-  BACKUP_HEAD,
-  BACKUPS,
-  type BackupObject,
-  backupId,
-  backupObject,
-  parseObject,
-} from "./layout.js";
+import { BACKUP_HEAD, BACKUPS, type BackupObject, backupId, backupObject, parseObject } from "./layout.js";
 import { decodeSealed, MANIFEST_BYTES_MAX, type Manifest, readManifest, sealedText } from "./manifest.js";
 import { type ObjectStore, readObject } from "./object-store.js";
 
@@ -75,16 +67,8 @@ export async function loadBackup(store: ObjectStore, id: string): Promise<Manife
   return manifest;
 }
 
-/** The archive's manifests, in the order of their names, one at a time. */
-export async function* eachArchiveManifest(store: ObjectStore): AsyncGenerator<LoadedManifest, void> {
-  for await (const { name } of store.list(ARCHIVE_MANIFESTS)) {
-    if (parseObject(name)?.kind === "temporary") continue;
-    yield { name, id: name, read: await orError(() => loadManifest(store, name)) };
-  }
-}
-
 /** @throws BackupError BACKUP_DAMAGED, BACKUP_VERSION_UNKNOWN. */
-async function loadManifest(store: ObjectStore, name: string): Promise<Manifest> {
+export async function loadManifest(store: ObjectStore, name: string): Promise<Manifest> {
   return readManifest(await readBounded(store, name, MANIFEST_BYTES_MAX), name);
 }
 
@@ -101,7 +85,7 @@ export async function storeHead(store: ObjectStore, head: Head): Promise<void> {
   await store.put(BACKUP_HEAD, Buffer.from(text));
 }
 
-async function readBounded(store: ObjectStore, name: string, bytesMax: number): Promise<Uint8Array> {
+export async function readBounded(store: ObjectStore, name: string, bytesMax: number): Promise<Uint8Array> {
   try {
     return await readObject(store, name, bytesMax);
   } catch (error) {

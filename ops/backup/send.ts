@@ -108,11 +108,20 @@ async function bring(
   }
   // Of another size it is damaged, and nobody can want it.
   if (found !== undefined) await store.remove(name);
+  const put = (): Promise<"stored" | "exists"> =>
+    store.put(name, counted(read(), onBytes), { ifAbsent: true, sha256 });
   const linked = !copy && path !== undefined && store.link !== undefined && (await store.link(path, name));
+  let how: Sent = "linked";
   if (linked) onBytes(bytes);
-  else await store.put(name, counted(read(), onBytes), { ifAbsent: true, sha256 });
+  else if ((await put()) === "stored") how = "copied";
+  else if ((await store.head(name))?.bytes === bytes) how = "there";
+  else {
+    await store.remove(name);
+    await put();
+    how = "copied";
+  }
   there.set(name, bytes);
-  return linked ? "linked" : "copied";
+  return how;
 }
 
 async function* hashed(

@@ -4,16 +4,25 @@
  */
 import { createHash, type Hash } from "node:crypto";
 import { type CheckedSegment, checkSegment, errnoOf, type Finding } from "../../log/index.js";
-import { type ChainLink, chainFindings, contentFindings, findingOf, unreadable } from "./check-manifests.js";
+import { eachArchiveManifest, loadArchiveHead } from "./archive-chain.js";
+import {
+  type ArchiveLink,
+  archiveFindings,
+  type ChainLink,
+  chainFindings,
+  contentFindings,
+  findingOf,
+  unreadable,
+} from "./check-manifests.js";
 import { BackupError } from "./errors.js";
 import { type BackupFinding, finding } from "./finding.js";
-import { BACKUP_HEAD, parseObject, segmentObject } from "./layout.js";
+import { ARCHIVE_HEAD, BACKUP_HEAD, parseObject, segmentObject } from "./layout.js";
 import type { Manifest, ManifestEntry, SegmentEntry } from "./manifest.js";
 import type { ObjectStore, StoredObject } from "./object-store.js";
-import { eachArchiveManifest, eachBackup, type Head, type LoadedBackup, loadHead } from "./repository.js";
+import { eachBackup, type LoadedManifest, loadHead } from "./repository.js";
 
 export interface VerifyBackupOptions {
-  /** Which backups' files are read: one, all of them (and what none of them names), or the newest. */
+  /** Whose files are read: of one backup, or of `archive`; of all and what none names; of the newest and the archive. */
   readonly which: { readonly id: string } | "all" | "newest";
   readonly onProgress?: (bytesDone: number, bytesAll: number) => void;
 }
@@ -21,7 +30,7 @@ export interface VerifyBackupOptions {
 export interface VerifyBackupReport {
   /** Backups that are there, whole or not. */
   readonly backups: number;
-  /** Those whose files were read. */
+  /** Those whose files were read, with the number of the archive's manifest among them. */
   readonly verified: readonly string[];
   readonly objects: number;
   readonly bytesRead: number;
@@ -37,6 +46,15 @@ export async function verifyBackups(
   options: VerifyBackupOptions,
 ): Promise<VerifyBackupReport> {
   return new Verification(store, options).run();
+}
+
+/** What stands for the archive where a backup's id could. */
+const ARCHIVE_ID = "archive";
+
+interface ReadableManifest {
+  readonly id: string;
+  readonly name: string;
+  readonly manifest: Manifest;
 }
 
 /** What of a manifest its segments are held against. */
@@ -56,6 +74,8 @@ class Verification {
   /** Whatever any manifest names. */
   readonly #named = new Set<string>();
   readonly #verified: string[] = [];
+  readonly #clusters: { readonly name: string; readonly clusterId: string }[] = [];
+  /** Of the manifest that was read last. */
   #clusterId: string | undefined;
   #bytesDone = 0;
   #bytesAll = 0;
@@ -66,17 +86,22 @@ class Verification {
   }
 
   async run(): Promise<VerifyBackupReport> {
+    // In this order, so that whoever writes meanwhile looks like no damage: heads name what is there, manifests, too.
+    const head = await this.#readHead(BACKUP_HEAD, loadHead);
+    const archiveHead = await this.#readHead(ARCHIVE_HEAD, loadArchiveHead);
+    const backups = await this.#readBackups();
+    const archive = await this.#readArchive();
     await this.#listObjects();
-    const links = await this.#readManifests();
-    const head = await this.#head();
-    if (links.length === 0 && head === undefined)
-      throw notFound(this.#store.url, `${this.#store.url} holds no backup`);
-    const { findings, notes } = chainFindings(links, head);
-    this.#findings.push(...findings);
+    const isEmpty = backups.length === 0 && archive.length === 0;
+    if (isEmpty && head === undefined && archiveHead === undefined)
+      throw notFound(this.#store.url, `${this.#store.url} holds no backup and no archive`);
+    this.#compareClusters();
+    const { findings, notes } = chainFindings(backups, head);
+    this.#findings.push(...findings, ...archiveFindings(archive, archiveHead));
     this.#notes.push(...notes);
     await this.#readFiles();
     return {
-      backups: links.length,
+      backups: backups.length,
       verified: this.#verified,
       objects: this.#objects.size,
       bytesRead: this.#bytesDone,
@@ -86,40 +111,60 @@ class Verification {
   }
 
   /** Looks at each manifest once and keeps of it what the rest needs. */
-  async #readManifests(): Promise<ChainLink[]> {
+  async #readBackups(): Promise<ChainLink[]> {
     const { which } = this.#options;
     const links: ChainLink[] = [];
-    const clusters: { readonly name: string; readonly clusterId: string }[] = [];
-    let newest: { readonly backup: LoadedBackup; readonly manifest: Manifest } | undefined;
-    for await (const backup of eachBackup(this.#store)) {
-      const { id, name, read } = backup;
-      this.#findings.push(...unreadable(backup));
-      if (read instanceof BackupError) {
-        links.push({ id, name, read });
-        continue;
-      }
-      links.push({ id, name, read: { sha256: read.sha256, previous: read.previous } });
-      for (const file of read.files) this.#named.add(file.name);
-      clusters.push({ name, clusterId: read.clusterId });
-      newest = { backup, manifest: read };
-      if (which === "all" || (typeof which === "object" && which.id === id)) this.#want(backup, read);
+    let newest: ReadableManifest | undefined;
+    for await (const { id, name, read } of eachBackup(this.#store)) {
+      links.push({ id, name, read: this.#note({ id, name, read }) });
+      if (read instanceof BackupError) continue;
+      newest = { id, name, manifest: read };
+      if (which === "all" || (typeof which === "object" && which.id === id)) this.#want(newest);
     }
-    this.#clusterId = newest?.manifest.clusterId;
-    for (const { name, clusterId } of clusters)
-      if (clusterId !== this.#clusterId)
-        this.#findings.push(finding("foreign", name, `cluster ${this.#clusterId}`, clusterId));
-    if (which === "newest" && newest !== undefined) this.#want(newest.backup, newest.manifest);
-    if (typeof which === "object" && !links.some(({ id }) => id === which.id))
+    if (which === "newest" && newest !== undefined) this.#want(newest);
+    const isWanted = typeof which === "object" && which.id !== ARCHIVE_ID;
+    if (isWanted && !links.some(({ id }) => id === which.id))
       throw notFound(this.#store.url, `${this.#store.url} has no backup ${which.id}`);
-    for await (const archived of eachArchiveManifest(this.#store)) {
-      this.#findings.push(...unreadable(archived));
-      if (!(archived.read instanceof BackupError))
-        for (const file of archived.read.files) this.#named.add(file.name);
-    }
     return links;
   }
 
-  #want({ id, name }: LoadedBackup, manifest: Manifest): void {
+  /** Each manifest of an archive names all of it, so the newest one is enough. */
+  async #readArchive(): Promise<ArchiveLink[]> {
+    const { which } = this.#options;
+    const links: ArchiveLink[] = [];
+    let newest: ReadableManifest | undefined;
+    for await (const { id, name, sequence, read } of eachArchiveManifest(this.#store)) {
+      links.push({ id, name, sequence, read: this.#note({ id, name, read }) });
+      if (read instanceof BackupError) continue;
+      newest = { id, name, manifest: read };
+      if (which === "all") this.#want(newest);
+    }
+    if (typeof which === "object" && which.id === ARCHIVE_ID && links.length === 0)
+      throw notFound(this.#store.url, `${this.#store.url} holds no archive`);
+    const isWanted = which === "newest" || (typeof which === "object" && which.id === ARCHIVE_ID);
+    if (isWanted && newest !== undefined) this.#want(newest);
+    return links;
+  }
+
+  /** What a manifest names, and whose it is; or that it cannot be read. Gives back what its chain is made of. */
+  #note(loaded: LoadedManifest): ChainLink["read"] {
+    const { name, read } = loaded;
+    this.#findings.push(...unreadable(loaded));
+    if (read instanceof BackupError) return read;
+    const { clusterId, sha256, previous } = read;
+    for (const file of read.files) this.#named.add(file.name);
+    this.#clusters.push({ name, clusterId });
+    this.#clusterId = clusterId;
+    return { sha256, previous };
+  }
+
+  #compareClusters(): void {
+    for (const { name, clusterId } of this.#clusters)
+      if (clusterId !== this.#clusterId)
+        this.#findings.push(finding("foreign", name, `cluster ${this.#clusterId}`, clusterId));
+  }
+
+  #want({ id, name, manifest }: ReadableManifest): void {
     this.#verified.push(id);
     this.#findings.push(...contentFindings(name, manifest));
     const { clusterId, epochs, firstOffset, lastOffset, firstTimestamp, lastTimestamp } = manifest;
@@ -144,12 +189,15 @@ class Verification {
     }
   }
 
-  async #head(): Promise<Head | "unreadable" | undefined> {
+  async #readHead<Read>(
+    name: string,
+    load: (store: ObjectStore) => Promise<Read>,
+  ): Promise<Read | "unreadable"> {
     try {
-      return await loadHead(this.#store);
+      return await load(this.#store);
     } catch (error) {
       if (!(error instanceof BackupError) || error.code === "BACKUP_STORE_FAILED") throw error;
-      this.#findings.push(findingOf(error, BACKUP_HEAD));
+      this.#findings.push(findingOf(error, name));
       return "unreadable";
     }
   }
