@@ -8,9 +8,11 @@
  * 4. A producer's repeat changes nothing.
  * 5. Nothing is shown before it is committed.
  * 6. A restart at any point changes no answer and leaves the same digest.
+ * 7. The sums over all streams, kept as they change, are those that a walk finds.
  */
 import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
+import { Fold } from "../projections/fold.js";
 import {
   asIs,
   type EventPlace,
@@ -18,7 +20,7 @@ import {
   type ReadStreamAnswer,
   stream,
 } from "../projections/index.js";
-import { TestStore } from "../test/support/kv-store.js";
+import { TEST_STORE_RULES, TestStore } from "../test/support/kv-store.js";
 import { MemoryLog } from "../test/support/memory-log.js";
 import { type ModelAppend, type ModelCreate, type ModelStream, StreamModel } from "./model/stream-model.js";
 import { runs } from "./run-settings.js";
@@ -200,6 +202,21 @@ class MoveClock implements Step {
   toString = () => `clock +${this.ms} ms`;
 }
 
+/** The sums that are kept as streams change are those that a walk over the streams finds. */
+function expectSums(t: TestStore): void {
+  const fold = new Fold({ rules: TEST_STORE_RULES });
+  for (const record of t.log.records) fold.take(record);
+  const sums = { streams: 0, messages: 0, bytes: 0, indexBytes: 0 };
+  for (const { index, kept } of fold.stream.streams.values()) {
+    sums.streams++;
+    sums.messages += kept;
+    sums.bytes += index.bytes;
+    sums.indexBytes += index.residentBytes;
+  }
+  expect(t.store.streamTotals()).toMatchObject(sums);
+  expect(fold.stream.totals()).toMatchObject(sums);
+}
+
 class Restart implements Step {
   check = () => true;
   async run(_model: StreamModel, real: Real) {
@@ -208,6 +225,7 @@ class Restart implements Step {
     await store.close();
     real.t = await TestStore.open({ now, log: new MemoryLog({ records: log.records, batchRecords: 3 }) });
     expect(real.t.store.digest(now)).toBe(digest);
+    expectSums(real.t);
     happened.restarts++;
   }
   toString = () => "restart";
@@ -375,6 +393,7 @@ describe("streams", () => {
         const model = new StreamModel(START_MS);
         const real: Real = { t: await TestStore.open({ now: START_MS }) };
         await fc.asyncModelRun(() => ({ model, real }), steps);
+        expectSums(real.t);
       }),
       runs(500) as fc.Parameters<[Iterable<Step>]>,
     );

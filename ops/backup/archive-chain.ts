@@ -42,17 +42,15 @@ export interface Archive {
   readonly manifest: Manifest;
 }
 
-/** Every manifest of the archive that is there, oldest first. */
-export async function loadArchiveManifests(store: ObjectStore): Promise<LoadedArchiveManifest[]> {
-  const loaded: LoadedArchiveManifest[] = [];
+/** Every manifest of the archive that is there, oldest first, one at a time. */
+export async function* eachArchiveManifest(store: ObjectStore): AsyncGenerator<LoadedArchiveManifest, void> {
   for (const sequence of await listArchive(store)) {
+    const [name, id] = [archiveManifestObject(sequence), archiveManifestId(sequence)];
     const read = await orError(() => loadArchiveManifest(store, sequence));
     // Gone since it was listed: the server that archives removes old ones.
-    if (read instanceof BackupError && (await store.head(archiveManifestObject(sequence))) === undefined)
-      continue;
-    loaded.push({ name: archiveManifestObject(sequence), id: archiveManifestId(sequence), sequence, read });
+    if (read instanceof BackupError && (await store.head(name)) === undefined) continue;
+    yield { name, id, sequence, read };
   }
-  return loaded;
 }
 
 /** Numbers of the manifests that are there, ascending. */

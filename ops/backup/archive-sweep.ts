@@ -3,11 +3,12 @@
  * object goes when it has had no name for so long that nobody can be about to use it: neither a restore that began with an
  * older manifest nor a backup that found it there.
  */
-import { loadArchiveManifests } from "./archive-chain.js";
+import { eachArchiveManifest } from "./archive-chain.js";
 import { BackupError } from "./errors.js";
 import { parseObject, SEGMENTS, SNAPSHOTS } from "./layout.js";
+import type { Manifest } from "./manifest.js";
 import type { ObjectStore } from "./object-store.js";
-import { loadBackups } from "./repository.js";
+import { eachBackup } from "./repository.js";
 
 export interface SweepOptions {
   readonly holder: string;
@@ -61,13 +62,12 @@ export class ArchiveSweep {
 
   async #named(): Promise<Set<string>> {
     const named = new Set<string>();
-    for (const { read } of [
-      ...(await loadBackups(this.#store)),
-      ...(await loadArchiveManifests(this.#store)),
-    ]) {
+    const add = (read: Manifest | BackupError): void => {
       if (read instanceof BackupError) throw read;
       for (const { name } of read.files) named.add(name);
-    }
+    };
+    for await (const { read } of eachBackup(this.#store)) add(read);
+    for await (const { read } of eachArchiveManifest(this.#store)) add(read);
     return named;
   }
 }

@@ -122,18 +122,12 @@ export class DirectoryStore implements ObjectStore {
     const files = this.#files;
     const path = this.#path(name);
     const directory = await this.#makeParent(path);
-    // Its bytes first: in `fsync_mode: never` they may only be in the page cache, and a name without bytes is damage.
-    const handle = await files.open(from, "read");
-    try {
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
     try {
       await files.link(from, path);
     } catch (error) {
       const errno = errnoOf(error) ?? "";
-      if (NO_LINKS.has(errno)) return false;
+      // Gone meanwhile, as retention removes files: whoever reads it finds out why.
+      if (NO_LINKS.has(errno) || errno === "ENOENT") return false;
       if (errno !== "EEXIST") throw error;
     }
     await files.syncDirectory(directory);

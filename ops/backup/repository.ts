@@ -47,17 +47,12 @@ export async function listBackups(store: ObjectStore): Promise<BackupObject[]> {
   return found.sort((a, b) => (a.id < b.id ? -1 : 1));
 }
 
-/** Every backup's manifest, oldest first. */
-export async function loadBackups(store: ObjectStore): Promise<LoadedBackup[]> {
-  const loaded: LoadedBackup[] = [];
-  for (const { id, createdAt } of await listBackups(store))
-    loaded.push({
-      name: backupObject(id),
-      id,
-      createdAt,
-      read: await orError(() => loadBackup(store, id)),
-    });
-  return loaded;
+/** Every backup's manifest, oldest first, one at a time: all of them at once may be more than fits into memory. */
+export async function* eachBackup(store: ObjectStore): AsyncGenerator<LoadedBackup, void> {
+  for (const { id, createdAt } of await listBackups(store)) {
+    const read = await orError(() => loadBackup(store, id));
+    yield { name: backupObject(id), id, createdAt, read };
+  }
 }
 
 /** @throws BackupError BACKUP_NOT_FOUND, BACKUP_DAMAGED, BACKUP_VERSION_UNKNOWN. */

@@ -4,17 +4,24 @@
  */
 import { createHash, type Hash } from "node:crypto";
 import { type CheckedSegment, checkSegment, errnoOf, type Finding } from "../../log/index.js";
-import { loadArchiveHead, loadArchiveManifests } from "./archive-chain.js";
-import { archiveFindings, chainFindings, contentFindings, findingOf, unreadable } from "./check-manifests.js";
+import { eachArchiveManifest, loadArchiveHead } from "./archive-chain.js";
+import {
+  archiveFindings,
+  type ChainLink,
+  chainFindings,
+  contentFindings,
+  findingOf,
+  unreadable,
+} from "./check-manifests.js";
 import { BackupError } from "./errors.js";
 import { type BackupFinding, finding } from "./finding.js";
 import { ARCHIVE_HEAD, BACKUP_HEAD, parseObject, segmentObject } from "./layout.js";
 import type { Manifest, ManifestEntry, SegmentEntry } from "./manifest.js";
 import type { ObjectStore, StoredObject } from "./object-store.js";
-import { loadBackups, loadHead } from "./repository.js";
+import { eachBackup, type LoadedBackup, type LoadedManifest, loadHead } from "./repository.js";
 
 export interface VerifyBackupOptions {
-  /** Whose files are read: of one backup, or of `archive`; of all and what none names; of the newest and the archive. */
+  /** Whose files are read: one backup's, or `archive`'s; all and what none names; the newest backup's and the archive's. */
   readonly which: { readonly id: string } | "all" | "newest";
   readonly onProgress?: (bytesDone: number, bytesAll: number) => void;
 }
@@ -22,7 +29,7 @@ export interface VerifyBackupOptions {
 export interface VerifyBackupReport {
   /** Backups that are there, whole or not. */
   readonly backups: number;
-  /** Those whose files were read, with the number of the archive's manifest among them. */
+  /** Those whose files were read. */
   readonly verified: readonly string[];
   readonly objects: number;
   readonly bytesRead: number;
@@ -40,12 +47,28 @@ export async function verifyBackups(
   return new Verification(store, options).run();
 }
 
+/** Instead of a backup's id. */
+const ARCHIVE = "archive";
+
+/** What of a manifest its segments are held against. */
+type ManifestFacts = Pick<
+  Manifest,
+  "clusterId" | "epochs" | "firstOffset" | "lastOffset" | "firstTimestamp" | "lastTimestamp"
+>;
+
 class Verification {
   readonly #store: ObjectStore;
   readonly #options: VerifyBackupOptions;
   readonly #findings: BackupFinding[] = [];
   readonly #notes: BackupFinding[] = [];
   readonly #objects = new Map<string, StoredObject>();
+  /** Files to be read, each once, with what the first manifest that names it says. */
+  readonly #wanted = new Map<string, { readonly entry: ManifestEntry; readonly facts: ManifestFacts }>();
+  /** Whatever any manifest names. */
+  readonly #named = new Set<string>();
+  readonly #verified: string[] = [];
+  readonly #clusters: { readonly name: string; readonly clusterId: string }[] = [];
+  #clusterId: string | undefined;
   #bytesDone = 0;
   #bytesAll = 0;
 
@@ -55,44 +78,98 @@ class Verification {
   }
 
   async run(): Promise<VerifyBackupReport> {
-    // In this order, so that whoever writes meanwhile looks like no damage: heads name what is there, manifests, too.
-    const head = await this.#read(BACKUP_HEAD, loadHead);
-    const archiveHead = await this.#read(ARCHIVE_HEAD, loadArchiveHead);
-    const backups = await loadBackups(this.#store);
-    const archive = await loadArchiveManifests(this.#store);
+    // In this order, so that whoever writes meanwhile looks like no damage: a head names what is there, and so does a manifest.
+    const head = await this.#head(BACKUP_HEAD, loadHead);
+    const archiveHead = await this.#head(ARCHIVE_HEAD, loadArchiveHead);
+    const links = await this.#readManifests();
+    const archived = await this.#readArchive();
     await this.#listObjects();
-    const isEmpty = backups.length === 0 && archive.length === 0;
+    const isEmpty = links.length === 0 && archived.length === 0;
     if (isEmpty && head === undefined && archiveHead === undefined)
-      throw new BackupError("BACKUP_NOT_FOUND", `${this.#store.url} holds no backup and no archive`, {
-        url: this.#store.url,
-      });
-    const { findings, notes } = chainFindings(backups, head);
-    this.#findings.push(...[...backups, ...archive].flatMap(unreadable), ...findings);
-    this.#findings.push(...archiveFindings(archive, archiveHead));
+      throw notFound(this.#store.url, `${this.#store.url} holds no backup and no archive`);
+    this.#checkClusters();
+    const { findings, notes } = chainFindings(links, head);
+    this.#findings.push(...findings, ...archiveFindings(archived, archiveHead));
     this.#notes.push(...notes);
-
-    const readable = [backups, archive].map((loaded) =>
-      loaded.flatMap(({ id, name, read }) =>
-        read instanceof BackupError ? [] : [{ id, name, manifest: read }],
-      ),
-    );
-    const chosen = this.#choose(
-      readable,
-      backups.map(({ id }) => id),
-    );
-    for (const { name, manifest } of chosen) this.#findings.push(...contentFindings(name, manifest));
-    this.#findings.push(...foreignClusters(readable.flat()));
-    const named = new Set(readable.flat().flatMap(({ manifest }) => manifest.files.map(({ name }) => name)));
-    const clusterId = readable.flat().at(-1)?.manifest.clusterId;
-    await this.#readAll(chosen, named, clusterId);
+    await this.#readFiles();
     return {
-      backups: backups.length,
-      verified: chosen.map(({ id }) => id),
+      backups: links.length,
+      verified: this.#verified,
       objects: this.#objects.size,
       bytesRead: this.#bytesDone,
       findings: this.#findings,
       notes: this.#notes,
     };
+  }
+
+  /** Looks at each manifest once and keeps of it what the rest needs. */
+  async #readManifests(): Promise<ChainLink[]> {
+    const { which } = this.#options;
+    const links: ChainLink[] = [];
+    let newest: { readonly backup: LoadedBackup; readonly manifest: Manifest } | undefined;
+    for await (const backup of eachBackup(this.#store)) {
+      const { id, name, read } = backup;
+      this.#findings.push(...unreadable(backup));
+      if (read instanceof BackupError) {
+        links.push({ id, name, read });
+        continue;
+      }
+      links.push({ id, name, read: { sha256: read.sha256, previous: read.previous } });
+      this.#note(name, read);
+      newest = { backup, manifest: read };
+      if (which === "all" || (typeof which === "object" && which.id === id)) this.#want(backup, read);
+    }
+    if (which === "newest" && newest !== undefined) this.#want(newest.backup, newest.manifest);
+    if (typeof which === "object" && which.id !== ARCHIVE && !links.some(({ id }) => id === which.id))
+      throw notFound(this.#store.url, `${this.#store.url} has no backup ${which.id}`);
+    return links;
+  }
+
+  /** As above, of the archive: its newest manifest has all of it. */
+  async #readArchive(): Promise<ChainLink[]> {
+    const { which } = this.#options;
+    const links: ChainLink[] = [];
+    let newest: { readonly loaded: LoadedManifest; readonly manifest: Manifest } | undefined;
+    for await (const loaded of eachArchiveManifest(this.#store)) {
+      const { id, name, read } = loaded;
+      this.#findings.push(...unreadable(loaded));
+      const isDamaged = read instanceof BackupError;
+      links.push({ id, name, read: isDamaged ? read : { sha256: read.sha256, previous: read.previous } });
+      if (isDamaged) continue;
+      this.#note(name, read);
+      newest = { loaded, manifest: read };
+      if (which === "all") this.#want(loaded, read);
+    }
+    const isWanted = which === "newest" || (typeof which === "object" && which.id === ARCHIVE);
+    if (isWanted && newest !== undefined) this.#want(newest.loaded, newest.manifest);
+    if (typeof which === "object" && which.id === ARCHIVE && links.length === 0)
+      throw notFound(this.#store.url, `${this.#store.url} has no archive`);
+    return links;
+  }
+
+  #note(name: string, { files, clusterId }: Manifest): void {
+    for (const file of files) this.#named.add(file.name);
+    this.#clusters.push({ name, clusterId });
+  }
+
+  #checkClusters(): void {
+    this.#clusterId = this.#clusters.at(-1)?.clusterId;
+    for (const { name, clusterId } of this.#clusters)
+      if (clusterId !== this.#clusterId)
+        this.#findings.push(finding("foreign", name, `cluster ${this.#clusterId}`, clusterId));
+  }
+
+  #want({ id, name }: LoadedManifest, manifest: Manifest): void {
+    this.#verified.push(id);
+    this.#findings.push(...contentFindings(name, manifest));
+    const { clusterId, epochs, firstOffset, lastOffset, firstTimestamp, lastTimestamp } = manifest;
+    const facts = { clusterId, epochs, firstOffset, lastOffset, firstTimestamp, lastTimestamp };
+    for (const entry of manifest.files) {
+      const known = this.#wanted.get(entry.name)?.entry;
+      if (known === undefined) this.#wanted.set(entry.name, { entry, facts });
+      else if (known.sha256 !== entry.sha256 || known.bytes !== entry.bytes)
+        this.#findings.push(finding("swapped", name, `${entry.name} as other backups know it`, "another"));
+    }
   }
 
   async #listObjects(): Promise<void> {
@@ -107,7 +184,7 @@ class Verification {
     }
   }
 
-  async #read<Read>(name: string, load: (store: ObjectStore) => Promise<Read>): Promise<Read | "unreadable"> {
+  async #head<Read>(name: string, load: (store: ObjectStore) => Promise<Read>): Promise<Read | "unreadable"> {
     try {
       return await load(this.#store);
     } catch (error) {
@@ -117,52 +194,22 @@ class Verification {
     }
   }
 
-  /** `readable`: the backups, and the manifests of the archive, each oldest first. */
-  #choose<One extends { readonly id: string }>(
-    readable: readonly (readonly One[])[],
-    ids: readonly string[],
-  ): readonly One[] {
-    const { which } = this.#options;
-    const [backups = [], archive = []] = readable;
-    if (which === "all") return readable.flat();
-    if (which === "newest") return readable.flatMap((each) => each.slice(-1));
-    if (which.id === "archive" && archive.length > 0) return archive.slice(-1);
-    if (ids.includes(which.id)) return backups.filter(({ id }) => id === which.id);
-    throw new BackupError("BACKUP_NOT_FOUND", `${this.#store.url} has no backup ${which.id}`, {
-      url: this.#store.url,
-      id: which.id,
-    });
-  }
-
-  /** Every file of the chosen backups once; with `all` also what nobody names: the next backup could use it. */
-  async #readAll(
-    chosen: readonly { readonly name: string; readonly manifest: Manifest }[],
-    named: ReadonlySet<string>,
-    clusterId: string | undefined,
-  ): Promise<void> {
-    const entries = new Map<string, { entry: ManifestEntry; manifest: Manifest }>();
-    for (const { name, manifest } of chosen)
-      for (const entry of manifest.files) {
-        const known = entries.get(entry.name);
-        if (known === undefined) entries.set(entry.name, { entry, manifest });
-        else if (known.entry.sha256 !== entry.sha256 || known.entry.bytes !== entry.bytes)
-          this.#findings.push(finding("swapped", name, `${entry.name} as other backups know it`, "another"));
-      }
+  /** With `all` also what nobody names: the next backup could use it. */
+  async #readFiles(): Promise<void> {
     const unnamed = [...this.#objects.values()].filter(({ name }) => {
       const kind = parseObject(name)?.kind;
-      return (kind === "segment" || kind === "snapshot") && !named.has(name);
+      return (kind === "segment" || kind === "snapshot") && !this.#named.has(name);
     });
     for (const { name } of unnamed)
       this.#notes.push(finding("leftover", name, "an object that a backup names", "one that none does"));
-
     const read = this.#options.which === "all" ? unnamed : [];
-    for (const { bytes } of [...[...entries.values()].map(({ entry }) => entry), ...read])
-      this.#bytesAll += bytes;
-    for (const { entry, manifest } of entries.values()) await this.#checkNamed(entry, manifest);
-    for (const object of read) await this.#checkUnnamed(object, clusterId);
+    for (const { entry } of this.#wanted.values()) this.#bytesAll += entry.bytes;
+    for (const { bytes } of read) this.#bytesAll += bytes;
+    for (const { entry, facts } of this.#wanted.values()) await this.#checkNamed(entry, facts);
+    for (const object of read) await this.#checkUnnamed(object);
   }
 
-  async #checkNamed(entry: ManifestEntry, manifest: Manifest): Promise<void> {
+  async #checkNamed(entry: ManifestEntry, facts: ManifestFacts): Promise<void> {
     const { name, bytes } = entry;
     const object = this.#objects.get(name);
     if (object === undefined) {
@@ -173,33 +220,33 @@ class Verification {
       this.#findings.push(finding("damaged", name, `${bytes} bytes`, `${object.bytes}`));
       return;
     }
-    const read = await this.#readObject(object, entry.kind === "segment");
+    const read = await this.#read(object, entry.kind === "segment");
     if (read.finding !== undefined) this.#findings.push(read.finding);
     else if (read.sha256 !== entry.sha256)
       this.#findings.push(finding("damaged", name, `SHA-256 ${entry.sha256}`, read.sha256));
     const { segment } = read;
     if (entry.kind === "segment" && segment !== undefined)
-      this.#findings.push(...toldFindings(entry, segment, manifest));
+      this.#findings.push(...toldFindings(entry, segment, facts));
   }
 
-  async #checkUnnamed(object: StoredObject, clusterId: string | undefined): Promise<void> {
+  async #checkUnnamed(object: StoredObject): Promise<void> {
     const { name } = object;
     const parsed = parseObject(name);
-    const { segment, sha256, finding: bad } = await this.#readObject(object, parsed?.kind === "segment");
+    const { segment, sha256, finding: bad } = await this.#read(object, parsed?.kind === "segment");
     if (bad !== undefined) this.#findings.push(bad);
     else if (parsed?.kind === "snapshot" && !sha256.startsWith(parsed.sha))
       this.#findings.push(finding("damaged", name, `SHA-256 ${parsed.sha}…`, sha256));
     if (segment === undefined) return;
     const { header, lastOffset } = segment;
     const { baseOffset: firstOffset, lineageId } = header;
-    if (clusterId !== undefined && header.clusterId !== clusterId)
-      this.#findings.push(finding("foreign", name, `cluster ${clusterId}`, header.clusterId));
+    if (this.#clusterId !== undefined && header.clusterId !== this.#clusterId)
+      this.#findings.push(finding("foreign", name, `cluster ${this.#clusterId}`, header.clusterId));
     const ownName = segmentObject({ firstOffset, lastOffset, lineageId, sha256 });
     if (ownName !== name) this.#findings.push(finding("swapped", name, "what its name says", ownName));
   }
 
   /** Reads an object to its end; `finding` when that cannot be done, or when it is no whole segment. */
-  async #readObject({ name }: StoredObject, isSegment: boolean): Promise<ObjectReading> {
+  async #read({ name }: StoredObject, isSegment: boolean): Promise<ObjectReading> {
     const hash = createHash("sha256");
     const stream = this.#hashed(name, hash);
     try {
@@ -240,13 +287,13 @@ const whatIsWrong = ({ position, offset, expected, found }: Finding): string =>
   `${found} instead of ${expected} at position ${position ?? 0}${offset === undefined ? "" : ` (offset ${offset})`}`;
 
 /** What a segment says of itself against what the manifest says of it. */
-function toldFindings(entry: SegmentEntry, segment: CheckedSegment, manifest: Manifest): BackupFinding[] {
+function toldFindings(entry: SegmentEntry, segment: CheckedSegment, facts: ManifestFacts): BackupFinding[] {
   const { header, lastOffset, lastCrc, firstTimestamp, lastTimestamp } = segment;
-  const epoch = manifest.epochs.find(({ lineageId }) => lineageId === header.lineageId);
-  const isFirst = entry.baseOffset === manifest.firstOffset;
-  const isLast = entry.endOffset === manifest.lastOffset;
+  const epoch = facts.epochs.find(({ lineageId }) => lineageId === header.lineageId);
+  const isFirst = entry.baseOffset === facts.firstOffset;
+  const isLast = entry.endOffset === facts.lastOffset;
   const told: readonly (readonly [string, unknown, unknown])[] = [
-    ["cluster", manifest.clusterId, header.clusterId],
+    ["cluster", facts.clusterId, header.clusterId],
     ["lineage", entry.lineageId, header.lineageId],
     ["epoch", epoch?.epoch, header.epoch],
     ["first offset of the epoch", epoch?.first, header.epochFirst],
@@ -254,8 +301,8 @@ function toldFindings(entry: SegmentEntry, segment: CheckedSegment, manifest: Ma
     ["crc before", entry.chainCrc, header.chainCrc],
     ["last offset", entry.endOffset, lastOffset],
     ["last crc", entry.endCrc, lastCrc],
-    ["first timestamp", isFirst ? manifest.firstTimestamp : firstTimestamp, firstTimestamp],
-    ["last timestamp", isLast ? manifest.lastTimestamp : lastTimestamp, lastTimestamp],
+    ["first timestamp", isFirst ? facts.firstTimestamp : firstTimestamp, firstTimestamp],
+    ["last timestamp", isLast ? facts.lastTimestamp : lastTimestamp, lastTimestamp],
   ];
   return told
     .filter(([, expected, found]) => expected !== found)
@@ -264,11 +311,6 @@ function toldFindings(entry: SegmentEntry, segment: CheckedSegment, manifest: Ma
     );
 }
 
-function foreignClusters(
-  readable: readonly { readonly name: string; readonly manifest: Manifest }[],
-): BackupFinding[] {
-  const own = readable.at(-1)?.manifest.clusterId;
-  return readable
-    .filter(({ manifest }) => manifest.clusterId !== own)
-    .map(({ name, manifest }) => finding("foreign", name, `cluster ${own}`, manifest.clusterId));
+function notFound(url: string, message: string): BackupError {
+  return new BackupError("BACKUP_NOT_FOUND", message, { url });
 }
