@@ -43,8 +43,8 @@ const segmentNames = (): Promise<string[]> => bench.files.list(`${REPOSITORY}/se
 /** As an archive would name what it needs. */
 async function archiveManifest(of: string): Promise<void> {
   const { sha256: _, ...body } = await loadBackup(bench.store, of);
-  const { text } = sealManifest({ ...body, kind: "archive" } satisfies ManifestBody);
-  await bench.store.put("archive/manifests/1.json", Buffer.from(text));
+  const { text } = sealManifest({ ...body, kind: "archive", previous: null } satisfies ManifestBody);
+  await bench.store.put("archive/manifests/00000000000000000001.json", Buffer.from(text));
 }
 
 describe("prune", () => {
@@ -97,9 +97,9 @@ describe("prune", () => {
     await archiveManifest(archived);
     const needed = (await loadBackup(bench.store, archived)).files.map(({ name }) => name);
     const before = await inMemory(bench.files, REPOSITORY);
-    disk.flip(`${REPOSITORY}/archive/manifests/1.json`, 40, 2);
+    disk.flip(`${REPOSITORY}/archive/manifests/00000000000000000001.json`, 40, 2);
     await expect(prune({ keep: 1 })).rejects.toMatchObject({ code: "BACKUP_DAMAGED" });
-    disk.flip(`${REPOSITORY}/archive/manifests/1.json`, 40, 2);
+    disk.flip(`${REPOSITORY}/archive/manifests/00000000000000000001.json`, 40, 2);
     expect((await inMemory(bench.files, REPOSITORY)).paths).toEqual(before.paths);
     const { removedObjects } = await prune({ keep: 1 });
     expect(removedObjects.length).toBeGreaterThan(0);
