@@ -6,6 +6,7 @@
  */
 import type { FsyncMode } from "../../log/index.js";
 import type { EvictionPolicy } from "../../projections/index.js";
+import { archiveSettings } from "./archive-settings.js";
 import { queueSettings } from "./queue-settings.js";
 import type { Choice, Setting, ValueOf } from "./setting.js";
 import { streamSettings } from "./stream-settings.js";
@@ -452,6 +453,7 @@ export const settings = {
   ...streamSettings,
   ...persistence,
   ...log,
+  ...archiveSettings,
   ...limits,
   ...idempotency,
   ...operation,

@@ -2,7 +2,9 @@
 import { Registry } from "prom-client";
 import type { MetricsPage } from "../../api/index.js";
 import type { KvStats, QueueStats } from "../../projections/index.js";
+import type { ArchiveFigures } from "../backup/archive.js";
 import { ApiSeries } from "./api-series.js";
+import { addArchiveSeries } from "./archive-series.js";
 import type { FreeDisk } from "./free-disk.js";
 import { LogSeries } from "./log-series.js";
 import { ProcessSeries, type StartProgress } from "./process-series.js";
@@ -22,6 +24,7 @@ export interface MetricsParts {
   readonly kvStats: () => KvStats | undefined;
   readonly queueStats: () => readonly QueueStats[];
   readonly streams: () => StreamSource | undefined;
+  readonly archive: () => ArchiveFigures | undefined;
 }
 
 export class Metrics {
@@ -40,6 +43,7 @@ export class Metrics {
     addStoreSeries(series, parts.kvStats);
     addQueueSeries(series, parts.queueStats, parts.labelsMax);
     addStreamSeries(series, parts.streams, parts.labelsMax);
+    addArchiveSeries(series, parts.archive);
   }
 
   async page(): Promise<MetricsPage> {
