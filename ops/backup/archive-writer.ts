@@ -73,6 +73,8 @@ export class ArchiveWriter {
   readonly #options: ArchiveWriterOptions;
   #archive: Archive | undefined;
   #isLoaded = false;
+  /** What was loaded is this log's. Before that is known nothing may be said of it, not even that it has everything. */
+  #isOurs = false;
   /** Manifests that this process tried to put: one whose answer was lost may be there nevertheless. */
   readonly #tried = new Set<string>();
   #hasPut = false;
@@ -140,11 +142,12 @@ export class ArchiveWriter {
     const { files, dataDirectory, store } = this.#options;
     const isNew = last > (this.#archive?.manifest.lastOffset ?? 0);
     const snapshots = await snapshotFileNames(files, dataDirectory);
-    if (!isNew && snapshots === this.#snapshotsSeen) return;
+    if (this.#isOurs && !isNew && snapshots === this.#snapshotsSeen) return;
     const view = await openLogView(files, dataDirectory, { last });
     if (view.extents.length === 0) return;
     const identity = identityOf(view, dataDirectory);
     await refuseForeign(store, view, identity, this.#archive?.manifest);
+    this.#isOurs = true;
     const pass = new Pass(view, identity, await extentsUpTo(files, dataDirectory, view.extents, last));
     await this.#sendSegments(pass);
     await this.#sendSnapshot(pass);
@@ -280,7 +283,7 @@ export class ArchiveWriter {
     // What a process of before had under way may arrive after this one has looked: look again, once.
     const isFirst = !this.#hasPut;
     this.#hasPut = true;
-    this.#isLoaded = !isFirst;
+    [this.#isLoaded, this.#isOurs] = [!isFirst, !isFirst];
     throw new BackupError(
       isFirst ? "BACKUP_LOCKED" : "BACKUP_ARCHIVE_TAKEN",
       `node ${manifest.nodeId} has archived up to offset ${manifest.lastOffset} to ${store.url}, and so does this server`,
