@@ -120,8 +120,8 @@ export class ArchiveWriter {
     };
   }
 
-  /** Objects may have been removed: whether one is there is to be asked of the manifest again. */
-  forgetUnnamed(): void {
+  /** What was sent and has no name may have been swept since: only what the manifest names is there for sure. */
+  #forgetUnnamed(): void {
     this.#there = new Map(this.#archive?.manifest.files.map(({ name, bytes }) => [name, bytes]));
   }
 
@@ -134,7 +134,6 @@ export class ArchiveWriter {
       this.#archive = { sequence, manifest: await loadArchiveManifest(store, sequence) };
       this.#older = there.slice(0, -1);
     }
-    this.forgetUnnamed();
     this.#isLoaded = true;
   }
 
@@ -148,6 +147,7 @@ export class ArchiveWriter {
     const identity = identityOf(view, dataDirectory);
     await refuseForeign(store, view, identity, this.#archive?.manifest);
     this.#isOurs = true;
+    this.#forgetUnnamed();
     const pass = new Pass(view, identity, await extentsUpTo(files, dataDirectory, view.extents, last));
     await this.#sendSegments(pass);
     await this.#sendSnapshot(pass);

@@ -108,7 +108,7 @@ describe("continuous archive", () => {
     world.fails = { code: "BACKUP_STORE_FAILED", message: "no answer" };
     world.durable = 11;
     await world.at(10_000);
-    for (const nowMs of [10_999, 11_000, 12_999, 13_000]) await world.at(nowMs);
+    for (const nowMs of [10_999, 11_000, 12_000, 12_999, 13_000, 14_000]) await world.at(nowMs);
     expect(world.asked).toEqual([10, 11, 11, 11]);
     expect(world.archive.figures.errors).toBe(3);
     expect(world.archive.detail).toContain("failing: no answer");
