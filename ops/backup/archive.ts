@@ -131,8 +131,9 @@ export class ContinuousArchive {
     if (this.#closed || this.#running !== undefined || this.#refusal !== undefined) return;
     const isDue = stopwatch() >= this.#nextAt;
     const hasSealed = this.#failures === 0 && !isCurrent && usage().segments > this.#usage.segments;
-    if (isDue || hasSealed) void this.#run();
-    else if (stopwatch() >= this.#nextSweepAt) void this.#run(() => this.#sweep());
+    // First, or it never came when archiving takes longer than the interval.
+    if (stopwatch() >= this.#nextSweepAt) void this.#run(() => this.#sweep());
+    else if (isDue || hasSealed) void this.#run();
   }
 
   /**
