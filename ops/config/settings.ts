@@ -6,6 +6,7 @@
  */
 import type { FsyncMode } from "../../log/index.js";
 import type { EvictionPolicy } from "../../projections/index.js";
+import { archiveSettings } from "./archive-settings.js";
 import { pastSettings } from "./past-settings.js";
 import { queueSettings } from "./queue-settings.js";
 import type { Choice, Setting, ValueOf } from "./setting.js";
@@ -455,6 +456,7 @@ export const settings = {
   ...persistence,
   ...snapshotSettings,
   ...log,
+  ...archiveSettings,
   ...limits,
   ...idempotency,
   ...pastSettings,

@@ -2,8 +2,10 @@
 import { Registry } from "prom-client";
 import type { MetricsPage } from "../../api/index.js";
 import type { KvStats, QueueStats } from "../../projections/index.js";
+import type { ArchiveFigures } from "../backup/archive.js";
 import type { HouseFigures } from "../state/house.js";
 import { ApiSeries } from "./api-series.js";
+import { addArchiveSeries } from "./archive-series.js";
 import type { FreeDisk } from "./free-disk.js";
 import { LogSeries } from "./log-series.js";
 import { PastSeries, type PastSource } from "./past-series.js";
@@ -27,6 +29,7 @@ export interface MetricsParts {
   readonly streams: () => StreamSource | undefined;
   readonly past: () => PastSource | undefined;
   readonly house: () => HouseFigures | undefined;
+  readonly archive: () => ArchiveFigures | undefined;
 }
 
 export class Metrics {
@@ -48,6 +51,7 @@ export class Metrics {
     addStreamSeries(series, parts.streams, parts.labelsMax);
     this.past = new PastSeries(series, parts.past);
     addSnapshotSeries(series, parts.house);
+    addArchiveSeries(series, parts.archive);
   }
 
   async page(): Promise<MetricsPage> {
