@@ -8,11 +8,12 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { corruption, type Finding } from "./corruption.js";
 import { readIdentity } from "./data-directory.js";
-import type { LogReader, LogRecord, ReadOptions } from "./event-log.js";
+import type { LogMark, LogReader, LogRecord, ReadOptions } from "./event-log.js";
 import { LOG_DIRECTORY, parseSegmentName } from "./file-names.js";
 import type { FileSystem } from "./file-system.js";
 import { LoadedIndexes } from "./loaded-indexes.js";
 import { findOffsetAt, type LogFiles, readLog } from "./log-cursor.js";
+import { agrees, markAt } from "./log-mark.js";
 import { type RecoveryPoint, readRecoveryPoint } from "./recovery-point.js";
 import { beyondEnd, retired } from "./refusals.js";
 import {
@@ -205,6 +206,14 @@ class DirectoryView implements LogView {
       if (first === undefined || first <= next) throw error;
       throw retired(next, first);
     }
+  }
+
+  markAt(offset: Offset): Promise<LogMark> {
+    return markAt(this, this.#log.segments, offset, this.endOffset);
+  }
+
+  agrees(mark: LogMark): Promise<boolean> {
+    return agrees(this, this.#log.segments, mark, this.endOffset);
   }
 
   async offsetAt(timestamp: number): Promise<Offset> {

@@ -9,13 +9,21 @@ import { wantedFromArguments } from "../cli/tool-arguments.js";
 import { HTTP_ROWS } from "./http-rows.js";
 import { LOG_ROWS } from "./log-rows.js";
 import { MILLION_ROWS } from "./million-rows.js";
+import { PAST_ROWS } from "./past-rows.js";
 import { PeerAbsent } from "./peers.js";
 import { Bench, fileSystemOf, versionOf } from "./processes.js";
 import { QUEUE_ROWS } from "./queue-rows.js";
 import type { Finding, Row } from "./row.js";
 import { STREAM_ROWS } from "./stream-rows.js";
 
-const ROWS: readonly Row[] = [...HTTP_ROWS, ...LOG_ROWS, ...MILLION_ROWS, ...QUEUE_ROWS, ...STREAM_ROWS];
+const ROWS: readonly Row[] = [
+  ...HTTP_ROWS,
+  ...LOG_ROWS,
+  ...MILLION_ROWS,
+  ...PAST_ROWS,
+  ...QUEUE_ROWS,
+  ...STREAM_ROWS,
+];
 
 const USAGE = `npm run bench [-- OPTION …]: measures this release's figures and prints each beside its goal
 
