@@ -6,6 +6,7 @@ export { asIs } from "./decision.js";
 export * from "./errors.js";
 export { decodeEvents, type EncodedRecord } from "./events.js";
 export { type Digests, Fold, type FoldOptions } from "./fold.js";
+export * from "./history/index.js";
 export * from "./idempotency/contract.js";
 export { type OnceAnswer, type OnceCommand, once } from "./idempotency/once.js";
 export * from "./kv/contract.js";

@@ -7,6 +7,7 @@ import {
   DEFAULT_STREAM_RULES,
   kv,
   openStore,
+  REMOVED_KEYS_BYTES_MAX,
   type StoreRules,
   TEXT_TYPE,
 } from "../../projections/index.js";
@@ -38,6 +39,7 @@ const RULES: StoreRules = {
     allowFlush: false,
     keyBytesMax: 4096,
     valueBytesMax: 8 << 20,
+    removedKeysBytesMax: REMOVED_KEYS_BYTES_MAX,
   },
   queue: DEFAULT_QUEUE_RULES,
   stream: DEFAULT_STREAM_RULES,

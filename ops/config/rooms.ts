@@ -30,6 +30,7 @@ class LiveKvRules implements KvRules {
   allowFlush = false;
   keyBytesMax = 0;
   valueBytesMax = 0;
+  removedKeysBytesMax = 0;
 
   apply(values: ConfigValues): void {
     this.maxMemoryBytes = values["kv_store.max_memory_mb"] * MIB;
@@ -37,6 +38,7 @@ class LiveKvRules implements KvRules {
     this.allowFlush = values["kv_store.allow_flush_commands"];
     this.keyBytesMax = values["limits.key_bytes_max"];
     this.valueBytesMax = values["kv_store.max_value_size_bytes"];
+    this.removedKeysBytesMax = values["history.removed_keys_bytes_max"];
   }
 }
 

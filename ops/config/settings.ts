@@ -6,6 +6,7 @@
  */
 import type { FsyncMode } from "../../log/index.js";
 import type { EvictionPolicy } from "../../projections/index.js";
+import { historySettings } from "./history-settings.js";
 import { pastSettings } from "./past-settings.js";
 import { queueSettings } from "./queue-settings.js";
 import type { Choice, Setting, ValueOf } from "./setting.js";
@@ -456,6 +457,7 @@ export const settings = {
   ...limits,
   ...idempotency,
   ...pastSettings,
+  ...historySettings,
   ...operation,
 };
 

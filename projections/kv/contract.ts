@@ -84,7 +84,12 @@ export interface KvRules {
   readonly allowFlush: boolean;
   readonly keyBytesMax: number;
   readonly valueBytesMax: number;
+  /** What remembering the last events of removed keys may take in memory, about; see `removed-keys.ts`. */
+  readonly removedKeysBytesMax: number;
 }
+
+/** Some 100,000 keys. */
+export const REMOVED_KEYS_BYTES_MAX = 16 << 20;
 
 export type KvRejectionCode =
   | "KV_KEY_NOT_FOUND"
@@ -109,8 +114,10 @@ export interface KvView {
   get(key: string, now: number): KvEntry | undefined;
   /** As `get`, where the value itself does not matter. */
   look(key: string, now: number): KvHead | undefined;
-  /** Offset of the key's own last event while the state remembers the key (expired or not), else 0: `previous` of the next. */
+  /** Offset of the key's own last event while the state holds the key (expired or not), else 0. */
   revisionOf(key: string): Offset;
+  /** Offset of the key's own last event, its removal too, as far as it is remembered, else 0: `previous` of the next. */
+  previousOf(key: string): Offset;
   /** Offset of the last event of the key that the state remembers: its revision, else the last removal of any key. */
   lastChange(key: string): Offset;
   /** Offset of the last event of this projection. */
@@ -141,6 +148,11 @@ export interface KvReadView extends KvView {
   readHead(key: string, now: number): KvHead | undefined;
   /** One page of a walk over every key; `random` names the table's incarnation if no page did before. */
   scan(query: ScanQuery, now: number, random: number): ScanPage;
+  /**
+   * Where the chain of the key's events ends: `previousOf`, and whether it is known to lead to the key's first event. Offset 0 and
+   * whole: the key has never been there.
+   */
+  chainOf(key: string): { readonly offset: Offset; readonly isWhole: boolean };
   /** Any key that is there at `now`. */
   randomKey(now: number, random: number): string | undefined;
   stats(now: number): KvStats;

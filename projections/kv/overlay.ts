@@ -87,6 +87,11 @@ export class KvOverlay implements KvView {
     return this.#isHidden(key) ? BEFORE_FIRST : this.#below.revisionOf(key);
   }
 
+  previousOf(key: string): Offset {
+    // What a flush of this record removed has no event of its own in it.
+    return this.#changed.has(key) ? this.#record : this.#below.previousOf(key);
+  }
+
   lastChange(key: string): Offset {
     if (this.#isHidden(key)) return this.#record;
     // What an absent key's answer waits for is the last removal of any key.

@@ -13,6 +13,7 @@ import {
   type Outcome,
   openStore,
   type QueueRules,
+  REMOVED_KEYS_BYTES_MAX,
   type Reader,
   type RejectionCode,
   type StoreRules,
@@ -25,6 +26,7 @@ export const TEST_RULES: KvRules = {
   allowFlush: true,
   keyBytesMax: 1_024,
   valueBytesMax: 1 << 20,
+  removedKeysBytesMax: REMOVED_KEYS_BYTES_MAX,
 };
 
 /** What a store or a fold obeys when a test says nothing. */
