@@ -24,6 +24,8 @@ export class KvOverlay implements KvView {
   readonly #record: Offset;
   /** Undefined: removed. */
   readonly #changed = new Map<string, Held | undefined>();
+  /** Keys that the record named before it removed all. */
+  readonly #beforeFlush = new Set<string>();
   #flushed = false;
   #removed = false;
   memoryBytes: number;
@@ -56,6 +58,7 @@ export class KvOverlay implements KvView {
       case "kv.flushed":
         this.#flushed = true;
         this.#removed = true;
+        for (const key of this.#changed.keys()) this.#beforeFlush.add(key);
         this.#changed.clear();
         this.memoryBytes = 0;
         this.keysHeld = 0;
@@ -88,8 +91,7 @@ export class KvOverlay implements KvView {
   }
 
   previousOf(key: string): Offset {
-    // What a flush of this record removed has no event of its own in it.
-    return this.#changed.has(key) ? this.#record : this.#below.previousOf(key);
+    return this.#changed.has(key) || this.#beforeFlush.has(key) ? this.#record : this.#below.previousOf(key);
   }
 
   lastChange(key: string): Offset {
