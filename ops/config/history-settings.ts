@@ -8,6 +8,7 @@ export const historySettings = {
     default: 200_000,
     min: 1,
     max: 100_000_000,
+    live: true,
     why: "Records that one request for the life of a message, or the history of a key, may read. Past it the answer says where to go on (`next`). About half a million are read in a second.",
   },
   "history.removed_keys_bytes_max": {

@@ -71,6 +71,7 @@ class LiveLimits implements ApiLimits {
   waitMsMax = 0;
   keyBytesMax = 0;
   minOffsetWaitMs = 0;
+  historyRecordsMax = 0;
   liveReadersMax = 0;
   longPollTimeoutMs = 0;
   eventStreamMaxMs = 0;
@@ -94,6 +95,7 @@ class LiveLimits implements ApiLimits {
   apply(values: ConfigValues): void {
     this.keyBytesMax = values["limits.key_bytes_max"];
     this.minOffsetWaitMs = values["limits.min_offset_wait_ms"];
+    this.historyRecordsMax = values["history.records_max"];
     this.waitingRequestsMax = values["limits.waiting_requests_max"];
     this.waitMsMax = values["queue.wait_secs_max"] * 1000;
     this.liveReadersMax = values["limits.live_readers_max"];

@@ -2,6 +2,7 @@
  * The key-value projection's types: its events, what deciders may see, and every command and query with its answer.
  */
 import type { Offset } from "../../log/index.js";
+import type { FoundRevision } from "../history/contract.js";
 
 /** Bytes as a string with one character (U+0000..U+00FF) per byte: a copy that nothing changes, in the smallest form V8 has. */
 export type ByteString = string & { readonly bytes: unique symbol };
@@ -95,6 +96,13 @@ export type KvRejectionCode =
   | "KV_KEY_NOT_FOUND"
   | "KV_KEY_INVALID"
   | "KV_REVISION_MISMATCH"
+  /** No event of the key is there. */
+  | "KV_REVISION_NOT_FOUND"
+  | "KV_REVISION_RETIRED"
+  /** It is a deletion or an eviction. */
+  | "KV_REVISION_REMOVED"
+  /** More records than one request may read lie before what it asks for. */
+  | "KV_HISTORY_TOO_LONG"
   | "KV_NOT_AN_INTEGER"
   | "KV_INTEGER_OVERFLOW"
   | "KV_EXPIRY_INVALID"
@@ -238,6 +246,38 @@ export interface GetRangeQuery {
   readonly start: number;
   readonly end: number;
 }
+export interface RevertCommand {
+  readonly key: string;
+  /** What the revision left, as read from the log. */
+  readonly found: FoundRevision;
+  readonly ifRevision?: number;
+}
+export interface RevertAnswer {
+  readonly revision: Offset;
+  /** Ms since 1970; 0 = never. */
+  readonly expiresAt: number;
+}
+/** A key as it is to be; undefined: not there. */
+export interface KeyThen {
+  readonly key: string;
+  readonly was:
+    | { readonly value: Uint8Array; readonly contentType: string; readonly expiresAt: number }
+    | undefined;
+}
+export interface RestoreCommand {
+  /** Each once. */
+  readonly keys: readonly KeyThen[];
+  readonly dryRun: boolean;
+}
+export interface RestoreChange {
+  readonly key: string;
+  readonly change: "created" | "replaced" | "expiry_changed" | "deleted";
+  /** That the key had before; 0 = it was not there. */
+  readonly revision: number;
+}
+export interface RestoreAnswer {
+  readonly changes: readonly RestoreChange[];
+}
 export interface GetSetCommand {
   readonly key: string;
   readonly value: ValueInput;
@@ -261,6 +301,17 @@ export interface ScanQuery {
 export interface ScanAnswer {
   readonly keys: readonly string[];
   /** Absent when the scan is complete. Keys there from its first to its last page are listed exactly once. */
+  readonly cursor?: string;
+}
+/** A page of a scan, or keys by name, with all that a key has. */
+export interface EntriesQuery {
+  readonly of: ScanQuery | { readonly keys: readonly string[] };
+  /** A page of a scan ends before it has more bytes of values; one key always fits. */
+  readonly bytesMax: number;
+}
+export interface EntriesAnswer {
+  /** Those that are there. */
+  readonly entries: readonly { readonly key: string; readonly entry: KvEntry }[];
   readonly cursor?: string;
 }
 export interface KvStats {

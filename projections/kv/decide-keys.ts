@@ -26,7 +26,7 @@ import {
 } from "./decisions.js";
 import { bytesOf } from "./values.js";
 
-function deletion(kv: KvView, key: string): KeyDeleted {
+export function deletion(kv: KvView, key: string): KeyDeleted {
   return { type: "kv.deleted", key, previous: kv.previousOf(key) };
 }
 

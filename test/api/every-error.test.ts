@@ -136,6 +136,7 @@ function breakable(store: OpenedStore, broken: () => Error | undefined): Store {
     execute: (...write) => whole().execute(...write),
     query: (...read) => whole().query(...read),
     bodies: (plan) => whole().bodies(plan),
+    records: (first, last) => whole().records(first, last),
     wakes: store.wakes,
     onReached: (...wait) => whole().onReached(...wait),
     get offset() {
