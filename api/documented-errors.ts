@@ -41,7 +41,7 @@ export const writeErrors: readonly ErrorCode[] = [
 ];
 
 /** They look back whoever asks. */
-const LOOK_BACK: ReadonlySet<string> = new Set(["admin.digest", "kv.restore"]);
+export const LOOK_BACK: ReadonlySet<string> = new Set(["admin.digest", "kv.restore"]);
 
 /** `binding` undefined: in the envelope. The errors of `operation` itself are not among them. */
 export function commonErrors(operation: Operation, binding: RestBinding | undefined): readonly ErrorCode[] {

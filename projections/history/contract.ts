@@ -72,21 +72,6 @@ export interface TooLong {
   readonly type: "too_long";
 }
 
-/** A key as one revision left it. */
-export type FoundRevision =
-  | {
-      readonly type: "value";
-      readonly value: Uint8Array;
-      readonly contentType: string;
-      /** Ms since 1970; 0 = never. */
-      readonly expiresAt: number;
-    }
-  /** The key was removed by it. */
-  | { readonly type: "removal" }
-  | { readonly type: "not_found" }
-  | { readonly type: "retired" }
-  | TooLong;
-
 // ---- messages ----
 
 /** What changes or ends the life of a message: its own events, and those that end many at once. */

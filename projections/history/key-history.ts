@@ -4,9 +4,9 @@
  */
 import { assert, BEFORE_FIRST, type Offset, offset } from "../../log/index.js";
 import type { StoreEvent } from "../decision.js";
+import type { FoundRevision } from "../kv/contract.js";
 import { inputBuffer, inputBytes } from "../kv/values.js";
 import type {
-  FoundRevision,
   Happened,
   HistoryEnd,
   KeyEvent,

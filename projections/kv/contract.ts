@@ -2,7 +2,6 @@
  * The key-value projection's types: its events, what deciders may see, and every command and query with its answer.
  */
 import type { Offset } from "../../log/index.js";
-import type { FoundRevision } from "../history/contract.js";
 
 /** Bytes as a string with one character (U+0000..U+00FF) per byte: a copy that nothing changes, in the smallest form V8 has. */
 export type ByteString = string & { readonly bytes: unique symbol };
@@ -246,6 +245,22 @@ export interface GetRangeQuery {
   readonly start: number;
   readonly end: number;
 }
+/** A key as one revision left it. */
+export type FoundRevision =
+  | {
+      readonly type: "value";
+      readonly value: Uint8Array;
+      readonly contentType: string;
+      /** Ms since 1970; 0 = never. */
+      readonly expiresAt: number;
+    }
+  /** The key was removed by it. */
+  | { readonly type: "removal" }
+  | { readonly type: "not_found" }
+  | { readonly type: "retired" }
+  /** More records than allowed lie between it and its value. */
+  | { readonly type: "too_long" };
+
 export interface RevertCommand {
   readonly key: string;
   /** What the revision left, as read from the log. */

@@ -1,8 +1,8 @@
 /** Deciders that bring back what was: a key as one of its revisions left it, or many keys as they were at a moment. */
 import { unreachable } from "../../log/index.js";
 import type { Decider, Rejection } from "../decision.js";
-import type { FoundRevision } from "../history/contract.js";
 import type {
+  FoundRevision,
   KeySet,
   KeyThen,
   KvEvent,

@@ -188,9 +188,9 @@ const lives: readonly OperationCase[] = [
       message_id: "2-0",
       events: [
         happened(2, "published", "queue.publish", { priority: 5, payload_bytes: 1 }),
-        happened(4, "delivered", "queue.consume", { consumer: "w", receipt: "4-0", deadline: NOW + 30_000 }),
+        happened(4, "delivered", "queue.consume", { consumer: "c", receipt: "4-0", deadline: NOW + 30_000 }),
         happened(5, "requeued", "queue.nack", { by: "nack", retry_count: 1 }),
-        happened(6, "delivered", "queue.consume", { consumer: "w", receipt: "6-0", deadline: NOW + 30_000 }),
+        happened(6, "delivered", "queue.consume", { consumer: "c", receipt: "6-0", deadline: NOW + 30_000 }),
         happened(7, "acked", "queue.ack"),
       ],
       over: true,
@@ -207,7 +207,7 @@ const lives: readonly OperationCase[] = [
       queue: "q",
       message_id: "2-0",
       events: [
-        happened(3, "delivered", "queue.consume", { consumer: "w", receipt: "3-0", deadline: NOW + 30_000 }),
+        happened(3, "delivered", "queue.consume", { consumer: "c", receipt: "3-0", deadline: NOW + 30_000 }),
       ],
       over: false,
       next: "4i",
@@ -290,7 +290,16 @@ const refusedAt = (says: string, input: object, error: string): OperationCase =>
   error,
 });
 
+const bounds = { first_offset: 1, end_offset: 4 };
+
 const restores: readonly OperationCase[] = [
+  {
+    operation: "kv.restore",
+    says: "what came later, and only says so",
+    given: [...changed, set("c", "new")],
+    input: { pattern: "*", at: `${NOW}ms`, cursor: "now", dry_run: true },
+    payload: { at: 5, dry_run: true, changes: [], cursor: null },
+  },
   {
     operation: "kv.restore",
     says: "what is different",
@@ -308,13 +317,6 @@ const restores: readonly OperationCase[] = [
   },
   {
     operation: "kv.restore",
-    says: "what came later, and only says so",
-    given: [...changed, set("c", "new")],
-    input: { pattern: "*", at: `${NOW}ms`, cursor: "now", dry_run: true },
-    payload: { at: 5, dry_run: true, changes: [], cursor: null },
-  },
-  {
-    operation: "kv.restore",
     says: "what came later",
     given: [...changed, set("c", "new")],
     input: { pattern: "*", at: "2", cursor: "now" },
@@ -323,8 +325,8 @@ const restores: readonly OperationCase[] = [
   refusedAt("a bad pattern", { pattern: "[" }, "KV_PATTERN_INVALID"),
   refusedAt("a bad cursor", { cursor: "later" }, "KV_CURSOR_INVALID"),
   refusedAt("no moment", { at: "yesterday" }, "API_AT_INVALID"),
-  refusedAt("before there was anything", { at: 0 }, "API_AT_BEFORE_FIRST"),
-  refusedAt("beyond the end", { at: 99 }, "LOG_OFFSET_BEYOND_END"),
+  { ...refusedAt("before there was anything", { at: 0 }, "API_AT_BEFORE_FIRST"), details: bounds },
+  { ...refusedAt("beyond the end", { at: 99 }, "LOG_OFFSET_BEYOND_END"), details: bounds },
   {
     operation: "kv.restore",
     says: "without room for it",
