@@ -1,4 +1,5 @@
 /** What the log room shows to the others. */
+export { crc32 } from "./checksum.js";
 export { describeFinding, type Finding, type FindingCode } from "./corruption.js";
 export { type ReadDirectoryOptions, readDirectory } from "./directory-reader.js";
 export { EPOCH_STARTED } from "./epochs.js";

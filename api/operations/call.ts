@@ -97,18 +97,24 @@ export class Call {
     return this.desk.options.limits;
   }
 
+  /** Why no write is taken now. Bounded, so that a slow disk makes clients wait their turn, not memory grow. */
+  refuseWrites(): Refusal | undefined {
+    const { log, limits } = this.desk.options;
+    if (log.endOffset - log.committedOffset < limits.writesInFlightMax) return undefined;
+    return refusal("API_OVERLOADED", `${limits.writesInFlightMax} writes are waiting for the log already`);
+  }
+
   /** Decides and appends; `map` is called when the answer may leave, never before. Throws and rejects as the store does. */
   execute<Command, Answer, Result>(
     decide: Decider<Command, Answer>,
     command: Command,
     map: (answer: Answer, offset: Offset) => Result,
   ): Later<Result | Refusal> {
-    const { store, log, limits } = this.desk.options;
-    // Bounded, so that a slow disk makes clients wait their turn, not memory grow.
-    if (log.endOffset - log.committedOffset >= limits.writesInFlightMax) {
-      return refusal("API_OVERLOADED", `${limits.writesInFlightMax} writes are waiting for the log already`);
-    }
-    return store.execute(decide, command, this.context(), (outcome) => mapOutcome(outcome, map));
+    const { store } = this.desk.options;
+    return (
+      this.refuseWrites() ??
+      store.execute(decide, command, this.context(), (outcome) => mapOutcome(outcome, map))
+    );
   }
 
   /** As `execute`, the answer kept in the record and given again when the same request comes again. */

@@ -136,6 +136,9 @@ export const restore = defineOperation({
         "at is an offset, a time such as 2026-01-31T12:00:00Z, or 1769860800000ms",
       );
     }
+    // Before it waits for what they wait for.
+    const refused = call.refuseWrites();
+    if (refused !== undefined) return refused;
     const dryRun = input.dry_run ?? false;
     const page = await pageOf(input, moment, call);
     if (page.type === "refused") return page;

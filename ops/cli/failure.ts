@@ -3,7 +3,12 @@
  * to do. The codes are promises to supervisors and scripts; `ops/docs/operations.md` lists them.
  */
 import { errnoOf, LogError, type LogErrorCode } from "../../log/index.js";
-import { ProjectionError, type ProjectionErrorCode } from "../../projections/index.js";
+import {
+  ProjectionError,
+  type ProjectionErrorCode,
+  SnapshotError,
+  type SnapshotErrorCode,
+} from "../../projections/index.js";
 import { ConfigFileError } from "../config/config-file.js";
 import { describeMistake, type Mistake } from "../config/origin.js";
 
@@ -51,6 +56,7 @@ export function verdictOf(error: unknown): Verdict {
     return { exitCode: exitCodes.usage, line: oneLine(`${error.file}: ${error.message}`) };
   if (error instanceof LogError) return coded(error, adviceByCode[error.code]);
   if (error instanceof ProjectionError) return coded(error, projectionAdvice[error.code]);
+  if (error instanceof SnapshotError) return coded(error, snapshotAdvice[error.code]);
   return { exitCode: exitCodes.failed, line: oneLine(systemText(error)) };
 }
 
@@ -60,7 +66,7 @@ interface Advice {
 }
 
 /** The place is told once, and the failure's own advice goes before the general one. */
-function coded(error: LogError | ProjectionError, { exitCode, advice }: Advice): Verdict {
+function coded(error: LogError | ProjectionError | SnapshotError, { exitCode, advice }: Advice): Verdict {
   const { advice: own, ...place } = error.context;
   const where = Object.entries(place)
     .filter(([, value]) => value !== undefined && !error.message.includes(String(value)))
@@ -116,6 +122,20 @@ const projectionAdvice: Readonly<Record<ProjectionErrorCode, Advice>> = {
   },
   PROJECTION_CLOSED: { exitCode: exitCodes.failed, advice: "start it again" },
   PROJECTION_PAST: { exitCode: exitCodes.failed, advice: "only reads can be asked of the past" },
+};
+
+const snapshotAdvice: Readonly<Record<SnapshotErrorCode, Advice>> = {
+  SNAPSHOT_DAMAGED: {
+    exitCode: exitCodes.damaged,
+    advice:
+      "the log has all of it: remove the file, or restore it from a backup; `annals verify` looks at every snapshot",
+  },
+  SNAPSHOT_VERSION_UNKNOWN: { exitCode: exitCodes.damaged, advice: otherRelease },
+  SNAPSHOT_FOREIGN: { exitCode: exitCodes.damaged, advice: "move the file to where it belongs" },
+  SNAPSHOT_MISSING: {
+    exitCode: exitCodes.damaged,
+    advice: "nothing was changed: restore a snapshot of that range, or the whole directory, from a backup",
+  },
 };
 
 /** System errors that an operator can act on, in words; anything else as it is. */

@@ -30,6 +30,19 @@ export function chargeOf(payloadBytes: number, headersBytes: number): number {
   return MESSAGE_OVERHEAD_BYTES + blockBytes(payloadBytes + headersBytes);
 }
 
+/** What the table takes of a message that arrived. */
+export type MessageBytes = Pick<
+  MessageArrived,
+  | "source"
+  | "payloadStart"
+  | "payloadEnd"
+  | "headersStart"
+  | "headersEnd"
+  | "priority"
+  | "maxRetries"
+  | "expiresAt"
+>;
+
 export class MessageTable {
   readonly rows = new MessageRows();
   readonly #slabs = new SlabStore();
@@ -63,7 +76,7 @@ export class MessageTable {
   }
 
   /** It is in no lot yet. */
-  add(message: MessageArrived, ref: EventRef, publishedAt: number): number {
+  add(message: MessageBytes, ref: EventRef, publishedAt: number): number {
     this.#reclaimCondemned(RECLAIMED_PER_MESSAGE);
     const slot = this.#take();
     const { rows } = this;
@@ -197,9 +210,14 @@ export class MessageTable {
   }
 
   headersOf(slot: number): Headers {
-    const length = this.rows.word(slot, field.HEADERS_BYTES);
-    if (length === 0) return {};
-    return readHeaders(this.#bytes(slot, this.rows.word(slot, field.PAYLOAD_BYTES), length));
+    const bytes = this.headerBytesOf(slot);
+    return bytes.length === 0 ? {} : readHeaders(bytes);
+  }
+
+  /** As the event's body has them; empty when there are none. A copy. */
+  headerBytesOf(slot: number): Uint8Array {
+    const { rows } = this;
+    return this.#bytes(slot, rows.word(slot, field.PAYLOAD_BYTES), rows.word(slot, field.HEADERS_BYTES));
   }
 
   /** The order of consuming: higher priority, then earlier publish. */

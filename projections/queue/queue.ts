@@ -10,7 +10,7 @@
  * What can go at once – all that is ready, all dead letters, the whole queue – goes in one step, whatever its number: the messages
  * of each kind are a lot (`lots.ts`) and have order and timers of their own.
  */
-import { assert, type Offset } from "../../log/index.js";
+import { assert, type Offset, unreachable } from "../../log/index.js";
 import type { KeyScratch } from "../kv/key-scratch.js";
 import type { MessageArrived } from "./codec.js";
 import type {
@@ -23,14 +23,25 @@ import type {
   QueueStats,
 } from "./contract.js";
 import { DeathRow } from "./death-row.js";
-import { DedupKeys } from "./dedup-keys.js";
+import { DedupKeys, type KeyUse } from "./dedup-keys.js";
 import type { Lot } from "./lots.js";
 import * as field from "./message-rows.js";
-import type { MessageTable } from "./message-table.js";
+import type { MessageBytes, MessageTable } from "./message-table.js";
 import { type Places, SlotHeap } from "./slot-heap.js";
 
 /** Keys past their window that each publish with one forgets: more than it adds. */
 const FORGOTTEN_PER_KEY = 2;
+
+/** Where a message of a snapshot was. */
+export type RestoredPlace = {
+  readonly ref: EventRef;
+  readonly publishedAt: number;
+  readonly retryCount: number;
+} & (
+  | { readonly state: "waiting" | "delayed"; readonly availableAt: number }
+  | { readonly state: "in_flight"; readonly delivery: Delivery }
+  | { readonly state: "dead"; readonly death: Death }
+);
 
 export type Totals = { -readonly [Name in Exclude<keyof QueueStats, keyof QueueHead | "consumers">]: number };
 
@@ -163,12 +174,37 @@ export class Queue {
     const slot = this.#table.add(message, ref, at);
     this.totals.published++;
     if (message.dedupKey !== "") {
-      const before = this.keys.chargedBytes;
-      this.keys.forget(at, FORGOTTEN_PER_KEY);
-      this.keys.remember(message.dedupKey, ref, message.dedupUntil);
-      this.#table.charge(this.keys.chargedBytes - before);
+      this.forgetKeys(at, FORGOTTEN_PER_KEY);
+      this.rememberKey(message.dedupKey, { ref, until: message.dedupUntil });
     }
     this.#settle(slot, message.availableAt);
+  }
+
+  /** Puts a message of a snapshot where it was; of dead ones the one that died first comes first. */
+  restore(message: MessageBytes, place: RestoredPlace): void {
+    const { rows } = this.#table;
+    const slot = this.#table.add(message, place.ref, place.publishedAt);
+    rows.setWord(slot, field.RETRY_COUNT, place.retryCount);
+    switch (place.state) {
+      case "waiting":
+      case "delayed":
+        this.#settle(slot, place.availableAt);
+        break;
+      case "in_flight":
+        this.#hold(slot, place.delivery);
+        break;
+      case "dead":
+        this.#lay(slot, place.death);
+        break;
+      default:
+        unreachable(place);
+    }
+  }
+
+  rememberKey(key: string, { ref, until }: KeyUse): void {
+    const before = this.keys.chargedBytes;
+    this.keys.remember(key, ref, until);
+    this.#table.charge(this.keys.chargedBytes - before);
   }
 
   /** Forgets up to `budget` keys whose window has passed; returns how many. No answer tells of it. */
@@ -186,12 +222,8 @@ export class Queue {
 
   deliver(slot: number, delivery: Delivery): void {
     this.#leave(slot);
-    this.#table.setState(slot, "in_flight");
-    this.#table.enter(slot, this.#inFlight);
-    this.#table.deliveries.set(slot, delivery);
-    this.held.set(delivery.consumer, (this.held.get(delivery.consumer) ?? 0) + 1);
+    this.#hold(slot, delivery);
     this.totals.consumed++;
-    this.#setTimer(this.deadlines, slot, delivery.deadline);
   }
 
   extend(slot: number, deadline: number): void {
@@ -211,10 +243,7 @@ export class Queue {
   bury(slot: number, retryCount: number, death: Death): void {
     this.#leave(slot);
     this.#table.rows.setWord(slot, field.RETRY_COUNT, retryCount);
-    this.#table.setState(slot, "dead");
-    this.#table.enter(slot, this.#dead);
-    this.#table.deaths.set(slot, death);
-    this.deaths.add(slot);
+    this.#lay(slot, death);
     this.totals.deadLettered++;
   }
 
@@ -247,10 +276,17 @@ export class Queue {
     return purged;
   }
 
+  /** Every message, without a list of them: the dead ones in order of their death, the others in no order. */
+  *eachSlot(): Generator<number> {
+    yield* this.waiting.slots;
+    for (const slot of this.timers.slots) if (this.#table.stateOf(slot) === "delayed") yield slot;
+    yield* this.deadlines.slots;
+    yield* this.deaths.slots();
+  }
+
   /** Every message, in no order. */
   get slots(): readonly number[] {
-    const delayed = this.timers.slots.filter((slot) => this.#table.stateOf(slot) === "delayed");
-    return [...this.waiting.slots, ...delayed, ...this.deadlines.slots, ...this.deaths.slots()];
+    return [...this.eachSlot()];
   }
 
   /** The queue goes, with everything that it has. */
@@ -259,6 +295,21 @@ export class Queue {
     this.#table.condemn(this.#ready, both(this.waiting.take(), this.timers.take()));
     this.#table.condemn(this.#inFlight, this.deadlines.take());
     this.#table.condemn(this.#dead, this.deaths.take());
+  }
+
+  #hold(slot: number, delivery: Delivery): void {
+    this.#table.setState(slot, "in_flight");
+    this.#table.enter(slot, this.#inFlight);
+    this.#table.deliveries.set(slot, delivery);
+    this.held.set(delivery.consumer, (this.held.get(delivery.consumer) ?? 0) + 1);
+    this.#setTimer(this.deadlines, slot, delivery.deadline);
+  }
+
+  #lay(slot: number, death: Death): void {
+    this.#table.setState(slot, "dead");
+    this.#table.enter(slot, this.#dead);
+    this.#table.deaths.set(slot, death);
+    this.deaths.add(slot);
   }
 
   #settle(slot: number, availableAt: number): void {

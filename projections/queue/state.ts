@@ -45,10 +45,7 @@ export class QueueState implements QueueReadView {
 
   create(name: string, config: QueueConfig, at: Offset): void {
     assert(!this.#queues.has(name), "a queue is created once");
-    const number = this.#vacant.pop() ?? this.#numbered.length;
-    const queue = new Queue({ name, number, config }, at, this.table, this.#scratch);
-    this.#numbered[number] = queue;
-    this.#queues.set(name, queue);
+    this.#add({ name, number: this.#vacant.pop() ?? this.#numbered.length, config }, at);
     this.lastListChange = at;
   }
 
@@ -94,6 +91,24 @@ export class QueueState implements QueueReadView {
       this.#forgetting.set(queue.number, queue.keys.nextEnd);
     }
     return reclaimed;
+  }
+
+  // ---- for snapshots ----
+
+  /** Numbers of deleted queues; the last is given out next. */
+  get vacantNumbers(): readonly number[] {
+    return this.#vacant;
+  }
+
+  /** Of a state that is empty. */
+  restoreVacant(numbers: readonly number[]): void {
+    for (const number of numbers) this.#numbered[number] = undefined;
+    this.#vacant.push(...numbers);
+  }
+
+  /** Adds a queue with the number that it had. */
+  restore(named: Pick<Queue, "name" | "number" | "config">, lastOffset: Offset): Queue {
+    return this.#add(named, lastOffset);
   }
 
   // ---- the view ----
@@ -186,6 +201,13 @@ export class QueueState implements QueueReadView {
       letters.push(queue.headOf(slot));
     }
     return letters;
+  }
+
+  #add(named: Pick<Queue, "name" | "number" | "config">, at: Offset): Queue {
+    const queue = new Queue(named, at, this.table, this.#scratch);
+    this.#numbered[queue.number] = queue;
+    this.#queues.set(queue.name, queue);
+    return queue;
   }
 
   #find(queue: Queue, ref: EventRef): number {

@@ -3,7 +3,14 @@
  * the next. It remembers what was told, to whom the mode of syncing promises it, and holds each reopened store to it.
  */
 import { type EventLog, type FsyncMode, LogError } from "../../log/index.js";
-import { type OpenedStore, ProjectionError } from "../../projections/index.js";
+import {
+  foldTo,
+  listSnapshots,
+  type OpenedStore,
+  ProjectionError,
+  verifySnapshot,
+  writeSnapshot,
+} from "../../projections/index.js";
 import { checkDurable } from "../checkers/durable.js";
 import { PromiseBroken } from "../checkers/promise-broken.js";
 import type { Fault, OperationKind } from "./operations.js";
@@ -11,7 +18,7 @@ import { type SeededClock, seededClock } from "./seeded-world.js";
 import type { SimulatedDisk, SimulatedMount } from "./simulated-file-system.js";
 import { unlessStalled } from "./stalled.js";
 import { type StoreStep, StoreWorkload } from "./store-workload.js";
-import { openWorldStore, type WorldStore } from "./store-world.js";
+import { openWorldStore, SNAPSHOTS, WORLD_RULES, type WorldStore } from "./store-world.js";
 import { SystemError } from "./system-error.js";
 
 export type LifeStep =
@@ -19,7 +26,9 @@ export type LifeStep =
   /** Until everything asked for so far is answered. */
   | { readonly type: "wait" }
   /** Long enough for timers of some milliseconds. */
-  | { readonly type: "rest" };
+  | { readonly type: "rest" }
+  /** Of what is durable, made of the log's files as a worker makes it. */
+  | { readonly type: "snapshot" };
 
 export interface StoreLife {
   readonly steps: readonly LifeStep[];
@@ -45,6 +54,8 @@ export class StoreLives {
     redelivered: 0,
     refusedDamage: 0,
   };
+  /** Those that were said to be made, those that were cut short, and starts that began with one. */
+  readonly snapshots = { made: 0, cut: 0, begunWith: 0 };
   readonly #disk: SimulatedDisk;
   readonly #fsyncMode: FsyncMode;
   readonly #clock: SeededClock;
@@ -53,6 +64,8 @@ export class StoreLives {
   /** Greatest offset that an answer told of, and that the log called durable. */
   #answered = 0;
   #durable = 0;
+  /** Offset of the newest snapshot that was said to be made. */
+  #snapshot = 0;
   /** Since the store was open last. */
   #powerWasLost = false;
   /** Where the log ended when a write or sync of records failed: nothing behind it may be answered. */
@@ -123,14 +136,15 @@ export class StoreLives {
     await unlessStalled(disk, this.#workload.create(store, files));
     for (const step of steps) {
       if (!files.alive) return;
-      await this.#step(store, step).catch(assertCoded);
+      await this.#step(store, files, step).catch(assertCoded);
       if (files.alive) this.#durable = Math.max(this.#durable, log.durableOffset);
     }
     await unlessStalled(disk, this.#workload.answered());
   }
 
-  async #step(store: OpenedStore, step: LifeStep): Promise<void> {
-    if (step.type === "rest") await new Promise((resolve) => setTimeout(resolve, 2));
+  async #step(store: OpenedStore, files: SimulatedMount, step: LifeStep): Promise<void> {
+    if (step.type === "snapshot") await unlessStalled(this.#disk, this.#makeSnapshot(files));
+    else if (step.type === "rest") await new Promise((resolve) => setTimeout(resolve, 2));
     else if (step.type === "wait") await unlessStalled(this.#disk, this.#workload.answered());
     else this.#workload.step(store, step);
   }
@@ -138,6 +152,8 @@ export class StoreLives {
   async #open(files: SimulatedMount, isWhole: boolean): Promise<WorldStore> {
     const opened = await openWorldStore(this.#disk, files, this.#clock, undefined, this.#fsyncMode);
     const { store, log } = opened;
+    if (!files.alive) return opened;
+    if (isWhole) await this.#checkSnapshots(files, opened);
     if (!files.alive) return opened;
     const told = { answered: this.#answered, durable: this.#durable };
     const survivesPower = this.#fsyncMode === "always";
@@ -156,6 +172,47 @@ export class StoreLives {
     if ((moment?.events ?? 0) > 1) this.happened.severalEvents += 1;
     if (moment?.step === "batch") this.happened.batches += 1;
     return opened;
+  }
+
+  /** Every file that looks like a snapshot is one, the promised one among them, and the start has used one if there is any. */
+  async #checkSnapshots(files: SimulatedMount, { begunWith, passedOver = [] }: WorldStore): Promise<void> {
+    const unread = passedOver.filter(({ cause }) => cause instanceof SystemError);
+    if (unread.length < passedOver.length)
+      throw new PromiseBroken("detected", `a snapshot was passed over: ${passedOver[0]?.message}`);
+    if (unread.length > 0) return;
+    const listed = await listSnapshots(files, SNAPSHOTS);
+    for (const { name } of listed) {
+      const { problem } = await verifySnapshot(files, `${SNAPSHOTS}/${name}`);
+      if (files.alive && problem !== undefined) throw new PromiseBroken("detected", problem.message);
+    }
+    if (!files.alive) return;
+    const newest = listed.at(-1)?.offset ?? 0;
+    if (newest < this.#snapshot)
+      throw new PromiseBroken(
+        "durable",
+        `the snapshot of ${this.#snapshot} is gone; the newest is ${newest}`,
+      );
+    if ((begunWith === "snapshot") !== newest > 0)
+      throw new PromiseBroken("equivalent", `the start began with ${begunWith}, the newest is ${newest}`);
+    if (begunWith === "snapshot") this.snapshots.begunWith += 1;
+  }
+
+  async #makeSnapshot(files: SimulatedMount): Promise<void> {
+    await this.#workload.answered();
+    const log = this.#log;
+    if (!files.alive || log === undefined) return;
+    const last = log.durableOffset;
+    const digest = this.#workload.moments.get(last)?.digest;
+    this.snapshots.cut += 1;
+    const { fold } = await foldTo(log, { files, directory: SNAPSHOTS }, { rules: WORLD_RULES, last });
+    const mark = await log.markAt(last);
+    const made = await writeSnapshot(files, SNAPSHOTS, fold, mark, { now: this.#clock.now });
+    if (!files.alive) return;
+    this.snapshots.cut -= 1;
+    this.snapshots.made += 1;
+    this.#snapshot = made.offset;
+    if (digest !== undefined && made.digests.all !== digest)
+      throw new PromiseBroken("equivalent", `the snapshot of ${last} is not the live state`);
   }
 
   #heard(offset: number): void {

@@ -1,5 +1,5 @@
 /** A store on a log on a simulated disk, as one process of a simulated world sees it. */
-import { type EventLog, type FsyncMode, openLog } from "../../log/index.js";
+import { type EventLog, type FsyncMode, openLog, SNAPSHOT_DIRECTORY } from "../../log/index.js";
 import {
   DEFAULT_IDEMPOTENCY_RULES,
   DEFAULT_QUEUE_RULES,
@@ -7,9 +7,10 @@ import {
   type OpenedStore,
   openStore,
   REMOVED_KEYS_BYTES_MAX,
+  type SnapshotError,
   type StoreRules,
 } from "../../projections/index.js";
-import { worldLogOptions } from "./log-settings.js";
+import { DATA_DIRECTORY, worldLogOptions } from "./log-settings.js";
 import type { SeededClock } from "./seeded-world.js";
 import type { SimulatedDisk, SimulatedMount } from "./simulated-file-system.js";
 
@@ -27,9 +28,16 @@ export const WORLD_RULES: StoreRules = {
   idempotency: DEFAULT_IDEMPOTENCY_RULES,
 };
 
+/** Where the snapshots of a world lie. */
+export const SNAPSHOTS = `${DATA_DIRECTORY}/${SNAPSHOT_DIRECTORY}`;
+
 export interface WorldStore {
   readonly log: EventLog;
   readonly store: OpenedStore;
+  /** Whether it began with a snapshot. */
+  readonly begunWith?: "snapshot" | undefined;
+  /** Snapshots that it could not begin with. */
+  readonly passedOver?: readonly SnapshotError[];
 }
 
 /** Opens log and store, in `always` unless told. `disguise` may put something between them: that is how bugs are planted in tests of tests. */
@@ -41,8 +49,19 @@ export async function openWorldStore(
   fsyncMode: FsyncMode = "always",
 ): Promise<WorldStore> {
   const { log } = await openLog(worldLogOptions(disk, files, clock, fsyncMode));
-  const store = await openStore({ log: disguise(log), rules: WORLD_RULES, onDead: fail });
-  return { log, store };
+  let begunWith: "snapshot" | undefined;
+  const passedOver: SnapshotError[] = [];
+  const store = await openStore({
+    log: disguise(log),
+    rules: WORLD_RULES,
+    snapshots: { files, directory: SNAPSHOTS },
+    onProgress: ({ step }) => {
+      if (step === "snapshot") begunWith = "snapshot";
+    },
+    onWarning: (problem) => passedOver.push(problem),
+    onDead: fail,
+  });
+  return { log, store, begunWith, passedOver };
 }
 
 function fail(error: Error): never {
