@@ -43,6 +43,7 @@ export interface TestStoreOptions {
   readonly queueRules?: Partial<QueueRules>;
   readonly now?: number;
   readonly onProgress?: NonNullable<OpenStoreOptions["onProgress"]>;
+  readonly snapshots?: NonNullable<OpenStoreOptions["snapshots"]>;
 }
 
 export class TestStore {
@@ -75,6 +76,7 @@ export class TestStore {
       },
       onDead: (error) => deaths.push(error),
       ...(options.onProgress === undefined ? {} : { onProgress: options.onProgress }),
+      ...(options.snapshots === undefined ? {} : { snapshots: options.snapshots }),
     });
     return new TestStore(store, log, kv, options.now ?? 1_000_000, deaths);
   }
