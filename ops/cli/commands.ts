@@ -5,6 +5,7 @@ import { addDump } from "./dump.js";
 import { addImport } from "./import.js";
 import { addRepair } from "./repair.js";
 import { addServe } from "./serve.js";
+import { addUndo } from "./undo.js";
 import { addVerify } from "./verify.js";
 
 export const commands: readonly ((program: Command) => void)[] = [
@@ -14,4 +15,5 @@ export const commands: readonly ((program: Command) => void)[] = [
   addVerify,
   addDump,
   addRepair,
+  addUndo,
 ];
