@@ -8,7 +8,7 @@ export { decodeEvents, type EncodedRecord } from "./events.js";
 export { type Digests, Fold, type FoldOptions } from "./fold.js";
 export * from "./history/index.js";
 export * from "./idempotency/contract.js";
-export { type OnceAnswer, type OnceCommand, once } from "./idempotency/once.js";
+export { keptAnswer, type OnceAnswer, type OnceCommand, once } from "./idempotency/once.js";
 export * from "./kv/contract.js";
 export { kv } from "./kv/index.js";
 export { byteStringOf, bytesOf, textOf } from "./kv/values.js";

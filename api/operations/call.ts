@@ -8,6 +8,7 @@ import {
   type Cause,
   type Context,
   type Decider,
+  keptAnswer,
   type OnceCommand,
   type Outcome,
   once,
@@ -128,6 +129,20 @@ export class Call {
     return this.execute(once<Result>, command, (answer) =>
       answer.type === "first" ? answer.answer : form.again(answer.kept),
     );
+  }
+
+  /**
+   * The answer given to this request before, if it is kept: for a write that reads first, so that a repeat is answered even when
+   * what it read is not to be had any more.
+   */
+  async repeated<Result>(form: OnceForm<Result>): Promise<Result | undefined> {
+    if (this.once === undefined) return undefined;
+    const { key, fingerprint } = this.once;
+    const kept = await this.query(keptAnswer, { key }, (answer) => ({ type: "kept" as const, answer }));
+    if (kept.type === "refused" || kept.answer === undefined) return undefined;
+    const { committedOffset } = this.desk.options.log;
+    const isSame = Buffer.compare(kept.answer.fingerprint, fingerprint) === 0;
+    return isSame && kept.answer.offset <= committedOffset ? form.again(kept.answer) : undefined;
   }
 
   /** Waits until the offset is committed, up to the limit; a refusal when it is not. */

@@ -19,6 +19,7 @@ import type { JsonObject } from "../json-write.js";
 import type { Call } from "./call.js";
 import { closed, Key, LogOffset, Revision, Success, TextOrBytes } from "./fields.js";
 import { lifeJson, parsePlace, placeText } from "./life-json.js";
+import { replyForm } from "./once.js";
 import { defineOperation } from "./operation.js";
 import { defineQueueOperation, MessageId, QueueName, UnixMs } from "./queue-fields.js";
 import { type Reply, shown, written } from "./reply.js";
@@ -201,6 +202,8 @@ export const revert = defineOperation({
   rest: [{ method: "POST", path: "/kv/{key}/revert" }],
   async run({ key, revision, if_revision }, call): Promise<Reply> {
     const { store, log } = call.desk.options;
+    const again = await call.repeated(replyForm);
+    if (again !== undefined) return again;
     // A revision that somebody was told of is committed.
     const found =
       revision > log.committedOffset

@@ -11,6 +11,7 @@ import { type Json, JsonText, writeJson } from "../json-write.js";
 import { type Moment, parseMoment } from "../past.js";
 import type { Call } from "./call.js";
 import { closed, Key, LogOffset } from "./fields.js";
+import { replyForm } from "./once.js";
 import { defineOperation } from "./operation.js";
 import { type Reply, shown, written } from "./reply.js";
 import { write } from "./write.js";
@@ -140,6 +141,8 @@ export const restore = defineOperation({
     const refused = call.refuseWrites();
     if (refused !== undefined) return refused;
     const dryRun = input.dry_run ?? false;
+    const again = await call.repeated(replyForm);
+    if (again !== undefined) return again;
     const page = await pageOf(input, moment, call);
     if (page.type === "refused") return page;
     const command: RestoreCommand = { keys: page.keys, dryRun };
