@@ -7,5 +7,5 @@ export type { Answered } from "./operations/reply.js";
 export { ROOM_PREFIX } from "./operations/stream-fields.js";
 export * from "./options.js";
 export * from "./past.js";
-export { answeredAt, answerFrom, fieldsOfRead, type PastReply, pastReads } from "./past-read.js";
+export { answeredAt, answerFrom, inputFromText, type PastReply, pastReads } from "./past-read.js";
 export { buildServer } from "./server.js";

@@ -2,6 +2,7 @@
 
 import type { Offset } from "../log/index.js";
 import { type Refusal, refusal } from "./errors.js";
+import { coerced } from "./field-text.js";
 import { JsonText, writeJson } from "./json-write.js";
 import { Call, type Caller, Desk } from "./operations/call.js";
 import { operations } from "./operations/catalog.js";
@@ -63,7 +64,24 @@ export function answeredAt({ text, revision, status }: PastReply, at: Offset): A
   };
 }
 
-/** The fields of a read whose text, given in a query or on a command line, is read as its schema says. */
-export function fieldsOfRead(name: string): Operation["input"] | undefined {
-  return reads.get(name)?.input;
+/** The input of a read from fields as text: as in a query, and lists as JSON. Undefined for what is no read of the past. */
+export function inputFromText(name: string, fields: Iterable<readonly [string, string]>): object | undefined {
+  const schemas = reads.get(name)?.input.properties;
+  if (schemas === undefined) return undefined;
+  return Object.fromEntries(
+    [...fields].map(([field, text]) => {
+      const schema = schemas[field];
+      if (schema === undefined) return [field, text];
+      return [field, schema["type"] === "array" ? listFrom(text) : coerced(text, schema)];
+    }),
+  );
+}
+
+/** What is no JSON stays text, and the schema refuses it by name. */
+function listFrom(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
 }

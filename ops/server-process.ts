@@ -243,6 +243,8 @@ export class ServerProcess {
       log,
       now: this.#clock.now,
       logger: this.#logger,
+      stopwatch: () => performance.now(),
+      onAsked: (durationMs) => this.#metrics.past.asked(durationMs),
       waitingMax: values["past.waiting_max"],
       timeoutMs: values["past.timeout_ms"],
       idleMs: values["past.idle_secs"] * 1000,

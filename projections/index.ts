@@ -3,6 +3,7 @@ export type * from "./batch/contract.js";
 export { type BatchCommand, batch, noTransaction, revisions } from "./batch/decide.js";
 export type * from "./decision.js";
 export { asIs } from "./decision.js";
+export { type Difference, type DifferenceKind, differences } from "./differences.js";
 export * from "./errors.js";
 export { decodeEvents, type EncodedRecord } from "./events.js";
 export { type Digests, Fold, type FoldOptions } from "./fold.js";

@@ -5,6 +5,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest, RouteHandlerMethod 
 import { type Refusal, refusal } from "../errors.js";
 import type { SourceText } from "../exact.js";
 import { unknownField } from "../explain.js";
+import { coerced } from "../field-text.js";
 import { type Json, JsonText, writeJson } from "../json-write.js";
 import { operations } from "../operations/catalog.js";
 import { type Operation, pathFields, type RestBinding, takesBody } from "../operations/operation.js";
@@ -187,15 +188,6 @@ function refuseContent(request: FastifyRequest): Refusal | undefined {
   if (body === undefined || body.type === "refused") return body;
   if (isFields(body.value) && Object.keys(body.value).length === 0) return undefined;
   return refusal("API_FIELD_INVALID", "this route takes its fields in the query, not in a body");
-}
-
-/** Text stays text where it isn't plainly what the schema wants; then the schema refuses it by name. */
-function coerced(text: string, schema: TSchema): unknown {
-  const type: unknown = Reflect.get(schema, "type");
-  if (type === "integer" && /^-?[0-9]{1,16}$/.test(text)) return Number(text);
-  if (type === "number" && /^[0-9]{1,12}(\.[0-9]{1,6})?$/.test(text)) return Number(text);
-  if (type === "boolean" && (text === "true" || text === "false")) return text === "true";
-  return text;
 }
 
 function queryOf(request: FastifyRequest): object {

@@ -1,6 +1,9 @@
 /** Every command of `annals`, in the order of its help. */
 import type { Command } from "commander";
+import { addAt } from "./at.js";
+import { addBisect } from "./bisect.js";
 import { addConfig } from "./config.js";
+import { addDiff } from "./diff.js";
 import { addDump } from "./dump.js";
 import { addImport } from "./import.js";
 import { addRepair } from "./repair.js";
@@ -14,6 +17,9 @@ export const commands: readonly ((program: Command) => void)[] = [
   addImport,
   addVerify,
   addDump,
+  addAt,
+  addDiff,
+  addBisect,
   addRepair,
   addUndo,
 ];

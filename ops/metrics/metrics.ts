@@ -5,7 +5,7 @@ import type { KvStats, QueueStats } from "../../projections/index.js";
 import { ApiSeries } from "./api-series.js";
 import type { FreeDisk } from "./free-disk.js";
 import { LogSeries } from "./log-series.js";
-import { addPastSeries, type PastSource } from "./past-series.js";
+import { PastSeries, type PastSource } from "./past-series.js";
 import { ProcessSeries, type StartProgress } from "./process-series.js";
 import { addQueueSeries } from "./queue-series.js";
 import { Series } from "./series.js";
@@ -30,6 +30,7 @@ export class Metrics {
   readonly api: ApiSeries;
   readonly log: LogSeries;
   readonly process: ProcessSeries;
+  readonly past: PastSeries;
   readonly #registry = new Registry();
   readonly #series: Series;
 
@@ -42,7 +43,7 @@ export class Metrics {
     addStoreSeries(series, parts.kvStats);
     addQueueSeries(series, parts.queueStats, parts.labelsMax);
     addStreamSeries(series, parts.streams, parts.labelsMax);
-    addPastSeries(series, parts.past);
+    this.past = new PastSeries(series, parts.past);
   }
 
   async page(): Promise<MetricsPage> {

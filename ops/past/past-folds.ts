@@ -9,8 +9,9 @@
  * Bounded: how many folds, their memory, and how many records one may be away.
  */
 import { type Refusal, refusal } from "../../api/index.js";
-import { offset as asOffset, LogError, type LogReader, type Offset } from "../../log/index.js";
+import { LogError, type LogReader, type Offset } from "../../log/index.js";
 import type { Fold } from "../../projections/index.js";
+import { replay } from "./replay.js";
 
 export interface FoldLimits {
   readonly foldsMax: number;
@@ -225,20 +226,16 @@ export class PastFolds {
     kept.moving = true;
     try {
       let weighed = fold.offset;
-      if (fold.offset < at) {
-        for await (const batch of kept.log.read(asOffset(fold.offset + 1), { last: at })) {
-          for (const record of batch) fold.take(record);
-          fold.reclaimExpired(fold.clock, batch.length);
-          this.replayedRecords += batch.length;
-          if (fold.offset - weighed >= WEIGHED_EVERY || fold.offset === at) {
-            weighed = fold.offset;
-            if (!this.#fits(kept)) {
-              this.#drop(kept);
-              return this.#tooLarge(kept.bytes);
-            }
+      for await (const records of replay(kept.log, fold, at)) {
+        this.replayedRecords += records;
+        if (fold.offset - weighed >= WEIGHED_EVERY || fold.offset === at) {
+          weighed = fold.offset;
+          if (!this.#fits(kept)) {
+            this.#drop(kept);
+            return this.#tooLarge(kept.bytes);
           }
-          if (signal.aborted) break;
         }
+        if (signal.aborted) break;
       }
       kept.moving = false;
       return fold.offset === at ? undefined : gone();

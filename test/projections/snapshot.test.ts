@@ -11,6 +11,7 @@ import {
   readSnapshot,
   SnapshotError,
   type SnapshotFacts,
+  stream,
   TEXT_TYPE,
   verifySnapshot,
   writeSnapshot,
@@ -190,6 +191,30 @@ describe("a snapshot", () => {
     expect(await begin({ log, files, made })).toMatchObject({
       from: undefined,
       warnings: ["SNAPSHOT_FOREIGN"],
+    });
+  });
+});
+
+describe("what is read back", () => {
+  it("keeps a stream that is only there for its forks out of what time ends", async () => {
+    const t = await TestStore.open({ now: 1_000 });
+    const short = { name: "ds/short", contentType: "text/plain", lifetime: { ttlMs: 500 } };
+    const { id } = await t.ok(stream.create, { ...short, messages: [{ bytes: "one" }] });
+    const fork = { source: "ds/short", sourceId: id, at: 1 };
+    await t.ok(stream.create, { name: "ds/fork", contentType: "text/plain", fork });
+    await t.ok(stream.delete, { name: "ds/short" });
+    const { files, made } = await withSnapshots(t.log, 3);
+    const fold = new Fold({ rules });
+    await readSnapshot(files, pathOf(made[0] as SnapshotFacts), fold);
+    expect(fold.stream.find("ds/short")).toMatchObject({ gone: true, forks: 1 });
+    expect(fold.stream.expired(1_000_000, 10)).toEqual([]);
+    // The last fork takes it along.
+    t.now += 10;
+    await t.ok(stream.delete, { name: "ds/fork" });
+    expect(await begin({ log: t.log, files, made })).toEqual({
+      digest: await digestOf(t.log),
+      from: 3,
+      warnings: [],
     });
   });
 });

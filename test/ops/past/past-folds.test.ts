@@ -177,6 +177,31 @@ describe("who asks for the same offset", () => {
     for (const { fold } of leases) expect(fold.digests().all).toBe(digestAt(fold.offset));
   });
 
+  it("shares it with whoever asked in between for another, too", async () => {
+    const folds = foldsOf();
+    const all = [20, 30, 20].map(async (at) => {
+      const lease = await leased(folds, at);
+      const digest = lease.fold.digests().all;
+      lease.release();
+      return digest;
+    });
+    expect(await Promise.all(all)).toEqual([digestAt(20), digestAt(30), digestAt(20)]);
+    expect(source.begun).toEqual([0]);
+    expect(folds.replayedRecords).toBe(30);
+  });
+
+  it("never gets one that only passes by there", async () => {
+    const folds = foldsOf();
+    const hold = holdAt(21);
+    const far = leased(folds, 40);
+    await hold.reached;
+    const near = leased(folds, 20);
+    hold.go();
+    expect((await far).fold.offset).toBe(40);
+    expect((await near).fold.offset).toBe(20);
+    expect((await near).fold.digests().all).toBe(digestAt(20));
+  });
+
   it("goes on when another who waited gives up", async () => {
     const folds = foldsOf();
     const hold = holdAt(21);
