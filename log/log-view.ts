@@ -8,6 +8,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { corruption, type Finding } from "./corruption.js";
 import { readIdentity } from "./data-directory.js";
+import { errnoOf } from "./errors.js";
 import type { LogMark, LogReader, LogRecord, ReadOptions } from "./event-log.js";
 import { LOG_DIRECTORY, parseSegmentName } from "./file-names.js";
 import type { FileSystem } from "./file-system.js";
@@ -25,6 +26,7 @@ import {
   type SegmentFile,
   shownPath,
 } from "./segment-chain.js";
+import { extentsOf, type SegmentExtent } from "./segment-extent.js";
 import { logSegment, SegmentList } from "./segment-list.js";
 import { findingOfBad, type SegmentScan, scanSegment } from "./segment-scan.js";
 import type { Identity } from "./settings.js";
@@ -40,6 +42,8 @@ export interface LogViewOptions {
 export interface LogView extends LogReader {
   /** Undefined when the directory has lost its identity file, or never had one. */
   readonly identity: Identity | undefined;
+  /** Its segments as files, oldest first, the last one up to the last whole record when it was opened. */
+  readonly extents: readonly SegmentExtent[];
 }
 
 /** How often, and how long apart, an end that looks damaged is looked at again: it may just be being written. */
@@ -56,9 +60,14 @@ export async function openLogView(
   options: LogViewOptions = {},
 ): Promise<LogView> {
   for (let look = 1; ; look++) {
-    const view = await tryToOpen(files, dataDirectory, options.last);
-    if (!("code" in view)) return view;
-    if (look === LOOKS) throw corruption(view);
+    try {
+      const view = await tryToOpen(files, dataDirectory, options.last);
+      if (!("code" in view)) return view;
+      if (look === LOOKS) throw corruption(view);
+    } catch (error) {
+      // Retention of the owner may have removed a file since it was listed.
+      if (errnoOf(error) !== "ENOENT" || look === LOOKS) throw error;
+    }
     await sleep(LOOK_AGAIN_MS);
   }
 }
@@ -82,7 +91,7 @@ async function tryToOpen(
     indexes: new LoadedIndexes(files, logDirectory, "leave"),
   };
   const tail = found[found.length - 1];
-  if (tail === undefined) return new DirectoryView(log, asOffset(0), identity);
+  if (tail === undefined) return new DirectoryView(log, asOffset(0), identity, []);
   const misplaced = misplacedAmong(found, identity);
   if (misplaced !== undefined) return misplaced;
 
@@ -94,7 +103,7 @@ async function tryToOpen(
   if (last !== undefined && last > end) throw beyondEnd(last, end);
   segments.tail.bytes = scan.next.position;
   segments.tail.index = scan.index;
-  return new DirectoryView(log, last ?? end, identity);
+  return new DirectoryView(log, last ?? end, identity, extentsOf(found, scan.next));
 }
 
 /** The segments up to the one that holds `last`; `isWhole` when there is another behind them, so that the last is sealed. */
@@ -171,10 +180,17 @@ async function readTail(
 class DirectoryView implements LogView {
   readonly endOffset: Offset;
   readonly identity: Identity | undefined;
+  readonly extents: readonly SegmentExtent[];
   readonly #log: LogFiles;
 
-  constructor(log: LogFiles, endOffset: Offset, identity: Identity | undefined) {
+  constructor(
+    log: LogFiles,
+    endOffset: Offset,
+    identity: Identity | undefined,
+    extents: readonly SegmentExtent[],
+  ) {
     this.#log = log;
+    this.extents = extents;
     this.endOffset = endOffset;
     this.identity = identity;
   }

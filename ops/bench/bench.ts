@@ -6,6 +6,7 @@ import { writeFileSync } from "node:fs";
 import { cpus, loadavg, release, tmpdir, totalmem } from "node:os";
 import { parseArgs } from "node:util";
 import { wantedFromArguments } from "../cli/tool-arguments.js";
+import { BACKUP_ROWS } from "./backup-rows.js";
 import { HISTORY_ROWS } from "./history-rows.js";
 import { HTTP_ROWS } from "./http-rows.js";
 import { LOG_ROWS } from "./log-rows.js";
@@ -27,6 +28,7 @@ const ROWS: readonly Row[] = [
   ...HISTORY_ROWS,
   ...QUEUE_ROWS,
   ...STREAM_ROWS,
+  ...BACKUP_ROWS,
 ];
 
 const USAGE = `npm run bench [-- OPTION …]: measures this release's figures and prints each beside its goal

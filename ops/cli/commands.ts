@@ -1,6 +1,7 @@
 /** Every command of `annals`, in the order of its help. */
 import type { Command } from "commander";
 import { addAt } from "./at.js";
+import { addBackup } from "./backup.js";
 import { addBisect } from "./bisect.js";
 import { addConfig } from "./config.js";
 import { addDiff } from "./diff.js";
@@ -15,6 +16,7 @@ export const commands: readonly ((program: Command) => void)[] = [
   addServe,
   addConfig,
   addImport,
+  addBackup,
   addVerify,
   addDump,
   addAt,

@@ -2,7 +2,9 @@
 import { Registry } from "prom-client";
 import type { MetricsPage } from "../../api/index.js";
 import type { KvStats, QueueStats } from "../../projections/index.js";
+import type { ArchiveFigures } from "../backup/archive.js";
 import { ApiSeries } from "./api-series.js";
+import { addArchiveSeries } from "./archive-series.js";
 import type { FreeDisk } from "./free-disk.js";
 import { LogSeries } from "./log-series.js";
 import { PastSeries, type PastSource } from "./past-series.js";
@@ -24,6 +26,7 @@ export interface MetricsParts {
   readonly queueStats: () => readonly QueueStats[];
   readonly streams: () => StreamSource | undefined;
   readonly past: () => PastSource | undefined;
+  readonly archive: () => ArchiveFigures | undefined;
 }
 
 export class Metrics {
@@ -44,6 +47,7 @@ export class Metrics {
     addQueueSeries(series, parts.queueStats, parts.labelsMax);
     addStreamSeries(series, parts.streams, parts.labelsMax);
     this.past = new PastSeries(series, parts.past);
+    addArchiveSeries(series, parts.archive);
   }
 
   async page(): Promise<MetricsPage> {

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { describe, expect, it } from "vitest";
 import { offset, SNAPSHOT_DIRECTORY, snapshotName, TEMPORARY_SUFFIX } from "../../log/index.js";
 import {
@@ -16,7 +17,14 @@ import {
   verifySnapshot,
   writeSnapshot,
 } from "../../projections/index.js";
-import { encodeHeader, FOOTER_BYTES, HEADER_BYTES } from "../../projections/snapshot/format.js";
+import {
+  CHUNK_HEADER_BYTES,
+  encodeHeader,
+  FOOTER_BYTES,
+  FOOTER_HASHED_BYTES,
+  HEADER_BYTES,
+} from "../../projections/snapshot/format.js";
+import { walkSnapshot } from "../../projections/snapshot/walk.js";
 import { SimulatedDisk } from "../../props/world/simulated-file-system.js";
 import { WORLD_RULES } from "../../props/world/store-world.js";
 import { TestStore } from "../support/kv-store.js";
@@ -160,6 +168,47 @@ describe("a snapshot", () => {
       });
     }
     expect(damages.length).toBeGreaterThan(900);
+  });
+
+  it("has a header and an end that hold by themselves: no flipped byte of theirs is told as a fact", async () => {
+    const { log } = await aStore();
+    const { files, made } = await withSnapshots(log, 4);
+    const path = pathOf(made[0] as SnapshotFacts);
+    const whole = files.get(path);
+    const ends = Array.from({ length: HEADER_BYTES + FOOTER_HASHED_BYTES }, (_, at) =>
+      at < HEADER_BYTES ? at : whole.length - FOOTER_BYTES + at - HEADER_BYTES,
+    );
+    for (const at of ends) {
+      const flipped = Uint8Array.from(whole);
+      flipped[at]! ^= 0x10;
+      files.put(path, flipped);
+      await expect(inspectSnapshot(files, path)).rejects.toMatchObject({ code: "SNAPSHOT_DAMAGED" });
+    }
+  });
+
+  it("gives no row of a damaged chunk away, whatever the hash of the file says", async () => {
+    const { log } = await aStore(3_000);
+    const { files, made } = await withSnapshots(log, 3_002);
+    const [facts] = made as [SnapshotFacts];
+    const bytes = files.own(pathOf(facts));
+    const chunks: number[] = [];
+    const view = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+    for (
+      let at = HEADER_BYTES;
+      at < bytes.length - FOOTER_BYTES;
+      at += CHUNK_HEADER_BYTES + view.readUInt32LE(at + 4)
+    ) {
+      chunks.push(at);
+    }
+    const last = chunks.at(-1) ?? 0;
+    expect(chunks.length).toBeGreaterThan(2);
+    bytes[last + CHUNK_HEADER_BYTES + 3]! ^= 1;
+    const hashed = bytes.length - (FOOTER_BYTES - FOOTER_HASHED_BYTES);
+    bytes.set(createHash("sha256").update(bytes.subarray(0, hashed)).digest(), hashed);
+    const sections: number[] = [];
+    const walked = walkSnapshot(files, pathOf(facts), (section) => sections.push(section), {});
+    await expect(walked).rejects.toMatchObject({ code: "SNAPSHOT_DAMAGED", context: { position: last } });
+    expect(sections).toHaveLength(chunks.length - 1);
   });
 
   it("of a later format is refused in other words than a damaged one", async () => {
