@@ -40,6 +40,9 @@ export const writeErrors: readonly ErrorCode[] = [
   "IDEMPOTENCY_IN_PROGRESS",
 ];
 
+/** They look back whoever asks. */
+export const LOOK_BACK: ReadonlySet<string> = new Set(["admin.digest", "kv.restore"]);
+
 /** `binding` undefined: in the envelope. The errors of `operation` itself are not among them. */
 export function commonErrors(operation: Operation, binding: RestBinding | undefined): readonly ErrorCode[] {
   const { input, kind, name, ofNow, whileDraining } = operation;
@@ -56,7 +59,7 @@ export function commonErrors(operation: Operation, binding: RestBinding | undefi
     [kind === "read", readErrors],
     [kind === "write", writeErrors],
     [hasPast, atErrors],
-    [hasPast || name === "admin.digest", pastErrors],
+    [hasPast || LOOK_BACK.has(name), pastErrors],
     [!hasPast && (kind === "read" || binding === undefined), ["API_AT_UNSUPPORTED"]],
     [whileDraining !== true, ["API_DRAINING"]],
     [name.startsWith("queue."), ["API_DISABLED"]],

@@ -24,6 +24,8 @@ export interface ApiLimits {
   readonly writesInFlightMax: number;
   /** How long a read that names a minimum offset waits for it. */
   readonly minOffsetWaitMs: number;
+  /** Records that one request for a history may read. */
+  readonly historyRecordsMax: number;
   /** Open transactions and watches at once. */
   readonly transactionsMax: number;
   /** Bytes that all writes queued in transactions may take. */

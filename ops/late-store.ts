@@ -2,7 +2,7 @@
  * The store as the doors see it: there from the first moment, usable when the replay is done. The port opens before the
  * replay, so that probes, readiness with its progress, and metrics answer during a long one.
  */
-import { BEFORE_FIRST, LogError, type Offset } from "../log/index.js";
+import { BEFORE_FIRST, LogError, type LogRecord, type Offset } from "../log/index.js";
 import type {
   Context,
   Decider,
@@ -45,6 +45,10 @@ export class LateStore implements Store {
 
   async bodies(plan: ReadPlan): Promise<readonly ReadSlice[]> {
     return this.#opened().bodies(plan);
+  }
+
+  records(first: Offset, last: Offset): AsyncIterable<readonly LogRecord[]> {
+    return this.#opened().records(first, last);
   }
 
   get offset(): Offset {

@@ -4,7 +4,7 @@
  * `decide` is pure: it sees the state, the command and the context (clock and randomness as values) and returns what
  * happened or why not. It never throws and never reads a clock.
  */
-import type { Offset } from "../log/index.js";
+import type { LogRecord, Offset } from "../log/index.js";
 import type { BatchRejectionCode } from "./batch/contract.js";
 import type {
   IdempotencyRejectionCode,
@@ -185,6 +185,12 @@ export interface Store {
    * @throws LogError as `EventLog.read`; ProjectionError PROJECTION_DEAD, PROJECTION_CLOSED.
    */
   bodies(plan: ReadPlan): Promise<readonly ReadSlice[]>;
+
+  /**
+   * Records of the log, for history: from `first` to `last`, which is committed. A few that lie apart are asked for one by one.
+   * @throws LogError as `LogReader.read`; ProjectionError PROJECTION_DEAD, PROJECTION_CLOSED.
+   */
+  records(first: Offset, last: Offset): AsyncIterable<readonly LogRecord[]>;
 
   /**
    * Calls `reached` once, when `wanted` is committed; at once if it is. What it returns ends the waiting.

@@ -7,13 +7,15 @@ export { type Difference, type DifferenceKind, differences } from "./differences
 export * from "./errors.js";
 export { decodeEvents, type EncodedRecord } from "./events.js";
 export { type Digests, Fold, type FoldOptions } from "./fold.js";
+export * from "./history/index.js";
 export * from "./idempotency/contract.js";
-export { type OnceAnswer, type OnceCommand, once } from "./idempotency/once.js";
+export { keptAnswer, type OnceAnswer, type OnceCommand, once } from "./idempotency/once.js";
 export * from "./kv/contract.js";
 export { kv } from "./kv/index.js";
-export { bytesOf, textOf } from "./kv/values.js";
+export { byteStringOf, bytesOf, textOf } from "./kv/values.js";
 export { PastStore } from "./past-store.js";
 export * from "./queue/contract.js";
+export { idOf as messageIdOf, parseId as parseMessageId } from "./queue/ids.js";
 export { queue } from "./queue/index.js";
 export { type QueueOverlay, queueOverlay } from "./queue/overlay.js";
 export * from "./snapshot/index.js";

@@ -2,7 +2,7 @@
  * A store over a state that is over: the same readers as ever, on a fold that somebody brought to an offset. It judges every
  * query at one time, however late it is asked, and decides nothing.
  */
-import type { LogReader, Offset } from "../log/index.js";
+import type { LogReader, LogRecord, Offset } from "../log/index.js";
 import type { Context, Outcome, Reader, Store } from "./decision.js";
 import { ProjectionError } from "./errors.js";
 import type { Fold } from "./fold.js";
@@ -14,6 +14,7 @@ export class PastStore implements Store {
   readonly wakes = new Wakes();
   readonly #fold: Fold;
   readonly #time: number;
+  readonly #log: Pick<LogReader, "read">;
   readonly #bodies: StreamBodies;
 
   /**
@@ -23,6 +24,7 @@ export class PastStore implements Store {
   constructor(fold: Fold, log: Pick<LogReader, "read">, time = 0) {
     this.#fold = fold;
     this.#time = Math.max(time, fold.clock);
+    this.#log = log;
     this.#bodies = new StreamBodies(log);
     // Counted since the process began, says the contract; of what a replay happened to count nothing is told.
     fold.kv.startCounting();
@@ -55,6 +57,10 @@ export class PastStore implements Store {
 
   bodies(plan: ReadPlan): Promise<readonly ReadSlice[]> {
     return this.#bodies.read(plan);
+  }
+
+  records(first: Offset, last: Offset): AsyncIterable<readonly LogRecord[]> {
+    return this.#log.read(first, { last });
   }
 
   onReached(_wanted: number, reached: () => void): () => void {

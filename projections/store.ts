@@ -1,5 +1,12 @@
 import type { Subscription } from "rxjs";
-import { type AppendedRecord, assert, type EventLog, type Offset, offset } from "../log/index.js";
+import {
+  type AppendedRecord,
+  assert,
+  type EventLog,
+  type LogRecord,
+  type Offset,
+  offset,
+} from "../log/index.js";
 import { Arrivals } from "./arrivals.js";
 import type { Context, Decider, Outcome, Reader, Store, StoreRules } from "./decision.js";
 import { ProjectionError } from "./errors.js";
@@ -205,6 +212,12 @@ class LogStore implements OpenedStore {
     const end = this.#arrivals.on(wanted, reached);
     if (wanted <= this.#log.endOffset) this.#announce(offset(wanted));
     return end;
+  }
+
+  records(first: Offset, last: Offset): AsyncIterable<readonly LogRecord[]> {
+    this.#assertAlive();
+    assert(last <= this.#log.committedOffset, "history shows what is committed");
+    return this.#log.read(first, { last });
   }
 
   async bodies(plan: ReadPlan): Promise<readonly ReadSlice[]> {

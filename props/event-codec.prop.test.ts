@@ -124,13 +124,9 @@ function queueEventOf({ event }: QueueChange): object {
   return { ...rest, payload, headers: readHeaders(source.subarray(headersStart, headersEnd)) };
 }
 
-/** The events as the projections see them: of messages in streams only their sizes, of kv.set no `previous`. */
+/** The events as the projections see them: of messages in streams only their sizes. */
 function asProjected(event: StoreEvent): object {
   switch (event.type) {
-    case "kv.set": {
-      const { previous: _, ...rest } = event;
-      return rest;
-    }
     case "stream.created":
     case "stream.appended": {
       const bytes = event.messages.reduce((sum, message) => sum + messageBytes(message.bytes), 0);

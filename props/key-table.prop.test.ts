@@ -34,7 +34,17 @@ function stored(key: string, value: string, contentType = TEXT_TYPE): KeyStored 
   const keyEnd = 2 + Buffer.byteLength(key);
   const valueStart = keyEnd + 1;
   const valueEnd = source.length - 1;
-  return { type: "kv.set", source, keyStart: 2, keyEnd, valueStart, valueEnd, contentType, expiresAt: 0 };
+  return {
+    type: "kv.set",
+    source,
+    keyStart: 2,
+    keyEnd,
+    valueStart,
+    valueEnd,
+    contentType,
+    expiresAt: 0,
+    previous: 0,
+  };
 }
 
 function put(table: KeyTable, change: KeyStored): number {

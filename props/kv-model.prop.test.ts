@@ -126,19 +126,15 @@ function isKeyEvent(event: StoreEvent): event is KvEvent {
   return event.type.startsWith("kv.");
 }
 
+/** Each event of a key names the one before, also where the key was deleted, evicted, expired or flushed between them. */
 function expectChains(log: MemoryLog): void {
-  const last = new Map<string, { offset: number; expiresAt: number }>();
+  const last = new Map<string, number>();
   for (const record of log.records) {
     for (const event of decodeEvents(record).events.filter(isKeyEvent)) {
-      if (event.type === "kv.flushed") last.clear();
-      else if ("previous" in event && "key" in event) {
-        const before = last.get(event.key) ?? { offset: 0, expiresAt: 0 };
-        const expired = before.expiresAt > 0 && before.expiresAt <= record.timestamp;
-        expect(expired ? [0, before.offset] : [before.offset]).toContain(event.previous);
-        if (event.previous > 0) happened.links++;
-        if ("expiresAt" in event) last.set(event.key, { offset: record.offset, expiresAt: event.expiresAt });
-        else last.delete(event.key);
-      }
+      if (!("key" in event)) continue;
+      expect(event.previous).toBe(last.get(event.key) ?? 0);
+      if (event.previous > 0) happened.links++;
+      last.set(event.key, record.offset);
     }
   }
 }

@@ -8,6 +8,7 @@ import {
   type Cause,
   type Context,
   type Decider,
+  keptAnswer,
   type OnceCommand,
   type Outcome,
   once,
@@ -97,18 +98,24 @@ export class Call {
     return this.desk.options.limits;
   }
 
+  /** Why no write is taken now. Bounded, so that a slow disk makes clients wait their turn, not memory grow. */
+  refuseWrites(): Refusal | undefined {
+    const { log, limits } = this.desk.options;
+    if (log.endOffset - log.committedOffset < limits.writesInFlightMax) return undefined;
+    return refusal("API_OVERLOADED", `${limits.writesInFlightMax} writes are waiting for the log already`);
+  }
+
   /** Decides and appends; `map` is called when the answer may leave, never before. Throws and rejects as the store does. */
   execute<Command, Answer, Result>(
     decide: Decider<Command, Answer>,
     command: Command,
     map: (answer: Answer, offset: Offset) => Result,
   ): Later<Result | Refusal> {
-    const { store, log, limits } = this.desk.options;
-    // Bounded, so that a slow disk makes clients wait their turn, not memory grow.
-    if (log.endOffset - log.committedOffset >= limits.writesInFlightMax) {
-      return refusal("API_OVERLOADED", `${limits.writesInFlightMax} writes are waiting for the log already`);
-    }
-    return store.execute(decide, command, this.context(), (outcome) => mapOutcome(outcome, map));
+    const { store } = this.desk.options;
+    return (
+      this.refuseWrites() ??
+      store.execute(decide, command, this.context(), (outcome) => mapOutcome(outcome, map))
+    );
   }
 
   /** As `execute`, the answer kept in the record and given again when the same request comes again. */
@@ -122,6 +129,20 @@ export class Call {
     return this.execute(once<Result>, command, (answer) =>
       answer.type === "first" ? answer.answer : form.again(answer.kept),
     );
+  }
+
+  /**
+   * The answer given to this request before, if it is kept: for a write that reads first, so that a repeat is answered even when
+   * what it read is not to be had any more.
+   */
+  async repeated<Result>(form: OnceForm<Result>): Promise<Result | undefined> {
+    if (this.once === undefined) return undefined;
+    const { key, fingerprint } = this.once;
+    const kept = await this.query(keptAnswer, { key }, (answer) => ({ type: "kept" as const, answer }));
+    if (kept.type === "refused" || kept.answer === undefined) return undefined;
+    const { committedOffset } = this.desk.options.log;
+    const isSame = Buffer.compare(kept.answer.fingerprint, fingerprint) === 0;
+    return isSame && kept.answer.offset <= committedOffset ? form.again(kept.answer) : undefined;
   }
 
   /** Waits until the offset is committed, up to the limit; a refusal when it is not. */

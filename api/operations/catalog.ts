@@ -1,9 +1,11 @@
 /** Every operation, by name. A new one is added here and nowhere else. */
 import { adminOperations } from "./admin.js";
 import { batchOperation } from "./batch.js";
+import { historyOperations } from "./history.js";
 import { valueOperations } from "./kv.js";
 import { batchOperations } from "./kv-batches.js";
 import { keyOperations } from "./kv-keys.js";
+import { restoreOperations } from "./kv-restore.js";
 import { lookOperations } from "./look.js";
 import type { Operation } from "./operation.js";
 import { queueOperations } from "./queue.js";
@@ -24,6 +26,8 @@ const single: readonly Operation[] = [
   ...adminOperations,
   ...snapshotOperations,
   ...lookOperations,
+  ...historyOperations,
+  ...restoreOperations,
 ];
 
 export const operations: readonly Operation[] = [

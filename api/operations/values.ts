@@ -1,6 +1,7 @@
 /** Between JSON as clients send and read it, and values as the store keeps them: bytes with a content type. */
 import {
   type ByteString,
+  byteStringOf,
   bytesOf,
   JSON_TYPE,
   type KvEntry,
@@ -60,4 +61,9 @@ function parses(text: string): boolean {
 
 function isJson(contentType: string): boolean {
   return contentType === JSON_TYPE || /^application\/json\s*(;|$)/i.test(contentType);
+}
+
+/** As `textOrBytes`, of bytes as an event has them. */
+export function storedText(value: ValueInput): Json {
+  return textOrBytes({ bytes: byteStringOf(value), contentType: "" });
 }

@@ -7,6 +7,7 @@ import { cpus, loadavg, release, tmpdir, totalmem } from "node:os";
 import { parseArgs } from "node:util";
 import { wantedFromArguments } from "../cli/tool-arguments.js";
 import { BACKUP_ROWS } from "./backup-rows.js";
+import { HISTORY_ROWS } from "./history-rows.js";
 import { HTTP_ROWS } from "./http-rows.js";
 import { LOG_ROWS } from "./log-rows.js";
 import { MILLION_ROWS } from "./million-rows.js";
@@ -24,6 +25,7 @@ const ROWS: readonly Row[] = [
   ...MILLION_ROWS,
   ...SNAPSHOT_ROWS,
   ...PAST_ROWS,
+  ...HISTORY_ROWS,
   ...QUEUE_ROWS,
   ...STREAM_ROWS,
   ...BACKUP_ROWS,

@@ -7,6 +7,7 @@ import {
   DEFAULT_STREAM_RULES,
   kv,
   openStore,
+  REMOVED_KEYS_BYTES_MAX,
   type StoreRules,
   TEXT_TYPE,
 } from "../../projections/index.js";
@@ -38,6 +39,7 @@ export const RULES: StoreRules = {
     allowFlush: false,
     keyBytesMax: 4096,
     valueBytesMax: 8 << 20,
+    removedKeysBytesMax: REMOVED_KEYS_BYTES_MAX,
   },
   queue: DEFAULT_QUEUE_RULES,
   stream: DEFAULT_STREAM_RULES,
@@ -45,14 +47,17 @@ export const RULES: StoreRules = {
 };
 
 /** A data directory with a million records, each one SET, as a server would have written them. */
-export async function fillDirectory(dataDirectory: string): Promise<void> {
+export async function fillDirectory(
+  dataDirectory: string,
+  keyAt: (number: number) => string = keyOf,
+): Promise<void> {
   const { log } = await openBenchLog(dataDirectory, "never");
   let dead: Error | undefined;
   const store = await openStore({ log, rules: RULES, onDead: (error) => (dead = error) });
   for (let from = 0; from < MILLION; from += 5000) {
     const now = Date.now();
     const sets = Array.from({ length: 5000 }, (_, each) => {
-      const [key, value] = [keyOf(from + each), textOf(from + each)];
+      const [key, value] = [keyAt(from + each), textOf(from + each)];
       const context = { now, random: 0.5, cause: { command: "kv.set" } };
       return store.execute(kv.set, { key, value, contentType: TEXT_TYPE }, context, asIs);
     });

@@ -10,6 +10,7 @@ import { addImport } from "./import.js";
 import { addRepair } from "./repair.js";
 import { addServe } from "./serve.js";
 import { addSnapshot } from "./snapshot.js";
+import { addUndo } from "./undo.js";
 import { addVerify } from "./verify.js";
 
 export const commands: readonly ((program: Command) => void)[] = [
@@ -24,4 +25,5 @@ export const commands: readonly ((program: Command) => void)[] = [
   addDiff,
   addBisect,
   addRepair,
+  addUndo,
 ];

@@ -30,6 +30,7 @@ class LiveKvRules implements KvRules {
   allowFlush = false;
   keyBytesMax = 0;
   valueBytesMax = 0;
+  removedKeysBytesMax = 0;
 
   apply(values: ConfigValues): void {
     this.maxMemoryBytes = values["kv_store.max_memory_mb"] * MIB;
@@ -37,6 +38,7 @@ class LiveKvRules implements KvRules {
     this.allowFlush = values["kv_store.allow_flush_commands"];
     this.keyBytesMax = values["limits.key_bytes_max"];
     this.valueBytesMax = values["kv_store.max_value_size_bytes"];
+    this.removedKeysBytesMax = values["history.removed_keys_bytes_max"];
   }
 }
 
@@ -69,6 +71,7 @@ class LiveLimits implements ApiLimits {
   waitMsMax = 0;
   keyBytesMax = 0;
   minOffsetWaitMs = 0;
+  historyRecordsMax = 0;
   liveReadersMax = 0;
   longPollTimeoutMs = 0;
   eventStreamMaxMs = 0;
@@ -92,6 +95,7 @@ class LiveLimits implements ApiLimits {
   apply(values: ConfigValues): void {
     this.keyBytesMax = values["limits.key_bytes_max"];
     this.minOffsetWaitMs = values["limits.min_offset_wait_ms"];
+    this.historyRecordsMax = values["history.records_max"];
     this.waitingRequestsMax = values["limits.waiting_requests_max"];
     this.waitMsMax = values["queue.wait_secs_max"] * 1000;
     this.liveReadersMax = values["limits.live_readers_max"];

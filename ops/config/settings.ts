@@ -7,6 +7,7 @@
 import type { FsyncMode } from "../../log/index.js";
 import type { EvictionPolicy } from "../../projections/index.js";
 import { archiveSettings } from "./archive-settings.js";
+import { historySettings } from "./history-settings.js";
 import { pastSettings } from "./past-settings.js";
 import { queueSettings } from "./queue-settings.js";
 import type { Choice, Setting, ValueOf } from "./setting.js";
@@ -460,6 +461,7 @@ export const settings = {
   ...limits,
   ...idempotency,
   ...pastSettings,
+  ...historySettings,
   ...operation,
 };
 

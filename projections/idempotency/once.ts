@@ -5,7 +5,7 @@
  * The answer is known before the record is appended, because its offset is: appends are synchronous.
  */
 import { BEFORE_FIRST, type Offset } from "../../log/index.js";
-import type { Context, Decision, Rejection, Step, StoreRules, StoreView } from "../decision.js";
+import type { Context, Decision, Reader, Rejection, Step, StoreRules, StoreView } from "../decision.js";
 import type { AnswerText, IdempotencyRejectionCode, KeptAnswer, RequestAnswered } from "./contract.js";
 import { answerBytes } from "./state.js";
 
@@ -51,6 +51,13 @@ export function once<Answer>(
     seen: decision.seen,
   };
 }
+
+/** The answer that is kept for the key, if any. For whoever must look before it decides; it tells nothing before that is committed. */
+export const keptAnswer: Reader<{ readonly key: string }, KeptAnswer | undefined> = (
+  { idempotency },
+  { key },
+  { now },
+) => ({ type: "seen", answer: idempotency.get(key, now), seen: BEFORE_FIRST });
 
 function again<Answer>(kept: KeptAnswer, command: OnceCommand<Answer>): Decision<OnceAnswer<Answer>> {
   if (Buffer.compare(kept.fingerprint, command.fingerprint) !== 0) {

@@ -50,6 +50,7 @@ export interface KeyStored {
   readonly valueEnd: number;
   readonly contentType: string;
   readonly expiresAt: number;
+  readonly previous: number;
 }
 
 /** What `evolve` applies: the newest shape of every event. */
@@ -88,11 +89,21 @@ export function readKeySet(reader: BodyReader): KeyStored {
   const valueStart = reader.passBin();
   const valueEnd = reader.at;
   const expiresAt = reader.uintOrNil(0);
-  reader.uint();
+  const previous = reader.uint();
   reader.skipFewStrings();
   reader.atEnd();
   const source = reader.bytes;
-  return { type: "kv.set", source, keyStart, keyEnd, valueStart, valueEnd, contentType, expiresAt };
+  return {
+    type: "kv.set",
+    source,
+    keyStart,
+    keyEnd,
+    valueStart,
+    valueEnd,
+    contentType,
+    expiresAt,
+    previous,
+  };
 }
 
 const contentTypeOf = (type: string | number): string =>

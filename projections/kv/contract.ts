@@ -84,12 +84,24 @@ export interface KvRules {
   readonly allowFlush: boolean;
   readonly keyBytesMax: number;
   readonly valueBytesMax: number;
+  /** What remembering the last events of removed keys may take in memory, about; see `removed-keys.ts`. */
+  readonly removedKeysBytesMax: number;
 }
+
+/** Some 100,000 keys. */
+export const REMOVED_KEYS_BYTES_MAX = 16 << 20;
 
 export type KvRejectionCode =
   | "KV_KEY_NOT_FOUND"
   | "KV_KEY_INVALID"
   | "KV_REVISION_MISMATCH"
+  /** No event of the key is there. */
+  | "KV_REVISION_NOT_FOUND"
+  | "KV_REVISION_RETIRED"
+  /** It is a deletion or an eviction. */
+  | "KV_REVISION_REMOVED"
+  /** More records than one request may read lie before what it asks for. */
+  | "KV_HISTORY_TOO_LONG"
   | "KV_NOT_AN_INTEGER"
   | "KV_INTEGER_OVERFLOW"
   | "KV_EXPIRY_INVALID"
@@ -109,8 +121,10 @@ export interface KvView {
   get(key: string, now: number): KvEntry | undefined;
   /** As `get`, where the value itself does not matter. */
   look(key: string, now: number): KvHead | undefined;
-  /** Offset of the key's own last event while the state remembers the key (expired or not), else 0: `previous` of the next. */
+  /** Offset of the key's own last event while the state holds the key (expired or not), else 0. */
   revisionOf(key: string): Offset;
+  /** Offset of the key's own last event, its removal too, as far as it is remembered, else 0: `previous` of the next. */
+  previousOf(key: string): Offset;
   /** Offset of the last event of the key that the state remembers: its revision, else the last removal of any key. */
   lastChange(key: string): Offset;
   /** Offset of the last event of this projection. */
@@ -141,6 +155,11 @@ export interface KvReadView extends KvView {
   readHead(key: string, now: number): KvHead | undefined;
   /** One page of a walk over every key; `random` names the table's incarnation if no page did before. */
   scan(query: ScanQuery, now: number, random: number): ScanPage;
+  /**
+   * Where the chain of the key's events ends: `previousOf`, and whether it is known to lead to the key's first event. Offset 0 and
+   * whole: the key has never been there.
+   */
+  chainOf(key: string): { readonly offset: Offset; readonly isWhole: boolean };
   /** Any key that is there at `now`. */
   randomKey(now: number, random: number): string | undefined;
   stats(now: number): KvStats;
@@ -226,6 +245,54 @@ export interface GetRangeQuery {
   readonly start: number;
   readonly end: number;
 }
+/** A key as one revision left it. */
+export type FoundRevision =
+  | {
+      readonly type: "value";
+      readonly value: Uint8Array;
+      readonly contentType: string;
+      /** Ms since 1970; 0 = never. */
+      readonly expiresAt: number;
+    }
+  /** The key was removed by it. */
+  | { readonly type: "removal" }
+  | { readonly type: "not_found" }
+  | { readonly type: "retired" }
+  /** More records than allowed lie between it and its value. */
+  | { readonly type: "too_long" };
+
+export interface RevertCommand {
+  readonly key: string;
+  /** What the revision left, as read from the log. */
+  readonly found: FoundRevision;
+  readonly ifRevision?: number;
+}
+export interface RevertAnswer {
+  readonly revision: Offset;
+  /** Ms since 1970; 0 = never. */
+  readonly expiresAt: number;
+}
+/** A key as it is to be; undefined: not there. */
+export interface KeyThen {
+  readonly key: string;
+  readonly was:
+    | { readonly value: Uint8Array; readonly contentType: string; readonly expiresAt: number }
+    | undefined;
+}
+export interface RestoreCommand {
+  /** Each once. */
+  readonly keys: readonly KeyThen[];
+  readonly dryRun: boolean;
+}
+export interface RestoreChange {
+  readonly key: string;
+  readonly change: "created" | "replaced" | "expiry_changed" | "deleted";
+  /** That the key had before; 0 = it was not there. */
+  readonly revision: number;
+}
+export interface RestoreAnswer {
+  readonly changes: readonly RestoreChange[];
+}
 export interface GetSetCommand {
   readonly key: string;
   readonly value: ValueInput;
@@ -249,6 +316,17 @@ export interface ScanQuery {
 export interface ScanAnswer {
   readonly keys: readonly string[];
   /** Absent when the scan is complete. Keys there from its first to its last page are listed exactly once. */
+  readonly cursor?: string;
+}
+/** A page of a scan, or keys by name, with all that a key has. */
+export interface EntriesQuery {
+  readonly of: ScanQuery | { readonly keys: readonly string[] };
+  /** A page of a scan ends before it has more bytes of values; one key always fits. */
+  readonly bytesMax: number;
+}
+export interface EntriesAnswer {
+  /** Those that are there. */
+  readonly entries: readonly { readonly key: string; readonly entry: KvEntry }[];
   readonly cursor?: string;
 }
 export interface KvStats {

@@ -26,8 +26,8 @@ import {
 } from "./decisions.js";
 import { bytesOf } from "./values.js";
 
-function deletion(kv: KvView, key: string): KeyDeleted {
-  return { type: "kv.deleted", key, previous: kv.revisionOf(key) };
+export function deletion(kv: KvView, key: string): KeyDeleted {
+  return { type: "kv.deleted", key, previous: kv.previousOf(key) };
 }
 
 /** Removes the key; no event when it is not there. Refuses with KV_KEY_INVALID, KV_REVISION_MISMATCH. */
@@ -63,7 +63,7 @@ export const expire: Decider<ExpireCommand, { result: boolean }> = ({ kv }, comm
   const expiresAt = expiresAtOf(expiry, context.now);
   if (typeof expiresAt !== "number") return expiresAt;
   if (kv.look(key, context.now) === undefined) return unchanged({ result: false }, kv.lastChange(key));
-  const previous = kv.revisionOf(key);
+  const previous = kv.previousOf(key);
   return accepted([{ type: "kv.expiry_changed", key, expiresAt, previous }], () => ({ result: true }));
 };
 
@@ -150,6 +150,6 @@ function copyOf(kv: KvView, entry: KvEntry, destination: string): KeySet {
     value: bytesOf(entry.bytes),
     contentType: entry.contentType,
     expiresAt: entry.expiresAt,
-    previous: kv.revisionOf(destination),
+    previous: kv.previousOf(destination),
   };
 }

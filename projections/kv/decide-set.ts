@@ -52,7 +52,7 @@ export const set: Decider<SetCommand, SetAnswer> = ({ kv }, command, context, ru
     value,
     contentType,
     expiresAt,
-    previous: current?.revision ?? kv.revisionOf(key),
+    previous: current?.revision ?? kv.previousOf(key),
   };
   const created = current === undefined;
   return acceptSets(kv, rules, context, [event], (offset) => ({
@@ -129,7 +129,7 @@ function distinctPairs(pairs: readonly Pair[], rules: StoreRules): Map<string, P
 }
 
 function setOf(kv: KvView, { key, value, contentType }: Pair): KeySet {
-  return { type: "kv.set", key, value, contentType, expiresAt: 0, previous: kv.revisionOf(key) };
+  return { type: "kv.set", key, value, contentType, expiresAt: 0, previous: kv.previousOf(key) };
 }
 
 /** The key's next value, its expiry kept. */
@@ -146,6 +146,6 @@ export function rewritten(
     value,
     contentType,
     expiresAt: current?.expiresAt ?? 0,
-    previous: current?.revision ?? kv.revisionOf(key),
+    previous: current?.revision ?? kv.previousOf(key),
   };
 }

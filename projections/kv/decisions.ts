@@ -143,5 +143,5 @@ function makeRoom(
   if (freed < excess && !shrinks) {
     return rejected("KV_MEMORY_FULL", "the memory limit is reached", kv.lastOffset);
   }
-  return keys.map((key) => ({ type: "kv.evicted", key, previous: kv.revisionOf(key) }));
+  return keys.map((key) => ({ type: "kv.evicted", key, previous: kv.previousOf(key) }));
 }

@@ -35,6 +35,7 @@ function apply(state: KvState, change: KvChange, record: KvRecord): void {
       break;
     }
     case "kv.flushed":
+      state.rememberAll();
       state.table.clear();
       state.lastRemoval = record.offset;
       break;
@@ -50,16 +51,23 @@ function stored(state: KvState, change: KeyStored, { offset, timestamp }: KvReco
   const hash = table.hashOf(source, keyStart, keyEnd);
   const slot = table.findBytes(source, keyStart, keyEnd, hash);
   if (slot < 0) {
-    access.begin(table.add(change, hash, offset), timestamp);
+    const added = table.add(change, hash, offset);
+    table.setWhole(added, state.beginsWhole(added, change.previous));
+    access.begin(added, timestamp);
     return;
   }
   if (table.isExpired(slot, timestamp)) state.expiredTotal++;
+  // Whoever wrote it did not know of the events before it.
+  if (change.previous === 0) table.setWhole(slot, false);
   table.replace(slot, change, offset);
   access.touch(slot, timestamp);
 }
 
 function removed(state: KvState, key: string, { offset }: KvRecord): void {
   const slot = state.table.find(key);
-  if (slot >= 0) state.table.remove(slot);
+  if (slot >= 0) {
+    state.removed.remember(key, offset, state.table.isWholeAt(slot));
+    state.table.remove(slot);
+  }
   state.lastRemoval = offset;
 }

@@ -1,4 +1,6 @@
 /** Every key-value operation as a value, by name. Deciders change, readers ask; both run through `Store`. */
+
+import { restore, revert } from "./decide-back.js";
 import { increment } from "./decide-counter.js";
 import {
   copy,
@@ -30,10 +32,14 @@ export const kv = {
   renameIfAbsent,
   copy,
   flush,
+  revert,
+  restore,
   get: readers.get,
   exists: readers.exists,
   getMany: readers.getMany,
   scan: readers.scan,
+  entries: readers.entries,
+  chain: readers.chain,
   size: readers.size,
   ttl: readers.ttl,
   getRange: readers.getRange,

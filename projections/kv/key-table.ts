@@ -142,6 +142,15 @@ export class KeyTable {
     return deadline !== 0 && deadline <= now;
   }
 
+  /** Whether the key's chain of events is known to lead to its first; of a key that was added, until somebody says so, not. */
+  isWholeAt(slot: number): boolean {
+    return this.#rows.isWhole(slot);
+  }
+
+  setWhole(slot: number, isWhole: boolean): void {
+    this.#rows.setWhole(slot, isWhole);
+  }
+
   contentTypeAt(slot: number): string {
     return WELL_KNOWN_TYPES[this.#rows.contentType(slot)] ?? this.#otherTypes.get(slot) ?? "";
   }
@@ -158,6 +167,7 @@ export class KeyTable {
     this.#rows.setBlock(slot, block);
     this.#rows.setKeyBytes(slot, keyEnd - keyStart);
     this.#rows.setHash(slot, hash);
+    this.#rows.setWhole(slot, false);
     this.#index.add(hash, slot);
     this.#size++;
     this.#note(slot, stored, revision);

@@ -24,6 +24,8 @@ export class KvOverlay implements KvView {
   readonly #record: Offset;
   /** Undefined: removed. */
   readonly #changed = new Map<string, Held | undefined>();
+  /** Keys that the record named before it removed all. */
+  readonly #beforeFlush = new Set<string>();
   #flushed = false;
   #removed = false;
   memoryBytes: number;
@@ -56,6 +58,7 @@ export class KvOverlay implements KvView {
       case "kv.flushed":
         this.#flushed = true;
         this.#removed = true;
+        for (const key of this.#changed.keys()) this.#beforeFlush.add(key);
         this.#changed.clear();
         this.memoryBytes = 0;
         this.keysHeld = 0;
@@ -85,6 +88,10 @@ export class KvOverlay implements KvView {
   revisionOf(key: string): Offset {
     if (this.#changed.get(key) !== undefined) return this.#record;
     return this.#isHidden(key) ? BEFORE_FIRST : this.#below.revisionOf(key);
+  }
+
+  previousOf(key: string): Offset {
+    return this.#changed.has(key) || this.#beforeFlush.has(key) ? this.#record : this.#below.previousOf(key);
   }
 
   lastChange(key: string): Offset {

@@ -6,12 +6,15 @@ import type { Offset } from "../../log/index.js";
 import type { Reader, Rejection, Seen } from "../decision.js";
 import {
   type ByteString,
+  type EntriesAnswer,
+  type EntriesQuery,
   type GetRangeQuery,
   JSON_TYPE,
   type KeyQuery,
   type KeysQuery,
   type KvEntry,
   type KvStats,
+  type KvView,
   type ScanAnswer,
   type ScanQuery,
   type StoredValue,
@@ -65,6 +68,38 @@ export const scan: Reader<ScanQuery, ScanAnswer> = (
         `a pattern has at most ${PATTERN_LENGTH_MAX} characters, closes its sets and does not end in a lone backslash`,
       );
   }
+};
+
+/** Refuses as scan does. Does not count as an access. */
+export const entries: Reader<EntriesQuery, EntriesAnswer> = (state, { of, bytesMax }, context) => {
+  const { kv } = state;
+  if ("keys" in of) return seen({ entries: there(kv, of.keys, context.now) }, lastChangeOf(kv, of.keys));
+  // A cursor stands between pages only: where the values are too many bytes for one answer, the page is made smaller.
+  for (let limit = of.limit; ; limit = Math.ceil(limit / 4)) {
+    const page = scan(state, { ...of, limit }, context);
+    if (page.type === "rejected") return page;
+    const { keys, cursor } = page.answer;
+    const bytes = keys.reduce((sum, key) => sum + (kv.look(key, context.now)?.valueBytes ?? 0), 0);
+    if (bytes > bytesMax && limit > 1) continue;
+    const found = { entries: there(kv, keys, context.now) };
+    return seen(cursor === undefined ? found : { ...found, cursor }, page.seen);
+  }
+};
+
+function there(kv: KvView, keys: readonly string[], now: number): EntriesAnswer["entries"] {
+  return keys.flatMap((key) => {
+    const entry = kv.get(key, now);
+    return entry === undefined ? [] : [{ key, entry }];
+  });
+}
+
+/** Where the chain of the key's events ends, and whether the key is there. */
+export const chain: Reader<
+  KeyQuery,
+  { readonly offset: Offset; readonly isWhole: boolean; readonly isThere: boolean }
+> = ({ kv }, { key }, { now }) => {
+  const isThere = kv.look(key, now) !== undefined;
+  return seen({ ...kv.chainOf(key), isThere }, kv.lastChange(key));
 };
 
 export const size: Reader<Nothing, { size: number }> = ({ kv }, _query, { now }) =>

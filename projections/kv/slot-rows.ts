@@ -8,13 +8,16 @@
  *   word  6    keyBytes     u32      0 = the slot is free: no key is empty
  *   word  7    valueBytes   u32
  *   word  8    hash         u32      the key's
- *   word  9    contentType  u32      a well-known number, or OTHER_TYPE
+ *   word  9    contentType  u8       a well-known number, or OTHER_TYPE
+ *              isWhole      bit 8    the key's chain of events is known to lead to its first
  */
 const CHUNK_BITS = 12;
 const CHUNK_MASK = (1 << CHUNK_BITS) - 1;
 const DOUBLES = 5;
 const WORDS = 2 * DOUBLES;
 export const ROW_BYTES = 4 * WORDS;
+
+const WHOLE = 0x100;
 
 const NO_WORDS = new Uint32Array(0);
 const NO_DOUBLES = new Float64Array(0);
@@ -57,7 +60,7 @@ export class SlotRows {
   }
 
   contentType(slot: number): number {
-    return this.#word(slot, 9);
+    return this.#word(slot, 9) & 0xff;
   }
 
   setRevision(slot: number, revision: number): void {
@@ -85,7 +88,15 @@ export class SlotRows {
   }
 
   setContentType(slot: number, type: number): void {
-    this.#setWord(slot, 9, type);
+    this.#setWord(slot, 9, (this.#word(slot, 9) & WHOLE) | type);
+  }
+
+  isWhole(slot: number): boolean {
+    return (this.#word(slot, 9) & WHOLE) !== 0;
+  }
+
+  setWhole(slot: number, isWhole: boolean): void {
+    this.#setWord(slot, 9, this.contentType(slot) | (isWhole ? WHOLE : 0));
   }
 
   clear(): void {

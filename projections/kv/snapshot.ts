@@ -50,6 +50,8 @@ export function kvSection(state: KvState): SectionReader {
       if (reader.array() !== 2) throw malformed("expected [last offset, last removal]", 0);
       state.lastOffset = offset(reader.uint());
       state.lastRemoval = offset(reader.uint());
+      // Which keys were removed before is not told; when none was, nothing is missing.
+      state.removed.isWhole = state.lastRemoval === 0;
     },
     end() {
       if (isFirst) throw malformed("expected rows of keys", 0);
@@ -57,7 +59,7 @@ export function kvSection(state: KvState): SectionReader {
   };
 }
 
-function readKey({ table }: KvState, reader: BodyReader): void {
+function readKey({ table, removed }: KvState, reader: BodyReader): void {
   if (reader.array() !== KEY_FIELDS) throw malformed("expected a key", reader.at);
   const keyStart = reader.passBin();
   const keyEnd = reader.at;
@@ -79,6 +81,7 @@ function readKey({ table }: KvState, reader: BodyReader): void {
     valueEnd,
     contentType,
     expiresAt,
+    previous: 0,
   };
-  table.add(stored, hash, revision);
+  table.setWhole(table.add(stored, hash, revision), removed.isWhole);
 }

@@ -4,6 +4,8 @@
  *
  * What an absent key's answer waits for: the last removal of any key (deleted, evicted, flushed). A reclaimed key was removed
  * by its own expiry, told by the event that set it, so its revision counts as a removal too.
+ *
+ * The chain of a key's events goes on through its absence as long as `removed` remembers the key.
  */
 import { BEFORE_FIRST, type Offset } from "../../log/index.js";
 import { AccessRecord } from "./access.js";
@@ -20,11 +22,16 @@ import type {
 import { evictionCandidates } from "./eviction.js";
 import type { KeyHash } from "./key-hash.js";
 import { KeyTable } from "./key-table.js";
+import { type ChainEnd, RemovedKeys } from "./removed-keys.js";
 import { scanPage } from "./scan.js";
+
+/** Keys that one flush remembers: it bounds its turn. */
+export const REMEMBERED_AT_ONCE_MAX = 10_000;
 
 export class KvState implements KvReadView {
   readonly table: KeyTable;
   readonly access = new AccessRecord();
+  readonly removed: RemovedKeys;
   /** Written by `evolve` alone. */
   lastOffset: Offset = BEFORE_FIRST;
   lastRemoval: Offset = BEFORE_FIRST;
@@ -38,6 +45,7 @@ export class KvState implements KvReadView {
   constructor(rules: KvRules, hash: KeyHash) {
     this.#rules = rules;
     this.table = new KeyTable(hash);
+    this.removed = new RemovedKeys(() => this.#rules.removedKeysBytesMax);
   }
 
   get memoryBytes(): number {
@@ -71,6 +79,43 @@ export class KvState implements KvReadView {
   revisionOf(key: string): Offset {
     const slot = this.table.find(key);
     return slot < 0 ? BEFORE_FIRST : this.table.revisionAt(slot);
+  }
+
+  previousOf(key: string): Offset {
+    const slot = this.table.find(key);
+    return slot < 0 ? (this.removed.endOf(key)?.offset ?? BEFORE_FIRST) : this.table.revisionAt(slot);
+  }
+
+  chainOf(key: string): ChainEnd {
+    const slot = this.table.find(key);
+    if (slot >= 0) return { offset: this.table.revisionAt(slot), isWhole: this.table.isWholeAt(slot) };
+    return this.removed.endOf(key) ?? { offset: BEFORE_FIRST, isWhole: this.removed.isWhole };
+  }
+
+  /** A key was added, by an event that names `previous`: whether its chain is known to lead to its first event. */
+  beginsWhole(slot: number, previous: number): boolean {
+    const { removed, table } = this;
+    // The key as text is made only where it may be found.
+    const end = removed.size === 0 ? undefined : removed.takeBack(table.keyAt(slot) ?? "");
+    return end === undefined ? previous === 0 && removed.isWhole : previous !== 0 && end.isWhole;
+  }
+
+  /** Before every key goes at once. No event of their own says so: the chain of each that comes back goes on from here. */
+  rememberAll(): void {
+    let left = REMEMBERED_AT_ONCE_MAX;
+    for (const slot of this.table.slots()) {
+      if (left-- === 0) {
+        this.removed.isWhole = false;
+        return;
+      }
+      this.#remember(slot);
+    }
+  }
+
+  #remember(slot: number): void {
+    const key = this.table.keyAt(slot);
+    if (key !== undefined)
+      this.removed.remember(key, this.table.revisionAt(slot), this.table.isWholeAt(slot));
   }
 
   lastChange(key: string): Offset {
@@ -141,6 +186,7 @@ export class KvState implements KvReadView {
       if (slot < 0) break;
       if (table.revisionAt(slot) > this.lastRemoval) this.lastRemoval = table.revisionAt(slot);
       this.expiredTotal++;
+      this.#remember(slot);
       table.remove(slot);
     }
     return freed;

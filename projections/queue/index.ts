@@ -2,7 +2,7 @@
 import { ack, ackMany, consume, extend, giveBack, nack } from "./decide-deliveries.js";
 import { publish, publishMany } from "./decide-publish.js";
 import { create, deleteQueue, due, purge, purgeDead, requeueDead } from "./decide-queues.js";
-import { deadLetters, get, list, peek, stats } from "./readers.js";
+import { deadLetters, get, lifeEnd, list, peek, stats } from "./readers.js";
 
 export const queue = {
   create,
@@ -24,4 +24,5 @@ export const queue = {
   peek,
   deadLetters,
   get,
+  lifeEnd,
 } as const;

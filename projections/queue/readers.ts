@@ -105,6 +105,12 @@ function shown(view: QueueView, queue: string, message: MessageHead): SeenMessag
   };
 }
 
+/** The last record that may tell of a message of this queue, whether the queue is there or not. */
+export const lifeEnd: Reader<QueueQuery, Offset> = ({ queue: view }, { queue }) => {
+  const last = view.queue(queue)?.lastOffset ?? view.lastListChange;
+  return seen(last, last);
+};
+
 function isPage(limit: number): boolean {
   return Number.isSafeInteger(limit) && limit >= 1 && limit <= PAGE_MAX;
 }

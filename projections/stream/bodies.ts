@@ -28,7 +28,7 @@ export class StreamBodies {
     this.#hot.keep(record);
   }
 
-  /** @throws LogError as `EventLog.read`. */
+  /** @throws LogError as `LogReader.read`. */
   async read({ slices }: ReadPlan): Promise<readonly ReadSlice[]> {
     const read: ReadSlice[] = [];
     for (let next = slices[0]; next !== undefined; next = slices[read.length]) {

@@ -6,6 +6,7 @@ import {
   DEFAULT_STREAM_RULES,
   type OpenedStore,
   openStore,
+  REMOVED_KEYS_BYTES_MAX,
   type SnapshotError,
   type StoreRules,
 } from "../../projections/index.js";
@@ -20,6 +21,7 @@ export const WORLD_RULES: StoreRules = {
     allowFlush: false,
     keyBytesMax: 4096,
     valueBytesMax: 64 * 1024,
+    removedKeysBytesMax: REMOVED_KEYS_BYTES_MAX,
   },
   queue: DEFAULT_QUEUE_RULES,
   stream: DEFAULT_STREAM_RULES,

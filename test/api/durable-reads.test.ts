@@ -409,6 +409,7 @@ describe("a live reader", () => {
           bytesRead += plan.bytes;
           return store.bodies(plan);
         },
+        records: (first, last) => store.records(first, last),
         wakes: store.wakes,
         onReached: (...wait) => store.onReached(...wait),
         get offset() {

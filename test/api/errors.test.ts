@@ -151,6 +151,7 @@ describe("a bug", () => {
           throw new TypeError("cannot read property of /secret");
         },
         bodies: (plan) => store.bodies(plan),
+        records: (first, last) => store.records(first, last),
         wakes: store.wakes,
         onReached: (...wait) => store.onReached(...wait),
         get offset() {
@@ -190,6 +191,7 @@ describe("a bug", () => {
             return late ? Promise.resolve().then(tell) : tell();
           },
           bodies: (plan) => store.bodies(plan),
+          records: (first, last) => store.records(first, last),
           wakes: store.wakes,
           onReached: (...wait) => store.onReached(...wait),
           get offset() {
@@ -214,6 +216,7 @@ describe("a bug", () => {
         execute: () => Promise.reject(new RangeError("boom")),
         query: (...read) => store.query(...read),
         bodies: (plan) => store.bodies(plan),
+        records: (first, last) => store.records(first, last),
         wakes: store.wakes,
         onReached: (...wait) => store.onReached(...wait),
         get offset() {

@@ -4,7 +4,7 @@
  */
 import { TypeCompiler } from "@sinclair/typebox/compiler";
 import { afterEach, describe, expect, it } from "vitest";
-import { commonErrors } from "../../api/documented-errors.js";
+import { commonErrors, LOOK_BACK } from "../../api/documented-errors.js";
 import type { ErrorCode } from "../../api/index.js";
 import { operations } from "../../api/operations/catalog.js";
 import { type Operation, pathFields, type RestBinding, takesBody } from "../../api/operations/operation.js";
@@ -136,6 +136,7 @@ function breakable(store: OpenedStore, broken: () => Error | undefined): Store {
     execute: (...write) => whole().execute(...write),
     query: (...read) => whole().query(...read),
     bodies: (plan) => whole().bodies(plan),
+    records: (first, last) => whole().records(first, last),
     wakes: store.wakes,
     onReached: (...wait) => whole().onReached(...wait),
     get offset() {
@@ -228,7 +229,7 @@ async function wrongMoments(door: Door): Promise<void> {
   } else if (operation.kind === "read" || binding === undefined) {
     door.expectCode(await door.askAt("1"), "API_AT_UNSUPPORTED");
   }
-  if (!hasPast && operation.name !== "admin.digest") return;
+  if (!hasPast && !LOOK_BACK.has(operation.name)) return;
   const look = (): Promise<Answer> => (hasPast ? door.askAt("1") : door.ask());
   for (const code of PAST_ERRORS) {
     door.server.refusePast = { type: "refused", code, message: "told to" };

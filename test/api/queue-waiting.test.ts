@@ -165,6 +165,7 @@ describe("several consumers that wait", () => {
       },
       query: (...read) => store.query(...read),
       bodies: (plan) => store.bodies(plan),
+      records: (first, last) => store.records(first, last),
       get offset() {
         return store.offset;
       },

@@ -10,7 +10,13 @@ function tableOf(keys: readonly Buffer[], expiresAt = (_at: number) => 0): KeyTa
   const table = new KeyTable(keyHash(new Uint8Array(8)));
   keys.forEach((key, at) => {
     const bytes = { source: key, keyStart: 0, keyEnd: key.length, valueStart: 0, valueEnd: 0 };
-    const stored = { type: "kv.set", ...bytes, contentType: TEXT_TYPE, expiresAt: expiresAt(at) } as const;
+    const stored = {
+      type: "kv.set",
+      ...bytes,
+      contentType: TEXT_TYPE,
+      expiresAt: expiresAt(at),
+      previous: 0,
+    } as const;
     table.add(stored, table.hashOf(key, 0, key.length), offset(at + 1));
   });
   return table;

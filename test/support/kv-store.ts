@@ -13,6 +13,7 @@ import {
   type Outcome,
   openStore,
   type QueueRules,
+  REMOVED_KEYS_BYTES_MAX,
   type Reader,
   type RejectionCode,
   type StoreRules,
@@ -25,6 +26,7 @@ export const TEST_RULES: KvRules = {
   allowFlush: true,
   keyBytesMax: 1_024,
   valueBytesMax: 1 << 20,
+  removedKeysBytesMax: REMOVED_KEYS_BYTES_MAX,
 };
 
 /** What a store or a fold obeys when a test says nothing. */
@@ -41,6 +43,7 @@ export interface TestStoreOptions {
   readonly queueRules?: Partial<QueueRules>;
   readonly now?: number;
   readonly onProgress?: NonNullable<OpenStoreOptions["onProgress"]>;
+  readonly snapshots?: NonNullable<OpenStoreOptions["snapshots"]>;
 }
 
 export class TestStore {
@@ -73,6 +76,7 @@ export class TestStore {
       },
       onDead: (error) => deaths.push(error),
       ...(options.onProgress === undefined ? {} : { onProgress: options.onProgress }),
+      ...(options.snapshots === undefined ? {} : { snapshots: options.snapshots }),
     });
     return new TestStore(store, log, kv, options.now ?? 1_000_000, deaths);
   }

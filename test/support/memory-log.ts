@@ -138,6 +138,7 @@ export class MemoryLog implements EventLog {
 
   async *read(start: Offset, options: ReadOptions = {}): AsyncGenerator<readonly LogRecord[]> {
     if (start > this.endOffset + 1) throw new LogError("LOG_OFFSET_BEYOND_END", "beyond the end");
+    if (start < this.firstOffset) throw new LogError("LOG_OFFSET_RETIRED", "retired");
     const last = options.last ?? this.committedOffset;
     for (let at = start - 1; at < last; at += this.#batchRecords) {
       yield this.records.slice(at, Math.min(last, at + this.#batchRecords));

@@ -4,6 +4,7 @@
  */
 import { batchCases } from "./cases/batch-cases.js";
 import type { OperationCase } from "./cases/case.js";
+import { historyCases } from "./cases/history-cases.js";
 import { keyCases } from "./cases/key-cases.js";
 import { lookCases } from "./cases/look-cases.js";
 import { queueCases } from "./cases/queue-cases.js";
@@ -25,4 +26,5 @@ export const operationCases: readonly OperationCase[] = [
   ...letterCases,
   ...streamCases,
   ...lookCases,
+  ...historyCases,
 ];

@@ -42,6 +42,7 @@ export const TEST_LIMITS: ApiLimits = {
   connectionsMax: 1_000,
   writesInFlightMax: 1_000,
   minOffsetWaitMs: 100,
+  historyRecordsMax: 10_000,
   transactionsMax: 100,
   transactionBytesMax: 1 << 20,
   transactionIdleMs: 60_000,

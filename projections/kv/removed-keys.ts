@@ -1,0 +1,78 @@
+/**
+ * Where the chains of keys that are gone end: the offset of the last event of a key that was removed, so that its next event, if
+ * one comes, names it as `previous` and the history goes on. Bounded: past the bound the key removed longest ago is forgotten, and
+ * then `isWhole` is false for good, for a key that comes back may have been one of those.
+ *
+ * Local, and no part of what the state is: it follows from the records that this process has read, no snapshot carries it, no
+ * digest knows it. What it made of an event (`previous`) is in the log.
+ */
+import { assert, type Offset, offset } from "../../log/index.js";
+
+/** What an entry takes beside its key, about. */
+const ENTRY_BYTES = 96;
+
+export interface ChainEnd {
+  /** Offset of the key's last event. */
+  readonly offset: Offset;
+  /** True when the chain is known to lead to the key's first event. */
+  readonly isWhole: boolean;
+}
+
+export class RemovedKeys {
+  readonly #bytesMax: () => number;
+  /** In the order of removal; the offset, negative where the chain is not known to be whole. */
+  readonly #ends = new Map<string, number>();
+  /** Stands before the oldest entry. One iterator for all: a new one would walk over every entry deleted so far. */
+  #oldest = this.#ends.keys();
+  #bytes = 0;
+  /** False once a removed key was not kept: from then on a key that is not found here may still have been there. */
+  isWhole = true;
+
+  /** `bytesMax` may change while this lives. */
+  constructor(bytesMax: () => number) {
+    this.#bytesMax = bytesMax;
+  }
+
+  get size(): number {
+    return this.#ends.size;
+  }
+
+  /** What the entries take, about. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  endOf(key: string): ChainEnd | undefined {
+    const end = this.#ends.get(key);
+    return end === undefined ? undefined : { offset: offset(Math.abs(end)), isWhole: end > 0 };
+  }
+
+  /** The key was removed; `last` is its last event. */
+  remember(key: string, last: Offset, isWhole: boolean): void {
+    assert(last > 0, "a key that was there has had an event");
+    if (this.#ends.delete(key)) this.#bytes -= entryBytes(key);
+    this.#ends.set(key, isWhole ? last : -last);
+    this.#bytes += entryBytes(key);
+    while (this.#bytes > this.#bytesMax()) this.#forgetOldest();
+  }
+
+  /** The key is there again: its own row knows its last event. */
+  takeBack(key: string): ChainEnd | undefined {
+    const end = this.endOf(key);
+    if (end !== undefined) {
+      this.#ends.delete(key);
+      this.#bytes -= entryBytes(key);
+    }
+    return end;
+  }
+
+  #forgetOldest(): void {
+    const { value: key } = this.#oldest.next();
+    assert(key !== undefined, "the iterator stands before every entry that is left");
+    this.#ends.delete(key);
+    this.#bytes -= entryBytes(key);
+    this.isWhole = false;
+  }
+}
+
+const entryBytes = (key: string): number => ENTRY_BYTES + 2 * key.length;
