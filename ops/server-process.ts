@@ -31,6 +31,8 @@ import { FreeDisk } from "./metrics/free-disk.js";
 import { Metrics } from "./metrics/metrics.js";
 import type { StreamSource } from "./metrics/stream-series.js";
 import { MonotonicClock } from "./monotonic-clock.js";
+import { PastThread } from "./past/past-thread.js";
+import { startWorker } from "./past/start-worker.js";
 import { requestIds } from "./request-ids.js";
 import { Timers } from "./timers.js";
 import { version } from "./version.js";
@@ -81,6 +83,7 @@ export class ServerProcess {
   #store: OpenedStore | undefined;
   #app: FastifyInstance | undefined;
   #timers: Timers | undefined;
+  #past: PastThread | undefined;
   #archive: ContinuousArchive | undefined;
   #dueTimer: DueTimer | undefined;
   #streamSweep: DueTimer | undefined;
@@ -122,6 +125,7 @@ export class ServerProcess {
       queueStats: () => this.#store?.queueStats() ?? [],
       archive: () => this.#archive?.figures,
       streams: () => this.#streams(),
+      past: () => this.#past,
     });
   }
 
@@ -220,6 +224,7 @@ export class ServerProcess {
       version,
       store: this.#late,
       log: opened.log,
+      past: this.#lookBack(opened),
       role: () => "standalone",
       now: this.#clock.now,
       stopwatch: () => performance.now(),
@@ -245,6 +250,24 @@ export class ServerProcess {
       if (this.#health.phase === "leaving") response.setHeader("Connection", "close");
     });
     return app;
+  }
+
+  /** Undefined when looking back is switched off. */
+  #lookBack({ log }: OpenedLog): PastThread | undefined {
+    const values = this.#values;
+    if (values["past.folds_max"] === 0) return undefined;
+    this.#past = new PastThread({
+      log,
+      now: this.#clock.now,
+      logger: this.#logger,
+      stopwatch: () => performance.now(),
+      onAsked: (durationMs) => this.#metrics.past.asked(durationMs),
+      waitingMax: values["past.waiting_max"],
+      timeoutMs: values["past.timeout_ms"],
+      idleMs: values["past.idle_secs"] * 1000,
+      start: () => startWorker({ version, dataDirectory: this.#dataDirectory, values: this.#values }),
+    });
+    return this.#past;
   }
 
   async #replay(opened: OpenedLog): Promise<OpenedStore> {
@@ -371,6 +394,7 @@ export class ServerProcess {
     this.#dueTimer?.close();
     this.#streamSweep?.close();
     this.#metrics.process.close();
+    await this.#past?.close();
     await this.#archive?.close(0);
     await this.#store?.close();
     if (this.#opened === undefined || this.#logClosed) return;

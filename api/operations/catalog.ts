@@ -4,6 +4,7 @@ import { batchOperation } from "./batch.js";
 import { valueOperations } from "./kv.js";
 import { batchOperations } from "./kv-batches.js";
 import { keyOperations } from "./kv-keys.js";
+import { lookOperations } from "./look.js";
 import type { Operation } from "./operation.js";
 import { queueOperations } from "./queue.js";
 import { deliveryOperations } from "./queue-deliveries.js";
@@ -20,6 +21,7 @@ const single: readonly Operation[] = [
   ...letterOperations,
   ...streamOperations,
   ...adminOperations,
+  ...lookOperations,
 ];
 
 export const operations: readonly Operation[] = [

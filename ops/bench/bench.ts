@@ -10,16 +10,20 @@ import { BACKUP_ROWS } from "./backup-rows.js";
 import { HTTP_ROWS } from "./http-rows.js";
 import { LOG_ROWS } from "./log-rows.js";
 import { MILLION_ROWS } from "./million-rows.js";
+import { PAST_ROWS } from "./past-rows.js";
 import { PeerAbsent } from "./peers.js";
 import { Bench, fileSystemOf, versionOf } from "./processes.js";
 import { QUEUE_ROWS } from "./queue-rows.js";
 import type { Finding, Row } from "./row.js";
+import { SNAPSHOT_ROWS } from "./snapshot-rows.js";
 import { STREAM_ROWS } from "./stream-rows.js";
 
 const ROWS: readonly Row[] = [
   ...HTTP_ROWS,
   ...LOG_ROWS,
   ...MILLION_ROWS,
+  ...SNAPSHOT_ROWS,
+  ...PAST_ROWS,
   ...QUEUE_ROWS,
   ...STREAM_ROWS,
   ...BACKUP_ROWS,

@@ -7,6 +7,7 @@
 import type { FsyncMode } from "../../log/index.js";
 import type { EvictionPolicy } from "../../projections/index.js";
 import { archiveSettings } from "./archive-settings.js";
+import { pastSettings } from "./past-settings.js";
 import { queueSettings } from "./queue-settings.js";
 import type { Choice, Setting, ValueOf } from "./setting.js";
 import { streamSettings } from "./stream-settings.js";
@@ -456,6 +457,7 @@ export const settings = {
   ...archiveSettings,
   ...limits,
   ...idempotency,
+  ...pastSettings,
   ...operation,
 };
 

@@ -7,6 +7,7 @@ import { ApiSeries } from "./api-series.js";
 import { addArchiveSeries } from "./archive-series.js";
 import type { FreeDisk } from "./free-disk.js";
 import { LogSeries } from "./log-series.js";
+import { PastSeries, type PastSource } from "./past-series.js";
 import { ProcessSeries, type StartProgress } from "./process-series.js";
 import { addQueueSeries } from "./queue-series.js";
 import { Series } from "./series.js";
@@ -24,6 +25,7 @@ export interface MetricsParts {
   readonly kvStats: () => KvStats | undefined;
   readonly queueStats: () => readonly QueueStats[];
   readonly streams: () => StreamSource | undefined;
+  readonly past: () => PastSource | undefined;
   readonly archive: () => ArchiveFigures | undefined;
 }
 
@@ -31,6 +33,7 @@ export class Metrics {
   readonly api: ApiSeries;
   readonly log: LogSeries;
   readonly process: ProcessSeries;
+  readonly past: PastSeries;
   readonly #registry = new Registry();
   readonly #series: Series;
 
@@ -43,6 +46,7 @@ export class Metrics {
     addStoreSeries(series, parts.kvStats);
     addQueueSeries(series, parts.queueStats, parts.labelsMax);
     addStreamSeries(series, parts.streams, parts.labelsMax);
+    this.past = new PastSeries(series, parts.past);
     addArchiveSeries(series, parts.archive);
   }
 

@@ -4,7 +4,7 @@ import { BackupError } from "../../ops/backup/errors.js";
 import { describeBackups } from "../../ops/backup/list.js";
 import { type ManifestBody, readManifest, sealManifest } from "../../ops/backup/manifest.js";
 import { type PruneOptions, type PruneReport, pruneBackups } from "../../ops/backup/prune.js";
-import { listBackups, loadBackup } from "../../ops/backup/repository.js";
+import { listBackups, loadBackup, storeHead } from "../../ops/backup/repository.js";
 import { SimulatedDisk } from "../../props/world/simulated-file-system.js";
 import { BackupBench, inMemory, REPOSITORY, recordsOfBackup } from "../support/backup-bench.js";
 import { offsetsOf, span } from "../support/test-log.js";
@@ -132,6 +132,18 @@ describe("prune", () => {
     );
     const { dryRun: _, ...done } = await prune({ keep: 2 });
     expect({ dryRun: true, ...done }).toEqual(told);
+  });
+
+  it("goes on where one was killed, whatever is to be kept now", async () => {
+    // The head was moved, and nothing removed yet.
+    const [, , oldest = ""] = ids;
+    const newest = { id: ids[4] ?? "", sha256: (await loadBackup(bench.store, ids[4] ?? "")).sha256 };
+    await storeHead(bench.store, { oldest, newest });
+    const { findings, notes } = await bench.verify();
+    expect(findings).toEqual([]);
+    expect(notes.map(({ name }) => name)).toEqual(ids.slice(0, 2).map((id) => `backups/${id}.json`));
+    expect((await prune({})).removedBackups).toEqual(ids.slice(0, 2));
+    expect(await bench.verify()).toMatchObject({ findings: [], notes: [] });
   });
 
   it("waits for nobody: while a backup is made it is refused", async () => {
