@@ -55,6 +55,7 @@ export type ApiErrorCode =
   | "API_RESULT_TOO_LARGE"
   | "API_ROUTE_UNKNOWN"
   | "API_SECTION_UNKNOWN"
+  | "API_SNAPSHOT_FAILED"
   | "API_TEXT_INVALID"
   | "API_TRANSACTIONS_FULL"
   | "API_TRANSACTION_OPEN"
@@ -118,6 +119,7 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorRow>> = {
   API_RESULT_TOO_LARGE: { status: 400, title: "The answer would be too large" },
   API_ROUTE_UNKNOWN: { status: 404, title: "Unknown route" },
   API_SECTION_UNKNOWN: { status: 404, title: "Unknown section" },
+  API_SNAPSHOT_FAILED: { status: 503, title: "No snapshot was made", retryAfterSecs: 5 },
   API_TEXT_INVALID: { status: 400, title: "The text is not Unicode" },
   API_TRANSACTIONS_FULL: { status: 503, title: "Too much is kept for open transactions", retryAfterSecs: 1 },
   API_TRANSACTION_OPEN: { status: 409, title: "The client has an open transaction" },

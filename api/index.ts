@@ -9,3 +9,4 @@ export * from "./options.js";
 export * from "./past.js";
 export { answeredAt, answerFrom, inputFromText, type PastReply, pastReads } from "./past-read.js";
 export { buildServer } from "./server.js";
+export type * from "./snapshots.js";

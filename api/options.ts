@@ -2,6 +2,7 @@
 import type { EventLog } from "../log/index.js";
 import type { Store } from "../projections/index.js";
 import type { Past } from "./past.js";
+import type { Snapshots } from "./snapshots.js";
 
 export interface ApiLimits {
   /** Largest request body, bytes. */
@@ -113,6 +114,8 @@ export interface ApiOptions {
   >;
   /** Who looks back; undefined = switched off. */
   readonly past: Past | undefined;
+  /** Who makes snapshots; undefined = switched off. */
+  readonly snapshots: Snapshots | undefined;
   /** What this node is; one that stands alone is a master without replicas. */
   readonly role: () => NodeRole;
   /** Ms since 1970, never running backward. */

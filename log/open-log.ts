@@ -79,6 +79,7 @@ async function openHeld(options: OpenLogOptions, directory: DataDirectory): Prom
     log,
     identity,
     usage: () => log.usage(),
+    firstWithin: (bytesMax) => log.firstWithin(bytesMax),
     recovery: {
       created,
       clean: recoveryPoint?.clean ?? false,

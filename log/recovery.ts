@@ -14,6 +14,8 @@ import {
   isLeftover,
   LOG_DIRECTORY,
   parseIndexName,
+  parseSnapshotName,
+  SNAPSHOT_DIRECTORY,
   TORN_DIRECTORY,
   tornName,
 } from "./file-names.js";
@@ -69,6 +71,7 @@ export async function recoverLog(options: RecoverOptions): Promise<RecoveredLog>
   const tail = segments[segments.length - 1];
   throwIfFound(lostTailFinding(tail, recoveryPoint));
   if (tail === undefined) {
+    throwIfFound(await lostLogFinding(files, dataDirectory));
     await removeLeftovers(files, logDirectory, segments);
     return { segments, next: LOG_START, index: OffsetIndex.empty(LOG_START), epochs: [] };
   }
@@ -126,6 +129,21 @@ async function removeLeftovers(
   const leftovers = (await files.list(logDirectory)).filter((name) => isLeftover(name) || isLost(name));
   for (const name of leftovers) await files.remove(`${logDirectory}/${name}`);
   if (leftovers.length > 0) await files.syncDirectory(logDirectory);
+}
+
+/** A snapshot was made of a log: without one, something was lost, and a new log would begin empty over what there was. */
+async function lostLogFinding(files: FileSystem, dataDirectory: string): Promise<Finding | undefined> {
+  const directory = `${dataDirectory}/${SNAPSHOT_DIRECTORY}`;
+  if (!(await files.exists(directory))) return undefined;
+  const name = (await files.list(directory)).find((found) => parseSnapshotName(found) !== undefined);
+  if (name === undefined) return undefined;
+  return {
+    code: "missing",
+    file: LOG_DIRECTORY,
+    expected: `the log that ${SNAPSHOT_DIRECTORY}/${name} was made of`,
+    found: "no segment",
+    advice: `restore the log from a backup; if what there was is to be forgotten, move ${SNAPSHOT_DIRECTORY} elsewhere`,
+  };
 }
 
 async function readSegments(files: FileSystem, logDirectory: string): Promise<SegmentFile[]> {

@@ -4,6 +4,7 @@
  */
 import { indexName } from "./file-names.js";
 import type { LogFiles } from "./log-cursor.js";
+import type { LogSegment } from "./segment-list.js";
 import { offset as asOffset, type Offset } from "./units.js";
 
 /** Somebody who still needs the log from an offset on: a snapshot, a replica, a stream, an unfinished upload. */
@@ -24,6 +25,18 @@ export function firstNeeded(holders: readonly OffsetHolder[], limit: Offset): Fi
   let first: FirstNeeded = { offset: limit, holder: undefined };
   for (const holder of holders) if (holder.offset < first.offset) first = { offset: holder.offset, holder };
   return first;
+}
+
+/** The first offset of the newest segments that have at most so many bytes together; the tail always stays. */
+export function firstWithin(segments: readonly LogSegment[], bytesMax: number): Offset {
+  let first = segments[segments.length - 1];
+  let bytes = 0;
+  for (const segment of [...segments].reverse()) {
+    bytes += segment.bytes;
+    if (bytes > bytesMax) break;
+    first = segment;
+  }
+  return first === undefined ? asOffset(1) : asOffset(first.base);
 }
 
 /**

@@ -37,7 +37,7 @@ import {
   recordsWait,
   tooLarge,
 } from "./refusals.js";
-import { removeOldest } from "./retention.js";
+import { firstWithin, removeOldest } from "./retention.js";
 import type { SegmentList } from "./segment-list.js";
 import type { ReadPoint } from "./segment-reader.js";
 import type { Identity, LogUsage, OpenLogOptions } from "./settings.js";
@@ -221,6 +221,11 @@ export class SegmentedLog implements EventLog {
     let bytes = 0;
     for (const segment of all) bytes += segment.bytes;
     return { segments: all.length, bytes };
+  }
+
+  /** For retention by size, see `firstWithin`. */
+  firstWithin(bytesMax: number): Offset {
+    return firstWithin(this.#files.segments.all(), bytesMax);
   }
 
   whenCommitted(offset: Offset): Promise<void> {

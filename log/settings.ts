@@ -70,6 +70,8 @@ export interface OpenedLog {
   readonly log: EventLog;
   /** For metrics. */
   readonly usage: () => LogUsage;
+  /** The first offset of the newest segments that have at most so many bytes together. */
+  readonly firstWithin: (bytesMax: number) => Offset;
   readonly recovery: RecoveryReport;
   readonly identity: Identity;
 }

@@ -33,6 +33,8 @@ export class Health implements HealthSource {
   #log: Pick<EventLog, "endOffset" | "committedOffset"> | undefined;
   #replayed = 0;
   #replayEnd = 0;
+  #snapshotRead = 0;
+  #snapshotBytes = 0;
   #committed = 0;
   #committedAt: number;
   readonly #parts: HealthParts;
@@ -54,9 +56,17 @@ export class Health implements HealthSource {
     this.#log = log;
   }
 
+  /** Bytes of the snapshot that the start begins with. */
+  reading(done: number, total: number): void {
+    if (this.#phase === "starting") this.#phase = "replaying";
+    this.#snapshotRead = done;
+    this.#snapshotBytes = total;
+  }
+
   replaying(offset: number, end: number): void {
     if (this.#phase === "starting") this.#phase = "replaying";
     this.#replayed = offset;
+    this.#snapshotBytes = 0;
     this.#replayEnd = end;
   }
 
@@ -125,6 +135,10 @@ export class Health implements HealthSource {
   }
 
   #replayText(): string {
+    if (this.#snapshotBytes > 0) {
+      const percent = Math.floor((this.#snapshotRead / this.#snapshotBytes) * 100);
+      return `snapshot: ${this.#snapshotRead} of ${this.#snapshotBytes} bytes (${percent} %)`;
+    }
     if (this.#replayEnd === 0) return "checking the log";
     const percent = Math.floor((this.#replayed / this.#replayEnd) * 100);
     return `offset ${this.#replayed} of ${this.#replayEnd} (${percent} %)`;

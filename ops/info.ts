@@ -1,8 +1,9 @@
 /** The sections of `/info`: what runs, where it stands, in flat fields named as the documented server names them. */
 import type { OpenedLog } from "../log/index.js";
-import type { KvStats, QueueStats } from "../projections/index.js";
+import type { KvStats, OpenedStore, QueueStats } from "../projections/index.js";
 import type { ConfigValues } from "./config/settings.js";
 import type { FreeDisk } from "./metrics/free-disk.js";
+import type { HouseFigures } from "./state/house.js";
 
 export interface InfoParts {
   readonly version: string;
@@ -11,6 +12,8 @@ export interface InfoParts {
   readonly kvStats: () => KvStats | undefined;
   readonly queueStats: () => readonly QueueStats[];
   readonly disk: FreeDisk;
+  readonly store: () => OpenedStore | undefined;
+  readonly house: () => HouseFigures | undefined;
   readonly uptimeSeconds: () => number;
   readonly openConnections: () => number;
 }
@@ -30,6 +33,7 @@ export function infoSections(parts: InfoParts): InfoSections {
     },
     stats: { ...stats?.operations, expired: stats?.expiredTotal ?? 0, evicted: stats?.evictedTotal ?? 0 },
     log: logSection(parts, opened),
+    persistence: persistenceSection(parts, opened),
     // A node that stands alone reports itself as a master without replicas.
     replication: {
       role: "master",
@@ -68,6 +72,24 @@ function serverSection(parts: InfoParts, opened: OpenedLog | undefined): Record<
     connections: parts.openConnections(),
     cluster_id: opened?.identity.clusterId,
     node_id: opened?.identity.nodeId,
+  };
+}
+
+function persistenceSection(parts: InfoParts, opened: OpenedLog | undefined): Record<string, unknown> {
+  const house = parts.house();
+  const store = parts.store();
+  const from = store?.from;
+  return {
+    snapshots: house?.snapshots ?? 0,
+    snapshots_made: house?.made ?? 0,
+    snapshots_failed: house?.failed ?? 0,
+    last_snapshot_offset: house?.last?.offset ?? 0,
+    last_snapshot_bytes: house?.last?.bytes ?? 0,
+    last_snapshot_at: house?.last?.createdAt ?? 0,
+    snapshot_in_progress: house?.progress !== undefined,
+    start_snapshot_offset: from?.offset ?? 0,
+    start_replayed_records: store === undefined ? 0 : (opened?.recovery.endOffset ?? 0) - (from?.offset ?? 0),
+    retired_records: house?.retiredRecords ?? 0,
   };
 }
 

@@ -34,6 +34,8 @@ import { MonotonicClock } from "./monotonic-clock.js";
 import { PastThread } from "./past/past-thread.js";
 import { startWorker } from "./past/start-worker.js";
 import { requestIds } from "./request-ids.js";
+import { House } from "./state/house.js";
+import { startStateWorker } from "./state/start-worker.js";
 import { Timers } from "./timers.js";
 import { version } from "./version.js";
 
@@ -85,6 +87,7 @@ export class ServerProcess {
   #timers: Timers | undefined;
   #past: PastThread | undefined;
   #archive: ContinuousArchive | undefined;
+  #house: House | undefined;
   #dueTimer: DueTimer | undefined;
   #streamSweep: DueTimer | undefined;
   #starting: Promise<void> = Promise.resolve();
@@ -126,6 +129,7 @@ export class ServerProcess {
       archive: () => this.#archive?.figures,
       streams: () => this.#streams(),
       past: () => this.#past,
+      house: () => this.#house?.figures,
     });
   }
 
@@ -182,8 +186,9 @@ export class ServerProcess {
     this.#timers = this.#startTimers(store);
     this.#dueTimer = startDueTimer(store, this.#clock.now);
     this.#streamSweep = startStreamSweep(store, this.#clock.now);
+    await this.#house?.begin(store);
     this.#health.ready();
-    this.#reportStart(opened);
+    this.#reportStart(opened, store);
     const listening = addressOf(app);
     this.#logger.info({ ...listening }, "listening");
     onListening(listening);
@@ -225,6 +230,7 @@ export class ServerProcess {
       store: this.#late,
       log: opened.log,
       past: this.#lookBack(opened),
+      snapshots: this.#keepHouse(opened),
       role: () => "standalone",
       now: this.#clock.now,
       stopwatch: () => performance.now(),
@@ -270,6 +276,24 @@ export class ServerProcess {
     return this.#past;
   }
 
+  /** Snapshots can be switched off; those that are there are used and kept in order all the same. */
+  #keepHouse(opened: OpenedLog): House | undefined {
+    this.#house = new House({
+      files: this.#rooms.files,
+      dataDirectory: this.#dataDirectory,
+      opened,
+      values: () => this.#values,
+      now: this.#clock.now,
+      stopwatch: () => performance.now(),
+      logger: this.#logger,
+      startThread: () => startStateWorker({ niceness: this.#values["persistence.snapshot.niceness"] }),
+    });
+    const archive = this.#archive;
+    // Nothing of the log goes that the archive does not have.
+    if (archive !== undefined) this.#house.register(() => archive.holders());
+    return this.#values["persistence.snapshot.enabled"] ? this.#house : undefined;
+  }
+
   async #replay(opened: OpenedLog): Promise<OpenedStore> {
     const begun = performance.now();
     let reported = begun;
@@ -281,6 +305,7 @@ export class ServerProcess {
       snapshots: { files: this.#rooms.files, directory: `${this.#dataDirectory}/${SNAPSHOT_DIRECTORY}` },
       onProgress: ({ step, done, total }) => {
         if (step === "log") this.#health.replaying(done, total);
+        else this.#health.reading(done, total);
         if (performance.now() - reported < PROGRESS_LOG_MS) return;
         reported = performance.now();
         this.#logger.info({ step, done, total, seconds: (reported - begun) / 1000 }, "replaying");
@@ -309,7 +334,7 @@ export class ServerProcess {
     });
   }
 
-  #reportStart({ log, recovery, identity }: OpenedLog): void {
+  #reportStart({ log, recovery, identity }: OpenedLog, { from }: OpenedStore): void {
     this.#logger.info(
       {
         version,
@@ -323,6 +348,8 @@ export class ServerProcess {
         firstOffset: log.firstOffset,
         endOffset: log.endOffset,
         recoveryMs: Math.round(recovery.durationMs),
+        snapshot: from?.name,
+        replayedRecords: log.endOffset - (from?.offset ?? 0),
         replaySeconds: Number(this.#replaySeconds.toFixed(3)),
         ...identity,
       },
@@ -350,6 +377,8 @@ export class ServerProcess {
       version,
       values: () => this.#values,
       opened: () => this.#opened,
+      store: () => this.#store,
+      house: () => this.#house?.figures,
       kvStats: () => this.#store?.kvStats(this.#clock.now()),
       queueStats: () => this.#store?.queueStats() ?? [],
       disk: this.#disk,
@@ -396,6 +425,7 @@ export class ServerProcess {
     this.#metrics.process.close();
     await this.#past?.close();
     await this.#archive?.close(0);
+    await this.#house?.close();
     await this.#store?.close();
     if (this.#opened === undefined || this.#logClosed) return;
     this.#logClosed = true;

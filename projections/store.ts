@@ -7,7 +7,7 @@ import { encodeRecord } from "./events.js";
 import type { Fold } from "./fold.js";
 import type { KvStats } from "./kv/contract.js";
 import type { QueueStats } from "./queue/contract.js";
-import type { FoldProgress, SnapshotDirectory } from "./snapshot/contract.js";
+import type { FoldedState, FoldProgress, SnapshotDirectory, SnapshotFacts } from "./snapshot/contract.js";
 import type { SnapshotError } from "./snapshot/errors.js";
 import { foldTo } from "./snapshot/fold-to.js";
 import { StreamBodies } from "./stream/bodies.js";
@@ -33,6 +33,8 @@ export interface OpenStoreOptions {
 }
 
 export interface OpenedStore extends Store {
+  /** The snapshot that the state began with; undefined: every record was replayed. */
+  readonly from: SnapshotFacts | undefined;
   kvStats(now: number): KvStats;
   /** Of every queue, by name; for whoever measures. */
   queueStats(): readonly QueueStats[];
@@ -41,6 +43,8 @@ export interface OpenedStore extends Store {
   /** One canonical SHA-256 over every projection: `Fold.digests`. */
   digest(at?: number): string;
   streamTotals(): StreamTotals;
+  /** The oldest record that a stream shows at `now` or later; undefined when none shows any. Retention keeps the log from there. */
+  oldestShown(now: number): Offset | undefined;
   /** As `streamTotals`, of the streams whose names begin with `prefix`, which ends at their first `/`. */
   streamSums(prefix: string): FamilySums;
   /** The oldest of them that are there at `now`, at most `limit`. */
@@ -60,7 +64,7 @@ export async function openStore(options: OpenStoreOptions): Promise<OpenedStore>
   const { log, rules, hashSeed, onProgress, onWarning } = options;
   const wakes = new Wakes();
   const touched = new TouchedTopics(wakes);
-  const { fold } = await foldTo(log, options.snapshots, {
+  const { fold, from } = await foldTo(log, options.snapshots, {
     rules,
     touched,
     committed: () => log.committedOffset,
@@ -69,7 +73,7 @@ export async function openStore(options: OpenStoreOptions): Promise<OpenedStore>
     ...(onWarning === undefined ? {} : { onWarning }),
   });
   fold.kv.startCounting();
-  const store = new LogStore(options, fold, wakes, touched);
+  const store = new LogStore(options, { fold, from }, wakes, touched);
   store.follow();
   return store;
 }
@@ -79,6 +83,7 @@ class LogStore implements OpenedStore {
   readonly #rules: StoreRules;
   readonly #onDead: (error: Error) => void;
   readonly wakes: Wakes;
+  readonly from: SnapshotFacts | undefined;
   readonly #touched: TouchedTopics;
   readonly #fold: Fold;
   readonly #arrivals = new Arrivals();
@@ -87,11 +92,17 @@ class LogStore implements OpenedStore {
   #dead: Error | undefined;
   #closed = false;
 
-  constructor({ log, rules, onDead }: OpenStoreOptions, fold: Fold, wakes: Wakes, touched: TouchedTopics) {
+  constructor(
+    { log, rules, onDead }: OpenStoreOptions,
+    { fold, from }: FoldedState,
+    wakes: Wakes,
+    touched: TouchedTopics,
+  ) {
     this.#log = log;
     this.#rules = rules;
     this.#onDead = onDead;
     this.#fold = fold;
+    this.from = from;
     this.wakes = wakes;
     this.#touched = touched;
     this.#bodies = new StreamBodies(log);
@@ -209,6 +220,11 @@ class LogStore implements OpenedStore {
   streamSums(prefix: string): FamilySums {
     this.#assertAlive();
     return this.#fold.stream.sums(prefix);
+  }
+
+  oldestShown(now: number): Offset | undefined {
+    this.#assertAlive();
+    return this.#fold.stream.oldestShown(Math.max(now, this.#fold.clock));
   }
 
   streamTotals(): StreamTotals {

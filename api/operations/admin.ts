@@ -1,4 +1,4 @@
-/** Health, readiness, information, metrics and snapshots: what operators and their machines ask. */
+/** Health, readiness, information and metrics: what operators and their machines ask. */
 import { Type } from "@sinclair/typebox";
 import { refusal } from "../errors.js";
 import type { Json, JsonObject } from "../json-write.js";
@@ -169,18 +169,4 @@ export const metrics = defineOperation({
   },
 });
 
-export const snapshot = defineOperation({
-  name: "admin.snapshot",
-  kind: "write",
-  summary: "Make a snapshot",
-  description: "Not built yet: a start replays the log.",
-  input: Nothing,
-  output: Type.Object({ success: Type.Boolean() }),
-  errors: ["API_NOT_BUILT"],
-  rest: [{ method: "POST", path: "/snapshot" }],
-  envelope: false,
-  run: () =>
-    refusal("API_NOT_BUILT", "snapshots are not built yet; nothing was written, and nothing needs it"),
-});
-
-export const adminOperations = [health, live, ready, info, metrics, snapshot];
+export const adminOperations = [health, live, ready, info, metrics];

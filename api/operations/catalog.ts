@@ -9,6 +9,7 @@ import type { Operation } from "./operation.js";
 import { queueOperations } from "./queue.js";
 import { deliveryOperations } from "./queue-deliveries.js";
 import { letterOperations } from "./queue-letters.js";
+import { snapshotOperations } from "./snapshots.js";
 import { streamOperations } from "./stream.js";
 import { transactionOperations } from "./transaction.js";
 
@@ -21,6 +22,7 @@ const single: readonly Operation[] = [
   ...letterOperations,
   ...streamOperations,
   ...adminOperations,
+  ...snapshotOperations,
   ...lookOperations,
 ];
 

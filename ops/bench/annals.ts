@@ -24,6 +24,9 @@ export async function startAnnals(bench: Bench, options: AnnalsOptions): Promise
     environment: {
       ANNALS_PERSISTENCE_WAL_FSYNC_MODE: fsyncMode,
       ANNALS_PERSISTENCE_WAL_FSYNC_INTERVAL_MS: String(fsyncIntervalMs),
+      // The peers make none either; the rows on snapshots ask for theirs.
+      ANNALS_PERSISTENCE_SNAPSHOT_INTERVAL_SECS: "0",
+      ANNALS_PERSISTENCE_SNAPSHOT_OPERATION_THRESHOLD: "0",
     },
   });
   bench.onClose(() => server.kill("SIGKILL"));

@@ -5,6 +5,7 @@ import { startAnnals } from "./annals.js";
 import { fillDirectory, MILLION, RULES } from "./million-rows.js";
 import { interleave, type Row } from "./row.js";
 import { shown, spreadOf } from "./statistics.js";
+import { load } from "./wrk.js";
 
 const wholeMs = (value: number): string => value.toFixed(0);
 
@@ -63,4 +64,58 @@ const snapshot: Row = {
   },
 };
 
-export const SNAPSHOT_ROWS: readonly Row[] = [snapshot];
+const READERS = 4;
+const twoDigits = (value: number): string => value.toFixed(2);
+
+/** Seconds that the server says the snapshot took. */
+async function snapshotOf(url: string): Promise<number> {
+  const begun = performance.now();
+  const response = await fetch(`${url}/snapshot`, { method: "POST" });
+  if (!response.ok) throw new Error(`/snapshot was answered ${response.status}: ${await response.text()}`);
+  await response.arrayBuffer();
+  return (performance.now() - begun) / 1000;
+}
+
+const beside: Row = {
+  name: "snapshot-beside",
+  run: async (bench) => {
+    const dataDirectory = bench.newDirectory("snapshot-beside");
+    await fillDirectory(dataDirectory);
+    const annals = await startAnnals(bench, { fsyncMode: "always", dataDirectory });
+    const took: number[] = [];
+    const measure = (withSnapshots: boolean) => async (): Promise<number> => {
+      let isOver = false;
+      const reading = load(bench, annals.port, "annalsGet", READERS).finally(() => {
+        isOver = true;
+      });
+      while (withSnapshots && !isOver) took.push(await snapshotOf(annals.url));
+      return (await reading).p99Ms;
+    };
+    const values = await interleave(bench.rounds, [
+      { name: "with", measure: measure(true) },
+      { name: "without", measure: measure(false) },
+    ]);
+    await annals.stop();
+    const [on, off] = [values.get("with") ?? [], values.get("without") ?? []];
+    const ratio = spreadOf(on.map((p99, round) => p99 / (off[round] ?? 0)));
+    const seconds = spreadOf(took);
+    return [
+      {
+        what: `p99 of GETs (${READERS} connections) while snapshots of 1 M keys are made, beside without`,
+        goal: "≤ 2 ×",
+        measured: `${shown(ratio, twoDigits)} × (${shown(spreadOf(on), twoDigits)} ms beside ${shown(spreadOf(off), twoDigits)} ms)`,
+        reached: ratio.median <= 2,
+        numbers: { ratio, withMs: spreadOf(on), withoutMs: spreadOf(off) },
+      },
+      {
+        what: "POST /snapshot of 1 M keys among those GETs",
+        goal: "≤ 10 s",
+        measured: `${shown(seconds, twoDigits)} s`,
+        reached: seconds.median <= 10,
+        numbers: { seconds },
+      },
+    ];
+  },
+};
+
+export const SNAPSHOT_ROWS: readonly Row[] = [snapshot, beside];

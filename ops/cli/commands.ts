@@ -9,6 +9,7 @@ import { addDump } from "./dump.js";
 import { addImport } from "./import.js";
 import { addRepair } from "./repair.js";
 import { addServe } from "./serve.js";
+import { addSnapshot } from "./snapshot.js";
 import { addVerify } from "./verify.js";
 
 export const commands: readonly ((program: Command) => void)[] = [
@@ -16,6 +17,7 @@ export const commands: readonly ((program: Command) => void)[] = [
   addConfig,
   addImport,
   addBackup,
+  addSnapshot,
   addVerify,
   addDump,
   addAt,

@@ -4,13 +4,16 @@
  * that starts without the authentication or the replica that its file asks for is worse than one that does not start.
  */
 
+import { join, resolve } from "node:path";
+import { SNAPSHOT_DIRECTORY } from "../../log/index.js";
+
 export interface DocumentedKey {
   /** A key, or a section and everything below it when it ends in `.*`. */
   readonly path: string;
   /** Why it has no effect. */
   readonly note: string;
   /** Whether this value asks for what is not there, and what to say then. */
-  readonly refuse?: (value: unknown) => string | undefined;
+  readonly refuse?: (value: unknown, dataDirectory: string) => string | undefined;
   readonly environment?: readonly string[];
   readonly flag?: string;
   readonly secret?: true;
@@ -47,6 +50,13 @@ const refuseSection =
     return undefined;
   };
 
+/** Another directory than the one in which they will lie: whoever asks for it would look for them there in vain. */
+const refuseElsewhere = (value: unknown, dataDirectory: string): string | undefined => {
+  const place = resolve(join(dataDirectory, SNAPSHOT_DIRECTORY));
+  if (typeof value === "string" && resolve(value) === place) return undefined;
+  return `snapshots lie in ${place}, below data_dir; leave it out, or name that directory`;
+};
+
 const keys = (section: string, names: readonly string[], note: string): DocumentedKey[] =>
   names.map((name) => ({ path: `${section}.${name}`, note }));
 
@@ -70,18 +80,15 @@ const durability: readonly DocumentedKey[] = [
   { path: "persistence.wal.path", note: "the log lies below data_dir" },
   { path: "persistence.wal.buffer_size_kb", note: "batches follow the load" },
   { path: "persistence.wal.max_size_mb", note: "see log.segment_bytes" },
+  {
+    path: "persistence.snapshot.directory",
+    note: "snapshots lie in `snapshots` below data_dir, where every tool looks for them",
+    refuse: refuseElsewhere,
+  },
   ...keys(
     "persistence.snapshot",
-    [
-      "enabled",
-      "directory",
-      "interval_secs",
-      "operation_threshold",
-      "max_snapshots",
-      "compression",
-      "auto_snapshot",
-    ],
-    "snapshots are not in this release; a start replays the log",
+    ["compression", "auto_snapshot"],
+    "snapshots are not compressed; interval_secs and operation_threshold say when they are made",
   ),
   { path: "persistence.recovery.verify_checksums", note: "checksums are always verified" },
   {

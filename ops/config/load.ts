@@ -110,7 +110,6 @@ class Loading {
   }
 
   finish(): Loaded {
-    const inert = this.#judgeDocumented();
     const values: Record<string, SettingValue> = {};
     const origins: Record<string, Origin> = {};
     for (const path of settingPaths) {
@@ -119,6 +118,7 @@ class Loading {
       values[path] = given?.value ?? settings[path].default;
       origins[path] = given?.origin ?? { type: "default" };
     }
+    const inert = this.#judgeDocumented(String(values["data_dir"]));
     // The loop above has given every path of the table a value that its own setting accepted.
     const config = {
       values: values as unknown as ConfigValues,
@@ -136,11 +136,11 @@ class Loading {
   }
 
   /** Only what counts in the end is judged: a flag may take back what a file asks for. */
-  #judgeDocumented(): Inert[] {
+  #judgeDocumented(dataDirectory: string): Inert[] {
     const inert: Inert[] = [];
     for (const [path, { value, origin }] of this.#documented) {
       const key: DocumentedKey | undefined = documentedKey(path);
-      const refusal = key?.refuse?.(value);
+      const refusal = key?.refuse?.(value, dataDirectory);
       if (refusal !== undefined) this.#mistakes.push({ origin, message: `${path}: ${refusal}` });
       else if (key !== undefined)
         inert.push({ path, value, origin, note: key.note, secret: key.secret === true });
@@ -211,5 +211,12 @@ function disagreements({ values, origins }: Pick<Config, "values" | "origins">):
     ["shutdown.drain_delay_ms", "shutdown.timeout_ms"],
     "shutdown.drain_delay_ms must be below shutdown.timeout_ms",
   );
+  for (const path of ["log.retention_bytes", "log.retention_secs"] as const) {
+    need(
+      values[path] === 0 || values["persistence.snapshot.enabled"],
+      [path, "persistence.snapshot.enabled"],
+      "the log is kept until snapshots replace it, so retention needs persistence.snapshot.enabled",
+    );
+  }
   return found;
 }

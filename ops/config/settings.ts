@@ -10,6 +10,7 @@ import { archiveSettings } from "./archive-settings.js";
 import { pastSettings } from "./past-settings.js";
 import { queueSettings } from "./queue-settings.js";
 import type { Choice, Setting, ValueOf } from "./setting.js";
+import { snapshotSettings } from "./snapshot-settings.js";
 import { streamSettings } from "./stream-settings.js";
 
 const KIB = 1024;
@@ -453,6 +454,7 @@ export const settings = {
   ...queueSettings,
   ...streamSettings,
   ...persistence,
+  ...snapshotSettings,
   ...log,
   ...archiveSettings,
   ...limits,

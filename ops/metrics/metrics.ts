@@ -3,6 +3,7 @@ import { Registry } from "prom-client";
 import type { MetricsPage } from "../../api/index.js";
 import type { KvStats, QueueStats } from "../../projections/index.js";
 import type { ArchiveFigures } from "../backup/archive.js";
+import type { HouseFigures } from "../state/house.js";
 import { ApiSeries } from "./api-series.js";
 import { addArchiveSeries } from "./archive-series.js";
 import type { FreeDisk } from "./free-disk.js";
@@ -11,6 +12,7 @@ import { PastSeries, type PastSource } from "./past-series.js";
 import { ProcessSeries, type StartProgress } from "./process-series.js";
 import { addQueueSeries } from "./queue-series.js";
 import { Series } from "./series.js";
+import { addSnapshotSeries } from "./snapshot-series.js";
 import { addStoreSeries } from "./store-series.js";
 import { addStreamSeries, type StreamSource } from "./stream-series.js";
 
@@ -27,6 +29,7 @@ export interface MetricsParts {
   readonly streams: () => StreamSource | undefined;
   readonly past: () => PastSource | undefined;
   readonly archive: () => ArchiveFigures | undefined;
+  readonly house: () => HouseFigures | undefined;
 }
 
 export class Metrics {
@@ -48,6 +51,7 @@ export class Metrics {
     addStreamSeries(series, parts.streams, parts.labelsMax);
     this.past = new PastSeries(series, parts.past);
     addArchiveSeries(series, parts.archive);
+    addSnapshotSeries(series, parts.house);
   }
 
   async page(): Promise<MetricsPage> {

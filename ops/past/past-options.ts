@@ -31,6 +31,7 @@ export function pastOptions(store: PastStore, log: LogReader, facts: PastFacts):
       markAt: (at) => log.markAt(at),
     },
     past: undefined,
+    snapshots: undefined,
     role: () => "standalone",
     now: () => store.time,
     stopwatch: () => 0,

@@ -22,6 +22,7 @@ import { LAST_PLACE, type PageDraft, type Stream } from "./stream.js";
 /** Mortal streams looked at for one that is found expired: a sweep stays short however many live. */
 const LOOKED_AT_PER_FOUND = 32;
 
+const ONE_MESSAGE: PageLimits = { messagesMax: 1, bytesMax: 1 };
 const NO_STREAMS: FamilySums = { streams: 0, messages: 0, bytes: 0, indexBytes: 0, subscribers: 0 };
 
 export class StreamState implements StreamReadView {
@@ -183,6 +184,22 @@ export class StreamState implements StreamReadView {
       });
     }
     return sizes;
+  }
+
+  /**
+   * The oldest record that a stream shows at `now` or later, undefined when none shows any: the log before it is needed by no
+   * read. Streams that expired by then show nothing.
+   */
+  oldestShown(now: number): Offset | undefined {
+    let oldest: Offset | undefined;
+    for (const stream of this.streams.values()) {
+      if (stream.gone || (stream.deadline !== 0 && stream.deadline <= now)) continue;
+      const first: PageDraft = { slices: [], count: 0, bytes: 0 };
+      stream.page(stream.earliest(now), stream.index.end, ONE_MESSAGE, first);
+      const at = first.slices[0]?.event.offset;
+      if (at !== undefined && (oldest === undefined || at < oldest)) oldest = at;
+    }
+    return oldest;
   }
 
   #stream(name: string): Stream {

@@ -1,6 +1,9 @@
 // What operators and their machines ask: probes, information, metrics, documentation, cross-origin rules.
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { refusal } from "../../api/index.js";
 import { operations } from "../../api/operations/catalog.js";
+import { offset } from "../../log/index.js";
+import { SnapshotError } from "../../projections/index.js";
 import { TestServer } from "../support/test-server.js";
 
 let server: TestServer;
@@ -67,12 +70,47 @@ describe("information", () => {
     ]);
   });
 
-  it("a snapshot is not built and says so", async () => {
-    const answer = await server.post("/snapshot");
-    expect([answer.status, answer.json]).toEqual([
-      501,
-      expect.objectContaining({ error_code: "API_NOT_BUILT" }),
-    ]);
+  it("a snapshot that was made is told of, and listed from then on", async () => {
+    expect((await server.get("/snapshots")).json).toEqual({ count: 0, snapshots: [] });
+    await server.request("PUT", "/kv/a", "1");
+    const made = await server.post("/snapshot");
+    expect(made.status).toBe(200);
+    const { name, sha256 } = made.json as Record<string, unknown>;
+    expect(made.json).toMatchObject({ success: true, offset: 1, bytes: 1234, duration_ms: 12, keys: 1 });
+    const { json } = await server.get("/snapshots");
+    expect(json).toMatchObject({
+      count: 1,
+      snapshots: [{ name, offset: 1, bytes: 1234, sha256 }],
+    });
+  });
+
+  it("a damaged snapshot is listed with its problem", async () => {
+    const problem = new SnapshotError("SNAPSHOT_DAMAGED", "x.snap is damaged", { file: "x.snap" });
+    server.snapshots.listed.push({ name: "x.snap", offset: offset(3), bytes: 9, problem });
+    expect((await server.get("/snapshots")).json).toEqual({
+      count: 1,
+      snapshots: [{ name: "x.snap", offset: 3, bytes: 9, problem: "SNAPSHOT_DAMAGED" }],
+    });
+  });
+
+  it("a snapshot that was not made is refused with its reason", async () => {
+    server.snapshots.refused = refusal("LOG_DISK_FULL", "no room");
+    const full = await server.post("/snapshot");
+    expect([full.status, full.json]).toMatchObject([507, { error_code: "LOG_DISK_FULL" }]);
+    server.snapshots.refused = refusal("API_SNAPSHOT_FAILED", "the thread ended");
+    const failed = await server.post("/snapshot");
+    expect([failed.status, failed.headers.get("retry-after")]).toEqual([503, "5"]);
+  });
+
+  it("snapshots that are switched off are refused", async () => {
+    const off = await TestServer.start({ snapshots: "off" });
+    try {
+      for (const answer of [await off.post("/snapshot"), await off.get("/snapshots")]) {
+        expect([answer.status, answer.json]).toMatchObject([400, { error_code: "API_DISABLED" }]);
+      }
+    } finally {
+      await off.close();
+    }
   });
 
   it("a query that is not known is refused by name", async () => {

@@ -48,6 +48,21 @@ describe("recovery", () => {
     expect(await recover(files)).toMatchObject({ segments: [], epochs: [], next: { offset: 1, seed: 0 } });
   });
 
+  test("refuses to begin a new log beside snapshots of another", async () => {
+    const log = composeLog({ batches: [] });
+    const files = log.files();
+    await files.remove(log.tail.path);
+    await files.makeDirectory(`${DIRECTORY}/snapshots`);
+    await (await files.open(`${DIRECTORY}/snapshots/snapshot_1_1.snap.tmp`, "create")).close();
+    expect((await recover(files)).segments).toEqual([]);
+    await (await files.open(`${DIRECTORY}/snapshots/snapshot_17_5.snap`, "create")).close();
+    const error = await refusal(recover(files));
+    expect([error.code, error.message]).toEqual([
+      "LOG_CORRUPT",
+      expect.stringContaining("snapshot_17_5.snap"),
+    ]);
+  });
+
   test("finds the end of a whole log, its epochs and where the next record goes", async () => {
     const log = tenRecords({ epochBefore: [2] });
     const recovered = await recover(log.files(), log.recoveryPoint(10));

@@ -257,6 +257,46 @@ describe("a scrape of the real server", () => {
     }
   });
 
+  it("shows snapshots, and what holds the log when something may go", async () => {
+    const server = serve(join(directory, "snapshots"), {
+      ANNALS_LOG_SEGMENT_BYTES: "4096",
+      ANNALS_LOG_RETENTION_BYTES: "4096",
+    });
+    try {
+      const client = new HttpClient(await server.port(), 1);
+      const before = await scrape(client);
+      expect(total(before, "annals_snapshots")).toBe(0);
+      expect(before.has("annals_snapshot_last_offset")).toBe(false);
+      const rounds = 3;
+      for (let round = 0; round < rounds; round++) {
+        for (let i = 0; i < 20; i++) await client.post("/kv/set", { key: `a${i}`, value: "x".repeat(400) });
+        expect((await client.post("/snapshot", {})).status).toBe(200);
+      }
+      await eventually("the log's beginning going, up to what the second newest snapshot needs", async () => {
+        const now = await scrape(client);
+        const held = total(now, "annals_retention_holder_offset", ['holder="snapshots"']);
+        return held === 1 + 20 * (rounds - 1) + 1 && total(now, "annals_log_retired_records_total") > 0;
+      });
+      const after = await scrape(client);
+      expect(total(after, "annals_snapshots")).toBe(rounds);
+      expect(total(after, "annals_snapshot_last_offset")).toBe(1 + 20 * rounds);
+      expect(total(after, "annals_snapshot_last_bytes")).toBeGreaterThan(20 * 400);
+      const age = Date.now() / 1000 - total(after, "annals_snapshot_last_timestamp_seconds");
+      expect(Math.abs(age)).toBeLessThan(60);
+      expect(total(after, "annals_snapshot_last_duration_seconds")).toBeGreaterThan(0);
+      expect(total(after, "annals_snapshot_in_progress")).toBe(0);
+      expect(total(after, "annals_snapshot_runs_total", ['result="made"'])).toBe(rounds);
+      expect(total(after, "annals_snapshot_runs_total", ['result="failed"'])).toBe(0);
+      expect(total(after, "annals_retention_failures_total")).toBe(0);
+      expect(total(after, "annals_log_first_offset")).toBe(
+        1 + total(after, "annals_log_retired_records_total"),
+      );
+      client.close();
+    } finally {
+      await server.end();
+    }
+  });
+
   it("shows who waits, for as long as they wait", async () => {
     const server = serve(join(directory, "waiting"));
     const port = await server.port();

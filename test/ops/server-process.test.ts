@@ -44,6 +44,7 @@ class Running {
     const opened: OpenedLog = {
       log: this.log,
       usage: () => ({ segments: 1, bytes: 0 }),
+      firstWithin: () => this.log.firstOffset,
       identity: { clusterId: "c".repeat(32), nodeId: "d".repeat(32) },
       recovery: {
         created: true,

@@ -11,12 +11,18 @@ import { type RunningServer, type ServerOptions, startServer } from "./server-pr
 const WRITERS = 8;
 const KEYS_PER_WRITER = 5;
 const COUNTER = "counter";
+const UPKEEP = { ANNALS_LOG_RETENTION_BYTES: "8192", ANNALS_PERSISTENCE_SNAPSHOT_MAX_SNAPSHOTS: "2" };
 
 export interface KillReport {
   readonly cycles: number;
   readonly answered: number;
   /** Writes under way when the server died. */
   readonly unanswered: number;
+  /** Snapshots that were answered, and starts that began with one. */
+  readonly snapshots: number;
+  readonly begunWithSnapshot: number;
+  /** Whether the beginning of the log was removed at the end. */
+  readonly retired: boolean;
   /** Unanswered writes that were found to have happened: shows that kills fell between commit and answer, or in a write. */
   readonly happenedUnheard: number;
 }
@@ -38,14 +44,22 @@ export class KillCycles {
   #answered = 0;
   #unanswered = 0;
   #happenedUnheard = 0;
+  readonly #upkeep: boolean;
+  #snapshots = 0;
+  #newestSnapshot = 0;
+  #begunWithSnapshot = 0;
+  #retired = false;
   #serial = 0;
 
-  constructor(dataDirectory: string, random: () => number, fsyncMode: FsyncMode) {
+  /** `upkeep`: snapshots are made one after the other, and the log before them goes. */
+  constructor(dataDirectory: string, random: () => number, fsyncMode: FsyncMode, upkeep = false) {
     this.#random = random;
+    this.#upkeep = upkeep;
     // Small segments, so that kills fall into rolls too.
     const environment = {
       ANNALS_PERSISTENCE_WAL_FSYNC_MODE: fsyncMode,
-      ANNALS_LOG_SEGMENT_BYTES: String(64 * 1024),
+      ANNALS_LOG_SEGMENT_BYTES: String(upkeep ? 8 * 1024 : 64 * 1024),
+      ...(upkeep ? UPKEEP : {}),
     };
     this.#options = { dataDirectory, environment };
     for (let writer = 0; writer < WRITERS; writer += 1)
@@ -76,6 +90,9 @@ export class KillCycles {
       answered: this.#answered,
       unanswered: this.#unanswered,
       happenedUnheard: this.#happenedUnheard,
+      snapshots: this.#snapshots,
+      begunWithSnapshot: this.#begunWithSnapshot,
+      retired: this.#retired,
     };
   }
 
@@ -89,6 +106,7 @@ export class KillCycles {
   async #writeUntilKilled(server: RunningServer): Promise<void> {
     const client = new HttpClient(server.port, WRITERS);
     const writers = Array.from({ length: WRITERS }, (_, writer) => this.#write(client, server, writer));
+    if (this.#upkeep) writers.push(this.#makeSnapshots(client, server));
     await this.#momentToKill(server);
     await server.kill();
     await Promise.all(writers);
@@ -99,7 +117,10 @@ export class KillCycles {
   async #momentToKill(server: RunningServer): Promise<void> {
     const target = this.#answered + 5 + Math.floor(this.#random() ** 2 * 300);
     while (server.running && this.#answered < target) await pause(2);
-    await pause(this.#random() * 12);
+    // A snapshot takes longer than a write: none, one or two are made, and the kill falls into the next.
+    const snapshots = this.#snapshots + (this.#upkeep ? Math.floor(this.#random() * 3) : 0);
+    while (server.running && this.#snapshots < snapshots) await pause(2);
+    await pause(this.#random() * (this.#upkeep ? 80 : 12));
   }
 
   async #write(client: HttpClient, server: RunningServer, writer: number): Promise<void> {
@@ -108,6 +129,34 @@ export class KillCycles {
       const done = draw < 0.1 ? this.#count(client) : this.#put(client, writer);
       if (!(await done)) return;
     }
+  }
+
+  async #makeSnapshots(client: HttpClient, server: RunningServer): Promise<void> {
+    while (server.running) {
+      const answer = await client.post("/snapshot", {}).catch(() => undefined);
+      if (answer === undefined) return;
+      if (answer.status !== 200) throw new Error(`/snapshot was answered ${answer.status}: ${answer.text}`);
+      this.#snapshots += 1;
+      this.#newestSnapshot = Number(/"offset":(\d+)/.exec(answer.text)?.[1]);
+    }
+  }
+
+  /** The start began with the newest snapshot that was answered, or one that is newer; it replayed the rest and no more. */
+  async #checkStart(client: HttpClient): Promise<void> {
+    const { text } = await client.send("GET", "/info");
+    const number = (name: string): number => Number(new RegExp(`"${name}":(\\d+)`).exec(text)?.[1]);
+    const [from, replayed, end] = [
+      number("start_snapshot_offset"),
+      number("start_replayed_records"),
+      number("end_offset"),
+    ];
+    if (!(from >= this.#newestSnapshot && replayed === end - from))
+      throw new PromiseBroken(
+        "durable",
+        `a snapshot of ${this.#newestSnapshot} was answered; the start began with ${from} and replayed ${replayed} of ${end}`,
+      );
+    if (from > 0) this.#begunWithSnapshot += 1;
+    this.#retired = number("first_offset") > 1;
   }
 
   /** False when the server is gone. */
@@ -146,6 +195,7 @@ export class KillCycles {
 
   async #check(server: RunningServer): Promise<void> {
     const client = new HttpClient(server.port, WRITERS);
+    await this.#checkStart(client);
     await Promise.all([...this.#keys].map(([key, known]) => this.#checkKey(client, key, known)));
     const counter = await client.get(COUNTER);
     const count = counter.status === 404 ? 0 : Number(counter.text);

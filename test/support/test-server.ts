@@ -28,6 +28,7 @@ import {
 import { TEST_RULES } from "./kv-store.js";
 import { MemoryLog } from "./memory-log.js";
 import { type LocalPast, type LocalPastOptions, pastInProcess } from "./past-in-process.js";
+import { SnapshotDouble } from "./snapshot-double.js";
 
 export const TEST_LIMITS: ApiLimits = {
   bodyBytesMax: 4 << 20,
@@ -62,6 +63,7 @@ export interface TestServerOptions {
   readonly limits?: Partial<ApiLimits>;
   readonly corsOrigins?: readonly string[];
   readonly past?: LocalPastOptions | "off";
+  readonly snapshots?: "off";
   /** Stands between the API and the store. */
   readonly wrapStore?: (store: OpenedStore) => Store;
 }
@@ -96,6 +98,7 @@ export class TestServer {
   live = true;
   draining = false;
   checks: { name: string; ok: boolean; detail: string }[] = [{ name: "log", ok: true, detail: "" }];
+  readonly snapshots = new SnapshotDouble(() => this.log.endOffset);
   url = "";
   port = 0;
   #close: () => Promise<void> = () => Promise.resolve();
@@ -172,6 +175,7 @@ export class TestServer {
       store: options.wrapStore === undefined ? this.store : options.wrapStore(this.store),
       log: this.log,
       past: options.past === "off" ? undefined : this.#pastOrRefusal(),
+      snapshots: options.snapshots === "off" ? undefined : this.snapshots,
       role: () => "master",
       now: () => this.now,
       stopwatch: () => performance.now(),

@@ -1,0 +1,47 @@
+/** The entry of the state worker's thread: runs jobs, and tells of their progress and their ends. */
+import { setPriority } from "node:os";
+import { parentPort, workerData } from "node:worker_threads";
+import { assert, realFileSystem } from "../../log/index.js";
+import type { FromWorker, ToWorker, WorkerSettings } from "./jobs.js";
+import { perform } from "./perform.js";
+
+assert(parentPort !== null, "this file is the entry of a thread");
+const port = parentPort;
+const { niceness } = workerData as WorkerSettings;
+// On Linux it is the thread that has a priority, elsewhere the process, which is to keep its own.
+if (process.platform === "linux") setPriority(niceness);
+
+const PROGRESS_MS = 200;
+const running = new Map<number, AbortController>();
+const post = (message: FromWorker): void => port.postMessage(message);
+
+port.on("message", (message: ToWorker) => {
+  if (message.type === "cancel") running.get(message.id)?.abort();
+  else void run(message);
+});
+
+async function run({ id, job }: ToWorker & { type: "run" }): Promise<void> {
+  const cancel = new AbortController();
+  running.set(id, cancel);
+  let toldAt = performance.now();
+  try {
+    const result = await perform(job, {
+      files: realFileSystem,
+      now: Date.now,
+      stopwatch: () => performance.now(),
+      signal: cancel.signal,
+      onProgress: (progress) => {
+        if (performance.now() - toldAt < PROGRESS_MS) return;
+        toldAt = performance.now();
+        post({ type: "progress", id, progress });
+      },
+    });
+    post({ type: "done", id, result });
+  } catch (error) {
+    const { message, stack } = error instanceof Error ? error : new Error(String(error));
+    const found: unknown = error instanceof Error && "code" in error ? error.code : undefined;
+    post({ type: "failed", id, message, stack, code: typeof found === "string" ? found : undefined });
+  } finally {
+    running.delete(id);
+  }
+}

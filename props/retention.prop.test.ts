@@ -1,0 +1,149 @@
+/**
+ * Promise: retention never takes what somebody still needs, whenever the process or the power ends.
+ *
+ *   1. a start is possible after every round and every crash, and its state is what the state was at that offset
+ *   2. as long as the log's beginning is gone, a start is possible without the newest snapshot too
+ *   3. every moment of the window can be gone back to, and is what it was
+ *   4. every message that a stream shows can be read, now and at the moments that can be gone back to
+ *   5. who registered an offset finds it in the log
+ *   6. nothing that was answered is lost
+ */
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { runs } from "./run-settings.js";
+import type { Fault } from "./world/operations.js";
+import { type RetentionLife, RetentionLives, type RetentionStep } from "./world/retention-lives.js";
+import { SimulatedDisk } from "./world/simulated-file-system.js";
+
+const count = fc.integer({ min: 1, max: 12 });
+const step: fc.Arbitrary<RetentionStep> = fc.oneof(
+  { weight: 4, arbitrary: fc.record({ type: fc.constantFrom("set", "appendShort"), count }) },
+  { weight: 1, arbitrary: fc.record({ type: fc.constant("append"), count: fc.constant(1) }) },
+  { weight: 2, arbitrary: fc.record({ type: fc.constant("forget") }) },
+  { weight: 4, arbitrary: fc.record({ type: fc.constant("snapshot") }) },
+  { weight: 5, arbitrary: fc.record({ type: fc.constant("tidy") }) },
+  { weight: 3, arbitrary: fc.record({ type: fc.constant("rest"), ms: fc.integer({ min: 1, max: 400 }) }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({ type: fc.constant("hold"), back: fc.constantFrom(0, 0, 0, 0.3) }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      type: fc.constant("decay"),
+      back: fc.constantFrom(0, 1),
+      at: fc.double({ min: 0, max: 0.999, noNaN: true }),
+    }),
+  },
+);
+
+const fault: fc.Arbitrary<Fault> = fc.oneof(
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      type: fc.constant("end"),
+      at: fc.integer({ min: 20, max: 2500 }),
+      ending: fc.constantFrom("power", "kill"),
+    }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      type: fc.constant("fail"),
+      at: fc.integer({ min: 20, max: 2500 }),
+      errno: fc.constantFrom("EIO", "ENOSPC"),
+      sticky: fc.boolean(),
+    }),
+  },
+);
+
+const life: fc.Arbitrary<RetentionLife> = fc.record({
+  steps: fc.array(step, { minLength: 30, maxLength: 80, size: "max" }),
+  fault,
+  ending: fc.constantFrom("power", "kill"),
+});
+
+const rules = fc.record({
+  bytes: fc.constantFrom(1, 1, 10_000, 0),
+  windowMs: fc.constantFrom(0, 0, 200, 800),
+  snapshotsMax: fc.integer({ min: 2, max: 4 }),
+});
+
+const world = fc.noShrink(fc.integer({ min: 1, max: 2 ** 31 }));
+
+/** One life in which everything happens, so that a short run has seen it all. */
+const script: RetentionStep[] = [
+  { type: "append", count: 2 },
+  { type: "set", count: 12 },
+  { type: "snapshot" },
+  { type: "hold", back: 0.9 },
+  { type: "set", count: 12 },
+  { type: "rest", ms: 150 },
+  { type: "snapshot" },
+  { type: "forget" },
+  { type: "set", count: 12 },
+  { type: "rest", ms: 150 },
+  { type: "snapshot" },
+  { type: "tidy" },
+  { type: "hold", back: 0 },
+  { type: "rest", ms: 150 },
+  { type: "appendShort", count: 12 },
+  { type: "snapshot" },
+  { type: "tidy" },
+  { type: "set", count: 12 },
+  { type: "snapshot" },
+  { type: "decay", back: 0, at: 0.5 },
+  { type: "rest", ms: 400 },
+  { type: "tidy" },
+  { type: "set", count: 12 },
+  { type: "snapshot" },
+  { type: "tidy" },
+  { type: "set", count: 12 },
+  { type: "snapshot" },
+  { type: "rest", ms: 400 },
+  { type: "tidy" },
+];
+
+const NEVER: Fault = { type: "fail", at: Number.MAX_SAFE_INTEGER, errno: "EIO", sticky: false };
+
+describe("retention", () => {
+  test("takes nothing that a start, the window, a stream or somebody who registered needs", async () => {
+    const happened: Record<string, number> = {};
+    await fc.assert(
+      fc.asyncProperty(
+        world,
+        rules,
+        fc.array(life, { minLength: 2, maxLength: 4 }),
+        async (worldSeed, given, all) => {
+          const disk = new SimulatedDisk(worldSeed);
+          const lives = new RetentionLives(disk, given);
+          try {
+            if (all.length === 2) await lives.live({ steps: script, fault: NEVER, ending: "power" });
+            for (const one of all) await lives.live(one);
+            await lives.look();
+          } catch (error) {
+            throw disk.withTrace(error, "lives of a store with retention");
+          }
+          for (const [what, times] of Object.entries(lives.happened))
+            happened[what] = (happened[what] ?? 0) + times;
+        },
+      ),
+      runs(30),
+    );
+    for (const what of [
+      "ends",
+      "snapshots",
+      "retired",
+      "pruned",
+      "decayed",
+      "distrusted",
+      "begunWithSnapshot",
+      "begunWithoutBeginning",
+      "wentBack",
+      "heldBy snapshots",
+      "heldBy window",
+      "heldBy somebody",
+    ])
+      expect(happened[what], `${what} of ${JSON.stringify(happened)}`).toBeGreaterThan(0);
+  });
+});
