@@ -208,5 +208,7 @@ describe("the archive of a server", () => {
       environment: bucket.environment,
     });
     expect([code, JSON.parse(stdout)]).toEqual([0, expect.objectContaining({ whole: true, backups: 0 })]);
+    const listed = await runAnnals(["backup", "list", url], { environment: bucket.environment });
+    expect(listed.stdout).toMatch(/: no backup\narchive {2}offsets 1 to \d+ /);
   });
 });
