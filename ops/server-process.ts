@@ -32,10 +32,9 @@ import { Metrics } from "./metrics/metrics.js";
 import type { StreamSource } from "./metrics/stream-series.js";
 import { MonotonicClock } from "./monotonic-clock.js";
 import { PastThread } from "./past/past-thread.js";
-import { startWorker } from "./past/start-worker.js";
 import { requestIds } from "./request-ids.js";
 import { House } from "./state/house.js";
-import { startStateWorker } from "./state/start-worker.js";
+import { startPastThread, startSnapshotThread } from "./state/start-worker.js";
 import { Timers } from "./timers.js";
 import { version } from "./version.js";
 
@@ -86,8 +85,8 @@ export class ServerProcess {
   #app: FastifyInstance | undefined;
   #timers: Timers | undefined;
   #past: PastThread | undefined;
-  #archive: ContinuousArchive | undefined;
   #house: House | undefined;
+  #archive: ContinuousArchive | undefined;
   #dueTimer: DueTimer | undefined;
   #streamSweep: DueTimer | undefined;
   #starting: Promise<void> = Promise.resolve();
@@ -271,7 +270,7 @@ export class ServerProcess {
       waitingMax: values["past.waiting_max"],
       timeoutMs: values["past.timeout_ms"],
       idleMs: values["past.idle_secs"] * 1000,
-      start: () => startWorker({ version, dataDirectory: this.#dataDirectory, values: this.#values }),
+      start: () => startPastThread({ version, dataDirectory: this.#dataDirectory, values: this.#values }),
     });
     return this.#past;
   }
@@ -286,11 +285,10 @@ export class ServerProcess {
       now: this.#clock.now,
       stopwatch: () => performance.now(),
       logger: this.#logger,
-      startThread: () => startStateWorker({ niceness: this.#values["persistence.snapshot.niceness"] }),
+      startThread: () => startSnapshotThread(this.#values["persistence.snapshot.niceness"]),
     });
-    const archive = this.#archive;
-    // Nothing of the log goes that the archive does not have.
-    if (archive !== undefined) this.#house.register(() => archive.holders());
+    // What is not archived yet stays.
+    this.#house.register(() => this.#archive?.holders() ?? []);
     return this.#values["persistence.snapshot.enabled"] ? this.#house : undefined;
   }
 
@@ -424,8 +422,8 @@ export class ServerProcess {
     this.#streamSweep?.close();
     this.#metrics.process.close();
     await this.#past?.close();
-    await this.#archive?.close(0);
     await this.#house?.close();
+    await this.#archive?.close(0);
     await this.#store?.close();
     if (this.#opened === undefined || this.#logClosed) return;
     this.#logClosed = true;

@@ -2,6 +2,8 @@
  * Promise: no kill -9 of the real process, at whatever moment and under 8 writers, loses an answered write, its value or
  * its revision, in any fsync mode: what is committed has been handed to the system, which outlives the process.
  *
+ * The same while snapshots are made and retention removes what they replace (short form: `test/process/snapshots.test.ts`).
+ *
  * The short form is `test/process/kill.test.ts` (20 kills in `always`) and a few kills in the other modes here; the long
  * one is 200 kills in `always` and 50 in each of the others. A kill proves nothing about syncs; `crash.prop.test.ts` does.
  */
@@ -38,4 +40,19 @@ describe("kill", () => {
         await rm(directory, { recursive: true });
       }
     });
+
+  test.runIf(long)(
+    "60 kills while snapshots are made and the log before them goes lose nothing",
+    async () => {
+      const directory = await mkdtemp(join(tmpdir(), "annals-kill-"));
+      try {
+        const report = await new KillCycles(directory, seededRandom(seed), "always", true).run(60);
+        expect(report.snapshots).toBeGreaterThan(40);
+        expect(report.begunWithSnapshot).toBeGreaterThan(40);
+        expect(report.retired).toBe(true);
+      } finally {
+        await rm(directory, { recursive: true });
+      }
+    },
+  );
 });

@@ -73,6 +73,15 @@ const world = fc.noShrink(fc.integer({ min: 1, max: 2 ** 31 }));
 
 /** One life in which everything happens, so that a short run has seen it all. */
 const script: RetentionStep[] = [
+  // Nothing reaches back to before the window but the log.
+  { type: "set", count: 12 },
+  { type: "rest", ms: 500 },
+  { type: "set", count: 12 },
+  { type: "rest", ms: 400 },
+  { type: "snapshot" },
+  { type: "set", count: 12 },
+  { type: "snapshot" },
+  { type: "tidy" },
   { type: "append", count: 2 },
   { type: "set", count: 12 },
   { type: "snapshot" },
@@ -92,7 +101,10 @@ const script: RetentionStep[] = [
   { type: "tidy" },
   { type: "set", count: 12 },
   { type: "snapshot" },
+  { type: "set", count: 4 },
+  { type: "snapshot" },
   { type: "decay", back: 0, at: 0.5 },
+  { type: "decay", back: 1, at: 0.5 },
   { type: "rest", ms: 400 },
   { type: "tidy" },
   { type: "set", count: 12 },

@@ -28,8 +28,8 @@ export interface MetricsParts {
   readonly queueStats: () => readonly QueueStats[];
   readonly streams: () => StreamSource | undefined;
   readonly past: () => PastSource | undefined;
-  readonly archive: () => ArchiveFigures | undefined;
   readonly house: () => HouseFigures | undefined;
+  readonly archive: () => ArchiveFigures | undefined;
 }
 
 export class Metrics {
@@ -50,8 +50,8 @@ export class Metrics {
     addQueueSeries(series, parts.queueStats, parts.labelsMax);
     addStreamSeries(series, parts.streams, parts.labelsMax);
     this.past = new PastSeries(series, parts.past);
-    addArchiveSeries(series, parts.archive);
     addSnapshotSeries(series, parts.house);
+    addArchiveSeries(series, parts.archive);
   }
 
   async page(): Promise<MetricsPage> {

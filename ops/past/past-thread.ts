@@ -15,18 +15,10 @@ import {
   refusal,
 } from "../../api/index.js";
 import { assert, type EventLog, unreachable } from "../../log/index.js";
+import { JobError, StateWorker, type WorkerThread } from "../state/state-worker.js";
 import { type Point, pointOf } from "./moment.js";
 import type { Found } from "./past-folds.js";
-import type { FromThread, Outcome, PastFigures, Question, ToThread } from "./question.js";
-
-/** The part of a `Worker` that is used. */
-export interface Thread {
-  postMessage(message: ToThread): void;
-  on(event: "message", listener: (message: FromThread) => void): unknown;
-  on(event: "error", listener: (error: Error) => void): unknown;
-  on(event: "exit", listener: (code: number) => void): unknown;
-  terminate(): Promise<unknown>;
-}
+import type { Outcome, PastFigures, Question } from "./question.js";
 
 export interface PastThreadOptions {
   readonly log: Pick<EventLog, "firstOffset" | "committedOffset" | "offsetAt">;
@@ -39,18 +31,17 @@ export interface PastThreadOptions {
   readonly waitingMax: number;
   readonly timeoutMs: number;
   readonly idleMs: number;
-  readonly start: () => Thread;
+  readonly start: () => WorkerThread;
 }
 
 /** A failure in the thread, with the code that it had there. */
 class PastFailure extends Error {
   readonly code: string | undefined;
 
-  constructor({ message, code, stack }: FromThread & { type: "failed" }) {
-    super(message);
+  constructor({ message, causeCode, cause }: JobError) {
+    super(message, { cause });
     this.name = "PastFailure";
-    this.code = code;
-    if (stack !== undefined) this.stack = stack;
+    this.code = causeCode;
   }
 }
 
@@ -60,17 +51,24 @@ export class PastThread implements Past {
   /** Asks since the process began, by how their state was found. */
   readonly asks: Record<Result, number> = { kept: 0, moved: 0, begun: 0, refused: 0, failed: 0 };
   readonly #options: PastThreadOptions;
-  readonly #waiting = new Map<number, (outcome: Outcome | Error) => void>();
-  #thread: Thread | undefined;
-  #figures: PastFigures = { folds: 0, bytes: 0, replayedRecords: 0 };
+  readonly #worker: StateWorker;
+  #figures: PastFigures = NONE;
   /** By threads that are gone. */
   #replayedBefore = 0;
-  #ids = 0;
-  #idle: NodeJS.Timeout | undefined;
-  #closed = false;
 
   constructor(options: PastThreadOptions) {
     this.#options = options;
+    const { start, waitingMax, idleMs, logger } = options;
+    this.#worker = new StateWorker({
+      start,
+      jobsMax: waitingMax,
+      idleMs,
+      onEnded: (why) => {
+        if (why !== undefined) logger.error({ err: why }, "the thread that looks back failed");
+        this.#replayedBefore += this.#figures.replayedRecords;
+        this.#figures = NONE;
+      },
+    });
   }
 
   /** What is kept now, and how many records were replayed since the process began. */
@@ -110,9 +108,8 @@ export class PastThread implements Past {
   }
 
   /** Whoever waits is told; nothing is asked any more. */
-  async close(): Promise<void> {
-    this.#closed = true;
-    await this.#letGo();
+  close(): Promise<void> {
+    return this.#worker.close();
   }
 
   #point(moment: Moment): Promise<Point | Refusal> {
@@ -121,102 +118,53 @@ export class PastThread implements Past {
   }
 
   async #ask(question: Question, { at, time }: Point, signal: AbortSignal): Promise<Outcome> {
-    const { waitingMax, timeoutMs, log } = this.#options;
-    if (this.#closed) return this.#count("refused", failed("the server is shutting down"));
+    const { timeoutMs, log, stopwatch, onAsked } = this.#options;
     if (signal.aborted) return gone();
-    if (this.#waiting.size >= waitingMax) {
-      const busy = refusal("API_PAST_BUSY", `${waitingMax} requests look back already`);
-      return this.#count("refused", busy);
-    }
-    clearTimeout(this.#idle);
-    const thread = this.#thread ?? this.#begin();
-    const id = ++this.#ids;
-    const since = this.#options.stopwatch();
-    const outcome = await new Promise<Outcome | Error>((resolve) => {
-      const giveUp = (refused: Refusal): void => {
-        if (this.#waiting.has(id)) thread.postMessage({ type: "cancel", id });
-        settle(refused);
-      };
-      const leave = (): void => giveUp(gone());
-      const late = setTimeout(
-        () => giveUp(refusal("API_PAST_TIMEOUT", `not there within ${timeoutMs} ms`)),
-        timeoutMs,
+    const since = stopwatch();
+    const patience = new AbortController();
+    const late = setTimeout(() => patience.abort(), timeoutMs);
+    try {
+      const { outcome, found, figures } = await this.#worker.run(
+        { type: "past", ask: { question, at, time }, end: log.committedOffset },
+        { signal: AbortSignal.any([signal, patience.signal]) },
       );
-      const settle = (settled: Outcome | Error): void => {
-        this.#waiting.delete(id);
-        clearTimeout(late);
-        signal.removeEventListener("abort", leave);
-        resolve(settled);
-      };
-      signal.addEventListener("abort", leave, { once: true });
-      this.#waiting.set(id, settle);
-      thread.postMessage({ type: "ask", id, ask: { question, at, time }, end: log.committedOffset });
-    });
-    this.#options.onAsked(this.#options.stopwatch() - since);
-    this.#rest();
-    if (outcome instanceof Error) throw outcome;
-    return outcome;
+      this.#figures = figures;
+      this.asks[found ?? "refused"] += 1;
+      return outcome;
+    } catch (error) {
+      if (signal.aborted) return gone();
+      if (!patience.signal.aborted) return this.#failed(error);
+      return this.#count("refused", refusal("API_PAST_TIMEOUT", `not there within ${timeoutMs} ms`));
+    } finally {
+      clearTimeout(late);
+      onAsked(stopwatch() - since);
+    }
+  }
+
+  #failed(error: unknown): Refusal {
+    if (!(error instanceof JobError)) throw error;
+    const { waitingMax } = this.#options;
+    switch (error.code) {
+      case "JOB_REFUSED":
+        return this.#count("refused", refusal("API_PAST_BUSY", `${waitingMax} requests look back already`));
+      case "JOB_CLOSED":
+        return this.#count("refused", failed("the server is shutting down"));
+      case "JOB_LOST":
+        return this.#count("failed", failed("the thread that looks back ended"));
+      case "JOB_FAILED":
+        this.asks.failed += 1;
+        throw new PastFailure(error);
+      default:
+        return unreachable(error.code);
+    }
   }
 
   #count(result: Result, refused: Refusal): Refusal {
     this.asks[result] += 1;
     return refused;
   }
-
-  #begin(): Thread {
-    const thread = this.#options.start();
-    this.#thread = thread;
-    thread.on("message", (message) => this.#hear(thread, message));
-    thread.on("error", (error) => {
-      this.#options.logger.error({ err: error }, "the thread that looks back failed");
-      this.#lose(thread);
-    });
-    thread.on("exit", () => this.#lose(thread));
-    return thread;
-  }
-
-  #hear(thread: Thread, message: FromThread): void {
-    if (thread === this.#thread) this.#figures = message.figures;
-    const settle = this.#waiting.get(message.id);
-    switch (message.type) {
-      case "answered":
-        this.asks[message.found ?? "refused"] += 1;
-        settle?.(message.outcome);
-        return;
-      case "failed":
-        this.asks.failed += 1;
-        settle?.(new PastFailure(message));
-        return;
-      default:
-        unreachable(message);
-    }
-  }
-
-  /** The thread is gone, and with it what it was asked. */
-  #lose(thread: Thread): void {
-    if (thread !== this.#thread) return;
-    this.#thread = undefined;
-    this.#replayedBefore += this.#figures.replayedRecords;
-    this.#figures = { folds: 0, bytes: 0, replayedRecords: 0 };
-    for (const settle of [...this.#waiting.values()]) {
-      settle(this.#count("failed", failed("the thread that looks back ended")));
-    }
-  }
-
-  #rest(): void {
-    clearTimeout(this.#idle);
-    if (this.#waiting.size > 0 || this.#thread === undefined) return;
-    this.#idle = setTimeout(() => void this.#letGo(), this.#options.idleMs).unref();
-  }
-
-  async #letGo(): Promise<void> {
-    clearTimeout(this.#idle);
-    const thread = this.#thread;
-    if (thread === undefined) return;
-    this.#lose(thread);
-    await thread.terminate();
-  }
 }
 
+const NONE: PastFigures = { folds: 0, bytes: 0, replayedRecords: 0 };
 const gone = (): Refusal => refusal("API_CLIENT_GONE", "the client went away while it waited");
 const failed = (why: string): Refusal => refusal("API_PAST_FAILED", why);

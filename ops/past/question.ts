@@ -26,15 +26,13 @@ export interface PastThreadSettings {
   readonly values: ConfigValues;
 }
 
-export interface AskMessage {
-  readonly type: "ask";
-  readonly id: number;
+/** A question, as a job of the state worker. */
+export interface PastJob {
+  readonly type: "past";
   readonly ask: Ask;
   /** How far the log is known to be committed. */
   readonly end: Offset;
 }
-
-export type ToThread = AskMessage | { readonly type: "cancel"; readonly id: number };
 
 export interface PastFigures {
   readonly folds: number;
@@ -42,14 +40,12 @@ export interface PastFigures {
   readonly replayedRecords: number;
 }
 
-export type FromThread = { readonly id: number; readonly figures: PastFigures } & (
-  | { readonly type: "answered"; readonly outcome: Outcome; readonly found: Found | undefined }
-  | {
-      readonly type: "failed";
-      readonly message: string;
-      readonly code: string | undefined;
-      readonly stack: string | undefined;
-    }
-);
+export interface PastAnswered {
+  readonly type: "past";
+  readonly outcome: Outcome;
+  /** How the state was found; undefined when there is none. */
+  readonly found: Found | undefined;
+  readonly figures: PastFigures;
+}
 
 export type Outcome = Answer | Refusal;

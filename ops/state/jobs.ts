@@ -2,6 +2,7 @@
 import type { Offset } from "../../log/index.js";
 import type { SnapshotFacts } from "../../projections/index.js";
 import type { ConfigValues } from "../config/settings.js";
+import type { PastAnswered, PastJob, PastThreadSettings } from "../past/question.js";
 
 /** Folds the newest snapshot and the log after it up to `last`, and writes what comes out as a snapshot. */
 export interface SnapshotJob {
@@ -20,7 +21,10 @@ export interface CheckJob {
   readonly values: ConfigValues;
 }
 
-export type Job = SnapshotJob | CheckJob;
+/** What makes no use of what earlier jobs left in the thread. */
+export type FileJob = SnapshotJob | CheckJob;
+
+export type Job = FileJob | PastJob;
 
 export interface SnapshotMade {
   readonly type: "snapshot";
@@ -47,7 +51,8 @@ export interface SnapshotChecked {
   readonly streamsFrom: Offset | undefined;
 }
 
-export type JobResult = SnapshotMade | SnapshotChecked;
+export type FileJobResult = SnapshotMade | SnapshotChecked;
+export type JobResult = FileJobResult | PastAnswered;
 export type ResultOf<Asked extends Job> = Extract<JobResult, { type: Asked["type"] }>;
 
 export interface JobProgress {
@@ -61,6 +66,8 @@ export interface JobProgress {
 export interface WorkerSettings {
   /** Scheduling priority, 0 (as everything else) to 19 (the rest comes first). */
   readonly niceness: number;
+  /** Present in a thread that looks back. */
+  readonly past?: PastThreadSettings;
 }
 
 export type ToWorker =

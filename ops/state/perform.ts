@@ -18,9 +18,9 @@ import {
 import { LiveSettings } from "../config/rooms.js";
 import type {
   CheckJob,
-  Job,
+  FileJob,
+  FileJobResult,
   JobProgress,
-  JobResult,
   SnapshotChecked,
   SnapshotJob,
   SnapshotMade,
@@ -37,7 +37,7 @@ export interface Workplace {
 }
 
 /** @throws LogError, SnapshotError, ProjectionError, what the file system throws; `signal.reason`. */
-export function perform(job: Job, place: Workplace): Promise<JobResult> {
+export function perform(job: FileJob, place: Workplace): Promise<FileJobResult> {
   switch (job.type) {
     case "snapshot":
       return makeSnapshot(

@@ -1,13 +1,18 @@
-/** The entry of the state worker's thread: runs jobs, and tells of their progress and their ends. */
+/**
+ * The entry of a state worker's thread: runs jobs, and tells of their progress and their ends. It reads and writes files only; what that
+ * costs, memory and time, the thread that serves does not feel.
+ */
 import { setPriority } from "node:os";
 import { parentPort, workerData } from "node:worker_threads";
 import { assert, realFileSystem } from "../../log/index.js";
-import type { FromWorker, ToWorker, WorkerSettings } from "./jobs.js";
-import { perform } from "./perform.js";
+import { pastService } from "../past/past-service.js";
+import type { FromWorker, Job, JobResult, ToWorker, WorkerSettings } from "./jobs.js";
+import { perform, type Workplace } from "./perform.js";
 
 assert(parentPort !== null, "this file is the entry of a thread");
 const port = parentPort;
-const { niceness } = workerData as WorkerSettings;
+const { niceness, past } = workerData as WorkerSettings;
+const service = past === undefined ? undefined : pastService(past);
 // On Linux it is the thread that has a priority, elsewhere the process, which is to keep its own.
 if (process.platform === "linux") setPriority(niceness);
 
@@ -20,12 +25,18 @@ port.on("message", (message: ToWorker) => {
   else void run(message);
 });
 
+function resultOf(job: Job, place: Workplace & { readonly signal: AbortSignal }): Promise<JobResult> {
+  if (job.type !== "past") return perform(job, place);
+  assert(service !== undefined, "a thread that looks back was started for it");
+  return service.answer(job, place.signal);
+}
+
 async function run({ id, job }: ToWorker & { type: "run" }): Promise<void> {
   const cancel = new AbortController();
   running.set(id, cancel);
   let toldAt = performance.now();
   try {
-    const result = await perform(job, {
+    const result = await resultOf(job, {
       files: realFileSystem,
       now: Date.now,
       stopwatch: () => performance.now(),

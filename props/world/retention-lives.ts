@@ -77,7 +77,9 @@ export class RetentionLives {
   #answered = 0;
   #held: Offset | undefined;
   #number = 0;
+  readonly #seen = new Set<string>();
   #decayed = false;
+  #unseenDecayed = false;
 
   constructor(disk: SimulatedDisk, rules: RetentionRules) {
     this.#disk = disk;
@@ -191,7 +193,6 @@ export class RetentionLives {
           this.#place(files),
         );
         this.#expectDigest(files, made.facts.offset, made.facts.digests.all, "a snapshot");
-        this.#decayed = false;
         this.#count("snapshots");
         return;
       }
@@ -203,12 +204,18 @@ export class RetentionLives {
     }
   }
 
-  /** One of the two newest, at rest: that is what there are two of them for. One that is damaged already is enough. */
+  /**
+   * One of the two newest, at rest: that is what there are two of them for, so of those that retention has relied upon only one.
+   * Of those that it has not seen yet any number: it reads them back before.
+   */
   async #decay({ files }: Open, back: number, at: number): Promise<void> {
     const names = (await listSnapshots(files, SNAPSHOTS)).map(({ name, bytes }) => ({ name, bytes }));
     const chosen = names.at(-1 - back);
-    if (chosen === undefined || names.length < 3 || this.#decayed || !files.alive) return;
-    this.#decayed = true;
+    if (chosen === undefined || names.length < 3 || !files.alive) return;
+    if (this.#seen.has(chosen.name)) {
+      if (this.#decayed) return;
+      this.#decayed = true;
+    } else this.#unseenDecayed = true;
     this.#disk.flip(`${SNAPSHOTS}/${chosen.name}`, Math.floor(at * chosen.bytes), 1 << (chosen.bytes % 8));
     this.#count("decayed");
   }
@@ -217,6 +224,7 @@ export class RetentionLives {
     const { files, opened, retention } = open;
     const before = opened.log.firstOffset;
     const now = this.#clock.now();
+    for (const { name } of await listSnapshots(files, SNAPSHOTS)) this.#seen.add(name);
     const report = await retention.run();
     if (!files.alive) return;
     this.#note(report, before);
@@ -241,7 +249,7 @@ export class RetentionLives {
     const newest = (await listSnapshots(files, SNAPSHOTS)).at(-1)?.name;
     await this.#checkState(files, view, store.offset, "a start");
     // Whichever of the two turns out damaged when it is needed, the other one carries.
-    if (view.firstOffset > 1 && !this.#decayed)
+    if (view.firstOffset > 1 && !this.#decayed && !this.#unseenDecayed)
       await this.#checkState(
         hiding(files, newest),
         view,

@@ -3,8 +3,9 @@ import type { ApiLimits } from "../../api/index.js";
 import { type EventLog, type LogReader, type Offset, offset } from "../../log/index.js";
 import type { FoldLimits, FoldSource } from "../../ops/past/past-folds.js";
 import { PastService } from "../../ops/past/past-service.js";
-import { PastThread, type PastThreadOptions, type Thread } from "../../ops/past/past-thread.js";
-import type { FromThread, ToThread } from "../../ops/past/question.js";
+import { PastThread, type PastThreadOptions } from "../../ops/past/past-thread.js";
+import type { FromWorker, ToWorker } from "../../ops/state/jobs.js";
+import type { WorkerThread } from "../../ops/state/state-worker.js";
 import { Fold, type StoreRules } from "../../projections/index.js";
 
 export const TEST_FOLD_LIMITS: FoldLimits = {
@@ -72,10 +73,11 @@ export class TestSource implements FoldSource {
 }
 
 /** A "thread" in this one. */
-export class LocalThread implements Thread {
-  readonly heard: ToThread[] = [];
+export class LocalThread implements WorkerThread {
+  readonly heard: ToWorker[] = [];
   readonly #service: PastService;
   readonly #listeners = new Map<string, (value: never) => void>();
+  readonly #running = new Map<number, AbortController>();
   ended = false;
 
   constructor(source: TestSource, limits: ApiLimits, foldLimits: FoldLimits, queuesEnabled: boolean) {
@@ -86,19 +88,34 @@ export class LocalThread implements Thread {
       version: "1.2.3",
       queuesEnabled,
       random: Math.random,
-      post: (message) => {
-        const cloned: FromThread = structuredClone(message);
-        setImmediate(() => this.tell("message", cloned));
-      },
     });
   }
 
-  postMessage(message: ToThread): void {
-    const cloned: ToThread = structuredClone(message);
+  postMessage(message: ToWorker): void {
+    const cloned: ToWorker = structuredClone(message);
     this.heard.push(cloned);
     setImmediate(() => {
-      if (!this.ended) this.#service.hear(cloned);
+      if (this.ended) return;
+      if (cloned.type === "cancel") this.#running.get(cloned.id)?.abort();
+      else void this.#run(cloned);
     });
+  }
+
+  async #run({ id, job }: ToWorker & { type: "run" }): Promise<void> {
+    if (job.type !== "past") throw new Error("only the past is asked here");
+    const cancel = new AbortController();
+    this.#running.set(id, cancel);
+    try {
+      this.#post({ type: "done", id, result: await this.#service.answer(job, cancel.signal) });
+    } catch (error) {
+      const { message, stack, code } = error as Error & { code?: string };
+      this.#post({ type: "failed", id, message, stack, code });
+    }
+  }
+
+  #post(message: FromWorker): void {
+    const cloned: FromWorker = structuredClone(message);
+    setImmediate(() => this.tell("message", cloned));
   }
 
   on(event: string, listener: (value: never) => void): void {

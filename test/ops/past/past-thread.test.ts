@@ -86,7 +86,7 @@ describe("a look at the past", () => {
     await asked;
     expect(await late).toMatchObject({ ...REFUSED, code: "API_PAST_TIMEOUT" });
     const [thread] = local.threads;
-    await expect.poll(() => thread?.heard.map(({ type }) => type)).toEqual(["ask", "cancel"]);
+    await expect.poll(() => thread?.heard.map(({ type }) => type)).toEqual(["run", "cancel"]);
     go();
     local.source.pause = () => Promise.resolve();
     await expect.poll(async () => (await get(40)).type).toBe("answered");
@@ -133,7 +133,11 @@ describe("a thread that ends", () => {
     old?.tell("exit", 0);
     await get(20);
     const figures = { folds: 9, bytes: 9, replayedRecords: 999 };
-    old?.tell("message", { type: "answered", id: 99, outcome: {}, found: "kept", figures });
+    old?.tell("message", {
+      type: "done",
+      id: 99,
+      result: { type: "past", outcome: {}, found: "kept", figures },
+    });
     expect(local.past.figures.folds).toBe(1);
     old?.tell("exit", 0);
     expect(await get(30)).toMatchObject({ at: 30 });

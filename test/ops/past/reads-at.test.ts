@@ -327,7 +327,14 @@ describe("the catalogue", () => {
     const ofNow = reads.filter((each) => each.ofNow === true).map(({ name }) => name);
     expect(ofNow.sort()).toEqual([
       ...["admin.digest", "admin.health", "admin.livez", "admin.log_crc", "admin.metrics", "admin.readyz"],
-      ...["info", "transaction.discard", "transaction.multi", "transaction.unwatch", "transaction.watch"],
+      ...[
+        "admin.snapshots",
+        "info",
+        "transaction.discard",
+        "transaction.multi",
+        "transaction.unwatch",
+        "transaction.watch",
+      ],
     ]);
     const tried = new Set(READS.map(([name]) => name));
     const untried = pastReads.filter((name) => !tried.has(name));
