@@ -41,6 +41,7 @@ export class ArchiveThread implements Archiver {
   readonly #waiting = new Map<number, (outcome: ArchiveReport | undefined | Error) => void>();
   #thread: Thread | undefined;
   #ids = 0;
+  #closed = false;
 
   constructor(start: () => Thread, events: ArchiverEvents) {
     this.#start = start;
@@ -48,6 +49,7 @@ export class ArchiveThread implements Archiver {
   }
 
   async bringUpTo(last: number): Promise<ArchiveReport | undefined> {
+    if (this.#closed) throw shuttingDown();
     const thread = this.#thread ?? this.#begin();
     const id = ++this.#ids;
     const outcome = await new Promise<ArchiveReport | undefined | Error>((resolve) => {
@@ -59,9 +61,10 @@ export class ArchiveThread implements Archiver {
   }
 
   async close(): Promise<void> {
+    this.#closed = true;
     const thread = this.#thread;
     if (thread === undefined) return;
-    this.#lose(thread, "the server is shutting down");
+    this.#lose(thread, shuttingDown());
     await thread.terminate();
   }
 
@@ -69,8 +72,8 @@ export class ArchiveThread implements Archiver {
     const thread = this.#start();
     this.#thread = thread;
     thread.on("message", (message) => this.#hear(message));
-    thread.on("error", ({ message }) => this.#lose(thread, message));
-    thread.on("exit", () => this.#lose(thread, "the thread that archives ended"));
+    thread.on("error", ({ message }) => this.#lose(thread, failure(message)));
+    thread.on("exit", () => this.#lose(thread, failure("the thread that archives ended")));
     return thread;
   }
 
@@ -96,10 +99,14 @@ export class ArchiveThread implements Archiver {
     this.#waiting.delete(id);
   }
 
-  #lose(thread: Thread, message: string): void {
+  #lose(thread: Thread, error: ArchiveFailure): void {
     if (thread !== this.#thread) return;
     this.#thread = undefined;
-    const failure = new ArchiveFailure({ code: undefined, message, stack: undefined });
-    for (const id of [...this.#waiting.keys()]) this.#settle(id, failure);
+    for (const id of [...this.#waiting.keys()]) this.#settle(id, error);
   }
 }
+
+const failure = (message: string): ArchiveFailure =>
+  new ArchiveFailure({ code: undefined, message, stack: undefined });
+
+const shuttingDown = (): ArchiveFailure => failure("the server is shutting down");

@@ -1,7 +1,9 @@
-/** What backups a repository holds, by their manifests. */
+/** What backups a repository holds, and its archive, by their manifests. */
+import { listArchive, loadArchiveManifest } from "./archive-chain.js";
 import { BackupError } from "./errors.js";
+import type { Manifest } from "./manifest.js";
 import type { ObjectStore } from "./object-store.js";
-import { eachBackup } from "./repository.js";
+import { eachBackup, orError } from "./repository.js";
 
 export interface ListedBackup {
   readonly id: string;
@@ -24,24 +26,31 @@ export interface ListedBackup {
 /** Oldest first. */
 export async function describeBackups(store: ObjectStore): Promise<ListedBackup[]> {
   const listed: ListedBackup[] = [];
-  for await (const { id, createdAt, read } of eachBackup(store)) {
-    if (read instanceof BackupError) {
-      listed.push({ id, createdAt, problem: read.message });
-      continue;
-    }
-    const { clusterId, nodeId, firstOffset, lastOffset, firstTimestamp, lastTimestamp } = read;
-    const contents = {
-      clusterId,
-      nodeId,
-      firstOffset,
-      lastOffset,
-      firstTimestamp,
-      lastTimestamp,
-      snapshotOffset: read.snapshot?.offset ?? null,
-      files: read.files.length,
-      bytes: read.files.reduce((sum, { bytes }) => sum + bytes, 0),
-    };
-    listed.push({ id, createdAt, contents });
-  }
+  for await (const { id, createdAt, read } of eachBackup(store)) listed.push(describe(id, createdAt, read));
   return listed;
+}
+
+/** As its newest manifest shows it; undefined when the repository holds none. */
+export async function describeArchive(store: ObjectStore): Promise<ListedBackup | undefined> {
+  const sequence = (await listArchive(store)).at(-1);
+  if (sequence === undefined) return undefined;
+  const read = await orError(() => loadArchiveManifest(store, sequence));
+  return describe("archive", read instanceof BackupError ? 0 : read.createdAt, read);
+}
+
+function describe(id: string, createdAt: number, read: Manifest | BackupError): ListedBackup {
+  if (read instanceof BackupError) return { id, createdAt, problem: read.message };
+  const { clusterId, nodeId, firstOffset, lastOffset, firstTimestamp, lastTimestamp } = read;
+  const contents = {
+    clusterId,
+    nodeId,
+    firstOffset,
+    lastOffset,
+    firstTimestamp,
+    lastTimestamp,
+    snapshotOffset: read.snapshot?.offset ?? null,
+    files: read.files.length,
+    bytes: read.files.reduce((sum, { bytes }) => sum + bytes, 0),
+  };
+  return { id, createdAt, contents };
 }

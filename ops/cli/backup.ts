@@ -164,11 +164,12 @@ function writeReport(report: BackupReport): void {
 
 async function list(target: string, flags: { readonly json?: boolean }): Promise<void> {
   const store = await open(target);
-  const { describeBackups } = await import("../backup/list.js");
-  const backups = await describeBackups(store);
-  if (flags.json === true) writeJson({ repository: store.url, backups });
-  else if (backups.length === 0) writeLine(`${store.url}: no backup`);
-  else for (const backup of backups) writeLine(listLine(backup));
+  const { describeArchive, describeBackups } = await import("../backup/list.js");
+  const [backups, archive] = [await describeBackups(store), await describeArchive(store)];
+  if (flags.json === true) return writeJson({ repository: store.url, backups, archive: archive ?? null });
+  if (backups.length === 0) writeLine(`${store.url}: no backup`);
+  for (const backup of backups) writeLine(listLine(backup));
+  if (archive !== undefined) writeLine(listLine(archive));
 }
 
 function listLine({ id, contents, problem }: ListedBackup): string {

@@ -2,6 +2,7 @@
  * Puts the configuration together: flag > environment > file > default. Every value is checked where it stands, also
  * one that a stronger source overrides: a mistake in a file does not wait for the day when the flag is gone.
  */
+import { resolve } from "node:path";
 import { type DocumentedKey, documentedKey, documentedKeys } from "./documented.js";
 import { nearest } from "./nearest.js";
 import { describeOrigin, type Mistake, type Origin } from "./origin.js";
@@ -150,7 +151,8 @@ class Loading {
 
   #warnAboutStrangers(environment: ConfigSources["environment"], known: ReadonlySet<string>): void {
     for (const variable of Object.keys(environment)) {
-      if (!/^(ANNALS|SYNAP)_/.test(variable) || known.has(variable) || SERVICE_LINK.test(variable)) continue;
+      if (!/^(ANNALS|SYNAP)_/.test(variable) || known.has(variable)) continue;
+      if (variable === S3_ENDPOINT || SERVICE_LINK.test(variable)) continue;
       const meant = nearest(variable, known);
       const hint = meant === undefined ? "" : `; did you mean ${meant}?`;
       this.#warnings.push(`environment ${variable} is not a setting${hint}`);
@@ -158,6 +160,8 @@ class Loading {
   }
 }
 
+/** Belongs to the credentials of a bucket, which no configuration file holds. */
+const S3_ENDPOINT = "ANNALS_S3_ENDPOINT";
 /** Variables that Kubernetes sets for a service named like us; they are addresses of a service, not our settings. */
 const SERVICE_LINK = /^(ANNALS|SYNAP)_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)$/;
 
@@ -211,6 +215,11 @@ function disagreements({ values, origins }: Pick<Config, "values" | "origins">):
     ["shutdown.drain_delay_ms", "shutdown.timeout_ms"],
     "shutdown.drain_delay_ms must be below shutdown.timeout_ms",
   );
+  need(
+    !isBelow(values["archive.url"], values.data_dir),
+    ["archive.url", "data_dir"],
+    "an archive in the data directory is lost together with it; name a place outside of data_dir",
+  );
   for (const path of ["log.retention_bytes", "log.retention_secs"] as const) {
     need(
       values[path] === 0 || values["persistence.snapshot.enabled"],
@@ -219,4 +228,12 @@ function disagreements({ values, origins }: Pick<Config, "values" | "origins">):
     );
   }
   return found;
+}
+
+/** Whether the address is that of a directory, and of one in `directory`. */
+function isBelow(address: string, directory: string): boolean {
+  const isUrl = /^[a-z][a-z0-9+.-]+:/i.test(address);
+  if (address === "" || (isUrl && !(/^file:\/\/\//i.test(address) && URL.canParse(address)))) return false;
+  const path = resolve(isUrl ? new URL(address).pathname : address);
+  return `${path}/`.startsWith(`${resolve(directory)}/`);
 }

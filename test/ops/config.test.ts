@@ -197,11 +197,30 @@ describe("configuration", () => {
     );
   });
 
+  it.each(["./data", "data/archive", "file:///srv/annals/archive"])(
+    "refuses an archive in the data directory: %s",
+    (url) => {
+      const data = url.startsWith("file:") ? "/srv/annals" : "./data";
+      const environment = { ANNALS_ARCHIVE_URL: url, ANNALS_DATA_DIR: data };
+      expect(mistakes({ flags: {}, environment })[0]).toMatch(
+        /ARCHIVE_URL: archive.url: .*outside of data_dir/,
+      );
+    },
+  );
+
+  it.each(["./data-archive", "s3://data/archive", "file:///srv/annals-archive", ""])(
+    "takes an archive elsewhere: %s",
+    (url) => {
+      expect(sound({ environment: { ANNALS_ARCHIVE_URL: url } }).values["archive.url"]).toBe(url);
+    },
+  );
+
   it("warns of variables that look like ours, and not of those that Kubernetes sets for a service", () => {
     const environment = {
       ANNALS_SEVER_PORT: "1",
       ANNALS_PORT: "tcp://10.0.0.1:15500",
       ANNALS_SERVICE_HOST: "10.0.0.1",
+      ANNALS_S3_ENDPOINT: "http://localhost:9000",
       SYNAP_PORT: "tcp://10.0.0.2:15500",
       SYNAP_PORT_15500_TCP_ADDR: "10.0.0.2",
     };

@@ -184,5 +184,7 @@ describe("the thread that archives", () => {
     const closing = archiver.bringUpTo(7);
     await archiver.close();
     await expect(closing).rejects.toThrow("shutting down");
+    await expect(archiver.bringUpTo(8)).rejects.toThrow("shutting down");
+    expect(threads).toHaveLength(2);
   });
 });

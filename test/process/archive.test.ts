@@ -165,6 +165,33 @@ describe("the archive of a server", () => {
     expect((await expectWhole(url)).length).toBe(before.length);
   });
 
+  test("holds the log until it has it, and reaches further back when the log lets go", {
+    timeout: 60_000,
+  }, async () => {
+    const url = bucket.url("holds");
+    bucket.fault = () => ({ type: "reset" });
+    const server = serve("holds", url, { ANNALS_LOG_RETENTION_BYTES: "65536" });
+    const client = await clientOf(server);
+    const snapshot = async (): Promise<void> => {
+      await write(client, 200);
+      expect((await client.send("POST", "/snapshot")).status).toBe(200);
+    };
+    const held = 'retention_holder_offset\\{holder="archive"\\}';
+    for (let i = 0; i < 3; i++) await snapshot();
+    await until("retention", async () => (await sample(client, held)) !== undefined);
+    expect(await sample(client, held)).toBe(1);
+    expect(await sample(client, "log_first_offset")).toBe(1);
+    bucket.fault = () => undefined;
+    await until("archiving", async () => (await sample(client, "archive_lag_records")) === 0);
+    await snapshot();
+    await until("retention", async () => ((await sample(client, "log_first_offset")) ?? 0) > 1);
+    server.signal("SIGTERM");
+    expect((await server.ended).code).toBe(0);
+    expect((await expectWhole(url)).length).toBeGreaterThan(800);
+    const archive = await loadArchive(await openObjectStore(url, bucket.environment));
+    expect(archive?.manifest.snapshot?.offset).toBeGreaterThan(100);
+  });
+
   test("is checked by the command line, and shows lag while the service is away", {
     timeout: 60_000,
   }, async () => {
@@ -181,5 +208,7 @@ describe("the archive of a server", () => {
       environment: bucket.environment,
     });
     expect([code, JSON.parse(stdout)]).toEqual([0, expect.objectContaining({ whole: true, backups: 0 })]);
+    const listed = await runAnnals(["backup", "list", url], { environment: bucket.environment });
+    expect(listed.stdout).toMatch(/: no backup\narchive {2}offsets 1 to \d+ /);
   });
 });
