@@ -52,6 +52,19 @@ export interface EpochEntry {
   readonly lineageId: string;
 }
 
+/** What names the log up to one record, for whoever keeps something that belongs to it: a snapshot, a backup, a token. */
+export interface LogMark {
+  /** 32 hex digits each; the lineage of the epoch in which the record was written. */
+  readonly clusterId: string;
+  readonly lineageId: string;
+  readonly epoch: Epoch;
+  readonly offset: Offset;
+  /** Ms since 1970, of the record. */
+  readonly timestamp: number;
+  /** CRC-32 chained over every record up to this one. */
+  readonly crc: number;
+}
+
 /** A log to be read, whoever keeps it: what a fold, a snapshot, a look at the past and a backup need. */
 export interface LogReader {
   /** Of the oldest record that is kept; one more than `endOffset` when there is none. */
@@ -68,6 +81,19 @@ export interface LogReader {
 
   /** First offset whose timestamp is ≥ `timestamp`, or end + 1 if there is none. */
   offsetAt(timestamp: number): Promise<Offset>;
+
+  /**
+   * The mark of the record at `offset`, which is written.
+   * @throws LogError LOG_OFFSET_RETIRED, LOG_OFFSET_BEYOND_END, LOG_CORRUPT.
+   */
+  markAt(offset: Offset): Promise<LogMark>;
+
+  /**
+   * Whether this is the log that the mark was taken of: its record is here and the same, or the log begins directly behind it and
+   * continues it. False also when the record lies beyond the end or before what is kept.
+   * @throws LogError LOG_CORRUPT.
+   */
+  agrees(mark: LogMark): Promise<boolean>;
 }
 
 export interface EventLog extends LogReader {

@@ -10,7 +10,7 @@
  *   <data-dir>/torn/<base offset>-<position>-<ms>.torn   bytes cut from a torn end, kept for whoever asks
  *   <data-dir>/repair-<ms>/                    the original files of a log that `annals repair` changed
  *   <any name>.tmp                             a small file being replaced; worthless after a crash
- *   <data-dir>/snapshots/                      projections' snapshots
+ *   <data-dir>/snapshots/snapshot_<timestamp>_<offset>.snap   the projections' state at an offset; timestamp of its record
  */
 import { offset as asOffset, type Offset } from "./units.js";
 
@@ -27,6 +27,7 @@ export const NEW_SUFFIX = ".new";
 export const TEMPORARY_SUFFIX = ".tmp";
 
 const SEGMENT_NAME = /^(\d{20})\.log$/;
+const SNAPSHOT_NAME = /^snapshot_(0|[1-9]\d{0,15})_([1-9]\d{0,15})\.snap$/;
 const INDEX_NAME = /^(\d{20})\.index$/;
 
 const digits = (base: Offset): string => String(base).padStart(20, "0");
@@ -70,6 +71,19 @@ export function parseSegmentName(name: string): Offset | undefined {
 
 export function parseIndexName(name: string): Offset | undefined {
   return parseBase(INDEX_NAME, name);
+}
+
+/** `timestamp`: ms since 1970, of the record at `offset`. */
+export function snapshotName(timestamp: number, offset: Offset): string {
+  return `snapshot_${timestamp}_${offset}.snap`;
+}
+
+/** What a snapshot's name says, or undefined if the name is not one of ours. */
+export function parseSnapshotName(name: string): { timestamp: number; offset: Offset } | undefined {
+  const [, timestamp, at] = SNAPSHOT_NAME.exec(name) ?? [];
+  if (timestamp === undefined || at === undefined) return undefined;
+  const parsed = { timestamp: Number(timestamp), offset: asOffset(Number(at)) };
+  return Number.isSafeInteger(parsed.timestamp) && Number.isSafeInteger(parsed.offset) ? parsed : undefined;
 }
 
 function parseBase(pattern: RegExp, name: string): Offset | undefined {

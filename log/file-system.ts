@@ -33,11 +33,23 @@ export interface FileHandle {
   close(): Promise<void>;
 }
 
+/** What a name stands for. */
+export interface FileStatus {
+  readonly type: "file" | "directory";
+  readonly bytes: number;
+  /** Ms since 1970: when content or names of the file changed last. A new link counts, so a name is never older than this. */
+  readonly changedAt: number;
+  /** How many names the file has. */
+  readonly links: number;
+}
+
 export interface FileSystem {
   open(path: string, mode: OpenMode, options?: OpenOptions): Promise<FileHandle>;
   /** Names (not paths) of the entries of a directory, sorted. */
   list(directory: string): Promise<string[]>;
   exists(path: string): Promise<boolean>;
+  /** Undefined when nothing has this name. */
+  stat(path: string): Promise<FileStatus | undefined>;
   /**
    * Creates the directory and its parents if they are missing. Its name is durable then, also if it was there already: a
    * process that died may have made it and not synced its parent.
@@ -45,6 +57,11 @@ export interface FileSystem {
   makeDirectory(path: string): Promise<void>;
   /** Replaces `to` if it is there. Durable after `syncDirectory` of both directories. */
   rename(from: string, to: string): Promise<void>;
+  /**
+   * A second name for a file; fails with EEXIST if it is taken, with EXDEV on another file system. Both show the same bytes
+   * from then on: only for files that nobody changes in place. Durable after `syncDirectory`.
+   */
+  link(from: string, to: string): Promise<void>;
   /** Durable after `syncDirectory`. */
   remove(path: string): Promise<void>;
   syncDirectory(path: string): Promise<void>;

@@ -1,4 +1,5 @@
 /** What the log room shows to the others. */
+export { crc32 } from "./checksum.js";
 export { describeFinding, type Finding, type FindingCode } from "./corruption.js";
 export { type ReadDirectoryOptions, readDirectory } from "./directory-reader.js";
 export { EPOCH_STARTED } from "./epochs.js";
@@ -6,12 +7,21 @@ export * from "./errors.js";
 export type * from "./event-log.js";
 export * from "./file-names.js";
 export * from "./file-system.js";
+export { SEGMENT_FORMAT_VERSION, type SegmentHeader } from "./format.js";
 export { type LogView, type LogViewOptions, openLogView } from "./log-view.js";
 export { openLog } from "./open-log.js";
 export { realFileSystem } from "./real-file-system.js";
 export { type RecoveryPoint, readRecoveryPoint, writeRecoveryPoint } from "./recovery-point.js";
 export { applyRepair, planRepair, type RepairPlan, type RepairReport } from "./repair.js";
 export { type FirstNeeded, firstNeeded, type OffsetHolder } from "./retention.js";
+export { type CheckedSegment, checkSegment } from "./segment-check.js";
+export {
+  bytesFrom,
+  type ResumePoint,
+  resumePoints,
+  type SegmentExtent,
+  segmentBytes,
+} from "./segment-extent.js";
 export type * from "./settings.js";
 export * from "./units.js";
 export { type VerifyReport, verifyDirectory } from "./verify.js";

@@ -8,11 +8,12 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { corruption, type Finding } from "./corruption.js";
 import { readIdentity } from "./data-directory.js";
-import type { LogReader, LogRecord, ReadOptions } from "./event-log.js";
+import type { LogMark, LogReader, LogRecord, ReadOptions } from "./event-log.js";
 import { LOG_DIRECTORY, parseSegmentName } from "./file-names.js";
 import type { FileSystem } from "./file-system.js";
 import { LoadedIndexes } from "./loaded-indexes.js";
 import { findOffsetAt, type LogFiles, readLog } from "./log-cursor.js";
+import { agrees, markAt } from "./log-mark.js";
 import { type RecoveryPoint, readRecoveryPoint } from "./recovery-point.js";
 import { beyondEnd, retired } from "./refusals.js";
 import {
@@ -24,6 +25,7 @@ import {
   type SegmentFile,
   shownPath,
 } from "./segment-chain.js";
+import { extentsOf, type SegmentExtent } from "./segment-extent.js";
 import { logSegment, SegmentList } from "./segment-list.js";
 import { findingOfBad, type SegmentScan, scanSegment } from "./segment-scan.js";
 import type { Identity } from "./settings.js";
@@ -39,6 +41,8 @@ export interface LogViewOptions {
 export interface LogView extends LogReader {
   /** Undefined when the directory has lost its identity file, or never had one. */
   readonly identity: Identity | undefined;
+  /** Its segments as files, oldest first, the last one up to the last whole record when it was opened. */
+  readonly extents: readonly SegmentExtent[];
 }
 
 /** How often, and how long apart, an end that looks damaged is looked at again: it may just be being written. */
@@ -81,7 +85,7 @@ async function tryToOpen(
     indexes: new LoadedIndexes(files, logDirectory, "leave"),
   };
   const tail = found[found.length - 1];
-  if (tail === undefined) return new DirectoryView(log, asOffset(0), identity);
+  if (tail === undefined) return new DirectoryView(log, asOffset(0), identity, []);
   const misplaced = misplacedAmong(found, identity);
   if (misplaced !== undefined) return misplaced;
 
@@ -93,7 +97,7 @@ async function tryToOpen(
   if (last !== undefined && last > end) throw beyondEnd(last, end);
   segments.tail.bytes = scan.next.position;
   segments.tail.index = scan.index;
-  return new DirectoryView(log, last ?? end, identity);
+  return new DirectoryView(log, last ?? end, identity, extentsOf(found, scan.next));
 }
 
 /** The segments up to the one that holds `last`; `isWhole` when there is another behind them, so that the last is sealed. */
@@ -170,10 +174,17 @@ async function readTail(
 class DirectoryView implements LogView {
   readonly endOffset: Offset;
   readonly identity: Identity | undefined;
+  readonly extents: readonly SegmentExtent[];
   readonly #log: LogFiles;
 
-  constructor(log: LogFiles, endOffset: Offset, identity: Identity | undefined) {
+  constructor(
+    log: LogFiles,
+    endOffset: Offset,
+    identity: Identity | undefined,
+    extents: readonly SegmentExtent[],
+  ) {
     this.#log = log;
+    this.extents = extents;
     this.endOffset = endOffset;
     this.identity = identity;
   }
@@ -205,6 +216,14 @@ class DirectoryView implements LogView {
       if (first === undefined || first <= next) throw error;
       throw retired(next, first);
     }
+  }
+
+  markAt(offset: Offset): Promise<LogMark> {
+    return markAt(this, this.#log.segments, offset, this.endOffset);
+  }
+
+  agrees(mark: LogMark): Promise<boolean> {
+    return agrees(this, this.#log.segments, mark, this.endOffset);
   }
 
   async offsetAt(timestamp: number): Promise<Offset> {

@@ -11,6 +11,7 @@ import { errnoOf } from "./errors.js";
 import {
   type DirectoryLock,
   type FileHandle,
+  type FileStatus,
   type FileSystem,
   LockHeldError,
   type OpenMode,
@@ -214,9 +215,22 @@ export const realFileSystem: FileSystem = {
     }
   },
 
+  async stat(path: string): Promise<FileStatus | undefined> {
+    try {
+      const found = await fs.promises.stat(path);
+      const type = found.isDirectory() ? "directory" : "file";
+      return { type, bytes: found.size, changedAt: Math.floor(found.ctimeMs), links: found.nlink };
+    } catch (error) {
+      if (errnoOf(error) === "ENOENT") return undefined;
+      throw error;
+    }
+  },
+
   makeDirectory,
 
   rename: (from, to) => call((done) => fs.rename(from, to, done)),
+
+  link: (from, to) => call((done) => fs.link(from, to, done)),
 
   remove: (path) => call((done) => fs.unlink(path, done)),
 

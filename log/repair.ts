@@ -9,9 +9,16 @@
 import { copyFile } from "./copy-bytes.js";
 import { CorruptionError, corruption, type Finding } from "./corruption.js";
 import { openDataDirectory } from "./data-directory.js";
-import { indexName, LOG_DIRECTORY, RECOVERY_POINT_FILE, repairDirectoryName } from "./file-names.js";
+import {
+  indexName,
+  LOG_DIRECTORY,
+  RECOVERY_POINT_FILE,
+  repairDirectoryName,
+  segmentName,
+} from "./file-names.js";
 import type { FileSystem } from "./file-system.js";
 import { inspectLog, type LogInspection } from "./inspection.js";
+import { ownFile } from "./own-file.js";
 import { type RecoveryPoint, writeRecoveryPoint } from "./recovery-point.js";
 import { type SegmentFile, shownPath } from "./segment-chain.js";
 import type { ReadPoint } from "./segment-reader.js";
@@ -163,6 +170,7 @@ async function carryOut(files: FileSystem, dataDirectory: string, plan: RepairPl
     await files.syncDirectory(`${dataDirectory}/${LOG_DIRECTORY}`);
   }
   if (plan.cut !== undefined) {
+    await ownFile(files, `${dataDirectory}/${LOG_DIRECTORY}`, segmentName(plan.recoveryPoint.tail));
     const handle = await files.open(`${dataDirectory}/${plan.cut.file}`, "write");
     try {
       await handle.truncate(plan.cut.position);

@@ -246,7 +246,11 @@ function badRecord(
  * @throws LogError LOG_CORRUPT, LOG_VERSION_UNKNOWN.
  */
 export async function readHeader(handle: FileHandle, file: string): Promise<SegmentHeader> {
-  const bytes = await readFully(handle, 0, SEGMENT_HEADER_BYTES);
+  return decodeHeader(await readFully(handle, 0, SEGMENT_HEADER_BYTES), file);
+}
+
+/** As `readHeader`, of bytes that begin with it. */
+export function decodeHeader(bytes: Uint8Array, file: string): SegmentHeader {
   const header = decodeSegmentHeader(bytes);
   if (typeof header !== "string") return header;
   switch (header) {

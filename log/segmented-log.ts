@@ -14,6 +14,7 @@ import type {
   AppendedRecord,
   EpochEntry,
   EventLog,
+  LogMark,
   LogObserver,
   LogRecord,
   NewRecord,
@@ -23,6 +24,7 @@ import { RECORD_HEADER_BYTES, writeRecordHeader } from "./format.js";
 import { FreeSpace } from "./free-space.js";
 import { LoadedIndexes } from "./loaded-indexes.js";
 import { findOffsetAt, LogCursor, type LogFiles } from "./log-cursor.js";
+import { agrees, markAt } from "./log-mark.js";
 import { PeriodicSync } from "./periodic-sync.js";
 import { RecoveryNotes } from "./recovery-notes.js";
 import type { RecoveryPoint } from "./recovery-point.js";
@@ -252,6 +254,14 @@ export class SegmentedLog implements EventLog {
     if (this.#failure === undefined) await this.whenCommitted(this.#end);
     const last = this.committedOffset;
     return findOffsetAt(this.#files, timestamp, last);
+  }
+
+  markAt(offset: Offset): Promise<LogMark> {
+    return markAt(this, this.#files.segments, offset, this.committedOffset);
+  }
+
+  agrees(mark: LogMark): Promise<boolean> {
+    return agrees(this, this.#files.segments, mark, this.committedOffset);
   }
 
   retain(firstNeeded: Offset): Promise<Offset> {

@@ -27,6 +27,7 @@ import {
 import { isNoSpace } from "./free-space.js";
 import type { LoadedIndexes } from "./loaded-indexes.js";
 import { OffsetIndex, writeIndexFile } from "./offset-index.js";
+import { ownFile } from "./own-file.js";
 import { type LogSegment, logSegment, type SegmentList } from "./segment-list.js";
 import { basePoint, type ReadPoint } from "./segment-reader.js";
 import { SegmentWriter } from "./segment-writer.js";
@@ -113,6 +114,7 @@ export class TailWriter {
   async open(segment: LogSegment, next: ReadPoint): Promise<void> {
     const { files, logDirectory, syncOnWrite, space } = this.#options;
     const path = `${logDirectory}/${segment.name}`;
+    await ownFile(files, logDirectory, segment.name);
     const writer = await SegmentWriter.reopen(files, path, syncOnWrite, next.position);
     this.#follow(writer, segment);
     this.#offset = asOffset(next.offset - 1);

@@ -6,6 +6,7 @@ import { corruption } from "./corruption.js";
 import { assert, LogError } from "./errors.js";
 import { indexName } from "./file-names.js";
 import type { LogFiles } from "./log-cursor.js";
+import { ownFile } from "./own-file.js";
 import { shownPath } from "./segment-chain.js";
 import type { LogSegment } from "./segment-list.js";
 import { type ReadPoint, readBatch } from "./segment-reader.js";
@@ -69,6 +70,7 @@ export async function cutLog(log: LogFiles, cut: CutPoint): Promise<void> {
   segment.sealed = false;
   segment.bytes = next.position;
   segments.cuts += 1;
+  await ownFile(files, logDirectory, segment.name);
   const handle = await files.open(`${logDirectory}/${segment.name}`, "write");
   try {
     await handle.truncate(next.position);

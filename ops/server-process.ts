@@ -9,7 +9,13 @@ import { resolve as absolute } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { FastifyInstance } from "fastify";
 import type { ApiOptions } from "../api/index.js";
-import { type FileSystem, LogError, type OpenedLog, type OpenLogOptions } from "../log/index.js";
+import {
+  type FileSystem,
+  LogError,
+  type OpenedLog,
+  type OpenLogOptions,
+  SNAPSHOT_DIRECTORY,
+} from "../log/index.js";
 import type { OpenedStore, OpenStoreOptions } from "../projections/index.js";
 import type { Config } from "./config/load.js";
 import { changesBetween, LiveSettings, logSettings } from "./config/rooms.js";
@@ -231,12 +237,15 @@ export class ServerProcess {
       log: opened.log,
       rules: this.#live.rules,
       hashSeed: randomBytes(8),
-      onProgress: (offset, end) => {
-        this.#health.replaying(offset, end);
+      snapshots: { files: this.#rooms.files, directory: `${this.#dataDirectory}/${SNAPSHOT_DIRECTORY}` },
+      onProgress: ({ step, done, total }) => {
+        if (step === "log") this.#health.replaying(done, total);
         if (performance.now() - reported < PROGRESS_LOG_MS) return;
         reported = performance.now();
-        this.#logger.info({ offset, end, seconds: (reported - begun) / 1000 }, "replaying");
+        this.#logger.info({ step, done, total, seconds: (reported - begun) / 1000 }, "replaying");
       },
+      onWarning: ({ code, message, context }) =>
+        this.#logger.warn({ code, ...context }, `a snapshot was passed over: ${message}`),
       // Its state cannot be trusted any more, so no read is answered from it either: no drain.
       onDead: (error) => void this.#storageFailed(error, 0),
     });

@@ -6,7 +6,7 @@
  * an earlier "now": a key that the fold has reclaimed would otherwise be asked for.
  */
 import { createHash } from "node:crypto";
-import { type AppendedRecord, BEFORE_FIRST, type Offset, offset } from "../log/index.js";
+import { type AppendedRecord, assert, BEFORE_FIRST, type Offset, offset } from "../log/index.js";
 import type { StoreReadView, StoreRules } from "./decision.js";
 import { ProjectionError } from "./errors.js";
 import { IdempotencyState, idempotencyProjection } from "./idempotency/state.js";
@@ -101,6 +101,13 @@ export class Fold {
     if (this.#error !== undefined) throw this.#error;
     this.#offset = record.offset;
     if (record.timestamp > this.#clock) this.#clock = record.timestamp;
+  }
+
+  /** Stands where a snapshot stood, the state having been read from it. */
+  standAt(at: Offset, clock: number): void {
+    assert(this.#offset === BEFORE_FIRST, "a snapshot is read into a fold that has read nothing");
+    this.#offset = at;
+    this.#clock = clock;
   }
 
   /** Frees up to `budget` keys that expired by `now`; returns how many. No answer changes. */

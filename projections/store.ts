@@ -4,9 +4,12 @@ import { Arrivals } from "./arrivals.js";
 import type { Context, Decider, Outcome, Reader, Store, StoreRules } from "./decision.js";
 import { ProjectionError } from "./errors.js";
 import { encodeRecord } from "./events.js";
-import { Fold } from "./fold.js";
+import type { Fold } from "./fold.js";
 import type { KvStats } from "./kv/contract.js";
 import type { QueueStats } from "./queue/contract.js";
+import type { FoldProgress, SnapshotDirectory } from "./snapshot/contract.js";
+import type { SnapshotError } from "./snapshot/errors.js";
+import { foldTo } from "./snapshot/fold-to.js";
 import { StreamBodies } from "./stream/bodies.js";
 import type { ReadPlan, ReadSlice, StreamSize, StreamTotals } from "./stream/contract.js";
 import { TouchedTopics, Wakes } from "./wakes.js";
@@ -19,8 +22,12 @@ export interface OpenStoreOptions {
   readonly rules: StoreRules;
   /** Eight bytes that nobody outside knows, against chosen keys that fall into one place. Default: zeros, for tools and tests. */
   readonly hashSeed?: Uint8Array;
-  /** Told after each batch of the replay. */
-  readonly onProgress?: (offset: Offset, end: Offset) => void;
+  /** Where snapshots lie, if there are any to begin with. */
+  readonly snapshots?: SnapshotDirectory;
+  /** Told after each batch of the replay, and of the snapshot before it. */
+  readonly onProgress?: (progress: FoldProgress) => void;
+  /** Told of each snapshot that was passed over, and why. */
+  readonly onWarning?: (problem: SnapshotError) => void;
   /** The projections are lost: the process must stop. Told once. */
   readonly onDead: (error: Error) => void;
 }
@@ -41,17 +48,23 @@ export interface OpenedStore extends Store {
 }
 
 /**
- * Replays the log, then follows what this process appends. Nobody may append until it resolves.
- * @throws ProjectionError when a record cannot be read; LogError as `EventLog.read` does.
+ * Folds the log up to its end (`foldTo`), then follows what this process appends. Nobody may append until it resolves.
+ * @throws ProjectionError when a record cannot be read; SnapshotError SNAPSHOT_MISSING; LogError as `EventLog.read` does.
  */
 export async function openStore(options: OpenStoreOptions): Promise<OpenedStore> {
-  const store = new LogStore(options);
-  try {
-    await store.replay(options.onProgress);
-  } catch (error) {
-    await store.close();
-    throw error;
-  }
+  const { log, rules, hashSeed, onProgress, onWarning } = options;
+  const wakes = new Wakes();
+  const touched = new TouchedTopics(wakes);
+  const { fold } = await foldTo(log, options.snapshots, {
+    rules,
+    touched,
+    committed: () => log.committedOffset,
+    ...(hashSeed === undefined ? {} : { hashSeed }),
+    ...(onProgress === undefined ? {} : { onProgress }),
+    ...(onWarning === undefined ? {} : { onWarning }),
+  });
+  fold.kv.startCounting();
+  const store = new LogStore(options, fold, wakes, touched);
   store.follow();
   return store;
 }
@@ -60,8 +73,8 @@ class LogStore implements OpenedStore {
   readonly #log: EventLog;
   readonly #rules: StoreRules;
   readonly #onDead: (error: Error) => void;
-  readonly wakes = new Wakes();
-  readonly #touched = new TouchedTopics(this.wakes);
+  readonly wakes: Wakes;
+  readonly #touched: TouchedTopics;
   readonly #fold: Fold;
   readonly #arrivals = new Arrivals();
   readonly #bodies: StreamBodies;
@@ -69,35 +82,18 @@ class LogStore implements OpenedStore {
   #dead: Error | undefined;
   #closed = false;
 
-  constructor({ log, rules, hashSeed, onDead }: OpenStoreOptions) {
+  constructor({ log, rules, onDead }: OpenStoreOptions, fold: Fold, wakes: Wakes, touched: TouchedTopics) {
     this.#log = log;
     this.#rules = rules;
     this.#onDead = onDead;
-    this.#fold = new Fold({
-      rules,
-      touched: this.#touched,
-      committed: () => log.committedOffset,
-      ...(hashSeed === undefined ? {} : { hashSeed }),
-    });
+    this.#fold = fold;
+    this.wakes = wakes;
+    this.#touched = touched;
     this.#bodies = new StreamBodies(log);
   }
 
   get offset(): Offset {
     return this.#fold.offset;
-  }
-
-  async replay(onProgress: OpenStoreOptions["onProgress"]): Promise<void> {
-    const fold = this.#fold;
-    const end = this.#log.endOffset;
-    if (end >= this.#log.firstOffset && end > 0) {
-      for await (const batch of readAhead(this.#log.read(this.#log.firstOffset, { last: end }))) {
-        for (const record of batch) fold.take(record);
-        fold.reclaimExpired(fold.clock, batch.length);
-        onProgress?.(fold.offset, end);
-      }
-      assert(fold.offset === end, `the replay ended at ${fold.offset}, the log at ${end}`);
-    }
-    fold.kv.startCounting();
   }
 
   follow(): void {
@@ -265,22 +261,4 @@ class LogStore implements OpenedStore {
 
 function done<Answer>(answer: Answer, seen: Offset): { type: "done"; answer: Answer; offset: Offset } {
   return { type: "done", answer, offset: seen };
-}
-
-/** The next batch is on its way from the disk while the last one is folded. One batch ahead, never more. */
-async function* readAhead<Batch>(batches: AsyncIterable<Batch>): AsyncGenerator<Batch, void> {
-  const source = batches[Symbol.asyncIterator]();
-  let next = source.next();
-  try {
-    for (;;) {
-      const { done, value } = await next;
-      if (done === true) return;
-      next = source.next();
-      // Whoever awaits it is told; nobody does when the fold ends early.
-      next.catch(() => undefined);
-      yield value;
-    }
-  } finally {
-    await source.return?.();
-  }
 }

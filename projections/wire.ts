@@ -10,7 +10,7 @@
  * before it is believed. Integers are safe integers: a u64 past 2^53 is malformed.
  */
 import { isUtf8 } from "node:buffer";
-import { utf8 } from "./bytes.js";
+import { copyBytes, utf8 } from "./bytes.js";
 import { malformed, type ProjectionError } from "./errors.js";
 
 const TWO_32 = 4_294_967_296;
@@ -26,6 +26,11 @@ export class BodyWriter {
   begin(): void {
     if (this.#bytes.length > SCRATCH_BYTES_KEPT) this.#bytes = Buffer.allocUnsafe(4096);
     this.#at = 0;
+  }
+
+  /** Bytes written since `begin`. */
+  get length(): number {
+    return this.#at;
   }
 
   /** The body, borrowed: valid until the next `begin`. */
@@ -89,6 +94,13 @@ export class BodyWriter {
       this.#bytes.set(value, this.#at);
       this.#at += byteLength;
     }
+  }
+
+  /** source[from, end) as a binary. */
+  binFrom(source: Uint8Array, from: number, end: number): void {
+    this.binOf(end - from);
+    copyBytes(source, from, end, this.#bytes, this.#at);
+    this.#at += end - from;
   }
 
   #text(text: string, byteLength: number): void {
@@ -155,8 +167,12 @@ export class BodyReader {
     this.#end = end;
   }
 
+  get isAtEnd(): boolean {
+    return this.#at === this.#end;
+  }
+
   atEnd(): void {
-    if (this.#at !== this.#end) throw this.#malformed("bytes left over");
+    if (!this.isAtEnd) throw this.#malformed("bytes left over");
   }
 
   array(): number {

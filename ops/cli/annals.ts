@@ -11,6 +11,8 @@ function buildProgram(): Command {
     .description("An event-sourced store on an append-only log")
     .version(version)
     .helpCommand(false)
+    // What stands behind the name of a command is that command's: a command and its subcommands may share an option.
+    .enablePositionalOptions()
     .exitOverride()
     // Usage errors are told in one line of our own, below.
     .configureOutput({ outputError: () => undefined, writeErr: () => undefined });

@@ -1,5 +1,6 @@
 /** Every command of `annals`, in the order of its help. */
 import type { Command } from "commander";
+import { addBackup } from "./backup.js";
 import { addConfig } from "./config.js";
 import { addDump } from "./dump.js";
 import { addImport } from "./import.js";
@@ -11,6 +12,7 @@ export const commands: readonly ((program: Command) => void)[] = [
   addServe,
   addConfig,
   addImport,
+  addBackup,
   addVerify,
   addDump,
   addRepair,

@@ -4,19 +4,13 @@
  */
 import { errnoOf, LogError, type LogErrorCode } from "../../log/index.js";
 import { ProjectionError, type ProjectionErrorCode } from "../../projections/index.js";
+import { BackupError } from "../backup/errors.js";
 import { ConfigFileError } from "../config/config-file.js";
 import { describeMistake, type Mistake } from "../config/origin.js";
+import { backupAdvice } from "./backup-advice.js";
+import { type Advice, type ExitCode, exitCodes } from "./exit-codes.js";
 
-export const exitCodes = {
-  done: 0,
-  failed: 1,
-  usage: 2,
-  damaged: 3,
-  storageFailed: 4,
-  locked: 5,
-} as const;
-
-export type ExitCode = (typeof exitCodes)[keyof typeof exitCodes];
+export { type ExitCode, exitCodes } from "./exit-codes.js";
 
 /** Ends the command with this code and this line. */
 export class CliFailure extends Error {
@@ -50,17 +44,13 @@ export function verdictOf(error: unknown): Verdict {
   if (error instanceof ConfigFileError)
     return { exitCode: exitCodes.usage, line: oneLine(`${error.file}: ${error.message}`) };
   if (error instanceof LogError) return coded(error, adviceByCode[error.code]);
+  if (error instanceof BackupError) return coded(error, backupAdvice[error.code]);
   if (error instanceof ProjectionError) return coded(error, projectionAdvice[error.code]);
   return { exitCode: exitCodes.failed, line: oneLine(systemText(error)) };
 }
 
-interface Advice {
-  readonly exitCode: ExitCode;
-  readonly advice: string;
-}
-
 /** The place is told once, and the failure's own advice goes before the general one. */
-function coded(error: LogError | ProjectionError, { exitCode, advice }: Advice): Verdict {
+function coded(error: LogError | ProjectionError | BackupError, { exitCode, advice }: Advice): Verdict {
   const { advice: own, ...place } = error.context;
   const where = Object.entries(place)
     .filter(([, value]) => value !== undefined && !error.message.includes(String(value)))

@@ -54,6 +54,17 @@ export class IdempotencyState implements IdempotencyView {
     }
   }
 
+  /** Oldest first. */
+  answers(): IterableIterator<[string, KeptAnswer]> {
+    return this.#answers.entries();
+  }
+
+  /** Adds an answer of a snapshot, the newest so far. */
+  restore(key: string, kept: KeptAnswer): void {
+    this.#answers.set(key, kept);
+    this.#bytes += answerBytes(key, kept.body);
+  }
+
   /** Canonical SHA-256 of the answers that are kept at `at`. */
   digest(at: number): string {
     const hash = createHash("sha256");

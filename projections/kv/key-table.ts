@@ -110,6 +110,20 @@ export class KeyTable {
     return latin1(this.#blocks.bytesOf(block), start, start + this.#rows.valueBytes(slot)) as ByteString;
   }
 
+  keyBytesAt(slot: number): number {
+    return this.#rows.keyBytes(slot);
+  }
+
+  /** The memory in which a slot's key lies, directly followed by its value: borrowed until the table changes. */
+  memoryAt(slot: number): Buffer {
+    return this.#blocks.bytesOf(this.#rows.block(slot));
+  }
+
+  /** Where in it the key begins. */
+  positionAt(slot: number): number {
+    return this.#blocks.positionOf(this.#rows.block(slot));
+  }
+
   valueBytesAt(slot: number): number {
     return this.#rows.valueBytes(slot);
   }

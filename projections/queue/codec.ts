@@ -63,7 +63,7 @@ const QUEUE_VERSION = 1;
 /** By the numbers that stand for them in bodies. Never reordered. */
 const BACKOFF_TYPES = ["none", "fixed", "exponential"] as const satisfies readonly Backoff["type"][];
 const CAUSES_OF_FAILURE = ["nack", "deadline"] as const;
-const DEATH_REASONS = ["max_retries", "rejected"] as const satisfies readonly DeathReason[];
+export const DEATH_REASONS = ["max_retries", "rejected"] as const satisfies readonly DeathReason[];
 
 const typesByKind = new Map(
   (Object.keys(QUEUE_KINDS) as QueueEvent["type"][]).map((type) => [QUEUE_KINDS[type] as number, type]),
@@ -124,7 +124,7 @@ const FIELDS: Readonly<Record<QueueEvent["type"], number>> = {
 function writeFields(event: QueueEvent): void {
   switch (event.type) {
     case "queue.created":
-      writeConfig(event.config);
+      writeConfig(writer, event.config);
       break;
     case "queue.published":
       writePublished(event);
@@ -165,17 +165,17 @@ function writeFields(event: QueueEvent): void {
   }
 }
 
-function writeConfig(config: QueueConfig): void {
-  writer.uint(config.maxDepth);
-  writer.uint(config.ackDeadlineMs);
-  writer.uint(config.maxRetries);
-  writer.uint(config.priority);
-  writer.uint(config.prefetchLimit);
-  writer.uint(BACKOFF_TYPES.indexOf(config.backoff.type));
-  writer.uint(config.backoff.delayMs);
-  writer.uint(config.backoff.maxDelayMs);
-  writer.uint(config.messageTtlMs);
-  writer.uint(config.dedupWindowMs);
+export function writeConfig(to: BodyWriter, config: QueueConfig): void {
+  to.uint(config.maxDepth);
+  to.uint(config.ackDeadlineMs);
+  to.uint(config.maxRetries);
+  to.uint(config.priority);
+  to.uint(config.prefetchLimit);
+  to.uint(BACKOFF_TYPES.indexOf(config.backoff.type));
+  to.uint(config.backoff.delayMs);
+  to.uint(config.backoff.maxDelayMs);
+  to.uint(config.messageTtlMs);
+  to.uint(config.dedupWindowMs);
 }
 
 function writePublished(event: MessagePublished): void {
@@ -313,7 +313,7 @@ function readBody(reader: BodyReader, kind: number, version: number): QueueChang
   }
 }
 
-function readConfig(reader: BodyReader): QueueConfig {
+export function readConfig(reader: BodyReader): QueueConfig {
   return {
     maxDepth: reader.uint(),
     ackDeadlineMs: reader.uint(),
@@ -372,11 +372,11 @@ function readPriority(reader: BodyReader): number {
   return priority;
 }
 
-function readRef(reader: BodyReader): EventRef {
+export function readRef(reader: BodyReader): EventRef {
   return { offset: offset(reader.uint()), place: reader.uint() };
 }
 
-function named<Name>(names: readonly Name[], number: number): Name {
+export function named<Name>(names: readonly Name[], number: number): Name {
   const name = names[number];
   if (name !== undefined) return name;
   throw new ProjectionError("PROJECTION_EVENT_UNKNOWN", `number ${number} stands for nothing known`, {

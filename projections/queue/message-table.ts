@@ -22,6 +22,19 @@ export function chargeOf(payloadBytes: number, headersBytes: number): number {
   return MESSAGE_OVERHEAD_BYTES + blockBytes(payloadBytes + headersBytes);
 }
 
+/** What the table takes of a message that arrived. */
+export type MessageBytes = Pick<
+  MessageArrived,
+  | "source"
+  | "payloadStart"
+  | "payloadEnd"
+  | "headersStart"
+  | "headersEnd"
+  | "priority"
+  | "maxRetries"
+  | "expiresAt"
+>;
+
 export class MessageTable {
   readonly rows = new MessageRows();
   readonly #slabs = new SlabStore();
@@ -44,7 +57,7 @@ export class MessageTable {
     return this.#index.find(ref.offset, ref.place);
   }
 
-  add(message: MessageArrived, ref: EventRef, publishedAt: number, queue: number): number {
+  add(message: MessageBytes, ref: EventRef, publishedAt: number, queue: number): number {
     const slot = this.#take();
     const { rows } = this;
     const { source, payloadStart, payloadEnd, headersStart, headersEnd } = message;
@@ -114,9 +127,14 @@ export class MessageTable {
   }
 
   headersOf(slot: number): Headers {
-    const length = this.rows.word(slot, field.HEADERS_BYTES);
-    if (length === 0) return {};
-    return readHeaders(this.#bytes(slot, this.rows.word(slot, field.PAYLOAD_BYTES), length));
+    const bytes = this.headerBytesOf(slot);
+    return bytes.length === 0 ? {} : readHeaders(bytes);
+  }
+
+  /** As the event's body has them; empty when there are none. A copy. */
+  headerBytesOf(slot: number): Uint8Array {
+    const { rows } = this;
+    return this.#bytes(slot, rows.word(slot, field.PAYLOAD_BYTES), rows.word(slot, field.HEADERS_BYTES));
   }
 
   /** The order of consuming: higher priority, then earlier publish. */

@@ -7,7 +7,7 @@
  *
  * A message has at most one timer: when it becomes ready (delayed), expires (waiting), or its deadline passes (in flight).
  */
-import { assert, type Offset } from "../../log/index.js";
+import { assert, type Offset, unreachable } from "../../log/index.js";
 import type { MessageArrived } from "./codec.js";
 import type {
   Death,
@@ -19,7 +19,7 @@ import type {
   QueueStats,
 } from "./contract.js";
 import * as field from "./message-rows.js";
-import type { MessageTable } from "./message-table.js";
+import type { MessageBytes, MessageTable } from "./message-table.js";
 import { SlotHeap } from "./slot-heap.js";
 
 /** What remembering a message key is charged, beside the key's own characters. */
@@ -30,10 +30,21 @@ export function keyChargeOf(dedupKey: string): number {
   return KEY_OVERHEAD_BYTES + 2 * dedupKey.length;
 }
 
-interface KeyUse {
+export interface KeyUse {
   readonly ref: EventRef;
   readonly until: number;
 }
+
+/** Where a message of a snapshot was. */
+export type RestoredPlace = {
+  readonly ref: EventRef;
+  readonly publishedAt: number;
+  readonly retryCount: number;
+} & (
+  | { readonly state: "waiting" | "delayed"; readonly availableAt: number }
+  | { readonly state: "in_flight"; readonly delivery: Delivery }
+  | { readonly state: "dead"; readonly death: Death }
+);
 
 export type Totals = { -readonly [Name in Exclude<keyof QueueStats, keyof QueueHead | "consumers">]: number };
 
@@ -124,10 +135,37 @@ export class Queue {
     this.totals.published++;
     if (message.dedupKey !== "") {
       this.#forgetKey(message.dedupKey);
-      this.keys.set(message.dedupKey, { ref, until: message.dedupUntil });
-      this.#table.charge(keyChargeOf(message.dedupKey));
+      this.rememberKey(message.dedupKey, { ref, until: message.dedupUntil });
     }
     this.#settle(slot, message.availableAt);
+  }
+
+  /** Puts a message of a snapshot where it was. */
+  restore(message: MessageBytes, place: RestoredPlace): void {
+    const { rows } = this.#table;
+    const slot = this.#table.add(message, place.ref, place.publishedAt, this.number);
+    rows.setWord(slot, field.RETRY_COUNT, place.retryCount);
+    switch (place.state) {
+      case "waiting":
+      case "delayed":
+        this.#settle(slot, place.availableAt);
+        break;
+      case "in_flight":
+        this.#hold(slot, place.delivery);
+        break;
+      case "dead":
+        this.#table.setState(slot, "dead");
+        this.deaths.set(slot, place.death);
+        break;
+      default:
+        unreachable(place);
+    }
+  }
+
+  /** The newest so far. */
+  rememberKey(key: string, use: KeyUse): void {
+    this.keys.set(key, use);
+    this.#table.charge(keyChargeOf(key));
   }
 
   /** Forgets the keys whose window has passed. */
@@ -145,11 +183,8 @@ export class Queue {
 
   deliver(slot: number, delivery: Delivery): void {
     this.#leave(slot);
-    this.#table.setState(slot, "in_flight");
-    this.deliveries.set(slot, delivery);
-    this.held.set(delivery.consumer, (this.held.get(delivery.consumer) ?? 0) + 1);
+    this.#hold(slot, delivery);
     this.totals.consumed++;
-    this.#setTimer(slot, delivery.deadline);
   }
 
   extend(slot: number, deadline: number): void {
@@ -199,6 +234,14 @@ export class Queue {
     return [...this.waiting.slots, ...delayed];
   }
 
+  /** Its messages without a copy of the list: waiting and delayed ones in no order, then in order of delivery, and of death. */
+  *eachSlot(): Generator<number> {
+    yield* this.waiting.slots;
+    for (const slot of this.timers.slots) if (this.#table.stateOf(slot) === "delayed") yield slot;
+    yield* this.deliveries.keys();
+    yield* this.deaths.keys();
+  }
+
   get slots(): readonly number[] {
     return [...this.#ready, ...this.deliveries.keys(), ...this.deaths.keys()];
   }
@@ -210,6 +253,13 @@ export class Queue {
     this.timers.clear();
     for (const slot of slots) this.remove(slot);
     for (const key of [...this.keys.keys()]) this.#forgetKey(key);
+  }
+
+  #hold(slot: number, delivery: Delivery): void {
+    this.#table.setState(slot, "in_flight");
+    this.deliveries.set(slot, delivery);
+    this.held.set(delivery.consumer, (this.held.get(delivery.consumer) ?? 0) + 1);
+    this.#setTimer(slot, delivery.deadline);
   }
 
   #settle(slot: number, availableAt: number): void {

@@ -53,10 +53,7 @@ export class QueueState implements QueueReadView {
 
   create(name: string, config: QueueConfig, at: Offset): void {
     assert(!this.#queues.has(name), "a queue is created once");
-    const number = this.#vacant.pop() ?? this.#numbered.length;
-    const queue = new Queue(name, number, config, at, this.table);
-    this.#numbered[number] = queue;
-    this.#queues.set(name, queue);
+    this.#add(name, this.#vacant.pop() ?? this.#numbered.length, config, at);
     this.lastListChange = at;
   }
 
@@ -89,6 +86,24 @@ export class QueueState implements QueueReadView {
     this.#dueQueues.remove(queue.number);
     this.#dueAt[queue.number] = at;
     if (at > 0) this.#dueQueues.add(queue.number);
+  }
+
+  // ---- for snapshots ----
+
+  /** Numbers of deleted queues; the last is given out next. */
+  get vacantNumbers(): readonly number[] {
+    return this.#vacant;
+  }
+
+  /** Of a state that is empty. */
+  restoreVacant(numbers: readonly number[]): void {
+    for (const number of numbers) this.#numbered[number] = undefined;
+    this.#vacant.push(...numbers);
+  }
+
+  /** Adds a queue with the number that it had. */
+  restore(name: string, number: number, config: QueueConfig, lastOffset: Offset): Queue {
+    return this.#add(name, number, config, lastOffset);
   }
 
   // ---- the view ----
@@ -181,6 +196,13 @@ export class QueueState implements QueueReadView {
       if (queue !== undefined) letters.push(queue.headOf(slot));
     }
     return letters;
+  }
+
+  #add(name: string, number: number, config: QueueConfig, at: Offset): Queue {
+    const queue = new Queue(name, number, config, at, this.table);
+    this.#numbered[number] = queue;
+    this.#queues.set(name, queue);
+    return queue;
   }
 
   #find(queue: Queue, ref: EventRef): number {

@@ -72,7 +72,8 @@ export class Stream {
   /** Made with the first producer: most streams have none. */
   producers: Map<string, ProducerFacts> | undefined;
 
-  constructor(created: NewStream) {
+  /** `firstHeld`: stream offset of the first own message that will be added. */
+  constructor(created: NewStream, firstHeld = created.fork?.at ?? 0) {
     this.name = created.name;
     this.id = created.id;
     this.generation = created.generation;
@@ -83,7 +84,7 @@ export class Stream {
     this.fingerprint = created.fingerprint;
     this.fork = created.fork;
     this.source = created.source;
-    this.index = new EntryIndex(created.fork?.at ?? 0);
+    this.index = new EntryIndex(firstHeld);
     this.tail = created.id;
     this.touchedAt = created.createdAt;
     this.lastOffset = created.id.offset;

@@ -19,6 +19,8 @@ export type OperationKind =
   | "close"
   | "list"
   | "exists"
+  | "stat"
+  | "link"
   | "makeDirectory"
   | "rename"
   | "remove"

@@ -88,6 +88,22 @@ export class SimulatedDirectories {
     this.#change(source.directory, new Map([[source.name, undefined]]));
   }
 
+  /** A second name for the same file. */
+  link(from: string, to: string): void {
+    const file = this.file(from, "link");
+    const { directory, name } = this.#place(to, "link");
+    if (directory.entries.has(name)) throw systemError("EEXIST", "link", to);
+    this.#change(directory, new Map([[name, file]]));
+  }
+
+  /** How many names a file has. */
+  linksOf(file: SimulatedFile): number {
+    let links = 0;
+    for (const directory of this.#directories("entries"))
+      for (const entry of directory.entries.values()) if (entry === file) links += 1;
+    return links;
+  }
+
   /** Creates what is missing of `path`, each name durable before the next, that of the lowest one there included. */
   makeDirectory(path: string): void {
     this.#makeLevels(path, Number.POSITIVE_INFINITY, true);

@@ -15,6 +15,7 @@
 import {
   type DirectoryLock,
   type FileHandle,
+  type FileStatus,
   type FileSystem,
   LockHeldError,
   type OpenMode,
@@ -45,6 +46,8 @@ export class SimulatedDisk {
   };
   /** May be changed at any time, as if somebody else had filled or freed the disk. */
   capacityBytes: number;
+  /** When everything on the disk changed last: the disk keeps no times of its own. */
+  clockMs = 0;
   readonly random: Random;
   readonly directories = new SimulatedDirectories();
   readonly operations: Operations;
@@ -169,6 +172,22 @@ export class SimulatedMount implements FileSystem {
   exists(path: string): Promise<boolean> {
     const run = (): boolean => this.#disk.directories.find(path) !== undefined;
     return this.#perform({ kind: "exists", path, changes: false, run });
+  }
+
+  stat(path: string): Promise<FileStatus | undefined> {
+    const { directories, clockMs: changedAt } = this.#disk;
+    const run = (): FileStatus | undefined => {
+      const entry = directories.find(path);
+      if (entry === undefined) return undefined;
+      if (entry.type === "directory") return { type: "directory", bytes: 0, changedAt, links: 1 };
+      return { type: "file", bytes: entry.size, changedAt, links: directories.linksOf(entry) };
+    };
+    return this.#perform({ kind: "stat", path, changes: false, run });
+  }
+
+  link(from: string, to: string): Promise<void> {
+    const run = (): void => this.#disk.directories.link(from, to);
+    return this.#perform({ kind: "link", path: `${from} → ${to}`, changes: true, run });
   }
 
   makeDirectory(path: string): Promise<void> {

@@ -99,7 +99,7 @@ describe("while the log is replayed", () => {
     });
     const running = new Running({
       openStore: async (options) => {
-        options.onProgress?.(offset(5), offset(20));
+        options.onProgress?.({ step: "log", done: 5, total: 20 });
         await gate;
         return openStore(options);
       },

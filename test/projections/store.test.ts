@@ -187,7 +187,7 @@ describe("store", () => {
     for (let n = 0; n < 25; n++) await t.ok(kv.set, { ...setA, key: `k${n}` });
     const told: number[] = [];
     const log = new MemoryLog({ records: t.log.records, batchRecords: 10 });
-    const again = await TestStore.open({ log, onProgress: (offset) => told.push(offset) });
+    const again = await TestStore.open({ log, onProgress: ({ done }) => told.push(done) });
     expect(told).toEqual([10, 20, 25]);
     expect(again.store.offset).toBe(25);
     expect(again.store.digest()).toBe(t.store.digest());

@@ -207,6 +207,27 @@ export function describeFileSystem(name: string, create: () => Promise<FileSyste
         expect(await outcomeOf(files.remove(`${directory}/a`))).toBe("ENOENT");
       });
 
+      test("a link is a second name of the same file, and refuses a name that is taken", async () => {
+        await put(`${directory}/a`, "shared");
+        await files.link(`${directory}/a`, `${directory}/b`);
+        expect((await files.stat(`${directory}/a`))?.links).toBe(2);
+        await put(`${directory}/a`, "SHARED", "write");
+        expect(await get(`${directory}/b`)).toBe("SHARED");
+        expect(await outcomeOf(files.link(`${directory}/a`, `${directory}/b`))).toBe("EEXIST");
+        expect(await outcomeOf(files.link(`${directory}/none`, `${directory}/c`))).toBe("ENOENT");
+        await files.remove(`${directory}/a`);
+        expect(await get(`${directory}/b`)).toBe("SHARED");
+        expect((await files.stat(`${directory}/b`))?.links).toBe(1);
+      });
+
+      test("stat tells files, directories and what is not there", async () => {
+        await put(`${directory}/a`, "12345");
+        await files.makeDirectory(`${directory}/x`);
+        expect(await files.stat(`${directory}/a`)).toMatchObject({ type: "file", bytes: 5 });
+        expect(await files.stat(`${directory}/x`)).toMatchObject({ type: "directory" });
+        expect(await files.stat(`${directory}/none`)).toBe(undefined);
+      });
+
       test("syncDirectory takes a directory and refuses what is not there", async () => {
         expect(await outcomeOf(files.syncDirectory(directory))).toBe(undefined);
         expect(await outcomeOf(files.syncDirectory(`${directory}/none`))).toBe("ENOENT");

@@ -2,6 +2,7 @@
  * An `EventLog` in memory whose commits a test holds, releases or fails. Records are kept as they were appended; time and
  * epochs are as simple as the port allows. It is not durable and says so: `durableOffset` is `committedOffset`.
  */
+import { crc32 } from "node:zlib";
 import { concatMap, from, type Observable, Subject } from "rxjs";
 import {
   type AppendedRecord,
@@ -11,12 +12,20 @@ import {
   type EventLog,
   epoch,
   LogError,
+  type LogMark,
   type LogRecord,
   type NewRecord,
   type Offset,
   offset,
   type ReadOptions,
 } from "../../log/index.js";
+
+const CLUSTER = "c".repeat(32);
+
+/** As a log chains them, roughly: it tells two histories apart. */
+function crcAfter(before: number, { kind, timestamp, body }: NewRecord): number {
+  return crc32(body, crc32(`${kind} ${timestamp}`, before));
+}
 
 interface Waiting {
   readonly offset: Offset;
@@ -38,7 +47,7 @@ export class MemoryLog implements EventLog {
   readonly appended = new Subject<AppendedRecord>();
   readonly failed = new Subject<Error>();
   readonly firstOffset = offset(1);
-  readonly epochs: readonly EpochEntry[] = [
+  readonly epochs: readonly [EpochEntry] = [
     { epoch: epoch(1), first: offset(1), nodeId: "0".repeat(32), lineageId: "0".repeat(32) },
   ];
   committedOffset: Offset;
@@ -111,7 +120,7 @@ export class MemoryLog implements EventLog {
       offset: offset(this.endOffset + 1),
       timestamp: Math.max(record.timestamp, last?.timestamp ?? 0),
       epoch: epoch(1),
-      crc: 0,
+      crc: crcAfter(last?.crc ?? 0, record),
     };
     this.records.push(appended);
     this.appended.next(appended);
@@ -167,6 +176,20 @@ export class MemoryLog implements EventLog {
 
   async offsetAt(timestamp: number): Promise<Offset> {
     return this.records.find((record) => record.timestamp >= timestamp)?.offset ?? offset(this.endOffset + 1);
+  }
+
+  async markAt(at: Offset): Promise<LogMark> {
+    const record = this.records[at - 1];
+    if (record === undefined) throw new LogError("LOG_OFFSET_BEYOND_END", "beyond the end");
+    const { timestamp, crc } = record;
+    const [{ lineageId, epoch: own }] = this.epochs;
+    return { clusterId: CLUSTER, lineageId, epoch: own, offset: at, timestamp, crc };
+  }
+
+  async agrees(mark: LogMark): Promise<boolean> {
+    if (mark.offset < 1 || mark.offset > this.endOffset) return false;
+    const own = await this.markAt(mark.offset);
+    return own.crc === mark.crc && own.clusterId === mark.clusterId && own.lineageId === mark.lineageId;
   }
 
   async truncate(last: Offset): Promise<void> {

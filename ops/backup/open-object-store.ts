@@ -1,0 +1,34 @@
+/** From the address of a repository, as an operator writes it, to the store behind it. */
+import { randomBytes } from "node:crypto";
+import { resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { realFileSystem } from "../../log/index.js";
+import { DirectoryStore } from "./directory-store.js";
+import { BackupError } from "./errors.js";
+import type { ObjectStore } from "./object-store.js";
+
+/** What a store may need of the process: credentials of a bucket. */
+export type StoreEnvironment = Readonly<Record<string, string | undefined>>;
+
+/**
+ * `url` is a directory or a `file://` address. The directory need not be there yet.
+ * @throws BackupError BACKUP_TARGET_INVALID.
+ */
+export async function openObjectStore(url: string, _environment: StoreEnvironment): Promise<ObjectStore> {
+  const directory = directoryOf(url);
+  const status = await realFileSystem.stat(directory).catch(() => undefined);
+  if (status !== undefined && status.type !== "directory")
+    throw new BackupError("BACKUP_TARGET_INVALID", `${directory} is a file, not a directory`, { url });
+  return new DirectoryStore({ files: realFileSystem, directory, randomBytes });
+}
+
+function directoryOf(url: string): string {
+  const scheme = /^([a-z][a-z0-9+.-]+):/i.exec(url)?.[1]?.toLowerCase();
+  if (scheme === undefined) return resolve(url);
+  if (scheme === "file" && URL.canParse(url) && new URL(url).host === "") return fileURLToPath(url);
+  throw new BackupError(
+    "BACKUP_TARGET_INVALID",
+    `${url} is no repository that this release can use: name a directory or a file:// address`,
+    { url },
+  );
+}

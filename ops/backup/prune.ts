@@ -1,0 +1,118 @@
+/**
+ * Removes old backups, and objects that nobody names. Never an object that a manifest names which stays, an archive's
+ * included; and nothing at all while one of them cannot be read, for nobody knows what it names.
+ *
+ * In this order, so that killed anywhere it leaves whole backups and a head that is right: the head, then the manifests from
+ * the oldest on, then the objects.
+ */
+import { BackupError } from "./errors.js";
+import { parseObject, SEGMENTS, SNAPSHOTS } from "./layout.js";
+import type { Manifest } from "./manifest.js";
+import type { ObjectStore, StoredObject } from "./object-store.js";
+import { type LoadedBackup, loadArchiveManifests, loadBackups, loadHead, storeHead } from "./repository.js";
+
+export interface PruneOptions {
+  /** The newest so many stay. */
+  readonly keep: number | undefined;
+  /** Those that are younger stay, too. With neither no backup goes. */
+  readonly keepDays: number | undefined;
+  /** What no backup ever named goes only when it is older: it may be on its way into one. */
+  readonly graceMs: number;
+  readonly dryRun: boolean;
+  readonly now: () => number;
+  readonly holder: string;
+}
+
+export interface PruneReport {
+  readonly dryRun: boolean;
+  /** Ids, oldest first. */
+  readonly removedBackups: readonly string[];
+  readonly keptBackups: readonly string[];
+  readonly removedObjects: readonly string[];
+  readonly removedBytes: number;
+}
+
+const DAY_MS = 24 * 60 * 60 * 1000;
+
+/** @throws BackupError BACKUP_LOCKED, BACKUP_NOT_FOUND, BACKUP_DAMAGED, BACKUP_VERSION_UNKNOWN. */
+export async function pruneBackups(store: ObjectStore, options: PruneOptions): Promise<PruneReport> {
+  if (options.dryRun) return prune(store, options);
+  const lock = await store.lock(options.holder);
+  try {
+    return await prune(store, options);
+  } finally {
+    await lock.release();
+  }
+}
+
+async function prune(store: ObjectStore, options: PruneOptions): Promise<PruneReport> {
+  const backups = await loadBackups(store);
+  if (backups.length === 0)
+    throw new BackupError("BACKUP_NOT_FOUND", `${store.url} holds no backup`, { url: store.url });
+  const archived = (await loadArchiveManifests(store)).map(({ read }) => orThrow(read));
+  const manifests = new Map(backups.map((backup) => [backup.id, orThrow(backup.read)]));
+  const head = await loadHead(store);
+  // What a killed prune was about to remove goes, whatever is to be kept now.
+  const passed = backups.filter(({ id }) => head !== undefined && id < head.oldest).length;
+  const first = Math.min(Math.max(passed, firstKept(backups, options)), backups.length - 1);
+  const [going, staying] = [backups.slice(0, first), backups.slice(first)];
+
+  const namedBy = (some: Iterable<Manifest>): Set<string> =>
+    new Set([...some].flatMap(({ files }) => files.map(({ name }) => name)));
+  const kept = namedBy([...staying.flatMap(({ id }) => manifests.get(id) ?? []), ...archived]);
+  const once = namedBy(manifests.values());
+  const objects: StoredObject[] = [];
+  for await (const object of store.list("")) if (isGarbage(object, kept, once, options)) objects.push(object);
+
+  const report: PruneReport = {
+    dryRun: options.dryRun,
+    removedBackups: going.map(({ id }) => id),
+    keptBackups: staying.map(({ id }) => id),
+    removedObjects: objects.map(({ name }) => name),
+    removedBytes: objects.reduce((sum, { bytes }) => sum + bytes, 0),
+  };
+  if (options.dryRun) return report;
+  const [oldest, newest] = [staying[0], staying.at(-1)];
+  if (oldest !== undefined && newest !== undefined && going.length > 0) {
+    const sha256 = manifests.get(newest.id)?.sha256 ?? "";
+    await storeHead(store, { oldest: oldest.id, newest: { id: newest.id, sha256 } });
+  }
+  for (const { name } of going) await store.remove(name);
+  for (const { name } of objects) await store.remove(name);
+  return report;
+}
+
+/** Index of the oldest backup that stays. The newest always does. */
+function firstKept(backups: readonly LoadedBackup[], { keep, keepDays, now }: PruneOptions): number {
+  if (keep === undefined && keepDays === undefined) return 0;
+  const byCount = backups.length - Math.max(1, keep ?? 1);
+  const youngest = now() - (keepDays ?? 0) * DAY_MS;
+  const byAge = keepDays === undefined ? -1 : backups.findIndex(({ createdAt }) => createdAt >= youngest);
+  return Math.max(0, byAge === -1 ? byCount : Math.min(byCount, byAge));
+}
+
+/**
+ * `once`: named by any backup, also by one that goes now. Such an object is nobody's work in progress, so it needs no grace.
+ */
+function isGarbage(
+  { name, changedAt }: StoredObject,
+  kept: ReadonlySet<string>,
+  once: ReadonlySet<string>,
+  { now, graceMs }: PruneOptions,
+): boolean {
+  if (kept.has(name)) return false;
+  const isTemporary = parseObject(name)?.kind === "temporary";
+  const isObject = name.startsWith(SEGMENTS) || name.startsWith(SNAPSHOTS);
+  if (!isTemporary && (!isObject || parseObject(name) === undefined)) return false;
+  return once.has(name) || changedAt < now() - graceMs;
+}
+
+function orThrow(read: Manifest | BackupError): Manifest {
+  if (!(read instanceof BackupError)) return read;
+  throw new BackupError(
+    read.code,
+    `${read.message}; nothing was removed, for nobody knows what it names`,
+    read.context,
+    read,
+  );
+}

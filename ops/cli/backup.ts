@@ -1,0 +1,229 @@
+/**
+ * `annals backup TARGET` makes a backup of a data directory, live or not; `backup list`, `verify` and `prune` look after a
+ * repository. What does the work is loaded when a command runs: a start of the server does without.
+ */
+import { isAbsolute, resolve } from "node:path";
+import { type Command, InvalidArgumentError } from "commander";
+import { realFileSystem } from "../../log/index.js";
+import type { BackupReport } from "../backup/backup.js";
+import type { ListedBackup } from "../backup/list.js";
+import type { ObjectStore } from "../backup/object-store.js";
+import type { PruneReport } from "../backup/prune.js";
+import type { VerifyBackupReport } from "../backup/verify.js";
+import { existingDataDirectory } from "./data-directory-argument.js";
+import { requireConfig } from "./effective-config.js";
+import { CliFailure, exitCodes } from "./failure.js";
+import { colour, talk, writeJson, writeLine } from "./output.js";
+import { amount, duration, Progress } from "./progress.js";
+
+interface MakeFlags {
+  readonly config?: string;
+  readonly dataDir?: string;
+  readonly copy?: boolean;
+  readonly metricsFile?: string;
+  readonly json?: boolean;
+  readonly progress?: boolean;
+}
+
+interface VerifyFlags {
+  readonly all?: boolean;
+  readonly json?: boolean;
+  readonly progress?: boolean;
+}
+
+interface PruneFlags {
+  readonly keep?: number;
+  readonly keepDays?: number;
+  readonly graceHours: number;
+  readonly dryRun?: boolean;
+  readonly json?: boolean;
+}
+
+const TARGET = "repository: a directory or a file:// address; a directory called like a subcommand as ./NAME";
+
+export function addBackup(program: Command): void {
+  const backup = program
+    .command("backup")
+    .description("back up a data directory, whether or not a server is running on it; or see to backups")
+    .enablePositionalOptions()
+    .argument("<target>", TARGET)
+    .option("--data-dir <directory>", "what to back up (default: as the configuration says, ./data)")
+    .option("-c, --config <file>", "configuration file (default: config.yml here, if there)")
+    .option("--copy", "copy also what could be hard-linked on one file system")
+    .option("--metrics-file <path>", "after a success, write it as a Prometheus text file")
+    .option("--json", "the report as one JSON object")
+    .option("--progress", "show progress on stderr, terminal or not")
+    .action(make);
+  backup
+    .command("list")
+    .description("the backups of a repository, oldest first")
+    .argument("<target>", TARGET)
+    .option("--json", "as one JSON object")
+    .action(list);
+  backup
+    .command("verify")
+    .description("check a backup without restoring it; exit code 0 whole, 3 damaged")
+    .argument("<target>", TARGET)
+    .argument("[id]", "which backup (default: the newest)")
+    .option("--all", "every file of every backup, and those that none names")
+    .option("--json", "the report as one JSON object")
+    .option("--progress", "show progress on stderr, terminal or not")
+    .action(verify);
+  backup
+    .command("prune")
+    .description("remove old backups, and files that no backup names")
+    .argument("<target>", TARGET)
+    .option("--keep <number>", "the newest so many stay", wholeNumber(1))
+    .option("--keep-days <days>", "those that are younger stay, too", wholeNumber(1))
+    .option("--grace-hours <hours>", "files that no backup ever named stay so long", wholeNumber(0), 24)
+    .option("--dry-run", "say what would go; nothing is changed")
+    .option("--json", "the report as one JSON object")
+    .action(prune);
+}
+
+function wholeNumber(min: number): (text: string) => number {
+  return (text) => {
+    const number = Number(text);
+    if (/^\d{1,6}$/.test(text) && number >= min) return number;
+    throw new InvalidArgumentError(`a whole number from ${min}`);
+  };
+}
+
+const stopwatch = (): number => performance.now();
+
+async function open(target: string): Promise<ObjectStore> {
+  const { openObjectStore } = await import("../backup/open-object-store.js");
+  return openObjectStore(target, process.env);
+}
+
+function progressOf(what: string, flags: { readonly progress?: boolean }): Progress {
+  return new Progress({
+    what,
+    unit: "B",
+    stream: process.stderr,
+    stopwatch,
+    always: flags.progress === true,
+  });
+}
+
+async function make(target: string, flags: MakeFlags): Promise<void> {
+  const config = await requireConfig({
+    file: flags.config,
+    flags: flags.dataDir === undefined ? {} : { "data-dir": flags.dataDir },
+  });
+  const dataDirectory = await existingDataDirectory(config.values.data_dir);
+  const store = await open(target);
+  refuseInside(store.url, dataDirectory);
+  const progress = progressOf("backup", flags);
+  const { makeBackup } = await import("../backup/backup.js");
+  const report = await makeBackup({
+    files: realFileSystem,
+    dataDirectory,
+    store,
+    now: Date.now,
+    stopwatch,
+    holder: `annals backup, pid ${process.pid}`,
+    tool: "annals backup",
+    copy: flags.copy === true,
+    onProgress: (done, all) => progress.update(done, all),
+  });
+  progress.finish(report.sentBytes, report.sentBytes);
+  for (const warning of report.warnings) talk(`${target}: ${warning}`);
+  if (flags.metricsFile !== undefined) await writeMetrics(flags.metricsFile, report);
+  if (flags.json === true) writeJson({ dataDirectory, ...report });
+  else writeReport(report);
+}
+
+/** Below the data directory a repository would be lost together with what it is to save. */
+function refuseInside(url: string, dataDirectory: string): void {
+  if (!isAbsolute(url) || !`${url}/`.startsWith(`${dataDirectory}/`)) return;
+  throw new CliFailure(exitCodes.usage, `${url} lies in the data directory; choose a place outside of it`);
+}
+
+async function writeMetrics(path: string, report: BackupReport): Promise<void> {
+  const { backupMetrics, writeMetricsFile } = await import("../backup/metrics-file.js");
+  await writeMetricsFile(realFileSystem, resolve(path), backupMetrics(report));
+}
+
+function writeReport(report: BackupReport): void {
+  const { firstOffset, lastOffset, lastTimestamp, snapshotOffset, bytes, sentBytes, linkedBytes } = report;
+  const linked = linkedBytes > 0 ? `, ${amount(linkedBytes, "B")} of it as links` : "";
+  const snapshot = snapshotOffset === null ? "no snapshot" : `snapshot at ${snapshotOffset}`;
+  writeLine(`${report.repository}: backup ${report.id}`);
+  writeLine(
+    `offsets ${firstOffset} to ${lastOffset} (${new Date(lastTimestamp).toISOString()}), ${snapshot}`,
+  );
+  writeLine(
+    `${amount(bytes, "B")} in ${report.files} files; ${amount(sentBytes, "B")} in ${report.sentFiles} were new${linked}; ${duration(report.durationMs / 1000)}`,
+  );
+}
+
+async function list(target: string, flags: { readonly json?: boolean }): Promise<void> {
+  const store = await open(target);
+  const { describeBackups } = await import("../backup/list.js");
+  const backups = await describeBackups(store);
+  if (flags.json === true) writeJson({ repository: store.url, backups });
+  else if (backups.length === 0) writeLine(`${store.url}: no backup`);
+  else for (const backup of backups) writeLine(listLine(backup));
+}
+
+function listLine({ id, contents, problem }: ListedBackup): string {
+  if (contents === undefined) return `${id}  ${colour(process.stdout, 31, "damaged")}  ${problem ?? ""}`;
+  const { firstOffset, lastOffset, lastTimestamp, snapshotOffset, bytes, files } = contents;
+  const snapshot = snapshotOffset === null ? "no snapshot" : `snapshot at ${snapshotOffset}`;
+  const time = new Date(lastTimestamp).toISOString();
+  return `${id}  offsets ${firstOffset} to ${lastOffset} (${time})  ${amount(bytes, "B")} in ${files} files  ${snapshot}`;
+}
+
+async function verify(target: string, id: string | undefined, flags: VerifyFlags): Promise<void> {
+  if (id !== undefined && flags.all === true)
+    throw new CliFailure(exitCodes.usage, "name one backup, or --all; not both");
+  const store = await open(target);
+  const progress = progressOf("verify", flags);
+  const { verifyBackups } = await import("../backup/verify.js");
+  const report = await verifyBackups(store, {
+    which: flags.all === true ? "all" : id === undefined ? "newest" : { id },
+    onProgress: (done, all) => progress.update(done, all),
+  });
+  progress.finish(report.bytesRead, report.bytesRead);
+  await writeVerification(store.url, report, flags.json === true);
+  const { describeBackupFinding } = await import("../backup/finding.js");
+  const [first] = report.findings;
+  if (first === undefined) return;
+  const more = report.findings.length > 1 ? ` (and ${report.findings.length - 1} more)` : "";
+  throw new CliFailure(exitCodes.damaged, `${store.url} is damaged: ${describeBackupFinding(first)}${more}`);
+}
+
+async function writeVerification(url: string, report: VerifyBackupReport, json: boolean): Promise<void> {
+  const { findings, notes, verified, backups, bytesRead } = report;
+  if (json) return writeJson({ whole: findings.length === 0, repository: url, ...report });
+  const { describeBackupFinding } = await import("../backup/finding.js");
+  writeLine(`${url}: ${verified.length} of ${backups} backups checked, ${amount(bytesRead, "B")} read`);
+  for (const each of findings)
+    writeLine(`${colour(process.stdout, 31, "damage")}  ${describeBackupFinding(each)}`);
+  for (const each of notes) writeLine(`${colour(process.stdout, 2, "note")}  ${describeBackupFinding(each)}`);
+  if (findings.length === 0) writeLine(colour(process.stdout, 32, "whole"));
+}
+
+async function prune(target: string, flags: PruneFlags): Promise<void> {
+  const store = await open(target);
+  const { pruneBackups } = await import("../backup/prune.js");
+  const report = await pruneBackups(store, {
+    keep: flags.keep,
+    keepDays: flags.keepDays,
+    graceMs: flags.graceHours * 60 * 60 * 1000,
+    dryRun: flags.dryRun === true,
+    now: Date.now,
+    holder: `annals backup prune, pid ${process.pid}`,
+  });
+  if (flags.json === true) writeJson({ repository: store.url, ...report });
+  else for (const line of pruneLines(report)) writeLine(line);
+}
+
+function pruneLines(report: PruneReport): string[] {
+  const verb = report.dryRun ? "would be removed" : "removed";
+  return [
+    ...report.removedBackups.map((id) => `backup ${id} ${verb}`),
+    `${report.removedObjects.length} files with ${amount(report.removedBytes, "B")} ${verb}; ${report.keptBackups.length} backups stay`,
+  ];
+}

@@ -1,0 +1,13 @@
+/** What a projection's part of a snapshot is written and read with. */
+import type { BodyReader } from "./wire.js";
+
+/** Rows are taken when they have grown to this: most chunks of a snapshot are then of nearly one size, and none is too large. */
+export const ROWS_BYTES = 192 * 1024;
+
+/** Reads one section's rows, in order, into a state that was empty. */
+export interface SectionReader {
+  /** One row. The reader stands at its beginning. @throws ProjectionError when it is none. */
+  row(reader: BodyReader): void;
+  /** There are no more. */
+  end(): void;
+}

@@ -1,0 +1,6 @@
+/** What the rest of the room, and through it everybody, uses of snapshots. */
+export type * from "./contract.js";
+export * from "./errors.js";
+export { foldTo } from "./fold-to.js";
+export { inspectSnapshot, listSnapshots, readSnapshot, verifySnapshot } from "./read.js";
+export { writeSnapshot } from "./write.js";
