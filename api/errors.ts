@@ -139,6 +139,7 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorRow>> = {
   LOG_READER_TOO_SLOW: { status: 503, title: "The reader fell too far behind", retryAfterSecs: 1 },
   LOG_RECORD_TOO_LARGE: { status: 413, title: "One write is larger than a record may be" },
   LOG_REPLAYING: { status: 503, title: "The state is still being loaded", retryAfterSecs: 1 },
+  LOG_RESTORE_UNFINISHED: { status: 500, title: "A restore into the data directory was not finished" },
   LOG_VERSION_UNKNOWN: { status: 500, title: "The data needs another release" },
   PROJECTION_CLOSED: { status: 503, title: "The store is closed", retryAfterSecs: 1 },
   PROJECTION_DEAD: { status: 503, title: "The state is lost; the server restarts", retryAfterSecs: 5 },

@@ -91,13 +91,14 @@ function isIdentity(value: unknown): value is Identity {
   );
 }
 
-/** Draws the ids of a new cluster of one node and makes them durable. */
+/** Draws the ids of a new cluster of one node, or of a new node of `clusterId`, and makes them durable. */
 export async function createIdentity(
   files: FileSystem,
   directory: string,
   randomBytes: (count: number) => Uint8Array,
+  clusterId = randomId(randomBytes),
 ): Promise<Identity> {
-  const identity = { clusterId: randomId(randomBytes), nodeId: randomId(randomBytes) };
+  const identity = { clusterId, nodeId: randomId(randomBytes) };
   const text = `${JSON.stringify(identity, null, 2)}\n`;
   await replaceFile(files, directory, IDENTITY_FILE, Buffer.from(text));
   return identity;

@@ -16,6 +16,7 @@ import { findOffsetAt, type LogFiles, readLog } from "./log-cursor.js";
 import { agrees, markAt } from "./log-mark.js";
 import { type RecoveryPoint, readRecoveryPoint } from "./recovery-point.js";
 import { beyondEnd, retired } from "./refusals.js";
+import { checkIsNotRestoring } from "./restoring-directory.js";
 import {
   epochsOf,
   firstFinding,
@@ -50,7 +51,7 @@ const LOOKS = 10;
 const LOOK_AGAIN_MS = 50;
 
 /**
- * @throws LogError LOG_CORRUPT when what must be there is not, LOG_VERSION_UNKNOWN, LOG_OFFSET_BEYOND_END when the log ends
+ * @throws LogError LOG_CORRUPT when what must be there is not, LOG_VERSION_UNKNOWN, LOG_RESTORE_UNFINISHED, LOG_OFFSET_BEYOND_END when the log ends
  * before `last`, LOG_OFFSET_RETIRED when it begins after it.
  */
 export async function openLogView(
@@ -72,6 +73,7 @@ async function tryToOpen(
   last: Offset | undefined,
 ): Promise<LogView | Finding> {
   // First what others tell of the log, then the log: what they tell of must be there.
+  await checkIsNotRestoring(files, dataDirectory);
   const point = await readRecoveryPoint(files, dataDirectory);
   const identity = await readIdentity(files, dataDirectory);
   const logDirectory = `${dataDirectory}/${LOG_DIRECTORY}`;

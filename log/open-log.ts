@@ -11,6 +11,7 @@ import { RECORD_BODY_BYTES_MAX } from "./format.js";
 import { isNoSpace } from "./free-space.js";
 import { recoverLog } from "./recovery.js";
 import { readRecoveryPoint } from "./recovery-point.js";
+import { checkIsNotRestoring } from "./restoring-directory.js";
 import { logSegment, SegmentList } from "./segment-list.js";
 import { SegmentedLog } from "./segmented-log.js";
 import type { LogSettings, OpenedLog, OpenLogOptions } from "./settings.js";
@@ -53,6 +54,7 @@ async function openHeld(options: OpenLogOptions, directory: DataDirectory): Prom
   const { files, dataDirectory, randomBytes } = options;
   const stopwatch = options.stopwatch ?? options.now;
   const since = stopwatch();
+  await checkIsNotRestoring(files, dataDirectory);
   const known = await readIdentity(files, dataDirectory);
   await checkIdentityIsThere(files, directory, known);
   const recoveryPoint = await readRecoveryPoint(files, dataDirectory);
