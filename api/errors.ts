@@ -3,7 +3,12 @@
  * users the same, held equal by a test. A code of the log or the projections that is missing here does not compile.
  */
 import type { LogErrorCode } from "../log/index.js";
-import type { ProjectionErrorCode, RejectionCode, RejectionDetails } from "../projections/index.js";
+import type {
+  ProjectionErrorCode,
+  RejectionCode,
+  RejectionDetails,
+  SnapshotErrorCode,
+} from "../projections/index.js";
 
 /** Refusals of the doors themselves, before or beside any decision. */
 export type ApiErrorCode =
@@ -49,7 +54,7 @@ export type ApiErrorCode =
   | "API_URL_TOO_LONG"
   | "API_WAITING_FULL";
 
-export type ErrorCode = LogErrorCode | ProjectionErrorCode | RejectionCode | ApiErrorCode;
+export type ErrorCode = LogErrorCode | ProjectionErrorCode | SnapshotErrorCode | RejectionCode | ApiErrorCode;
 
 export interface ErrorRow {
   readonly status: number;
@@ -159,6 +164,10 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorRow>> = {
   QUEUE_RECEIPT_STALE: { status: 409, title: "The delivery is not open any more" },
   QUEUE_TIME_INVALID: { status: 400, title: "The delay, ttl or deadline cannot be used" },
   QUEUE_TOO_MANY: { status: 507, title: "There are as many queues as accepted" },
+  SNAPSHOT_DAMAGED: { status: 500, title: "A snapshot is damaged" },
+  SNAPSHOT_FOREIGN: { status: 500, title: "A snapshot is not of this log" },
+  SNAPSHOT_MISSING: { status: 410, title: "The state of that time cannot be had any more" },
+  SNAPSHOT_VERSION_UNKNOWN: { status: 500, title: "A snapshot needs another release" },
   STREAM_BATCH_TOO_LARGE: { status: 413, title: "Too many messages in one append" },
   STREAM_CLOSED: { status: 409, title: "The stream is closed" },
   STREAM_CONFIG_INVALID: { status: 400, title: "The stream's settings cannot be used" },
@@ -184,7 +193,7 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorRow>> = {
   STREAM_WRITER_SEQ: { status: 409, title: "The writer's sequence is not after the last one" },
 };
 
-/** The code of a failure below (a `LogError`, a `ProjectionError`) that the table knows; undefined for anything unexpected. */
+/** The code of a failure below (a `LogError`, a `ProjectionError`, a `SnapshotError`) that the table knows; undefined for anything unexpected. */
 export function failureCode(error: unknown): ErrorCode | undefined {
   if (!(error instanceof Error) || !("code" in error)) return undefined;
   return isErrorCode(error.code) ? error.code : undefined;

@@ -17,7 +17,7 @@ import {
   Fold,
   foldTo,
   readSnapshot,
-  type SnapshotInfo,
+  type SnapshotFacts,
   type StoreRules,
   writeSnapshot,
 } from "../projections/index.js";
@@ -108,7 +108,7 @@ class Snapshots {
 
   constructor(readonly log: MemoryLog) {}
 
-  async write(fold: Fold): Promise<SnapshotInfo> {
+  async write(fold: Fold): Promise<SnapshotFacts> {
     const mark = await this.log.markAt(fold.offset);
     return writeSnapshot(this.files, DIRECTORY, fold, mark, { now: () => MODEL_START_MS });
   }
@@ -119,7 +119,7 @@ class Snapshots {
     }
   }
 
-  goOn(last: Offset): Promise<{ fold: Fold; from: SnapshotInfo | undefined }> {
+  goOn(last: Offset): Promise<{ fold: Fold; from: SnapshotFacts | undefined }> {
     return foldTo(this.log, { files: this.files, directory: DIRECTORY }, { rules: RULES, last });
   }
 }

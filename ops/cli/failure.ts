@@ -3,7 +3,12 @@
  * to do. The codes are promises to supervisors and scripts; `ops/docs/operations.md` lists them.
  */
 import { errnoOf, LogError, type LogErrorCode } from "../../log/index.js";
-import { ProjectionError, type ProjectionErrorCode } from "../../projections/index.js";
+import {
+  ProjectionError,
+  type ProjectionErrorCode,
+  SnapshotError,
+  type SnapshotErrorCode,
+} from "../../projections/index.js";
 import { BackupError } from "../backup/errors.js";
 import { ConfigFileError } from "../config/config-file.js";
 import { describeMistake, type Mistake } from "../config/origin.js";
@@ -46,11 +51,15 @@ export function verdictOf(error: unknown): Verdict {
   if (error instanceof LogError) return coded(error, adviceByCode[error.code]);
   if (error instanceof BackupError) return coded(error, backupAdvice[error.code]);
   if (error instanceof ProjectionError) return coded(error, projectionAdvice[error.code]);
+  if (error instanceof SnapshotError) return coded(error, snapshotAdvice[error.code]);
   return { exitCode: exitCodes.failed, line: oneLine(systemText(error)) };
 }
 
 /** The place is told once, and the failure's own advice goes before the general one. */
-function coded(error: LogError | ProjectionError | BackupError, { exitCode, advice }: Advice): Verdict {
+function coded(
+  error: LogError | ProjectionError | SnapshotError | BackupError,
+  { exitCode, advice }: Advice,
+): Verdict {
   const { advice: own, ...place } = error.context;
   const where = Object.entries(place)
     .filter(([, value]) => value !== undefined && !error.message.includes(String(value)))
@@ -109,6 +118,20 @@ const projectionAdvice: Readonly<Record<ProjectionErrorCode, Advice>> = {
     advice: "start it again: the state is folded anew from the log; please report the log's last lines",
   },
   PROJECTION_CLOSED: { exitCode: exitCodes.failed, advice: "start it again" },
+};
+
+const snapshotAdvice: Readonly<Record<SnapshotErrorCode, Advice>> = {
+  SNAPSHOT_DAMAGED: {
+    exitCode: exitCodes.damaged,
+    advice:
+      "the log has all of it: remove the file, or restore it from a backup; `annals verify` looks at every snapshot",
+  },
+  SNAPSHOT_VERSION_UNKNOWN: { exitCode: exitCodes.damaged, advice: otherRelease },
+  SNAPSHOT_FOREIGN: { exitCode: exitCodes.damaged, advice: "move the file to where it belongs" },
+  SNAPSHOT_MISSING: {
+    exitCode: exitCodes.damaged,
+    advice: "nothing was changed: restore a snapshot of that range, or the whole directory, from a backup",
+  },
 };
 
 /** System errors that an operator can act on, in words; anything else as it is. */

@@ -1,37 +1,78 @@
 /**
- * The state's fingerprint: SHA-256 over its live keys in order of their UTF-16 code units. Two states are equal at an offset
+ * The state's fingerprint: SHA-256 over its live keys in order of their UTF-8 bytes. Two states are equal at an offset
  * exactly when their digests at one time are; how they came there leaves no trace.
  *
  *   for each key: key, content type and value, each as a u32 little-endian length and UTF-8 (raw) bytes; then expiry and
  *   revision as little-endian doubles
  */
-import { createHash } from "node:crypto";
+import { createHash, type Hash } from "node:crypto";
+import { copyBytes } from "../bytes.js";
+import { slotsInOrder } from "./key-order.js";
 import type { KvState } from "./state.js";
-import { bytesOf } from "./values.js";
+
+/** Many small pieces are gathered for one call of the hash. */
+const GATHERED_BYTES = 64 * 1024;
 
 /** `at`: keys that expired by then count as gone. */
-export function digestOf(state: KvState, at: number): string {
-  const { table } = state;
-  const live: [key: string, slot: number][] = [];
-  for (const slot of table.slots()) {
-    const key = table.keyAt(slot);
-    if (key !== undefined && !table.isExpired(slot, at)) live.push([key, slot]);
+export function digestOf({ table }: KvState, at: number): string {
+  const hash = new GatheringHash();
+  for (const slot of slotsInOrder(table, at)) {
+    const memory = table.memoryAt(slot);
+    const keyStart = table.positionAt(slot);
+    const keyEnd = keyStart + table.keyBytesAt(slot);
+    hash.bytes(memory, keyStart, keyEnd);
+    hash.text(table.contentTypeAt(slot));
+    hash.bytes(memory, keyEnd, keyEnd + table.valueBytesAt(slot));
+    hash.double(table.expiresAt(slot));
+    hash.double(table.revisionAt(slot));
   }
-  live.sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));
-  const hash = createHash("sha256");
-  const numbers = Buffer.alloc(16);
-  const length = Buffer.alloc(4);
-  const add = (bytes: Buffer): void => {
-    length.writeUInt32LE(bytes.length);
-    hash.update(length).update(bytes);
-  };
-  for (const [key, slot] of live) {
-    add(Buffer.from(key));
-    add(Buffer.from(table.contentTypeAt(slot)));
-    add(bytesOf(table.valueAt(slot)));
-    numbers.writeDoubleLE(table.expiresAt(slot), 0);
-    numbers.writeDoubleLE(table.revisionAt(slot), 8);
-    hash.update(numbers);
+  return hash.digest();
+}
+
+class GatheringHash {
+  readonly #hash: Hash = createHash("sha256");
+  readonly #buffer = Buffer.allocUnsafe(GATHERED_BYTES);
+  #filled = 0;
+
+  /** source[from, end) with its length before it. */
+  bytes(source: Buffer, from: number, end: number): void {
+    this.#length(end - from);
+    if (end - from > GATHERED_BYTES) {
+      this.#flush();
+      this.#hash.update(source.subarray(from, end));
+      return;
+    }
+    this.#makeRoom(end - from);
+    copyBytes(source, from, end, this.#buffer, this.#filled);
+    this.#filled += end - from;
   }
-  return hash.digest("hex");
+
+  text(value: string): void {
+    const bytes = Buffer.from(value);
+    this.bytes(bytes, 0, bytes.length);
+  }
+
+  double(value: number): void {
+    this.#makeRoom(8);
+    this.#filled = this.#buffer.writeDoubleLE(value, this.#filled);
+  }
+
+  digest(): string {
+    this.#flush();
+    return this.#hash.digest("hex");
+  }
+
+  #length(bytes: number): void {
+    this.#makeRoom(4);
+    this.#filled = this.#buffer.writeUInt32LE(bytes, this.#filled);
+  }
+
+  #makeRoom(bytes: number): void {
+    if (this.#filled + bytes > GATHERED_BYTES) this.#flush();
+  }
+
+  #flush(): void {
+    this.#hash.update(this.#buffer.subarray(0, this.#filled));
+    this.#filled = 0;
+  }
 }

@@ -17,7 +17,7 @@ export interface SnapshotCounts {
   readonly answers: number;
 }
 
-export interface SnapshotInfo extends SnapshotMark {
+export interface SnapshotFacts extends SnapshotMark {
   /** Of the file. */
   readonly name: string;
   readonly bytes: number;
@@ -59,13 +59,13 @@ export interface ListedSnapshot {
   readonly offset: Offset;
   readonly bytes: number;
   /** Undefined, and `problem` says why, when header or end do not hold. The rest was not looked at. */
-  readonly info?: SnapshotInfo;
+  readonly info?: SnapshotFacts;
   readonly problem?: SnapshotError;
 }
 
 export interface VerifiedSnapshot {
   /** Present exactly when every byte is as it was written. */
-  readonly info?: SnapshotInfo;
+  readonly info?: SnapshotFacts;
   readonly problem?: SnapshotError;
 }
 
@@ -88,5 +88,5 @@ export interface FoldToOptions extends FoldOptions {
 export interface FoldedState {
   readonly fold: Fold;
   /** The snapshot that it began with. */
-  readonly from: SnapshotInfo | undefined;
+  readonly from: SnapshotFacts | undefined;
 }

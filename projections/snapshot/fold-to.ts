@@ -13,7 +13,7 @@ import type {
   FoldProgress,
   FoldToOptions,
   SnapshotDirectory,
-  SnapshotInfo,
+  SnapshotFacts,
 } from "./contract.js";
 import { SnapshotError } from "./errors.js";
 import { inspectSnapshot, readSnapshot, snapshotNames } from "./read.js";
@@ -48,7 +48,7 @@ async function fromSnapshot(
   last: Offset,
   options: FoldToOptions,
   passedOver: string[],
-): Promise<{ fold: Fold; from: SnapshotInfo } | undefined> {
+): Promise<{ fold: Fold; from: SnapshotFacts } | undefined> {
   // What the log has retired cannot be bridged by an older snapshot.
   const reach = offset(log.firstOffset - 1);
   const names = (await snapshotNames(files, directory)).filter(({ offset: at }) => at <= last && at >= reach);
@@ -116,7 +116,7 @@ function unreadable(name: string, error: unknown): SnapshotError {
   return new SnapshotError("SNAPSHOT_DAMAGED", `${name} cannot be read (${errno})`, { file: name }, error);
 }
 
-function foreign(name: string, { offset: at, crc, lineageId }: SnapshotInfo): SnapshotError {
+function foreign(name: string, { offset: at, crc, lineageId }: SnapshotFacts): SnapshotError {
   return new SnapshotError(
     "SNAPSHOT_FOREIGN",
     `${name} is not of this log: the record ${at} with crc ${crc} of lineage ${lineageId.slice(0, 8)} is not in it; move the file elsewhere`,

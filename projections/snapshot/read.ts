@@ -8,7 +8,7 @@ import type {
   ListedSnapshot,
   ReadSnapshotOptions,
   SnapshotCounts,
-  SnapshotInfo,
+  SnapshotFacts,
   VerifiedSnapshot,
 } from "./contract.js";
 import { SnapshotError } from "./errors.js";
@@ -24,7 +24,7 @@ export async function readSnapshot(
   path: string,
   fold: Fold,
   options: ReadSnapshotOptions = {},
-): Promise<SnapshotInfo> {
+): Promise<SnapshotFacts> {
   const state = new StateReader(fold);
   const name = path.slice(path.lastIndexOf("/") + 1);
   try {
@@ -44,7 +44,7 @@ export async function readSnapshot(
 }
 
 /** Its header and its end. @throws as `readSnapshot`. */
-export function inspectSnapshot(files: FileSystem, path: string): Promise<SnapshotInfo> {
+export function inspectSnapshot(files: FileSystem, path: string): Promise<SnapshotFacts> {
   return readEnds(files, path);
 }
 
@@ -91,7 +91,7 @@ export async function snapshotNames(
 async function lookAt(
   files: FileSystem,
   path: string,
-): Promise<{ bytes: number; info: SnapshotInfo } | { bytes: number; problem: SnapshotError }> {
+): Promise<{ bytes: number; info: SnapshotFacts } | { bytes: number; problem: SnapshotError }> {
   const bytes = await sizeOf(files, path);
   try {
     return { bytes, info: await readEnds(files, path) };

@@ -3,7 +3,7 @@
  */
 import { createHash } from "node:crypto";
 import { type FileHandle, type FileSystem, parseSnapshotName } from "../../log/index.js";
-import type { ReadSnapshotOptions, SnapshotInfo } from "./contract.js";
+import type { ReadSnapshotOptions, SnapshotFacts } from "./contract.js";
 import { SnapshotError } from "./errors.js";
 import {
   CHUNK_BODY_BYTES_MAX,
@@ -45,7 +45,7 @@ export type TakeRows = (section: number, rows: Buffer) => void;
  * Header and footer only.
  * @throws SnapshotError SNAPSHOT_DAMAGED, SNAPSHOT_VERSION_UNKNOWN, SNAPSHOT_FOREIGN; what the file system throws.
  */
-export function readEnds(files: FileSystem, path: string): Promise<SnapshotInfo> {
+export function readEnds(files: FileSystem, path: string): Promise<SnapshotFacts> {
   return withSnapshot(files, path, async (snapshot) => infoOf(snapshot));
 }
 
@@ -59,7 +59,7 @@ export function walkSnapshot(
   path: string,
   take: TakeRows,
   options: ReadSnapshotOptions,
-): Promise<SnapshotInfo> {
+): Promise<SnapshotFacts> {
   return withSnapshot(files, path, async (snapshot) => {
     await walkChunks(snapshot, take, options);
     return infoOf(snapshot);
@@ -101,7 +101,7 @@ async function openEnds(handle: FileHandle, name: string): Promise<OpenSnapshot>
   return { name, handle, headerBytes, footerBytes, header, footer };
 }
 
-function infoOf({ name, header, footer, footerBytes }: OpenSnapshot): SnapshotInfo {
+function infoOf({ name, header, footer, footerBytes }: OpenSnapshot): SnapshotFacts {
   const { bytes, counts, digests } = footer;
   const sha256 = footerBytes.toString("hex", FOOTER_HASHED_BYTES);
   return { name, ...header, bytes, formatVersion: SNAPSHOT_FORMAT_VERSION, counts, digests, sha256 };
@@ -192,7 +192,7 @@ class FileWindow {
   readonly #handle: FileHandle;
   readonly #name: string;
   readonly #end: number;
-  readonly #buffer = Buffer.allocUnsafeSlow(BUFFER_BYTES);
+  readonly #buffer: Buffer;
   /** Place in the file of the first byte in the buffer, and how many there are. */
   #from: number;
   #filled = 0;
@@ -202,6 +202,7 @@ class FileWindow {
     this.#name = name;
     this.#from = from;
     this.#end = end;
+    this.#buffer = Buffer.allocUnsafeSlow(Math.min(BUFFER_BYTES, end - from));
   }
 
   /** The buffer, and where in it the bytes from `position` on are; valid until the next call. Never back before the last `position`. */
@@ -215,7 +216,7 @@ class FileWindow {
     this.#filled -= position - this.#from;
     this.#from = position;
     while (this.#filled < length) {
-      const wanted = Math.min(BUFFER_BYTES - this.#filled, this.#end - this.#from - this.#filled);
+      const wanted = Math.min(this.#buffer.length - this.#filled, this.#end - this.#from - this.#filled);
       const into = this.#buffer.subarray(this.#filled, this.#filled + wanted);
       const count = wanted === 0 ? 0 : await this.#handle.read(into, this.#from + this.#filled);
       if (count === 0) throw faulty(this.#name, this.#from + this.#filled, "short");

@@ -16,7 +16,7 @@ import {
 } from "../../log/index.js";
 import type { Fold } from "../fold.js";
 import { BodyWriter } from "../wire.js";
-import type { SnapshotInfo, SnapshotMark, WriteSnapshotOptions } from "./contract.js";
+import type { SnapshotFacts, SnapshotMark, WriteSnapshotOptions } from "./contract.js";
 import {
   CHUNK_BODY_BYTES_MAX,
   CHUNK_HEADER_BYTES,
@@ -42,14 +42,14 @@ export async function writeSnapshot(
   fold: Fold,
   mark: SnapshotMark,
   options: WriteSnapshotOptions,
-): Promise<SnapshotInfo> {
+): Promise<SnapshotFacts> {
   assert(fold.offset === mark.offset, "a snapshot's mark is that of its last record");
   await files.makeDirectory(directory);
   await removeUnfinished(files, directory);
   const name = snapshotName(mark.timestamp, mark.offset);
   const temporary = `${directory}/${name}${TEMPORARY_SUFFIX}`;
   const handle = await files.open(temporary, "create");
-  let info: SnapshotInfo;
+  let info: SnapshotFacts;
   try {
     try {
       info = { name, ...(await writeContent(handle, fold, mark, options)) };
@@ -81,7 +81,7 @@ async function writeContent(
   fold: Fold,
   mark: SnapshotMark,
   { now, signal, onProgress }: WriteSnapshotOptions,
-): Promise<Omit<SnapshotInfo, "name">> {
+): Promise<Omit<SnapshotFacts, "name">> {
   const { clock } = fold;
   const createdAt = Math.floor(now());
   const header = encodeHeader({ ...mark, clock, createdAt });

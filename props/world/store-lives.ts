@@ -3,12 +3,14 @@
  * kept once for each offset. It drives, remembers what was answered, and compares what a reopened store holds with the model at the
  * offset where its log ends.
  */
-import { LogError } from "../../log/index.js";
+import { type EventLog, LogError } from "../../log/index.js";
 import {
   asIs,
   type Context,
   type Decider,
+  foldTo,
   kv,
+  listSnapshots,
   type OpenedStore,
   ProjectionError,
   queue,
@@ -16,18 +18,22 @@ import {
   stream,
   TEXT_TYPE,
   textOf,
+  verifySnapshot,
+  writeSnapshot,
 } from "../../projections/index.js";
 import { checkDurable } from "../checkers/durable.js";
 import { PromiseBroken } from "../checkers/promise-broken.js";
 import type { Fault } from "./operations.js";
 import { type SeededClock, seededClock } from "./seeded-world.js";
 import type { SimulatedDisk, SimulatedMount } from "./simulated-file-system.js";
-import { openWorldStore } from "./store-world.js";
+import { openWorldStore, SNAPSHOTS, WORLD_RULES } from "./store-world.js";
 import { SystemError } from "./system-error.js";
 
 export type StoreStep =
   | { readonly type: "setKeys" | "publish" | "consume" | "ack" | "append"; readonly count: number }
   | { readonly type: "nack" }
+  /** Made of the log's files, as a worker makes it, while nothing else happens. */
+  | { readonly type: "snapshot" }
   /** Until everything asked for so far is answered. */
   | { readonly type: "wait" };
 
@@ -77,6 +83,9 @@ export class StoreLives {
     severalEvents: 0,
     redelivered: 0,
     refusedDamage: 0,
+    snapshots: 0,
+    cutSnapshots: 0,
+    begunWithSnapshot: 0,
   };
   readonly #disk: SimulatedDisk;
   readonly #clock: SeededClock;
@@ -84,6 +93,9 @@ export class StoreLives {
   #moments = new Map<number, Moment>();
   #facts = NOTHING;
   #answered = 0;
+  /** Offset of the newest snapshot that was said to be made. */
+  #snapshot = 0;
+  #log: EventLog | undefined;
   #number = 0;
   /** What consumers heard, by payload and attempt. */
   readonly #receipts = new Map<string, { messageId: string; receipt: string }>();
@@ -140,8 +152,13 @@ export class StoreLives {
   }
 
   async #open(files: SimulatedMount, isWhole: boolean): Promise<OpenedStore> {
-    const { store } = await openWorldStore(this.#disk, files, this.#clock);
+    const { log, store, begunWith, passedOver = [] } = await openWorldStore(this.#disk, files, this.#clock);
+    this.#log = log;
     if (!files.alive) return store;
+    const unread = passedOver.filter(({ cause }) => cause instanceof SystemError);
+    if (isWhole && unread.length < passedOver.length)
+      throw new PromiseBroken("detected", `a snapshot was passed over: ${passedOver[0]?.message}`);
+    if (isWhole && unread.length === 0) await this.#checkSnapshots(files, begunWith);
     const end = store.offset;
     if (isWhole) checkDurable({ answered: this.#answered, durable: 0 }, true, true, end);
     for (const offset of [...this.#moments.keys()])
@@ -207,10 +224,49 @@ export class StoreLives {
       case "ack":
         this.#ack(store, files, step.count);
         break;
+      case "snapshot":
+        await this.#makeSnapshot(files);
+        break;
       case "nack":
         this.#nack(store, files);
         break;
     }
+  }
+
+  /** Every file that looks like a snapshot is one, the promised one among them, and the start has used one. */
+  async #checkSnapshots(files: SimulatedMount, begunWith: "snapshot" | undefined): Promise<void> {
+    const listed = await listSnapshots(files, SNAPSHOTS);
+    for (const { name } of listed) {
+      const { problem } = await verifySnapshot(files, `${SNAPSHOTS}/${name}`);
+      if (files.alive && problem !== undefined) throw new PromiseBroken("detected", problem.message);
+    }
+    const newest = listed.at(-1)?.offset ?? 0;
+    if (files.alive && newest < this.#snapshot)
+      throw new PromiseBroken(
+        "durable",
+        `the snapshot of ${this.#snapshot} is gone; the newest is ${newest}`,
+      );
+    if (files.alive && (begunWith === "snapshot") !== newest > 0)
+      throw new PromiseBroken("equivalent", `the start began with ${begunWith}, the newest is ${newest}`);
+    if (begunWith === "snapshot") this.happened.begunWithSnapshot += 1;
+  }
+
+  async #makeSnapshot(files: SimulatedMount): Promise<void> {
+    await Promise.all(this.#asked);
+    const log = this.#log;
+    if (!files.alive || log === undefined) return;
+    const last = log.durableOffset;
+    const digest = this.#moments.get(last)?.digest;
+    this.happened.cutSnapshots += 1;
+    const { fold } = await foldTo(log, { files, directory: SNAPSHOTS }, { rules: WORLD_RULES, last });
+    const mark = await log.markAt(last);
+    const info = await writeSnapshot(files, SNAPSHOTS, fold, mark, { now: this.#clock.now });
+    if (!files.alive) return;
+    this.happened.cutSnapshots -= 1;
+    this.happened.snapshots += 1;
+    this.#snapshot = info.offset;
+    if (digest !== undefined && info.digests.all !== digest)
+      throw new PromiseBroken("equivalent", `the snapshot of ${last} is not the live state`);
   }
 
   #consume(store: OpenedStore, files: SimulatedMount, count: number): void {

@@ -1,18 +1,19 @@
 /** A store on a log on a simulated disk, as one process of a simulated world sees it. */
-import { type EventLog, openLog } from "../../log/index.js";
+import { type EventLog, openLog, SNAPSHOT_DIRECTORY } from "../../log/index.js";
 import {
   DEFAULT_IDEMPOTENCY_RULES,
   DEFAULT_QUEUE_RULES,
   DEFAULT_STREAM_RULES,
   type OpenedStore,
   openStore,
+  type SnapshotError,
   type StoreRules,
 } from "../../projections/index.js";
-import { worldLogOptions } from "./log-settings.js";
+import { DATA_DIRECTORY, worldLogOptions } from "./log-settings.js";
 import type { SeededClock } from "./seeded-world.js";
 import type { SimulatedDisk, SimulatedMount } from "./simulated-file-system.js";
 
-const RULES: StoreRules = {
+export const WORLD_RULES: StoreRules = {
   kv: {
     maxMemoryBytes: 64 * 1024 * 1024,
     evictionPolicy: "noeviction",
@@ -25,9 +26,16 @@ const RULES: StoreRules = {
   idempotency: DEFAULT_IDEMPOTENCY_RULES,
 };
 
+/** Where the snapshots of a world lie. */
+export const SNAPSHOTS = `${DATA_DIRECTORY}/${SNAPSHOT_DIRECTORY}`;
+
 export interface WorldStore {
   readonly log: EventLog;
   readonly store: OpenedStore;
+  /** Whether it began with a snapshot. */
+  readonly begunWith?: "snapshot" | undefined;
+  /** Snapshots that it could not begin with. */
+  readonly passedOver?: readonly SnapshotError[];
 }
 
 /** Opens log and store in `always`. `disguise` may put something between them: that is how bugs are planted in tests of tests. */
@@ -38,8 +46,19 @@ export async function openWorldStore(
   disguise: (log: EventLog) => EventLog = (log) => log,
 ): Promise<WorldStore> {
   const { log } = await openLog(worldLogOptions(disk, files, clock, "always"));
-  const store = await openStore({ log: disguise(log), rules: RULES, onDead: fail });
-  return { log, store };
+  let begunWith: "snapshot" | undefined;
+  const passedOver: SnapshotError[] = [];
+  const store = await openStore({
+    log: disguise(log),
+    rules: WORLD_RULES,
+    snapshots: { files, directory: SNAPSHOTS },
+    onProgress: ({ step }) => {
+      if (step === "snapshot") begunWith = "snapshot";
+    },
+    onWarning: (problem) => passedOver.push(problem),
+    onDead: fail,
+  });
+  return { log, store, begunWith, passedOver };
 }
 
 function fail(error: Error): never {
