@@ -25,14 +25,14 @@ async function filled(worldSeed: number): Promise<{ files: MemoryFileSystem; lef
   const bench = new BackupBench(new SimulatedDisk(worldSeed).mount(), worldSeed);
   await bench.grow(70);
   await bench.backup();
-  await bench.putSnapshot(60, 3_000);
+  await bench.putSnapshot(60);
   await bench.grow(5);
   await bench.backup();
   const { log } = await bench.openLog();
   await log.startEpoch();
   await bench.append(log, 90);
   await log.close();
-  await bench.putSnapshot(160, 4_000);
+  await bench.putSnapshot(160);
   await bench.backup();
   await bench.grow(40);
   await bench.backup();

@@ -115,13 +115,6 @@ export class DirectoryStore implements ObjectStore {
     const files = this.#files;
     const path = this.#path(name);
     const directory = await this.#makeParent(path);
-    // Its bytes first: in `fsync_mode: never` they may only be in the page cache, and a name without bytes is damage.
-    const handle = await files.open(from, "read");
-    try {
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
     try {
       await files.link(from, path);
     } catch (error) {

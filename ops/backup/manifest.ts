@@ -17,7 +17,7 @@
  * | lastCrc | chained crc of the record at lastOffset: the fingerprint of the whole log up to there | = the last segment's |
  * | epochs | who wrote what, oldest first | = the segments' |
  * | files | segments in the order of offsets, then snapshots | each: size, SHA-256, and what it says of itself |
- * | snapshot | the snapshot that a start would load, with what is known of its state; null without one | is one of the files |
+ * | snapshot | the snapshot that a start would load, and the digests of its state; null without one | is one of the files |
  * | segmentFormat | format version of the segments | |
  * | previous | id and SHA-256 of the manifest before, null in the first | is there, unless pruned |
  */
@@ -87,8 +87,11 @@ const ManifestFields = {
       {
         name: Type.String(),
         offset: OffsetField,
-        /** Per projection, at the snapshot's offset; empty when the snapshot does not tell. */
+        /** Chained crc of the record at the offset. */
+        crc: Crc,
+        /** Of each projection's state, at the offset and at the time `clock` (ms since 1970). */
         digests: Type.Record(Type.String(), Type.String()),
+        clock: Count,
       },
       closed,
     ),

@@ -57,8 +57,8 @@ export interface ObjectStore {
   remove(name: string): Promise<void>;
 
   /**
-   * Makes a file of this machine, which nobody changes in place, an object without copying it, durably. False when that
-   * cannot be done here (another file system): then `put` it. True also when the name was taken.
+   * Makes a file of this machine an object without copying it; its bytes are durable and nobody changes them in place. False
+   * when that cannot be done here (another file system): then `put` it. True also when the name was taken.
    */
   link?(path: string, name: string): Promise<boolean>;
 

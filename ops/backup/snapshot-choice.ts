@@ -10,14 +10,15 @@ import {
   parseSnapshotName,
   SNAPSHOT_DIRECTORY,
 } from "../../log/index.js";
+import { verifySnapshot } from "../../projections/index.js";
 import { BackupError } from "./errors.js";
 import type { Manifest, SnapshotEntry } from "./manifest.js";
 import { type SendOptions, type SentFile, sendSnapshot } from "./send.js";
 
-export type SnapshotMark = NonNullable<Manifest["snapshot"]>;
+export type SnapshotNote = NonNullable<Manifest["snapshot"]>;
 
 export interface ChosenSnapshot {
-  readonly mark: SnapshotMark;
+  readonly mark: SnapshotNote;
   readonly file: SentFile<SnapshotEntry>;
 }
 
@@ -100,15 +101,23 @@ function bytesBetween(view: LogView, after: number, last: number): number {
   return bytes;
 }
 
+/** Only what is whole and of this log goes with a backup: a start would pass over the rest. */
 async function tryToSend(choice: SnapshotChoice, candidate: Candidate): Promise<ChosenSnapshot | undefined> {
-  const directory = `${choice.dataDirectory}/${SNAPSHOT_DIRECTORY}`;
+  const { files, dataDirectory, view, onWarning } = choice;
+  const directory = `${dataDirectory}/${SNAPSHOT_DIRECTORY}`;
   try {
+    const { info, problem } = await verifySnapshot(files, `${directory}/${candidate.name}`);
+    if (info === undefined || !(await view.agrees(info))) {
+      onWarning(`snapshot ${candidate.name} was passed over: ${problem?.message ?? "it is of another log"}`);
+      return undefined;
+    }
     const file = await sendSnapshot(choice.send, directory, candidate.name, candidate.offset);
-    return { mark: { name: file.entry.name, offset: candidate.offset, digests: {} }, file };
+    const { offset, crc, clock, digests } = info;
+    return { mark: { name: file.entry.name, offset, crc, clock, digests: { ...digests } }, file };
   } catch (error) {
     // The server keeps its newest ones only; an older one may go while we read it.
     if (errnoOf(error) !== "ENOENT") throw error;
-    choice.onWarning(`snapshot ${candidate.name} was removed while it was read`);
+    onWarning(`snapshot ${candidate.name} was removed while it was read`);
     return undefined;
   }
 }

@@ -6,6 +6,7 @@ import { writeFileSync } from "node:fs";
 import { cpus, loadavg, release, tmpdir, totalmem } from "node:os";
 import { parseArgs } from "node:util";
 import { wantedFromArguments } from "../cli/tool-arguments.js";
+import { BACKUP_ROWS } from "./backup-rows.js";
 import { HTTP_ROWS } from "./http-rows.js";
 import { LOG_ROWS } from "./log-rows.js";
 import { MILLION_ROWS } from "./million-rows.js";
@@ -15,7 +16,14 @@ import { QUEUE_ROWS } from "./queue-rows.js";
 import type { Finding, Row } from "./row.js";
 import { STREAM_ROWS } from "./stream-rows.js";
 
-const ROWS: readonly Row[] = [...HTTP_ROWS, ...LOG_ROWS, ...MILLION_ROWS, ...QUEUE_ROWS, ...STREAM_ROWS];
+const ROWS: readonly Row[] = [
+  ...HTTP_ROWS,
+  ...LOG_ROWS,
+  ...MILLION_ROWS,
+  ...QUEUE_ROWS,
+  ...STREAM_ROWS,
+  ...BACKUP_ROWS,
+];
 
 const USAGE = `npm run bench [-- OPTION …]: measures this release's figures and prints each beside its goal
 

@@ -2,6 +2,7 @@
  * `annals backup TARGET` makes a backup of a data directory, live or not; `backup list`, `verify` and `prune` look after a
  * repository. What does the work is loaded when a command runs: a start of the server does without.
  */
+import { constants, setPriority } from "node:os";
 import { isAbsolute, resolve } from "node:path";
 import { type Command, InvalidArgumentError } from "commander";
 import { realFileSystem } from "../../log/index.js";
@@ -114,6 +115,8 @@ async function make(target: string, flags: MakeFlags): Promise<void> {
   const dataDirectory = await existingDataDirectory(config.values.data_dir);
   const store = await open(target);
   refuseInside(store.url, dataDirectory);
+  // A server on this machine comes first: a backup has time.
+  setPriority(constants.priority.PRIORITY_LOW);
   const progress = progressOf("backup", flags);
   const { makeBackup } = await import("../backup/backup.js");
   const report = await makeBackup({

@@ -5,8 +5,8 @@ import {
   type FileSystem,
   type LogRecord,
   type OpenLogOptions,
+  openLogView,
   readWholeFile,
-  snapshotName,
 } from "../../log/index.js";
 import { type BackupOptions, type BackupReport, makeBackup } from "../../ops/backup/backup.js";
 import { DirectoryStore } from "../../ops/backup/directory-store.js";
@@ -14,20 +14,40 @@ import { segmentsOf } from "../../ops/backup/manifest.js";
 import type { ObjectStore } from "../../ops/backup/object-store.js";
 import { loadBackup } from "../../ops/backup/repository.js";
 import { type VerifyBackupReport, verifyBackups } from "../../ops/backup/verify.js";
+import { type EncodedRecord, encodeRecord } from "../../projections/events.js";
+import {
+  DEFAULT_IDEMPOTENCY_RULES,
+  DEFAULT_QUEUE_RULES,
+  DEFAULT_STREAM_RULES,
+  foldTo,
+  type StoreRules,
+  TEXT_TYPE,
+  writeSnapshot,
+} from "../../projections/index.js";
 import { seededRandom } from "../../props/run-settings.js";
 import { seededBytes } from "../../props/world/seeded-world.js";
+import { TEST_RULES } from "./kv-store.js";
 import { MemoryFileSystem } from "./memory-file-system.js";
-import { at, openTestLog, textRecord } from "./test-log.js";
+import { at, openTestLog } from "./test-log.js";
 
 export const DATA = "/data";
 export const REPOSITORY = "/repository";
 export const START_MS = Date.UTC(2026, 5, 1);
+
+export const RULES: StoreRules = {
+  kv: TEST_RULES,
+  queue: DEFAULT_QUEUE_RULES,
+  stream: DEFAULT_STREAM_RULES,
+  idempotency: DEFAULT_IDEMPOTENCY_RULES,
+};
 
 export class BackupBench {
   readonly files: FileSystem;
   readonly store: DirectoryStore;
   readonly #random: () => number;
   nowMs = START_MS;
+  /** How many different keys there are: with few, the state is much smaller than the log. */
+  keys = 10;
 
   constructor(files: FileSystem, worldSeed = 1, repository = REPOSITORY) {
     this.files = files;
@@ -44,33 +64,45 @@ export class BackupBench {
     });
   }
 
-  /** Opens the log, appends so many records of some 100 bytes, and closes it. */
+  /** Opens the log, appends so many records of some 150 bytes, and closes it. */
   async grow(records: number, overrides: Partial<OpenLogOptions> = {}): Promise<void> {
     const { log } = await this.openLog(overrides);
     await this.append(log, records);
     await log.close();
   }
 
+  /** Sets of keys, each another than the last few. */
   async append(log: EventLog, records: number): Promise<void> {
     for (let i = 0; i < records; i++) {
       this.nowMs += 1;
-      log.append(
-        textRecord(`record ${log.endOffset + 1} `, 60 + Math.floor(this.#random() * 80), this.nowMs),
-      );
+      log.append({ ...this.#set(log.endOffset + 1), timestamp: this.nowMs });
     }
     await log.whenCommitted(log.endOffset);
   }
 
-  /** A file with a snapshot's name in the data directory. */
-  async putSnapshot(offset: number, bytes: number): Promise<void> {
+  #set(number: number): EncodedRecord {
+    const value = Buffer.alloc(60 + Math.floor(this.#random() * 80), `${number}.`);
+    const key = `key-${number % this.keys}`;
+    const event = {
+      type: "kv.set",
+      key,
+      value,
+      contentType: TEXT_TYPE,
+      expiresAt: 0,
+      previous: at(0),
+    } as const;
+    return encodeRecord([event], { command: "a test" });
+  }
+
+  /** The state at `last`, as a file among the snapshots. Returns its path. */
+  async putSnapshot(last: number): Promise<string> {
+    const view = await openLogView(this.files, DATA);
+    const { fold } = await foldTo(view, undefined, { rules: RULES, last: at(last) });
     const directory = `${DATA}/snapshots`;
-    await this.files.makeDirectory(directory);
-    const named = snapshotName(this.nowMs, at(offset));
-    const handle = await this.files.open(`${directory}/${named}`, "create");
-    await handle.write(seededBytes(this.#random)(bytes), 0);
-    await handle.sync();
-    await handle.close();
-    await this.files.syncDirectory(directory);
+    const mark = await view.markAt(at(last));
+    const { name } = await writeSnapshot(this.files, directory, fold, mark, { now: () => this.nowMs });
+    fold.close();
+    return `${directory}/${name}`;
   }
 
   backup(overrides: Partial<BackupOptions> = {}): Promise<BackupReport> {
@@ -98,6 +130,19 @@ export async function recordsOfBackup(store: ObjectStore, id: string): Promise<L
   for (const { name } of segmentsOf(await loadBackup(store, id)))
     await checkSegment(name, store.get(name), (batch) => records.push(...batch));
   return records;
+}
+
+/** Puts files from memory where they were, durably. */
+export async function onDisk(files: FileSystem, from: MemoryFileSystem): Promise<void> {
+  for (const path of from.paths) {
+    const directory = path.slice(0, path.lastIndexOf("/"));
+    await files.makeDirectory(directory);
+    const handle = await files.open(path, "create");
+    await handle.write(from.get(path), 0);
+    await handle.sync();
+    await handle.close();
+    await files.syncDirectory(directory);
+  }
 }
 
 /** Every file below a directory, as byte arrays that can be forked and damaged. */

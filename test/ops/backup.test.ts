@@ -1,0 +1,286 @@
+// What a backup contains and sends, what it refuses, and what its repository survives.
+import { beforeEach, describe, expect, it } from "vitest";
+import { LogError, readWholeFile } from "../../log/index.js";
+import { BackupError } from "../../ops/backup/errors.js";
+import { segmentsOf } from "../../ops/backup/manifest.js";
+import { PIECES_MAX } from "../../ops/backup/plan.js";
+import { loadBackup } from "../../ops/backup/repository.js";
+import { SimulatedDisk } from "../../props/world/simulated-file-system.js";
+import { BackupBench, DATA, inMemory, onDisk, REPOSITORY, recordsOfBackup } from "../support/backup-bench.js";
+import { at, offsetsOf, readAll, segmentFile, span } from "../support/test-log.js";
+
+let disk: SimulatedDisk;
+let bench: BackupBench;
+beforeEach(() => {
+  disk = new SimulatedDisk(1);
+  bench = new BackupBench(disk.mount());
+});
+
+const refusalOf = async (call: Promise<unknown>): Promise<string> => {
+  const error = await call.then(
+    () => undefined,
+    (reason: unknown) => reason,
+  );
+  if (error instanceof BackupError || error instanceof LogError) return error.code;
+  throw new Error(`not refused, but ${String(error)}`);
+};
+const namesIn = (folder: string): Promise<string[]> => bench.files.list(`${REPOSITORY}/${folder}`);
+const offsetsIn = async (id: string): Promise<number[]> => offsetsOf(await recordsOfBackup(bench.store, id));
+
+describe("backup", () => {
+  it("contains every record up to the last whole one, and says so", async () => {
+    await bench.grow(100);
+    const report = await bench.backup();
+    expect(report).toMatchObject({ firstOffset: 1, lastOffset: 101, snapshotOffset: null, warnings: [] });
+    expect(await offsetsIn(report.id)).toEqual(span(1, 101));
+    expect((await bench.verify()).findings).toEqual([]);
+  });
+
+  it("works beside an open log, and takes what was appended until it began", async () => {
+    const { log } = await bench.openLog();
+    await bench.append(log, 37);
+    const report = await bench.backup();
+    await bench.append(log, 10);
+    expect(report.lastOffset).toBe(38);
+    expect((await bench.backup()).lastOffset).toBe(48);
+    await log.close();
+    expect((await bench.verify()).findings).toEqual([]);
+  });
+
+  it("sends after 1 % change at most 5 % of what the first one sent, in bytes and with a newer snapshot there", async () => {
+    bench.keys = 1_000_000;
+    await bench.grow(3_000);
+    await bench.putSnapshot(2_900);
+    const first = await bench.backup();
+    await bench.grow(30);
+    // Each key once: the state is as large as the log, and a newer snapshot saves nothing.
+    await bench.putSnapshot(3_020);
+    const second = await bench.backup();
+    expect(first.sentBytes).toBeGreaterThan(300_000);
+    expect(second.lastOffset).toBe(first.lastOffset + 30);
+    expect(second.sentBytes).toBeLessThanOrEqual(0.05 * first.bytes);
+    expect(await offsetsIn(second.id)).toEqual(span(1, second.lastOffset));
+    const third = await bench.backup();
+    expect(third).toMatchObject({ sentFiles: 0, sentBytes: 0, bytes: second.bytes });
+  });
+
+  it("sends a segment anew as one when it would lie in too many pieces", async () => {
+    const large = { segmentBytes: 1 << 20 };
+    await bench.grow(1, large);
+    const counts: number[] = [];
+    for (let i = 0; i < PIECES_MAX + 8; i++) {
+      await bench.grow(1, large);
+      counts.push(segmentsOf(await loadBackup(bench.store, (await bench.backup()).id)).length);
+    }
+    expect(Math.max(...counts)).toBe(PIECES_MAX);
+    expect(counts.at(-1)).toBe(8);
+    const { findings, verified } = await bench.verify();
+    expect(findings).toEqual([]);
+    expect(verified).toHaveLength(PIECES_MAX + 8);
+  });
+
+  it("parts from the pieces of records that were lost with the power and written anew", async () => {
+    await bench.grow(40);
+    await bench.backup();
+    const before = await inMemory(bench.files, DATA);
+    await bench.grow(10);
+    await bench.putSnapshot(46);
+    const lost = await bench.backup();
+    expect(lost.snapshotOffset).toBe(46);
+    const after = new SimulatedDisk(2);
+    const other = new BackupBench(after.mount(), 5);
+    await onDisk(other.files, await inMemory(bench.files, REPOSITORY));
+    await onDisk(other.files, before);
+    other.nowMs = bench.nowMs;
+    await other.grow(15);
+    const report = await other.backup();
+    expect(report).toMatchObject({ snapshotOffset: null, lastOffset: 56 });
+    const { log } = await other.openLog();
+    const records = await recordsOfBackup(other.store, report.id);
+    expect(records.map(({ crc }) => crc)).toEqual((await readAll(log)).map(({ crc }) => crc));
+    await log.close();
+    expect(records[45]?.crc).not.toBe((await recordsOfBackup(other.store, lost.id))[45]?.crc);
+    expect((await other.verify()).findings).toEqual([]);
+  });
+
+  it("follows the log through a new epoch", async () => {
+    await bench.grow(10);
+    await bench.backup();
+    const { log } = await bench.openLog();
+    await log.startEpoch();
+    await bench.append(log, 5);
+    await log.close();
+    const { id } = await bench.backup();
+    const manifest = await loadBackup(bench.store, id);
+    expect(manifest.epochs.map(({ epoch, first }) => [epoch, first])).toEqual([
+      [1, 1],
+      [2, 12],
+    ]);
+    expect((await bench.verify()).findings).toEqual([]);
+  });
+
+  it("sends again what is gone, or of a wrong size, and nothing else", async () => {
+    await bench.grow(100);
+    await bench.backup({ copy: true });
+    const names = await namesIn("segments");
+    const [gone = "", cut = ""] = names;
+    expect(names.length).toBeGreaterThan(2);
+    await bench.files.remove(`${REPOSITORY}/segments/${gone}`);
+    const handle = await bench.files.open(`${REPOSITORY}/segments/${cut}`, "write");
+    await handle.truncate(200);
+    await handle.close();
+    const codes = (await bench.verify()).findings.map(({ code }) => code);
+    expect(codes.sort()).toEqual(["damaged", "damaged", "missing"]);
+    expect((await bench.backup({ copy: true })).sentFiles).toBe(2);
+    expect((await bench.verify()).findings).toEqual([]);
+  });
+
+  it("goes on when the newest manifest cannot be read, and says so; the checker finds it", async () => {
+    await bench.grow(30);
+    await bench.backup();
+    await bench.grow(5);
+    const { id } = await bench.backup();
+    disk.flip(`${REPOSITORY}/backups/${id}.json`, 50, 1);
+    await bench.grow(5);
+    const report = await bench.backup();
+    expect(report.warnings).toEqual([expect.stringContaining(`backup ${id} cannot be read`)]);
+    const { findings } = await bench.verify();
+    expect(findings.map(({ name, code }) => [name, code])).toEqual([[`backups/${id}.json`, "damaged"]]);
+  });
+
+  it("has an id later than all before, also when the clock was set back", async () => {
+    await bench.grow(3);
+    const first = await bench.backup();
+    bench.nowMs -= 3_600_000;
+    const second = await bench.backup();
+    expect(second.id > first.id).toBe(true);
+    expect((await bench.verify()).findings).toEqual([]);
+  });
+});
+
+describe("backup refuses", () => {
+  it("a directory without a record", async () => {
+    await bench.files.makeDirectory(`${DATA}/log`);
+    expect(await refusalOf(bench.backup())).toBe("BACKUP_NOTHING");
+  });
+
+  it("the repository of another cluster", async () => {
+    await bench.grow(3);
+    await bench.backup();
+    const stranger = new BackupBench(new SimulatedDisk(3).mount(), 77);
+    await onDisk(stranger.files, await inMemory(bench.files, REPOSITORY));
+    await stranger.grow(3);
+    expect(await refusalOf(stranger.backup())).toBe("BACKUP_REPOSITORY_FOREIGN");
+  });
+
+  it("a repository that somebody writes to, naming who", async () => {
+    await bench.grow(3);
+    const lock = await bench.store.lock("annals backup, pid 7");
+    await expect(bench.backup()).rejects.toThrow("annals backup, pid 7");
+    await lock.release();
+    await bench.backup();
+  });
+
+  it("a damaged log: damage never becomes a backup", async () => {
+    await bench.grow(100);
+    disk.flip(`${DATA}/log/${segmentFile(1)}`, 700, 4);
+    expect(await refusalOf(bench.backup())).toBe("LOG_CORRUPT");
+    expect(await bench.files.exists(`${REPOSITORY}/backups`)).toBe(false);
+  });
+
+  it("a log whose beginning is gone when no snapshot stands in for it", async () => {
+    const { log } = await bench.openLog();
+    await bench.append(log, 200);
+    await log.retain(at(120));
+    const { firstOffset } = log;
+    await log.close();
+    expect(firstOffset).toBeGreaterThan(1);
+    expect(await refusalOf(bench.backup())).toBe("BACKUP_SNAPSHOT_MISSING");
+  });
+});
+
+describe("a backup's snapshot", () => {
+  it("is the newest that is whole and of this log; others are passed over with a warning", async () => {
+    await bench.grow(100);
+    await bench.putSnapshot(40);
+    const newest = await bench.putSnapshot(80);
+    disk.flip(newest, 300, 1);
+    const report = await bench.backup();
+    expect(report.snapshotOffset).toBe(40);
+    expect(report.warnings).toEqual([expect.stringContaining("_80.snap was passed over")]);
+    const { snapshot } = await loadBackup(bench.store, report.id);
+    expect(Object.keys(snapshot?.digests ?? {}).sort()).toEqual([
+      "all",
+      "idempotency",
+      "kv",
+      "queue",
+      "stream",
+    ]);
+  });
+
+  it("is renewed when that costs no more than the records that it saves to read", async () => {
+    bench.keys = 3;
+    await bench.grow(200);
+    await bench.putSnapshot(100);
+    expect((await bench.backup()).snapshotOffset).toBe(100);
+    await bench.grow(2);
+    await bench.putSnapshot(102);
+    expect((await bench.backup()).snapshotOffset).toBe(100);
+    await bench.grow(100);
+    await bench.putSnapshot(250);
+    expect((await bench.backup()).snapshotOffset).toBe(250);
+    expect((await bench.verify()).findings).toEqual([]);
+  });
+
+  it("stands in for records that the log has retired", async () => {
+    await bench.grow(150);
+    await bench.putSnapshot(60);
+    await bench.backup();
+    await bench.putSnapshot(140);
+    const { log } = await bench.openLog();
+    await log.retain(at(130));
+    const { firstOffset } = log;
+    await log.close();
+    expect(firstOffset).toBeGreaterThan(61);
+    const { id, snapshotOffset } = await bench.backup();
+    expect(snapshotOffset).toBe(140);
+    expect(await offsetsIn(id)).toEqual(span(firstOffset, 151));
+    expect((await bench.verify()).findings).toEqual([]);
+  });
+});
+
+describe("segments that a backup shares with the log", () => {
+  it("stay as they are when the log is cut back into one and goes on", async () => {
+    await bench.grow(100);
+    const { linkedBytes, id } = await bench.backup();
+    expect(linkedBytes).toBeGreaterThan(0);
+    const { log } = await bench.openLog();
+    await log.truncate(at(20));
+    await bench.append(log, 60);
+    await log.close();
+    expect((await bench.verify()).findings).toEqual([]);
+    expect(await offsetsIn(id)).toEqual(span(1, 101));
+  });
+
+  it("stay as they are when the newest segment's name is lost and a sealed one is the tail again", async () => {
+    await bench.grow(100);
+    const { id } = await bench.backup();
+    const names = (await bench.files.list(`${DATA}/log`)).filter((name) => name.endsWith(".log"));
+    expect(names.length).toBeGreaterThan(2);
+    await bench.files.remove(`${DATA}/log/${names.at(-1)}`);
+    // Nothing proves what was in it: as if the power had gone in `never`.
+    await bench.files.remove(`${DATA}/recovery-point`);
+    await bench.grow(40);
+    expect((await bench.verify()).findings).toEqual([]);
+    expect(await offsetsIn(id)).toEqual(span(1, 101));
+  });
+
+  it("are copies when that is asked for", async () => {
+    await bench.grow(100);
+    expect(await bench.backup({ copy: true })).toMatchObject({ linkedBytes: 0, lastOffset: 101 });
+    const [name = ""] = await namesIn("segments");
+    expect((await bench.files.stat(`${REPOSITORY}/segments/${name}`))?.links).toBe(1);
+    const bytes = await readWholeFile(bench.files, `${REPOSITORY}/segments/${name}`, 1 << 20);
+    expect(bytes).toEqual(await readWholeFile(bench.files, `${DATA}/log/${segmentFile(1)}`, 1 << 20));
+  });
+});
