@@ -4,7 +4,7 @@
  * `identity.json` is written once, before the first segment, and never changes: a log without it has lost a file.
  */
 import { errnoOf, LogError } from "./errors.js";
-import { IDENTITY_FILE, LOCK_FILE, LOG_DIRECTORY } from "./file-names.js";
+import { IDENTITY_FILE, LOCK_FILE, LOG_DIRECTORY, RESTORING_FILE } from "./file-names.js";
 import {
   type DirectoryLock,
   type FileSystem,
@@ -62,6 +62,14 @@ function explain(error: unknown, path: string): unknown {
   if (errno === undefined || !UNUSABLE.has(errno)) return error;
   const message = `${path} cannot be used as a data directory (${errno}); it must be a directory that this process may write`;
   return new LogError("LOG_DIRECTORY_UNUSABLE", message, { directory: path, found: errno }, error);
+}
+
+/** @throws LogError LOG_RESTORE_UNFINISHED when a restore into the directory did not come to its end. */
+export async function checkIsNotRestoring(files: FileSystem, dataDirectory: string): Promise<void> {
+  const file = `${dataDirectory}/${RESTORING_FILE}`;
+  if (!(await files.exists(file))) return;
+  const message = `a restore into ${dataDirectory} was not finished: what is there is not whole`;
+  throw new LogError("LOG_RESTORE_UNFINISHED", message, { directory: dataDirectory, file });
 }
 
 /** The identity of the directory, or undefined in one that has none yet. @throws LogError LOG_CORRUPT. */

@@ -30,6 +30,7 @@ export {
   type SegmentExtent,
   segmentBytes,
 } from "./segment-extent.js";
+export { decodeHeader as segmentHeaderOf } from "./segment-reader.js";
 export type * from "./settings.js";
 export * from "./units.js";
 export { type VerifyReport, verifyDirectory } from "./verify.js";

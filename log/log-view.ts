@@ -7,7 +7,7 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { corruption, type Finding } from "./corruption.js";
-import { readIdentity } from "./data-directory.js";
+import { checkIsNotRestoring, readIdentity } from "./data-directory.js";
 import type { LogMark, LogReader, LogRecord, ReadOptions } from "./event-log.js";
 import { LOG_DIRECTORY, parseSegmentName } from "./file-names.js";
 import type { FileSystem } from "./file-system.js";
@@ -16,7 +16,6 @@ import { findOffsetAt, type LogFiles, readLog } from "./log-cursor.js";
 import { agrees, markAt } from "./log-mark.js";
 import { type RecoveryPoint, readRecoveryPoint } from "./recovery-point.js";
 import { beyondEnd, retired } from "./refusals.js";
-import { checkIsNotRestoring } from "./restoring-directory.js";
 import {
   epochsOf,
   firstFinding,
@@ -59,6 +58,16 @@ export async function openLogView(
   dataDirectory: string,
   options: LogViewOptions = {},
 ): Promise<LogView> {
+  await checkIsNotRestoring(files, dataDirectory);
+  return openUnmarkedView(files, dataDirectory, options);
+}
+
+/** As `openLogView`, whether or not the directory is marked: for the restore itself. */
+export async function openUnmarkedView(
+  files: FileSystem,
+  dataDirectory: string,
+  options: LogViewOptions,
+): Promise<LogView> {
   for (let look = 1; ; look++) {
     const view = await tryToOpen(files, dataDirectory, options.last);
     if (!("code" in view)) return view;
@@ -73,7 +82,6 @@ async function tryToOpen(
   last: Offset | undefined,
 ): Promise<LogView | Finding> {
   // First what others tell of the log, then the log: what they tell of must be there.
-  await checkIsNotRestoring(files, dataDirectory);
   const point = await readRecoveryPoint(files, dataDirectory);
   const identity = await readIdentity(files, dataDirectory);
   const logDirectory = `${dataDirectory}/${LOG_DIRECTORY}`;

@@ -4,14 +4,19 @@
  */
 
 import type { DataDirectory } from "./data-directory.js";
-import { checkIdentityIsThere, createIdentity, openDataDirectory, readIdentity } from "./data-directory.js";
+import {
+  checkIdentityIsThere,
+  checkIsNotRestoring,
+  createIdentity,
+  openDataDirectory,
+  readIdentity,
+} from "./data-directory.js";
 import { EpochTable } from "./epochs.js";
 import { assert, errnoOf, LogError } from "./errors.js";
 import { RECORD_BODY_BYTES_MAX } from "./format.js";
 import { isNoSpace } from "./free-space.js";
 import { recoverLog } from "./recovery.js";
 import { readRecoveryPoint } from "./recovery-point.js";
-import { checkIsNotRestoring } from "./restoring-directory.js";
 import { logSegment, SegmentList } from "./segment-list.js";
 import { SegmentedLog } from "./segmented-log.js";
 import type { LogSettings, OpenedLog, OpenLogOptions } from "./settings.js";

@@ -43,6 +43,7 @@ import {
   stampRecord,
   writeRecordHeader,
 } from "./format.js";
+import { type LogView, openUnmarkedView } from "./log-view.js";
 import { writeIndexFile } from "./offset-index.js";
 import { writeRecoveryPoint } from "./recovery-point.js";
 import { borderFinding, firstFinding, lineageFinding, type SegmentFile, shownPath } from "./segment-chain.js";
@@ -88,6 +89,8 @@ export interface RestoredLog {
 export interface FinishRestore {
   /** Where the log must end; the segments were cut there. */
   readonly last: Offset;
+  /** Whose log it must be. */
+  readonly clusterId: string;
   /** The new epoch is above this one and above those of the segments. */
   readonly epochsUpTo: Epoch;
   /** What the record of the new epoch says of where it came from. */
@@ -201,16 +204,31 @@ export class RestoringDirectory {
     await files.syncDirectory(directory);
   }
 
+  /** What was brought so far, as a log up to `last`. @throws LogError LOG_CORRUPT when the segments are not one log. */
+  async view(last: Offset): Promise<LogView> {
+    checkChain(this.#placed, last);
+    return openUnmarkedView(this.#options.files, this.#options.dataDirectory, { last });
+  }
+
+  /** Takes a snapshot away again that turned out to be of no use. */
+  async removeSnapshot(name: string): Promise<void> {
+    const { files, dataDirectory } = this.#options;
+    const directory = `${dataDirectory}/${SNAPSHOT_DIRECTORY}`;
+    await files.remove(`${directory}/${name}`);
+    await files.syncDirectory(directory);
+  }
+
   /**
    * Makes the directory one that a log opens from. Nobody believed any of it before this resolves.
    * @throws LogError LOG_CORRUPT when the segments are not one log up to `last`; then the mark stays.
    */
-  async finish({ last, epochsUpTo, from }: FinishRestore): Promise<RestoredLog> {
+  async finish({ last, clusterId, epochsUpTo, from }: FinishRestore): Promise<RestoredLog> {
     const { files, dataDirectory, now, randomBytes } = this.#options;
     const { logPath } = this.#directory;
     const { first, tail, epochs } = checkChain(this.#placed, last);
+    const found = first.file.header.clusterId;
+    if (found !== clusterId) throw corruption(misnamed(first.file.name, `cluster ${clusterId}`, found));
     await files.syncDirectory(logPath);
-    const { clusterId } = first.file.header;
     const identity = await createIdentity(files, dataDirectory, randomBytes, clusterId);
 
     const lineage = tail.file.header.lineageId;
@@ -251,14 +269,6 @@ export class RestoringDirectory {
   async close(): Promise<void> {
     await this.#directory.lock.release();
   }
-}
-
-/** @throws LogError LOG_RESTORE_UNFINISHED when a restore into the directory did not come to its end. */
-export async function checkIsNotRestoring(files: FileSystem, dataDirectory: string): Promise<void> {
-  const file = `${dataDirectory}/${RESTORING_FILE}`;
-  if (!(await files.exists(file))) return;
-  const message = `a restore into ${dataDirectory} was not finished: what is there is not whole`;
-  throw new LogError("LOG_RESTORE_UNFINISHED", message, { directory: dataDirectory, file });
 }
 
 async function checkIsFree(files: FileSystem, dataDirectory: string): Promise<void> {

@@ -5,6 +5,7 @@ import { valueOperations } from "./kv.js";
 import { batchOperations } from "./kv-batches.js";
 import { keyOperations } from "./kv-keys.js";
 import type { Operation } from "./operation.js";
+import { pointOperations } from "./points.js";
 import { queueOperations } from "./queue.js";
 import { deliveryOperations } from "./queue-deliveries.js";
 import { letterOperations } from "./queue-letters.js";
@@ -20,6 +21,7 @@ const single: readonly Operation[] = [
   ...letterOperations,
   ...streamOperations,
   ...adminOperations,
+  ...pointOperations,
 ];
 
 export const operations: readonly Operation[] = [

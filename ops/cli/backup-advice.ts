@@ -25,5 +25,21 @@ export const backupAdvice: Readonly<Record<BackupErrorCode, Advice>> = {
     exitCode: exitCodes.damaged,
     advice: "this is not damage: use the release that wrote it, or a newer one",
   },
+  RESTORE_TARGET_BEYOND: {
+    exitCode: exitCodes.usage,
+    advice: "--latest takes everything that there is; nothing was changed",
+  },
+  RESTORE_TARGET_RETIRED: {
+    exitCode: exitCodes.usage,
+    advice: "`annals backup list` shows from where to where each backup goes; nothing was changed",
+  },
+  RESTORE_POINT_UNKNOWN: {
+    exitCode: exitCodes.usage,
+    advice: "GET /restore-points of the server shows what there is; nothing was changed",
+  },
+  RESTORE_COMPARE_FAILED: {
+    exitCode: exitCodes.failed,
+    advice: "check the address, or leave --compare out; nothing was changed",
+  },
   BACKUP_STORE_FAILED: { exitCode: exitCodes.failed, advice: "try again when the store can be reached" },
 };

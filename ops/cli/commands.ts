@@ -5,6 +5,7 @@ import { addConfig } from "./config.js";
 import { addDump } from "./dump.js";
 import { addImport } from "./import.js";
 import { addRepair } from "./repair.js";
+import { addRestore } from "./restore.js";
 import { addServe } from "./serve.js";
 import { addVerify } from "./verify.js";
 
@@ -13,6 +14,7 @@ export const commands: readonly ((program: Command) => void)[] = [
   addConfig,
   addImport,
   addBackup,
+  addRestore,
   addVerify,
   addDump,
   addRepair,

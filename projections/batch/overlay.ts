@@ -3,6 +3,7 @@ import { assert } from "../../log/index.js";
 import type { StoreEvent, StoreView } from "../decision.js";
 import type { KvEvent } from "../kv/contract.js";
 import { KvOverlay } from "../kv/overlay.js";
+import { pointOverlay } from "../points/overlay.js";
 import type { QueueEvent } from "../queue/contract.js";
 import { queueOverlay } from "../queue/overlay.js";
 import type { StreamEvent } from "../stream/contract.js";
@@ -16,15 +17,25 @@ export interface StoreOverlay {
 
 /** `now`: the batch's time. */
 export function storeOverlay(state: StoreView, now: number): StoreOverlay {
-  const { kv, queue, stream, idempotency, nextOffset } = state;
+  const { kv, queue, stream, idempotency, points, nextOffset } = state;
   const keys = new KvOverlay(kv, nextOffset);
   const queues = queueOverlay(queue);
   const streams = streamOverlay(stream, now);
+  const named = pointOverlay(points);
   return {
-    view: { kv: keys, queue: queues.view, stream: streams.view, idempotency, nextOffset },
+    view: {
+      kv: keys,
+      queue: queues.view,
+      stream: streams.view,
+      idempotency,
+      points: named.view,
+      nextOffset,
+    },
     apply(event, place) {
       if (isKvEvent(event)) keys.apply(event);
       else if (isQueueEvent(event)) queues.apply(event, place);
+      else if (event.type === "point.named")
+        named.apply({ name: event.name, offset: nextOffset, timestamp: now });
       else {
         assert(isStreamEvent(event), `events of ${event.type} have an overlay`);
         streams.apply(event);

@@ -5,6 +5,7 @@
 import { batchCases } from "./cases/batch-cases.js";
 import type { OperationCase } from "./cases/case.js";
 import { keyCases } from "./cases/key-cases.js";
+import { pointCases } from "./cases/point-cases.js";
 import { queueCases } from "./cases/queue-cases.js";
 import { consumerCases } from "./cases/queue-delivery-cases.js";
 import { letterCases } from "./cases/queue-letter-cases.js";
@@ -23,4 +24,5 @@ export const operationCases: readonly OperationCase[] = [
   ...consumerCases,
   ...letterCases,
   ...streamCases,
+  ...pointCases,
 ];
