@@ -25,6 +25,8 @@ const ARRAY_CLOSE = 0x5d;
  * broken one it may count too much or too little, and what it lets through `JSON.parse` then refuses.
  */
 export function deeperThan(text: string, depthMax: number): boolean {
+  // Nothing can be nested deeper than there are brackets, wherever they stand: most texts have only a few.
+  if (!occursOftener(text, "{", depthMax >> 1) && !occursOftener(text, "[", depthMax >> 1)) return false;
   let depth = 0;
   for (let at = 0; at < text.length; at += 1) {
     const code = text.charCodeAt(at);
@@ -38,6 +40,15 @@ export function deeperThan(text: string, depthMax: number): boolean {
     }
   }
   return false;
+}
+
+function occursOftener(text: string, character: string, times: number): boolean {
+  let at = -1;
+  for (let found = 0; found <= times; found += 1) {
+    at = text.indexOf(character, at + 1);
+    if (at === -1) return false;
+  }
+  return true;
 }
 
 /** The value of the member `name` of the object that begins at `from` (white space allowed), or undefined. */

@@ -35,13 +35,14 @@ export function writeJson(value: Json): string {
 function writeComposite(value: JsonText | readonly Json[] | JsonObject): string {
   if (value instanceof JsonText) return value.text;
   if (isList(value)) return writeList(value);
-  let text = "{";
+  let text = "";
   for (const name of Object.keys(value)) {
     const member = value[name];
     if (member === undefined) continue;
-    text += (text.length === 1 ? "" : ",") + quotedName(name) + writeJson(member);
+    const { first, next } = beginningOf(name);
+    text += (text === "" ? first : next) + writeJson(member);
   }
-  return `${text}}`;
+  return text === "" ? "{}" : `${text}}`;
 }
 
 function writeList(list: readonly Json[]): string {
@@ -50,16 +51,23 @@ function writeList(list: readonly Json[]): string {
   return `${text}]`;
 }
 
-/** Member names come from our own code, apart from a few in `/info`: so few that they are quoted once. */
-const quotedNames = new Map<string, string>();
-const QUOTED_NAMES_MAX = 1_000;
+/** What stands before a member's value, when it is the first of its object and when it is not. */
+interface Beginning {
+  readonly first: string;
+  readonly next: string;
+}
 
-function quotedName(name: string): string {
-  const known = quotedNames.get(name);
+/** Member names come from our own code, apart from a few in `/info`: so few that they are quoted once. */
+const beginnings = new Map<string, Beginning>();
+const BEGINNINGS_MAX = 1_000;
+
+function beginningOf(name: string): Beginning {
+  const known = beginnings.get(name);
   if (known !== undefined) return known;
   const quoted = `${JSON.stringify(name)}:`;
-  if (quotedNames.size < QUOTED_NAMES_MAX) quotedNames.set(name, quoted);
-  return quoted;
+  const beginning = { first: `{${quoted}`, next: `,${quoted}` };
+  if (beginnings.size < BEGINNINGS_MAX) beginnings.set(name, beginning);
+  return beginning;
 }
 
 /** `Array.isArray` does not narrow a readonly array. */

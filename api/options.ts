@@ -80,6 +80,17 @@ export interface ApiObserver {
   eventsPublished(room: string, eventType: string, count: number): void;
   /** A request refused before any operation ran, by error code. */
   requestRejected(code: string): void;
+  /** Told once, when the server is built: how to count those who wait, at any time. */
+  countWaiting(count: () => WaitingCounts): void;
+}
+
+/** Requests that are answered, or written on, when something arrives. */
+export interface WaitingCounts {
+  /** Consumers that wait for a message. */
+  readonly queue: number;
+  /** Readers of durable streams: long polls, and server-sent events. */
+  readonly streamPoll: number;
+  readonly streamEvents: number;
 }
 
 export interface MetricsPage {

@@ -12,6 +12,7 @@ import { registerDocumentation } from "./doors/documentation.js";
 import { Door } from "./doors/door.js";
 import { registerDurable } from "./doors/durable.js";
 import { EXPOSED_HEADERS } from "./doors/durable-headers.js";
+import { LiveReaders } from "./doors/durable-live.js";
 import { answerBrokenRequest, answerError, answerUnknown } from "./doors/failures.js";
 import { registerRaw } from "./doors/raw.js";
 import { registerRest } from "./doors/rest.js";
@@ -69,7 +70,13 @@ export function buildServer(options: ApiOptions): FastifyInstance {
   registerRest(server, door);
   registerCommand(server, door);
   registerRaw(server, door);
-  registerDurable(server, door);
+  const readers = new LiveReaders();
+  registerDurable(server, door, readers);
+  options.observer.countWaiting(() => ({
+    queue: desk.waitingRoom.waiting,
+    streamPoll: readers.countOf("poll"),
+    streamEvents: readers.countOf("events"),
+  }));
   registerDocumentation(server, door);
   return server;
 }

@@ -65,7 +65,7 @@ export function corruption(finding: Finding): CorruptionError {
 }
 
 /** A finding in one line: what, where, expected, found, and what to do. */
-export function describeFinding(finding: Finding): string {
+export function describeFinding(finding: Omit<Finding, "code">): string {
   const { file, position, offset, expected, found, advice } = finding;
   const place = [
     file,

@@ -7,11 +7,13 @@ import { ADVICE_DAMAGED, corruption } from "./corruption.js";
 import { assert, errnoOf } from "./errors.js";
 import type { LogRecord } from "./event-log.js";
 import type { FileHandle, FileSystem } from "./file-system.js";
+import { RECORD_HEADER_BYTES } from "./format.js";
 import type { LoadedIndexes } from "./loaded-indexes.js";
+import type { OffsetIndex } from "./offset-index.js";
 import { retired } from "./refusals.js";
 import { borderFinding, shownPath } from "./segment-chain.js";
 import type { LogSegment, SegmentList } from "./segment-list.js";
-import { type ReadPoint, readBatch } from "./segment-reader.js";
+import { CHUNK_BYTES, type ReadPoint, readBatch } from "./segment-reader.js";
 import { findingOfBad, pointAt } from "./segment-scan.js";
 import { offset as asOffset, type Offset } from "./units.js";
 
@@ -27,7 +29,17 @@ interface Seat {
   readonly handle: FileHandle;
   /** How often the log had been cut when this file was opened. */
   readonly cuts: number;
+  readonly index: OffsetIndex;
   point: ReadPoint;
+}
+
+/**
+ * Bytes to read at once, no further than the index knows `last` to end: who wants one record should not verify thousands.
+ * Where the index is wrong about it, records are read in more pieces, and nothing else changes.
+ */
+function chunkUpTo({ index, point }: Seat, last: Offset): number {
+  const end = index.after(last)?.position ?? Number.POSITIVE_INFINITY;
+  return Math.max(RECORD_HEADER_BYTES, Math.min(CHUNK_BYTES, end - point.position));
 }
 
 export class LogCursor {
@@ -54,7 +66,8 @@ export class LogCursor {
     for (;;) {
       const seat = await this.#sit();
       const from = seat.point;
-      const batch = await readBatch(seat.handle, from, seat.segment.bytes, seat.segment.header);
+      const { bytes, header } = seat.segment;
+      const batch = await readBatch(seat.handle, from, bytes, header, chunkUpTo(seat, last));
       const records = batch.records.filter(({ offset }) => offset >= this.#next && offset <= last);
       const taken = records[records.length - 1];
       if (taken !== undefined) {
@@ -88,9 +101,10 @@ export class LogCursor {
     const segment = segments.containing(this.#next);
     if (segment === undefined) throw retired(this.#next, this.#log.segments.first.base);
     try {
-      const point = (await indexes.of(segment)).floor(this.#next);
+      const index = await indexes.of(segment);
+      const point = index.floor(this.#next);
       const handle = await files.open(`${logDirectory}/${segment.name}`, "read");
-      return { segment, handle, cuts, point };
+      return { segment, handle, cuts, index, point };
     } catch (error) {
       if (errnoOf(error) !== "ENOENT") throw error;
       if (segments.first.base > this.#next) throw retired(this.#next, this.#log.segments.first.base);

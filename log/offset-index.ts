@@ -83,6 +83,11 @@ export class OffsetIndex {
     return this.#lastWhere((point) => point.offset <= offset);
   }
 
+  /** The first entry after `offset`: the record before it ends there. Undefined when there is none. */
+  after(offset: Offset): ReadPoint | undefined {
+    return this.#entries[this.#countWhere((point) => point.offset <= offset)];
+  }
+
   /** The last entry before which every record is older than `timestamp`: the first that is not lies at or after it. */
   floorTime(timestamp: number): ReadPoint {
     return this.#lastWhere((point) => point.timestamp < timestamp);
@@ -126,6 +131,11 @@ export class OffsetIndex {
   }
 
   #lastWhere(holds: (point: ReadPoint) => boolean): ReadPoint {
+    return this.#at(this.#countWhere(holds) - 1);
+  }
+
+  /** How many entries it holds for; the first, the segment's beginning, is always counted. */
+  #countWhere(holds: (point: ReadPoint) => boolean): number {
     let low = 0;
     let high = this.#entries.length;
     while (high - low > 1) {
@@ -133,7 +143,7 @@ export class OffsetIndex {
       if (holds(this.#at(middle))) low = middle;
       else high = middle;
     }
-    return this.#at(low);
+    return low + 1;
   }
 }
 

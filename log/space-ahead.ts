@@ -73,9 +73,9 @@ export class SpaceAhead {
   }
 
   /**
-   * Lets the step that runs now end, and begins no other in the background until `follow`. A roll cuts the tail, and zeros
-   * that a step wrote behind the cut would make a sealed segment look damaged; and it takes the prepared segment, whose
-   * name a step would want to create again.
+   * Lets the step that runs now end, and begins no other in the background until `follow`. A roll waits for no more zeros than
+   * that, however many are due. It cuts the tail, and zeros that a step wrote behind the cut would make a sealed segment look
+   * damaged; and it takes the prepared segment, whose name a step would want to create again.
    */
   async hold(): Promise<void> {
     this.#held = true;
@@ -117,14 +117,12 @@ export class SpaceAhead {
     while (tail.room < bytes) await this.#insist((urgent) => this.#fill(tail, end, urgent));
   }
 
-  /** The next segment with room in it; it belongs to the caller then, who tells by `follow` when it is the tail. */
+  /** After `hold`: the next segment with room in it. It belongs to the caller then, who tells by `follow` when it is the tail. */
   async takeNext(): Promise<PreparedSegment> {
     for (;;) {
       const next = this.#next;
       if (next !== undefined && next.writer.room > 0 && this.#step === undefined) {
         this.#next = undefined;
-        // Nothing is due until the roll is done: a further segment would be given the name that this one still has.
-        this.#tail = undefined;
         return next;
       }
       await this.#insist((urgent) => this.#prepare(urgent));

@@ -27,6 +27,7 @@ import { LateStore } from "./late-store.js";
 import type { Logger } from "./logging.js";
 import { FreeDisk } from "./metrics/free-disk.js";
 import { Metrics } from "./metrics/metrics.js";
+import type { StreamSource } from "./metrics/stream-series.js";
 import { MonotonicClock } from "./monotonic-clock.js";
 import { requestIds } from "./request-ids.js";
 import { Timers } from "./timers.js";
@@ -102,6 +103,7 @@ export class ServerProcess {
     });
     this.#metrics = new Metrics({
       prefix: values["metrics.prefix"],
+      labelsMax: values["metrics.labels_max"],
       version,
       syncOnEveryBatch: values["persistence.wal.fsync_mode"] === "always",
       disk: this.#disk,
@@ -112,8 +114,7 @@ export class ServerProcess {
       }),
       kvStats: () => this.#store?.kvStats(this.#clock.now()),
       queueStats: () => this.#store?.queueStats() ?? [],
-      streamTotals: () => this.#store?.streamTotals(),
-      eachStream: (visit) => this.#store?.eachStream(this.#clock.now(), visit),
+      streams: () => this.#streams(),
     });
   }
 
@@ -292,6 +293,16 @@ export class ServerProcess {
         { bytes: recovery.tornBytes, keptIn: recovery.tornFile },
         "an unfinished end was cut from the log and kept aside",
       );
+  }
+
+  #streams(): StreamSource | undefined {
+    const store = this.#store;
+    if (store === undefined) return undefined;
+    return {
+      streamTotals: () => store.streamTotals(),
+      streamSums: (prefix) => store.streamSums(prefix),
+      oldestStreams: (prefix, limit) => store.oldestStreams(prefix, this.#clock.now(), limit),
+    };
   }
 
   #info() {

@@ -17,7 +17,7 @@ export function utf8(bytes: Buffer, from: number, end: number): string {
 }
 
 /** Up to here a loop is faster than a call into the runtime, which needs a view on the source. */
-const LOOP_BYTES_MAX = 48;
+const LOOP_BYTES_MAX = 24;
 
 /** Copies source[from, end) to `target` from `at` on. They do not overlap. */
 export function copyBytes(
@@ -28,7 +28,8 @@ export function copyBytes(
   at: number,
 ): void {
   if (end - from > LOOP_BYTES_MAX) {
-    target.set(source.subarray(from, end), at);
+    // A view made straight on the memory: `subarray` of a Buffer costs twice as much.
+    target.set(new Uint8Array(source.buffer, source.byteOffset + from, end - from), at);
     return;
   }
   for (let each = from, to = at; each < end; each++, to++) target[to] = source[each] ?? 0;

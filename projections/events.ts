@@ -13,7 +13,8 @@
  *   48–63   stream                            stream/codec.ts
  *
  * `several`, version 1, is a MessagePack array: [cause, [kind uint, version uint, body bin], …]. The record is the unit
- * of atomicity: a reader decodes all of it before it applies any of it.
+ * of atomicity: a reader decodes all of it before it applies any of it, and refuses all of it when one of its events is of a
+ * kind that is not in this table.
  */
 import { assert, EPOCH_STARTED } from "../log/index.js";
 import type { Cause, EventCodec, StoreEvent } from "./decision.js";
@@ -94,13 +95,22 @@ function several(events: readonly StoreEvent[], cause: Cause): Uint8Array {
   return writer.finish();
 }
 
-/** Calls `visit` for each event of a record, in order, with the reader at the event's body, narrowed to it. */
-function walk(record: EncodedRecord, visit: (kind: number, version: number) => void): Cause | undefined {
-  reader.begin(record.body);
-  if (record.kind !== SEVERAL_KIND) {
-    visit(record.kind, record.version);
-    return undefined;
-  }
+/** Where the events of one `several` record lie in the memory of its body, and what they are. */
+interface Parts {
+  /** Undefined until all of it was found well-formed. */
+  record: EncodedRecord | undefined;
+  readonly kinds: number[];
+  readonly versions: number[];
+  readonly starts: number[];
+  readonly ends: number[];
+}
+
+/** Of the record that was asked for last: every projection asks for the same one in turn, and one walk serves them all. */
+const parts: Parts = { record: undefined, kinds: [], versions: [], starts: [], ends: [] };
+
+function partsOf(record: EncodedRecord): Parts {
+  if (parts.record === record) return parts;
+  parts.record = undefined;
   if (record.version !== SEVERAL_VERSION) {
     throw new ProjectionError(
       "PROJECTION_EVENT_UNKNOWN",
@@ -108,19 +118,48 @@ function walk(record: EncodedRecord, visit: (kind: number, version: number) => v
       { kind: record.kind, version: record.version },
     );
   }
+  reader.begin(record.body);
   const count = reader.array() - 1;
   if (count < 2) throw malformed("several events are fewer than two", 0);
-  const strings = reader.fewStrings();
+  reader.skipFewStrings();
   for (let index = 0; index < count; index++) {
     if (reader.array() !== 3) throw malformed("expected [kind, version, body]", 0);
     const kind = reader.uint();
     const version = reader.uint();
-    const end = reader.enter(reader.binLength());
-    visit(kind, version);
-    reader.leave(end);
+    // Nobody would read it: the record would be applied in part.
+    if (!codecsByKind.has(kind)) throw unknownKind(kind, version);
+    parts.kinds[index] = kind;
+    parts.versions[index] = version;
+    parts.starts[index] = reader.passBin();
+    parts.ends[index] = reader.at;
   }
   reader.atEnd();
-  return causeOf(strings);
+  parts.kinds.length = count;
+  parts.record = record;
+  return parts;
+}
+
+/** Calls `visit` for each event of a record, in order, with the reader at the event's body, narrowed to it. */
+function walk(record: EncodedRecord, visit: (kind: number, version: number, place: number) => void): void {
+  if (record.kind !== SEVERAL_KIND) {
+    reader.begin(record.body);
+    visit(record.kind, record.version, 0);
+    return;
+  }
+  const { kinds, versions, starts, ends } = partsOf(record);
+  reader.begin(record.body);
+  for (let place = 0; place < kinds.length; place++) {
+    reader.narrow(starts[place] ?? 0, ends[place] ?? 0);
+    visit(kinds[place] ?? 0, versions[place] ?? 0, place);
+  }
+}
+
+/** Of a `several` record. */
+function sharedCause(record: EncodedRecord): Cause | undefined {
+  if (record.kind !== SEVERAL_KIND) return undefined;
+  reader.begin(record.body);
+  reader.array();
+  return causeOf(reader.fewStrings());
 }
 
 function causeOf(strings: readonly string[] | undefined): Cause | undefined {
@@ -143,15 +182,18 @@ export function changesOf<Change>(
     reader.begin(record.body);
     return owns(record.kind) ? [read(reader, record.kind, record.version, 0)] : [];
   }
-  const changes: Change[] = [];
-  let place = 0;
-  walk(record, (kind, version) => {
-    if (owns(kind)) changes.push(read(reader, kind, version, place));
-    else reader.rest();
-    place += 1;
+  let changes: Change[] | undefined;
+  walk(record, (kind, version, place) => {
+    if (!owns(kind)) return;
+    const change = read(reader, kind, version, place);
+    reader.atEnd();
+    if (changes === undefined) changes = [change];
+    else changes.push(change);
   });
-  return changes;
+  return changes ?? NONE;
 }
+
+const NONE: readonly never[] = [];
 
 /** The key-value part of a record. */
 export function decodeKvChanges(record: EncodedRecord): readonly KvChange[] {
@@ -167,14 +209,14 @@ export function decodeEvents(record: EncodedRecord): { events: StoreEvent[]; cau
   const events: StoreEvent[] = [];
   if (record.kind === EPOCH_STARTED) return { events };
   let own: Cause | undefined;
-  const shared = walk(record, (kind, version) => {
+  walk(record, (kind, version) => {
     const codec = codecsByKind.get(kind);
     if (codec === undefined) throw unknownKind(kind, version);
     const decoded = codec.decode(kind, version, reader.rest());
     events.push(decoded.event);
     own = decoded.cause;
   });
-  const cause = shared ?? own;
+  const cause = sharedCause(record) ?? own;
   return cause === undefined ? { events } : { events, cause };
 }
 

@@ -59,8 +59,9 @@ export class Fold {
   constructor({ rules, hashSeed = new Uint8Array(HASH_SEED_BYTES), touched, committed }: FoldOptions) {
     const end = (): Offset => this.#offset;
     const topics = touched ?? new TouchedTopics(new Wakes());
-    this.kv = new KvState(rules.kv, keyHash(hashSeed));
-    this.queue = new QueueState(topics);
+    const hash = keyHash(hashSeed);
+    this.kv = new KvState(rules.kv, hash);
+    this.queue = new QueueState(topics, hash);
     this.stream = new StreamState(topics, committed ?? end);
     this.idempotency = new IdempotencyState(rules.idempotency);
     this.points = new PointState();
@@ -115,9 +116,13 @@ export class Fold {
     this.#clock = clock;
   }
 
-  /** Frees up to `budget` keys that expired by `now`; returns how many. No answer changes. */
+  /**
+   * Frees the memory of up to `budget` keys that expired, messages that were purged, and message keys whose window passed by `now`;
+   * returns how many. No answer changes.
+   */
   reclaimExpired(now: number, budget: number): number {
-    const freed = this.kv.reclaimExpired(now, budget);
+    const keys = this.kv.reclaimExpired(now, budget);
+    const freed = keys + this.queue.reclaim(now, budget - keys);
     if (freed > 0 && now > this.#clock) this.#clock = now;
     return freed;
   }
@@ -130,7 +135,7 @@ export class Fold {
     const time = Math.max(at, this.#clock);
     const parts = {
       kv: kvDigest(this.kv, time),
-      queue: queueDigest(this.queue),
+      queue: queueDigest(this.queue, time),
       stream: streamDigest(this.stream),
       idempotency: this.idempotency.digest(time),
     };

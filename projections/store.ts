@@ -11,10 +11,10 @@ import type { FoldProgress, SnapshotDirectory } from "./snapshot/contract.js";
 import type { SnapshotError } from "./snapshot/errors.js";
 import { foldTo } from "./snapshot/fold-to.js";
 import { StreamBodies } from "./stream/bodies.js";
-import type { ReadPlan, ReadSlice, StreamSize, StreamTotals } from "./stream/contract.js";
+import type { FamilySums, ReadPlan, ReadSlice, StreamSize, StreamTotals } from "./stream/contract.js";
 import { TouchedTopics, Wakes } from "./wakes.js";
 
-/** Expired keys that each command frees on its way, so that a busy store needs no timer to keep its memory. */
+/** Expired keys and purged messages that each command frees on its way, so that a busy store needs no timer to keep its memory. */
 const RECLAIMED_PER_COMMAND = 4;
 
 export interface OpenStoreOptions {
@@ -41,9 +41,14 @@ export interface OpenedStore extends Store {
   /** One canonical SHA-256 over every projection: `Fold.digests`. */
   digest(at?: number): string;
   streamTotals(): StreamTotals;
-  /** Of every stream that is there at `now`, the oldest first; for whoever measures. */
-  eachStream(now: number, visit: (size: StreamSize) => void): void;
-  /** Frees up to `budget` keys that expired by `now`; returns how many. No answer changes. */
+  /** As `streamTotals`, of the streams whose names begin with `prefix`, which ends at their first `/`. */
+  streamSums(prefix: string): FamilySums;
+  /** The oldest of them that are there at `now`, at most `limit`. */
+  oldestStreams(prefix: string, now: number, limit: number): readonly StreamSize[];
+  /**
+   * Frees the memory of up to `budget` keys that expired, purged messages and message keys whose window passed by `now`; returns how
+   * many. No answer changes.
+   */
   reclaimExpired(now: number, budget: number): number;
 }
 
@@ -196,9 +201,14 @@ class LogStore implements OpenedStore {
     return this.#bodies.read(plan);
   }
 
-  eachStream(now: number, visit: (size: StreamSize) => void): void {
+  oldestStreams(prefix: string, now: number, limit: number): readonly StreamSize[] {
     this.#assertAlive();
-    this.#fold.stream.eachSize(Math.max(now, this.#fold.clock), visit);
+    return this.#fold.stream.oldest(prefix, Math.max(now, this.#fold.clock), limit);
+  }
+
+  streamSums(prefix: string): FamilySums {
+    this.#assertAlive();
+    return this.#fold.stream.sums(prefix);
   }
 
   streamTotals(): StreamTotals {

@@ -13,28 +13,30 @@ import {
   type BatchCommand,
   batch,
   type Context,
-  type Decider,
-  type Decision,
   decodeEvents,
   kv,
   type Outcome,
   queue,
-  type Step,
-  type StoreRules,
-  type StoreView,
   TEXT_TYPE,
 } from "../projections/index.js";
 import { TestStore } from "../test/support/kv-store.js";
 import { MemoryLog } from "../test/support/memory-log.js";
+import { batchOf, stepOf } from "./model/batches.js";
 import type { Operation } from "./model/kv-model.js";
-import { MODEL_KEYS, MODEL_START_MS, operation, outcomeOf, runOperation } from "./model/kv-operations.js";
+import {
+  MODEL_KEYS,
+  MODEL_START_MS,
+  operation,
+  outcomeOf,
+  runOperation,
+  stepOfOperation,
+  writeOperation,
+} from "./model/kv-operations.js";
 import { factor, runs, seed } from "./run-settings.js";
 import { nextTurn } from "./world/log-lives.js";
 import { seededClock } from "./world/seeded-world.js";
 import { SimulatedDisk } from "./world/simulated-file-system.js";
 import { openWorldStore, type WorldStore } from "./world/store-world.js";
-
-const READS = new Set(["get", "exists", "ttl", "length", "type", "getMany", "getRange", "size"]);
 
 /** Revisions of a batch are its own offset, so none that is asked for can be one of them. */
 function withoutRevision(o: Operation): Operation {
@@ -45,36 +47,7 @@ function withoutRevision(o: Operation): Operation {
   return o.op === "delete" ? { ...o, ifRevision: undefined } : o;
 }
 
-const write = operation.filter(({ op }) => !READS.has(op)).map(withoutRevision);
-
-function stepOf<Command, Answer>(decide: Decider<Command, Answer>, command: Command): Step<unknown> {
-  return {
-    decide: (state: StoreView, context: Context, rules: StoreRules): Decision<unknown> =>
-      decide(state, command, context, rules),
-  };
-}
-
-/** What the operation would run. */
-function stepOfOperation(o: Operation): Step<unknown> {
-  let step: Step<unknown> | undefined;
-  void outcomeOf(
-    {
-      run: async (decide, command) => {
-        step = stepOf(decide, command);
-        return { type: "rejected", code: "KV_KEY_INVALID", message: "only looked at", seen: 0 as never };
-      },
-      ask: () => Promise.reject(new Error("a write asks nothing")),
-    },
-    o,
-  );
-  if (step === undefined) throw new Error(`${o.op} is no write`);
-  return step;
-}
-
-const batchOf = (steps: readonly Step<unknown>[]): BatchCommand<unknown> => ({
-  preconditions: [],
-  steps: steps.map((step, index) => ({ name: `step ${index}`, step })),
-});
+const write = writeOperation.map(withoutRevision);
 
 /** Answers with every revision after `base` alike: one after the other they differ, together they are one. */
 function comparable(answer: unknown, base: number): unknown {

@@ -244,7 +244,16 @@ function headers(length: number): string[] {
   return lines;
 }
 
+/** Among the others, so that refusing everything is no way through. */
+function wellFormed(): Buffer {
+  const content = JSON.stringify({ key: `k${below(5)}`, value: "v" });
+  const lines = ["POST /kv/set HTTP/1.1", "Host: x", "Content-Type: application/json"];
+  const ends = [`Content-Length: ${content.length}`, "Connection: close", "", content];
+  return Buffer.from([...lines, ...ends].join("\r\n"));
+}
+
 function request(): Buffer {
+  if (sometimes(0.08)) return wellFormed();
   const text = body();
   const content = Buffer.from(text);
   const head = [

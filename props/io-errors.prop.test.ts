@@ -12,9 +12,10 @@ import { describe, expect, test } from "vitest";
 import { type EventLog, type FsyncMode, LogError } from "../log/index.js";
 import { PromiseBroken } from "./checkers/promise-broken.js";
 import { factor, seed } from "./run-settings.js";
-import { type Chronicle, emptyChronicle, LogLives, nextTurn, type Step } from "./world/log-lives.js";
-import type { OperationKind } from "./world/operations.js";
+import { type Chronicle, emptyChronicle, LogLives, type Step } from "./world/log-lives.js";
+import { type OperationKind, TAKING_SPACE } from "./world/operations.js";
 import { SimulatedDisk, type SimulatedMount } from "./world/simulated-file-system.js";
+import { unlessStalled } from "./world/stalled.js";
 import { type Errno, SystemError } from "./world/system-error.js";
 
 const SCRIPT: readonly Step[] = [
@@ -37,19 +38,6 @@ const SCRIPT: readonly Step[] = [
   { type: "append", count: 3, size: 10, awaited: true },
 ];
 
-/** What a disk without space can refuse. */
-const TAKING_SPACE: ReadonlySet<OperationKind> = new Set([
-  "create",
-  "write",
-  "syncedWrite",
-  "writeNow",
-  "sync",
-  "truncate",
-  "makeDirectory",
-  "rename",
-  "syncDirectory",
-  "lock",
-]);
 const DATA_OPERATIONS: ReadonlySet<OperationKind> = new Set(["syncedWrite", "writeNow"]);
 
 interface Case {
@@ -59,23 +47,6 @@ interface Case {
   readonly at: number;
   /** How the process ends afterwards. */
   readonly ending: "power" | "kill";
-}
-
-/** Resolves with the promise, or with "stalled" when nothing moves any more: a log may wait for space for ever. */
-async function unlessStalled<T>(disk: SimulatedDisk, waited: Promise<T>): Promise<T | "stalled"> {
-  let settled = false;
-  const settle = (): void => {
-    settled = true;
-  };
-  waited.then(settle, settle);
-  let quiet = 0;
-  let before = -1;
-  while (!settled && quiet < 60) {
-    await nextTurn();
-    quiet = disk.counts.total === before ? quiet + 1 : 0;
-    before = disk.counts.total;
-  }
-  return settled ? waited : "stalled";
 }
 
 function assertCoded(error: unknown): void {

@@ -54,6 +54,11 @@ const { value: jsonText } = fc.letrec<{ value: string; array: string; object: st
   }),
 );
 
+/** The last member of a name counts. */
+const doubledText = fc
+  .tuple(fc.constantFrom('"a"', '"b"'), jsonText, jsonText)
+  .map(([name, first, last]) => `{${name}:${first},"c":1,${name}:${last}}`);
+
 const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 
@@ -62,7 +67,7 @@ describe("JSON text", () => {
     let objects = 0;
     let doubled = 0;
     fc.assert(
-      fc.property(space, jsonText, (pad, text) => {
+      fc.property(space, fc.oneof({ weight: 15, arbitrary: jsonText }, doubledText), (pad, text) => {
         const whole = pad + text;
         const parsed: unknown = JSON.parse(whole);
         expect(memberSpan(whole, 0, "no such member, ever")).toBeUndefined();

@@ -100,7 +100,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
       .map((ms): Step => new MoveClock(ms)),
   },
   { weight: 2, arbitrary: fc.constant<Step>(new Restart()) },
-  { weight: 2, arbitrary: fc.integer({ min: 1, max: 5 }).map((budget): Step => new Reclaim(budget)) },
+  { weight: 4, arbitrary: fc.integer({ min: 1, max: 5 }).map((budget): Step => new Reclaim(budget)) },
   { weight: 2, arbitrary: fc.integer({ min: 1, max: 4 }).map((limit): Step => new ScanAll(limit)) },
 );
 

@@ -60,7 +60,7 @@ async function historyOf(world: World, disguise?: (log: EventLog) => EventLog): 
 
 const world: fc.Arbitrary<World> = fc.record({
   worldSeed: fc.noShrink(fc.integer({ min: 1, max: 2 ** 31 })),
-  cuts: fc.array(fc.integer({ min: 20, max: 120 }), { minLength: 1, maxLength: 3 }),
+  cuts: fc.array(fc.integer({ min: 45, max: 120 }), { minLength: 1, maxLength: 3 }),
 });
 
 describe("linearizability", () => {

@@ -48,6 +48,7 @@ const happened = {
   expired: 0,
   purged: 0,
   revived: 0,
+  givenBack: 0,
   restarts: 0,
   timesPassed: 0,
 };
@@ -217,6 +218,24 @@ function ackMany(which: readonly number[]): Step {
   });
 }
 
+/** Of consumes whose answers never left, be they open or not. */
+function giveBack(which: readonly number[]): Step {
+  return step(`give back deliveries ${which.join(" ")}`, async (model, { t, receipts }) => {
+    const meant = [...new Set(which.map((each) => receipts[each % Math.max(1, receipts.length)]))];
+    const deliveries = meant.flatMap((each) =>
+      each === undefined ? [] : [{ messageId: each.id, receipt: each.receipt }],
+    );
+    const givenBack = deliveries.filter(({ messageId, receipt }) => {
+      const open = model.open(messageId, receipt);
+      if ("refused" in open) return false;
+      model.giveBack(open);
+      return true;
+    }).length;
+    expect(await t.ok(queue.giveBack, { queue: NAME, deliveries })).toEqual({ givenBack });
+    happened.givenBack += givenBack;
+  });
+}
+
 const purge = step("purge", async (model, { t }) => {
   const purged = model.purge("waiting", "delayed");
   expect(await t.ok(queue.purge, { queue: NAME })).toEqual({ purged });
@@ -312,6 +331,7 @@ const anyStep: fc.Arbitrary<Step> = fc.oneof(
   },
   { weight: 8, arbitrary: fc.tuple(fc.nat(), fc.boolean(), saying).map((drawn) => say(...drawn)) },
   { weight: 2, arbitrary: fc.array(fc.nat(), { minLength: 1, maxLength: 4 }).map(ackMany) },
+  { weight: 2, arbitrary: fc.array(fc.nat(), { minLength: 1, maxLength: 4 }).map(giveBack) },
   { weight: 4, arbitrary: fc.constantFrom(1, 30, 60, 100, 300).map(moveClock) },
   { weight: 3, arbitrary: fc.constantFrom(1, 3, 100).map(due) },
   { weight: 2, arbitrary: fc.constant(restart) },

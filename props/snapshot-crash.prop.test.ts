@@ -9,18 +9,27 @@
  */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import type { FsyncMode } from "../log/index.js";
 import { runs, seed } from "./run-settings.js";
 import type { Fault } from "./world/operations.js";
 import { SimulatedDisk } from "./world/simulated-file-system.js";
-import { type StoreLife, StoreLives, type StoreStep } from "./world/store-lives.js";
+import { type LifeStep, type StoreLife, StoreLives } from "./world/store-lives.js";
 
-const change: fc.Arbitrary<StoreStep> = fc.record({
+const change: fc.Arbitrary<LifeStep> = fc.record({
   type: fc.constantFrom("setKeys", "publish", "consume", "ack", "append"),
   count: fc.integer({ min: 1, max: 3 }),
 });
-const step: fc.Arbitrary<StoreStep> = fc.oneof(
+const step: fc.Arbitrary<LifeStep> = fc.oneof(
   { weight: 3, arbitrary: change },
-  { weight: 1, arbitrary: fc.record({ type: fc.constant("nack") }) },
+  {
+    weight: 1,
+    arbitrary: fc.constantFrom<LifeStep>(
+      { type: "nack" },
+      { type: "trim" },
+      { type: "batch" },
+      { type: "wait" },
+    ),
+  },
   { weight: 2, arbitrary: fc.record({ type: fc.constant("snapshot") }) },
 );
 
@@ -50,9 +59,10 @@ const life: fc.Arbitrary<StoreLife> = fc.record({
   ending: fc.constantFrom("power", "kill"),
 });
 
+const fsyncMode = fc.constantFrom<FsyncMode>("always", "always", "periodic", "never");
 const world = fc.noShrink(fc.integer({ min: 1, max: 2 ** 31 }));
 
-const script: StoreStep[] = [
+const script: LifeStep[] = [
   { type: "publish", count: 3 },
   { type: "append", count: 2 },
   { type: "consume", count: 2 },
@@ -70,30 +80,36 @@ describe("a snapshot cut short", () => {
   test("leaves the store as it was after some record, and no file that is half a snapshot", async () => {
     const happened: Record<string, number> = {};
     await fc.assert(
-      fc.asyncProperty(world, fc.array(life, { minLength: 1, maxLength: 3 }), async (worldSeed, all) => {
-        const disk = new SimulatedDisk(worldSeed);
-        const lives = new StoreLives(disk);
-        try {
-          for (const one of all) await lives.live(one);
-          await lives.look();
-        } catch (error) {
-          throw disk.withTrace(error, "lives of a store with snapshots");
-        }
-        for (const [what, count] of Object.entries(lives.happened))
-          happened[what] = (happened[what] ?? 0) + count;
-      }),
+      fc.asyncProperty(
+        world,
+        fc.array(life, { minLength: 1, maxLength: 3 }),
+        fsyncMode,
+        async (worldSeed, all, mode) => {
+          const disk = new SimulatedDisk(worldSeed);
+          const lives = new StoreLives(disk, mode);
+          try {
+            for (const one of all) await lives.live(one);
+            await lives.look();
+          } catch (error) {
+            throw disk.withTrace(error, "lives of a store with snapshots");
+          }
+          for (const [what, count] of Object.entries({ ...lives.happened, ...lives.snapshots }))
+            happened[what] = (happened[what] ?? 0) + count;
+        },
+      ),
       runs(150),
     );
-    for (const what of ["ends", "failures", "recovered", "snapshots", "cutSnapshots", "begunWithSnapshot"])
+    for (const what of ["ends", "failures", "recovered", "made", "cut", "begunWith"])
       expect(happened[what], what).toBeGreaterThan(3);
   });
 
   test("does so whichever operation of a fixed script it falls into", async () => {
     let cut = 0;
+    const mode = "always";
     for (const ending of ["power", "kill"] as const)
       for (let at = 1; ; at += 1) {
         const disk = new SimulatedDisk(seed + at);
-        const lives = new StoreLives(disk);
+        const lives = new StoreLives(disk, mode);
         try {
           await lives.live({ steps: script, fault: { type: "end", at, ending }, ending });
           await lives.look();
@@ -101,7 +117,7 @@ describe("a snapshot cut short", () => {
         } catch (error) {
           throw disk.withTrace(error, `${ending} in operation ${at}`);
         }
-        cut += lives.happened.cutSnapshots;
+        cut += lives.snapshots.cut;
         if (lives.happened.ends > 0) continue;
         expect(at, "operations of the script").toBeGreaterThan(60);
         break;

@@ -62,9 +62,9 @@ const happened = {
 
 const steps = fc.array(wholeStep, { minLength: 60, maxLength: 120, size: "max" });
 /** Always the same: with it everything below comes at least once in every run. */
-const [KNOWN = []] = fc.sample(fc.array(wholeStep, { minLength: 160, maxLength: 160, size: "max" }), {
+const [KNOWN = []] = fc.sample(fc.array(wholeStep, { minLength: 200, maxLength: 200, size: "max" }), {
   numRuns: 1,
-  seed: 4,
+  seed: 12,
 });
 
 async function recordsOf(history: readonly WholeStep[]): Promise<readonly LogRecord[]> {
@@ -85,9 +85,9 @@ function note({ kv, queue, stream, idempotency, clock }: Fold): void {
   if (queue.vacantNumbers.length > 0) happened.vacant++;
   for (const each of queue.queues()) {
     happened.delayed += each.delayed;
-    happened.inFlight += each.deliveries.size;
+    happened.inFlight += each.deadlines.size;
     happened.dead += each.deaths.size;
-    happened.deduplicated += each.keys.size;
+    happened.deduplicated += [...each.keys.remembered(clock)].length;
     for (const slot of each.eachSlot()) happened.retried += each.headOf(slot).retryCount;
   }
   for (const each of stream.streams.values()) {

@@ -8,9 +8,11 @@
  * 4. A producer's repeat changes nothing.
  * 5. Nothing is shown before it is committed.
  * 6. A restart at any point changes no answer and leaves the same digest.
+ * 7. The sums over all streams, kept as they change, are those that a walk finds.
  */
 import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
+import { Fold } from "../projections/fold.js";
 import {
   asIs,
   type EventPlace,
@@ -18,7 +20,7 @@ import {
   type ReadStreamAnswer,
   stream,
 } from "../projections/index.js";
-import { TestStore } from "../test/support/kv-store.js";
+import { TEST_STORE_RULES, TestStore } from "../test/support/kv-store.js";
 import { MemoryLog } from "../test/support/memory-log.js";
 import { type ModelAppend, type ModelCreate, type ModelStream, StreamModel } from "./model/stream-model.js";
 import { runs } from "./run-settings.js";
@@ -135,6 +137,27 @@ class Delete implements Step {
   toString = () => `delete ${this.name}`;
 }
 
+/** A fork outlives its source: then the source's name is kept for it and refused to everybody. */
+class Orphan implements Step {
+  readonly #steps: readonly Step[];
+  constructor(
+    readonly source: string,
+    readonly fork: string,
+  ) {
+    const ofSource = { source, at: 0 };
+    this.#steps = [
+      new Create({ name: fork, texts: [], retention: {}, fork: ofSource }),
+      new Delete(source),
+      new Delete(source),
+    ];
+  }
+  check = () => true;
+  async run(model: StreamModel, real: Real) {
+    for (const each of this.#steps) await each.run(model, real);
+  }
+  toString = () => `delete ${this.source}, forked as ${this.fork}`;
+}
+
 class Trim implements Step {
   constructor(
     readonly name: string,
@@ -179,6 +202,21 @@ class MoveClock implements Step {
   toString = () => `clock +${this.ms} ms`;
 }
 
+/** The sums that are kept as streams change are those that a walk over the streams finds. */
+function expectSums(t: TestStore): void {
+  const fold = new Fold({ rules: TEST_STORE_RULES });
+  for (const record of t.log.records) fold.take(record);
+  const sums = { streams: 0, messages: 0, bytes: 0, indexBytes: 0 };
+  for (const { index, kept } of fold.stream.streams.values()) {
+    sums.streams++;
+    sums.messages += kept;
+    sums.bytes += index.bytes;
+    sums.indexBytes += index.residentBytes;
+  }
+  expect(t.store.streamTotals()).toMatchObject(sums);
+  expect(fold.stream.totals()).toMatchObject(sums);
+}
+
 class Restart implements Step {
   check = () => true;
   async run(_model: StreamModel, real: Real) {
@@ -187,6 +225,7 @@ class Restart implements Step {
     await store.close();
     real.t = await TestStore.open({ now, log: new MemoryLog({ records: log.records, batchRecords: 3 }) });
     expect(real.t.store.digest(now)).toBe(digest);
+    expectSums(real.t);
     happened.restarts++;
   }
   toString = () => "restart";
@@ -335,13 +374,14 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 8, arbitrary: create },
   { weight: 30, arbitrary: append },
   { weight: 20, arbitrary: read },
-  { weight: 2, arbitrary: name.map((each): Step => new Delete(each)) },
+  { weight: 5, arbitrary: name.map((each): Step => new Delete(each)) },
   {
     weight: 3,
     arbitrary: fc.tuple(name, fc.integer({ min: 0, max: 10 })).map(([each, at]): Step => new Trim(each, at)),
   },
   { weight: 2, arbitrary: name.map((each): Step => new Touch(each)) },
-  { weight: 1, arbitrary: fc.constant<Step>(new Sweep()) },
+  { weight: 3, arbitrary: fc.constant<Step>(new Sweep()) },
+  { weight: 2, arbitrary: fc.tuple(name, name).map(([a, b]): Step => new Orphan(a, b)) },
   { weight: 5, arbitrary: fc.integer({ min: 0, max: 1_500 }).map((ms): Step => new MoveClock(ms)) },
   { weight: 3, arbitrary: fc.constant<Step>(new Restart()) },
 );
@@ -353,6 +393,7 @@ describe("streams", () => {
         const model = new StreamModel(START_MS);
         const real: Real = { t: await TestStore.open({ now: START_MS }) };
         await fc.asyncModelRun(() => ({ model, real }), steps);
+        expectSums(real.t);
       }),
       runs(500) as fc.Parameters<[Iterable<Step>]>,
     );

@@ -142,5 +142,6 @@ function sendEnvelope(
           ...done.details,
         },
   );
-  door.send(request, reply, 200, headers, textBody(JSON_CONTENT, text));
+  const unsent = done.type === "answered" ? done.unsent : undefined;
+  door.send(request, reply, 200, headers, textBody(JSON_CONTENT, text), unsent);
 }

@@ -36,13 +36,14 @@ export class Door {
     this.#withPluginHeaders = desk.options.corsOrigins.length > 0;
   }
 
-  /** `headers` is a flat list of names and values; the rest of the head is added to it. */
+  /** `headers` is a flat list of names and values; the rest of the head is added to it. `unsent`: see `Answered`. */
   send(
     request: FastifyRequest,
     reply: FastifyReply,
     status: number,
     headers: string[],
     body: Body | undefined,
+    unsent?: () => void,
   ): void {
     headers.push("X-Request-Id", request.id);
     if (this.#withPluginHeaders) addPluginHeaders(headers, reply);
@@ -52,7 +53,7 @@ export class Door {
       headers.push("Content-Type", body.contentType, "Content-Length", String(body.byteLength));
     }
     request.answered = true;
-    this.#outbox.put({ request, reply, status, headers, body });
+    this.#outbox.put({ request, reply, status, headers, body, unsent });
     this.note(request, status);
   }
 

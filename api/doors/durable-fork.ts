@@ -20,6 +20,7 @@ import {
   type WantedStream,
 } from "./durable-create.js";
 import { bareType, type ForkRequest, headerOf, isJsonType } from "./durable-headers.js";
+import { joinBytes } from "./durable-json.js";
 import { compareTokens, parseReadOffset } from "./durable-offsets.js";
 import { type DurableRequest, streamName } from "./durable-request.js";
 import type { DurableResult } from "./durable-result.js";
@@ -118,7 +119,7 @@ async function withExtra(
     return { type: "point", source, answer, at: answer.from + extra, copied: [] };
   }
   const slices = await call.desk.options.store.bodies(answer.plan);
-  const next = Buffer.concat(slices.flatMap(({ messages }) => messages));
+  const next = joinBytes(slices);
   if (extra > next.length) return overshoot;
   return { type: "point", source, answer, at: answer.from, copied: [{ bytes: next.subarray(0, extra) }] };
 }

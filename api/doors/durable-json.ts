@@ -3,6 +3,7 @@
  * again. Messages are pieces of the body as it was sent: a number keeps its digits, an object its members.
  */
 import { isUtf8 } from "node:buffer";
+import type { ReadSlice } from "../../projections/index.js";
 import { type Refusal, refusal } from "../errors.js";
 import { deeperThan, elementSpans } from "../json-text.js";
 
@@ -37,17 +38,27 @@ const CLOSE = 0x5d;
 const COMMA = 0x2c;
 
 /** The messages as one array. Copied once, into one buffer: a page may hold very many. */
-export function joinJson(messages: readonly Uint8Array[]): Buffer {
-  let bytes = Math.max(2, messages.length + 1);
-  for (const message of messages) bytes += message.length;
+export function joinJson(slices: readonly Messages[]): Buffer {
+  let bytes = 1;
+  for (const slice of slices) bytes += slice.bytes + slice.count;
+  if (bytes === 1) return Buffer.from("[]");
   const joined = Buffer.allocUnsafe(bytes);
   joined[0] = OPEN;
   let at = 1;
-  for (const message of messages) {
-    if (at > 1) joined[at++] = COMMA;
-    joined.set(message, at);
-    at += message.length;
-  }
-  joined[at] = CLOSE;
+  for (const slice of slices) at = slice.copyTo(joined, at, COMMA);
+  // In the place of the last comma.
+  joined[at - 1] = CLOSE;
   return joined;
 }
+
+/** The bytes of all messages, one after the other. */
+export function joinBytes(slices: readonly Messages[]): Buffer {
+  let bytes = 0;
+  for (const slice of slices) bytes += slice.bytes;
+  const joined = Buffer.allocUnsafe(bytes);
+  let at = 0;
+  for (const slice of slices) at = slice.copyTo(joined, at);
+  return joined;
+}
+
+type Messages = Pick<ReadSlice, "count" | "bytes" | "copyTo">;

@@ -8,27 +8,39 @@ import type { Store } from "../../projections/index.js";
 /** Why a reader's time is over. */
 export type Over = "time" | "drain" | "gone";
 
+/** How a reader is served. */
+export type LiveKind = "poll" | "events";
+
 /** Every live reader of this server. */
 export class LiveReaders {
-  readonly #ends = new Set<() => void>();
+  readonly #ends = new Map<() => void, LiveKind>();
+  readonly #counts: Record<LiveKind, number> = { poll: 0, events: 0 };
 
   get count(): number {
     return this.#ends.size;
   }
 
-  add(end: () => void): () => void {
-    this.#ends.add(end);
-    return () => this.#ends.delete(end);
+  countOf(kind: LiveKind): number {
+    return this.#counts[kind];
+  }
+
+  add(kind: LiveKind, end: () => void): () => void {
+    this.#ends.set(end, kind);
+    this.#counts[kind]++;
+    return () => {
+      if (this.#ends.delete(end)) this.#counts[kind]--;
+    };
   }
 
   /** The server is going down: whoever waits is answered with what there is. */
   endAll(): void {
-    for (const end of [...this.#ends]) end();
+    for (const end of [...this.#ends.keys()]) end();
   }
 }
 
 export interface WaitParts {
   readonly readers: LiveReaders;
+  readonly kind: LiveKind;
   readonly wakes: Store["wakes"];
   readonly topic: string;
   readonly timeoutMs: number;
@@ -43,13 +55,13 @@ export class LiveWait {
   #onRing: (() => void) | undefined;
   #onOver: (() => void) | undefined;
 
-  constructor({ readers, wakes, topic, timeoutMs, response }: WaitParts) {
+  constructor({ readers, kind, wakes, topic, timeoutMs, response }: WaitParts) {
     const timer = setTimeout(() => this.#end("time"), timeoutMs);
     const gone = (): void => this.#end("gone");
     response.once("close", gone);
     this.#undo = [
       wakes.on(topic, () => this.#ring()),
-      readers.add(() => this.#end("drain")),
+      readers.add(kind, () => this.#end("drain")),
       () => clearTimeout(timer),
       () => response.removeListener("close", gone),
     ];

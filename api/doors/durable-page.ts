@@ -3,7 +3,7 @@ import type { EventPlace, PageLimits, ReadStreamAnswer } from "../../projections
 import { stream } from "../../projections/index.js";
 import { type Refusal, refusal } from "../errors.js";
 import { isJsonType } from "./durable-headers.js";
-import { joinJson } from "./durable-json.js";
+import { joinBytes, joinJson } from "./durable-json.js";
 import type { DurableRequest } from "./durable-request.js";
 
 /** A token, the beginning, or the tail. */
@@ -63,9 +63,7 @@ export async function caughtUp({
 
 export async function bytesOf({ call }: DurableRequest, { answer }: Page): Promise<Buffer> {
   const slices = answer.plan.count === 0 ? [] : await call.desk.options.store.bodies(answer.plan);
-  const messages: Uint8Array[] = [];
-  for (const slice of slices) for (const message of slice.messages) messages.push(message);
-  return isJsonType(answer.stream.contentType) ? joinJson(messages) : Buffer.concat(messages);
+  return isJsonType(answer.stream.contentType) ? joinJson(slices) : joinBytes(slices);
 }
 
 /**

@@ -117,6 +117,7 @@ async function longPoll(
 ): Promise<DurableResult> {
   const wait = new LiveWait({
     readers: asked.readers,
+    kind: "poll",
     wakes: asked.call.desk.options.store.wakes,
     topic: `stream:${asked.name}`,
     timeoutMs: asked.call.limits.longPollTimeoutMs,

@@ -7,7 +7,7 @@ import { DURABLE_PATH } from "./durable-headers.js";
 import type { LiveReaders } from "./durable-live.js";
 
 /** Stream names of this door, beside `room/…` of the rooms. */
-const NAME_PREFIX = "ds/";
+export const DURABLE_PREFIX = "ds/";
 const SUBSCRIPTIONS = "__ds/";
 
 /** One request on its way through an operation. */
@@ -39,7 +39,7 @@ export function streamName(path: string): string | Refusal {
   }
   if (encoded === "") return refusal("STREAM_NAME_INVALID", "a stream needs a name");
   try {
-    return NAME_PREFIX + decodeURIComponent(encoded);
+    return DURABLE_PREFIX + decodeURIComponent(encoded);
   } catch {
     return refusal("API_URL_INVALID", "the path is not percent-encoded UTF-8");
   }

@@ -26,6 +26,7 @@ export async function serveEvents(
   const { call, door, request, reply } = asked;
   const wait = new LiveWait({
     readers: asked.readers,
+    kind: "events",
     wakes: call.desk.options.store.wakes,
     topic: `stream:${asked.name}`,
     timeoutMs: call.limits.eventStreamMaxMs,

@@ -12,7 +12,7 @@ import { asAsked, asksOf } from "./asks.js";
 import { registerBody } from "./body-bytes.js";
 import type { Door } from "./door.js";
 import { SECURITY_HEADERS } from "./durable-headers.js";
-import { LiveReaders } from "./durable-live.js";
+import type { LiveReaders } from "./durable-live.js";
 import { identityOf } from "./durable-once.js";
 import { head, read } from "./durable-read.js";
 import { type DurableRequest, pathOf, streamName } from "./durable-request.js";
@@ -29,8 +29,7 @@ interface Named {
 
 type DurableOperation = (asked: DurableRequest) => Later<DurableResult>;
 
-export function registerDurable(server: FastifyInstance, door: Door): void {
-  const readers = new LiveReaders();
+export function registerDurable(server: FastifyInstance, door: Door, readers: LiveReaders): void {
   server.addHook("preClose", async () => readers.endAll());
   server.register(async (scope) => {
     scope.removeAllContentTypeParsers();

@@ -36,6 +36,8 @@ export interface Answer {
   /** Names and values by turns: the whole head. */
   readonly headers: string[];
   readonly body: Body | undefined;
+  /** Called instead of writing, when nobody is there any more. */
+  readonly unsent?: (() => void) | undefined;
 }
 
 export class Outbox {
@@ -65,10 +67,14 @@ export class Outbox {
   };
 }
 
-function write({ reply, status, headers, body }: Answer): void {
+function write({ request, reply, status, headers, body, unsent }: Answer): void {
   const response = reply.raw;
-  // A client that is gone, or a connection that was broken off for a mistake of ours, gets nothing.
-  if (response.destroyed) return;
+  // A client that is gone, or a connection that was broken off for a mistake of ours, gets nothing. (Of requests that are pipelined
+  // behind others only the connection tells.)
+  if (response.destroyed || request.raw.socket.destroyed) {
+    unsent?.();
+    return;
+  }
   response.writeHead(status, headers);
   if (body === undefined) response.end();
   else response.end(body.text, body.encoding);

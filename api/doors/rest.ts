@@ -119,7 +119,7 @@ function sendReply(
   const payload = binding.shape === undefined ? done.payload : binding.shape(parsedAgain(done.payload));
   const text = done.contentType === undefined ? writeJson(payload) : plainText(payload);
   const contentType = done.contentType ?? JSON_CONTENT;
-  door.send(request, reply, done.status ?? 200, headers, textBody(contentType, text));
+  door.send(request, reply, done.status ?? 200, headers, textBody(contentType, text), done.unsent);
 }
 
 /** A kept answer is text, and a documented shape is made from what it says. */

@@ -86,10 +86,13 @@ function stepsOf(
   }
   const placeOf = source === undefined ? undefined : payloadPlaces(source);
   const steps: QueuedWrite[] = [];
-  for (const [index, { command, payload }] of operations.entries()) {
+  let index = -1;
+  for (const { command, payload } of operations) {
+    index += 1;
+    const place = index;
     const operation = find.get(command);
     if (operation?.prepare === undefined) return at(index, unsupported(command, operation, find));
-    const own = source && placeOf && { text: source.text, root: () => placeOf(index) };
+    const own = source && placeOf && { text: source.text, root: () => placeOf(place) };
     const prepared = operation.prepare(payload ?? {}, own, options);
     if (prepared.type === "refused") return at(index, prepared);
     steps.push({ name: operation.name, step: prepared });

@@ -85,7 +85,7 @@ export const consume = defineQueueOperation({
   kind: "write",
   summary: "Take the next message",
   description:
-    "With `wait_secs` the answer waits for a message. A client that goes away while it waits takes none. Through POST nothing in between repeats the request by itself, as it may a GET.",
+    "With `wait_secs` the answer waits for a message. A client that goes away while it waits takes none, and one that is gone before the answer begins to leave gives back what it was given, without a retry; later only the deadline does. Through POST nothing in between repeats the request by itself, as it may a GET.",
   input: ConsumeInput,
   output: Type.Union([
     Type.Object({
@@ -157,8 +157,26 @@ function take(
     }
     return decision;
   };
-  const reply = write(noting, command, (answer, offset) => written(map(answer, offset), offset)).run(call);
+  const reply = write(noting, command, (answer, offset): Reply => {
+    const reply = written(map(answer, offset), offset);
+    // With an idempotency key the answer is kept, and a repeat of the request gets it: the messages are that client's.
+    if (call.once !== undefined || answer.messages.length === 0) return reply;
+    return { ...reply, unsent: () => giveBack(command.queue, answer, call) };
+  }).run(call);
   return { found, reply };
+}
+
+/**
+ * Where that is not possible (the log has failed, or is full) the messages stay in flight until their deadline, as they do when the client
+ * goes away after the first byte has left: what it has got then nobody knows.
+ */
+function giveBack(name: string, { messages }: ConsumeAnswer, call: Call): void {
+  try {
+    const later = call.execute(queue.giveBack, { queue: name, deliveries: messages }, () => undefined);
+    if (later instanceof Promise) later.catch((error: unknown) => call.failure(error));
+  } catch (error) {
+    call.failure(error);
+  }
 }
 
 const delivery = { message_id: MessageId, receipt: Type.Optional(Receipt) };

@@ -131,16 +131,11 @@ export function millis(secs: number | undefined): number | undefined {
   return secs === undefined ? undefined : Math.round(secs * 1000);
 }
 
-export function newMessage(input: MessageInput): NewMessage | Refusal {
-  const payload = payloadBytes(input.payload);
-  if (payload === undefined) {
-    return refusal(
-      "QUEUE_MESSAGE_INVALID",
-      "a text payload must be well-formed Unicode (no lone surrogates)",
-    );
-  }
+export function newMessage(input: MessageInput): NewMessage {
+  const { payload } = input;
   return {
-    payload,
+    // The schema has seen to it that a list holds bytes.
+    payload: Array.isArray(payload) ? Uint8Array.from(payload) : String(payload),
     priority: clamped(input.priority),
     maxRetries: input.max_retries,
     headers: input.headers,
@@ -151,19 +146,8 @@ export function newMessage(input: MessageInput): NewMessage | Refusal {
   };
 }
 
-export function isRefused<Value extends object>(value: Value | Refusal): value is Refusal {
-  return "type" in value && value.type === "refused";
-}
-
 export function clamped(priority: number | undefined): number | undefined {
   return priority === undefined ? undefined : Math.min(priority, PRIORITY_MAX);
-}
-
-/** The schema has seen to it that a list holds bytes. */
-function payloadBytes(payload: unknown): Uint8Array | undefined {
-  if (Array.isArray(payload)) return Uint8Array.from(payload);
-  const text = String(payload);
-  return text.isWellFormed() ? Buffer.from(text, "utf8") : undefined;
 }
 
 function payloadJson(payload: Uint8Array, type: PayloadType | undefined): Json {

@@ -1,20 +1,13 @@
 /** The operations on queues themselves, and publishing to them. */
 import { Type } from "@sinclair/typebox";
-import {
-  type NewMessage,
-  type PartialConfig,
-  type QueueConfig,
-  type QueueStats,
-  queue,
-} from "../../projections/index.js";
-import { type Refusal, refusal } from "../errors.js";
+import { type PartialConfig, type QueueConfig, type QueueStats, queue } from "../../projections/index.js";
+import { refusal } from "../errors.js";
 import type { JsonObject } from "../json-write.js";
 import { closed, LogOffset, Success } from "./fields.js";
 import {
   Count32,
   clamped,
   defineQueueOperation,
-  isRefused,
   Message,
   MessageId,
   millis,
@@ -172,10 +165,8 @@ export const publish = defineQueueOperation({
   output: Type.Object({ ...Published, log_offset: LogOffset }),
   errors: messageErrors,
   rest: [{ method: "POST", path: "/queue/{queue}/publish" }],
-  prepare({ queue: name, ...message }) {
-    const checked = newMessage(message);
-    if (isRefused(checked)) return checked;
-    return write(queue.publish, { queue: name, ...checked }, (answer, offset) =>
+  prepare(input) {
+    return write(queue.publish, { queue: input.queue, ...newMessage(input) }, (answer, offset) =>
       written({ message_id: answer.messageId, duplicate: answer.duplicate, log_offset: offset }, offset),
     );
   },
@@ -191,12 +182,7 @@ export const publishBatch = defineQueueOperation({
   errors: [...messageErrors, "QUEUE_LIMIT_INVALID"],
   rest: [{ method: "POST", path: "/queue/{queue}/publish/batch" }],
   prepare(input) {
-    const messages: NewMessage[] = [];
-    for (const message of input.messages) {
-      const checked: NewMessage | Refusal = newMessage(message);
-      if (isRefused(checked)) return checked;
-      messages.push(checked);
-    }
+    const messages = input.messages.map((message) => newMessage(message));
     return write(queue.publishMany, { queue: input.queue, messages }, (answer, offset) =>
       written(
         {

@@ -25,6 +25,8 @@ export interface Answered {
   readonly published?: readonly Published[];
   /** Set when the payload is text of this type instead of JSON; then `payload` is that text. */
   readonly contentType?: string;
+  /** Called when its client was gone before the first byte of the answer could leave. */
+  readonly unsent?: () => void;
 }
 
 export type Reply = Answered | Refusal;

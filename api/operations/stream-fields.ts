@@ -97,9 +97,10 @@ export function publishCommand(
   const producer = producerOf(options);
   if (producer !== undefined && "code" in producer) return producer;
   const { expected_offset } = options;
+  const command = { name: roomName(room), messages };
+  if (producer === undefined && expected_offset === undefined) return command;
   return {
-    name: roomName(room),
-    messages,
+    ...command,
     ...(producer === undefined ? {} : { producer }),
     ...(expected_offset === undefined ? {} : { expectedOffset: expected_offset }),
   };
@@ -142,17 +143,19 @@ export const RoomEvent = Type.Object(
 export type RoomEventJson = Static<typeof RoomEvent>;
 
 export function eventsOf(room: string, slices: readonly ReadSlice[]): readonly Json[] {
-  return slices.flatMap((slice) => slice.messages.map((_message, index) => eventJson(room, slice, index)));
+  return slices.flatMap((slice) =>
+    slice.messages.map((message, index) => eventJson(room, slice, message, index)),
+  );
 }
 
-function eventJson(room: string, slice: ReadSlice, index: number): JsonObject {
+function eventJson(room: string, slice: ReadSlice, message: Uint8Array, index: number): JsonObject {
   const metadata = slice.metadata[index];
   return {
     id: eventId(slice, index),
     offset: slice.first + index,
     room,
     event: slice.tags[index] ?? "",
-    data: new JsonText(`[${slice.messages[index]?.join(",") ?? ""}]`),
+    data: new JsonText(`[${message.join(",")}]`),
     timestamp: Math.floor(slice.timestamp / 1000),
     metadata: metadata === undefined ? {} : new JsonText(metadata),
   };

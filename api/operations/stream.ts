@@ -2,6 +2,7 @@
 import { Type } from "@sinclair/typebox";
 import type { Offset } from "../../log/index.js";
 import { type AppendOutcome, stream } from "../../projections/index.js";
+import type { JsonObject } from "../json-write.js";
 import type { Call } from "./call.js";
 import { closed, LogOffset, Success } from "./fields.js";
 import { type Answered, type Reply, shown, written } from "./reply.js";
@@ -120,7 +121,16 @@ export const publish = defineRoomOperation({
     const command = publishCommand(input.room, [message], input);
     if ("code" in command) return command;
     return write(stream.publish, command, (outcome, offset) => {
-      return published({ offset: firstOf(outcome), room: input.room }, outcome, offset, [input]);
+      const { room } = input;
+      const duplicate = duplicateOf(outcome);
+      const payload = {
+        offset: firstOf(outcome),
+        room,
+        duplicate,
+        next_offset: outcome.end,
+        log_offset: offset,
+      };
+      return published(payload, outcome, offset, [input]);
     });
   },
 });
@@ -154,7 +164,14 @@ export const publishBatch = defineRoomOperation({
     if ("code" in command) return command;
     const { room } = input;
     return write(stream.publish, command, (outcome, offset) => {
-      const payload = { first_offset: firstOf(outcome), count: messages.length, room };
+      const payload = {
+        first_offset: firstOf(outcome),
+        count: messages.length,
+        room,
+        duplicate: duplicateOf(outcome),
+        next_offset: outcome.end,
+        log_offset: offset,
+      };
       return published(payload, outcome, offset, input.events);
     });
   },
@@ -164,18 +181,21 @@ function firstOf(outcome: AppendOutcome): number | null {
   return outcome.type === "appended" ? outcome.first : null;
 }
 
+function duplicateOf(outcome: AppendOutcome): true | undefined {
+  return outcome.type === "duplicate" ? true : undefined;
+}
+
 /** A producer's repeat is counted once. */
 function published(
-  payload: Readonly<Record<string, string | number | null>> & { readonly room: string },
+  payload: JsonObject & { readonly room: string },
   outcome: AppendOutcome,
   offset: Offset,
   events: readonly { readonly event: string }[],
 ): Answered {
-  const duplicate = outcome.type === "duplicate" ? true : undefined;
-  const reply = written({ ...payload, duplicate, next_offset: outcome.end, log_offset: offset }, offset);
-  if (outcome.type !== "appended") return reply;
+  if (outcome.type !== "appended") return written(payload, offset);
   const { room } = payload;
-  return { ...reply, published: events.map(({ event }) => ({ room, eventType: event, count: 1 })) };
+  const counted = events.map(({ event }) => ({ room, eventType: event, count: 1 }));
+  return { type: "answered", payload, offset, published: counted };
 }
 
 export const consume = defineRoomOperation({

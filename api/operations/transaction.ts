@@ -6,12 +6,13 @@
  */
 import { Type } from "@sinclair/typebox";
 import { batch, noTransaction, revisions } from "../../projections/index.js";
-import { type Refusal, refusal } from "../errors.js";
+import { errorTable, type Refusal, refusal } from "../errors.js";
 import { batchReply, precondition } from "./batch.js";
 import type { Call } from "./call.js";
 import { CLIENT_ID_MAX, closed, Key, LogOffset, Success } from "./fields.js";
 import { defineOperation } from "./operation.js";
-import { type Later, type Reply, shown } from "./reply.js";
+import { type Reply, shown } from "./reply.js";
+import type { OpenTransaction } from "./transactions.js";
 import { type Write, write } from "./write.js";
 
 const Client = Type.Optional(
@@ -53,7 +54,7 @@ export const exec = defineOperation({
   kind: "write",
   summary: "Run what a transaction queued, as one record",
   description:
-    "All or nothing. If a watched key has changed nothing is run: `aborted`. If a write is refused nothing is run either, and the error names it. The transaction is over in any case.",
+    "All or nothing. If a watched key has changed nothing is run: `aborted`. If a write is refused nothing is run either, and the error names it. Either way the transaction is over; only what asks to be tried again (Retry-After) leaves it open.",
   input: OnlyClient,
   output: Type.Union([
     Type.Object({ success: Success, results: Type.Array(Type.Unknown()), log_offset: LogOffset }),
@@ -61,20 +62,36 @@ export const exec = defineOperation({
   ]),
   errors: ["BATCH_TRANSACTION_NOT_FOUND"],
   rest: [{ method: "POST", path: "/transaction/exec" }],
-  run(input, call): Later<Reply> {
+  async run(input, call): Promise<Reply> {
     const client = clientOf(input, call);
     if (typeof client !== "string") return client;
-    const done = execution(client, call).run(call);
-    return done instanceof Promise ? done.then(abortedAsDocumented) : abortedAsDocumented(done);
+    const { transactions } = call.desk;
+    const transaction = transactions.take(client);
+    const reply = await settled(execution(transaction), call);
+    if (transaction !== undefined && asksToComeAgain(reply)) transactions.putBack(client, transaction);
+    return abortedAsDocumented(reply);
   },
 });
 
 /** Decided also without a transaction, because a repeat with an idempotency key finds its answer there. */
-function execution(client: string, call: Call): Write {
-  const transaction = call.desk.transactions.take(client);
+function execution(transaction: OpenTransaction | undefined): Write {
   if (transaction === undefined) return write(noTransaction, {}, batchReply);
   const preconditions = Array.from(transaction.watched, ([key, revision]) => precondition({ key, revision }));
   return write(batch<Reply>, { preconditions, steps: transaction.writes }, batchReply);
+}
+
+/** What the log refuses is a reply here, too. */
+async function settled(execution: Write, call: Call): Promise<Reply> {
+  try {
+    return await execution.run(call);
+  } catch (error) {
+    return call.failure(error);
+  }
+}
+
+/** Nothing has happened, and the same may succeed in a while: the disk is busy or full, say. */
+function asksToComeAgain(reply: Reply): boolean {
+  return reply.type === "refused" && errorTable[reply.code].retryAfterSecs !== undefined;
 }
 
 function abortedAsDocumented(reply: Reply): Reply {

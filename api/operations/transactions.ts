@@ -28,6 +28,14 @@ interface Transaction {
   touchedAt: number;
 }
 
+export interface OpenTransaction extends Transaction {
+  writes: QueuedWrite[];
+}
+
+function isOpen(transaction: Transaction): transaction is OpenTransaction {
+  return transaction.writes !== undefined;
+}
+
 export class Transactions {
   readonly #options: Pick<ApiOptions, "limits" | "now">;
   /** Longest untouched first. */
@@ -113,13 +121,18 @@ export class Transactions {
   }
 
   /** Takes the transaction away with its watches; undefined when there is none. */
-  take(
-    client: string,
-  ): { readonly writes: readonly QueuedWrite[]; readonly watched: ReadonlyMap<string, Offset> } | undefined {
+  take(client: string): OpenTransaction | undefined {
     const transaction = this.#touched(client);
-    if (transaction?.writes === undefined) return undefined;
+    if (transaction === undefined || !isOpen(transaction)) return undefined;
     this.#forget(client);
-    return { writes: transaction.writes, watched: transaction.watched };
+    return transaction;
+  }
+
+  /** What was taken is the client's again, unless it has begun another meanwhile. */
+  putBack(client: string, transaction: OpenTransaction): void {
+    if (this.#byClient.has(client)) return;
+    this.#byClient.set(client, transaction);
+    this.#bytes += transaction.bytes;
   }
 
   #open(client: string): { readonly type: "open"; readonly value: Transaction } | Refusal {

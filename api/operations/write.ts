@@ -50,6 +50,12 @@ class PreparedWrite<Command, Answer> implements Write {
   decide(state: StoreView, context: Context, rules: StoreRules): Decision<Reply> {
     const decision = this.#decide(state, this.#command, context, rules);
     if (decision.type === "rejected") return decision;
-    return { ...decision, answer: (offset, place) => this.#map(decision.answer(offset, place), offset) };
+    const { events, seen } = decision;
+    return {
+      type: "accepted",
+      events,
+      answer: (offset, place) => this.#map(decision.answer(offset, place), offset),
+      seen,
+    };
   }
 }

@@ -5,8 +5,8 @@ import { startAnnals } from "./annals.js";
 import { compared, contestant, WARM_UP_SECONDS } from "./http-rows.js";
 import { PeerAbsent } from "./peers.js";
 import { answers, type Bench, freePort, type Started } from "./processes.js";
-import { type Contestant, interleave, orAbsent, type Row } from "./row.js";
-import { shown, spreadOf } from "./statistics.js";
+import { type Contestant, type Finding, interleave, orAbsent, type Row } from "./row.js";
+import { count, type Spread, shown, spreadOf } from "./statistics.js";
 import { load } from "./wrk.js";
 
 const CONNECTIONS = 64;
@@ -95,6 +95,10 @@ const batches: Row = {
 };
 
 const EVENTS = 1_000_000;
+/** Of an answer: 98 characters, their quotes and the comma or bracket behind. */
+const EVENT_BYTES = 101;
+/** How long single events are appended before they are read. */
+const SINGLES_SECONDS = 10;
 
 /** Reads a stream from its start to its end; returns how many bytes came. */
 async function catchUp(url: string): Promise<number> {
@@ -117,7 +121,6 @@ const read: Row = {
     const annals = await startAnnals(bench, { fsyncMode: "always" });
     const url = `${annals.url}/v1/stream/events`;
     await createStream(annals.port, "events", "application/json");
-    // With its quotes and the comma behind it each event is 101 bytes of an answer.
     const body = JSON.stringify(Array.from({ length: 1000 }, () => "x".repeat(98)));
     for (let at = 0; at < EVENTS; at += 1000) {
       const response = await fetch(url, {
@@ -127,27 +130,48 @@ const read: Row = {
       });
       if (!response.ok) throw new Error(`an append was answered ${response.status}`);
     }
-    const measure = async (): Promise<number> => {
-      const started = performance.now();
-      const bytes = await catchUp(url);
-      const rate = EVENTS / ((performance.now() - started) / 1000);
-      if (bytes < EVENTS * 100) throw new Error(`${bytes} bytes are not ${EVENTS} events`);
-      return rate;
-    };
-    const rates = spreadOf(
-      (await interleave(bench.rounds, [{ name: "annals", measure }])).get("annals") ?? [],
-    );
+    const found = await readRates(bench, url, EVENTS);
     await annals.stop();
-    return [
-      {
-        what: "catch-up read of 1 M events of 100 B over /v1/stream, one reader",
-        goal: "≥ 300 k events/s",
-        measured: `${shown(rates)} events/s`,
-        reached: rates.median >= 300_000,
-        numbers: { eventsPerSecond: rates },
-      },
-    ];
+    return [caughtUp("1 M events of 100 B, 1,000 a record", found)];
   },
 };
 
-export const STREAM_ROWS: readonly Row[] = [append, batches, read];
+/** Every event a record of its own, as they come from many small writers: what costs a reader most. */
+const readSingles: Row = {
+  name: "stream-read-singles",
+  run: async (bench) => {
+    const annals = await startAnnals(bench, { fsyncMode: "always" });
+    const url = `${annals.url}/v1/stream/singles`;
+    await createStream(annals.port, "singles", "application/json");
+    await load(bench, annals.port, "durableEvent", CONNECTIONS, SINGLES_SECONDS);
+    const events = Math.floor((await catchUp(url)) / EVENT_BYTES);
+    const found = await readRates(bench, url, events);
+    await annals.stop();
+    return [caughtUp(`${count(events)} events of 100 B, each a record`, found)];
+  },
+};
+
+/** Events a second of one reader, from the stream's start to its end. */
+async function readRates(bench: Bench, url: string, events: number): Promise<Spread> {
+  const measure = async (): Promise<number> => {
+    const started = performance.now();
+    const bytes = await catchUp(url);
+    const rate = events / ((performance.now() - started) / 1000);
+    if (bytes < events * EVENT_BYTES) throw new Error(`${bytes} bytes are not ${events} events`);
+    return rate;
+  };
+  const rates = await interleave(bench.rounds, [{ name: "annals", measure }]);
+  return spreadOf(rates.get("annals") ?? []);
+}
+
+function caughtUp(what: string, rates: Spread): Finding {
+  return {
+    what: `catch-up read of ${what} over /v1/stream, one reader`,
+    goal: "≥ 300 k events/s",
+    measured: `${shown(rates)} events/s`,
+    reached: rates.median >= 300_000,
+    numbers: { eventsPerSecond: rates },
+  };
+}
+
+export const STREAM_ROWS: readonly Row[] = [append, batches, read, readSingles];

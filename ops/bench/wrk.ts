@@ -108,6 +108,8 @@ export const REQUESTS = {
       local count = '{"command":"kv.incr","payload":{"key":"' .. any_key() .. '-n"}}'
       return wrk.format("POST", "/batch", json, '{"operations":[' .. table.concat({ set, publish, append, count }, ",") .. "]}")
     end`,
+  durableEvent: `prepared = 1000
+    function build() return wrk.format("POST", "/v1/stream/singles", json, '"' .. any_value():sub(1, 98) .. '"') end`,
   etcdPut: `prepared = 10000
     function build() return wrk.format("POST", "/v3/kv/put", json, '{"key":"' .. base64(any_key()) .. '","value":"' .. base64(any_value()) .. '"}') end`,
 } as const;

@@ -1,10 +1,19 @@
 /** `annals verify DIR`: looks at every byte of a data directory, whether or not a server is writing to it. */
 import type { Command } from "commander";
-import { describeFinding, realFileSystem, type VerifyReport, verifyDirectory } from "../../log/index.js";
+import {
+  describeFinding,
+  type Finding,
+  realFileSystem,
+  type VerifyReport,
+  verifyDirectory,
+} from "../../log/index.js";
 import { existingDataDirectory } from "./data-directory-argument.js";
 import { CliFailure, exitCodes } from "./failure.js";
 import { colour, writeJson, writeLine } from "./output.js";
 import { amount, Progress } from "./progress.js";
+import { type SnapshotFinding, type SnapshotsReport, verifySnapshots } from "./verify-snapshots.js";
+
+type AnyFinding = Finding | SnapshotFinding;
 
 interface VerifyFlags {
   readonly json?: boolean;
@@ -14,7 +23,7 @@ interface VerifyFlags {
 export function addVerify(program: Command): void {
   program
     .command("verify")
-    .description("check every byte of a data directory; exit code 0 clean, 3 damaged")
+    .description("check every byte of a data directory, snapshots too; exit code 0 clean, 3 damaged")
     .argument("<dir>", "data directory; a server may be running on it")
     .option("--json", "the report as one JSON object")
     .option("--progress", "show progress on stderr, terminal or not")
@@ -35,19 +44,34 @@ async function verify(argument: string, flags: VerifyFlags): Promise<void> {
     live: true,
     onProgress: (done, all) => progress.update(done, all),
   });
+  const snapshots = await verifySnapshots(realFileSystem, directory, report.problems.length === 0);
   progress.finish(report.bytes, report.bytes);
-  if (flags.json === true) writeJson({ clean: report.problems.length === 0, directory, ...report });
-  else writeReport(directory, report);
-  const [first] = report.problems;
+  const problems = [...report.problems, ...snapshots.problems];
+  const notes = [...report.notes, ...snapshots.notes];
+  if (flags.json === true) {
+    const clean = problems.length === 0;
+    writeJson({ clean, directory, ...report, problems, notes, snapshots: snapshots.snapshots });
+  } else writeReport(directory, report, snapshots, problems, notes);
+  const [first] = problems;
   if (first === undefined) return;
-  const more = report.problems.length > 1 ? ` (and ${report.problems.length - 1} more)` : "";
+  const more = problems.length > 1 ? ` (and ${problems.length - 1} more)` : "";
   throw new CliFailure(exitCodes.damaged, `${directory} is damaged: ${describeFinding(first)}${more}`);
 }
 
-function writeReport(directory: string, report: VerifyReport): void {
-  const { segments, records, firstOffset, endOffset, bytes, problems, notes } = report;
+function writeReport(
+  directory: string,
+  { segments, records, firstOffset, endOffset, bytes }: VerifyReport,
+  { snapshots, bytes: snapshotBytes }: SnapshotsReport,
+  problems: readonly AnyFinding[],
+  notes: readonly AnyFinding[],
+): void {
   const range = records === 0 ? "no records" : `${records} records, offsets ${firstOffset} to ${endOffset}`;
   writeLine(`${directory}: ${segments} segments, ${range}, ${amount(bytes, "B")}`);
+  const newest = snapshots.at(-1);
+  if (newest !== undefined) {
+    const count = snapshots.length === 1 ? "1 whole snapshot" : `${snapshots.length} whole snapshots`;
+    writeLine(`${count}, the newest of offset ${newest.offset}, ${amount(snapshotBytes, "B")}`);
+  }
   for (const problem of problems)
     writeLine(`${colour(process.stdout, 31, "damage")}  ${describeFinding(problem)}`);
   for (const note of notes) writeLine(`${colour(process.stdout, 2, "note")}  ${describeFinding(note)}`);

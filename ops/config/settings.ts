@@ -91,7 +91,7 @@ const store = {
     min: 10,
     max: DAY_MS,
     unit: "ms",
-    why: "How often memory of expired keys is reclaimed. An expired key is never shown, reclaimed or not.",
+    why: "How often memory of expired keys, of purged messages, and of message keys past their window is reclaimed. None of them is ever shown, reclaimed or not.",
   },
   "kv_store.allow_flush_commands": {
     kind: "switch",
@@ -403,6 +403,13 @@ const operation = {
     pattern: /^[a-zA-Z][a-zA-Z0-9_]{0,39}$/,
     expected: "letters, digits and _, at most 40, beginning with a letter",
     why: "First part of every metric's name. `synap` keeps rules and dashboards that were written for the documented server working.",
+  },
+  "metrics.labels_max": {
+    kind: "number",
+    default: 1000,
+    min: 0,
+    max: 100_000,
+    why: "Most queues (in order of their names), and most rooms (the oldest), that the gauges show one by one; the others are one sum under `other`.",
   },
   "health.stalled_write_secs": {
     kind: "number",

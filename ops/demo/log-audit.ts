@@ -15,6 +15,8 @@ export interface LogAudit {
   readonly wholeCommits: number;
   readonly published: number;
   readonly delivered: number;
+  /** Deliveries whose consumer had gone before its answer began to leave. */
+  readonly unsent: number;
   readonly acked: number;
   /** Different messages acknowledged. */
   readonly distinctAcked: number;
@@ -24,6 +26,8 @@ interface DumpedEvent {
   readonly type: string;
   readonly key?: string;
   readonly messageId?: string;
+  /** Of a delivery that ended without an ack: why. */
+  readonly by?: string;
 }
 
 export async function auditOf(dataDirectory: string, commitPrefix: string): Promise<LogAudit> {
@@ -33,16 +37,17 @@ export async function auditOf(dataDirectory: string, commitPrefix: string): Prom
   const ended = once(dump, "exit");
   const commits = new Set<string>();
   const messages = new Set<string>();
-  const count = { commitsSet: 0, wholeCommits: 0, published: 0, delivered: 0, acked: 0 };
+  const count = { commitsSet: 0, wholeCommits: 0, published: 0, delivered: 0, unsent: 0, acked: 0 };
   for await (const line of createInterface(dump.stdout)) {
     const { events }: { readonly events?: readonly DumpedEvent[] } = JSON.parse(line);
     count.wholeCommits += wholeCommitsIn(events ?? [], commitPrefix);
-    for (const { type, key = "", messageId = "" } of events ?? []) {
+    for (const { type, key = "", messageId = "", by } of events ?? []) {
       if (type === "kv.set" && key.startsWith(commitPrefix)) {
         count.commitsSet++;
         commits.add(key);
       } else if (type === "queue.published") count.published++;
       else if (type === "queue.delivered") count.delivered++;
+      else if (type === "queue.requeued" && by === "unsent") count.unsent++;
       else if (type === "queue.acked") {
         count.acked++;
         messages.add(messageId);

@@ -102,7 +102,11 @@ export function factsOf(found: Found): Fact[] {
     fact("jobs acknowledged, by the log", jobs, audit.acked),
     fact("different jobs acknowledged", jobs, audit.distinctAcked),
     fact("deliveries, by the log", queue.consumed, audit.delivered),
-    fact("deliveries acknowledged or timed out", queue.consumed, queue.acked + queue.timed_out),
+    fact(
+      "deliveries acknowledged, timed out, or given back unsent",
+      queue.consumed,
+      queue.acked + queue.timed_out + audit.unsent,
+    ),
     fact("jobs left in the queue", 0, queue.depth + queue.delayed + queue.in_flight),
     fact(
       "jobs dead, purged or expired",

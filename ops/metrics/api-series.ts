@@ -1,5 +1,5 @@
 /** What the doors report: requests by route, operations by name, refusals by code. */
-import { type ApiObserver, DURABLE_STREAMS } from "../../api/index.js";
+import { type ApiObserver, DURABLE_STREAMS, type WaitingCounts } from "../../api/index.js";
 import { Buckets, Cells, OVERFLOW_LABEL, Tally } from "./accumulators.js";
 import type { Series } from "./series.js";
 
@@ -17,6 +17,8 @@ const EVENT_TYPE_LENGTH_MAX = 128;
 /** Documented names of operations that are called otherwise in commands. */
 const DOCUMENTED_NAMES: Readonly<Record<string, string>> = { del: "delete" };
 
+const NOBODY: WaitingCounts = { queue: 0, streamPoll: 0, streamEvents: 0 };
+
 export class ApiSeries implements ApiObserver {
   readonly #requests = new Cells(3, () => new Tally());
   readonly #requestSeconds = new Cells(2, () => new Buckets(HTTP_SECONDS));
@@ -28,6 +30,7 @@ export class ApiSeries implements ApiObserver {
   readonly #streamEvents = new Cells(2, () => new Tally(), STREAM_CELLS_MAX);
   readonly #rejected = new Cells(1, () => new Tally(), 200);
   #openConnections: () => number = () => 0;
+  #waiting: () => WaitingCounts = () => NOBODY;
 
   constructor(series: Series) {
     const route = ["method", "path"];
@@ -41,6 +44,19 @@ export class ApiSeries implements ApiObserver {
     series.gauges("http_connections", "Open connections", ["type"], () => [
       [{ type: "http" }, this.#openConnections()],
     ]);
+    series.gauges(
+      "requests_waiting",
+      "Requests that wait for something to arrive: consumers (queue), long polls and server-sent events of durable streams",
+      ["type"],
+      () => {
+        const { queue, streamPoll, streamEvents } = this.#waiting();
+        return [
+          [{ type: "queue" }, queue],
+          [{ type: "stream_poll" }, streamPoll],
+          [{ type: "stream_events" }, streamEvents],
+        ];
+      },
+    );
     series.counterCells(
       "kv_operations_total",
       "Key-value operations run, through whatever door",
@@ -87,6 +103,10 @@ export class ApiSeries implements ApiObserver {
 
   countConnections(count: () => number): void {
     this.#openConnections = count;
+  }
+
+  countWaiting(count: () => WaitingCounts): void {
+    this.#waiting = count;
   }
 
   requestFinished(method: string, route: string, status: number, durationMs: number): void {

@@ -1,7 +1,7 @@
 /** The registry and everything that feeds it, put together. One instance per process, made before the log is opened. */
 import { Registry } from "prom-client";
 import type { MetricsPage } from "../../api/index.js";
-import type { KvStats, QueueStats, StreamTotals } from "../../projections/index.js";
+import type { KvStats, QueueStats } from "../../projections/index.js";
 import { ApiSeries } from "./api-series.js";
 import type { FreeDisk } from "./free-disk.js";
 import { LogSeries } from "./log-series.js";
@@ -9,18 +9,19 @@ import { ProcessSeries, type StartProgress } from "./process-series.js";
 import { addQueueSeries } from "./queue-series.js";
 import { Series } from "./series.js";
 import { addStoreSeries } from "./store-series.js";
-import { addStreamSeries, type EachStream } from "./stream-series.js";
+import { addStreamSeries, type StreamSource } from "./stream-series.js";
 
 export interface MetricsParts {
   readonly prefix: string;
+  /** Most queues, and most rooms, with series of their own. */
+  readonly labelsMax: number;
   readonly version: string;
   readonly syncOnEveryBatch: boolean;
   readonly disk: FreeDisk;
   readonly start: () => StartProgress;
   readonly kvStats: () => KvStats | undefined;
   readonly queueStats: () => readonly QueueStats[];
-  readonly streamTotals: () => StreamTotals | undefined;
-  readonly eachStream: EachStream;
+  readonly streams: () => StreamSource | undefined;
 }
 
 export class Metrics {
@@ -28,18 +29,21 @@ export class Metrics {
   readonly log: LogSeries;
   readonly process: ProcessSeries;
   readonly #registry = new Registry();
+  readonly #series: Series;
 
   constructor(parts: MetricsParts) {
     const series = new Series(this.#registry, parts.prefix);
+    this.#series = series;
     this.api = new ApiSeries(series);
     this.log = new LogSeries(series, parts.disk, parts.syncOnEveryBatch);
     this.process = new ProcessSeries(series, parts.version, parts.start);
     addStoreSeries(series, parts.kvStats);
-    addQueueSeries(series, parts.queueStats);
-    addStreamSeries(series, parts.streamTotals, parts.eachStream);
+    addQueueSeries(series, parts.queueStats, parts.labelsMax);
+    addStreamSeries(series, parts.streams, parts.labelsMax);
   }
 
   async page(): Promise<MetricsPage> {
+    this.#series.beginPage();
     return { contentType: this.#registry.contentType, text: await this.#registry.metrics() };
   }
 }

@@ -3,10 +3,9 @@ import type { QueueStats } from "../../projections/index.js";
 import { OVERFLOW_LABEL } from "./accumulators.js";
 import type { Reading, Series } from "./series.js";
 
-/** Queues with series of their own; what the others hold is one sum, so that no client can grow the page without limit. */
-const QUEUES_SHOWN = 1000;
+type Count = (stats: QueueStats) => number;
 
-const states: readonly (readonly [name: string, help: string, count: (stats: QueueStats) => number])[] = [
+const states: readonly (readonly [name: string, help: string, count: Count])[] = [
   ["queue_depth", "Messages that are ready to be consumed", (stats) => stats.waiting],
   ["queue_delayed_messages", "Messages that are not to be delivered yet", (stats) => stats.delayed],
   ["queue_in_flight_messages", "Messages delivered and not acknowledged yet", (stats) => stats.inFlight],
@@ -14,16 +13,29 @@ const states: readonly (readonly [name: string, help: string, count: (stats: Que
   ["queue_consumers", "Different consumers with messages in flight", (stats) => stats.consumers],
 ];
 
-/** `read` gives nothing until the replay is done. */
-export function addQueueSeries(series: Series, read: () => readonly QueueStats[]): void {
+/**
+ * `readNow` gives nothing until the replay is done. The first `labelsMax` queues have series of their own; what the others hold is
+ * one sum, so that no client can grow the page without limit.
+ */
+export function addQueueSeries(
+  series: Series,
+  readNow: () => readonly QueueStats[],
+  labelsMax: number,
+): void {
+  const read = series.oncePerPage(readNow);
   for (const [name, help, count] of states) {
-    series.gauges(name, help, ["queue"], () => readings(read(), count));
+    series.gauges(name, help, ["queue"], () => readings(read(), count, labelsMax));
   }
 }
 
-function readings(queues: readonly QueueStats[], count: (stats: QueueStats) => number): Reading[] {
-  const shown = queues.slice(0, QUEUES_SHOWN).map((stats): Reading => [{ queue: stats.name }, count(stats)]);
-  if (queues.length <= QUEUES_SHOWN) return shown;
-  const rest = queues.slice(QUEUES_SHOWN).reduce((sum, stats) => sum + count(stats), 0);
-  return [...shown, [{ queue: OVERFLOW_LABEL }, rest]];
+function readings(queues: readonly QueueStats[], count: Count, labelsMax: number): Reading[] {
+  const shown: Reading[] = [];
+  let rest: number | undefined;
+  for (const stats of queues) {
+    // A queue may bear the name of the sum: it adds to it then, as no label may come twice.
+    if (shown.length < labelsMax && stats.name !== OVERFLOW_LABEL)
+      shown.push([{ queue: stats.name }, count(stats)]);
+    else rest = (rest ?? 0) + count(stats);
+  }
+  return rest === undefined ? shown : [...shown, [{ queue: OVERFLOW_LABEL }, rest]];
 }

@@ -11,10 +11,28 @@ export type Reading = readonly [labels: Readonly<Record<string, string>>, value:
 export class Series {
   readonly #registry: Registry;
   readonly #prefix: string;
+  readonly #forgets: (() => void)[] = [];
 
   constructor(registry: Registry, prefix: string) {
     this.#registry = registry;
     this.#prefix = prefix;
+  }
+
+  /** The page is about to be asked for: what was read for the last one is old. */
+  beginPage(): void {
+    for (const forget of this.#forgets) forget();
+  }
+
+  /** Several series that show one thing share one reading of it a page. */
+  oncePerPage<Value>(read: () => Value): () => Value {
+    let known: { readonly value: Value } | undefined;
+    this.#forgets.push(() => {
+      known = undefined;
+    });
+    return () => {
+      known ??= { value: read() };
+      return known.value;
+    };
   }
 
   /** A gauge without labels; nothing is shown while `read` gives undefined. */

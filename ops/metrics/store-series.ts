@@ -2,8 +2,9 @@
 import type { KvStats } from "../../projections/index.js";
 import type { Series } from "./series.js";
 
-/** `read` gives undefined until the replay is done: a half-folded state would look like lost keys. */
-export function addStoreSeries(series: Series, read: () => KvStats | undefined): void {
+/** `readNow` gives undefined until the replay is done: a half-folded state would look like lost keys. */
+export function addStoreSeries(series: Series, readNow: () => KvStats | undefined): void {
+  const read = series.oncePerPage(readNow);
   series.gauges("kv_keys_total", "Keys", ["shard"], () => {
     const stats = read();
     return stats === undefined ? [] : [[{ shard: "0" }, stats.totalKeys]];

@@ -1,25 +1,29 @@
 /**
  * What the streams tell of themselves when asked: each room what it holds, durable streams all together (their names are
- * without bound), and sums over both.
+ * without bound), and sums over both. Sums are kept as they change; a page looks at no more streams than it shows.
  */
-import { DURABLE_STREAMS, ROOM_PREFIX } from "../../api/index.js";
-import type { StreamSize, StreamTotals } from "../../projections/index.js";
+import { DURABLE_PREFIX, DURABLE_STREAMS, ROOM_PREFIX } from "../../api/index.js";
+import type { OpenedStore, StreamSize } from "../../projections/index.js";
 import { OVERFLOW_LABEL } from "./accumulators.js";
 import type { Reading, Series } from "./series.js";
 
-/** Rooms with series of their own, the oldest ones; what the others hold is one sum, so that no client can grow the page without limit. */
-const ROOMS_SHOWN = 1000;
+/** The part of a store that streams are measured by. */
+export interface StreamSource extends Pick<OpenedStore, "streamTotals" | "streamSums"> {
+  /** As of the store, at the clock's time. */
+  oldestStreams(prefix: string, limit: number): readonly StreamSize[];
+}
 
-/** Calls `visit` for every stream that is there; for none until the replay is done. */
-export type EachStream = (visit: (size: StreamSize) => void) => void;
-
-/** `read` gives undefined until the replay is done. */
+/**
+ * `source` gives undefined until the replay is done. The `labelsMax` oldest rooms have series of their own; what the others hold is
+ * one sum, so that no client can grow the page without limit.
+ */
 export function addStreamSeries(
   series: Series,
-  read: () => StreamTotals | undefined,
-  eachStream: EachStream,
+  source: () => StreamSource | undefined,
+  labelsMax: number,
 ): void {
-  addRooms(series, eachStream);
+  addRooms(series, source, labelsMax);
+  const read = series.oncePerPage(() => source()?.streamTotals());
   series.gauge("streams", "Rooms and durable streams", () => read()?.streams);
   series.gauge("stream_messages", "Messages that the streams keep", () => read()?.messages);
   series.gauge("stream_bytes", "Bytes of their bodies, in the log", () => read()?.bytes);
@@ -33,48 +37,63 @@ export function addStreamSeries(
   );
 }
 
-function addRooms(series: Series, eachStream: EachStream): void {
+interface Rooms {
+  readonly shown: readonly StreamSize[];
+  /** The others together; undefined = there are none. */
+  readonly rest: { readonly messages: number; readonly subscribers: number } | undefined;
+  readonly durable: { readonly messages: number; readonly subscribers: number } | undefined;
+}
+
+function addRooms(series: Series, source: () => StreamSource | undefined, labelsMax: number): void {
+  const read = series.oncePerPage(() => roomsOf(source(), labelsMax));
   series.gauges("stream_subscribers", "Subscribers of rooms seen since the process began", ["room"], () =>
-    sums(eachStream, ({ subscribers }) => subscribers),
+    readings(read(), ({ subscribers }) => subscribers),
   );
   series.gauges(
     "stream_buffer_size",
     `Events that a room keeps; all durable streams (/v1/stream/) are ${DURABLE_STREAMS}`,
     ["room"],
-    () => sums(eachStream, ({ messages }) => messages),
+    () => readings(read(), ({ messages }) => messages),
   );
   series.gauges("stream_last_offset", "Offset of a room's newest event", ["room"], () =>
-    lastOffsets(eachStream),
+    // Of rooms that have had any event; a sum of offsets would mean nothing.
+    read()
+      .shown.filter(({ end }) => end > 0)
+      .map(({ name, end }): Reading => [labelOf(name), end - 1]),
   );
 }
 
-function sums(eachStream: EachStream, count: (size: StreamSize) => number): readonly Reading[] {
-  const rooms: Reading[] = [];
-  // A room may bear the name of a sum: it adds to it then, as no label may come twice.
-  const together = new Map<string, number>();
-  eachStream((size) => {
-    const label = labelOf(size.name, rooms.length);
-    if (label !== OVERFLOW_LABEL && label !== DURABLE_STREAMS) rooms.push([{ room: label }, count(size)]);
-    else together.set(label, (together.get(label) ?? 0) + count(size));
-  });
-  return [...rooms, ...[...together].map(([room, sum]): Reading => [{ room }, sum])];
+function roomsOf(source: StreamSource | undefined, labelsMax: number): Rooms {
+  if (source === undefined) return { shown: [], rest: undefined, durable: undefined };
+  const shown = source
+    .oldestStreams(ROOM_PREFIX, labelsMax)
+    // A room may bear the name of a sum: it is one of the others then, as no label may come twice.
+    .filter(({ name }) => ![OVERFLOW_LABEL, DURABLE_STREAMS].includes(roomOf(name)));
+  const all = source.streamSums(ROOM_PREFIX);
+  const durable = source.streamSums(DURABLE_PREFIX);
+  const rest = {
+    messages: all.messages - sum(shown, ({ kept }) => kept),
+    subscribers: all.subscribers - sum(shown, ({ subscribers }) => subscribers),
+  };
+  return {
+    shown,
+    rest: all.streams > shown.length ? rest : undefined,
+    durable: durable.streams > 0 ? durable : undefined,
+  };
 }
 
-/** Of rooms that have had any event; a sum of offsets would mean nothing. */
-function lastOffsets(eachStream: EachStream): readonly Reading[] {
-  const rooms: Reading[] = [];
-  // Counts empty rooms too, so that every series shows the same rooms.
-  let shown = 0;
-  eachStream(({ name, end }) => {
-    const label = labelOf(name, shown);
-    if (label === OVERFLOW_LABEL || label === DURABLE_STREAMS) return;
-    shown++;
-    if (end > 0) rooms.push([{ room: label }, end - 1]);
-  });
-  return rooms;
+function readings(
+  { shown, rest, durable }: Rooms,
+  count: (size: { readonly messages: number; readonly subscribers: number }) => number,
+): readonly Reading[] {
+  return [
+    ...shown.map((size): Reading => [labelOf(size.name), count(size)]),
+    ...(rest === undefined ? [] : [[{ room: OVERFLOW_LABEL }, count(rest)] as const]),
+    ...(durable === undefined ? [] : [[{ room: DURABLE_STREAMS }, count(durable)] as const]),
+  ];
 }
 
-function labelOf(name: string, roomsShown: number): string {
-  if (!name.startsWith(ROOM_PREFIX)) return DURABLE_STREAMS;
-  return roomsShown < ROOMS_SHOWN ? name.slice(ROOM_PREFIX.length) : OVERFLOW_LABEL;
-}
+const sum = (sizes: readonly StreamSize[], count: (size: StreamSize) => number): number =>
+  sizes.reduce((total, size) => total + count(size), 0);
+const roomOf = (name: string): string => name.slice(ROOM_PREFIX.length);
+const labelOf = (name: string) => ({ room: roomOf(name) });

@@ -17,7 +17,7 @@ import type {
 import { idOf, parseId } from "../queue/ids.js";
 import { standing } from "../stream/decisions.js";
 import type { Precondition, RevisionsQuery } from "./contract.js";
-import { storeOverlay } from "./overlay.js";
+import { OverlaidStore } from "./overlay.js";
 
 export interface BatchCommand<Answer> {
   readonly preconditions: readonly Precondition[];
@@ -36,19 +36,18 @@ export function batch<Answer>(
     const refused = check(state, precondition, context.now);
     if (refused !== undefined) return { ...refused, details: { precondition_index: index } };
   }
-  const overlay = storeOverlay(state, context.now);
   const events: StoreEvent[] = [];
+  const view = new OverlaidStore(state, context.now, events);
   const parts: { readonly accepted: Accepted<Answer>; readonly place: number }[] = [];
   let seen: number = BEFORE_FIRST;
-  for (const [index, { name, step }] of steps.entries()) {
-    const decision = step.decide(overlay.view, context, rules);
+  let index = -1;
+  for (const { name, step } of steps) {
+    index += 1;
+    const decision = step.decide(view, context, rules);
     seen = Math.max(seen, decision.seen);
     if (decision.type === "rejected") return refusedAt(index, name, decision, state.nextOffset);
     parts.push({ accepted: decision, place: events.length });
-    for (const event of decision.events) {
-      overlay.apply(event, events.length);
-      events.push(event);
-    }
+    for (const event of decision.events) events.push(event);
   }
   return {
     type: "accepted",

@@ -11,8 +11,8 @@
  *                                     dedup key str ("" = none), dedup until
  *   35    queue.delivered          1  message, consumer str, deadline
  *   36    queue.acked              1  message
- *   37    queue.requeued           1  message, by (0 nack, 1 deadline), retryCount, available
- *   38    queue.died               1  message, by, reason (0 max_retries, 1 rejected), retryCount
+ *   37    queue.requeued           1  message, by (0 nack, 1 deadline, 2 unsent), retryCount, available
+ *   38    queue.died               1  message, by (0, 1), reason (0 max_retries, 1 rejected), retryCount
  *   39    queue.deadline_extended  1  message, deadline
  *   40    queue.released           1  message
  *   41    queue.expired            1  message
@@ -38,6 +38,7 @@ import {
   type EventRef,
   type Headers,
   type MessagePublished,
+  type PayloadInput,
   PRIORITY_MAX,
   type QueueConfig,
   type QueueEvent,
@@ -63,6 +64,7 @@ const QUEUE_VERSION = 1;
 /** By the numbers that stand for them in bodies. Never reordered. */
 const BACKOFF_TYPES = ["none", "fixed", "exponential"] as const satisfies readonly Backoff["type"][];
 const CAUSES_OF_FAILURE = ["nack", "deadline"] as const;
+const CAUSES_OF_REQUEUE = [...CAUSES_OF_FAILURE, "unsent"] as const;
 export const DEATH_REASONS = ["max_retries", "rejected"] as const satisfies readonly DeathReason[];
 
 const typesByKind = new Map(
@@ -88,6 +90,10 @@ export interface MessageArrived extends Omit<MessagePublished, "payload" | "head
 export interface QueueChange {
   readonly place: number;
   readonly event: MessageArrived | Exclude<QueueEvent, MessagePublished>;
+}
+
+export function payloadBytesOf(payload: PayloadInput): number {
+  return typeof payload === "string" ? Buffer.byteLength(payload) : payload.length;
 }
 
 // ---- writing ----
@@ -136,7 +142,7 @@ function writeFields(event: QueueEvent): void {
       break;
     case "queue.requeued":
       message(event.message);
-      writer.uint(CAUSES_OF_FAILURE.indexOf(event.by));
+      writer.uint(CAUSES_OF_REQUEUE.indexOf(event.by));
       writer.uint(event.retryCount);
       time(event.availableAt);
       break;
@@ -179,7 +185,7 @@ export function writeConfig(to: BodyWriter, config: QueueConfig): void {
 }
 
 function writePublished(event: MessagePublished): void {
-  writer.bin(event.payload, event.payload.length);
+  writer.bin(event.payload, payloadBytesOf(event.payload));
   const headers = Object.entries(event.headers);
   writer.array(2 * headers.length);
   for (const [name, value] of headers) {
@@ -288,7 +294,7 @@ function readBody(reader: BodyReader, kind: number, version: number): QueueChang
         type,
         queue,
         message: readRef(reader),
-        by: named(CAUSES_OF_FAILURE, reader.uint()),
+        by: named(CAUSES_OF_REQUEUE, reader.uint()),
         retryCount: reader.uint(),
         availableAt: reader.uintOrNil(0),
       };

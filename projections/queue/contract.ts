@@ -9,7 +9,7 @@
  * the log says: that a time has passed shows when the event that says so is appended, which `due` does.
  */
 import type { Offset } from "../../log/index.js";
-import type { DeathReason, EventRef, Headers, QueueConfig } from "./queue-events.js";
+import type { DeathReason, EventRef, Headers, PayloadInput, QueueConfig } from "./queue-events.js";
 
 export * from "./queue-events.js";
 
@@ -178,7 +178,7 @@ export interface CreateAnswer {
 }
 
 export interface NewMessage {
-  readonly payload: Uint8Array;
+  readonly payload: PayloadInput;
   /** 0 to 9. A door that clamps does so before. */
   readonly priority?: number | undefined;
   readonly maxRetries?: number | undefined;
@@ -261,6 +261,15 @@ export interface NackCommand extends DeliveryName {
 export interface NackAnswer {
   readonly outcome: "waiting" | "delayed" | "dead" | "expired";
   readonly retryCount: number;
+}
+/** Deliveries of one consume whose answer never left: they are as if they had not been, but for `consumed`. */
+export interface GiveBackCommand {
+  readonly queue: string;
+  readonly deliveries: readonly { readonly messageId: string; readonly receipt: string }[];
+}
+export interface GiveBackAnswer {
+  /** Fewer than asked for when some are not open any more. */
+  readonly givenBack: number;
 }
 export interface ExtendCommand extends DeliveryName {
   readonly queue: string;

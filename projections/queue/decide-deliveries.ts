@@ -11,6 +11,8 @@ import type {
   DeliveryName,
   ExtendAnswer,
   ExtendCommand,
+  GiveBackAnswer,
+  GiveBackCommand,
   MessageBody,
   MessageDelivered,
   MessageHead,
@@ -194,6 +196,23 @@ export const nack: Decider<NackCommand, NackAnswer> = ({ queue: view }, command,
   const event = failed(head, message, context.now, "nack", delayMs);
   const outcome = outcomeOf(event);
   return accepted([event], () => ({ outcome, retryCount }));
+};
+
+/**
+ * For a consumer that was gone before its answer left: the messages wait again at their places, and no retry is counted. What is not
+ * open any more stays as it is. Refuses with QUEUE_NOT_FOUND.
+ */
+export const giveBack: Decider<GiveBackCommand, GiveBackAnswer> = ({ queue: view }, command, context) => {
+  const { queue, deliveries } = command;
+  const head = view.queue(queue);
+  if (head === undefined) return queueNotFound(view);
+  const events = deliveries.flatMap((delivery): QueueEvent[] => {
+    const open = openDelivery(view, queue, delivery, context);
+    if ("type" in open) return [];
+    const { ref, retryCount } = open.message;
+    return [{ type: "queue.requeued", queue, message: ref, by: "unsent", retryCount, availableAt: 0 }];
+  });
+  return acceptedFrom(head, events, () => ({ givenBack: events.length }));
 };
 
 function outcomeOf(event: ReturnType<typeof failed>): NackAnswer["outcome"] {

@@ -1,6 +1,7 @@
 /** Deciders that publish: one message, or many as one record. */
 import type { Offset } from "../../log/index.js";
 import type { Context, Decider, Rejection, StoreRules } from "../decision.js";
+import { payloadBytesOf } from "./codec.js";
 import type {
   EventRef,
   MessagePublished,
@@ -18,13 +19,14 @@ import {
   checkCount,
   checkMessage,
   headersBytesOf,
+  NO_HEADERS,
   queueNotFound,
   rejected,
 } from "./decisions.js";
+import { keyChargeOf } from "./dedup-keys.js";
 import { idOf, idWithin } from "./ids.js";
 import { chargeOf } from "./message-table.js";
 import { passedTimes } from "./passed-times.js";
-import { keyChargeOf } from "./queue.js";
 
 /**
  * Refuses with QUEUE_NOT_FOUND, QUEUE_MESSAGE_INVALID, QUEUE_PAYLOAD_TOO_LARGE, QUEUE_TIME_INVALID, QUEUE_FULL,
@@ -109,7 +111,7 @@ function publishedOf(head: QueueHead, message: NewMessage, now: number): Message
     type: "queue.published",
     queue: head.name,
     payload: message.payload,
-    headers: message.headers ?? {},
+    headers: message.headers ?? NO_HEADERS,
     priority: message.priority ?? config.priority,
     maxRetries: message.maxRetries ?? config.maxRetries,
     availableAt: deliverAt > now ? deliverAt : 0,
@@ -137,7 +139,7 @@ function makeRoom(
   }
   let memoryBytes = view.memoryBytes;
   for (const { payload, headers, dedupKey } of messages) {
-    memoryBytes += chargeOf(payload.length, headersBytesOf(headers));
+    memoryBytes += chargeOf(payloadBytesOf(payload), headersBytesOf(headers));
     if (dedupKey !== "") memoryBytes += keyChargeOf(dedupKey);
   }
   if (memoryBytes > rules.memoryBytesMax) {

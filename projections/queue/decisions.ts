@@ -1,6 +1,7 @@
 /** What every queue decider is made of: how to accept and to refuse, and the checks before anything is looked at. All pure. */
 import { BEFORE_FIRST, type Offset } from "../../log/index.js";
 import type { Accepted, Rejection } from "../decision.js";
+import { payloadBytesOf } from "./codec.js";
 import type {
   Headers,
   NewMessage,
@@ -22,6 +23,8 @@ const CONSUMER_BYTES_MAX = 256;
 const DEDUP_KEY_BYTES_MAX = 256;
 const RETRIES_MAX = 1_000_000;
 const DEPTH_MAX = 100_000_000;
+/** Of a message that has none: the same object for all of them. */
+export const NO_HEADERS: Headers = Object.freeze({});
 /** What a header costs at least in the body. */
 const HEADER_OVERHEAD_BYTES = 2;
 
@@ -85,7 +88,13 @@ export function checkSpan(what: string, ms: number | undefined, least: number): 
 
 export function checkMessage(message: NewMessage, rules: QueueRules): Rejection | undefined {
   const { payload, priority = 0, maxRetries = 0, dedupKey, delayMs, deliverAt, ttlMs } = message;
-  if (payload.length > rules.payloadBytesMax) {
+  if (typeof payload === "string" && !payload.isWellFormed()) {
+    return rejected(
+      "QUEUE_MESSAGE_INVALID",
+      "a text payload must be well-formed Unicode (no lone surrogates)",
+    );
+  }
+  if (payloadBytesOf(payload) > rules.payloadBytesMax) {
     return rejected(
       "QUEUE_PAYLOAD_TOO_LARGE",
       `a payload must not be longer than ${rules.payloadBytesMax} bytes`,
@@ -134,7 +143,8 @@ function checkHeaders(headers: Headers | undefined, rules: QueueRules): Rejectio
 /** About as many as the body takes for them. */
 export function headersBytesOf(headers: Headers | undefined): number {
   let bytes = 0;
-  for (const [name, value] of Object.entries(headers ?? {})) {
+  if (headers === undefined || headers === NO_HEADERS) return bytes;
+  for (const [name, value] of Object.entries(headers)) {
     bytes += Buffer.byteLength(name) + Buffer.byteLength(value) + HEADER_OVERHEAD_BYTES;
   }
   return bytes;

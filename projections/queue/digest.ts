@@ -9,14 +9,16 @@ import { createHash } from "node:crypto";
 import { compareRefs } from "./ids.js";
 import type { QueueState } from "./state.js";
 
-export function digestOf(state: QueueState): string {
+/** `at`: a key whose window has passed by then is no part of it, forgotten or not. */
+export function digestOf(state: QueueState, at: number): string {
   const hash = createHash("sha256");
   const queues = [...state.queues()].sort((a, b) => (a.name < b.name ? -1 : 1));
   for (const queue of queues) {
     const messages = queue.slots.map((slot) => ({ slot, head: queue.headOf(slot) }));
     messages.sort((a, b) => compareRefs(a.head.ref, b.head.ref));
     const { config, name, lastOffset, totals } = queue;
-    hash.update(`${JSON.stringify([name, config, lastOffset, totals, [...queue.keys], messages.length])}\n`);
+    const keys = [...queue.keys.remembered(at)];
+    hash.update(`${JSON.stringify([name, config, lastOffset, totals, keys, messages.length])}\n`);
     for (const { slot, head } of messages) {
       hash.update(`${JSON.stringify([head, state.table.headersOf(slot)])}\n`);
       const payload = state.table.payloadOf(slot);

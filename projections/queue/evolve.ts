@@ -34,7 +34,6 @@ function apply(state: QueueState, queue: Queue, event: ChangeOfQueue, at: EventR
       state.touched.touch("queue", queue.name);
       return;
     case "queue.published":
-      queue.forgetKeys(timestamp);
       queue.arrive(event, at, timestamp);
       if (event.availableAt === 0) state.touched.touch("queue", queue.name);
       break;
@@ -42,10 +41,7 @@ function apply(state: QueueState, queue: Queue, event: ChangeOfQueue, at: EventR
       queue.totals.purged += queue.purge();
       break;
     case "queue.dead_purged":
-      for (const slot of [...queue.deaths.keys()]) {
-        queue.remove(slot);
-        queue.totals.purged++;
-      }
+      queue.totals.purged += queue.purgeDead();
       break;
     default:
       applyToMessage(queue, state.slotOf(queue, event.message), event, at, timestamp);
@@ -75,7 +71,7 @@ function applyToMessage(
       queue.remove(slot);
       break;
     case "queue.requeued":
-      totals[event.by === "nack" ? "nacked" : "timedOut"]++;
+      if (event.by !== "unsent") totals[event.by === "nack" ? "nacked" : "timedOut"]++;
       queue.requeue(slot, event.retryCount, event.availableAt);
       break;
     case "queue.died":

@@ -1,5 +1,5 @@
 /** Every queue operation as a value, by name. Deciders change, readers ask; both run through `Store`. */
-import { ack, ackMany, consume, extend, nack } from "./decide-deliveries.js";
+import { ack, ackMany, consume, extend, giveBack, nack } from "./decide-deliveries.js";
 import { publish, publishMany } from "./decide-publish.js";
 import { create, deleteQueue, due, purge, purgeDead, requeueDead } from "./decide-queues.js";
 import { deadLetters, get, list, peek, stats } from "./readers.js";
@@ -12,6 +12,7 @@ export const queue = {
   ack,
   ackMany,
   nack,
+  giveBack,
   extend,
   purge,
   delete: deleteQueue,

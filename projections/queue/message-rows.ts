@@ -3,7 +3,7 @@
  *
  *   doubles  0 offset (in a free slot the next free slot + 1) · 1 publishedAt · 2 availableAt · 3 expiresAt
  *            4 dueAt: when time will change it, 0 = never · 5 block of its bytes + 1, 0 = none
- *   words   12 place · 13 payloadBytes · 14 headersBytes · 15 maxRetries · 16 retryCount · 17 queue number
+ *   words   12 place · 13 payloadBytes · 14 headersBytes · 15 maxRetries · 16 retryCount · 17 number of its lot
  *           18 index in the heap of the waiting + 1 · 19 index in the heap of the timers + 1 · 20 priority · 21 state
  */
 const CHUNK_BITS = 10;
@@ -25,7 +25,7 @@ export const PAYLOAD_BYTES = 13;
 export const HEADERS_BYTES = 14;
 export const MAX_RETRIES = 15;
 export const RETRY_COUNT = 16;
-export const QUEUE = 17;
+export const LOT = 17;
 export const WAITING_PLACE = 18;
 export const TIMER_PLACE = 19;
 export const PRIORITY = 20;
@@ -44,7 +44,7 @@ type WordField =
   | typeof HEADERS_BYTES
   | typeof MAX_RETRIES
   | typeof RETRY_COUNT
-  | typeof QUEUE
+  | typeof LOT
   | typeof WAITING_PLACE
   | typeof TIMER_PLACE
   | typeof PRIORITY
@@ -64,6 +64,12 @@ export class MessageRows {
       this.#words.push(new Uint32Array(memory));
       this.#doubles.push(new Float64Array(memory));
     }
+  }
+
+  /** Gives all memory back. */
+  clearAll(): void {
+    this.#words.length = 0;
+    this.#doubles.length = 0;
   }
 
   clear(slot: number): void {

@@ -1,12 +1,15 @@
 /**
  * Every message of every queue, by slot: its row, its bytes (payload, then headers as the event's body has them) in blocks outside
- * V8's heap, and the index by its place in the log. What a message's state means is the queue's business (`queue.ts`).
+ * V8's heap, the index by its place in the log, and what is known of an open delivery or a death. What a message's state means is
+ * the queue's business (`queue.ts`); which go together when many go at once, that of their lots (`lots.ts`).
  */
 import { assert, type Offset, offset } from "../../log/index.js";
 import { copyBytes } from "../bytes.js";
+import { Column } from "../kv/column.js";
 import { blockBytes, SlabStore } from "../kv/slab-store.js";
 import { type MessageArrived, readHeaders } from "./codec.js";
-import type { EventRef, Headers, MessageState } from "./contract.js";
+import type { Death, Delivery, EventRef, Headers, MessageState } from "./contract.js";
+import { type Lot, Lots } from "./lots.js";
 import { MessageIndex } from "./message-index.js";
 import * as field from "./message-rows.js";
 import { MessageRows, ROW_BYTES } from "./message-rows.js";
@@ -16,6 +19,11 @@ const STATES: readonly (MessageState | undefined)[] = [undefined, "waiting", "de
 
 /** A row, its share of the index and of two heaps. */
 const MESSAGE_OVERHEAD_BYTES = ROW_BYTES + 32;
+
+/** Condemned slots that each new message takes back: more than it needs itself, so that the table does not grow meanwhile. */
+const RECLAIMED_PER_MESSAGE = 2;
+/** A table that never had more keeps what it has. */
+const SLOTS_KEPT = 4_096;
 
 /** What a message is charged. */
 export function chargeOf(payloadBytes: number, headersBytes: number): number {
@@ -39,14 +47,24 @@ export class MessageTable {
   readonly rows = new MessageRows();
   readonly #slabs = new SlabStore();
   readonly #index = new MessageIndex(this.rows);
+  readonly #lots = new Lots();
+  /** By slot: of messages in flight, and of dead ones. */
+  readonly deliveries = new Column<Delivery | undefined>((slots) => new Array(slots), undefined);
+  readonly deaths = new Column<Death | undefined>((slots) => new Array(slots), undefined);
   #slotEnd = 0;
   /** The first free slot + 1; each holds the next in its row. */
   #free = 0;
   #size = 0;
   #chargedBytes = 0;
 
+  /** Messages that are there. */
   get size(): number {
     return this.#size;
+  }
+
+  /** Slots that are free or in use. */
+  get slotEnd(): number {
+    return this.#slotEnd;
   }
 
   get memoryBytes(): number {
@@ -57,7 +75,9 @@ export class MessageTable {
     return this.#index.find(ref.offset, ref.place);
   }
 
-  add(message: MessageBytes, ref: EventRef, publishedAt: number, queue: number): number {
+  /** It is in no lot yet. */
+  add(message: MessageBytes, ref: EventRef, publishedAt: number): number {
+    this.#reclaimCondemned(RECLAIMED_PER_MESSAGE);
     const slot = this.#take();
     const { rows } = this;
     const { source, payloadStart, payloadEnd, headersStart, headersEnd } = message;
@@ -79,21 +99,84 @@ export class MessageTable {
     rows.setWord(slot, field.HEADERS_BYTES, headersBytes);
     rows.setWord(slot, field.MAX_RETRIES, message.maxRetries);
     rows.setWord(slot, field.PRIORITY, message.priority);
-    rows.setWord(slot, field.QUEUE, queue);
     this.#index.add(slot);
     this.#size++;
     this.#chargedBytes += chargeOf(payloadBytes, headersBytes);
     return slot;
   }
 
+  /** It has left its lot. */
   remove(slot: number): void {
+    this.#size--;
+    this.#chargedBytes -= this.#chargeAt(slot);
+    this.#release(slot);
+  }
+
+  openLot(): Lot {
+    return this.#lots.open();
+  }
+
+  enter(slot: number, lot: Lot): void {
+    this.rows.setWord(slot, field.LOT, lot.number);
+    lot.messages++;
+    lot.chargedBytes += this.#chargeAt(slot);
+  }
+
+  leave(slot: number, lot: Lot): void {
+    assert(this.rows.word(slot, field.LOT) === lot.number, "a message leaves the lot that it is in");
+    this.rows.setWord(slot, field.LOT, 0);
+    lot.messages--;
+    lot.chargedBytes -= this.#chargeAt(slot);
+  }
+
+  /** All messages of the lot go at once; `slots` gives at least theirs. The lot may not be used any more. */
+  condemn(lot: Lot, slots: Iterable<number>): void {
+    this.#size -= lot.messages;
+    this.#chargedBytes -= lot.chargedBytes;
+    this.#lots.condemn(lot, slots);
+    if (this.#size === 0) this.#clear();
+  }
+
+  /** Takes back up to `budget` slots of condemned lots; returns how many it looked at. No answer changes. */
+  reclaim(budget: number): number {
+    const reclaimed = this.#reclaimCondemned(budget);
+    // An empty table gives back what a large one took.
+    if (this.#size === 0 && this.#slotEnd > SLOTS_KEPT) this.#clear();
+    return reclaimed;
+  }
+
+  #reclaimCondemned(budget: number): number {
+    let looked = 0;
+    for (; looked < budget && this.#lots.hasCondemned; looked++) {
+      const next = this.#lots.next();
+      if (next === undefined) break;
+      if (this.rows.word(next.slot, field.LOT) === next.lot) this.#release(next.slot);
+    }
+    return looked;
+  }
+
+  #clear(): void {
+    this.#lots.forgetCondemned();
+    this.#index.clear();
+    this.#slabs.clear();
+    this.rows.clearAll();
+    this.deliveries.clear();
+    this.deaths.clear();
+    this.#slotEnd = 0;
+    this.#free = 0;
+  }
+
+  #chargeAt(slot: number): number {
+    const { rows } = this;
+    return chargeOf(rows.word(slot, field.PAYLOAD_BYTES), rows.word(slot, field.HEADERS_BYTES));
+  }
+
+  /** Gives back the slot with all that it has. */
+  #release(slot: number): void {
     const { rows } = this;
     this.#index.remove(slot);
-    this.#size--;
-    this.#chargedBytes -= chargeOf(
-      rows.word(slot, field.PAYLOAD_BYTES),
-      rows.word(slot, field.HEADERS_BYTES),
-    );
+    if (this.deliveries.get(slot) !== undefined) this.deliveries.set(slot, undefined);
+    if (this.deaths.get(slot) !== undefined) this.deaths.set(slot, undefined);
     const block = rows.double(slot, field.BLOCK) - 1;
     if (block >= 0) this.#slabs.free(block);
     rows.clear(slot);

@@ -4,6 +4,7 @@
  * for by id: it has none before the record has its offset. So no event of the batch speaks of it either.
  */
 import { BEFORE_FIRST, type Offset, unreachable } from "../../log/index.js";
+import { payloadBytesOf } from "./codec.js";
 import type {
   EventRef,
   MessageBody,
@@ -17,9 +18,9 @@ import type {
   QueueView,
 } from "./contract.js";
 import { headersBytesOf } from "./decisions.js";
+import { keyChargeOf } from "./dedup-keys.js";
 import { idOf } from "./ids.js";
 import { chargeOf } from "./message-table.js";
-import { keyChargeOf } from "./queue.js";
 
 export interface QueueOverlay {
   readonly view: QueueView;
@@ -41,19 +42,22 @@ const COUNTER_OF = {
 
 type Count = (typeof COUNTER_OF)[MessageState];
 
+interface KeyInBatch {
+  readonly ref: EventRef;
+  readonly until: number;
+}
+
 /** What the batch has done to one queue. */
 class TouchedQueue {
   readonly name: string;
   readonly config: QueueConfig;
   readonly lastOffset: Offset;
   readonly counts: Record<Count, number>;
-  /** Of the queue below, by id, as they are now; undefined = gone. */
-  readonly messages = new Map<string, MessageHead | undefined>();
-  /** More (or fewer) open deliveries of a consumer than below. */
-  readonly held = new Map<string, number>();
-  readonly keys = new Map<string, { readonly ref: EventRef; readonly until: number }>();
-  /** States that nothing of the queue below is in any more: purged, or the queue is a new one. */
-  readonly emptied = new Set<MessageState>();
+  // Made when they are asked for: a publish, which is most of what batches do, needs none of them.
+  #messages: Map<string, MessageHead | undefined> | undefined;
+  #held: Map<string, number> | undefined;
+  #keys: Map<string, KeyInBatch> | undefined;
+  #emptied: Set<MessageState> | undefined;
 
   constructor(head: QueueHead) {
     this.name = head.name;
@@ -65,6 +69,29 @@ class TouchedQueue {
 
   get head(): QueueHead {
     return { name: this.name, config: this.config, lastOffset: this.lastOffset, ...this.counts };
+  }
+
+  /** Of the queue below, by id, as they are now; undefined = gone. */
+  get messages(): Map<string, MessageHead | undefined> {
+    this.#messages ??= new Map();
+    return this.#messages;
+  }
+
+  /** More (or fewer) open deliveries of a consumer than below. */
+  get held(): Map<string, number> {
+    this.#held ??= new Map();
+    return this.#held;
+  }
+
+  get keys(): Map<string, KeyInBatch> {
+    this.#keys ??= new Map();
+    return this.#keys;
+  }
+
+  /** States that nothing of the queue below is in any more: purged, or the queue is a new one. */
+  get emptied(): Set<MessageState> {
+    this.#emptied ??= new Set();
+    return this.#emptied;
   }
 }
 
@@ -201,7 +228,7 @@ class OverlaidQueues implements QueueView {
 
   #publish(queue: TouchedQueue, event: MessagePublished, place: number): void {
     queue.counts[event.availableAt === 0 ? "waiting" : "delayed"]++;
-    this.#memoryBytes += chargeOf(event.payload.length, headersBytesOf(event.headers));
+    this.#memoryBytes += chargeOf(payloadBytesOf(event.payload), headersBytesOf(event.headers));
     if (event.dedupKey === "") return;
     this.#memoryBytes += keyChargeOf(event.dedupKey);
     queue.keys.set(event.dedupKey, { ref: { offset: BEFORE_FIRST, place }, until: event.dedupUntil });

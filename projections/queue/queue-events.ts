@@ -36,6 +36,9 @@ export interface QueueConfig {
 
 export type Headers = Readonly<Record<string, string>>;
 
+/** Text (stored as UTF-8) or bytes. Read from the log it is always bytes. */
+export type PayloadInput = string | Uint8Array;
+
 export type DeathReason =
   /** A nack or a passed deadline after the last retry. */
   | "max_retries"
@@ -58,7 +61,7 @@ export interface QueueDeleted {
 export interface MessagePublished {
   readonly type: "queue.published";
   readonly queue: string;
-  readonly payload: Uint8Array;
+  readonly payload: PayloadInput;
   readonly headers: Headers;
   readonly priority: number;
   readonly maxRetries: number;
@@ -82,12 +85,15 @@ export interface MessageAcked {
   readonly queue: string;
   readonly message: EventRef;
 }
-/** A delivery failed and the message is tried again, at once or (`availableAt`) later. */
+/**
+ * A delivery ended and the message is tried again, at once or (`availableAt`) later. `unsent`: its consumer had gone before the first
+ * byte of the answer left, so it never was a try.
+ */
 export interface MessageRequeued {
   readonly type: "queue.requeued";
   readonly queue: string;
   readonly message: EventRef;
-  readonly by: "nack" | "deadline";
+  readonly by: "nack" | "deadline" | "unsent";
   readonly retryCount: number;
   readonly availableAt: number;
 }

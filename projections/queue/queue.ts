@@ -6,8 +6,12 @@
  *   in flight → waiting | delayed (requeue) | dead (bury)             dead → waiting (revive)      any → gone (remove)
  *
  * A message has at most one timer: when it becomes ready (delayed), expires (waiting), or its deadline passes (in flight).
+ *
+ * What can go at once – all that is ready, all dead letters, the whole queue – goes in one step, whatever its number: the messages
+ * of each kind are a lot (`lots.ts`) and have order and timers of their own.
  */
 import { assert, type Offset, unreachable } from "../../log/index.js";
+import type { KeyScratch } from "../kv/key-scratch.js";
 import type { MessageArrived } from "./codec.js";
 import type {
   Death,
@@ -18,22 +22,15 @@ import type {
   QueueHead,
   QueueStats,
 } from "./contract.js";
+import { DeathRow } from "./death-row.js";
+import { DedupKeys, type KeyUse } from "./dedup-keys.js";
+import type { Lot } from "./lots.js";
 import * as field from "./message-rows.js";
 import type { MessageBytes, MessageTable } from "./message-table.js";
-import { SlotHeap } from "./slot-heap.js";
+import { type Places, SlotHeap } from "./slot-heap.js";
 
-/** What remembering a message key is charged, beside the key's own characters. */
-const KEY_OVERHEAD_BYTES = 160;
-
-/** What a message key is charged while it is remembered. */
-export function keyChargeOf(dedupKey: string): number {
-  return KEY_OVERHEAD_BYTES + 2 * dedupKey.length;
-}
-
-export interface KeyUse {
-  readonly ref: EventRef;
-  readonly until: number;
-}
+/** Keys past their window that each publish with one forgets: more than it adds. */
+const FORGOTTEN_PER_KEY = 2;
 
 /** Where a message of a snapshot was. */
 export type RestoredPlace = {
@@ -66,18 +63,26 @@ export class Queue {
     expired: 0,
   };
   readonly waiting: SlotHeap;
+  /** Of what is ready: delays and ttls. */
   readonly timers: SlotHeap;
-  readonly deliveries = new Map<number, Delivery>();
+  /** Of what is in flight: all of it, since each has one. */
+  readonly deadlines: SlotHeap;
   /** Open deliveries by consumer; nobody without one. */
   readonly held = new Map<string, number>();
-  /** In order of death. */
-  readonly deaths = new Map<number, Death>();
-  /** In order of publish, which is that of being forgotten, since the window never changes. */
-  readonly keys = new Map<string, KeyUse>();
+  readonly deaths: DeathRow;
+  readonly keys: DedupKeys;
   delayed = 0;
   readonly #table: MessageTable;
+  #ready: Lot;
+  #inFlight: Lot;
+  #dead: Lot;
 
-  constructor(name: string, number: number, config: QueueConfig, created: Offset, table: MessageTable) {
+  constructor(
+    { name, number, config }: { name: string; number: number; config: QueueConfig },
+    created: Offset,
+    table: MessageTable,
+    scratch: KeyScratch,
+  ) {
     this.name = name;
     this.number = number;
     this.config = config;
@@ -88,15 +93,50 @@ export class Queue {
       get: (slot) => rows.word(slot, field.WAITING_PLACE),
       set: (slot, place) => rows.setWord(slot, field.WAITING_PLACE, place),
     });
-    this.timers = new SlotHeap((slot, other) => table.isDueBefore(slot, other), {
+    const timerPlaces: Places = {
       get: (slot) => rows.word(slot, field.TIMER_PLACE),
       set: (slot, place) => rows.setWord(slot, field.TIMER_PLACE, place),
-    });
+    };
+    this.timers = new SlotHeap((slot, other) => table.isDueBefore(slot, other), timerPlaces);
+    this.deadlines = new SlotHeap((slot, other) => table.isDueBefore(slot, other), timerPlaces);
+    this.deaths = new DeathRow((slot) => this.#deathOf(slot).ref);
+    this.keys = new DedupKeys(scratch);
+    this.#ready = table.openLot();
+    this.#inFlight = table.openLot();
+    this.#dead = table.openLot();
   }
 
   /** The earliest that time will change, 0 = nothing. */
   get nextDue(): number {
-    return this.timers.size === 0 ? 0 : this.#table.rows.double(this.timers.top, field.DUE_AT);
+    const [timer, deadline] = [this.#firstOf(this.timers), this.#firstOf(this.deadlines)];
+    return timer === 0 || deadline === 0 ? timer + deadline : Math.min(timer, deadline);
+  }
+
+  #firstOf(timers: SlotHeap): number {
+    return timers.size === 0 ? 0 : this.#table.rows.double(timers.top, field.DUE_AT);
+  }
+
+  /** What has a timer, the soonest first. Nothing may change meanwhile. */
+  *due(): Generator<number> {
+    const deadlines = this.deadlines.inOrder();
+    let deadline = deadlines.next();
+    for (const timer of this.timers.inOrder()) {
+      for (
+        ;
+        deadline.done !== true && this.#table.isDueBefore(deadline.value, timer);
+        deadline = deadlines.next()
+      ) {
+        yield deadline.value;
+      }
+      yield timer;
+    }
+    for (; deadline.done !== true; deadline = deadlines.next()) yield deadline.value;
+  }
+
+  /** Whether a slot holds a message of this queue. */
+  holds(slot: number): boolean {
+    const lot = this.#table.rows.word(slot, field.LOT);
+    return lot === this.#ready.number || lot === this.#inFlight.number || lot === this.#dead.number;
   }
 
   get head(): QueueHead {
@@ -106,15 +146,15 @@ export class Queue {
       lastOffset: this.lastOffset,
       waiting: this.waiting.size,
       delayed: this.delayed,
-      inFlight: this.deliveries.size,
+      inFlight: this.deadlines.size,
       dead: this.deaths.size,
     };
   }
 
   headOf(slot: number): MessageHead {
     const { rows } = this.#table;
-    const delivery = this.deliveries.get(slot);
-    const death = this.deaths.get(slot);
+    const delivery = this.#table.deliveries.get(slot);
+    const death = this.#table.deaths.get(slot);
     return {
       ref: this.#table.refOf(slot),
       state: this.#table.stateOf(slot),
@@ -131,19 +171,19 @@ export class Queue {
   }
 
   arrive(message: MessageArrived, ref: EventRef, at: number): void {
-    const slot = this.#table.add(message, ref, at, this.number);
+    const slot = this.#table.add(message, ref, at);
     this.totals.published++;
     if (message.dedupKey !== "") {
-      this.#forgetKey(message.dedupKey);
+      this.forgetKeys(at, FORGOTTEN_PER_KEY);
       this.rememberKey(message.dedupKey, { ref, until: message.dedupUntil });
     }
     this.#settle(slot, message.availableAt);
   }
 
-  /** Puts a message of a snapshot where it was. */
+  /** Puts a message of a snapshot where it was; of dead ones the one that died first comes first. */
   restore(message: MessageBytes, place: RestoredPlace): void {
     const { rows } = this.#table;
-    const slot = this.#table.add(message, place.ref, place.publishedAt, this.number);
+    const slot = this.#table.add(message, place.ref, place.publishedAt);
     rows.setWord(slot, field.RETRY_COUNT, place.retryCount);
     switch (place.state) {
       case "waiting":
@@ -154,26 +194,25 @@ export class Queue {
         this.#hold(slot, place.delivery);
         break;
       case "dead":
-        this.#table.setState(slot, "dead");
-        this.deaths.set(slot, place.death);
+        this.#lay(slot, place.death);
         break;
       default:
         unreachable(place);
     }
   }
 
-  /** The newest so far. */
-  rememberKey(key: string, use: KeyUse): void {
-    this.keys.set(key, use);
-    this.#table.charge(keyChargeOf(key));
+  rememberKey(key: string, { ref, until }: KeyUse): void {
+    const before = this.keys.chargedBytes;
+    this.keys.remember(key, ref, until);
+    this.#table.charge(this.keys.chargedBytes - before);
   }
 
-  /** Forgets the keys whose window has passed. */
-  forgetKeys(now: number): void {
-    for (const [key, { until }] of this.keys) {
-      if (until > now) return;
-      this.#forgetKey(key);
-    }
+  /** Forgets up to `budget` keys whose window has passed; returns how many. No answer tells of it. */
+  forgetKeys(now: number, budget: number): number {
+    const before = this.keys.chargedBytes;
+    const forgotten = this.keys.forget(now, budget);
+    this.#table.charge(this.keys.chargedBytes - before);
+    return forgotten;
   }
 
   release(slot: number): void {
@@ -188,10 +227,10 @@ export class Queue {
   }
 
   extend(slot: number, deadline: number): void {
-    const delivery = this.deliveries.get(slot);
+    const delivery = this.#table.deliveries.get(slot);
     assert(delivery !== undefined, "a deadline is extended in flight");
-    this.deliveries.set(slot, { ...delivery, deadline });
-    this.#setTimer(slot, deadline);
+    this.#table.deliveries.set(slot, { ...delivery, deadline });
+    this.#setTimer(this.deadlines, slot, deadline);
   }
 
   /** Waits again: at its place by priority and publish, at once or from `availableAt`. */
@@ -204,8 +243,7 @@ export class Queue {
   bury(slot: number, retryCount: number, death: Death): void {
     this.#leave(slot);
     this.#table.rows.setWord(slot, field.RETRY_COUNT, retryCount);
-    this.#table.setState(slot, "dead");
-    this.deaths.set(slot, death);
+    this.#lay(slot, death);
     this.totals.deadLettered++;
   }
 
@@ -220,87 +258,118 @@ export class Queue {
     this.#table.remove(slot);
   }
 
-  /** Removes what waits or is delayed; returns how many. */
+  /** What waits or is delayed goes; returns how many. */
   purge(): number {
-    const slots = this.#ready;
-    // All at once: taking a million out of a heap one by one would hold up everybody for a second.
-    this.waiting.clear();
-    for (const slot of slots) this.remove(slot);
-    return slots.length;
+    const purged = this.#ready.messages;
+    const slots = both(this.waiting.take(), this.timers.take());
+    this.delayed = 0;
+    this.#table.condemn(this.#ready, slots);
+    this.#ready = this.#table.openLot();
+    return purged;
   }
 
-  get #ready(): readonly number[] {
-    const delayed = this.timers.slots.filter((slot) => this.#table.stateOf(slot) === "delayed");
-    return [...this.waiting.slots, ...delayed];
+  /** The dead letters go; returns how many. */
+  purgeDead(): number {
+    const purged = this.#dead.messages;
+    this.#table.condemn(this.#dead, this.deaths.take());
+    this.#dead = this.#table.openLot();
+    return purged;
   }
 
-  /** Its messages without a copy of the list: waiting and delayed ones in no order, then in order of delivery, and of death. */
+  /** Every message, without a list of them: the dead ones in order of their death, the others in no order. */
   *eachSlot(): Generator<number> {
     yield* this.waiting.slots;
     for (const slot of this.timers.slots) if (this.#table.stateOf(slot) === "delayed") yield slot;
-    yield* this.deliveries.keys();
-    yield* this.deaths.keys();
+    yield* this.deadlines.slots;
+    yield* this.deaths.slots();
   }
 
+  /** Every message, in no order. */
   get slots(): readonly number[] {
-    return [...this.#ready, ...this.deliveries.keys(), ...this.deaths.keys()];
+    return [...this.eachSlot()];
   }
 
   /** The queue goes, with everything that it has. */
-  clear(): void {
-    const { slots } = this;
-    this.waiting.clear();
-    this.timers.clear();
-    for (const slot of slots) this.remove(slot);
-    for (const key of [...this.keys.keys()]) this.#forgetKey(key);
+  end(): void {
+    this.#table.charge(-this.keys.chargedBytes);
+    this.#table.condemn(this.#ready, both(this.waiting.take(), this.timers.take()));
+    this.#table.condemn(this.#inFlight, this.deadlines.take());
+    this.#table.condemn(this.#dead, this.deaths.take());
   }
 
   #hold(slot: number, delivery: Delivery): void {
     this.#table.setState(slot, "in_flight");
-    this.deliveries.set(slot, delivery);
+    this.#table.enter(slot, this.#inFlight);
+    this.#table.deliveries.set(slot, delivery);
     this.held.set(delivery.consumer, (this.held.get(delivery.consumer) ?? 0) + 1);
-    this.#setTimer(slot, delivery.deadline);
+    this.#setTimer(this.deadlines, slot, delivery.deadline);
+  }
+
+  #lay(slot: number, death: Death): void {
+    this.#table.setState(slot, "dead");
+    this.#table.enter(slot, this.#dead);
+    this.#table.deaths.set(slot, death);
+    this.deaths.add(slot);
   }
 
   #settle(slot: number, availableAt: number): void {
     const expiresAt = this.#table.rows.double(slot, field.EXPIRES_AT);
     this.#table.rows.setDouble(slot, field.AVAILABLE_AT, availableAt);
+    this.#table.enter(slot, this.#ready);
     if (availableAt === 0) {
       this.#table.setState(slot, "waiting");
       this.waiting.add(slot);
-      this.#setTimer(slot, expiresAt);
+      this.#setTimer(this.timers, slot, expiresAt);
     } else {
       this.#table.setState(slot, "delayed");
       this.delayed++;
-      this.#setTimer(slot, expiresAt === 0 ? availableAt : Math.min(availableAt, expiresAt));
+      this.#setTimer(this.timers, slot, expiresAt === 0 ? availableAt : Math.min(availableAt, expiresAt));
     }
   }
 
-  /** Takes a message out of wherever it is; it has no timer then. */
+  /** Takes a message out of wherever it is; it has no timer then, and is in no lot. */
   #leave(slot: number): void {
     const state = this.#table.stateOf(slot);
+    if (state === "in_flight") {
+      this.#close(slot);
+      this.#table.leave(slot, this.#inFlight);
+      this.#setTimer(this.deadlines, slot, 0);
+      return;
+    }
+    if (state === "dead") {
+      this.deaths.remove(slot);
+      this.#table.deaths.set(slot, undefined);
+      this.#table.leave(slot, this.#dead);
+      return;
+    }
     if (state === "waiting") this.waiting.remove(slot);
-    else if (state === "delayed") this.delayed--;
-    else if (state === "in_flight") this.#close(slot);
-    else this.deaths.delete(slot);
-    this.#setTimer(slot, 0);
+    else this.delayed--;
+    this.#table.leave(slot, this.#ready);
+    this.#setTimer(this.timers, slot, 0);
   }
 
   #close(slot: number): void {
-    const consumer = this.deliveries.get(slot)?.consumer ?? "";
-    this.deliveries.delete(slot);
+    const consumer = this.#table.deliveries.get(slot)?.consumer ?? "";
+    this.#table.deliveries.set(slot, undefined);
     const held = (this.held.get(consumer) ?? 0) - 1;
     if (held > 0) this.held.set(consumer, held);
     else this.held.delete(consumer);
   }
 
-  #setTimer(slot: number, at: number): void {
-    this.timers.remove(slot);
+  #setTimer(timers: SlotHeap, slot: number, at: number): void {
+    timers.remove(slot);
     this.#table.rows.setDouble(slot, field.DUE_AT, at);
-    if (at > 0) this.timers.add(slot);
+    if (at > 0) timers.add(slot);
   }
 
-  #forgetKey(key: string): void {
-    if (this.keys.delete(key)) this.#table.charge(-keyChargeOf(key));
+  #deathOf(slot: number): Death {
+    const death = this.#table.deaths.get(slot);
+    assert(death !== undefined, "a dead letter has a death");
+    return death;
   }
+}
+
+function* both(first: Iterable<number>, second: Iterable<number>): Generator<number> {
+  yield* first;
+  yield* second;
 }

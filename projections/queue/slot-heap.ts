@@ -10,7 +10,7 @@ export interface Places {
 }
 
 export class SlotHeap {
-  readonly #slots: number[] = [];
+  #slots: number[] = [];
   readonly #before: (slot: number, other: number) => boolean;
   readonly #places: Places;
 
@@ -46,10 +46,11 @@ export class SlotHeap {
     if (last !== undefined && last !== slot) this.#settle(place - 1, last);
   }
 
-  /** Takes all slots out, without putting any in order. */
-  clear(): void {
-    for (const slot of this.#slots) this.#places.set(slot, 0);
-    this.#slots.length = 0;
+  /** Empties the heap in one step; gives what was in it, in no order. Their places are as they were: nobody may ask for them. */
+  take(): readonly number[] {
+    const slots = this.#slots;
+    this.#slots = [];
+    return slots;
   }
 
   /** In no order. */

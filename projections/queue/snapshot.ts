@@ -6,7 +6,7 @@
  *   key         [2, key str, message ref, until uint]                 of the queue before it; the oldest first
  *   message     [3, state uint, ref, published at, priority, max retries, retry count, expires, payload bin, headers bin, …]
  *                 waiting 0, delayed 1: … available at     in flight 2: … receipt ref, consumer str, deadline
- *                 dead 3: … reason uint, at, ref           in order of delivery, and of death
+ *                 dead 3: … reason uint, at, ref           in order of death
  *
  * A ref is two numbers, a record's offset and a place in it. Order, timers, depths and consumers follow from these rows.
  */
@@ -48,6 +48,9 @@ const PLACE_FIELDS: Readonly<Record<MessageState, number>> = {
   dead: 4,
 };
 
+/** Before every window's end: keys that could be forgotten are written too, since they are charged. */
+const ALL = -1;
+
 // ---- writing ----
 
 export function* queueRows(state: QueueState, writer: BodyWriter): Generator<void> {
@@ -58,7 +61,7 @@ export function* queueRows(state: QueueState, writer: BodyWriter): Generator<voi
   for (const number of vacantNumbers) writer.uint(number);
   for (const queue of state.queues()) {
     writeQueue(writer, queue);
-    for (const [key, { ref, until }] of queue.keys) {
+    for (const [key, { ref, until }] of queue.keys.remembered(ALL)) {
       writer.array(KEY_FIELDS);
       writer.uint(KEY);
       writer.str(key, Buffer.byteLength(key));
@@ -159,7 +162,7 @@ function readQueue(state: QueueState, reader: BodyReader): Queue {
   const name = reader.str();
   const number = reader.uint();
   const lastOffset = offset(reader.uint());
-  const queue = state.restore(name, number, readConfig(reader), lastOffset);
+  const queue = state.restore({ name, number, config: readConfig(reader) }, lastOffset);
   for (const total of TOTALS) queue.totals[total] = reader.uint();
   return queue;
 }

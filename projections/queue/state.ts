@@ -3,6 +3,8 @@
  * alone; everyone else sees it through `QueueReadView`.
  */
 import { assert, BEFORE_FIRST, type Offset } from "../../log/index.js";
+import type { KeyHash } from "../kv/key-hash.js";
+import { KeyScratch } from "../kv/key-scratch.js";
 import type { TouchedTopics } from "../wakes.js";
 import type {
   EventRef,
@@ -13,11 +15,10 @@ import type {
   QueueReadView,
   QueueStats,
 } from "./contract.js";
-import { compareRefs } from "./ids.js";
 import * as field from "./message-rows.js";
 import { MessageTable } from "./message-table.js";
 import { Queue } from "./queue.js";
-import { SlotHeap } from "./slot-heap.js";
+import { QueueSchedule } from "./queue-schedule.js";
 
 export class QueueState implements QueueReadView {
   readonly isBatch = false;
@@ -29,37 +30,29 @@ export class QueueState implements QueueReadView {
   /** By number; undefined = the number is vacant. */
   readonly #numbered: (Queue | undefined)[] = [];
   readonly #vacant: number[] = [];
-  /** By number: when time changes the queue next, and its place in the heap of those. */
-  readonly #dueAt: number[] = [];
-  readonly #duePlaces: number[] = [];
-  readonly #dueQueues = new SlotHeap(
-    (number, other) => {
-      const bySooner = (this.#dueAt[number] ?? 0) - (this.#dueAt[other] ?? 0);
-      return bySooner === 0 ? number < other : bySooner < 0;
-    },
-    {
-      get: (number) => this.#duePlaces[number] ?? 0,
-      set: (number, place) => {
-        this.#duePlaces[number] = place;
-      },
-    },
-  );
+  /** When time changes a queue next, and when it forgets a message key next. */
+  readonly #due = new QueueSchedule();
+  readonly #forgetting = new QueueSchedule();
+  readonly #scratch: KeyScratch;
 
-  constructor(touched: TouchedTopics) {
+  /** `hash`: of message keys. */
+  constructor(touched: TouchedTopics, hash: KeyHash) {
     this.touched = touched;
+    this.#scratch = new KeyScratch(hash);
   }
 
   // ---- for `evolve` ----
 
   create(name: string, config: QueueConfig, at: Offset): void {
     assert(!this.#queues.has(name), "a queue is created once");
-    this.#add(name, this.#vacant.pop() ?? this.#numbered.length, config, at);
+    this.#add({ name, number: this.#vacant.pop() ?? this.#numbered.length, config }, at);
     this.lastListChange = at;
   }
 
   delete(queue: Queue, at: Offset): void {
-    queue.clear();
-    this.#dueQueues.remove(queue.number);
+    queue.end();
+    this.#due.set(queue.number, 0);
+    this.#forgetting.set(queue.number, 0);
     this.#numbered[queue.number] = undefined;
     this.#vacant.push(queue.number);
     this.#queues.delete(queue.name);
@@ -81,11 +74,23 @@ export class QueueState implements QueueReadView {
 
   /** Called when the queue's timers may have changed. */
   reschedule(queue: Queue): void {
-    const at = queue.nextDue;
-    if (at === (this.#dueAt[queue.number] ?? 0) && this.#dueQueues.has(queue.number) === at > 0) return;
-    this.#dueQueues.remove(queue.number);
-    this.#dueAt[queue.number] = at;
-    if (at > 0) this.#dueQueues.add(queue.number);
+    this.#due.set(queue.number, queue.nextDue);
+    this.#forgetting.set(queue.number, queue.keys.nextEnd);
+  }
+
+  /**
+   * Gives back the memory of up to `budget` messages that were purged and keys whose window has passed; returns how many. Local and
+   * invisible: no answer changes.
+   */
+  reclaim(now: number, budget: number): number {
+    let reclaimed = this.table.reclaim(budget);
+    while (reclaimed < budget) {
+      const queue = this.#numbered[this.#forgetting.due(now)];
+      if (queue === undefined) break;
+      reclaimed += queue.forgetKeys(now, budget - reclaimed);
+      this.#forgetting.set(queue.number, queue.keys.nextEnd);
+    }
+    return reclaimed;
   }
 
   // ---- for snapshots ----
@@ -102,8 +107,8 @@ export class QueueState implements QueueReadView {
   }
 
   /** Adds a queue with the number that it had. */
-  restore(name: string, number: number, config: QueueConfig, lastOffset: Offset): Queue {
-    return this.#add(name, number, config, lastOffset);
+  restore(named: Pick<Queue, "name" | "number" | "config">, lastOffset: Offset): Queue {
+    return this.#add(named, lastOffset);
   }
 
   // ---- the view ----
@@ -118,7 +123,7 @@ export class QueueState implements QueueReadView {
 
   /** The earliest that time will change, undefined = nothing. */
   get nextDue(): number | undefined {
-    return this.#dueQueues.size === 0 ? undefined : this.#dueAt[this.#dueQueues.top];
+    return this.#due.next;
   }
 
   queues(): IterableIterator<Queue> {
@@ -152,7 +157,7 @@ export class QueueState implements QueueReadView {
   }
 
   published(name: string, dedupKey: string, now: number): EventRef | undefined {
-    const use = this.#queues.get(name)?.keys.get(dedupKey);
+    const use = this.#queues.get(name)?.keys.find(dedupKey);
     return use !== undefined && use.until > now ? use.ref : undefined;
   }
 
@@ -170,7 +175,7 @@ export class QueueState implements QueueReadView {
     const queue = this.#queues.get(name);
     const due: MessageHead[] = [];
     if (queue === undefined || queue.nextDue === 0 || queue.nextDue > now) return due;
-    for (const slot of queue.timers.inOrder()) {
+    for (const slot of queue.due()) {
       if (due.length >= limit || this.table.rows.double(slot, field.DUE_AT) > now) break;
       due.push(queue.headOf(slot));
     }
@@ -179,7 +184,7 @@ export class QueueState implements QueueReadView {
 
   dueQueues(now: number, limit: number): readonly string[] {
     const names: string[] = [];
-    for (const number of this.#dueQueues.inOrder()) {
+    for (const number of this.#due.inOrder()) {
       const queue = this.#numbered[number];
       if (names.length >= limit || queue === undefined || queue.nextDue > now) break;
       names.push(queue.name);
@@ -190,23 +195,23 @@ export class QueueState implements QueueReadView {
   deadLetters(name: string, limit: number, after?: EventRef): readonly MessageHead[] {
     const queue = this.#queues.get(name);
     const letters: MessageHead[] = [];
-    for (const [slot, death] of queue?.deaths ?? []) {
+    if (queue === undefined) return letters;
+    for (const slot of queue.deaths.slots(after)) {
       if (letters.length >= limit) break;
-      if (after !== undefined && compareRefs(death.ref, after) <= 0) continue;
-      if (queue !== undefined) letters.push(queue.headOf(slot));
+      letters.push(queue.headOf(slot));
     }
     return letters;
   }
 
-  #add(name: string, number: number, config: QueueConfig, at: Offset): Queue {
-    const queue = new Queue(name, number, config, at, this.table);
-    this.#numbered[number] = queue;
-    this.#queues.set(name, queue);
+  #add(named: Pick<Queue, "name" | "number" | "config">, at: Offset): Queue {
+    const queue = new Queue(named, at, this.table, this.#scratch);
+    this.#numbered[queue.number] = queue;
+    this.#queues.set(queue.name, queue);
     return queue;
   }
 
   #find(queue: Queue, ref: EventRef): number {
     const slot = this.table.find(ref);
-    return slot >= 0 && this.table.rows.word(slot, field.QUEUE) === queue.number ? slot : -1;
+    return slot >= 0 && queue.holds(slot) ? slot : -1;
   }
 }

@@ -1,5 +1,5 @@
 /**
- * Byte layout of a snapshot file: pure, no I/O. `projections/README.md` repeats the tables for readers and a test keeps the two
+ * Byte layout of a snapshot file: pure, no I/O. `README.md` repeats the tables for readers and a test keeps the two
  * equal. Integers are little-endian.
  *
  * Snapshot = header (88 bytes), chunks, footer (260 bytes).
@@ -50,6 +50,17 @@
  * by themselves, so that a list of snapshots needs no look at what is between them.
  *
  * Every byte of the file is under one of the two, and nothing is behind the footer: a flipped byte and a cut end both show.
+ *
+ * Rows are MessagePack values, one behind the other; `snapshot.ts` of each projection says what is in them. Their shape, and what the
+ * digests are over, belong to the format version.
+ *
+ * Example: the beginning of a snapshot of one key, k = "v":
+ *
+ *   414e4e414c534e50 0100 5800 01000000 0100000000000000 0368e5cf8b010000   magic .. timestamp
+ *   c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1 5ea15ea15ea15ea15ea15ea15ea15ea1       clusterId, lineageId
+ *   0368e5cf8b010000 0468e5cf8b010000 d7f1f4b1 b4f22be8                     clock, createdAt, crc, headerCrc
+ *   c130fc03 0d000000 0100 0000                                             a chunk of section 1: crc, length, section, more
+ *   92 01 00 95 c4016b c40176 00 c0 01                                      two rows: what of all keys, then the key
  */
 import { epoch as asEpoch, offset as asOffset, assert, crc32 } from "../../log/index.js";
 import type { Digests } from "../fold.js";

@@ -4,116 +4,92 @@
  * that is what those who follow a stream ask for.
  */
 import { assert, type EventLog, type LogRecord, type Offset, offset } from "../../log/index.js";
-import { changesOf, type EncodedRecord } from "../events.js";
-import { isStreamKind, readStreamMessages, type StoredMessages } from "./codec.js";
+import { changesOf } from "../events.js";
+import { isStreamKind, readStreamMessages } from "./codec.js";
 import type { PlanSlice, ReadPlan, ReadSlice } from "./contract.js";
+import { HotRecords, type StoredRecord } from "./hot-records.js";
+import { StoredSlice } from "./stored-slice.js";
 
-/** Bodies kept of the newest records. */
-const HOT_BYTES_MAX = 8 * 1_048_576;
-/** Offsets that were passed and are still in the row. */
-const FORGOTTEN_MAX = 1_024;
-
-interface StoredRecord extends EncodedRecord {
-  readonly timestamp: number;
-}
+/** Records between two wanted ones that are read in vain rather than opening the log again behind them. */
+const GAP_RECORDS_MAX = 256;
+/** Of a disk read less than this share is wanted: then that is copied, so that a page of few bytes holds no great memory. */
+const SPARSE_SHARE = 1 / 4;
 
 export class StreamBodies {
   readonly #log: Pick<EventLog, "read">;
-  /** The newest records with stream events. */
-  readonly #hot = new Map<number, StoredRecord>();
-  #hotBytes = 0;
-  /** Their offsets, oldest first, from `#oldest` on. A Map's own order would be walked over all that was deleted before. */
-  #order: number[] = [];
-  #oldest = 0;
+  readonly #hot = new HotRecords();
 
   constructor(log: Pick<EventLog, "read">) {
     this.#log = log;
   }
 
   /** A record was appended; its body is borrowed. */
-  keep({ offset, timestamp, kind, version, body }: LogRecordLike): void {
-    if (body.length > HOT_BYTES_MAX / 8) return;
-    this.#hot.set(offset, { timestamp, kind, version, body: Buffer.from(body) });
-    this.#order.push(offset);
-    this.#hotBytes += body.length;
-    while (this.#hotBytes > HOT_BYTES_MAX) this.#forgetOldest();
-  }
-
-  #forgetOldest(): void {
-    const oldest = this.#order[this.#oldest++] ?? 0;
-    this.#hotBytes -= this.#hot.get(oldest)?.body.length ?? 0;
-    this.#hot.delete(oldest);
-    if (this.#oldest < FORGOTTEN_MAX || this.#oldest * 2 < this.#order.length) return;
-    this.#order = this.#order.slice(this.#oldest);
-    this.#oldest = 0;
+  keep(record: StoredRecord): void {
+    this.#hot.keep(record);
   }
 
   /** @throws LogError as `EventLog.read`. */
   async read({ slices }: ReadPlan): Promise<readonly ReadSlice[]> {
-    const records = new Map<number, StoredRecord>();
-    const cold: number[] = [];
-    for (const { event } of slices) {
-      const hot = this.#hot.get(event.offset);
-      if (hot !== undefined) records.set(event.offset, hot);
-      else if (cold[cold.length - 1] !== event.offset) cold.push(event.offset);
+    const read: ReadSlice[] = [];
+    for (let next = slices[0]; next !== undefined; next = slices[read.length]) {
+      const hot = this.#hot.at(next.event.offset);
+      if (hot === undefined) await this.#readRun(slices, read);
+      else takeFrom(hot, slices, read);
     }
-    for (let next = 0; next < cold.length; ) next = await this.#readRun(cold, next, records);
-    return slices.map((slice) => {
-      const record = records.get(slice.event.offset);
-      assert(record !== undefined, "the log holds every record that the index points at");
-      return readSlice(record, slice);
-    });
+    return read;
   }
 
-  /** Reads wanted[from] and what follows it closely; returns which is wanted next. */
-  async #readRun(
-    wanted: readonly number[],
-    from: number,
-    records: Map<number, StoredRecord>,
-  ): Promise<number> {
-    const first = offset(wanted[from] ?? 0);
-    const last = offset(wanted[wanted.length - 1] ?? first);
-    let next = from;
-    for await (const batch of this.#log.read(first, { last })) {
-      for (const record of batch) {
-        if (record.offset !== wanted[next]) continue;
-        records.set(record.offset, record);
-        next += 1;
-      }
-      // Further away than one more disk read brings: begin anew there.
-      const end = batch[batch.length - 1]?.offset ?? first;
-      if ((wanted[next] ?? end) - end > batch.length) break;
+  /** Reads what is wanted next and what follows it closely. */
+  async #readRun(slices: readonly PlanSlice[], read: ReadSlice[]): Promise<void> {
+    const { first, last } = this.#runOf(slices, read.length);
+    for await (const batch of this.#log.read(first, { last })) takeBatch(batch, slices, read);
+    const next = slices[read.length]?.event.offset;
+    assert(next === undefined || next > last, "the log holds every record that the index points at");
+  }
+
+  #runOf(slices: readonly PlanSlice[], from: number): { readonly first: Offset; readonly last: Offset } {
+    const first = slices[from]?.event.offset ?? offset(0);
+    let last = first;
+    for (let index = from + 1; index < slices.length; index++) {
+      const next = slices[index]?.event.offset ?? last;
+      if (next - last > GAP_RECORDS_MAX || this.#hot.at(next) !== undefined) break;
+      last = next;
     }
-    return next;
+    return { first, last };
   }
 }
 
-type LogRecordLike = Pick<LogRecord, "timestamp" | "kind" | "version" | "body"> & {
-  readonly offset: Offset;
-};
-
-function readSlice(record: StoredRecord, slice: PlanSlice): ReadSlice {
-  const { bodies, tags, metadata } = messagesAt(record, slice.event.place);
-  const { skip, count } = slice;
-  assert(bodies.length >= skip + count, "an event has the messages that the index counted");
-  const isWhole = skip === 0 && count === bodies.length;
-  const taken = <Value>(values: readonly Value[]): readonly Value[] =>
-    isWhole ? values : values.slice(skip, skip + count);
-  return {
-    ...slice,
-    timestamp: record.timestamp,
-    messages: taken(bodies),
-    tags: taken(tags),
-    metadata: taken(metadata),
-  };
+/** Adds what is wanted next of the records of one disk read. */
+function takeBatch(batch: readonly LogRecord[], slices: readonly PlanSlice[], read: ReadSlice[]): void {
+  const [first] = batch;
+  if (first === undefined) return;
+  const wanted: LogRecord[] = [];
+  let bytes = 0;
+  for (let index = read.length; index < slices.length; index++) {
+    const record = batch[(slices[index]?.event.offset ?? 0) - first.offset];
+    if (record === undefined) break;
+    if (record === wanted[wanted.length - 1]) continue;
+    wanted.push(record);
+    bytes += record.body.length;
+  }
+  const isSparse = bytes < first.body.buffer.byteLength * SPARSE_SHARE;
+  for (const record of wanted) {
+    takeFrom(isSparse ? { ...record, body: Buffer.from(record.body) } : record, slices, read);
+  }
 }
 
-function messagesAt(record: EncodedRecord, place: number): StoredMessages {
-  let found: StoredMessages | undefined;
-  changesOf(record, isStreamKind, (reader, kind, version, at) => {
-    if (at === place) found = readStreamMessages(reader, kind, version);
-    reader.rest();
+/** Adds every slice that is wanted next of one record. */
+function takeFrom(record: StoredRecord, slices: readonly PlanSlice[], read: ReadSlice[]): void {
+  const before = read.length;
+  changesOf(record, isStreamKind, (reader, kind, version, place) => {
+    const slice = slices[read.length];
+    if (slice?.event.offset !== record.offset || slice.event.place !== place) {
+      reader.passRest();
+      return;
+    }
+    const messages = readStreamMessages(reader, kind, version);
+    assert(messages !== undefined, "an event that the index points at has messages");
+    read.push(new StoredSlice(slice, record.timestamp, messages));
   });
-  assert(found !== undefined, "the record has an event at the place that the index knows");
-  return found;
+  assert(read.length > before, "the record has an event at the place that the index knows");
 }

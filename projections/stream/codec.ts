@@ -56,11 +56,10 @@ export interface MessageSizes {
 }
 
 /** What `evolve` applies. */
-export type StreamChange = (
-  | (Omit<StreamCreated, "messages"> & { readonly messages: MessageSizes })
-  | (Omit<StreamAppended, "messages"> & { readonly messages: MessageSizes })
-  | Exclude<StreamEvent, StreamCreated | StreamAppended>
-) & { readonly place: number };
+export interface StreamChange {
+  readonly place: number;
+  readonly event: EventOf<MessageSizes>;
+}
 
 export function messageBytes(bytes: MessageBytes): number {
   return typeof bytes === "string" ? Buffer.byteLength(bytes) : bytes.length;
@@ -182,9 +181,13 @@ function uintOrNil(value: number | undefined): void {
 
 // ---- reading ----
 
-/** One event's messages where they lie: views on the body's memory. */
+/** One event's messages where they lie in the memory of its body, one after the other. */
 export interface StoredMessages {
-  readonly bodies: readonly Uint8Array[];
+  readonly source: Buffer;
+  /** Where the first one begins. */
+  readonly start: number;
+  readonly lengths: readonly number[];
+  /** As long as `lengths` when the append gave any, else empty. */
   readonly tags: readonly string[];
   readonly metadata: readonly (string | undefined)[];
 }
@@ -226,19 +229,36 @@ export function readStreamChange(
   version: number,
   place: number,
 ): StreamChange {
-  const change = readEvent(reader, typeOf(kind, version), passMessages);
+  const event = readEvent(reader, typeOf(kind, version), passMessages);
   reader.skipFewStrings();
   reader.atEnd();
-  return { ...change, place };
+  return { place, event };
 }
 
-/** One event's messages; empty for an event that has none. */
-export function readStreamMessages(reader: BodyReader, kind: number, version: number): StoredMessages {
-  const event = readEvent(reader, typeOf(kind, version), takeMessages);
-  return "messages" in event ? event.messages : NO_MESSAGES;
+/** One event's messages, undefined for an event that has none. What follows them is passed over. */
+export function readStreamMessages(
+  reader: BodyReader,
+  kind: number,
+  version: number,
+): StoredMessages | undefined {
+  const type = typeOf(kind, version);
+  let messages: StoredMessages | undefined;
+  if (type === "stream.appended") {
+    // Pages are made of these, thousands at a time, and nothing else that they say is asked for.
+    beginFields(reader, type);
+    reader.passStr();
+    messages = takeMessages(reader);
+  } else {
+    const event = readEvent(reader, type, takeMessages);
+    messages = "messages" in event ? event.messages : undefined;
+  }
+  reader.passRest();
+  return messages;
 }
 
-const NO_MESSAGES: StoredMessages = { bodies: [], tags: [], metadata: [] };
+function beginFields(reader: BodyReader, type: StreamType): void {
+  if (reader.array() !== FIELDS[type]) throw malformed(`${type} has not ${FIELDS[type]} fields`, 0);
+}
 
 type EventOf<Messages> =
   | (Omit<StreamCreated, "messages"> & { readonly messages: Messages })
@@ -251,22 +271,15 @@ function readEvent<Messages>(
   type: StreamType,
   messages: (reader: BodyReader) => Messages,
 ): EventOf<Messages> {
-  if (reader.array() !== FIELDS[type]) throw malformed(`${type} has not ${FIELDS[type]} fields`, 0);
+  beginFields(reader, type);
   const name = reader.str();
   switch (type) {
     case "stream.created":
       return readCreated(reader, name, messages);
     case "stream.appended":
-      return {
-        type,
-        name,
-        messages: messages(reader),
-        closes: readFlag(reader),
-        ...readProducer(reader),
-        ...readWriterSeq(reader),
-      };
+      return withWriter({ type, name, messages: messages(reader), closes: readFlag(reader) }, reader);
     case "stream.closed":
-      return { type, name, ...readProducer(reader), ...readWriterSeq(reader) };
+      return withWriter({ type, name }, reader);
     case "stream.deleted":
     case "stream.expired":
     case "stream.touched":
@@ -319,14 +332,21 @@ function readFlag(reader: BodyReader): boolean {
   return flag === 1;
 }
 
-function readProducer(reader: BodyReader): { producer?: Producer } {
-  if (reader.passNil()) return {};
-  if (reader.array() !== 3) throw malformed("a producer has not three fields", 0);
-  return { producer: { id: reader.str(), epoch: reader.uint(), seq: reader.uint() } };
+/** Most events say nothing of their writer, and are given back as they are. */
+function withWriter<Event extends object>(
+  event: Event,
+  reader: BodyReader,
+): Event & { readonly producer?: Producer; readonly writerSeq?: string } {
+  const producer = readProducer(reader);
+  const writerSeq = reader.passNil() ? undefined : reader.str();
+  if (producer === undefined) return writerSeq === undefined ? event : { ...event, writerSeq };
+  return writerSeq === undefined ? { ...event, producer } : { ...event, producer, writerSeq };
 }
 
-function readWriterSeq(reader: BodyReader): { writerSeq?: string } {
-  return reader.passNil() ? {} : { writerSeq: reader.str() };
+function readProducer(reader: BodyReader): Producer | undefined {
+  if (reader.passNil()) return undefined;
+  if (reader.array() !== 3) throw malformed("a producer has not three fields", 0);
+  return { id: reader.str(), epoch: reader.uint(), seq: reader.uint() };
 }
 
 function passMessages(reader: BodyReader): MessageSizes {
@@ -346,21 +366,23 @@ function takeMessages(reader: BodyReader): StoredMessages {
   const count = reader.array();
   const lengths: number[] = [];
   for (let index = 0; index < count; index++) lengths.push(reader.uint());
-  let at = reader.passBin();
-  const end = reader.at;
-  const bodies = lengths.map((length) => {
-    const from = at;
-    at += length;
-    return reader.bytes.subarray(from, at);
-  });
-  if (at !== end) throw malformed("lengths do not add up to the bodies", 0);
-  const tags: string[] = [];
-  if (beginTexts(reader, count)) for (let index = 0; index < count; index++) tags.push(reader.str());
-  const metadata: (string | undefined)[] = [];
-  if (beginTexts(reader, count)) {
-    for (let index = 0; index < count; index++) metadata.push(reader.passNil() ? undefined : reader.str());
-  }
-  return { bodies, tags, metadata };
+  const start = reader.passBin();
+  let end = start;
+  for (const length of lengths) end += length;
+  if (end !== reader.at) throw malformed("lengths do not add up to the bodies", 0);
+  const tags = beginTexts(reader, count) ? texts(count, () => reader.str()) : NO_TEXTS;
+  const metadata = beginTexts(reader, count)
+    ? texts(count, () => (reader.passNil() ? undefined : reader.str()))
+    : NO_TEXTS;
+  return { source: reader.bytes, start, lengths, tags, metadata };
+}
+
+const NO_TEXTS: readonly never[] = [];
+
+function texts<Text>(count: number, next: () => Text): Text[] {
+  const read: Text[] = [];
+  for (let index = 0; index < count; index++) read.push(next());
+  return read;
 }
 
 /** True when one text for each message follows, false for none at all. */
@@ -384,11 +406,13 @@ function decode(kind: number, version: number, body: Uint8Array): { event: Strea
   return { event, cause: requestId === undefined ? { command } : { command, requestId } };
 }
 
-function newMessages({ bodies, tags, metadata }: StoredMessages): NewStreamMessage[] {
-  return bodies.map((body, index) => {
+function newMessages({ source, start, lengths, tags, metadata }: StoredMessages): NewStreamMessage[] {
+  let at = start;
+  return lengths.map((length, index) => {
     const tag = tags[index];
     const text = metadata[index];
-    const bytes = new Uint8Array(body);
+    const bytes = new Uint8Array(source.subarray(at, at + length));
+    at += length;
     return {
       bytes,
       ...(tag === undefined ? {} : { tag }),

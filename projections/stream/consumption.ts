@@ -16,15 +16,18 @@ export class Consumption {
   readonly #counts = new WeakMap<Stream, Count>();
   total = 0;
 
-  note(stream: Stream, subscriber: string, messages: number): void {
+  /** Returns whether the stream has a subscriber more. */
+  note(stream: Stream, subscriber: string, messages: number): boolean {
     let count = this.#counts.get(stream);
     if (count === undefined) {
       count = { subscribers: new Set(), consumed: 0 };
       this.#counts.set(stream, count);
     }
-    if (count.subscribers.size < SUBSCRIBERS_MAX) count.subscribers.add(subscriber);
+    const before = count.subscribers.size;
+    if (before < SUBSCRIBERS_MAX) count.subscribers.add(subscriber);
     count.consumed += messages;
     this.total += messages;
+    return count.subscribers.size > before;
   }
 
   of(stream: Stream): { readonly subscribers: number; readonly consumed: number } {

@@ -266,11 +266,18 @@ export interface ReadPlan {
 export interface ReadSlice extends PlanSlice {
   /** Ms since 1970, of the record. */
   readonly timestamp: number;
-  /** One for each message taken, views that stay valid. */
+  /** Bytes of the messages taken, together. */
+  readonly bytes: number;
+  /** One for each message taken, views that stay valid; made when they are asked for. */
   readonly messages: readonly Uint8Array[];
   /** As long as `messages` when the append gave any, else empty. */
   readonly tags: readonly string[];
   readonly metadata: readonly (string | undefined)[];
+  /**
+   * Copies the messages to `target` from `at` on, one after the other, each followed by the byte `separator` if it is given.
+   * Returns where the copy ends.
+   */
+  copyTo(target: Uint8Array, at: number, separator?: number): number;
 }
 
 export interface StreamReadView extends StreamView {
@@ -303,23 +310,31 @@ export interface PageLimits {
   readonly wholeAppends?: boolean;
 }
 
-/** For metrics; sums over every stream. */
-export interface StreamTotals {
+/** For metrics; sums over streams, as the log tells: what only its age has removed is still in them. */
+export interface FamilySums {
   readonly streams: number;
   readonly messages: number;
   readonly bytes: number;
   /** Resident bytes of the indexes. */
   readonly indexBytes: number;
+  /** Seen since the process began. */
+  readonly subscribers: number;
+}
+
+/** For metrics; sums over every stream. */
+export interface StreamTotals extends FamilySums {
   readonly publishedTotal: number;
   readonly consumedTotal: number;
   readonly trimmedTotal: number;
 }
 
-/** For metrics; of one stream, or of several together. */
+/** For metrics; of one stream. */
 export interface StreamSize {
   readonly name: string;
-  /** Kept. */
+  /** That are there now. */
   readonly messages: number;
+  /** As the sums count them: with those that only their age has removed. */
+  readonly kept: number;
   /** Stream offset of the next message. */
   readonly end: number;
   /** Seen since the process began. */

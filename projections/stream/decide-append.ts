@@ -2,13 +2,15 @@
  * Deciders that write to a stream. The checks come in the order that the Durable Streams protocol needs: a repeat is known before
  * anything else is compared, so that a retry gets its first answer and a check that fails moves no producer.
  */
-import type { Decider, Decision, Rejection, StoreEvent, StoreRules } from "../decision.js";
+import type { Decider, Decision, Rejection, StoreRules } from "../decision.js";
 import type {
   AppendOutcome,
   AppendStreamCommand,
   AppendTail,
   EventPlace,
   Producer,
+  ProducerSaid,
+  StreamAppended,
   StreamFacts,
   StreamView,
 } from "./contract.js";
@@ -145,23 +147,35 @@ function checkBodies(
 
 function appendTo(facts: StreamFacts, command: AppendStreamCommand): Decision<AppendOutcome> {
   const { name, messages, close = false, producer, writerSeq } = command;
+  if (messages.length > 0 && producer === undefined && writerSeq === undefined) {
+    return appended(facts, { type: "stream.appended", name, messages, closes: close }, undefined);
+  }
   const writer = {
     ...(producer === undefined ? {} : { producer }),
     ...(writerSeq === undefined ? {} : { writerSeq }),
   };
-  const said = producer === undefined ? {} : { producer: { epoch: producer.epoch, seq: producer.seq } };
+  const said = producer === undefined ? undefined : { epoch: producer.epoch, seq: producer.seq };
   if (messages.length === 0) {
     const tail: AppendTail = { end: facts.end, tail: facts.tail, closed: true };
     return accepted([{ type: "stream.closed", name, ...writer }], () => ({
       type: "closed",
       ...tail,
-      ...said,
+      ...(said === undefined ? {} : { producer: said }),
     }));
   }
-  const event: StoreEvent = { type: "stream.appended", name, messages, closes: close, ...writer };
-  const end = facts.end + messages.length;
+  return appended(facts, { type: "stream.appended", name, messages, closes: close, ...writer }, said);
+}
+
+function appended(
+  { end: first }: StreamFacts,
+  event: StreamAppended,
+  producer: ProducerSaid["producer"],
+): Decision<AppendOutcome> {
+  const { messages, closes: closed } = event;
+  const end = first + messages.length;
   return accepted([event], (offset, place) => {
     const tail: EventPlace = { offset, place };
-    return { type: "appended", first: facts.end, end, tail, closed: close, ...said };
+    const outcome = { type: "appended", first, end, tail, closed } as const;
+    return producer === undefined ? outcome : { ...outcome, producer };
   });
 }

@@ -33,13 +33,18 @@ export interface Entry {
   readonly time: number;
 }
 
-interface Chunk {
-  /** Of the first entry: what its deltas are taken from. */
+/** Of a chunk's first entry: what its deltas are taken from. */
+interface ChunkStart {
   readonly first: number;
   readonly offset: number;
   readonly place: number;
   readonly time: number;
+}
+
+interface Chunk extends ChunkStart {
   entries: number;
+  /** Body bytes of those entries that are held. */
+  bytes: number;
   length: number;
   data: Uint8Array;
 }
@@ -73,6 +78,8 @@ export class EntryIndex {
   #lastTime = 0;
   #bytes = 0;
   #entries = 0;
+  /** Of all chunks. */
+  #dataBytes = 0;
 
   /** `base`: stream offset of the first message that will be added. */
   constructor(base: number) {
@@ -98,9 +105,7 @@ export class EntryIndex {
 
   /** Memory that it takes, roughly. */
   get residentBytes(): number {
-    let bytes = 0;
-    for (const { data } of this.#chunks) bytes += data.length + CHUNK_OVERHEAD_BYTES;
-    return bytes;
+    return this.#dataBytes + this.#chunks.length * CHUNK_OVERHEAD_BYTES;
   }
 
   append(at: EventPlace, count: number, bytes: number, time: number): void {
@@ -115,6 +120,7 @@ export class EntryIndex {
     to = putVarint(room, to, bytes);
     chunk.length = putVarint(room, to, fresh ? 0 : time - this.#lastTime);
     chunk.entries += 1;
+    chunk.bytes += bytes;
     this.#lastOffset = at.offset;
     this.#lastTime = time;
     this.#end += count;
@@ -128,16 +134,45 @@ export class EntryIndex {
     const head = this.#head;
     assert(head !== undefined, "there is an entry to drop");
     this.#bytes -= head.bytes;
+    this.#chunk(0).bytes -= head.bytes;
     this.#entries -= 1;
     if (this.#entries === 0) {
       this.#chunks.length = 0;
+      this.#dataBytes = 0;
       this.#head = undefined;
       return;
     }
     this.#advance(head);
     if (head.chunk === 0) return;
-    this.#chunks.shift();
+    this.#dataBytes -= this.#chunks.shift()?.data.length ?? 0;
     head.chunk = 0;
+  }
+
+  /**
+   * Drops whole chunks from the oldest on, while another is there and `goes` says that everything before its first entry goes;
+   * `bytesLeft` would be held then. Returns the last entry that was dropped. A million entries are two thousand chunks, so
+   * a trim of that many holds nobody up.
+   */
+  dropChunks(goes: (next: ChunkStart, bytesLeft: number) => boolean): Entry | undefined {
+    let chunks = 0;
+    let bytesLeft = this.#bytes;
+    let entriesLeft = this.#entries;
+    for (let next = this.#chunks[1]; next !== undefined; next = this.#chunks[chunks + 1]) {
+      const chunk = this.#chunk(chunks);
+      if (!goes(next, bytesLeft - chunk.bytes)) break;
+      bytesLeft -= chunk.bytes;
+      entriesLeft -=
+        chunks === 0 && this.#head !== undefined ? chunk.entries - this.#head.read + 1 : chunk.entries;
+      chunks++;
+    }
+    if (chunks === 0) return undefined;
+    const last = this.#begin(chunks - 1);
+    while (last.read < this.#chunk(chunks - 1).entries) this.#advance(last);
+    for (const { data } of this.#chunks.splice(0, chunks)) this.#dataBytes -= data.length;
+    this.#bytes = bytesLeft;
+    this.#entries = entriesLeft;
+    this.#head = this.#begin(0);
+    return last;
   }
 
   /** Entries from the one that holds stream offset `from` on (from the oldest when that is later). Nothing may change meanwhile. */
@@ -240,12 +275,16 @@ export class EntryIndex {
     const last = this.#chunks[this.#chunks.length - 1];
     if (last !== undefined && last.entries < CHUNK_ENTRIES) return last;
     // Full: it takes no more than it needs from now on.
-    if (last !== undefined) last.data = last.data.slice(0, last.length);
+    if (last !== undefined) {
+      this.#dataBytes -= last.data.length - last.length;
+      last.data = last.data.slice(0, last.length);
+    }
     const { offset, place } = at;
     // Most streams are short: begin small.
     const data = new Uint8Array(ENTRY_BYTES_MAX);
-    const chunk = { first: this.#end, offset, place, time, entries: 0, length: 0, data };
+    const chunk = { first: this.#end, offset, place, time, entries: 0, bytes: 0, length: 0, data };
     this.#chunks.push(chunk);
+    this.#dataBytes += data.length;
     return chunk;
   }
 
@@ -254,6 +293,7 @@ export class EntryIndex {
     if (chunk.data.length - chunk.length >= ENTRY_BYTES_MAX) return chunk.data;
     const larger = new Uint8Array(chunk.data.length * 2 + ENTRY_BYTES_MAX);
     larger.set(chunk.data.subarray(0, chunk.length));
+    this.#dataBytes += larger.length - chunk.data.length;
     chunk.data = larger;
     return larger;
   }

@@ -5,48 +5,62 @@
 
 import { type Offset, unreachable } from "../../log/index.js";
 import type { ProjectedRecord } from "../projector.js";
-import type { StreamChange } from "./codec.js";
+import type { MessageSizes, StreamChange } from "./codec.js";
 import type { EventPlace, Producer } from "./contract.js";
 import type { StreamState } from "./state.js";
 import { Stream } from "./stream.js";
 
 type StreamRecord = ProjectedRecord<StreamChange>;
 
-type Created = Extract<StreamChange, { type: "stream.created" }>;
-type Appended = Extract<StreamChange, { type: "stream.appended" }>;
+type Event = StreamChange["event"];
+type Created = Extract<Event, { type: "stream.created" }>;
+type Appended = Extract<Event, { type: "stream.appended" }>;
 
 export function evolve(state: StreamState, record: StreamRecord): StreamState {
   if (record.changes.length === 0) return state;
   state.clock = record.timestamp;
-  for (const change of record.changes) apply(state, change, record);
+  const { offset } = record;
+  for (const { event, place } of record.changes) apply(state, event, { offset, place }, record);
   state.lastOffset = record.offset;
   return state;
 }
 
-function apply(state: StreamState, change: StreamChange, record: StreamRecord): void {
+function apply(state: StreamState, change: Event, at: EventPlace, record: StreamRecord): void {
   if (change.type === "stream.created") {
-    created(state, change, record);
+    created(state, change, at, record.timestamp);
     return;
   }
   const stream = state.streams.get(change.name);
   if (stream === undefined) return;
   stream.lastOffset = record.offset;
   if (change.type !== "stream.touched") state.touched.touch("stream", stream.name);
+  state.families.beforeChange(stream);
+  changed(state, stream, change, at, record.timestamp);
+  if (state.streams.get(stream.name) === stream) state.families.afterChange(stream);
+}
+
+function changed(
+  state: StreamState,
+  stream: Stream,
+  change: Exclude<Event, Created>,
+  at: EventPlace,
+  timestamp: number,
+): void {
   switch (change.type) {
     case "stream.appended":
-      appended(state, stream, change, record);
+      appended(state, stream, change, at, timestamp);
       break;
     case "stream.closed":
-      stream.touchedAt = record.timestamp;
-      noteWriter(stream, change.producer, change.writerSeq, record.offset);
-      close(stream, change.producer, record.offset);
+      stream.touchedAt = timestamp;
+      noteWriter(stream, change.producer, change.writerSeq, at.offset);
+      close(stream, change.producer, at.offset);
       break;
     case "stream.deleted":
     case "stream.expired":
-      removed(state, stream, record.offset);
+      removed(state, stream, at.offset);
       break;
     case "stream.touched":
-      stream.touchedAt = record.timestamp;
+      stream.touchedAt = timestamp;
       break;
     case "stream.trimmed":
       trimmedAsAsked(state, stream, change.before);
@@ -56,9 +70,9 @@ function apply(state: StreamState, change: StreamChange, record: StreamRecord): 
   }
 }
 
-function created(state: StreamState, change: Created, { offset, timestamp }: StreamRecord): void {
-  const { name, contentType, lifetime, retention, fingerprint, fork, place } = change;
-  const id = { offset, place };
+function created(state: StreamState, change: Created, id: EventPlace, timestamp: number): void {
+  const { name, contentType, lifetime, retention, fingerprint, fork } = change;
+  const { offset } = id;
   state.generations += 1;
   const source = fork === undefined ? undefined : state.streams.get(fork.source);
   if (source !== undefined) {
@@ -68,29 +82,30 @@ function created(state: StreamState, change: Created, { offset, timestamp }: Str
   const generation = state.generations;
   const facts = { name, id, generation, createdAt: timestamp, contentType, lifetime, retention, fingerprint };
   const stream = new Stream({ ...facts, fork, source });
-  state.streams.set(name, stream);
-  if (stream.deadline !== 0) state.mortal.add(stream);
+  state.add(stream);
   if (change.messages.count > 0) add(state, stream, id, change.messages, timestamp);
   if (change.closed) close(stream, undefined, offset);
+  state.families.afterChange(stream);
 }
 
 function appended(
   state: StreamState,
   stream: Stream,
   change: Appended,
-  { offset, timestamp }: StreamRecord,
+  at: EventPlace,
+  timestamp: number,
 ): void {
   stream.touchedAt = timestamp;
-  add(state, stream, { offset, place: change.place }, change.messages, timestamp);
-  noteWriter(stream, change.producer, change.writerSeq, offset);
-  if (change.closes) close(stream, change.producer, offset);
+  add(state, stream, at, change.messages, timestamp);
+  noteWriter(stream, change.producer, change.writerSeq, at.offset);
+  if (change.closes) close(stream, change.producer, at.offset);
 }
 
 function add(
   state: StreamState,
   stream: Stream,
   at: EventPlace,
-  messages: { readonly count: number; readonly bytes: number },
+  messages: MessageSizes,
   timestamp: number,
 ): void {
   stream.index.append(at, messages.count, messages.bytes, timestamp);
@@ -105,9 +120,13 @@ function keepWithin(state: StreamState, stream: Stream, timestamp: number): void
   const { index } = stream;
   const before = firstKept(stream);
   if (ageMs !== undefined) {
+    stream.dropChunks(({ time }) => time < timestamp - ageMs);
     while (index.entries > 1 && (index.oldest?.time ?? timestamp) < timestamp - ageMs) stream.drop();
   }
-  if (bytes !== undefined) while (index.entries > 1 && index.bytes > bytes) stream.drop();
+  if (bytes !== undefined) {
+    stream.dropChunks((_next, bytesLeft) => bytesLeft > bytes);
+    while (index.entries > 1 && index.bytes > bytes) stream.drop();
+  }
   if (count !== undefined) stream.trimTo(index.end - count);
   state.trimmedTotal += firstKept(stream) - before;
 }
@@ -147,10 +166,12 @@ function removed(state: StreamState, stream: Stream, offset: Offset): void {
     stream.gone = true;
     return;
   }
-  state.streams.delete(stream.name);
+  state.drop(stream);
   const { source } = stream;
   if (source === undefined) return;
   source.forks -= 1;
   source.lastOffset = offset;
-  if (source.gone && source.forks === 0) removed(state, source, offset);
+  if (!source.gone || source.forks > 0) return;
+  state.families.beforeChange(source);
+  removed(state, source, offset);
 }

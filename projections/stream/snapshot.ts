@@ -154,6 +154,9 @@ export function streamSection(state: StreamState): SectionReader {
   let stream: Stream | undefined;
   /** Of the entry before. */
   const before = { offset: 0, time: 0 };
+  const done = (): void => {
+    if (stream !== undefined) state.families.afterChange(stream);
+  };
   const current = (): Stream => {
     if (stream === undefined) throw malformed("expected a stream before what it has", 0);
     return stream;
@@ -167,6 +170,7 @@ export function streamSection(state: StreamState): SectionReader {
       isFirst = false;
       if (what === FACTS && fields === FACTS_FIELDS) readFacts(state, reader);
       else if (what === STREAM && fields === STREAM_FIELDS) {
+        done();
         stream = readStream(state, reader);
         before.offset = 0;
         before.time = 0;
@@ -177,6 +181,7 @@ export function streamSection(state: StreamState): SectionReader {
     },
     end() {
       if (isFirst) throw malformed("expected rows of streams", 0);
+      done();
     },
   };
 }
@@ -237,8 +242,9 @@ function readStream(state: StreamState, reader: BodyReader): Stream {
   stream.touchedAt = touchedAt;
   stream.lastOffset = lastOffset;
   if (state.streams.has(name)) throw malformed("a stream comes twice", 0);
-  state.streams.set(name, stream);
-  if (stream.deadline !== 0 && !gone) state.mortal.add(stream);
+  state.add(stream);
+  // Its time has come already; it stays for its forks.
+  if (gone) state.mortal.delete(stream);
   return stream;
 }
 

@@ -7,6 +7,7 @@ import type { TouchedTopics } from "../wakes.js";
 import { Consumption } from "./consumption.js";
 import type {
   EventPlace,
+  FamilySums,
   PageLimits,
   ProducerFacts,
   ReadPlan,
@@ -15,13 +16,17 @@ import type {
   StreamSize,
   StreamTotals,
 } from "./contract.js";
+import { StreamFamilies } from "./families.js";
 import { LAST_PLACE, type PageDraft, type Stream } from "./stream.js";
 
 /** Mortal streams looked at for one that is found expired: a sweep stays short however many live. */
 const LOOKED_AT_PER_FOUND = 32;
 
+const NO_STREAMS: FamilySums = { streams: 0, messages: 0, bytes: 0, indexBytes: 0, subscribers: 0 };
+
 export class StreamState implements StreamReadView {
   readonly streams = new Map<string, Stream>();
+  readonly families = new StreamFamilies();
   /** Streams that have a deadline, the longest unlooked-at first. */
   readonly mortal = new Set<Stream>();
   readonly #consumption = new Consumption();
@@ -117,38 +122,67 @@ export class StreamState implements StreamReadView {
   }
 
   noteConsumed(name: string, subscriber: string, messages: number): void {
-    this.#consumption.note(this.#stream(name), subscriber, messages);
+    const stream = this.#stream(name);
+    if (this.#consumption.note(stream, subscriber, messages)) this.families.of(stream).subscribers++;
   }
 
   consumption(name: string): { readonly subscribers: number; readonly consumed: number } {
     return this.#consumption.of(this.#stream(name));
   }
 
-  /** Sums over every stream, for whoever measures. */
+  /** For `evolve`: a stream that is there from now on, or not any more. */
+  add(stream: Stream): void {
+    this.streams.set(stream.name, stream);
+    if (stream.deadline !== 0) this.mortal.add(stream);
+    this.families.of(stream).streams.add(stream);
+  }
+
+  drop(stream: Stream): void {
+    this.streams.delete(stream.name);
+    const family = this.families.of(stream);
+    family.streams.delete(stream);
+    family.subscribers -= this.#consumption.of(stream).subscribers;
+  }
+
+  /** Sums over every stream. */
   totals(): StreamTotals {
-    const totals = { messages: 0, bytes: 0, indexBytes: 0 };
-    for (const { index, trimmed, shared } of this.streams.values()) {
-      totals.messages += index.end - Math.max(trimmed, shared);
-      totals.bytes += index.bytes;
-      totals.indexBytes += index.residentBytes;
+    const totals = { streams: 0, messages: 0, bytes: 0, indexBytes: 0, subscribers: 0 };
+    for (const { sums } of this.families.all()) {
+      totals.streams += sums.streams;
+      totals.messages += sums.messages;
+      totals.bytes += sums.bytes;
+      totals.indexBytes += sums.indexBytes;
+      totals.subscribers += sums.subscribers;
     }
     return {
       ...totals,
-      streams: this.streams.size,
       publishedTotal: this.publishedTotal,
       consumedTotal: this.#consumption.total,
       trimmedTotal: this.trimmedTotal,
     };
   }
 
-  /** The streams that are there, the oldest first: calls `visit` for each. For whoever measures. */
-  eachSize(now: number, visit: (size: StreamSize) => void): void {
-    for (const stream of this.streams.values()) {
+  sums(prefix: string): FamilySums {
+    return this.families.get(prefix)?.sums ?? NO_STREAMS;
+  }
+
+  /** The oldest streams of a family that are there, at most `limit`. */
+  oldest(prefix: string, now: number, limit: number): readonly StreamSize[] {
+    const sizes: StreamSize[] = [];
+    for (const stream of this.families.get(prefix)?.streams ?? []) {
+      if (sizes.length >= limit) break;
       if (stream.gone || (stream.deadline !== 0 && stream.deadline <= now)) continue;
       const { end } = stream.index;
       const { subscribers } = this.#consumption.of(stream);
-      visit({ name: stream.name, messages: end - stream.earliest(now), end, subscribers });
+      sizes.push({
+        name: stream.name,
+        messages: end - stream.earliest(now),
+        kept: stream.kept,
+        end,
+        subscribers,
+      });
     }
+    return sizes;
   }
 
   #stream(name: string): Stream {

@@ -101,6 +101,11 @@ export class Stream {
     return this.fork?.at ?? 0;
   }
 
+  /** Its own messages that were not trimmed for good. */
+  get kept(): number {
+    return this.index.end - Math.max(this.trimmed, this.shared);
+  }
+
   /** First stream offset that is neither trimmed nor, at `now`, past its age. */
   earliest(now: number): number {
     const { ageMs } = this.retention;
@@ -188,6 +193,14 @@ export class Stream {
     this.index.drop();
   }
 
+  /** Drops the oldest appends in large steps, as far as `goes` (see `EntryIndex.dropChunks`) is sure of them all. */
+  dropChunks(goes: Parameters<EntryIndex["dropChunks"]>[0]): void {
+    const last = this.index.dropChunks(goes);
+    if (last === undefined) return;
+    this.dropped = placeOf(last);
+    this.trimmed = Math.max(this.trimmed, last.first + last.count);
+  }
+
   /** Adds the messages [from, end) to a page, as far as the limits let it grow. */
   page(from: number, end: number, limits: PageLimits, draft: PageDraft): void {
     if (this.source !== undefined && from < this.shared) {
@@ -212,6 +225,7 @@ export class Stream {
   trimTo(before: number): void {
     if (before <= this.trimmed) return;
     this.trimmed = before;
+    this.dropChunks(({ first }) => first <= before);
     for (let { oldest } = this.index; oldest !== undefined; oldest = this.index.oldest) {
       if (oldest.first + oldest.count > before) return;
       this.drop();
@@ -220,7 +234,7 @@ export class Stream {
 
   /** The facts as a value of their own. */
   facts(now: number): StreamFacts {
-    return {
+    const facts = {
       name: this.name,
       id: this.id,
       generation: this.generation,
@@ -228,7 +242,6 @@ export class Stream {
       contentType: this.contentType,
       lifetime: this.lifetime,
       retention: this.retention,
-      ...(this.fork === undefined ? {} : { fork: this.fork }),
       fingerprint: this.fingerprint,
       gone: this.gone,
       forks: this.forks,
@@ -237,12 +250,18 @@ export class Stream {
       bytes: this.index.bytes,
       tail: this.tail,
       closed: this.closed,
-      ...(this.closedBy === undefined ? {} : { closedBy: this.closedBy }),
       writerSeq: this.writerSeq,
       producers: this.producers?.size ?? 0,
       deadline: this.deadline,
       touchedAt: this.touchedAt,
       lastOffset: this.lastOffset,
+    };
+    // Asked for with every append, and hardly a stream has either.
+    if (this.fork === undefined && this.closedBy === undefined) return facts;
+    return {
+      ...facts,
+      ...(this.fork === undefined ? {} : { fork: this.fork }),
+      ...(this.closedBy === undefined ? {} : { closedBy: this.closedBy }),
     };
   }
 }

@@ -60,8 +60,12 @@ function queuesOf({ queue: view }: Fold, now: number): unknown {
 
 function streamsOf({ stream: view, offset }: Fold, now: number): unknown {
   const { consumedTotal: _, indexBytes: _i, ...totals } = view.totals();
+  const families = ["room/", "ds/"].map((prefix) => {
+    const { indexBytes: _b, ...sums } = view.sums(prefix);
+    return [sums, view.oldest(prefix, now, 10)];
+  });
   return {
-    facts: [view.count, view.generations, view.lastRemoval, view.lastOffset, view.clock, totals],
+    facts: [view.count, view.generations, view.lastRemoval, view.lastOffset, view.clock, totals, families],
     names: view.names("", "", 100, now),
     expired: [...view.expired(now + HOUR_MS, 100)].sort(),
     streams: STREAMS.filter((name) => view.find(name) !== undefined).map((name) => {
@@ -78,6 +82,7 @@ function streamsOf({ stream: view, offset }: Fold, now: number): unknown {
         committed: [view.committedEnd(name), view.committedClosed(name)],
         page: view.page(name, 0, end, EVERYTHING),
         ends: places.map((at) => view.endAt(name, at)),
+        known: places.map((at) => view.knows(name, at)),
         before: Array.from({ length: end + 1 }, (_each, at) => view.eventBefore(name, at)),
       };
     }),

@@ -6,10 +6,12 @@ import {
   JSON_TYPE,
   kv,
   type Outcome,
+  type Step,
   TEXT_TYPE,
   type ValueInput,
 } from "../../projections/index.js";
 import type { TestStore } from "../../test/support/kv-store.js";
+import { stepOf } from "./batches.js";
 import type { Expected, Operation } from "./kv-model.js";
 
 export const MODEL_START_MS = 1_700_000_000_000;
@@ -104,6 +106,10 @@ export const operation: fc.Arbitrary<Operation> = fc.oneof(
   fc.constantFrom<Operation>({ op: "size" }, { op: "size" }, { op: "flush" }),
 );
 
+const READS = new Set(["get", "exists", "ttl", "length", "type", "getMany", "getRange", "size"]);
+
+export const writeOperation = operation.filter(({ op }) => !READS.has(op));
+
 /** What the real store says, in the model's form. */
 export async function runOperation(t: TestStore, o: Operation): Promise<Expected> {
   return expectedForm(await outcomeOf(t, o));
@@ -164,4 +170,21 @@ export function outcomeOf(t: Runs, o: Operation): Promise<Outcome<unknown>> {
     case "type":
       return t.ask<{ key: string }, unknown>(kv[o.op], o);
   }
+}
+
+/** What the operation would run. */
+export function stepOfOperation(o: Operation): Step<unknown> {
+  let step: Step<unknown> | undefined;
+  void outcomeOf(
+    {
+      run: async (decide, command) => {
+        step = stepOf(decide, command);
+        return { type: "rejected", code: "KV_KEY_INVALID", message: "only looked at", seen: 0 as never };
+      },
+      ask: () => Promise.reject(new Error("a write asks nothing")),
+    },
+    o,
+  );
+  if (step === undefined) throw new Error(`${o.op} is no write`);
+  return step;
 }

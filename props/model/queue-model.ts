@@ -127,6 +127,13 @@ export class QueueModel {
     this.counts.acked++;
   }
 
+  /** As if it had not been delivered; that it was is counted. */
+  giveBack(message: ModelMessage): void {
+    message.state = "waiting";
+    message.availableAt = 0;
+    message.deliveries--;
+  }
+
   nack(message: ModelMessage, requeue: boolean, delayMs: number | undefined): void {
     if (requeue) this.#fail(message, "nacked", delayMs);
     else {

@@ -29,6 +29,19 @@ export type OperationKind =
   | "lock"
   | "unlock";
 
+/** What a disk without space can refuse. */
+export const TAKING_SPACE: ReadonlySet<OperationKind> = new Set([
+  "create",
+  "write",
+  "syncedWrite",
+  "writeNow",
+  "sync",
+  "truncate",
+  "makeDirectory",
+  "rename",
+  "syncDirectory",
+  "lock",
+]);
 /** What ends the process: a power cut, which takes the page cache with it, or kill -9, which does not. */
 export type Ending = "power" | "kill";
 

@@ -1,78 +1,46 @@
 /**
- * Several lives of one store – keys, one queue, one stream – on one simulated disk, beside a model so simple that it can be
- * kept once for each offset. It drives, remembers what was answered, and compares what a reopened store holds with the model at the
- * offset where its log ends.
+ * Several lives of one store on one simulated disk: open, work (`store-workload.ts`), end by a fault, a kill or a power cut; then
+ * the next. It remembers what was told, to whom the mode of syncing promises it, and holds each reopened store to it.
  */
-import { type EventLog, LogError } from "../../log/index.js";
+import { type EventLog, type FsyncMode, LogError } from "../../log/index.js";
 import {
-  asIs,
-  type Context,
-  type Decider,
   foldTo,
-  kv,
   listSnapshots,
   type OpenedStore,
   ProjectionError,
-  queue,
-  type Reader,
-  stream,
-  TEXT_TYPE,
-  textOf,
   verifySnapshot,
   writeSnapshot,
 } from "../../projections/index.js";
 import { checkDurable } from "../checkers/durable.js";
 import { PromiseBroken } from "../checkers/promise-broken.js";
-import type { Fault } from "./operations.js";
+import type { Fault, OperationKind } from "./operations.js";
 import { type SeededClock, seededClock } from "./seeded-world.js";
 import type { SimulatedDisk, SimulatedMount } from "./simulated-file-system.js";
-import { openWorldStore, SNAPSHOTS, WORLD_RULES } from "./store-world.js";
+import { unlessStalled } from "./stalled.js";
+import { type StoreStep, StoreWorkload } from "./store-workload.js";
+import { openWorldStore, SNAPSHOTS, WORLD_RULES, type WorldStore } from "./store-world.js";
 import { SystemError } from "./system-error.js";
 
-export type StoreStep =
-  | { readonly type: "setKeys" | "publish" | "consume" | "ack" | "append"; readonly count: number }
-  | { readonly type: "nack" }
-  /** Made of the log's files, as a worker makes it, while nothing else happens. */
-  | { readonly type: "snapshot" }
+export type LifeStep =
+  | StoreStep
   /** Until everything asked for so far is answered. */
-  | { readonly type: "wait" };
+  | { readonly type: "wait" }
+  /** Long enough for timers of some milliseconds. */
+  | { readonly type: "rest" }
+  /** Of what is durable, made of the log's files as a worker makes it. */
+  | { readonly type: "snapshot" };
 
 export interface StoreLife {
-  readonly steps: readonly StoreStep[];
+  readonly steps: readonly LifeStep[];
   /** Of the disk, counted from the beginning of the life. */
-  readonly fault: Fault;
+  readonly fault?: Fault;
   /** How the process ends when the fault did not end it. */
   readonly ending: "power" | "kill";
 }
 
-interface Message {
-  readonly payload: string;
-  readonly retries: number;
-  readonly inFlight: boolean;
-}
-
-/** The whole state, as plain values. */
-interface Facts {
-  readonly keys: Readonly<Record<string, string>>;
-  /** In the order of their publishes. */
-  readonly messages: readonly Message[];
-  readonly dead: number;
-  readonly entries: readonly string[];
-}
-
-interface Moment {
-  readonly facts: Facts;
-  readonly digest: string;
-  /** Events in the record that led here. */
-  readonly events: number;
-}
-
-const NOTHING: Facts = { keys: {}, messages: [], dead: 0, entries: [] };
-const QUEUE = "jobs";
-const STREAM = "room/events";
-const KEYS = ["a", "b", "c"];
-const MAX_RETRIES = 2;
-const HOUR_MS = 3_600_000;
+/** Records go to the disk by these, and by the syncs of segments: when one fails, the log has failed for good. */
+const DATA_OPERATIONS: ReadonlySet<OperationKind> = new Set(["syncedWrite", "writeNow"]);
+const SEGMENT = /\/log\/\d+\.log/;
 
 export class StoreLives {
   readonly happened = {
@@ -80,306 +48,188 @@ export class StoreLives {
     failures: 0,
     recovered: 0,
     lost: 0,
+    answered: 0,
     severalEvents: 0,
+    batches: 0,
     redelivered: 0,
     refusedDamage: 0,
-    snapshots: 0,
-    cutSnapshots: 0,
-    begunWithSnapshot: 0,
   };
+  /** Those that were said to be made, those that were cut short, and starts that began with one. */
+  readonly snapshots = { made: 0, cut: 0, begunWith: 0 };
   readonly #disk: SimulatedDisk;
+  readonly #fsyncMode: FsyncMode;
   readonly #clock: SeededClock;
-  /** By offset, ascending. */
-  #moments = new Map<number, Moment>();
-  #facts = NOTHING;
+  readonly #workload: StoreWorkload;
+  #log: EventLog | undefined;
+  /** Greatest offset that an answer told of, and that the log called durable. */
   #answered = 0;
+  #durable = 0;
   /** Offset of the newest snapshot that was said to be made. */
   #snapshot = 0;
-  #log: EventLog | undefined;
-  #number = 0;
-  /** What consumers heard, by payload and attempt. */
-  readonly #receipts = new Map<string, { messageId: string; receipt: string }>();
-  #asked: Promise<void>[] = [];
+  /** Since the store was open last. */
+  #powerWasLost = false;
+  /** Where the log ended when a write or sync of records failed: nothing behind it may be answered. */
+  #failedAfter: number | undefined;
 
-  constructor(disk: SimulatedDisk) {
+  constructor(disk: SimulatedDisk, fsyncMode: FsyncMode) {
     this.#disk = disk;
+    this.#fsyncMode = fsyncMode;
     this.#clock = seededClock(disk.random);
+    this.#workload = new StoreWorkload({
+      now: this.#clock.now,
+      answered: (offset) => this.#heard(offset),
+    });
   }
 
   async live({ steps, fault, ending }: StoreLife): Promise<void> {
     const disk = this.#disk;
-    disk.arm(fault);
-    const files = disk.mount();
+    if (fault !== undefined) disk.arm(fault);
+    const files = this.#mount();
     const ended = disk.ended().then(() => undefined);
     const failuresBefore = disk.counts.failures;
+    disk.operations.onFailure = (kind, path) => this.#noteFailure(kind, path);
     await Promise.race([this.#run(files, steps).catch(assertCoded), ended]);
+    disk.operations.onFailure = undefined;
     disk.disarm();
-    this.happened.failures += disk.counts.failures - failuresBefore;
+    const failures = disk.counts.failures - failuresBefore;
+    this.happened.failures += failures;
+    const how = files.alive ? ending : fault?.type === "end" ? fault.ending : ending;
     if (!files.alive) this.happened.ends += 1;
     else if (ending === "power") disk.losePower();
     else disk.kill();
+    // What was not synced when the disk failed is the disk's to lose, whoever ends the process.
+    this.#powerWasLost ||= how === "power" || (failures > 0 && this.#fsyncMode !== "always");
   }
 
   /** A life without faults, to see what is there. */
   async look(): Promise<void> {
-    const files = this.#disk.mount();
-    await this.#open(files, true);
+    await this.#open(this.#mount(), true);
     this.#disk.losePower();
+    this.#powerWasLost = true;
   }
 
   /** One byte of the log at rest changes: reported, or without effect on what is shown. */
   async damage(path: string, position: number, mask: number): Promise<void> {
     this.#disk.flip(path, position, mask);
-    const files = this.#disk.mount();
     try {
-      await this.#open(files, false);
+      await this.#open(this.#mount(), false);
     } catch (error) {
       if (!(error instanceof LogError)) throw error;
       this.happened.refusedDamage += 1;
     }
     this.#disk.losePower();
+    this.#powerWasLost = true;
   }
 
-  async #run(files: SimulatedMount, steps: readonly StoreStep[]): Promise<void> {
-    const store = await this.#open(files, true);
-    this.#asked = [];
-    await this.#create(store, files);
+  #mount(): SimulatedMount {
+    const files = this.#disk.mount();
+    this.#log = undefined;
+    this.#failedAfter = undefined;
+    return files;
+  }
+
+  async #run(files: SimulatedMount, steps: readonly LifeStep[]): Promise<void> {
+    const disk = this.#disk;
+    const opened = await unlessStalled(disk, this.#open(files, true));
+    if (opened === "stalled") return;
+    const { store, log } = opened;
+    await unlessStalled(disk, this.#workload.create(store, files));
     for (const step of steps) {
       if (!files.alive) return;
-      await this.#step(store, files, step);
+      await this.#step(store, files, step).catch(assertCoded);
+      if (files.alive) this.#durable = Math.max(this.#durable, log.durableOffset);
     }
-    await Promise.all(this.#asked);
+    await unlessStalled(disk, this.#workload.answered());
   }
 
-  async #open(files: SimulatedMount, isWhole: boolean): Promise<OpenedStore> {
-    const { log, store, begunWith, passedOver = [] } = await openWorldStore(this.#disk, files, this.#clock);
+  async #step(store: OpenedStore, files: SimulatedMount, step: LifeStep): Promise<void> {
+    if (step.type === "snapshot") await unlessStalled(this.#disk, this.#makeSnapshot(files));
+    else if (step.type === "rest") await new Promise((resolve) => setTimeout(resolve, 2));
+    else if (step.type === "wait") await unlessStalled(this.#disk, this.#workload.answered());
+    else this.#workload.step(store, step);
+  }
+
+  async #open(files: SimulatedMount, isWhole: boolean): Promise<WorldStore> {
+    const opened = await openWorldStore(this.#disk, files, this.#clock, undefined, this.#fsyncMode);
+    const { store, log } = opened;
+    if (!files.alive) return opened;
+    if (isWhole) await this.#checkSnapshots(files, opened);
+    if (!files.alive) return opened;
+    const told = { answered: this.#answered, durable: this.#durable };
+    const survivesPower = this.#fsyncMode === "always";
+    if (isWhole) checkDurable(told, this.#powerWasLost, survivesPower, store.offset);
+    const rewound = await this.#workload.rewind(store, files);
+    if (rewound === undefined) return opened;
+    const { moment, found, lost } = rewound;
+    // What the open store shows is what counts from now on.
+    this.#answered = store.offset;
+    this.#durable = log.durableOffset;
+    this.#powerWasLost = false;
     this.#log = log;
-    if (!files.alive) return store;
-    const unread = passedOver.filter(({ cause }) => cause instanceof SystemError);
-    if (isWhole && unread.length < passedOver.length)
-      throw new PromiseBroken("detected", `a snapshot was passed over: ${passedOver[0]?.message}`);
-    if (isWhole && unread.length === 0) await this.#checkSnapshots(files, begunWith);
-    const end = store.offset;
-    if (isWhole) checkDurable({ answered: this.#answered, durable: 0 }, true, true, end);
-    for (const offset of [...this.#moments.keys()])
-      if (offset > end) {
-        this.#moments.delete(offset);
-        this.happened.lost += 1;
-      }
-    const last = [...this.#moments.values()].at(-1);
-    this.#facts = last?.facts ?? NOTHING;
-    const found = await this.#read(store);
-    const [wanted, is] = [JSON.stringify(shown(this.#facts)), JSON.stringify(found)];
-    if (files.alive && is !== wanted)
-      throw new PromiseBroken("atomic", `at offset ${end} the store holds\n${is}\nthe model\n${wanted}`);
-    if (files.alive && last !== undefined && store.digest() !== last.digest)
-      throw new PromiseBroken("equivalent", `at offset ${end} the digest is not the live state's`);
+    this.happened.lost += lost;
     this.happened.recovered += 1;
     if (found.waiting.some(([, retries]) => retries > 0)) this.happened.redelivered += 1;
-    if ((last?.events ?? 0) > 1) this.happened.severalEvents += 1;
-    return store;
+    if ((moment?.events ?? 0) > 1) this.happened.severalEvents += 1;
+    if (moment?.step === "batch") this.happened.batches += 1;
+    return opened;
   }
 
-  async #create(store: OpenedStore, files: SimulatedMount): Promise<void> {
-    const config = { maxRetries: MAX_RETRIES, ackDeadlineMs: HOUR_MS };
-    this.#ask(store, files, queue.create, { queue: QUEUE, config }, this.#facts, 1);
-    this.#ask(store, files, stream.getOrCreate, { name: STREAM, contentType: TEXT_TYPE }, this.#facts, 1);
-    await Promise.all(this.#asked);
-  }
-
-  async #step(store: OpenedStore, files: SimulatedMount, step: StoreStep): Promise<void> {
-    const facts = this.#facts;
-    switch (step.type) {
-      case "wait":
-        await Promise.all(this.#asked);
-        break;
-      case "setKeys": {
-        const pairs = KEYS.slice(0, step.count).map((key) => ({
-          key,
-          value: this.#fresh(),
-          contentType: TEXT_TYPE,
-        }));
-        const keys = { ...facts.keys, ...Object.fromEntries(pairs.map(({ key, value }) => [key, value])) };
-        this.#ask(store, files, kv.setMany, { pairs }, { ...facts, keys }, pairs.length);
-        break;
-      }
-      case "publish": {
-        const fresh = Array.from({ length: step.count }, () => this.#fresh());
-        const messages = fresh.map((payload) => ({ payload: Buffer.from(payload) }));
-        const added = fresh.map((payload) => ({ payload, retries: 0, inFlight: false }));
-        const after = { ...facts, messages: [...facts.messages, ...added] };
-        this.#ask(store, files, queue.publishMany, { queue: QUEUE, messages }, after, step.count);
-        break;
-      }
-      case "append": {
-        const fresh = Array.from({ length: step.count }, () => this.#fresh());
-        const command = { name: STREAM, messages: fresh.map((bytes) => ({ bytes })) };
-        const after = { ...facts, entries: [...facts.entries, ...fresh] };
-        this.#ask(store, files, stream.append, command, after, step.count);
-        break;
-      }
-      case "consume":
-        this.#consume(store, files, step.count);
-        break;
-      case "ack":
-        this.#ack(store, files, step.count);
-        break;
-      case "snapshot":
-        await this.#makeSnapshot(files);
-        break;
-      case "nack":
-        this.#nack(store, files);
-        break;
-    }
-  }
-
-  /** Every file that looks like a snapshot is one, the promised one among them, and the start has used one. */
-  async #checkSnapshots(files: SimulatedMount, begunWith: "snapshot" | undefined): Promise<void> {
+  /** Every file that looks like a snapshot is one, the promised one among them, and the start has used one if there is any. */
+  async #checkSnapshots(files: SimulatedMount, { begunWith, passedOver = [] }: WorldStore): Promise<void> {
+    const unread = passedOver.filter(({ cause }) => cause instanceof SystemError);
+    if (unread.length < passedOver.length)
+      throw new PromiseBroken("detected", `a snapshot was passed over: ${passedOver[0]?.message}`);
+    if (unread.length > 0) return;
     const listed = await listSnapshots(files, SNAPSHOTS);
     for (const { name } of listed) {
       const { problem } = await verifySnapshot(files, `${SNAPSHOTS}/${name}`);
       if (files.alive && problem !== undefined) throw new PromiseBroken("detected", problem.message);
     }
+    if (!files.alive) return;
     const newest = listed.at(-1)?.offset ?? 0;
-    if (files.alive && newest < this.#snapshot)
+    if (newest < this.#snapshot)
       throw new PromiseBroken(
         "durable",
         `the snapshot of ${this.#snapshot} is gone; the newest is ${newest}`,
       );
-    if (files.alive && (begunWith === "snapshot") !== newest > 0)
+    if ((begunWith === "snapshot") !== newest > 0)
       throw new PromiseBroken("equivalent", `the start began with ${begunWith}, the newest is ${newest}`);
-    if (begunWith === "snapshot") this.happened.begunWithSnapshot += 1;
+    if (begunWith === "snapshot") this.snapshots.begunWith += 1;
   }
 
   async #makeSnapshot(files: SimulatedMount): Promise<void> {
-    await Promise.all(this.#asked);
+    await this.#workload.answered();
     const log = this.#log;
     if (!files.alive || log === undefined) return;
     const last = log.durableOffset;
-    const digest = this.#moments.get(last)?.digest;
-    this.happened.cutSnapshots += 1;
+    const digest = this.#workload.moments.get(last)?.digest;
+    this.snapshots.cut += 1;
     const { fold } = await foldTo(log, { files, directory: SNAPSHOTS }, { rules: WORLD_RULES, last });
     const mark = await log.markAt(last);
-    const info = await writeSnapshot(files, SNAPSHOTS, fold, mark, { now: this.#clock.now });
+    const made = await writeSnapshot(files, SNAPSHOTS, fold, mark, { now: this.#clock.now });
     if (!files.alive) return;
-    this.happened.cutSnapshots -= 1;
-    this.happened.snapshots += 1;
-    this.#snapshot = info.offset;
-    if (digest !== undefined && info.digests.all !== digest)
+    this.snapshots.cut -= 1;
+    this.snapshots.made += 1;
+    this.#snapshot = made.offset;
+    if (digest !== undefined && made.digests.all !== digest)
       throw new PromiseBroken("equivalent", `the snapshot of ${last} is not the live state`);
   }
 
-  #consume(store: OpenedStore, files: SimulatedMount, count: number): void {
-    const facts = this.#facts;
-    const taken = facts.messages.filter(({ inFlight }) => !inFlight).slice(0, count);
-    const messages = facts.messages.map((m) => (taken.includes(m) ? { ...m, inFlight: true } : m));
-    const command = { queue: QUEUE, consumer: "c", count };
-    this.#ask(store, files, queue.consume, command, { ...facts, messages }, taken.length, (answer) => {
-      for (const { payload, attempt, messageId, receipt } of answer.messages)
-        this.#receipts.set(`${Buffer.from(payload)}#${attempt}`, { messageId, receipt });
-    });
+  #heard(offset: number): void {
+    this.happened.answered += 1;
+    if (this.#failedAfter !== undefined && offset > this.#failedAfter)
+      throw new PromiseBroken(
+        "failed for good",
+        `the change at ${offset} was answered after a write or sync had failed at end ${this.#failedAfter}`,
+      );
+    this.#answered = Math.max(this.#answered, offset);
+    if (this.#log !== undefined) this.#durable = Math.max(this.#durable, this.#log.durableOffset);
   }
 
-  /** Messages in flight whose receipt somebody heard, with it. */
-  #held(): { message: Message; delivery: { messageId: string; receipt: string } }[] {
-    return this.#facts.messages.flatMap((message) => {
-      const delivery = this.#receipts.get(`${message.payload}#${message.retries + 1}`);
-      return message.inFlight && delivery !== undefined ? [{ message, delivery }] : [];
-    });
+  #noteFailure(kind: OperationKind, path: string): void {
+    if (!DATA_OPERATIONS.has(kind) && !(kind === "sync" && SEGMENT.test(path))) return;
+    this.#failedAfter ??= this.#log?.endOffset;
   }
-
-  #ack(store: OpenedStore, files: SimulatedMount, count: number): void {
-    const held = this.#held().slice(0, count);
-    if (held.length === 0) return;
-    const gone = held.map(({ message }) => message);
-    const messages = this.#facts.messages.filter((message) => !gone.includes(message));
-    const command = { queue: QUEUE, deliveries: held.map(({ delivery }) => delivery) };
-    this.#ask(store, files, queue.ackMany, command, { ...this.#facts, messages }, held.length);
-  }
-
-  #nack(store: OpenedStore, files: SimulatedMount): void {
-    const held = this.#held()[0];
-    if (held === undefined) return;
-    const { message, delivery } = held;
-    const dies = message.retries + 1 > MAX_RETRIES;
-    const again = { ...message, inFlight: false, retries: message.retries + 1 };
-    const messages = this.#facts.messages.flatMap((m) => (m !== message ? [m] : dies ? [] : [again]));
-    const after = { ...this.#facts, messages, dead: this.#facts.dead + (dies ? 1 : 0) };
-    this.#ask(store, files, queue.nack, { queue: QUEUE, ...delivery }, after, 1);
-  }
-
-  /** Executes; the model follows at once, as the state does; the answer is noted when it comes. */
-  #ask<Command, Answer>(
-    store: OpenedStore,
-    files: SimulatedMount,
-    decide: Decider<Command, Answer>,
-    command: Command,
-    after: Facts,
-    events: number,
-    heard: (answer: Answer) => void = () => undefined,
-  ): void {
-    const before = store.offset;
-    const answer = async () => store.execute(decide, command, this.#context(), asIs);
-    const outcome = answer();
-    if (store.offset > before) {
-      this.#facts = after;
-      this.#moments.set(store.offset, { facts: after, digest: store.digest(), events });
-    }
-    const told = outcome.then((one) => {
-      if (!files.alive) return;
-      if (one.type === "rejected") throw new Error(`unexpected refusal ${one.code}: ${one.message}`);
-      this.#answered = Math.max(this.#answered, one.offset);
-      heard(one.answer);
-    });
-    // Whoever waits for it is told; nobody may be left to.
-    told.catch(() => undefined);
-    this.#asked.push(told);
-  }
-
-  async #read(store: OpenedStore): Promise<ReturnType<typeof shown>> {
-    const ask = async <Query, Answer>(
-      read: Reader<Query, Answer>,
-      query: Query,
-    ): Promise<Answer | undefined> => {
-      const outcome = await store.query(read, query, this.#context(), asIs);
-      return outcome.type === "done" ? outcome.answer : undefined;
-    };
-    const keys: Record<string, string> = {};
-    for (const key of KEYS) {
-      const entry = await ask(kv.get, { key });
-      if (entry !== undefined) keys[key] = textOf(entry.bytes) ?? "";
-    }
-    const stats = await ask(queue.stats, { queue: QUEUE });
-    const peek = await ask(queue.peek, { queue: QUEUE, limit: 1_000 });
-    const limits = { messagesMax: 10_000, bytesMax: 1 << 24 };
-    const page = await ask(stream.read, { name: STREAM, from: "earliest", limits });
-    const slices = page === undefined ? [] : await store.bodies(page.plan);
-    return {
-      keys,
-      waiting: (peek?.messages ?? []).map((m) => [Buffer.from(m.payload).toString(), m.retryCount]),
-      inFlight: stats?.inFlight ?? 0,
-      dead: stats?.dead ?? 0,
-      entries: slices.flatMap(({ messages }) => messages.map((bytes) => Buffer.from(bytes).toString())),
-    };
-  }
-
-  #context(): Context {
-    return { now: this.#clock.now(), random: 0.5, cause: { command: "test" } };
-  }
-
-  #fresh(): string {
-    this.#number += 1;
-    return `${this.#number} ${"x".repeat(this.#number % 90)}`;
-  }
-}
-
-/** What readers see of the facts. */
-function shown({ keys, messages, dead, entries }: Facts) {
-  const waiting = messages
-    .filter(({ inFlight }) => !inFlight)
-    .map(({ payload, retries }): [string, number] => [payload, retries]);
-  const sorted = Object.fromEntries(KEYS.flatMap((key) => (key in keys ? [[key, keys[key] ?? ""]] : [])));
-  return { keys: sorted, waiting, inFlight: messages.length - waiting.length, dead, entries };
 }
 
 /** Failures of the log and the system have codes. Anything else is a bug. */

@@ -1,5 +1,5 @@
 /** A store on a log on a simulated disk, as one process of a simulated world sees it. */
-import { type EventLog, openLog, SNAPSHOT_DIRECTORY } from "../../log/index.js";
+import { type EventLog, type FsyncMode, openLog, SNAPSHOT_DIRECTORY } from "../../log/index.js";
 import {
   DEFAULT_IDEMPOTENCY_RULES,
   DEFAULT_QUEUE_RULES,
@@ -38,14 +38,15 @@ export interface WorldStore {
   readonly passedOver?: readonly SnapshotError[];
 }
 
-/** Opens log and store in `always`. `disguise` may put something between them: that is how bugs are planted in tests of tests. */
+/** Opens log and store, in `always` unless told. `disguise` may put something between them: that is how bugs are planted in tests of tests. */
 export async function openWorldStore(
   disk: SimulatedDisk,
   files: SimulatedMount,
   clock: SeededClock,
   disguise: (log: EventLog) => EventLog = (log) => log,
+  fsyncMode: FsyncMode = "always",
 ): Promise<WorldStore> {
-  const { log } = await openLog(worldLogOptions(disk, files, clock, "always"));
+  const { log } = await openLog(worldLogOptions(disk, files, clock, fsyncMode));
   let begunWith: "snapshot" | undefined;
   const passedOver: SnapshotError[] = [];
   const store = await openStore({

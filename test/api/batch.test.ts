@@ -73,6 +73,39 @@ describe("a batch", () => {
 
   it.each([
     [
+      "a key",
+      (key: string) => [command("kv.set", { key, value: "41" }), command("kv.incr", { key })],
+      { value: 42 },
+    ],
+    [
+      "a queue",
+      (name: string) => [
+        command("queue.create", { name }),
+        command("queue.publish", { queue: name, payload: "p" }),
+      ],
+      { duplicate: false },
+    ],
+    [
+      "a room",
+      (room: string) => [
+        command("stream.create", { room }),
+        command("stream.publish", { room, event: "e", data: 1 }),
+      ],
+      { offset: 0 },
+    ],
+  ] as const)("shows %s that its first operation made to a later one", async (_what, pair, expected) => {
+    await prepared();
+    const others = [command("kv.set", { key: "other", value: "1" }), command("kv.del", { key: "other" })];
+    for (const [index, between] of [[], others].entries()) {
+      const [first, later] = pair(`made-${index}`);
+      const { status, json } = await server.post("/batch", { operations: [first, ...between, later] });
+      expect(status).toBe(200);
+      expect((json as Answered).results.at(-1)).toMatchObject(expected);
+    }
+  });
+
+  it.each([
+    [
       "an old receipt",
       (job: { message_id: string }) => finish({ ...job, receipt: "999-0" }),
       "QUEUE_RECEIPT_STALE",

@@ -1,4 +1,5 @@
 // Consumers that wait: what ends a wait, who gets what arrives, and that nobody who left takes anything.
+import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, describe, expect, it } from "vitest";
@@ -240,6 +241,100 @@ describe("a consumer that goes away while it waits", () => {
     await publish("a");
     expect((await behind).json).toMatchObject({ payload: "a", attempt: 1 });
     expect(await stats()).toMatchObject({ consumed: 1 });
+  });
+});
+
+describe("a consumer that goes away after it was given a message", () => {
+  /** Its delivery is in the log, but not committed, when it goes. */
+  async function goneTooEarly(requests: string, deliveries: number): Promise<void> {
+    const log = new MemoryLog();
+    await start({ log }, { default_max_retries: 0 });
+    for (const text of ["a", "b", "c"]) await publish(text);
+    const before = log.records.length;
+    log.hold();
+    const socket = connect(server.port, "127.0.0.1");
+    socket.write(requests);
+    await until(() => log.records.length === before + deliveries);
+    await goAway(socket);
+    log.release();
+  }
+
+  /** Resolves when the server has noticed. */
+  async function goAway(socket: Socket): Promise<void> {
+    const ours = server.connections.find(({ remotePort }) => remotePort === socket.localPort);
+    if (ours === undefined) throw new Error("the server does not know the connection");
+    const closed = once(ours, "close");
+    socket.destroy();
+    await closed;
+  }
+
+  const get = (path: string, headers = "") => `GET ${path} HTTP/1.1\r\nHost: x\r\n${headers}\r\n`;
+  const post = (path: string, body: object, headers = "") => {
+    const text = JSON.stringify(body);
+    const length = `Content-Type: application/json\r\nContent-Length: ${text.length}\r\n`;
+    return `POST ${path} HTTP/1.1\r\nHost: x\r\n${length}${headers}\r\n${text}`;
+  };
+  const inFlight = async () => (await stats())["in_flight"];
+
+  it.each([
+    ["a consume", get("/queue/q/consume/gone"), 1],
+    ["one that waits", get("/queue/q/consume/gone?wait_secs=30"), 1],
+    [
+      "one through the envelope",
+      post("/api/v1/command", {
+        command: "queue.consume",
+        request_id: "r",
+        payload: { queue: "q", consumer_id: "gone" },
+      }),
+      1,
+    ],
+    ["one of several messages", get("/queue/q/consume/gone?count=3"), 1],
+    ["several on one connection", get("/queue/q/consume/gone").repeat(3), 3],
+  ])("leaves it to the next at once, as if it had never asked: %s", async (_name, requests, deliveries) => {
+    await goneTooEarly(requests, deliveries);
+    await until(() => server.log.endOffset >= 5 + deliveries);
+    for (let turn = 0; (await inFlight()) !== 0 && turn < 100; turn++) await sleep(5);
+    expect(await stats()).toMatchObject({ depth: 3, in_flight: 0, nacked: 0, timed_out: 0 });
+    for (const payload of ["a", "b", "c"]) {
+      expect((await consume("next", "")).json).toMatchObject({ payload, attempt: 1, retry_count: 0 });
+    }
+  });
+
+  it("keeps it when it had an idempotency key: a repeat of the request gets the same answer", async () => {
+    const key = "Idempotency-Key: k\r\n";
+    await goneTooEarly(post("/queue/q/consume/gone", {}, key), 1);
+    await settled();
+    expect(await inFlight()).toBe(1);
+    const again = await server.request("POST", "/queue/q/consume/gone", {}, { "idempotency-key": "k" });
+    expect([again.headers.get("idempotent-replayed"), again.json]).toEqual([
+      "true",
+      expect.objectContaining({ message_id: "2-0", attempt: 1 }),
+    ]);
+  });
+
+  it("hands it to one that waits behind", async () => {
+    const log = new MemoryLog();
+    await start({ log });
+    await publish("a");
+    log.hold();
+    const socket = waitOnSocket();
+    await until(() => log.records.length === 3);
+    const behind = consume("behind");
+    for (let turn = 0; turn < 3; turn++) await server.get("/kv/dbsize");
+    await goAway(socket);
+    log.release();
+    expect((await behind).json).toMatchObject({ payload: "a", attempt: 1 });
+  });
+
+  it("keeps it when the answer had begun to leave: nobody knows what has arrived, so only its deadline gives it back", async () => {
+    await start();
+    await publish("a");
+    const socket = connect(server.port, "127.0.0.1");
+    socket.write(get("/queue/q/consume/gone"));
+    await once(socket, "data");
+    await goAway(socket);
+    await settled();
+    expect(await stats()).toMatchObject({ depth: 0, in_flight: 1 });
   });
 });
 

@@ -1,5 +1,7 @@
 // Each client has a transaction of its own, and never comes to another one's by leaving out who it is.
 import { afterEach, describe, expect, it } from "vitest";
+import { LogError } from "../../log/index.js";
+import { MemoryLog } from "../support/memory-log.js";
 import { TestServer } from "../support/test-server.js";
 
 let server: TestServer;
@@ -57,6 +59,45 @@ describe("a transaction over REST", () => {
     await server.post("/kv/set", { key: "a", value: "another's" });
     expect((await server.post("/transaction/exec", { client_id })).json).toMatchObject({ aborted: true });
     expect((await server.get("/kv/get/a")).json).toBe("another's");
+  });
+});
+
+describe("a transaction whose exec is refused", () => {
+  const open = async (client_id: string): Promise<void> => {
+    await server.post("/transaction/watch", { client_id, keys: ["watched"] });
+    await server.post("/transaction/multi", { client_id });
+    await server.post("/kv/set", { key: "a", value: "queued", client_id });
+  };
+
+  it("stays open, watches and all, when it is asked to come again", async () => {
+    const log = new MemoryLog();
+    server = await TestServer.start({ log });
+    await open("c");
+    for (const code of ["LOG_DISK_FULL", "LOG_BUSY"] as const) {
+      log.refuse(new LogError(code, "not now"));
+      const refused = await server.post("/transaction/exec", { client_id: "c" });
+      expect([refused.json, refused.headers.get("retry-after")]).toEqual([
+        expect.objectContaining({ error_code: code }),
+        expect.stringMatching(/^[0-9]+$/),
+      ]);
+    }
+    log.refuse(undefined);
+    await server.post("/kv/set", { key: "watched", value: "changed" });
+    expect((await server.post("/transaction/exec", { client_id: "c" })).json).toMatchObject({
+      aborted: true,
+    });
+    expect((await server.get("/kv/get/a")).json).toEqual({ error: "Key not found" });
+  });
+
+  it("is over when a write of it is refused", async () => {
+    server = await TestServer.start();
+    await server.post("/transaction/multi", { client_id: "c" });
+    await server.post("/kv/set", { key: "text", value: "no number" });
+    await server.post("/kv/text/incr", { client_id: "c" });
+    const refused = await server.post("/transaction/exec", { client_id: "c" });
+    const again = await server.post("/transaction/exec", { client_id: "c" });
+    expect(refused.json).toMatchObject({ error_code: "KV_NOT_AN_INTEGER" });
+    expect(again.json).toMatchObject({ error_code: "BATCH_TRANSACTION_NOT_FOUND" });
   });
 });
 

@@ -21,7 +21,9 @@ describe("a directory that another process writes", () => {
       while (isWriting) reports.push(await verifyDirectory(realFileSystem, directory, { live: true }));
     })();
 
-    for (let round = 0; round < 60; round++) await appendMany(log, 5 + (round % 7), 200 + 90 * (round % 5));
+    // At least so much, and until it was looked at a few times meanwhile.
+    for (let round = 0; round < 60 || (reports.length < 4 && round < 2_000); round++)
+      await appendMany(log, 5 + (round % 7), 200 + 90 * (round % 5));
     isWriting = false;
     await verifying;
     const end = log.durableOffset;

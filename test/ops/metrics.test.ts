@@ -7,8 +7,9 @@ import { FreeDisk } from "../../ops/metrics/free-disk.js";
 import { LogSeries } from "../../ops/metrics/log-series.js";
 import { addQueueSeries } from "../../ops/metrics/queue-series.js";
 import { Series } from "../../ops/metrics/series.js";
-import { addStreamSeries } from "../../ops/metrics/stream-series.js";
-import type { QueueStats, StreamTotals } from "../../projections/index.js";
+import { addStreamSeries, type StreamSource } from "../../ops/metrics/stream-series.js";
+import { type QueueStats, stream } from "../../projections/index.js";
+import { TestStore } from "../support/kv-store.js";
 
 async function pageOf(fill: (series: Series) => void): Promise<string> {
   const registry = new Registry();
@@ -95,6 +96,9 @@ describe("API series", () => {
       'annals_http_requests_total{method="other",path="/kv/set",status="405"} 1',
       'annals_http_requests_total{method="PATCH",path="/kv/set",status="other"} 1',
       'annals_http_connections{type="http"} 0',
+      'annals_requests_waiting{type="queue"} 0',
+      'annals_requests_waiting{type="stream_poll"} 0',
+      'annals_requests_waiting{type="stream_events"} 0',
       'annals_kv_operations_total{operation="delete",status="success"} 1',
       'annals_kv_operations_total{operation="mget",status="error"} 1',
       'annals_kv_operations_total{operation="rename",status="success"} 1',
@@ -112,19 +116,21 @@ describe("API series", () => {
 });
 
 describe("queue series", () => {
-  it("show each queue, and beyond a bound the sum of the others", async () => {
-    const many = Array.from({ length: 1002 }, (_, index) => ({
+  const queues = (count: number) =>
+    Array.from({ length: count }, (_, index) => ({
       name: `q${index}`,
       waiting: index,
       delayed: 1,
       inFlight: 2,
       dead: 3,
       consumers: 4,
-    }));
-    const page = await pageOf((series) => addQueueSeries(series, () => many as unknown as QueueStats[]));
-    expect(page).toContain('annals_queue_depth{queue="q999"} 999');
-    expect(page).toContain('annals_queue_depth{queue="other"} 2001');
-    expect(page).not.toContain('"q1000"');
+    })) as unknown as QueueStats[];
+
+  it("show each queue, and beyond a bound the sum of the others", async () => {
+    const page = await pageOf((series) => addQueueSeries(series, () => queues(102), 100));
+    expect(page).toContain('annals_queue_depth{queue="q99"} 99');
+    expect(page).toContain('annals_queue_depth{queue="other"} 201');
+    expect(page).not.toContain('"q100"');
     for (const [name, value] of [
       ["delayed_messages", 1],
       ["in_flight_messages", 2],
@@ -133,40 +139,119 @@ describe("queue series", () => {
     ])
       expect(page).toContain(`annals_queue_${name}{queue="q0"} ${value}`);
   });
+
+  it("show no sum while there are no others, and only a sum where no queue is to be shown", async () => {
+    const all = await pageOf((series) => addQueueSeries(series, () => queues(3), 3));
+    expect(all).not.toContain('"other"');
+    const none = await pageOf((series) => addQueueSeries(series, () => queues(3), 0));
+    expect(none.match(/^annals_queue_depth\{.*$/gm)).toEqual(['annals_queue_depth{queue="other"} 3']);
+  });
+
+  it("add a queue of the sum's name to the sum", async () => {
+    const named = queues(4).map((each, index) => (index === 1 ? { ...each, name: "other" } : each));
+    const page = await pageOf((series) => addQueueSeries(series, () => named, 2));
+    expect(page.match(/^annals_queue_depth\{.*$/gm)).toEqual([
+      'annals_queue_depth{queue="q0"} 0',
+      'annals_queue_depth{queue="q2"} 2',
+      'annals_queue_depth{queue="other"} 4',
+    ]);
+  });
+
+  it("read their source once a page, and again for the next", async () => {
+    let reads = 0;
+    const registry = new Registry();
+    const series = new Series(registry, "annals");
+    addQueueSeries(
+      series,
+      () => {
+        reads++;
+        return queues(reads);
+      },
+      9,
+    );
+    for (const page of [1, 2]) {
+      series.beginPage();
+      const text = await registry.metrics();
+      expect(reads).toBe(page);
+      expect(text.match(/^annals_queue_depth/gm)).toHaveLength(page);
+    }
+  });
 });
 
 describe("stream series", () => {
-  it("show each room, beyond a bound the sum of the others, and durable streams as one", async () => {
-    const rooms = Array.from({ length: 1002 }, (_, index) => ({
-      name: `room/r${index}`,
-      messages: index,
-      end: index === 0 ? 0 : index + 7,
-      subscribers: 2,
-    }));
-    const durable = ["ds/a", "ds/b", "room/other", "room/ds/*"].map((name) => ({
-      name,
-      messages: 5,
-      end: 5,
-      subscribers: 0,
-    }));
-    const totals = { streams: 1006, publishedTotal: 9 } as unknown as StreamTotals;
-    const page = await pageOf((series) =>
-      addStreamSeries(
-        series,
-        () => totals,
-        (visit) => [...durable, ...rooms].forEach(visit),
-      ),
-    );
-    const lines = page.split("\n");
-    expect(lines).toContain('annals_stream_buffer_size{room="r999"} 999');
-    expect(lines).toContain('annals_stream_subscribers{room="r999"} 2');
-    expect(lines).toContain('annals_stream_last_offset{room="r999"} 1005');
-    expect(lines).toContain('annals_stream_buffer_size{room="other"} 2006');
-    expect(lines).toContain('annals_stream_subscribers{room="other"} 4');
-    expect(lines).toContain('annals_stream_buffer_size{room="ds/*"} 15');
-    expect(lines).toContain("annals_stream_published_total 9");
-    expect(page).not.toContain('"r1000"');
-    expect(page).not.toMatch(/last_offset\{room="(r0|other|ds.*)"/);
+  const bytes = (count: number) => Array.from({ length: count }, () => ({ bytes: "x" }));
+
+  async function pageOfStore(t: TestStore, labelsMax: number) {
+    const looked: number[] = [];
+    const source: StreamSource = {
+      streamTotals: () => t.store.streamTotals(),
+      streamSums: (prefix) => t.store.streamSums(prefix),
+      oldestStreams: (prefix, limit) => {
+        const found = t.store.oldestStreams(prefix, t.now, limit);
+        looked.push(found.length);
+        return found;
+      },
+    };
+    const page = await pageOf((series) => addStreamSeries(series, () => source, labelsMax));
+    return { looked, lines: page.split("\n") };
+  }
+
+  async function withRooms(): Promise<TestStore> {
+    const t = await TestStore.open();
+    const create = (name: string) => t.ok(stream.create, { name, contentType: "text/plain" });
+    for (const name of ["ds/a", "room/other", "ds/b", "room/ds/*"]) await create(name);
+    for (let room = 0; room < 6; room++) await create(`room/r${room}`);
+    for (const name of ["ds/a", "ds/b", "room/other", "room/ds/*"]) {
+      await t.ok(stream.append, { name, messages: bytes(5) });
+    }
+    for (let room = 1; room < 6; room++) {
+      await t.ok(stream.append, { name: `room/r${room}`, messages: bytes(room) });
+      const limits = { messagesMax: 10, bytesMax: 100 };
+      for (const subscriber of ["x", "y", "x"]) {
+        await t.answer(stream.consume, { name: `room/r${room}`, subscriber, from: 0, limits });
+      }
+    }
+    return t;
+  }
+
+  it("show the oldest rooms, the sum of the others, and durable streams as one, with one look at those that are shown", async () => {
+    const t = await withRooms();
+    // Two of the five bear names of sums: three are shown.
+    const { looked, lines } = await pageOfStore(t, 5);
+    expect(looked).toEqual([5]);
+    const of = (name: string) => lines.filter((line) => line.startsWith(`annals_stream_${name}{`));
+    expect(of("buffer_size")).toEqual([
+      'annals_stream_buffer_size{room="r0"} 0',
+      'annals_stream_buffer_size{room="r1"} 1',
+      'annals_stream_buffer_size{room="r2"} 2',
+      'annals_stream_buffer_size{room="other"} 22',
+      'annals_stream_buffer_size{room="ds/*"} 10',
+    ]);
+    expect(of("subscribers").slice(1, 4)).toEqual([
+      'annals_stream_subscribers{room="r1"} 2',
+      'annals_stream_subscribers{room="r2"} 2',
+      'annals_stream_subscribers{room="other"} 6',
+    ]);
+    expect(of("last_offset")).toEqual([
+      'annals_stream_last_offset{room="r1"} 0',
+      'annals_stream_last_offset{room="r2"} 1',
+    ]);
+    expect(lines).toContain("annals_streams 10");
+    expect(lines).toContain("annals_stream_published_total 35");
+  });
+
+  it("show no sum of rooms while all are shown, and forget what is deleted", async () => {
+    const t = await withRooms();
+    for (const name of ["room/other", "room/ds/*", "room/r5", "ds/b"]) await t.ok(stream.delete, { name });
+    const { lines } = await pageOfStore(t, 5);
+    expect(lines.filter((line) => line.includes('room="other"'))).toEqual([]);
+    expect(lines).toContain('annals_stream_buffer_size{room="ds/*"} 5');
+    expect(t.store.streamSums("room/")).toMatchObject({ streams: 5, messages: 10, subscribers: 8 });
+  });
+
+  it("show nothing until the replay is done", async () => {
+    const page = await pageOf((series) => addStreamSeries(series, () => undefined, 5));
+    expect(page.match(/^annals_stream(s|_buffer.*|_subscribers.*) /gm)).toBeNull();
   });
 });
 

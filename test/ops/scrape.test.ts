@@ -227,6 +227,44 @@ describe("a scrape of the real server", () => {
     }
   });
 
+  it("shows who waits, for as long as they wait", async () => {
+    const server = serve(join(directory, "waiting"));
+    const port = await server.port();
+    const [client, waiters] = [new HttpClient(port, 1), new HttpClient(port, 4)];
+    try {
+      const text = { "content-type": "text/plain" };
+      await client.post("/queue/q", {});
+      await client.send("PUT", "/v1/stream/s", undefined, text);
+      const counts = async (): Promise<number[]> => {
+        const samples = await scrape(client);
+        return ["queue", "stream_poll", "stream_events"].map((type) =>
+          total(samples, "annals_requests_waiting", [`type="${type}"`]),
+        );
+      };
+      expect(await counts()).toEqual([0, 0, 0]);
+      const consumers = ["a", "b"].map((name) =>
+        waiters.send("GET", `/queue/q/consume/${name}?wait_secs=60`),
+      );
+      const poll = waiters.send("GET", "/v1/stream/s?offset=-1&live=long-poll");
+      const events = connect(port, "127.0.0.1");
+      events.write("GET /v1/stream/s?offset=-1&live=sse HTTP/1.1\r\nHost: x\r\n\r\n");
+      await eventually("the wait of all", async () => String(await counts()) === "2,1,1");
+      await client.post("/queue/q/publish", { payload: "x" });
+      await eventually("the end of one", async () => String(await counts()) === "1,1,1");
+      await client.send("POST", "/v1/stream/s", "x", text);
+      expect((await poll).status).toBe(200);
+      await eventually("the end of the poll", async () => String(await counts()) === "1,0,1");
+      events.destroy();
+      await client.post("/queue/q/publish", { payload: "y" });
+      await Promise.all(consumers);
+      await eventually("the end of all", async () => String(await counts()) === "0,0,0");
+    } finally {
+      client.close();
+      waiters.close();
+      await server.end();
+    }
+  });
+
   it("samples the process and the disk", async () => {
     const server = serve(join(directory, "sampled"), { ANNALS_LOG_SEGMENT_BYTES: "4096" });
     try {

@@ -30,6 +30,7 @@ const events: readonly QueueEvent[] = [
   { type: "queue.acked", ...about },
   { type: "queue.requeued", ...about, by: "nack", retryCount: 1, availableAt: 0 },
   { type: "queue.requeued", ...about, by: "deadline", retryCount: 300, availableAt: 9 },
+  { type: "queue.requeued", ...about, by: "unsent", retryCount: 0, availableAt: 0 },
   { type: "queue.died", ...about, by: "nack", reason: "rejected", retryCount: 1 },
   { type: "queue.died", ...about, by: "deadline", reason: "max_retries", retryCount: 1 },
   { type: "queue.deadline_extended", ...about, deadline: 1 },

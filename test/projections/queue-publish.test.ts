@@ -1,6 +1,13 @@
 /** Publishing: delays, ttl, message keys, bounds, and many at once. */
 import { describe, expect, it } from "vitest";
-import { type NewMessage, type PartialConfig, type QueueRules, queue } from "../../projections/index.js";
+import {
+  batch,
+  type NewMessage,
+  type PartialConfig,
+  type QueueRules,
+  queue,
+  type Step,
+} from "../../projections/index.js";
 import { TestStore } from "../support/kv-store.js";
 
 const q = "jobs";
@@ -62,6 +69,8 @@ describe("a message", () => {
     ["time that no clock shows", { deliverAt: 9e15 }, "QUEUE_TIME_INVALID"],
     ["broken ttl", { ttlMs: Number.NaN }, "QUEUE_TIME_INVALID"],
     ["large payload", { payload: new Uint8Array(1_001) }, "QUEUE_PAYLOAD_TOO_LARGE"],
+    ["text that is long in bytes only", { payload: "€".repeat(334) }, "QUEUE_PAYLOAD_TOO_LARGE"],
+    ["text that is no Unicode", { payload: "a\udc00" }, "QUEUE_MESSAGE_INVALID"],
   ])("with a %s is refused, alone and among others", async (_what, wrong, code) => {
     const t = await withQueue({}, { payloadBytesMax: 1_000 });
     const records = t.log.endOffset;
@@ -85,6 +94,32 @@ describe("a message", () => {
       messages.map((message) => Buffer.from(message.payload).equals(all[messages.indexOf(message)]!)),
     ).toEqual([true, true, true]);
   });
+
+  it.each(["", "plain", "grüße, €, \u{1f600}, \0", "\ufeffmark", "€".repeat(100_000)])(
+    "of text is the same as its UTF-8, kept and measured: %.20s",
+    async (text) => {
+      const [asText, asBytes] = [await withQueue(), await withQueue()];
+      for (const [t, each] of [
+        [asText, text],
+        [asBytes, new Uint8Array(Buffer.from(text))],
+      ] as const) {
+        const step = {
+          name: "queue.publish",
+          step: {
+            decide: (...[state, now, rules]: Parameters<Step<unknown>["decide"]>) =>
+              queue.publish(state, { queue: q, payload: each }, now, rules),
+          },
+        };
+        await t.ok(queue.publish, { queue: q, payload: each });
+        await t.ok(batch<unknown>, { preconditions: [], steps: [step, step] });
+      }
+      expect(asText.log.records.map(({ body }) => Buffer.from(body).toString("hex"))).toEqual(
+        asBytes.log.records.map(({ body }) => Buffer.from(body).toString("hex")),
+      );
+      expect(asText.store.digest()).toBe(asBytes.store.digest());
+      expect(await consumed(asText)).toBe(3);
+    },
+  );
 });
 
 describe("a message key", () => {

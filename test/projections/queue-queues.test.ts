@@ -323,3 +323,42 @@ describe("readers", () => {
     expect(await t.askRefused(queue.get, { queue: q, messageId: "9-9" })).toBe("QUEUE_MESSAGE_NOT_FOUND");
   });
 });
+
+describe("memory of what is not there any more", () => {
+  const one = { queue: q, payload: new Uint8Array(100), dedupKey: "k".repeat(200) };
+
+  it("of message keys is given back after their window, also in a queue where nobody publishes", async () => {
+    const t = await withQueue({ dedupWindowMs: 1_000 }, { memoryBytesMax: 1_000 });
+    await t.ok(queue.publish, one);
+    await t.ok(queue.consume, { queue: q, consumer: "c" });
+    await t.ok(queue.ack, { queue: q, messageId: "2-0" });
+    await t.ok(queue.create, { queue: "other" });
+    const other = { queue: "other", payload: new Uint8Array(500) };
+    expect(await t.refused(queue.publish, other)).toBe("QUEUE_MEMORY_FULL");
+    t.now += 999;
+    expect(t.store.reclaimExpired(t.now, 100)).toBe(0);
+    t.now += 1;
+    expect(t.store.reclaimExpired(t.now, 100)).toBe(1);
+    expect(t.store.reclaimExpired(t.now, 100)).toBe(0);
+    await t.ok(queue.publish, other);
+  });
+
+  it("does not forget a key again when the clock was set back after its window", async () => {
+    const t = await withQueue({ dedupWindowMs: 1_000 });
+    await t.ok(queue.publish, one);
+    t.now += 1_000;
+    t.store.reclaimExpired(t.now, 100);
+    t.now -= 500;
+    expect(await t.ok(queue.publish, one)).toMatchObject({ duplicate: false });
+    expect(await t.ok(queue.publish, one)).toMatchObject({ duplicate: true, messageId: "3-0" });
+  });
+
+  it("of purged messages is given back at once, as far as others may have it", async () => {
+    const t = await withQueue({}, { memoryBytesMax: 1_000 });
+    const large = { queue: q, payload: new Uint8Array(700) };
+    await t.ok(queue.publish, large);
+    expect(await t.refused(queue.publish, large)).toBe("QUEUE_MEMORY_FULL");
+    await t.ok(queue.purge, { queue: q });
+    await t.ok(queue.publish, large);
+  });
+});

@@ -3,6 +3,7 @@ import { describe, expect, it } from "vitest";
 import { type EventLog, offset } from "../../log/index.js";
 import {
   asIs,
+  batch,
   DEFAULT_IDEMPOTENCY_RULES,
   DEFAULT_QUEUE_RULES,
   DEFAULT_STREAM_RULES,
@@ -10,6 +11,7 @@ import {
   decodeEvents,
   type OpenedStore,
   openStore,
+  type Step,
   type StoreEvent,
   stream,
   streamOverlay,
@@ -20,6 +22,8 @@ import { TEST_RULES, TestStore } from "../support/kv-store.js";
 import { MemoryLog } from "../support/memory-log.js";
 import { realDirectory } from "../support/real-directory.js";
 import { openTestLog } from "../support/test-log.js";
+
+type StepArguments = Parameters<Step<unknown>["decide"]>;
 
 const limits = { messagesMax: 100, bytesMax: 1 << 20 };
 const context = { now: 1_000_000, random: 0.5, cause: { command: "test" } };
@@ -87,6 +91,55 @@ describe("reading a stream", () => {
     const found = await everyMessage(t.store, "room/a", 0);
     expect(found.map((each) => Number.parseInt(each, 10))).toEqual([...Array(12).keys()]);
   });
+
+  it("holds copies of a few messages that lie far apart, and not everything that was read with them", async () => {
+    const directory = await realDirectory();
+    let { log } = await openTestLog(directory, { segmentBytes: 1 << 22 });
+    let store = await openOn(log);
+    await store.execute(stream.create, room, context, asIs);
+    await store.execute(stream.create, { ...room, name: "room/b" }, context, asIs);
+    for (let number = 0; number < 20; number++) {
+      void store.execute(stream.append, say("room/a", `event ${number}`), context, asIs);
+      // Some near enough to be read in one go, some not.
+      for (let other = 0; other < (number < 10 ? 30 : 300); other++) {
+        void store.execute(stream.append, say("room/b", "y".repeat(100)), context, asIs);
+      }
+      await log.whenCommitted(log.endOffset);
+    }
+    await store.close();
+    await log.close();
+    ({ log } = await openTestLog(directory));
+    store = await openOn(log);
+    const outcome = await store.query(stream.read, { name: "room/a", from: 0, limits }, context, asIs);
+    if (outcome.type !== "done") throw new Error(outcome.code);
+    const messages = (await store.bodies(outcome.answer.plan)).flatMap((slice) => slice.messages);
+    expect(messages.map(String)).toEqual([...Array(20).keys()].map((number) => `event ${number}`));
+    const memory = new Set(messages.map(({ buffer }) => buffer));
+    expect([...memory].reduce((bytes, { byteLength }) => bytes + byteLength, 0)).toBeLessThan(32 * 1024);
+    await store.close();
+    await log.close();
+  });
+
+  it("gives the events of a batch to its streams, in order, each page beginning wherever it was asked to", async () => {
+    const t = await TestStore.open();
+    await t.ok(stream.create, room);
+    await t.ok(stream.create, { ...room, name: "room/b" });
+    const step = (name: string, text: string) => ({
+      name: "stream.append",
+      step: {
+        decide: (...[state, now, rules]: StepArguments) => stream.append(state, say(name, text), now, rules),
+      },
+    });
+    for (const round of ["1", "2"]) {
+      const texts = ["p", "q", "r"].map((text) => text + round);
+      const steps = texts.flatMap((text) => [step("room/b", `${text}!`), step("room/a", text)]);
+      await t.ok(batch<unknown>, { preconditions: [], steps });
+    }
+    const all = ["p1", "q1", "r1", "p2", "q2", "r2"];
+    for (const from of all.keys())
+      expect(await everyMessage(t.store, "room/a", from)).toEqual(all.slice(from));
+    expect(await everyMessage(t.store, "room/b", 0)).toEqual(all.map((text) => `${text}!`));
+  });
 });
 
 describe("waiting for a stream", () => {
@@ -117,6 +170,40 @@ describe("the index of a stream", () => {
     }
     expect(index.residentBytes / 200_000).toBeLessThan(5);
     expect(index.end).toBe(200_000);
+  });
+});
+
+describe("the index of a stream that is trimmed", () => {
+  it.each([
+    ["one by one", (index: EntryIndex) => index.drop()],
+    ["in chunks", (index: EntryIndex) => index.dropChunks(({ first }) => first <= 19_000) ?? index.drop()],
+  ])("gives back what it took, %s", (_how, drop) => {
+    const index = new EntryIndex(0);
+    for (let number = 0; number < 20_000; number++) {
+      index.append({ offset: offset(number * 1_000 + 1), place: 0 }, 1, 100, number);
+    }
+    const full = index.residentBytes;
+    while (index.entries > 1_000) drop(index);
+    expect(index.residentBytes).toBeLessThan(full / 10);
+    expect(index.bytes).toBe(100 * index.entries);
+    while (index.entries > 0) drop(index);
+    expect([index.residentBytes, index.bytes]).toEqual([0, 0]);
+  });
+});
+
+describe("the sums over streams", () => {
+  it("are nothing again when the last fork of a deleted stream is gone, and the stream with it", async () => {
+    const t = await TestStore.open();
+    const contentType = "text/plain";
+    await t.ok(stream.create, { name: "ds/a", contentType, messages: [{ bytes: "1" }, { bytes: "2" }] });
+    const { facts } = await t.answer(stream.head, { name: "ds/a" });
+    const fork = { source: "ds/a", sourceId: facts.id, at: 1 };
+    await t.ok(stream.create, { name: "ds/b", contentType, fork, messages: [{ bytes: "3" }] });
+    expect(t.store.streamTotals()).toMatchObject({ streams: 2, messages: 3, bytes: 3 });
+    await t.ok(stream.delete, { name: "ds/a" });
+    expect(t.store.streamTotals()).toMatchObject({ streams: 2, messages: 3, bytes: 3 });
+    await t.ok(stream.delete, { name: "ds/b" });
+    expect(t.store.streamTotals()).toMatchObject({ streams: 0, messages: 0, bytes: 0, indexBytes: 0 });
   });
 });
 

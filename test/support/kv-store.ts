@@ -15,6 +15,7 @@ import {
   type QueueRules,
   type Reader,
   type RejectionCode,
+  type StoreRules,
 } from "../../projections/index.js";
 import { MemoryLog } from "./memory-log.js";
 
@@ -24,6 +25,14 @@ export const TEST_RULES: KvRules = {
   allowFlush: true,
   keyBytesMax: 1_024,
   valueBytesMax: 1 << 20,
+};
+
+/** What a store or a fold obeys when a test says nothing. */
+export const TEST_STORE_RULES: StoreRules = {
+  kv: TEST_RULES,
+  queue: DEFAULT_QUEUE_RULES,
+  stream: DEFAULT_STREAM_RULES,
+  idempotency: DEFAULT_IDEMPOTENCY_RULES,
 };
 
 export interface TestStoreOptions {

@@ -20,6 +20,7 @@ export class MemoryFileSystem implements FileSystem {
   readonly #directories: Set<string>;
   readonly #own = new Set<string>();
   readonly #locks = new Map<string, string>();
+  readonly #handles = new Set<MemoryHandle>();
 
   constructor(contents: Iterable<readonly [string, Uint8Array]> = [], directories: Iterable<string> = []) {
     this.#contents = new Map(contents);
@@ -62,7 +63,9 @@ export class MemoryFileSystem implements FileSystem {
       this.put(path, new Uint8Array(0));
     }
     this.get(path);
-    return new MemoryHandle(this, path);
+    const handle = new MemoryHandle(this, path, () => this.#handles.delete(handle));
+    this.#handles.add(handle);
+    return handle;
   }
 
   async list(directory: string): Promise<string[]> {
@@ -100,6 +103,7 @@ export class MemoryFileSystem implements FileSystem {
   async rename(from: string, to: string): Promise<void> {
     this.put(to, this.get(from));
     this.#contents.delete(from);
+    for (const handle of this.#handles) handle.followRename(from, to);
   }
 
   async remove(path: string): Promise<void> {
@@ -126,11 +130,18 @@ export class MemoryFileSystem implements FileSystem {
 
 class MemoryHandle implements FileHandle {
   readonly #files: MemoryFileSystem;
-  readonly #path: string;
+  readonly #closed: () => void;
+  #path: string;
 
-  constructor(files: MemoryFileSystem, path: string) {
+  constructor(files: MemoryFileSystem, path: string, closed: () => void) {
     this.#files = files;
     this.#path = path;
+    this.#closed = closed;
+  }
+
+  /** A handle is of a file, whatever its name. */
+  followRename(from: string, to: string): void {
+    if (this.#path === from) this.#path = to;
   }
 
   async read(into: Uint8Array, position: number): Promise<number> {
@@ -162,7 +173,7 @@ class MemoryHandle implements FileHandle {
   }
 
   async close(): Promise<void> {
-    // Memory loses nothing.
+    this.#closed();
   }
 
   #resize(size: number): void {

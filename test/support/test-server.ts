@@ -2,7 +2,7 @@
  * The API on a real socket of this process, over a store on a log in memory (or any other log), with every truth about
  * the process in the test's hands. Speaks HTTP to it, or bytes.
  */
-import { connect } from "node:net";
+import { connect, type Socket } from "node:net";
 import { type ApiLimits, type ApiObserver, type ApiOptions, buildServer } from "../../api/index.js";
 import type { EventLog } from "../../log/index.js";
 import {
@@ -78,6 +78,8 @@ export class TestServer {
   readonly subjects: (string | undefined)[] = [];
   readonly published: { room: string; eventType: string; count: number }[] = [];
   readonly rejected: string[] = [];
+  /** Every connection that was ever opened: the server's ends. */
+  readonly connections: Socket[] = [];
   now = 1_700_000_000_000;
   live = true;
   draining = false;
@@ -108,6 +110,7 @@ export class TestServer {
     });
     const test = new TestServer(store, log);
     const server = buildServer(test.#options(options));
+    server.server.on("connection", (socket) => test.connections.push(socket));
     await server.listen({ host: "127.0.0.1", port: 0 });
     const address = server.server.address();
     if (address === null || typeof address === "string") throw new Error("no port");
@@ -140,6 +143,7 @@ export class TestServer {
       },
       eventsPublished: (room, eventType, count) => this.published.push({ room, eventType, count }),
       requestRejected: (code) => this.rejected.push(code),
+      countWaiting: () => undefined,
     };
     return {
       version: "1.2.3",
