@@ -17,6 +17,19 @@ export const bodyErrors: readonly ErrorCode[] = [
 
 const readErrors: readonly ErrorCode[] = ["API_MIN_OFFSET_INVALID", "API_MIN_OFFSET_TIMEOUT"];
 
+/** Of what looks back. */
+const pastErrors: readonly ErrorCode[] = [
+  "API_DISABLED",
+  "API_PAST_BUSY",
+  "API_PAST_FAILED",
+  "API_PAST_TIMEOUT",
+  "API_PAST_TOO_FAR",
+  "API_PAST_TOO_LARGE",
+  "LOG_OFFSET_RETIRED",
+];
+
+const atErrors: readonly ErrorCode[] = ["API_AT_INVALID", "API_AT_BEFORE_FIRST", "LOG_OFFSET_BEYOND_END"];
+
 export const writeErrors: readonly ErrorCode[] = [
   "API_OVERLOADED",
   "LOG_BUSY",
@@ -29,7 +42,8 @@ export const writeErrors: readonly ErrorCode[] = [
 
 /** `binding` undefined: in the envelope. The errors of `operation` itself are not among them. */
 export function commonErrors(operation: Operation, binding: RestBinding | undefined): readonly ErrorCode[] {
-  const { input, kind, name, whileDraining } = operation;
+  const { input, kind, name, ofNow, whileDraining } = operation;
+  const hasPast = kind === "read" && ofNow !== true;
   const inPath = binding === undefined ? [] : pathFields(binding.path);
   const isFree = (field: string): boolean => !inPath.includes(field);
   const withBody = binding === undefined || takesBody(binding);
@@ -41,6 +55,9 @@ export function commonErrors(operation: Operation, binding: RestBinding | undefi
     [withBody, bodyErrors],
     [kind === "read", readErrors],
     [kind === "write", writeErrors],
+    [hasPast, atErrors],
+    [hasPast || name === "admin.digest", pastErrors],
+    [!hasPast && (kind === "read" || binding === undefined), ["API_AT_UNSUPPORTED"]],
     [whileDraining !== true, ["API_DRAINING"]],
     [name.startsWith("queue."), ["API_DISABLED"]],
   ];

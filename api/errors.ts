@@ -12,6 +12,9 @@ import type {
 
 /** Refusals of the doors themselves, before or beside any decision. */
 export type ApiErrorCode =
+  | "API_AT_BEFORE_FIRST"
+  | "API_AT_INVALID"
+  | "API_AT_UNSUPPORTED"
   | "API_BATCH_OPERATION_UNSUPPORTED"
   | "API_BATCH_TOO_LARGE"
   | "API_BODY_EMPTY"
@@ -41,6 +44,11 @@ export type ApiErrorCode =
   | "API_NOT_READY"
   | "API_OFFSET_INVALID"
   | "API_OVERLOADED"
+  | "API_PAST_BUSY"
+  | "API_PAST_FAILED"
+  | "API_PAST_TIMEOUT"
+  | "API_PAST_TOO_FAR"
+  | "API_PAST_TOO_LARGE"
   | "API_PRECONDITION_UNSUPPORTED"
   | "API_REQUEST_MALFORMED"
   | "API_REQUEST_TIMEOUT"
@@ -67,6 +75,9 @@ export interface ErrorRow {
 }
 
 export const errorTable: Readonly<Record<ErrorCode, ErrorRow>> = {
+  API_AT_BEFORE_FIRST: { status: 422, title: "There was nothing yet" },
+  API_AT_INVALID: { status: 400, title: "This is not a moment" },
+  API_AT_UNSUPPORTED: { status: 400, title: "This cannot be asked of the past" },
   API_BATCH_OPERATION_UNSUPPORTED: { status: 400, title: "This operation cannot be part of a batch" },
   API_BATCH_TOO_LARGE: { status: 413, title: "Too many items in one request" },
   API_BODY_EMPTY: { status: 400, title: "The request needs a body" },
@@ -96,6 +107,11 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorRow>> = {
   API_NOT_READY: { status: 503, title: "Not ready to serve", retryAfterSecs: 1 },
   API_OFFSET_INVALID: { status: 400, title: "The offset cannot be used" },
   API_OVERLOADED: { status: 503, title: "Too many writes are waiting", retryAfterSecs: 1 },
+  API_PAST_BUSY: { status: 503, title: "Too many requests look back", retryAfterSecs: 1 },
+  API_PAST_FAILED: { status: 503, title: "Looking back failed", retryAfterSecs: 5 },
+  API_PAST_TIMEOUT: { status: 503, title: "Looking back took too long", retryAfterSecs: 1 },
+  API_PAST_TOO_FAR: { status: 422, title: "The moment lies too many records away" },
+  API_PAST_TOO_LARGE: { status: 422, title: "The state of that moment is too large to be looked at" },
   API_PRECONDITION_UNSUPPORTED: { status: 400, title: "This precondition is not supported here" },
   API_REQUEST_MALFORMED: { status: 400, title: "Not an HTTP request" },
   API_REQUEST_TIMEOUT: { status: 408, title: "The request took too long to arrive" },
@@ -150,6 +166,7 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorRow>> = {
   PROJECTION_DEAD: { status: 503, title: "The state is lost; the server restarts", retryAfterSecs: 5 },
   PROJECTION_EVENT_MALFORMED: { status: 500, title: "A record of the log cannot be decoded" },
   PROJECTION_EVENT_UNKNOWN: { status: 500, title: "A record of the log needs another release" },
+  PROJECTION_PAST: { status: 400, title: "The past cannot be changed" },
   QUEUE_CONFIG_INVALID: { status: 400, title: "The queue cannot be configured so" },
   QUEUE_CONSUMER_INVALID: { status: 400, title: "Not a usable consumer id" },
   QUEUE_FULL: { status: 507, title: "The queue is full", retryAfterSecs: 1 },

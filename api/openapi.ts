@@ -50,6 +50,7 @@ function restOperation(operation: Operation, binding: RestBinding, index: number
     ...(takesBody(binding)
       ? []
       : others.map(([name, schema]) => parameter(name, "query", required.includes(name), schema))),
+    ...(hasPast(operation) ? [atParameter] : []),
   ];
   const withBody = takesBody(binding) && others.length > 0;
   const bodyRequired = required.filter((name) => !fromPath.includes(name));
@@ -65,7 +66,9 @@ function restOperation(operation: Operation, binding: RestBinding, index: number
     responses: {
       200: {
         description: "Done.",
-        ...(operation.kind === "write" ? { headers: { "X-Annals-Offset": offsetHeader } } : {}),
+        ...(operation.kind === "write" || hasPast(operation)
+          ? { headers: { "X-Annals-Offset": offsetHeader } }
+          : {}),
         content: { [contentType]: { schema: binding.output ?? answerSchema(operation) } },
       },
       ...errorResponses([...operation.errors, ...commonErrors(operation, binding)]),
@@ -165,6 +168,19 @@ function commandOperation(): Node {
   };
 }
 
+function hasPast({ kind, ofNow }: Operation): boolean {
+  return kind === "read" && ofNow !== true;
+}
+
+const atParameter = {
+  name: "at",
+  in: "query",
+  required: false,
+  description:
+    "The state as it was: after this offset, or at this time (RFC 3339 with its zone, or `1769860800000ms`). `X-Annals-Offset` says which offset was looked at.",
+  schema: { type: "string" },
+};
+
 const offsetHeader = { description: "Offset in the log.", schema: { type: "integer" } };
 const etagHeader = { description: "The revision, in quotes.", schema: { type: "string" } };
 
@@ -206,7 +222,7 @@ function rawOperations(): Node {
 function rawRead(): Node {
   return {
     tags: ["kv"],
-    parameters: [rawKey, ifMatch, ifChanged],
+    parameters: [rawKey, atParameter, ifMatch, ifChanged],
     responses: {
       200: { description: "The value as it came.", headers: { ETag: etagHeader }, content: anything },
       304: { description: "Not changed." },

@@ -1,6 +1,7 @@
 /** What the API is given by `ops/`: it builds routes and nothing else; it opens no file, reads no clock, knows no registry. */
 import type { EventLog } from "../log/index.js";
 import type { Store } from "../projections/index.js";
+import type { Past } from "./past.js";
 
 export interface ApiLimits {
   /** Largest request body, bytes. */
@@ -106,7 +107,12 @@ export type ApiLogger = Pick<import("fastify").FastifyBaseLogger, "info" | "warn
 export interface ApiOptions {
   readonly version: string;
   readonly store: Store;
-  readonly log: Pick<EventLog, "committedOffset" | "durableOffset" | "endOffset" | "firstOffset" | "epochs">;
+  readonly log: Pick<
+    EventLog,
+    "committedOffset" | "durableOffset" | "endOffset" | "firstOffset" | "epochs" | "markAt"
+  >;
+  /** Who looks back; undefined = switched off. */
+  readonly past: Past | undefined;
   /** What this node is; one that stands alone is a master without replicas. */
   readonly role: () => NodeRole;
   /** Ms since 1970, never running backward. */

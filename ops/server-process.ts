@@ -29,6 +29,8 @@ import { FreeDisk } from "./metrics/free-disk.js";
 import { Metrics } from "./metrics/metrics.js";
 import type { StreamSource } from "./metrics/stream-series.js";
 import { MonotonicClock } from "./monotonic-clock.js";
+import { PastThread } from "./past/past-thread.js";
+import { startWorker } from "./past/start-worker.js";
 import { requestIds } from "./request-ids.js";
 import { Timers } from "./timers.js";
 import { version } from "./version.js";
@@ -77,6 +79,7 @@ export class ServerProcess {
   #store: OpenedStore | undefined;
   #app: FastifyInstance | undefined;
   #timers: Timers | undefined;
+  #past: PastThread | undefined;
   #dueTimer: DueTimer | undefined;
   #streamSweep: DueTimer | undefined;
   #starting: Promise<void> = Promise.resolve();
@@ -115,6 +118,7 @@ export class ServerProcess {
       kvStats: () => this.#store?.kvStats(this.#clock.now()),
       queueStats: () => this.#store?.queueStats() ?? [],
       streams: () => this.#streams(),
+      past: () => this.#past,
     });
   }
 
@@ -203,6 +207,7 @@ export class ServerProcess {
       version,
       store: this.#late,
       log: opened.log,
+      past: this.#lookBack(opened),
       role: () => "standalone",
       now: this.#clock.now,
       stopwatch: () => performance.now(),
@@ -228,6 +233,22 @@ export class ServerProcess {
       if (this.#health.phase === "leaving") response.setHeader("Connection", "close");
     });
     return app;
+  }
+
+  /** Undefined when looking back is switched off. */
+  #lookBack({ log }: OpenedLog): PastThread | undefined {
+    const values = this.#values;
+    if (values["past.folds_max"] === 0) return undefined;
+    this.#past = new PastThread({
+      log,
+      now: this.#clock.now,
+      logger: this.#logger,
+      waitingMax: values["past.waiting_max"],
+      timeoutMs: values["past.timeout_ms"],
+      idleMs: values["past.idle_secs"] * 1000,
+      start: () => startWorker({ version, dataDirectory: this.#dataDirectory, values: this.#values }),
+    });
+    return this.#past;
   }
 
   async #replay(opened: OpenedLog): Promise<OpenedStore> {
@@ -354,6 +375,7 @@ export class ServerProcess {
     this.#dueTimer?.close();
     this.#streamSweep?.close();
     this.#metrics.process.close();
+    await this.#past?.close();
     await this.#store?.close();
     if (this.#opened === undefined || this.#logClosed) return;
     this.#logClosed = true;

@@ -10,7 +10,9 @@ export type ProjectionErrorCode =
   | "PROJECTION_EVENT_UNKNOWN"
   /** A projection failed on a record. Its state may be half of the truth and is never shown again. */
   | "PROJECTION_DEAD"
-  | "PROJECTION_CLOSED";
+  | "PROJECTION_CLOSED"
+  /** A state of the past was asked to change. */
+  | "PROJECTION_PAST";
 
 export type ProjectionErrorContext = Readonly<Record<string, string | number | undefined>>;
 

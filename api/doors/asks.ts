@@ -1,53 +1,80 @@
 /**
  * What a request may ask beside its operation, the same through every door: that a write happens once however often it is
- * sent (`Idempotency-Key`), that a read shows at least an offset (`X-Annals-Min-Offset`, `min_offset`).
+ * sent (`Idempotency-Key`), that a read shows at least an offset (`X-Annals-Min-Offset`, `min_offset`), or the state as it was
+ * at a moment (`at`).
  */
 import type { FastifyRequest } from "fastify";
 import { type Refusal, refusal } from "../errors.js";
 import type { Call } from "../operations/call.js";
 import { type OnceKey, onceKey } from "../operations/once.js";
+import type { Operation } from "../operations/operation.js";
 import type { Later } from "../operations/reply.js";
+import { type Moment, parseMoment } from "../past.js";
 
 export interface Asks {
   readonly type: "asks";
   readonly once: OnceKey | undefined;
   readonly minOffset: number | undefined;
+  /** A read of the past. */
+  readonly at: Moment | undefined;
 }
 
-const NOTHING: Asks = { type: "asks", once: undefined, minOffset: undefined };
+const NOTHING: Asks = { type: "asks", once: undefined, minOffset: undefined, at: undefined };
+
+/** The part of an operation that decides what may be asked beside it. */
+export type Askable = Pick<Operation, "kind" | "ofNow">;
 
 /** Where an envelope says what otherwise a header does. */
 export interface AsksInBody {
   readonly idempotency_key?: string;
   readonly min_offset?: number;
+  readonly at?: number | string;
 }
 
 /** `identity` is everything that makes one request another: the operation, its fields, its body. Asked only with a key. */
 export function asksOf(
   request: FastifyRequest,
-  kind: "read" | "write",
+  { kind, ofNow }: Askable,
   identity: () => readonly (string | Uint8Array)[],
   inBody?: AsksInBody,
 ): Asks | Refusal {
   const { headers } = request;
+  const moment = inBody?.at ?? fieldInQuery(request, AT_FIELD);
   if (kind === "write") {
+    if (moment !== undefined) return atUnsupported();
     const key = inBody?.idempotency_key ?? headers["idempotency-key"];
     if (key === undefined) return NOTHING;
     const once = onceKey(key, identity());
-    return once.type === "refused" ? once : { type: "asks", once, minOffset: undefined };
+    return once.type === "refused" ? once : { ...NOTHING, once };
   }
-  const wanted = inBody?.min_offset ?? headers["x-annals-min-offset"] ?? minOffsetInQuery(request);
-  if (wanted === undefined) return NOTHING;
+  const wanted =
+    inBody?.min_offset ?? headers["x-annals-min-offset"] ?? fieldInQuery(request, MIN_OFFSET_FIELD);
+  if (wanted === undefined && moment === undefined) return NOTHING;
+  if (moment !== undefined && ofNow === true) return atUnsupported();
+  const at = moment === undefined ? undefined : parseMoment(moment);
+  if (moment !== undefined && at === undefined) {
+    return refusal(
+      "API_AT_INVALID",
+      "at is an offset, a time such as 2026-01-31T12:00:00Z, or 1769860800000ms",
+    );
+  }
+  if (wanted === undefined) return { ...NOTHING, at };
   const minOffset = /^[0-9]{1,16}$/.test(String(wanted)) ? Number(wanted) : Number.NaN;
-  if (Number.isSafeInteger(minOffset)) return { type: "asks", once: undefined, minOffset };
+  if (Number.isSafeInteger(minOffset)) return { ...NOTHING, minOffset, at };
   return refusal("API_MIN_OFFSET_INVALID", "a minimum offset is a whole number from 0");
 }
 
-/** The query field that every read takes. */
-export const MIN_OFFSET_FIELD = "min_offset";
+function atUnsupported(): Refusal {
+  return refusal("API_AT_UNSUPPORTED", "only a read of keys, queues or streams can be asked of the past");
+}
 
-function minOffsetInQuery({ query }: FastifyRequest): unknown {
-  return typeof query === "object" && query !== null ? Reflect.get(query, MIN_OFFSET_FIELD) : undefined;
+/** The query fields that every read takes. */
+export const MIN_OFFSET_FIELD = "min_offset";
+export const AT_FIELD = "at";
+export const READ_FIELDS: ReadonlySet<string> = new Set([MIN_OFFSET_FIELD, AT_FIELD]);
+
+function fieldInQuery({ query }: FastifyRequest, name: string): unknown {
+  return typeof query === "object" && query !== null ? Reflect.get(query, name) : undefined;
 }
 
 /** `run`, at once or when the log has what was asked for. */

@@ -18,6 +18,7 @@ import { runMeasured } from "../runner.js";
 import { type AsksInBody, asAsked, asksOf } from "./asks.js";
 import { bodyOf, type JsonBody } from "./body.js";
 import { type Door, JSON_CONTENT } from "./door.js";
+import { readAt } from "./looking-back.js";
 import { textBody } from "./outbox.js";
 
 export const COMMAND_PATH = "/api/v1/command";
@@ -35,6 +36,11 @@ export const Envelope = Type.Object(
     ),
     min_offset: Type.Optional(
       Type.Integer({ minimum: 0, description: "Of a read, instead of the header `X-Annals-Min-Offset`." }),
+    ),
+    at: Type.Optional(
+      Type.Union([Type.Integer({ minimum: 0 }), Type.String({ maxLength: 64 })], {
+        description: "Of a read: the state as it was after this offset, or at this time.",
+      }),
     ),
   },
   { additionalProperties: false },
@@ -78,7 +84,7 @@ function runCommand(
   const causeId = value.request_id === "" ? undefined : value.request_id;
   const input = value.payload === null ? {} : value.payload;
   const source = { text: body.text, root: "payload" } as const;
-  const asks = asksOf(request, operation.kind, () => [operation.name, "[]", payloadText(body)], value);
+  const asks = asksOf(request, operation, () => [operation.name, "[]", payloadText(body)], value);
   if (asks.type === "refused") {
     door.options.observer.requestRejected(asks.code);
     done(asks);
@@ -95,7 +101,9 @@ function runCommand(
     door.desk,
     operation.name,
     caller,
-    asAsked(asks, (call) => operation.invoke(input, source, call)),
+    asAsked(asks, (call) =>
+      asks.at === undefined ? operation.invoke(input, source, call) : readAt(operation, input, asks.at, call),
+    ),
     done,
   );
 }
@@ -126,6 +134,7 @@ function sendEnvelope(
 ): void {
   const headers: string[] = [];
   if (done.type === "answered" && done.replayed === true) headers.push("Idempotent-Replayed", "true");
+  if (done.type === "answered" && done.at !== undefined) headers.push("X-Annals-Offset", String(done.at));
   if (done.type === "answered" && done.offset !== undefined) {
     headers.push("X-Annals-Offset", String(done.offset));
   }

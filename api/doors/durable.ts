@@ -59,7 +59,8 @@ function run(
   operation: DurableOperation,
 ): void {
   request.route = ROUTE;
-  const asks = asksOf(request, kind, () => identityOf(operationName, request));
+  // This door shows the present; rooms can be asked of the past.
+  const asks = asksOf(request, { kind, ofNow: true }, () => identityOf(operationName, request));
   if (asks.type === "refused") {
     door.reject(request, reply, asks);
     return;

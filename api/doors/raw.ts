@@ -11,8 +11,9 @@ import type { Call } from "../operations/call.js";
 import { reservedKeys } from "../operations/catalog.js";
 import type { Answered, Later } from "../operations/reply.js";
 import { write } from "../operations/write.js";
+import type { Moment, PastValue } from "../past.js";
 import { runMeasured } from "../runner.js";
-import { asAsked, asksOf, MIN_OFFSET_FIELD } from "./asks.js";
+import { type Asks, asAsked, asksOf, READ_FIELDS } from "./asks.js";
 import { registerBody } from "./body-bytes.js";
 import type { Door } from "./door.js";
 import { etag, matchesAny, singleRevision } from "./etag.js";
@@ -50,7 +51,7 @@ const SET: Named = { name: "kv.set", kind: "write" };
 const GET: Named = { name: "kv.get", kind: "read" };
 const DELETE: Named = { name: "kv.del", kind: "write" };
 
-type RawOperation = (call: Call, key: string, request: FastifyRequest) => Later<RawReply>;
+type RawOperation = (call: Call, key: string, request: FastifyRequest, asks: Asks) => Later<RawReply>;
 
 function run(
   door: Door,
@@ -60,19 +61,24 @@ function run(
   operation: RawOperation,
 ): void {
   request.route = ROUTE;
-  const asks = asksOf(request, kind, () => identityOf(request));
+  const asks = asksOf(request, { kind }, () => identityOf(request));
   if (asks.type === "refused") {
     door.reject(request, reply, asks);
     return;
   }
-  const caller = { requestId: request.id, causeId: callerId(request), once: asks.once };
+  const caller = {
+    requestId: request.id,
+    causeId: callerId(request),
+    connection: request.raw.socket,
+    once: asks.once,
+  };
   runMeasured<RawAnswer | Answered>(
     door.desk,
     name,
     caller,
     asAsked(asks, (call) => {
       const key = keyOf(request, door.options.limits.keyBytesMax);
-      return typeof key === "string" ? operation(call, key, request) : key;
+      return typeof key === "string" ? operation(call, key, request, asks) : key;
     }),
     door.sender(request, reply, (done: RawReply) => {
       if (done.type === "answered")
@@ -135,17 +141,28 @@ function put(call: Call, key: string, request: FastifyRequest): Later<RawReply> 
   }).run(call);
 }
 
-function get(call: Call, key: string, request: FastifyRequest): Later<RawReply> {
-  const bad = unknownQuery(request, [MIN_OFFSET_FIELD]);
+function get(call: Call, key: string, request: FastifyRequest, { at }: Asks): Later<RawReply> {
+  const bad = unknownQuery(request, [...READ_FIELDS]);
   if (bad !== undefined) return bad;
-  return call.query(kv.get, { key }, (entry): RawReply => {
-    if (entry === undefined) return refusal("KV_KEY_NOT_FOUND", "the key is not there");
-    const ifMatch = request.headers["if-match"];
-    if (ifMatch !== undefined && !matchesAny(ifMatch, entry.revision, "strong")) {
-      return refusal("KV_REVISION_MISMATCH", `the key has revision ${entry.revision}`);
-    }
-    return entryAnswer(entry, request.headers["if-none-match"]);
-  });
+  if (at !== undefined) return getAt(call, key, request, at);
+  return call.query(kv.get, { key }, (entry): RawReply => judged(entry, request));
+}
+
+async function getAt(call: Call, key: string, request: FastifyRequest, at: Moment): Promise<RawReply> {
+  const found = await call.lookBack<PastValue>((past, signal) => past.value(key, at, signal));
+  if (found.type === "refused") return found;
+  const done = judged(found.value, request);
+  if (done.type === "raw") done.headers.push("X-Annals-Offset", String(found.at));
+  return done;
+}
+
+function judged(entry: KvEntry | undefined, request: FastifyRequest): RawAnswer | Refusal {
+  if (entry === undefined) return refusal("KV_KEY_NOT_FOUND", "the key is not there");
+  const ifMatch = request.headers["if-match"];
+  if (ifMatch !== undefined && !matchesAny(ifMatch, entry.revision, "strong")) {
+    return refusal("KV_REVISION_MISMATCH", `the key has revision ${entry.revision}`);
+  }
+  return entryAnswer(entry, request.headers["if-none-match"]);
 }
 
 function entryAnswer(entry: KvEntry, ifNoneMatch: string | undefined): RawAnswer {

@@ -5,14 +5,16 @@ import type { FastifyInstance, FastifyReply, FastifyRequest, RouteHandlerMethod 
 import { type Refusal, refusal } from "../errors.js";
 import type { SourceText } from "../exact.js";
 import { unknownField } from "../explain.js";
+import { coerced } from "../field-text.js";
 import { type Json, JsonText, writeJson } from "../json-write.js";
 import { operations } from "../operations/catalog.js";
 import { type Operation, pathFields, type RestBinding, takesBody } from "../operations/operation.js";
 import type { Reply } from "../operations/reply.js";
 import { runMeasured } from "../runner.js";
-import { asAsked, asksOf, MIN_OFFSET_FIELD } from "./asks.js";
+import { asAsked, asksOf, READ_FIELDS } from "./asks.js";
 import { bodyOf, isFields } from "./body.js";
 import { type Door, JSON_CONTENT } from "./door.js";
+import { readAt } from "./looking-back.js";
 import { textBody } from "./outbox.js";
 import { urlProblem } from "./url.js";
 
@@ -54,7 +56,7 @@ function restHandler(door: Door, operation: Operation, binding: RestBinding): Ro
       door.reject(request, reply, refused);
       return;
     }
-    const asks = asksOf(request, operation.kind, () => identityOf(operation, found, fromPath));
+    const asks = asksOf(request, operation, () => identityOf(operation, found, fromPath));
     if (asks.type === "refused") {
       door.reject(request, reply, asks);
       return;
@@ -69,7 +71,11 @@ function restHandler(door: Door, operation: Operation, binding: RestBinding): Ro
       door.desk,
       operation.name,
       caller,
-      asAsked(asks, (call) => operation.invoke(found.fields, found.source, call)),
+      asAsked(asks, (call) =>
+        asks.at === undefined
+          ? operation.invoke(found.fields, found.source, call)
+          : readAt(operation, found.fields, asks.at, call),
+      ),
       door.sender(request, reply, (done) => sendReply(door, request, reply, binding, done)),
     );
   };
@@ -113,6 +119,7 @@ function sendReply(
     return;
   }
   const headers: string[] = done.replayed === true ? ["Idempotent-Replayed", "true"] : [];
+  if (done.at !== undefined) headers.push("X-Annals-Offset", String(done.at));
   if (done.offset !== undefined) headers.push("X-Annals-Offset", String(done.offset));
   // A write tells the revision in its body.
   else if (done.revision !== undefined) headers.push("X-Annals-Revision", String(done.revision));
@@ -142,7 +149,7 @@ interface Input {
 
 function bodyInput(request: FastifyRequest, kind: Operation["kind"]): Input | Refusal {
   for (const name in queryOf(request)) {
-    if (kind === "write" || name !== MIN_OFFSET_FIELD) return unknownField(name, [], []);
+    if (kind === "write" || !READ_FIELDS.has(name)) return unknownField(name, [], []);
   }
   const body = bodyOf(request);
   if (body === undefined) return { type: "input", fields: {} };
@@ -166,7 +173,7 @@ function queryInput(
   if (content !== undefined) return content;
   const fields: Fields = {};
   for (const [name, text] of Object.entries(queryOf(request))) {
-    if (kind === "read" && name === MIN_OFFSET_FIELD) continue;
+    if (kind === "read" && READ_FIELDS.has(name)) continue;
     const schema = known.get(name);
     if (schema === undefined) return unknownField(name, [], [...known.keys()]);
     if (typeof text !== "string") return twice(name);
@@ -181,15 +188,6 @@ function refuseContent(request: FastifyRequest): Refusal | undefined {
   if (body === undefined || body.type === "refused") return body;
   if (isFields(body.value) && Object.keys(body.value).length === 0) return undefined;
   return refusal("API_FIELD_INVALID", "this route takes its fields in the query, not in a body");
-}
-
-/** Text stays text where it isn't plainly what the schema wants; then the schema refuses it by name. */
-function coerced(text: string, schema: TSchema): unknown {
-  const type: unknown = Reflect.get(schema, "type");
-  if (type === "integer" && /^-?[0-9]{1,16}$/.test(text)) return Number(text);
-  if (type === "number" && /^[0-9]{1,12}(\.[0-9]{1,6})?$/.test(text)) return Number(text);
-  if (type === "boolean" && (text === "true" || text === "false")) return text === "true";
-  return text;
 }
 
 function queryOf(request: FastifyRequest): object {

@@ -40,6 +40,7 @@ export const health = defineOperation({
   rest: [{ method: "GET", path: "/health" }],
   envelope: false,
   whileDraining: true,
+  ofNow: true,
   run(_input, { desk }): Answered {
     const { options, startedAt } = desk;
     const live = options.health.live();
@@ -70,6 +71,7 @@ export const live = defineOperation({
   rest: [{ method: "GET", path: "/livez" }],
   envelope: false,
   whileDraining: true,
+  ofNow: true,
   run(_input, { desk }): Answered {
     const ok = desk.options.health.live();
     return { type: "answered", payload: { status: ok ? "ok" : "failing" }, status: ok ? 200 : 503 };
@@ -94,6 +96,7 @@ export const ready = defineOperation({
   rest: [{ method: "GET", path: "/readyz" }],
   envelope: false,
   whileDraining: true,
+  ofNow: true,
   run({ verbose }, { desk }): Answered {
     const failing = failingChecks(desk.options);
     const ok = failing.length === 0;
@@ -121,6 +124,7 @@ export const info = defineOperation({
   output: Type.Record(Type.String(), Type.Unknown()),
   errors: ["API_SECTION_UNKNOWN"],
   rest: [{ method: "GET", path: "/info" }],
+  ofNow: true,
   run({ section }, { desk }) {
     const sections = new Map(Object.entries(desk.options.info()));
     if (section === undefined || section === "all") return shown(plain(Object.fromEntries(sections)));
@@ -158,6 +162,7 @@ export const metrics = defineOperation({
   rest: [{ method: "GET", path: "/metrics" }],
   envelope: false,
   whileDraining: true,
+  ofNow: true,
   async run(_input, { desk }): Promise<Answered> {
     const page = await desk.options.metrics();
     return { type: "answered", payload: page.text, contentType: page.contentType };

@@ -17,6 +17,7 @@ import {
 import { onDeparture } from "../departures.js";
 import { errorTable, failureCode, type Refusal, refusal } from "../errors.js";
 import type { ApiLimits, ApiOptions } from "../options.js";
+import type { Past } from "../past.js";
 import { WaitingRoom } from "../waiting-room.js";
 import type { OnceForm, OnceKey } from "./once.js";
 import type { Later } from "./reply.js";
@@ -147,6 +148,21 @@ export class Call {
   ): Later<Result | Refusal> {
     const { store } = this.desk.options;
     return store.query(read, query, this.context(), (outcome) => mapOutcome(outcome, map));
+  }
+
+  /** Asks the past, until the client goes away. */
+  async lookBack<Answer>(
+    look: (past: Past, signal: AbortSignal) => Promise<Answer | Refusal>,
+  ): Promise<Answer | Refusal> {
+    const { past } = this.desk.options;
+    if (past === undefined) return refusal("API_DISABLED", "looking back is switched off (past.folds_max)");
+    const gone = new AbortController();
+    const stay = this.onAbandoned(() => gone.abort());
+    try {
+      return await look(past, gone.signal);
+    } finally {
+      stay();
+    }
   }
 
   /** A failure of the log or the projections has a code and a title that may be told; anything else is a bug, of which only the id is told. */

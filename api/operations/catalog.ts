@@ -4,6 +4,7 @@ import { batchOperation } from "./batch.js";
 import { valueOperations } from "./kv.js";
 import { batchOperations } from "./kv-batches.js";
 import { keyOperations } from "./kv-keys.js";
+import { lookOperations } from "./look.js";
 import type { Operation } from "./operation.js";
 import { pointOperations } from "./points.js";
 import { queueOperations } from "./queue.js";
@@ -22,6 +23,7 @@ const single: readonly Operation[] = [
   ...streamOperations,
   ...adminOperations,
   ...pointOperations,
+  ...lookOperations,
 ];
 
 export const operations: readonly Operation[] = [

@@ -4,12 +4,12 @@
  */
 import type { Static, TObject, TSchema } from "@sinclair/typebox";
 import { TypeCompiler } from "@sinclair/typebox/compiler";
-import type { ErrorCode } from "../errors.js";
+import type { ErrorCode, Refusal } from "../errors.js";
 import { type ExactPath, type SourceText, takeExactText } from "../exact.js";
 import { explain } from "../explain.js";
 import type { Json } from "../json-write.js";
 import { refuseNames } from "../names.js";
-import type { ApiOptions } from "../options.js";
+import type { ApiLimits, ApiOptions } from "../options.js";
 import type { Call } from "./call.js";
 import { ClientId } from "./fields.js";
 import type { Later, Reply } from "./reply.js";
@@ -56,6 +56,8 @@ interface OperationFacts<Input extends TObject> {
   readonly envelope?: false;
   /** True when it answers also while the server drains: probes and measurements. */
   readonly whileDraining?: true;
+  /** True for a read that tells of this process or of this moment: it cannot be asked of the past. */
+  readonly ofNow?: true;
   /** What a checked input is about, for metrics. */
   readonly subject?: (input: unknown) => string;
 }
@@ -79,6 +81,8 @@ export type OperationDefinition<Input extends TObject> = OperationFacts<Input> &
  * A definition, ready to be called with whatever a client sent. Refuses, never throws, on anything that a client can send.
  */
 export interface Operation extends OperationFacts<TObject> {
+  /** Why this input cannot be used, or undefined. */
+  check(input: unknown, limits: ApiLimits): Refusal | undefined;
   /** Checks the input, then runs. */
   invoke(input: unknown, source: SourceText | undefined, call: Call): Later<Reply>;
   /** Checks the input and gives back what a batch decides; undefined for what cannot be a part of one. */
@@ -99,6 +103,10 @@ function runnable<Input extends TObject>(
   const names = Object.keys(facts.input.properties);
   return {
     ...factsOf(facts),
+    check(input, limits) {
+      if (!validator.Check(input)) return explain(validator.Errors(input), input, names);
+      return refuseNames(input, limits);
+    },
     invoke(input, source, call) {
       if (!validator.Check(input)) return explain(validator.Errors(input), input, names);
       const refused = refuseNames(input, call.limits);
@@ -129,6 +137,10 @@ function preparable<Input extends TObject>(
     ...factsOf(facts),
     input: accepted,
     prepare,
+    check(input, limits) {
+      if (!validator.Check(input)) return explain(validator.Errors(input), input, names);
+      return refuseNames(input, limits);
+    },
     invoke(input, source, call) {
       const prepared = prepare(input, source, call.desk.options);
       if (prepared.type === "refused") return prepared;
@@ -143,7 +155,7 @@ function preparable<Input extends TObject>(
 /** A definition without what only this file calls. */
 function factsOf<Input extends TObject>(definition: OperationFacts<Input>): OperationFacts<TObject> {
   const { name, kind, summary, input, output, errors, rest } = definition;
-  const { aliases, description, exact, envelope, whileDraining, subject } = definition;
+  const { aliases, description, exact, envelope, whileDraining, ofNow, subject } = definition;
   return {
     name,
     kind,
@@ -157,6 +169,7 @@ function factsOf<Input extends TObject>(definition: OperationFacts<Input>): Oper
     ...(exact && { exact }),
     ...(envelope === false && { envelope }),
     ...(whileDraining && { whileDraining }),
+    ...(ofNow && { ofNow }),
     ...(subject && { subject }),
   };
 }

@@ -17,6 +17,8 @@ export interface Answered {
   readonly offset?: Offset;
   /** Of a value: the offset of its last change (header `X-Annals-Revision`). */
   readonly revision?: Offset;
+  /** Of a look at the past: the offset looked at (header `X-Annals-Offset`). */
+  readonly at?: Offset;
   /** HTTP status where it isn't 200. */
   readonly status?: number;
   /** The first answer to this request, given again. */

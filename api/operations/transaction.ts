@@ -36,6 +36,7 @@ const clientOf = (input: { client_id?: string }, call: Call): string | Refusal =
 export const multi = defineOperation({
   name: "transaction.multi",
   kind: "read",
+  ofNow: true,
   summary: "Open a transaction",
   description:
     "From now on writes with this `client_id` are queued. Without one the answer names a new one. A transaction that is left alone is forgotten after a while, and at a restart.",
@@ -102,6 +103,7 @@ function abortedAsDocumented(reply: Reply): Reply {
 export const discard = defineOperation({
   name: "transaction.discard",
   kind: "read",
+  ofNow: true,
   summary: "Forget what a transaction queued, and its watches",
   input: OnlyClient,
   output: Type.Object({ success: Success }),
@@ -118,6 +120,7 @@ export const discard = defineOperation({
 export const watch = defineOperation({
   name: "transaction.watch",
   kind: "read",
+  ofNow: true,
   summary: "Let the next transaction run only if keys stay as they are",
   description:
     "Before `multi`, with the `client_id` that the answer names. A key that was changed, deleted, set or has expired by `exec` aborts it.",
@@ -142,6 +145,7 @@ export const watch = defineOperation({
 export const unwatch = defineOperation({
   name: "transaction.unwatch",
   kind: "read",
+  ofNow: true,
   summary: "Forget the watches",
   input: OnlyClient,
   output: Type.Object({ success: Success }),

@@ -10,6 +10,7 @@ import { BACKUP_ROWS } from "./backup-rows.js";
 import { HTTP_ROWS } from "./http-rows.js";
 import { LOG_ROWS } from "./log-rows.js";
 import { MILLION_ROWS } from "./million-rows.js";
+import { PAST_ROWS } from "./past-rows.js";
 import { PeerAbsent } from "./peers.js";
 import { Bench, fileSystemOf, versionOf } from "./processes.js";
 import { QUEUE_ROWS } from "./queue-rows.js";
@@ -20,6 +21,7 @@ const ROWS: readonly Row[] = [
   ...HTTP_ROWS,
   ...LOG_ROWS,
   ...MILLION_ROWS,
+  ...PAST_ROWS,
   ...QUEUE_ROWS,
   ...STREAM_ROWS,
   ...BACKUP_ROWS,

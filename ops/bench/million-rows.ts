@@ -17,12 +17,12 @@ import { type Bench, residentBytes, type Started } from "./processes.js";
 import { interleave, orAbsent, type Row } from "./row.js";
 import { count, ratios, shown, spreadOf } from "./statistics.js";
 
-const MILLION = 1_000_000;
+export const MILLION = 1_000_000;
 
-const keyOf = (at: number): string => `key:${String(at).padStart(16, "0")}`;
+export const keyOf = (at: number): string => `key:${String(at).padStart(16, "0")}`;
 
 /** 100 characters, different for each key, the same in every run. */
-function textOf(at: number): string {
+export function textOf(at: number): string {
   let text = "";
   for (let state = (at * 2_654_435_761 + 1) >>> 0; text.length < 100; ) {
     state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
@@ -45,7 +45,7 @@ const RULES: StoreRules = {
 };
 
 /** A data directory with a million records, each one SET, as a server would have written them. */
-async function fillDirectory(dataDirectory: string): Promise<void> {
+export async function fillDirectory(dataDirectory: string): Promise<void> {
   const { log } = await openBenchLog(dataDirectory, "never");
   let dead: Error | undefined;
   const store = await openStore({ log, rules: RULES, onDead: (error) => (dead = error) });

@@ -1,7 +1,10 @@
 /** Every command of `annals`, in the order of its help. */
 import type { Command } from "commander";
+import { addAt } from "./at.js";
 import { addBackup } from "./backup.js";
+import { addBisect } from "./bisect.js";
 import { addConfig } from "./config.js";
+import { addDiff } from "./diff.js";
 import { addDump } from "./dump.js";
 import { addImport } from "./import.js";
 import { addRepair } from "./repair.js";
@@ -17,5 +20,8 @@ export const commands: readonly ((program: Command) => void)[] = [
   addRestore,
   addVerify,
   addDump,
+  addAt,
+  addDiff,
+  addBisect,
   addRepair,
 ];

@@ -118,6 +118,7 @@ const projectionAdvice: Readonly<Record<ProjectionErrorCode, Advice>> = {
     advice: "start it again: the state is folded anew from the log; please report the log's last lines",
   },
   PROJECTION_CLOSED: { exitCode: exitCodes.failed, advice: "start it again" },
+  PROJECTION_PAST: { exitCode: exitCodes.failed, advice: "only reads can be asked of the past" },
 };
 
 const snapshotAdvice: Readonly<Record<SnapshotErrorCode, Advice>> = {

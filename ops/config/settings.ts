@@ -6,6 +6,7 @@
  */
 import type { FsyncMode } from "../../log/index.js";
 import type { EvictionPolicy } from "../../projections/index.js";
+import { pastSettings } from "./past-settings.js";
 import { queueSettings } from "./queue-settings.js";
 import type { Choice, Setting, ValueOf } from "./setting.js";
 import { streamSettings } from "./stream-settings.js";
@@ -454,6 +455,7 @@ export const settings = {
   ...log,
   ...limits,
   ...idempotency,
+  ...pastSettings,
   ...operation,
 };
 

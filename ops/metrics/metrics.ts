@@ -5,6 +5,7 @@ import type { KvStats, QueueStats } from "../../projections/index.js";
 import { ApiSeries } from "./api-series.js";
 import type { FreeDisk } from "./free-disk.js";
 import { LogSeries } from "./log-series.js";
+import { addPastSeries, type PastSource } from "./past-series.js";
 import { ProcessSeries, type StartProgress } from "./process-series.js";
 import { addQueueSeries } from "./queue-series.js";
 import { Series } from "./series.js";
@@ -22,6 +23,7 @@ export interface MetricsParts {
   readonly kvStats: () => KvStats | undefined;
   readonly queueStats: () => readonly QueueStats[];
   readonly streams: () => StreamSource | undefined;
+  readonly past: () => PastSource | undefined;
 }
 
 export class Metrics {
@@ -40,6 +42,7 @@ export class Metrics {
     addStoreSeries(series, parts.kvStats);
     addQueueSeries(series, parts.queueStats, parts.labelsMax);
     addStreamSeries(series, parts.streams, parts.labelsMax);
+    addPastSeries(series, parts.past);
   }
 
   async page(): Promise<MetricsPage> {

@@ -3,7 +3,7 @@
  * go, for a disk read brings many records anyway; what was appended a moment ago is found in a small bounded cache, because
  * that is what those who follow a stream ask for.
  */
-import { assert, type EventLog, type LogRecord, type Offset, offset } from "../../log/index.js";
+import { assert, type LogReader, type LogRecord, type Offset, offset } from "../../log/index.js";
 import { changesOf } from "../events.js";
 import { isStreamKind, readStreamMessages } from "./codec.js";
 import type { PlanSlice, ReadPlan, ReadSlice } from "./contract.js";
@@ -16,10 +16,10 @@ const GAP_RECORDS_MAX = 256;
 const SPARSE_SHARE = 1 / 4;
 
 export class StreamBodies {
-  readonly #log: Pick<EventLog, "read">;
+  readonly #log: Pick<LogReader, "read">;
   readonly #hot = new HotRecords();
 
-  constructor(log: Pick<EventLog, "read">) {
+  constructor(log: Pick<LogReader, "read">) {
     this.#log = log;
   }
 

@@ -18,6 +18,13 @@ export function streamDigest(state: StreamState): string {
   return hash.digest("hex");
 }
 
+/** One stream's part, as a fingerprint of its own. */
+export function fingerprintOf(stream: Stream): string {
+  const hash = createHash("sha256");
+  addStream(hash, stream);
+  return hash.digest("hex");
+}
+
 function addStream(hash: Hash, stream: Stream): void {
   const { createdAt, contentType, lifetime, retention, fork, fingerprint, index } = stream;
   add(hash, [stream.name, stream.id, stream.generation, createdAt, contentType, fingerprint]);

@@ -20,7 +20,10 @@ type Fields = Readonly<Record<string, unknown>>;
 type Headers = Readonly<Record<string, string>>;
 
 /** They never ask the store, so they fail with nothing of it. */
-const WITHOUT_STORE = new Set(["info", "transaction.multi", "transaction.discard", "transaction.unwatch"]);
+const WITHOUT_STORE = new Set([
+  ...["info", "admin.log_crc", "admin.digest"],
+  ...["transaction.multi", "transaction.discard", "transaction.unwatch"],
+]);
 const STORE_ERRORS: readonly ErrorCode[] = ["API_INTERNAL", "LOG_REPLAYING"];
 
 /** One operation at one door, and all that can go wrong there. */
@@ -96,6 +99,18 @@ class Door {
   freshKey(): Headers {
     this.#keys += 1;
     return { "idempotency-key": `key-${this.#keys}` };
+  }
+
+  /** The request of the case, of a moment. */
+  async askAt(at: string, server = this.server): Promise<Answer> {
+    const text = inputText(this.row);
+    if (this.binding === undefined) {
+      const body = `{"command":"${this.operation.name}","request_id":"r","at":"${at}","payload":${text}}`;
+      return server.post("/api/v1/command", body);
+    }
+    const fields: Fields = JSON.parse(text);
+    if (!this.withBody) return askRest(server, this.binding, JSON.stringify({ ...fields, at }));
+    return askRest(server, { ...this.binding, path: `${this.binding.path}?at=${at}` }, text);
   }
 
   async whileBroken(error: Error, ask: () => Promise<Answer>): Promise<Answer> {
@@ -198,6 +213,35 @@ async function wrongReads(door: Door): Promise<void> {
   door.expectCode(await door.ask({ "x-annals-min-offset": "1000000" }), "API_MIN_OFFSET_TIMEOUT");
 }
 
+const PAST_ERRORS = [
+  ...(["API_PAST_BUSY", "API_PAST_FAILED", "API_PAST_TIMEOUT", "API_PAST_TOO_FAR"] as const),
+  ...(["API_PAST_TOO_LARGE", "LOG_OFFSET_RETIRED"] as const),
+];
+
+async function wrongMoments(door: Door): Promise<void> {
+  const { operation, binding } = door;
+  const hasPast = operation.kind === "read" && operation.ofNow !== true;
+  if (hasPast) {
+    door.expectCode(await door.askAt("yesterday"), "API_AT_INVALID");
+    door.expectCode(await door.askAt("0"), "API_AT_BEFORE_FIRST");
+    door.expectCode(await door.askAt("1000000"), "LOG_OFFSET_BEYOND_END");
+  } else if (operation.kind === "read" || binding === undefined) {
+    door.expectCode(await door.askAt("1"), "API_AT_UNSUPPORTED");
+  }
+  if (!hasPast && operation.name !== "admin.digest") return;
+  const look = (): Promise<Answer> => (hasPast ? door.askAt("1") : door.ask());
+  for (const code of PAST_ERRORS) {
+    door.server.refusePast = { type: "refused", code, message: "told to" };
+    door.expectCode(await look(), code);
+  }
+  door.server.refusePast = undefined;
+  expect((await look()).text).not.toContain("API_PAST");
+  const off = await TestServer.start({ past: "off" });
+  await off.command("kv.set", { key: "a", value: 1 });
+  door.expectCode(await (hasPast ? door.askAt("1", off) : door.ask({}, undefined, off)), "API_DISABLED");
+  await off.close();
+}
+
 async function wrongWrites(door: Door, used: Headers): Promise<void> {
   door.expectCode(await door.ask(used), "IDEMPOTENCY_KEY_REUSED");
   door.expectCode(await door.ask({ "idempotency-key": "two words" }), "API_IDEMPOTENCY_KEY_INVALID");
@@ -259,6 +303,7 @@ describe.each(doors)("%s at %s", (_name, _at, operation, binding) => {
     await wrongBodies(door);
     await wrongTimes(door);
     await (operation.kind === "read" ? wrongReads(door) : wrongWrites(door, used));
+    await wrongMoments(door);
     expect(door.log.endOffset).toBe(before);
     const answer = await (operation.kind === "read" ? door.ask() : slowWrite(door));
     expect(answer.status, answer.text).toBe(200);

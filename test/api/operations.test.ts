@@ -31,6 +31,9 @@ async function given(row: OperationCase): Promise<TestServer> {
   for (const [command, input] of row.given ?? []) {
     expect(await server.command(command, input)).toMatchObject({ success: true });
   }
+  if (row.firstOffset !== undefined) {
+    Object.defineProperty(server.log, "firstOffset", { value: row.firstOffset });
+  }
   running = server;
   return server;
 }

@@ -5,6 +5,7 @@
 import { batchCases } from "./cases/batch-cases.js";
 import type { OperationCase } from "./cases/case.js";
 import { keyCases } from "./cases/key-cases.js";
+import { lookCases } from "./cases/look-cases.js";
 import { pointCases } from "./cases/point-cases.js";
 import { queueCases } from "./cases/queue-cases.js";
 import { consumerCases } from "./cases/queue-delivery-cases.js";
@@ -25,4 +26,5 @@ export const operationCases: readonly OperationCase[] = [
   ...letterCases,
   ...streamCases,
   ...pointCases,
+  ...lookCases,
 ];

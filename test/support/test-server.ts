@@ -3,7 +3,14 @@
  * the process in the test's hands. Speaks HTTP to it, or bytes.
  */
 import { connect, type Socket } from "node:net";
-import { type ApiLimits, type ApiObserver, type ApiOptions, buildServer } from "../../api/index.js";
+import {
+  type ApiLimits,
+  type ApiObserver,
+  type ApiOptions,
+  buildServer,
+  type Past,
+  type Refusal,
+} from "../../api/index.js";
 import type { EventLog } from "../../log/index.js";
 import {
   DEFAULT_IDEMPOTENCY_RULES,
@@ -15,10 +22,12 @@ import {
   openStore,
   type QueueRules,
   type Store,
+  type StoreRules,
   type StreamRules,
 } from "../../projections/index.js";
 import { TEST_RULES } from "./kv-store.js";
 import { MemoryLog } from "./memory-log.js";
+import { type LocalPast, type LocalPastOptions, pastInProcess } from "./past-in-process.js";
 
 export const TEST_LIMITS: ApiLimits = {
   bodyBytesMax: 4 << 20,
@@ -52,6 +61,7 @@ export interface TestServerOptions {
   readonly idempotencyRules?: Partial<IdempotencyRules>;
   readonly limits?: Partial<ApiLimits>;
   readonly corsOrigins?: readonly string[];
+  readonly past?: LocalPastOptions | "off";
   /** Stands between the API and the store. */
   readonly wrapStore?: (store: OpenedStore) => Store;
 }
@@ -81,6 +91,8 @@ export class TestServer {
   /** Every connection that was ever opened: the server's ends. */
   readonly connections: Socket[] = [];
   now = 1_700_000_000_000;
+  /** Every look back is answered with this. */
+  refusePast: Refusal | undefined;
   live = true;
   draining = false;
   checks: { name: string; ok: boolean; detail: string }[] = [{ name: "log", ok: true, detail: "" }];
@@ -92,23 +104,32 @@ export class TestServer {
   private constructor(
     readonly store: OpenedStore,
     readonly log: EventLog,
+    readonly past: LocalPast,
   ) {}
 
   static async start(options: TestServerOptions = {}): Promise<TestServer> {
     const log = options.log ?? new MemoryLog();
+    const rules: StoreRules = {
+      kv: { ...TEST_RULES, ...options.rules },
+      queue: { ...DEFAULT_QUEUE_RULES, ...options.queueRules },
+      stream: { ...DEFAULT_STREAM_RULES, ...options.streamRules },
+      idempotency: { ...DEFAULT_IDEMPOTENCY_RULES, ...options.idempotencyRules },
+    };
     const store = await openStore({
       log,
-      rules: {
-        kv: { ...TEST_RULES, ...options.rules },
-        queue: { ...DEFAULT_QUEUE_RULES, ...options.queueRules },
-        stream: { ...DEFAULT_STREAM_RULES, ...options.streamRules },
-        idempotency: { ...DEFAULT_IDEMPOTENCY_RULES, ...options.idempotencyRules },
-      },
+      rules,
       onDead: (error) => {
         throw error;
       },
     });
-    const test = new TestServer(store, log);
+    const queuesEnabled = options.queuesEnabled ?? true;
+    const limits = { ...TEST_LIMITS, ...options.limits };
+    const past = pastInProcess(log, rules, limits, {
+      queuesEnabled,
+      now: () => test.now,
+      ...(options.past === "off" ? {} : options.past),
+    });
+    const test = new TestServer(store, log, past);
     const server = buildServer(test.#options(options));
     server.server.on("connection", (socket) => test.connections.push(socket));
     await server.listen({ host: "127.0.0.1", port: 0 });
@@ -125,6 +146,7 @@ export class TestServer {
     test.#close = async () => {
       server.server.closeAllConnections();
       await server.close();
+      await past.past.close();
       await store.close();
     };
     return test;
@@ -149,6 +171,7 @@ export class TestServer {
       version: "1.2.3",
       store: options.wrapStore === undefined ? this.store : options.wrapStore(this.store),
       log: this.log,
+      past: options.past === "off" ? undefined : this.#pastOrRefusal(),
       role: () => "master",
       now: () => this.now,
       stopwatch: () => performance.now(),
@@ -162,6 +185,15 @@ export class TestServer {
       info: () => ({ server: { version: "1.2.3", port: 1 }, memory: { used: 2n } }),
       logger: { info: note("info"), warn: note("warn"), error: note("error") },
       corsOrigins: options.corsOrigins ?? [],
+    };
+  }
+
+  #pastOrRefusal(): Past {
+    const { past } = this.past;
+    return {
+      read: async (...ask) => this.refusePast ?? past.read(...ask),
+      value: async (...ask) => this.refusePast ?? past.value(...ask),
+      digest: async (...ask) => this.refusePast ?? past.digest(...ask),
     };
   }
 

@@ -19,6 +19,8 @@ export interface OperationCase {
   readonly queueRules?: Partial<QueueRules>;
   readonly streamRules?: Partial<StreamRules>;
   readonly limits?: Partial<ApiLimits>;
+  /** Retention has removed what lies before. */
+  readonly firstOffset?: number;
   /** The body of the REST routes, where it isn't the payload. */
   readonly rest?: unknown;
   /** An input that only the envelope takes. */

@@ -1,0 +1,51 @@
+/** The past of a data directory on a command line: no cache, no limit but the caller's patience. */
+import type { Moment, Refusal } from "../../api/index.js";
+import { BEFORE_FIRST, type FileSystem, type LogReader, type Offset } from "../../log/index.js";
+import type { Fold, StoreRules } from "../../projections/index.js";
+import { DirectorySource } from "./fold-source.js";
+import { type Point, pointOf } from "./moment.js";
+import { replay } from "./replay.js";
+
+export interface OfflinePastOptions {
+  readonly files: FileSystem;
+  readonly dataDirectory: string;
+  readonly rules: StoreRules;
+  readonly now: () => number;
+  /** Offsets: where the fold stands, and where it goes. */
+  readonly onProgress?: (done: number, total: number) => void;
+}
+
+export class OfflinePast {
+  readonly log: LogReader;
+  readonly #source: DirectorySource;
+  readonly #options: OfflinePastOptions;
+
+  private constructor(log: LogReader, source: DirectorySource, options: OfflinePastOptions) {
+    this.log = log;
+    this.#source = source;
+    this.#options = options;
+  }
+
+  /** The log as far as it is whole now. @throws LogError as `openLogView`. */
+  static async open(options: OfflinePastOptions): Promise<OfflinePast> {
+    const source = new DirectorySource(options);
+    return new OfflinePast(await source.whole(), source, options);
+  }
+
+  /** Undefined: the end. */
+  async point(moment: Moment | undefined): Promise<Point | Refusal> {
+    const { log } = this;
+    const at: Moment = moment ?? { type: "offset", offset: log.endOffset };
+    return pointOf(at, { log, end: log.endOffset, now: this.#options.now() });
+  }
+
+  /** @throws LogError, ProjectionError, SnapshotError: SNAPSHOT_MISSING when nothing reaches back so far. */
+  async foldAt(at: Offset): Promise<Fold> {
+    const nearest = (await this.#source.nearest(this.log, at)) ?? BEFORE_FIRST;
+    const fold = await this.#source.begin(this.log, nearest, new AbortController().signal);
+    for await (const _records of replay(this.log, fold, at)) {
+      this.#options.onProgress?.(fold.offset, at);
+    }
+    return fold;
+  }
+}

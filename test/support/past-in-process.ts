@@ -1,0 +1,152 @@
+/** Looking back without a thread: the real parts of both ends over any log of this process, messages cloned as between threads. */
+import type { ApiLimits } from "../../api/index.js";
+import { type EventLog, type LogReader, type Offset, offset } from "../../log/index.js";
+import type { FoldLimits, FoldSource } from "../../ops/past/past-folds.js";
+import { PastService } from "../../ops/past/past-service.js";
+import { PastThread, type PastThreadOptions, type Thread } from "../../ops/past/past-thread.js";
+import type { FromThread, ToThread } from "../../ops/past/question.js";
+import { Fold, type StoreRules } from "../../projections/index.js";
+
+export const TEST_FOLD_LIMITS: FoldLimits = {
+  foldsMax: 2,
+  bytesMax: 1 << 30,
+  recordsMax: 1_000_000,
+};
+
+/** Folds of a log in this process; tells what was begun, and may be held up before every batch. */
+export class TestSource implements FoldSource {
+  readonly begun: Offset[] = [];
+  readonly views: boolean[] = [];
+  /** Awaited before each batch that is read. */
+  pause: (at: Offset) => Promise<void> = () => Promise.resolve();
+  /** Where states can be had without a replay, beside the beginning; `undefined` there = nothing reaches back. */
+  snapshots: Offset[] = [];
+
+  constructor(
+    readonly log: LogReader,
+    readonly rules: StoreRules,
+  ) {}
+
+  reaches(): void {
+    // A log of this process needs no new view.
+  }
+
+  async view(_last: Offset, fresh: boolean): Promise<LogReader> {
+    this.views.push(fresh);
+    const { log } = this;
+    const slow = async function* (
+      pause: TestSource["pause"],
+      from: Offset,
+      options?: Parameters<LogReader["read"]>[1],
+    ) {
+      for await (const batch of log.read(from, options)) {
+        await pause(batch[0]?.offset ?? offset(0));
+        yield batch;
+      }
+    };
+    return {
+      firstOffset: log.firstOffset,
+      endOffset: log.endOffset,
+      epochs: log.epochs,
+      read: (from, options) => slow((at) => this.pause(at), from, options),
+      offsetAt: (timestamp) => log.offsetAt(timestamp),
+      markAt: (at) => log.markAt(at),
+      agrees: (mark) => log.agrees(mark),
+    };
+  }
+
+  async nearest(log: LogReader, last: Offset): Promise<Offset | undefined> {
+    const kept = this.snapshots.filter((at) => at <= last && at >= log.firstOffset - 1);
+    return kept.at(-1) ?? (log.firstOffset === 1 ? offset(0) : undefined);
+  }
+
+  async begin(log: LogReader, at: Offset): Promise<Fold> {
+    this.begun.push(at);
+    const fold = new Fold({ rules: this.rules });
+    if (at === 0) return fold;
+    for await (const batch of this.log.read(log.firstOffset, { last: at })) {
+      for (const record of batch) fold.take(record);
+    }
+    return fold;
+  }
+}
+
+/** A "thread" in this one. */
+export class LocalThread implements Thread {
+  readonly heard: ToThread[] = [];
+  readonly #service: PastService;
+  readonly #listeners = new Map<string, (value: never) => void>();
+  ended = false;
+
+  constructor(source: TestSource, limits: ApiLimits, foldLimits: FoldLimits, queuesEnabled: boolean) {
+    this.#service = new PastService({
+      source,
+      foldLimits,
+      limits,
+      version: "1.2.3",
+      queuesEnabled,
+      random: Math.random,
+      post: (message) => {
+        const cloned: FromThread = structuredClone(message);
+        setImmediate(() => this.tell("message", cloned));
+      },
+    });
+  }
+
+  postMessage(message: ToThread): void {
+    const cloned: ToThread = structuredClone(message);
+    this.heard.push(cloned);
+    setImmediate(() => {
+      if (!this.ended) this.#service.hear(cloned);
+    });
+  }
+
+  on(event: string, listener: (value: never) => void): void {
+    this.#listeners.set(event, listener);
+  }
+
+  tell(event: "message" | "error" | "exit", value: unknown): void {
+    if (!this.ended) this.#listeners.get(event)?.(value as never);
+  }
+
+  async terminate(): Promise<void> {
+    this.ended = true;
+  }
+}
+
+export interface LocalPast {
+  readonly past: PastThread;
+  readonly source: TestSource;
+  readonly threads: LocalThread[];
+}
+
+export interface LocalPastOptions extends Partial<PastThreadOptions> {
+  readonly queuesEnabled?: boolean;
+  readonly folds?: Partial<FoldLimits>;
+}
+
+export function pastInProcess(
+  log: EventLog,
+  rules: StoreRules,
+  limits: ApiLimits,
+  options: LocalPastOptions = {},
+): LocalPast {
+  const source = new TestSource(log, rules);
+  const threads: LocalThread[] = [];
+  const past = new PastThread({
+    log,
+    now: () => Number.MAX_SAFE_INTEGER,
+    logger: { error: () => undefined },
+    waitingMax: 100,
+    timeoutMs: 60_000,
+    idleMs: 60_000,
+    start: () => {
+      const foldLimits = { ...TEST_FOLD_LIMITS, ...options.folds };
+      const thread = new LocalThread(source, limits, foldLimits, options.queuesEnabled ?? true);
+      threads.push(thread);
+      return thread;
+    },
+    ...options,
+  });
+  return { past, source, threads };
+}
