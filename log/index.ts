@@ -25,6 +25,7 @@ export { type FirstNeeded, firstNeeded, type OffsetHolder } from "./retention.js
 export { type CheckedSegment, checkSegment } from "./segment-check.js";
 export {
   bytesFrom,
+  extentsUpTo,
   type ResumePoint,
   resumePoints,
   type SegmentExtent,

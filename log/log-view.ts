@@ -8,6 +8,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { corruption, type Finding } from "./corruption.js";
 import { checkIsNotRestoring, readIdentity } from "./data-directory.js";
+import { errnoOf } from "./errors.js";
 import type { LogMark, LogReader, LogRecord, ReadOptions } from "./event-log.js";
 import { LOG_DIRECTORY, parseSegmentName } from "./file-names.js";
 import type { FileSystem } from "./file-system.js";
@@ -69,9 +70,14 @@ export async function openUnmarkedView(
   options: LogViewOptions,
 ): Promise<LogView> {
   for (let look = 1; ; look++) {
-    const view = await tryToOpen(files, dataDirectory, options.last);
-    if (!("code" in view)) return view;
-    if (look === LOOKS) throw corruption(view);
+    try {
+      const view = await tryToOpen(files, dataDirectory, options.last);
+      if (!("code" in view)) return view;
+      if (look === LOOKS) throw corruption(view);
+    } catch (error) {
+      // Retention of the owner may have removed a file since it was listed.
+      if (errnoOf(error) !== "ENOENT" || look === LOOKS) throw error;
+    }
     await sleep(LOOK_AGAIN_MS);
   }
 }

@@ -59,6 +59,25 @@ export async function resumePoints(
 }
 
 /**
+ * Of `extents`, what does not lie beyond `last`: the one that holds it is cut behind it.
+ * @throws LogError LOG_CORRUPT, LOG_OFFSET_RETIRED.
+ */
+export async function extentsUpTo(
+  files: FileSystem,
+  dataDirectory: string,
+  extents: readonly SegmentExtent[],
+  last: Offset,
+): Promise<SegmentExtent[]> {
+  const within = extents.filter(({ firstOffset }) => firstOffset <= last);
+  const holding = within[within.length - 1];
+  if (holding === undefined || holding.lastOffset <= last) return within;
+  const end = (await resumePoints(files, dataDirectory, holding, [last])).get(last);
+  if (end === undefined) throw new RangeError(`offset ${last} is not in ${holding.file}`);
+  const cut = { lastOffset: last, lastCrc: end.seed, bytes: end.position, sealed: false };
+  return [...within.slice(0, -1), { ...holding, ...cut }];
+}
+
+/**
  * The extent as a segment file: as it is, or from `from` on with a header that says so. The bytes are not verified here:
  * `checkSegment` does it where they arrive.
  * @throws LogError LOG_OFFSET_RETIRED, LOG_CORRUPT when the file has become shorter.

@@ -71,13 +71,14 @@ async function prepare(worldSeed: number, work: string): Promise<World> {
   const bench = new BackupBench(disk.mount(), worldSeed);
   const reported: string[] = [];
   const backups = work === "a first backup" ? 0 : work === "a prune" ? 4 : 2;
+  // The state is small, so that a newer snapshot replaces the one before, which a prune then has to remove.
+  bench.keys = 3;
   await bench.grow(30);
   for (let i = 0; i < backups; i++) {
+    await bench.putSnapshot(30 + 25 * i);
     reported.push((await bench.backup()).id);
     await bench.grow(25);
-    if (i === 0) await bench.putSnapshot(30);
   }
-  await bench.putSnapshot(30 + 25 * Math.max(0, backups - 1));
   disk.clockMs = bench.nowMs - DAY_MS;
   return { disk, bench, reported, records: 30 + 25 * backups };
 }

@@ -43,7 +43,7 @@ export interface BackupOptions {
   readonly tool: string;
   /** Copy also what could be linked. */
   readonly copy?: boolean;
-  /** Bytes read so far, and to be read. */
+  /** Bytes done so far, and of all that is to be sent, as far as that is known: a snapshot is chosen last. */
   readonly onProgress?: (bytesDone: number, bytesAll: number) => void;
 }
 
@@ -118,7 +118,7 @@ class Backup {
 
     const known = previous === undefined ? [] : segmentsOf(previous);
     const plans = await planSegments({ files, dataDirectory, view, known, there: this.#there });
-    this.#bytesAll = plans.reduce((sum, { rest }) => sum + 2 * (rest?.bytes ?? 0), 0);
+    this.#bytesAll = plans.reduce((sum, { rest }) => sum + (rest?.bytes ?? 0), 0);
     const segments = await this.#sendSegments(plans);
     const snapshot = await chooseSnapshot({
       files,
@@ -155,8 +155,9 @@ class Backup {
   get #send(): SendOptions {
     const { files, store, copy = false } = this.#options;
     const onBytes = (bytes: number): void => {
-      this.#bytesDone += bytes;
-      this.#options.onProgress?.(this.#bytesDone, Math.max(this.#bytesDone, this.#bytesAll));
+      this.#bytesDone += bytes / 2;
+      const done = Math.round(this.#bytesDone);
+      this.#options.onProgress?.(done, Math.max(done, this.#bytesAll));
     };
     return { files, store, there: this.#there, copy, onBytes };
   }

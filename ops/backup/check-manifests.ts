@@ -2,11 +2,31 @@
  * What the manifests of a repository show by themselves, without a look at what they name: whether each can be read, whether
  * they follow each other as the head says, and whether the segments of each are one log.
  */
+import type { ArchiveHead } from "./archive-chain.js";
 import { BackupError } from "./errors.js";
 import { type BackupFinding, finding } from "./finding.js";
-import { BACKUP_HEAD, backupObject, parseObject, segmentObject } from "./layout.js";
+import {
+  ARCHIVE_HEAD,
+  ARCHIVE_MANIFESTS,
+  archiveManifestObject,
+  BACKUP_HEAD,
+  backupObject,
+  parseObject,
+  segmentObject,
+} from "./layout.js";
 import { type Manifest, type SegmentEntry, segmentsOf } from "./manifest.js";
-import type { Head, LoadedBackup, LoadedManifest } from "./repository.js";
+import type { Head, LoadedManifest } from "./repository.js";
+
+/** What the chain of manifests is made of. */
+export interface ChainLink {
+  readonly id: string;
+  readonly name: string;
+  readonly read: Pick<Manifest, "sha256" | "previous"> | BackupError;
+}
+
+export interface ArchiveLink extends ChainLink {
+  readonly sequence: number;
+}
 
 export function unreadable({ name, read }: LoadedManifest): BackupFinding[] {
   return read instanceof BackupError ? [findingOf(read, name)] : [];
@@ -22,7 +42,7 @@ export function findingOf(error: BackupError, name: string): BackupFinding {
  * has put its manifest and not yet the head, a prune has moved the head and not yet removed what lies before it.
  */
 export function chainFindings(
-  backups: readonly LoadedBackup[],
+  backups: readonly ChainLink[],
   head: Head | "unreadable" | undefined,
 ): { findings: BackupFinding[]; notes: BackupFinding[] } {
   const wanted = backups.filter(({ id }) => typeof head !== "object" || id >= head.oldest);
@@ -32,10 +52,54 @@ export function chainFindings(
   return { findings: [...headFindings(wanted, head), ...orderFindings(wanted)], notes };
 }
 
-/** Each names the one before; what cannot be read may be named, and may be passed over by those that came later. */
-function orderFindings(wanted: readonly LoadedBackup[]): BackupFinding[] {
+/** The archive's, oldest first. A server may be writing to it: newer ones than the head's are no damage. */
+export function archiveFindings(
+  manifests: readonly ArchiveLink[],
+  head: ArchiveHead | "unreadable" | undefined,
+): BackupFinding[] {
   const findings: BackupFinding[] = [];
-  let before: LoadedBackup[] = [];
+  for (const [i, { name, sequence, read }] of manifests.entries()) {
+    const before = manifests[i - 1];
+    if (before === undefined) continue;
+    if (before.sequence !== sequence - 1)
+      findings.push(
+        finding("missing", archiveManifestObject(sequence - 1), "a manifest of the archive", "none"),
+      );
+    else if (!(read instanceof BackupError) && !(before.read instanceof BackupError))
+      if (read.previous?.sha256 !== before.read.sha256)
+        findings.push(
+          chain(name, `the one before to have SHA-256 ${read.previous?.sha256}`, before.read.sha256),
+        );
+  }
+  const last = manifests.at(-1)?.sequence ?? 0;
+  if (head === "unreadable") return findings;
+  if (head === undefined)
+    return last < 2
+      ? findings
+      : [...findings, finding("missing", ARCHIVE_HEAD, "the archive's head", "none")];
+  const named = manifests.find(({ id }) => id === head.newest.id);
+  if (Number(head.newest.id) > last)
+    findings.push(
+      finding(
+        "missing",
+        `${ARCHIVE_MANIFESTS}${head.newest.id}.json`,
+        "the newest, as the head says",
+        "none",
+      ),
+    );
+  else if (
+    named !== undefined &&
+    !(named.read instanceof BackupError) &&
+    named.read.sha256 !== head.newest.sha256
+  )
+    findings.push(chain(named.name, `SHA-256 ${head.newest.sha256}, as the head says`, named.read.sha256));
+  return findings;
+}
+
+/** Each names the one before; what cannot be read may be named, and may be passed over by those that came later. */
+function orderFindings(wanted: readonly ChainLink[]): BackupFinding[] {
+  const findings: BackupFinding[] = [];
+  let before: ChainLink[] = [];
   for (const backup of wanted) {
     const { name, read } = backup;
     if (read instanceof BackupError) {
@@ -54,10 +118,7 @@ function orderFindings(wanted: readonly LoadedBackup[]): BackupFinding[] {
   return findings;
 }
 
-function headFindings(
-  wanted: readonly LoadedBackup[],
-  head: Head | "unreadable" | undefined,
-): BackupFinding[] {
+function headFindings(wanted: readonly ChainLink[], head: Head | "unreadable" | undefined): BackupFinding[] {
   if (head === "unreadable") return [];
   if (head === undefined) {
     // Killed between the first manifest and the first head there is one of the one and none of the other.

@@ -16,7 +16,14 @@ import {
 } from "../../log/index.js";
 import { BackupError } from "./errors.js";
 import { LOCK_OBJECT } from "./layout.js";
-import type { ByteRange, ObjectStore, PutOptions, StoredObject, StoreLock } from "./object-store.js";
+import {
+  type ByteRange,
+  checkObjectName,
+  type ObjectStore,
+  type PutOptions,
+  type StoredObject,
+  type StoreLock,
+} from "./object-store.js";
 
 const CHUNK_BYTES = 1024 * 1024;
 const SYNC_BYTES = 4 * 1024 * 1024;
@@ -119,7 +126,8 @@ export class DirectoryStore implements ObjectStore {
       await files.link(from, path);
     } catch (error) {
       const errno = errnoOf(error) ?? "";
-      if (NO_LINKS.has(errno)) return false;
+      // Gone meanwhile, as retention removes files: whoever reads it finds out why.
+      if (NO_LINKS.has(errno) || errno === "ENOENT") return false;
       if (errno !== "EEXIST") throw error;
     }
     await files.syncDirectory(directory);
@@ -226,8 +234,7 @@ export class DirectoryStore implements ObjectStore {
   }
 
   #path(name: string): string {
-    if (name === "" || name.startsWith("/") || name.split("/").some((part) => part === "" || part === ".."))
-      throw new RangeError(`${name} is not the name of an object`);
+    checkObjectName(name);
     return `${this.url}/${name}`;
   }
 

@@ -27,6 +27,12 @@ export type BackupErrorCode =
   | "RESTORE_POINT_UNKNOWN"
   /** The store that a restore is to be compared with cannot be asked. */
   | "RESTORE_COMPARE_FAILED"
+  /** The archive holds another history than this log: one from before a restore, or of a copy of this directory. */
+  | "BACKUP_ARCHIVE_DIVERGED"
+  /** The archive ends before the oldest record that this log still has. */
+  | "BACKUP_ARCHIVE_GAP"
+  /** Another server writes to the archive. */
+  | "BACKUP_ARCHIVE_TAKEN"
   /** The store of a repository cannot be reached, or refuses. */
   | "BACKUP_STORE_FAILED";
 

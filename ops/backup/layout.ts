@@ -7,7 +7,8 @@
  *   snapshots/snapshot_<timestamp>_<offset>-<sha>.snap           a snapshot, byte for byte
  *   backups/<time>-<last offset>.json                            a manifest; its name without `.json` is the backup's id
  *   backups/head.json                                            the oldest and the newest backup that there should be
- *   archive/…                                                    the archive's manifests and head
+ *   archive/manifests/<number>.json                              a manifest of the archive, 20 digits, from 1: each has all files
+ *   archive/head.json                                            the newest manifest that there should be
  *   points/<name>.json                                           named restore points
  *   LOCK                                                         of a directory: who writes to it
  *   <any name>.<8 hex digits>.tmp                                being written; worthless after a crash
@@ -20,7 +21,6 @@ import { offset as asOffset, type Offset, parseSnapshotName } from "../../log/in
 export const SEGMENTS = "segments/";
 export const SNAPSHOTS = "snapshots/";
 export const BACKUPS = "backups/";
-export const ARCHIVE = "archive/";
 export const ARCHIVE_MANIFESTS = "archive/manifests/";
 export const ARCHIVE_HEAD = "archive/head.json";
 export const POINTS = "points/";
@@ -34,6 +34,7 @@ const SEGMENT = /^segments\/(\d{20})-([0-9a-f]{8})-(\d{20})-([0-9a-f]{16})\.log$
 const SNAPSHOT = /^snapshots\/(snapshot_\d+_\d+)-([0-9a-f]{16})\.snap$/;
 const SNAPSHOT_ENDING = ".snap";
 const BACKUP = /^backups\/((\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)(\d{3})Z-(\d{20}))\.json$/;
+const ARCHIVE_MANIFEST = /^archive\/manifests\/(\d{20})\.json$/;
 const TEMPORARY = /\.[0-9a-f]{8}\.tmp$/;
 
 export interface SegmentObject {
@@ -61,11 +62,17 @@ export interface BackupObject {
   readonly lastOffset: Offset;
 }
 
+export interface ArchiveManifestObject {
+  readonly kind: "archiveManifest";
+  readonly sequence: number;
+}
+
 export type RepositoryObject =
   | SegmentObject
   | SnapshotObject
   | BackupObject
-  | { readonly kind: "backupHead" | "archive" | "point" | "lock" | "temporary" };
+  | ArchiveManifestObject
+  | { readonly kind: "backupHead" | "archiveHead" | "point" | "lock" | "temporary" };
 
 const digits = (offset: number): string => String(offset).padStart(20, "0");
 
@@ -92,6 +99,12 @@ export function backupId(createdAt: number, lastOffset: number): string {
   return `${new Date(createdAt).toISOString().replaceAll(/[-:.]/g, "")}-${digits(lastOffset)}`;
 }
 
+/** The name of the archive's manifest is its number alone: of two that write the next one only one can have it. */
+export const archiveManifestId = (sequence: number): string => digits(sequence);
+
+export const archiveManifestObject = (sequence: number): string =>
+  `${ARCHIVE_MANIFESTS}${digits(sequence)}.json`;
+
 export const backupObject = (id: string): string => `${BACKUPS}${id}.json`;
 
 /** What the object of this name is, or undefined if it does not belong into a repository. */
@@ -99,9 +112,9 @@ export function parseObject(name: string): RepositoryObject | undefined {
   if (TEMPORARY.test(name)) return { kind: "temporary" };
   if (name === LOCK_OBJECT) return { kind: "lock" };
   if (name === BACKUP_HEAD) return { kind: "backupHead" };
-  if (name.startsWith(ARCHIVE)) return { kind: "archive" };
+  if (name === ARCHIVE_HEAD) return { kind: "archiveHead" };
   if (/^points\/[^/]+\.json$/.test(name)) return { kind: "point" };
-  return parseSegment(name) ?? parseSnapshot(name) ?? parseBackup(name);
+  return parseSegment(name) ?? parseSnapshot(name) ?? parseBackup(name) ?? parseArchiveManifest(name);
 }
 
 function parseSegment(name: string): SegmentObject | undefined {
@@ -125,6 +138,12 @@ function parseBackup(name: string): BackupObject | undefined {
   if (lastOffset === undefined || Number.isNaN(createdAt) || backupId(createdAt, lastOffset) !== id)
     return undefined;
   return { kind: "backup", id, createdAt, lastOffset };
+}
+
+function parseArchiveManifest(name: string): ArchiveManifestObject | undefined {
+  const [, number = ""] = ARCHIVE_MANIFEST.exec(name) ?? [];
+  const sequence = safeOffset(number);
+  return sequence === undefined ? undefined : { kind: "archiveManifest", sequence };
 }
 
 function safeOffset(text: string): Offset | undefined {

@@ -1,7 +1,7 @@
 /** What backups a repository holds, by their manifests. */
 import { BackupError } from "./errors.js";
 import type { ObjectStore } from "./object-store.js";
-import { loadBackups } from "./repository.js";
+import { eachBackup } from "./repository.js";
 
 export interface ListedBackup {
   readonly id: string;
@@ -23,8 +23,12 @@ export interface ListedBackup {
 
 /** Oldest first. */
 export async function describeBackups(store: ObjectStore): Promise<ListedBackup[]> {
-  return (await loadBackups(store)).map(({ id, createdAt, read }) => {
-    if (read instanceof BackupError) return { id, createdAt, problem: read.message };
+  const listed: ListedBackup[] = [];
+  for await (const { id, createdAt, read } of eachBackup(store)) {
+    if (read instanceof BackupError) {
+      listed.push({ id, createdAt, problem: read.message });
+      continue;
+    }
     const { clusterId, nodeId, firstOffset, lastOffset, firstTimestamp, lastTimestamp } = read;
     const contents = {
       clusterId,
@@ -37,6 +41,7 @@ export async function describeBackups(store: ObjectStore): Promise<ListedBackup[
       files: read.files.length,
       bytes: read.files.reduce((sum, { bytes }) => sum + bytes, 0),
     };
-    return { id, createdAt, contents };
-  });
+    listed.push({ id, createdAt, contents });
+  }
+  return listed;
 }

@@ -67,6 +67,16 @@ export interface ObjectStore {
    * @throws BackupError BACKUP_LOCKED.
    */
   lock(holder: string): Promise<StoreLock>;
+
+  /** Ends what is under way, which then fails. For whoever cannot wait for a slow store. */
+  close?(): void;
+}
+
+/** @throws RangeError for what could lead out of a repository. */
+export function checkObjectName(name: string): void {
+  const parts = name.split("/");
+  if (parts.some((part) => part === "" || part === "." || part === ".."))
+    throw new RangeError(`${name} is not the name of an object`);
 }
 
 /** All bytes of an object; fails past `bytesMax`, so that a foreign file cannot fill the memory. */

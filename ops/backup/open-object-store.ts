@@ -6,15 +6,19 @@ import { realFileSystem } from "../../log/index.js";
 import { DirectoryStore } from "./directory-store.js";
 import { BackupError } from "./errors.js";
 import type { ObjectStore } from "./object-store.js";
-
-/** What a store may need of the process: credentials of a bucket. */
-export type StoreEnvironment = Readonly<Record<string, string | undefined>>;
+import { type StoreEnvironment, s3Address } from "./s3-address.js";
 
 /**
- * `url` is a directory or a `file://` address. The directory need not be there yet.
+ * `url` is a directory, a `file://` or an `s3://bucket/prefix` address. The directory need not be there yet; the bucket must.
  * @throws BackupError BACKUP_TARGET_INVALID.
  */
-export async function openObjectStore(url: string, _environment: StoreEnvironment): Promise<ObjectStore> {
+export async function openObjectStore(url: string, environment: StoreEnvironment): Promise<ObjectStore> {
+  if (/^s3:/i.test(url)) {
+    const address = s3Address(url, environment);
+    // Only who needs a bucket pays for loading its client.
+    const { S3Store } = await import("./s3-store.js");
+    return new S3Store(address, { random: Math.random });
+  }
   const directory = directoryOf(url);
   const status = await realFileSystem.stat(directory).catch(() => undefined);
   if (status !== undefined && status.type !== "directory")
@@ -28,7 +32,7 @@ function directoryOf(url: string): string {
   if (scheme === "file" && URL.canParse(url) && new URL(url).host === "") return fileURLToPath(url);
   throw new BackupError(
     "BACKUP_TARGET_INVALID",
-    `${url} is no repository that this release can use: name a directory or a file:// address`,
+    `${url} is no repository that this release can use: name a directory, a file:// or an s3://bucket/prefix address`,
     { url },
   );
 }

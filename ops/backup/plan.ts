@@ -31,7 +31,7 @@ export interface ExtentPlan {
 export interface PlanOptions {
   readonly files: FileSystem;
   readonly dataDirectory: string;
-  readonly view: LogView;
+  readonly view: Pick<LogView, "extents">;
   /** Segments of the newest backup, in the order of offsets. */
   readonly known: readonly SegmentEntry[];
   /** Sizes of the objects that are there. */

@@ -5,11 +5,12 @@
  * In this order, so that killed anywhere it leaves whole backups and a head that is right: the head, then the manifests from
  * the oldest on, then the objects.
  */
+import { eachArchiveManifest } from "./archive-chain.js";
 import { BackupError } from "./errors.js";
-import { parseObject, SEGMENTS, SNAPSHOTS } from "./layout.js";
+import { type BackupObject, backupObject, parseObject, SEGMENTS, SNAPSHOTS } from "./layout.js";
 import type { Manifest } from "./manifest.js";
 import type { ObjectStore, StoredObject } from "./object-store.js";
-import { type LoadedBackup, loadArchiveManifests, loadBackups, loadHead, storeHead } from "./repository.js";
+import { eachBackup, listBackups, loadBackup, loadHead, storeHead } from "./repository.js";
 
 export interface PruneOptions {
   /** The newest so many stay. */
@@ -46,23 +47,17 @@ export async function pruneBackups(store: ObjectStore, options: PruneOptions): P
 }
 
 async function prune(store: ObjectStore, options: PruneOptions): Promise<PruneReport> {
-  const backups = await loadBackups(store);
+  const backups = await listBackups(store);
   if (backups.length === 0)
     throw new BackupError("BACKUP_NOT_FOUND", `${store.url} holds no backup`, { url: store.url });
-  const archived = (await loadArchiveManifests(store)).map(({ read }) => orThrow(read));
-  const manifests = new Map(backups.map((backup) => [backup.id, orThrow(backup.read)]));
   const head = await loadHead(store);
   // What a killed prune was about to remove goes, whatever is to be kept now.
   const passed = backups.filter(({ id }) => head !== undefined && id < head.oldest).length;
   const first = Math.min(Math.max(passed, firstKept(backups, options)), backups.length - 1);
   const [going, staying] = [backups.slice(0, first), backups.slice(first)];
-
-  const namedBy = (some: Iterable<Manifest>): Set<string> =>
-    new Set([...some].flatMap(({ files }) => files.map(({ name }) => name)));
-  const kept = namedBy([...staying.flatMap(({ id }) => manifests.get(id) ?? []), ...archived]);
-  const once = namedBy(manifests.values());
+  const named = await namesIn(store, new Set(going.map(({ id }) => id)));
   const objects: StoredObject[] = [];
-  for await (const object of store.list("")) if (isGarbage(object, kept, once, options)) objects.push(object);
+  for await (const object of store.list("")) if (isGarbage(object, named, options)) objects.push(object);
 
   const report: PruneReport = {
     dryRun: options.dryRun,
@@ -74,16 +69,34 @@ async function prune(store: ObjectStore, options: PruneOptions): Promise<PruneRe
   if (options.dryRun) return report;
   const [oldest, newest] = [staying[0], staying.at(-1)];
   if (oldest !== undefined && newest !== undefined && going.length > 0) {
-    const sha256 = manifests.get(newest.id)?.sha256 ?? "";
+    const { sha256 } = await loadBackup(store, newest.id);
     await storeHead(store, { oldest: oldest.id, newest: { id: newest.id, sha256 } });
   }
-  for (const { name } of going) await store.remove(name);
+  for (const { id } of going) await store.remove(backupObject(id));
   for (const { name } of objects) await store.remove(name);
   return report;
 }
 
+/** What manifests name. */
+interface Named {
+  /** By a backup that stays, or by the archive. */
+  readonly kept: ReadonlySet<string>;
+  /** By a backup that goes. */
+  readonly once: ReadonlySet<string>;
+}
+
+/** @throws BackupError when one of them cannot be read. */
+async function namesIn(store: ObjectStore, going: ReadonlySet<string>): Promise<Named> {
+  const [kept, once] = [new Set<string>(), new Set<string>()];
+  for await (const { id, read } of eachBackup(store))
+    for (const { name } of orThrow(read).files) (going.has(id) ? once : kept).add(name);
+  for await (const { read } of eachArchiveManifest(store))
+    for (const { name } of orThrow(read).files) kept.add(name);
+  return { kept, once };
+}
+
 /** Index of the oldest backup that stays. The newest always does. */
-function firstKept(backups: readonly LoadedBackup[], { keep, keepDays, now }: PruneOptions): number {
+function firstKept(backups: readonly BackupObject[], { keep, keepDays, now }: PruneOptions): number {
   if (keep === undefined && keepDays === undefined) return 0;
   const byCount = backups.length - Math.max(1, keep ?? 1);
   const youngest = now() - (keepDays ?? 0) * DAY_MS;
@@ -91,13 +104,10 @@ function firstKept(backups: readonly LoadedBackup[], { keep, keepDays, now }: Pr
   return Math.max(0, byAge === -1 ? byCount : Math.min(byCount, byAge));
 }
 
-/**
- * `once`: named by any backup, also by one that goes now. Such an object is nobody's work in progress, so it needs no grace.
- */
+/** What a backup has named is nobody's work in progress any more, so it needs no grace. */
 function isGarbage(
   { name, changedAt }: StoredObject,
-  kept: ReadonlySet<string>,
-  once: ReadonlySet<string>,
+  { kept, once }: Named,
   { now, graceMs }: PruneOptions,
 ): boolean {
   if (kept.has(name)) return false;

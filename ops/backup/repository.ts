@@ -5,15 +5,7 @@
  */
 import { type Static, Type } from "@sinclair/typebox";
 import { BackupError } from "./errors.js";
-import {
-  ARCHIVE_MANIFESTS,
-  BACKUP_HEAD,
-  BACKUPS,
-  type BackupObject,
-  backupId,
-  backupObject,
-  parseObject,
-} from "./layout.js";
+import { BACKUP_HEAD, BACKUPS, type BackupObject, backupId, backupObject, parseObject } from "./layout.js";
 import { decodeSealed, MANIFEST_BYTES_MAX, type Manifest, readManifest, sealedText } from "./manifest.js";
 import { type ObjectStore, readObject } from "./object-store.js";
 
@@ -55,17 +47,12 @@ export async function listBackups(store: ObjectStore): Promise<BackupObject[]> {
   return found.sort((a, b) => (a.id < b.id ? -1 : 1));
 }
 
-/** Every backup's manifest, oldest first. */
-export async function loadBackups(store: ObjectStore): Promise<LoadedBackup[]> {
-  const loaded: LoadedBackup[] = [];
-  for (const { id, createdAt } of await listBackups(store))
-    loaded.push({
-      name: backupObject(id),
-      id,
-      createdAt,
-      read: await orError(() => loadBackup(store, id)),
-    });
-  return loaded;
+/** Every backup's manifest, oldest first, one at a time: all of them at once may be more than fits into memory. */
+export async function* eachBackup(store: ObjectStore): AsyncGenerator<LoadedBackup, void> {
+  for (const { id, createdAt } of await listBackups(store)) {
+    const read = await orError(() => loadBackup(store, id));
+    yield { name: backupObject(id), id, createdAt, read };
+  }
 }
 
 /** @throws BackupError BACKUP_NOT_FOUND, BACKUP_DAMAGED, BACKUP_VERSION_UNKNOWN. */
@@ -80,18 +67,8 @@ export async function loadBackup(store: ObjectStore, id: string): Promise<Manife
   return manifest;
 }
 
-/** The archive's manifests, in the order of their names. */
-export async function loadArchiveManifests(store: ObjectStore): Promise<LoadedManifest[]> {
-  const loaded: LoadedManifest[] = [];
-  for await (const { name } of store.list(ARCHIVE_MANIFESTS)) {
-    if (parseObject(name)?.kind === "temporary") continue;
-    loaded.push({ name, id: name, read: await orError(() => loadManifest(store, name)) });
-  }
-  return loaded;
-}
-
 /** @throws BackupError BACKUP_DAMAGED, BACKUP_VERSION_UNKNOWN. */
-async function loadManifest(store: ObjectStore, name: string): Promise<Manifest> {
+export async function loadManifest(store: ObjectStore, name: string): Promise<Manifest> {
   return readManifest(await readBounded(store, name, MANIFEST_BYTES_MAX), name);
 }
 
@@ -108,7 +85,7 @@ export async function storeHead(store: ObjectStore, head: Head): Promise<void> {
   await store.put(BACKUP_HEAD, Buffer.from(text));
 }
 
-async function readBounded(store: ObjectStore, name: string, bytesMax: number): Promise<Uint8Array> {
+export async function readBounded(store: ObjectStore, name: string, bytesMax: number): Promise<Uint8Array> {
   try {
     return await readObject(store, name, bytesMax);
   } catch (error) {

@@ -25,7 +25,7 @@ export interface SendOptions {
   readonly there: Map<string, number>;
   /** Never link, also where it could be done. */
   readonly copy: boolean;
-  /** Bytes read: each file's twice, once when it was not copied. */
+  /** Each byte is told twice: when it was verified, and when it was brought or found there. */
   readonly onBytes: (bytes: number) => void;
 }
 
@@ -102,12 +102,22 @@ async function bring(
   read: () => AsyncIterable<Uint8Array>,
 ): Promise<Sent> {
   const found = there.get(name);
-  if (found === bytes) return "there";
+  if (found === bytes) {
+    onBytes(bytes);
+    return "there";
+  }
   // Of another size it is damaged, and nobody can want it.
   if (found !== undefined) await store.remove(name);
+  const put = (): Promise<"stored" | "exists"> =>
+    store.put(name, counted(read(), onBytes), { ifAbsent: true, sha256 });
+  const linked = !copy && path !== undefined && store.link !== undefined && (await store.link(path, name));
   let how: Sent = "linked";
-  if (copy || path === undefined || store.link === undefined || !(await store.link(path, name))) {
-    await store.put(name, counted(read(), onBytes), { ifAbsent: true, sha256 });
+  if (linked) onBytes(bytes);
+  else if ((await put()) === "stored") how = "copied";
+  else if ((await store.head(name))?.bytes === bytes) how = "there";
+  else {
+    await store.remove(name);
+    await put();
     how = "copied";
   }
   there.set(name, bytes);

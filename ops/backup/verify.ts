@@ -4,16 +4,25 @@
  */
 import { createHash, type Hash } from "node:crypto";
 import { type CheckedSegment, checkSegment, errnoOf, type Finding } from "../../log/index.js";
-import { chainFindings, contentFindings, findingOf, unreadable } from "./check-manifests.js";
+import { eachArchiveManifest, loadArchiveHead } from "./archive-chain.js";
+import {
+  type ArchiveLink,
+  archiveFindings,
+  type ChainLink,
+  chainFindings,
+  contentFindings,
+  findingOf,
+  unreadable,
+} from "./check-manifests.js";
 import { BackupError } from "./errors.js";
 import { type BackupFinding, finding } from "./finding.js";
-import { BACKUP_HEAD, parseObject, segmentObject } from "./layout.js";
+import { ARCHIVE_HEAD, BACKUP_HEAD, parseObject, segmentObject } from "./layout.js";
 import type { Manifest, ManifestEntry, SegmentEntry } from "./manifest.js";
 import type { ObjectStore, StoredObject } from "./object-store.js";
-import { type Head, loadArchiveManifests, loadBackups, loadHead } from "./repository.js";
+import { eachBackup, type LoadedManifest, loadHead } from "./repository.js";
 
 export interface VerifyBackupOptions {
-  /** Which backups' files are read: one, all of them (and what none of them names), or the newest. */
+  /** Whose files are read: of one backup, or of `archive`; of all and what none names; of the newest and the archive. */
   readonly which: { readonly id: string } | "all" | "newest";
   readonly onProgress?: (bytesDone: number, bytesAll: number) => void;
 }
@@ -21,7 +30,7 @@ export interface VerifyBackupOptions {
 export interface VerifyBackupReport {
   /** Backups that are there, whole or not. */
   readonly backups: number;
-  /** Those whose files were read. */
+  /** Those whose files were read, with the number of the archive's manifest among them. */
   readonly verified: readonly string[];
   readonly objects: number;
   readonly bytesRead: number;
@@ -39,12 +48,35 @@ export async function verifyBackups(
   return new Verification(store, options).run();
 }
 
+/** What stands for the archive where a backup's id could. */
+const ARCHIVE_ID = "archive";
+
+interface ReadableManifest {
+  readonly id: string;
+  readonly name: string;
+  readonly manifest: Manifest;
+}
+
+/** What of a manifest its segments are held against. */
+type ManifestFacts = Pick<
+  Manifest,
+  "clusterId" | "epochs" | "firstOffset" | "lastOffset" | "firstTimestamp" | "lastTimestamp"
+>;
+
 class Verification {
   readonly #store: ObjectStore;
   readonly #options: VerifyBackupOptions;
   readonly #findings: BackupFinding[] = [];
   readonly #notes: BackupFinding[] = [];
   readonly #objects = new Map<string, StoredObject>();
+  /** Files to be read, each once, with what the first manifest that names it says. */
+  readonly #wanted = new Map<string, { readonly entry: ManifestEntry; readonly facts: ManifestFacts }>();
+  /** Whatever any manifest names. */
+  readonly #named = new Set<string>();
+  readonly #verified: string[] = [];
+  readonly #clusters: { readonly name: string; readonly clusterId: string }[] = [];
+  /** Of the manifest that was read last. */
+  #clusterId: string | undefined;
   #bytesDone = 0;
   #bytesAll = 0;
 
@@ -54,42 +86,95 @@ class Verification {
   }
 
   async run(): Promise<VerifyBackupReport> {
+    // In this order, so that whoever writes meanwhile looks like no damage: heads name what is there, manifests, too.
+    const head = await this.#readHead(BACKUP_HEAD, loadHead);
+    const archiveHead = await this.#readHead(ARCHIVE_HEAD, loadArchiveHead);
+    const backups = await this.#readBackups();
+    const archive = await this.#readArchive();
     await this.#listObjects();
-    const backups = await loadBackups(this.#store);
-    const archive = await loadArchiveManifests(this.#store);
-    const head = await this.#head();
-    if (backups.length === 0 && head === undefined)
-      throw new BackupError("BACKUP_NOT_FOUND", `${this.#store.url} holds no backup`, {
-        url: this.#store.url,
-      });
+    const isEmpty = backups.length === 0 && archive.length === 0;
+    if (isEmpty && head === undefined && archiveHead === undefined)
+      throw notFound(this.#store.url, `${this.#store.url} holds no backup and no archive`);
+    this.#compareClusters();
     const { findings, notes } = chainFindings(backups, head);
-    this.#findings.push(...[...backups, ...archive].flatMap(unreadable), ...findings);
+    this.#findings.push(...findings, ...archiveFindings(archive, archiveHead));
     this.#notes.push(...notes);
-
-    const readable = backups.flatMap(({ id, name, read }) =>
-      read instanceof BackupError ? [] : [{ id, name, manifest: read }],
-    );
-    const chosen = this.#choose(
-      readable,
-      backups.map(({ id }) => id),
-    );
-    for (const { name, manifest } of chosen) this.#findings.push(...contentFindings(name, manifest));
-    this.#findings.push(...foreignClusters(readable));
-    const named = new Set(
-      [...readable.map(({ manifest }) => manifest), ...archive.map(({ read }) => read)].flatMap((read) =>
-        read instanceof BackupError ? [] : read.files.map(({ name }) => name),
-      ),
-    );
-    const clusterId = readable.at(-1)?.manifest.clusterId;
-    await this.#readAll(chosen, named, clusterId);
+    await this.#readFiles();
     return {
       backups: backups.length,
-      verified: chosen.map(({ id }) => id),
+      verified: this.#verified,
       objects: this.#objects.size,
       bytesRead: this.#bytesDone,
       findings: this.#findings,
       notes: this.#notes,
     };
+  }
+
+  /** Looks at each manifest once and keeps of it what the rest needs. */
+  async #readBackups(): Promise<ChainLink[]> {
+    const { which } = this.#options;
+    const links: ChainLink[] = [];
+    let newest: ReadableManifest | undefined;
+    for await (const { id, name, read } of eachBackup(this.#store)) {
+      links.push({ id, name, read: this.#note({ id, name, read }) });
+      if (read instanceof BackupError) continue;
+      newest = { id, name, manifest: read };
+      if (which === "all" || (typeof which === "object" && which.id === id)) this.#want(newest);
+    }
+    if (which === "newest" && newest !== undefined) this.#want(newest);
+    const isWanted = typeof which === "object" && which.id !== ARCHIVE_ID;
+    if (isWanted && !links.some(({ id }) => id === which.id))
+      throw notFound(this.#store.url, `${this.#store.url} has no backup ${which.id}`);
+    return links;
+  }
+
+  /** Each manifest of an archive names all of it, so the newest one is enough. */
+  async #readArchive(): Promise<ArchiveLink[]> {
+    const { which } = this.#options;
+    const links: ArchiveLink[] = [];
+    let newest: ReadableManifest | undefined;
+    for await (const { id, name, sequence, read } of eachArchiveManifest(this.#store)) {
+      links.push({ id, name, sequence, read: this.#note({ id, name, read }) });
+      if (read instanceof BackupError) continue;
+      newest = { id, name, manifest: read };
+      if (which === "all") this.#want(newest);
+    }
+    if (typeof which === "object" && which.id === ARCHIVE_ID && links.length === 0)
+      throw notFound(this.#store.url, `${this.#store.url} holds no archive`);
+    const isWanted = which === "newest" || (typeof which === "object" && which.id === ARCHIVE_ID);
+    if (isWanted && newest !== undefined) this.#want(newest);
+    return links;
+  }
+
+  /** What a manifest names, and whose it is; or that it cannot be read. Gives back what its chain is made of. */
+  #note(loaded: LoadedManifest): ChainLink["read"] {
+    const { name, read } = loaded;
+    this.#findings.push(...unreadable(loaded));
+    if (read instanceof BackupError) return read;
+    const { clusterId, sha256, previous } = read;
+    for (const file of read.files) this.#named.add(file.name);
+    this.#clusters.push({ name, clusterId });
+    this.#clusterId = clusterId;
+    return { sha256, previous };
+  }
+
+  #compareClusters(): void {
+    for (const { name, clusterId } of this.#clusters)
+      if (clusterId !== this.#clusterId)
+        this.#findings.push(finding("foreign", name, `cluster ${this.#clusterId}`, clusterId));
+  }
+
+  #want({ id, name, manifest }: ReadableManifest): void {
+    this.#verified.push(id);
+    this.#findings.push(...contentFindings(name, manifest));
+    const { clusterId, epochs, firstOffset, lastOffset, firstTimestamp, lastTimestamp } = manifest;
+    const facts = { clusterId, epochs, firstOffset, lastOffset, firstTimestamp, lastTimestamp };
+    for (const entry of manifest.files) {
+      const known = this.#wanted.get(entry.name)?.entry;
+      if (known === undefined) this.#wanted.set(entry.name, { entry, facts });
+      else if (known.sha256 !== entry.sha256 || known.bytes !== entry.bytes)
+        this.#findings.push(finding("swapped", name, `${entry.name} as other backups know it`, "another"));
+    }
   }
 
   async #listObjects(): Promise<void> {
@@ -104,78 +189,55 @@ class Verification {
     }
   }
 
-  async #head(): Promise<Head | "unreadable" | undefined> {
+  async #readHead<Read>(
+    name: string,
+    load: (store: ObjectStore) => Promise<Read>,
+  ): Promise<Read | "unreadable"> {
     try {
-      return await loadHead(this.#store);
+      return await load(this.#store);
     } catch (error) {
       if (!(error instanceof BackupError) || error.code === "BACKUP_STORE_FAILED") throw error;
-      this.#findings.push(findingOf(error, BACKUP_HEAD));
+      this.#findings.push(findingOf(error, name));
       return "unreadable";
     }
   }
 
-  #choose<Backup extends { readonly id: string }>(
-    readable: readonly Backup[],
-    ids: readonly string[],
-  ): readonly Backup[] {
-    const { which } = this.#options;
-    if (which === "all") return readable;
-    if (which === "newest") return readable.slice(-1);
-    if (!ids.includes(which.id))
-      throw new BackupError("BACKUP_NOT_FOUND", `${this.#store.url} has no backup ${which.id}`, {
-        url: this.#store.url,
-        id: which.id,
-      });
-    return readable.filter(({ id }) => id === which.id);
-  }
-
-  /** Every file of the chosen backups once; with `all` also what nobody names: the next backup could use it. */
-  async #readAll(
-    chosen: readonly { readonly name: string; readonly manifest: Manifest }[],
-    named: ReadonlySet<string>,
-    clusterId: string | undefined,
-  ): Promise<void> {
-    const entries = new Map<string, { entry: ManifestEntry; manifest: Manifest }>();
-    for (const { name, manifest } of chosen)
-      for (const entry of manifest.files) {
-        const known = entries.get(entry.name);
-        if (known === undefined) entries.set(entry.name, { entry, manifest });
-        else if (known.entry.sha256 !== entry.sha256 || known.entry.bytes !== entry.bytes)
-          this.#findings.push(finding("swapped", name, `${entry.name} as other backups know it`, "another"));
-      }
+  /** With `all` also what nobody names: the next backup could use it. */
+  async #readFiles(): Promise<void> {
     const unnamed = [...this.#objects.values()].filter(({ name }) => {
       const kind = parseObject(name)?.kind;
-      return (kind === "segment" || kind === "snapshot") && !named.has(name);
+      return (kind === "segment" || kind === "snapshot") && !this.#named.has(name);
     });
     for (const { name } of unnamed)
       this.#notes.push(finding("leftover", name, "an object that a backup names", "one that none does"));
-
     const read = this.#options.which === "all" ? unnamed : [];
-    for (const { bytes } of [...[...entries.values()].map(({ entry }) => entry), ...read])
-      this.#bytesAll += bytes;
-    for (const { entry, manifest } of entries.values()) await this.#checkNamed(entry, manifest);
-    for (const object of read) await this.#checkUnnamed(object, clusterId);
+    for (const { entry } of this.#wanted.values()) this.#bytesAll += entry.bytes;
+    for (const { bytes } of read) this.#bytesAll += bytes;
+    for (const { entry, facts } of this.#wanted.values()) await this.#checkNamed(entry, facts);
+    for (const object of read) await this.#checkUnnamed(object);
   }
 
-  async #checkNamed(entry: ManifestEntry, manifest: Manifest): Promise<void> {
+  async #checkNamed(entry: ManifestEntry, facts: ManifestFacts): Promise<void> {
     const { name, bytes } = entry;
     const object = this.#objects.get(name);
     if (object === undefined) {
       this.#findings.push(finding("missing", name, `${bytes} bytes`, "no such object"));
       return;
     }
-    if (object.bytes !== bytes)
+    if (object.bytes !== bytes) {
       this.#findings.push(finding("damaged", name, `${bytes} bytes`, `${object.bytes}`));
+      return;
+    }
     const read = await this.#read(object, entry.kind === "segment");
     if (read.finding !== undefined) this.#findings.push(read.finding);
     else if (read.sha256 !== entry.sha256)
       this.#findings.push(finding("damaged", name, `SHA-256 ${entry.sha256}`, read.sha256));
     const { segment } = read;
     if (entry.kind === "segment" && segment !== undefined)
-      this.#findings.push(...toldFindings(entry, segment, manifest));
+      this.#findings.push(...toldFindings(entry, segment, facts));
   }
 
-  async #checkUnnamed(object: StoredObject, clusterId: string | undefined): Promise<void> {
+  async #checkUnnamed(object: StoredObject): Promise<void> {
     const { name } = object;
     const parsed = parseObject(name);
     const { segment, sha256, finding: bad } = await this.#read(object, parsed?.kind === "segment");
@@ -185,8 +247,8 @@ class Verification {
     if (segment === undefined) return;
     const { header, lastOffset } = segment;
     const { baseOffset: firstOffset, lineageId } = header;
-    if (clusterId !== undefined && header.clusterId !== clusterId)
-      this.#findings.push(finding("foreign", name, `cluster ${clusterId}`, header.clusterId));
+    if (this.#clusterId !== undefined && header.clusterId !== this.#clusterId)
+      this.#findings.push(finding("foreign", name, `cluster ${this.#clusterId}`, header.clusterId));
     const ownName = segmentObject({ firstOffset, lastOffset, lineageId, sha256 });
     if (ownName !== name) this.#findings.push(finding("swapped", name, "what its name says", ownName));
   }
@@ -233,13 +295,13 @@ const whatIsWrong = ({ position, offset, expected, found }: Finding): string =>
   `${found} instead of ${expected} at position ${position ?? 0}${offset === undefined ? "" : ` (offset ${offset})`}`;
 
 /** What a segment says of itself against what the manifest says of it. */
-function toldFindings(entry: SegmentEntry, segment: CheckedSegment, manifest: Manifest): BackupFinding[] {
+function toldFindings(entry: SegmentEntry, segment: CheckedSegment, facts: ManifestFacts): BackupFinding[] {
   const { header, lastOffset, lastCrc, firstTimestamp, lastTimestamp } = segment;
-  const epoch = manifest.epochs.find(({ lineageId }) => lineageId === header.lineageId);
-  const isFirst = entry.baseOffset === manifest.firstOffset;
-  const isLast = entry.endOffset === manifest.lastOffset;
+  const epoch = facts.epochs.find(({ lineageId }) => lineageId === header.lineageId);
+  const isFirst = entry.baseOffset === facts.firstOffset;
+  const isLast = entry.endOffset === facts.lastOffset;
   const told: readonly (readonly [string, unknown, unknown])[] = [
-    ["cluster", manifest.clusterId, header.clusterId],
+    ["cluster", facts.clusterId, header.clusterId],
     ["lineage", entry.lineageId, header.lineageId],
     ["epoch", epoch?.epoch, header.epoch],
     ["first offset of the epoch", epoch?.first, header.epochFirst],
@@ -247,8 +309,8 @@ function toldFindings(entry: SegmentEntry, segment: CheckedSegment, manifest: Ma
     ["crc before", entry.chainCrc, header.chainCrc],
     ["last offset", entry.endOffset, lastOffset],
     ["last crc", entry.endCrc, lastCrc],
-    ["first timestamp", isFirst ? manifest.firstTimestamp : firstTimestamp, firstTimestamp],
-    ["last timestamp", isLast ? manifest.lastTimestamp : lastTimestamp, lastTimestamp],
+    ["first timestamp", isFirst ? facts.firstTimestamp : firstTimestamp, firstTimestamp],
+    ["last timestamp", isLast ? facts.lastTimestamp : lastTimestamp, lastTimestamp],
   ];
   return told
     .filter(([, expected, found]) => expected !== found)
@@ -257,11 +319,6 @@ function toldFindings(entry: SegmentEntry, segment: CheckedSegment, manifest: Ma
     );
 }
 
-function foreignClusters(
-  readable: readonly { readonly name: string; readonly manifest: Manifest }[],
-): BackupFinding[] {
-  const own = readable.at(-1)?.manifest.clusterId;
-  return readable
-    .filter(({ manifest }) => manifest.clusterId !== own)
-    .map(({ name, manifest }) => finding("foreign", name, `cluster ${own}`, manifest.clusterId));
+function notFound(url: string, message: string): BackupError {
+  return new BackupError("BACKUP_NOT_FOUND", message, { url });
 }

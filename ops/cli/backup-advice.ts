@@ -41,5 +41,17 @@ export const backupAdvice: Readonly<Record<BackupErrorCode, Advice>> = {
     exitCode: exitCodes.failed,
     advice: "check the address, or leave --compare out; nothing was changed",
   },
+  BACKUP_ARCHIVE_DIVERGED: {
+    exitCode: exitCodes.usage,
+    advice: "give this server an archive.url of its own: another prefix is enough",
+  },
+  BACKUP_ARCHIVE_GAP: {
+    exitCode: exitCodes.usage,
+    advice: "give this server a new archive.url; the old archive stays restorable up to its end",
+  },
+  BACKUP_ARCHIVE_TAKEN: {
+    exitCode: exitCodes.locked,
+    advice: "stop one of the two servers, or give it an archive.url of its own, and start it again",
+  },
   BACKUP_STORE_FAILED: { exitCode: exitCodes.failed, advice: "try again when the store can be reached" },
 };

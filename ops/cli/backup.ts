@@ -40,7 +40,8 @@ interface PruneFlags {
   readonly json?: boolean;
 }
 
-const TARGET = "repository: a directory or a file:// address; a directory called like a subcommand as ./NAME";
+const TARGET =
+  "repository: a directory, a file:// or an s3://bucket/prefix address; a directory called like a subcommand as ./NAME";
 
 export function addBackup(program: Command): void {
   const backup = program

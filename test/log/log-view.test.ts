@@ -38,6 +38,21 @@ describe("log view", () => {
     }
   });
 
+  test("opens although retention removes a segment between its name and a look at it", async () => {
+    const log = twelve();
+    const files = log.files();
+    const [first] = log.segments;
+    const listed = files.list.bind(files);
+    files.list = async (directory) => {
+      const names = await listed(directory);
+      files.list = listed;
+      await files.remove(first!.path);
+      return names;
+    };
+    const view = await open(files);
+    expect([view.firstOffset, view.endOffset]).toEqual([5, 12]);
+  });
+
   test("finds the first record of a time, within the view", async () => {
     const log = twelve();
     const view = await open(log.files(), 10);

@@ -49,7 +49,6 @@ describe("segment check", () => {
     for (let i = 0; i < segment!.bytes.length; i += 3) {
       const bytes = Uint8Array.from(segment!.bytes);
       bytes[i]! ^= 0x10;
-      // When a segment was made is in no checksum but its header's own.
       expect((await check({ name: "s", bytes }, 4096)).found, `byte ${i}`).toHaveProperty("code");
     }
     const ends = new Set(log.records.filter((record) => record.segment === 0).map(({ end }) => end));

@@ -1,6 +1,7 @@
 // Pruning: what stays, what goes, and that nothing goes which a backup or the archive still names.
 import { beforeEach, describe, expect, it } from "vitest";
 import { BackupError } from "../../ops/backup/errors.js";
+import { archiveManifestObject } from "../../ops/backup/layout.js";
 import { describeBackups } from "../../ops/backup/list.js";
 import { type ManifestBody, readManifest, sealManifest } from "../../ops/backup/manifest.js";
 import { type PruneOptions, type PruneReport, pruneBackups } from "../../ops/backup/prune.js";
@@ -43,8 +44,8 @@ const segmentNames = (): Promise<string[]> => bench.files.list(`${REPOSITORY}/se
 /** As an archive would name what it needs. */
 async function archiveManifest(of: string): Promise<void> {
   const { sha256: _, ...body } = await loadBackup(bench.store, of);
-  const { text } = sealManifest({ ...body, kind: "archive" } satisfies ManifestBody);
-  await bench.store.put("archive/manifests/1.json", Buffer.from(text));
+  const { text } = sealManifest({ ...body, kind: "archive", previous: null } satisfies ManifestBody);
+  await bench.store.put(archiveManifestObject(1), Buffer.from(text));
 }
 
 describe("prune", () => {
@@ -97,9 +98,9 @@ describe("prune", () => {
     await archiveManifest(archived);
     const needed = (await loadBackup(bench.store, archived)).files.map(({ name }) => name);
     const before = await inMemory(bench.files, REPOSITORY);
-    disk.flip(`${REPOSITORY}/archive/manifests/1.json`, 40, 2);
+    disk.flip(`${REPOSITORY}/${archiveManifestObject(1)}`, 40, 2);
     await expect(prune({ keep: 1 })).rejects.toMatchObject({ code: "BACKUP_DAMAGED" });
-    disk.flip(`${REPOSITORY}/archive/manifests/1.json`, 40, 2);
+    disk.flip(`${REPOSITORY}/${archiveManifestObject(1)}`, 40, 2);
     expect((await inMemory(bench.files, REPOSITORY)).paths).toEqual(before.paths);
     const { removedObjects } = await prune({ keep: 1 });
     expect(removedObjects.length).toBeGreaterThan(0);

@@ -90,6 +90,36 @@ describe("the checker finds a manifest", () => {
   });
 });
 
+describe("the checker finds a lost manifest", () => {
+  const codesAfter = async (lost: readonly string[]): Promise<string[]> => {
+    for (const name of lost) await bench.store.remove(name);
+    return (await bench.verify("newest")).findings.map(({ code }) => code);
+  };
+  let ids: string[];
+  beforeEach(async () => {
+    ids = [id];
+    for (let i = 0; i < 3; i++) ids.push((await bench.backup()).id);
+  });
+
+  it("the newest, of which only the head knows", async () => {
+    expect(await codesAfter([`backups/${ids[3]}.json`])).toEqual(["missing"]);
+  });
+
+  it("the oldest, which a prune would have told the head of", async () => {
+    expect(await codesAfter([`backups/${ids[0]}.json`])).toEqual(["missing"]);
+  });
+
+  it("one between, which the next one names", async () => {
+    expect(await codesAfter([`backups/${ids[1]}.json`])).toEqual(["chain"]);
+  });
+
+  it("the head, and all of them", async () => {
+    expect(await codesAfter(["backups/head.json"])).toEqual(["missing"]);
+    await bench.backup();
+    expect(await codesAfter(ids.map((each) => `backups/${each}.json`))).toEqual(["missing"]);
+  });
+});
+
 describe("a finding", () => {
   it("is one line: what, expected, found and what to do", async () => {
     await bench.store.remove(manifest.files[0]!.name);

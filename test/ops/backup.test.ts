@@ -36,6 +36,24 @@ describe("backup", () => {
     expect((await bench.verify()).findings).toEqual([]);
   });
 
+  it("tells how far it is, up to the end, whether it copies or links", async () => {
+    await bench.grow(100);
+    await bench.putSnapshot(90);
+    const elsewhere = new BackupBench(bench.files, 9, "/elsewhere");
+    for (const [maker, copy] of [
+      [bench, false],
+      [elsewhere, true],
+    ] as const) {
+      const told: [number, number][] = [];
+      const { sentBytes } = await maker.backup({ copy, onProgress: (done, all) => told.push([done, all]) });
+      expect(told.at(-1)).toEqual([sentBytes, sentBytes]);
+      for (const [i, [done, all]] of told.entries()) {
+        expect(done).toBeLessThanOrEqual(all);
+        expect(done).toBeGreaterThanOrEqual(told[i - 1]?.[0] ?? 0);
+      }
+    }
+  });
+
   it("works beside an open log, and takes what was appended until it began", async () => {
     const { log } = await bench.openLog();
     await bench.append(log, 37);
@@ -103,6 +121,28 @@ describe("backup", () => {
     expect((await other.verify()).findings).toEqual([]);
   });
 
+  it("begins anew when retention removes what it was about to send", async () => {
+    const { log } = await bench.openLog();
+    await bench.append(log, 150);
+    await bench.putSnapshot(140);
+    const link = bench.store.link.bind(bench.store);
+    let links = 0;
+    bench.store.link = async (path, name) => {
+      links += 1;
+      if (links === 2) await log.retain(at(130));
+      return link(path, name);
+    };
+    const report = await bench.backup();
+    expect(report.firstOffset).toBe(log.firstOffset);
+    expect(report.firstOffset).toBeGreaterThan(60);
+    expect(report.snapshotOffset).toBe(140);
+    await log.close();
+    const { findings, notes } = await bench.verify();
+    expect(findings).toEqual([]);
+    // What was sent before is the next prune's.
+    expect(notes.length).toBeGreaterThan(0);
+  });
+
   it("follows the log through a new epoch", async () => {
     await bench.grow(10);
     await bench.backup();
@@ -130,7 +170,7 @@ describe("backup", () => {
     await handle.truncate(200);
     await handle.close();
     const codes = (await bench.verify()).findings.map(({ code }) => code);
-    expect(codes.sort()).toEqual(["damaged", "damaged", "missing"]);
+    expect(codes.sort()).toEqual(["damaged", "missing"]);
     expect((await bench.backup({ copy: true })).sentFiles).toBe(2);
     expect((await bench.verify()).findings).toEqual([]);
   });
@@ -183,9 +223,15 @@ describe("backup refuses", () => {
 
   it("a damaged log: damage never becomes a backup", async () => {
     await bench.grow(100);
-    disk.flip(`${DATA}/log/${segmentFile(1)}`, 700, 4);
-    expect(await refusalOf(bench.backup())).toBe("LOG_CORRUPT");
+    const names = (await bench.files.list(`${DATA}/log`)).filter((name) => name.endsWith(".log"));
+    expect(names.length).toBeGreaterThan(2);
+    for (const name of names) {
+      disk.flip(`${DATA}/log/${name}`, 700, 4);
+      expect(await refusalOf(bench.backup()), name).toBe("LOG_CORRUPT");
+      disk.flip(`${DATA}/log/${name}`, 700, 4);
+    }
     expect(await bench.files.exists(`${REPOSITORY}/backups`)).toBe(false);
+    await bench.backup();
   });
 
   it("a log whose beginning is gone when no snapshot stands in for it", async () => {
