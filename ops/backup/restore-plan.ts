@@ -7,10 +7,12 @@
  * lost one names the backup.
  */
 import { checkSegment, type LogRecord, type Offset, offset, segmentHeaderOf } from "../../log/index.js";
+import { listArchive, loadArchiveManifest } from "./archive-chain.js";
 import { BackupError } from "./errors.js";
+import { archiveManifestId, archiveManifestObject, backupObject } from "./layout.js";
 import { type Manifest, type SegmentEntry, type SnapshotEntry, segmentsOf } from "./manifest.js";
 import type { ObjectStore } from "./object-store.js";
-import { type LoadedManifest, loadArchiveManifests, loadBackups } from "./repository.js";
+import { type LoadedManifest, listBackups, loadBackup, orError } from "./repository.js";
 
 export type RestoreTarget =
   | { readonly type: "latest" }
@@ -54,21 +56,17 @@ export async function planRestore(
   options: { readonly backup?: string; readonly findPoint: FindPoint },
 ): Promise<RestorePlan> {
   const warnings: string[] = [];
-  const candidates = await candidatesOf(store, target, options.backup, warnings);
-  const [newest] = candidates;
-  if (newest === undefined)
-    throw new BackupError("BACKUP_NOT_FOUND", `${store.url} holds no backup that can be read`, {
-      url: store.url,
-    });
   let earliest: Offset | undefined;
-  for (const candidate of candidates) {
+  let newest: Manifest | undefined;
+  for await (const candidate of candidatesOf(store, target, options.backup, warnings)) {
+    newest ??= candidate.read;
     const found = await findIn(store, candidate, target, options.findPoint);
     if (found.type === "refused") throw found.error;
     if (found.type === "before") {
       earliest ??= found.earliest;
       continue;
     }
-    if (!isOneHistory(candidate.read, newest.read, found.last)) {
+    if (!isOneHistory(candidate.read, newest, found.last)) {
       warnings.push(
         `${candidate.id} holds it, but of another history; name it with --backup to have that one`,
       );
@@ -76,12 +74,19 @@ export async function planRestore(
     }
     return planOf(candidate, found.last, [...warnings, ...(found.warnings ?? [])]);
   }
+  if (newest === undefined) throw nothingThere(store, warnings);
   const more = warnings.map((warning) => `; ${warning}`).join("");
   throw new BackupError(
     "RESTORE_TARGET_RETIRED",
     `nothing in ${store.url} reaches back to ${describeTarget(target)}; the earliest that can be had is offset ${earliest ?? 1}${more}`,
     { url: store.url, earliest: earliest ?? 1 },
   );
+}
+
+function nothingThere({ url }: ObjectStore, warnings: readonly string[]): BackupError {
+  const [first] = warnings;
+  if (first !== undefined) return new BackupError("BACKUP_DAMAGED", first, { url });
+  return new BackupError("BACKUP_NOT_FOUND", `${url} holds no backup`, { url });
 }
 
 export function describeTarget(target: RestoreTarget): string {
@@ -97,34 +102,52 @@ export function describeTarget(target: RestoreTarget): string {
   }
 }
 
-/** Newest first. One that cannot be read is passed over for an older one, unless it is the very one that is asked for. */
-async function candidatesOf(
+/** What there is, newest first, one at a time: all manifests at once may be more than fits into memory. */
+async function* newestFirst(store: ObjectStore): AsyncGenerator<LoadedManifest, void> {
+  // The newest manifest of an archive is the archive: the ones before it name less of the same.
+  const sequence = (await listArchive(store)).at(-1);
+  let archive: LoadedManifest | undefined;
+  if (sequence !== undefined) {
+    const read = await orError(() => loadArchiveManifest(store, sequence));
+    archive = { name: archiveManifestObject(sequence), id: archiveManifestId(sequence), read };
+  }
+  const archivedAt =
+    archive?.read instanceof BackupError ? Number.POSITIVE_INFINITY : archive?.read.createdAt;
+  for (const { id, createdAt } of (await listBackups(store)).toReversed()) {
+    if (archive !== undefined && archivedAt !== undefined && archivedAt >= createdAt) {
+      yield archive;
+      archive = undefined;
+    }
+    yield { name: backupObject(id), id, read: await orError(() => loadBackup(store, id)) };
+  }
+  if (archive !== undefined) yield archive;
+}
+
+async function* chosen(store: ObjectStore, wanted: string): AsyncGenerator<LoadedManifest, void> {
+  for (const sequence of await listArchive(store)) {
+    if (archiveManifestId(sequence) !== wanted) continue;
+    yield {
+      name: archiveManifestObject(sequence),
+      id: wanted,
+      read: await loadArchiveManifest(store, sequence),
+    };
+    return;
+  }
+  yield { name: backupObject(wanted), id: wanted, read: await loadBackup(store, wanted) };
+}
+
+/** One that cannot be read is passed over for an older one, unless what is asked for is the newest. */
+async function* candidatesOf(
   store: ObjectStore,
   target: RestoreTarget,
   wanted: string | undefined,
   warnings: string[],
-): Promise<Candidate[]> {
-  const loaded = [...(await loadBackups(store)), ...(await loadArchiveManifests(store))];
-  if (wanted !== undefined) {
-    const found = loaded.find(({ id }) => id === wanted);
-    if (found === undefined)
-      throw new BackupError("BACKUP_NOT_FOUND", `${store.url} has no backup ${wanted}`, {
-        url: store.url,
-        id: wanted,
-      });
-    if (found.read instanceof BackupError) throw found.read;
-    return [{ ...found, read: found.read }];
-  }
-  const candidates: Candidate[] = [];
-  for (const { read, ...rest } of loaded) {
-    if (!(read instanceof BackupError)) candidates.push({ ...rest, read });
-    // What is the latest can only be said when all of them can be read.
+): AsyncGenerator<Candidate, void> {
+  for await (const { read, ...rest } of wanted === undefined ? newestFirst(store) : chosen(store, wanted)) {
+    if (!(read instanceof BackupError)) yield { ...rest, read };
     else if (target.type === "latest") throw read;
     else warnings.push(`${rest.name} cannot be read: ${read.message}`);
   }
-  return candidates.sort(
-    (a, b) => b.read.createdAt - a.read.createdAt || b.read.lastOffset - a.read.lastOffset,
-  );
 }
 
 async function findIn(
