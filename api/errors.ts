@@ -36,6 +36,7 @@ export type ApiErrorCode =
   | "API_JSON_INVALID"
   | "API_JSON_TOO_DEEP"
   | "API_KEY_RESERVED"
+  | "API_LINEAGE_LOST"
   | "API_LIVE_READERS_MAX"
   | "API_METHOD_NOT_ALLOWED"
   | "API_MIN_OFFSET_INVALID"
@@ -99,6 +100,7 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorRow>> = {
   API_JSON_INVALID: { status: 400, title: "The body is not JSON" },
   API_JSON_TOO_DEEP: { status: 400, title: "The JSON is nested deeper than accepted" },
   API_KEY_RESERVED: { status: 400, title: "This path is a route of its own, so the key needs another door" },
+  API_LINEAGE_LOST: { status: 409, title: "The offset is of a lost history" },
   API_LIVE_READERS_MAX: { status: 429, title: "Too many live readers are connected", retryAfterSecs: 1 },
   API_METHOD_NOT_ALLOWED: { status: 405, title: "The path does not take this method" },
   API_MIN_OFFSET_INVALID: { status: 400, title: "The minimum offset cannot be used" },

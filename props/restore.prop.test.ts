@@ -21,7 +21,7 @@ import {
 import { factor, seed, seededRandom } from "./run-settings.js";
 
 const RECORDS = 5_000;
-const SAMPLE = 100;
+const SAMPLE = 60;
 
 let world: RestoreWorld;
 
