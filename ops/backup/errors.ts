@@ -33,6 +33,8 @@ export type BackupErrorCode =
   | "BACKUP_ARCHIVE_GAP"
   /** Another server writes to the archive. */
   | "BACKUP_ARCHIVE_TAKEN"
+  /** A drill's server did not start from the restored data. */
+  | "DRILL_SERVER_FAILED"
   /** The store of a repository cannot be reached, or refuses. */
   | "BACKUP_STORE_FAILED";
 

@@ -53,5 +53,9 @@ export const backupAdvice: Readonly<Record<BackupErrorCode, Advice>> = {
     exitCode: exitCodes.locked,
     advice: "stop one of the two servers, or give it an archive.url of its own, and start it again",
   },
+  DRILL_SERVER_FAILED: {
+    exitCode: exitCodes.failed,
+    advice: "restore it by hand with `annals restore` and look at what `annals serve` says",
+  },
   BACKUP_STORE_FAILED: { exitCode: exitCodes.failed, advice: "try again when the store can be reached" },
 };

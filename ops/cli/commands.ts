@@ -5,6 +5,7 @@ import { addBackup } from "./backup.js";
 import { addBisect } from "./bisect.js";
 import { addConfig } from "./config.js";
 import { addDiff } from "./diff.js";
+import { addDrill } from "./drill.js";
 import { addDump } from "./dump.js";
 import { addImport } from "./import.js";
 import { addRepair } from "./repair.js";
@@ -18,6 +19,7 @@ export const commands: readonly ((program: Command) => void)[] = [
   addImport,
   addBackup,
   addRestore,
+  addDrill,
   addVerify,
   addDump,
   addAt,
