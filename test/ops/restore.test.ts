@@ -2,8 +2,9 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import { decodeEpochStart, encodeEpochStart } from "../../log/epoch-start.js";
 import { type FileSystem, openLogView, readWholeFile } from "../../log/index.js";
+import { foldTo, writeSnapshot } from "../../projections/index.js";
 import { SimulatedDisk } from "../../props/world/simulated-file-system.js";
-import { BackupBench, DATA, REPOSITORY } from "../support/backup-bench.js";
+import { BackupBench, DATA, REPOSITORY, RULES } from "../support/backup-bench.js";
 import { lookInto, RestoreBench } from "../support/restore-bench.js";
 import { at } from "../support/test-log.js";
 
@@ -51,6 +52,8 @@ describe("restore", () => {
     await restorer.restore({ type: "offset", offset: 75 }, "/third");
     expect(await crcOf("/third", 75)).toBe(await crcOf("/second", 75));
     expect(await lookInto(restorer, "/third")).toMatchObject({ epochs: 3, endOffset: 76 });
+    // Above every epoch that the backup knows of, also those that began behind the target.
+    expect((await restorer.restore({ type: "offset", offset: 60 }, "/early")).epoch).toBe(3);
     const old = await restorer.restore({ type: "offset", offset: 75 }, "/fourth", { backup: lost.id });
     expect(await crcOf("/fourth", 75)).toBe(await crcOf(DATA, 75));
     expect(old.lineageId).not.toBe((await openLogView(files, "/third")).epochs.at(-1)?.lineageId);
@@ -79,6 +82,46 @@ describe("restore", () => {
     const early = short.plan({ type: "offset", offset: 49 });
     await expect(early).rejects.toMatchObject({ code: "RESTORE_TARGET_RETIRED", context: { earliest: 50 } });
     expect(await short.plan({ type: "offset", offset: 50 })).toMatchObject({ last: 50 });
+  });
+
+  it("does not fill what retention took from a history with records of a lost one", async () => {
+    await bench.grow(100);
+    const lost = await bench.backup();
+    await restorer.restore({ type: "offset", offset: 70 }, "/second");
+    await continueIn("/second", 60);
+    const whole = await bench.backup({ dataDirectory: "/second" });
+    const view = await openLogView(files, "/second");
+    const { fold } = await foldTo(view, undefined, { rules: RULES, last: at(120) });
+    await writeSnapshot(files, "/second/snapshots", fold, await view.markAt(at(120)), {
+      now: () => bench.nowMs,
+    });
+    const { log } = await restorer.open("/second");
+    await log.retain(at(120));
+    await bench.append(log, 5);
+    await log.close();
+    const plan = (offset: number) => restorer.plan({ type: "offset", offset });
+    expect((await plan(90)).backup).toBe(whole.id);
+    await bench.backup({ dataDirectory: "/second" });
+    expect((await plan(90)).backup).toBe(whole.id);
+    await files.remove(`${REPOSITORY}/backups/${whole.id}.json`);
+    const refused = { code: "RESTORE_TARGET_RETIRED", message: expect.stringContaining(lost.id) };
+    await expect(plan(90)).rejects.toMatchObject(refused);
+  });
+
+  it("refuses a directory that holds anything, and leaves it as it is", async () => {
+    await bench.grow(10);
+    await bench.backup();
+    await files.makeDirectory("/mine/letters");
+    const refused = restorer.restore({ type: "latest" }, "/mine");
+    await expect(refused).rejects.toMatchObject({
+      code: "LOG_DIRECTORY_UNUSABLE",
+      context: { found: "letters" },
+    });
+    expect(await files.list("/mine")).toEqual(["letters"]);
+    await expect(restorer.restore({ type: "latest" }, DATA)).rejects.toMatchObject({
+      code: "LOG_DIRECTORY_UNUSABLE",
+    });
+    expect((await openLogView(files, DATA)).endOffset).toBe(11);
   });
 
   it("finds damage on the way and leaves nothing that opens", async () => {
