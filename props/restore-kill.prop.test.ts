@@ -141,6 +141,16 @@ describe("restore kill", () => {
       expect(endedIn.size).toBeGreaterThan(4);
     }, 600_000);
 
+  test("once it was reported, a power cut takes nothing of it", async () => {
+    for (let i = 0; i < 6 * factor; i++) {
+      const disk = await onSimulatedDisk(seed + i);
+      const never: Fault = { type: "end", at: Number.MAX_SAFE_INTEGER, ending: "power" };
+      const reported = await restoreEnding(disk, seed + i, never);
+      disk.losePower();
+      expect(await check(disk, seed + i, reported)).toBe("whole");
+    }
+  }, 600_000);
+
   test("meets a failure at the n-th operation", async () => {
     const stride = factor > 1 ? 1 : 11;
     let met = 0;
