@@ -14,6 +14,7 @@ import { PAST_ROWS } from "./past-rows.js";
 import { PeerAbsent } from "./peers.js";
 import { Bench, fileSystemOf, versionOf } from "./processes.js";
 import { QUEUE_ROWS } from "./queue-rows.js";
+import { restoreRow } from "./restore-rows.js";
 import type { Finding, Row } from "./row.js";
 import { STREAM_ROWS } from "./stream-rows.js";
 
@@ -25,6 +26,7 @@ const ROWS: readonly Row[] = [
   ...QUEUE_ROWS,
   ...STREAM_ROWS,
   ...BACKUP_ROWS,
+  restoreRow,
 ];
 
 const USAGE = `npm run bench [-- OPTION …]: measures this release's figures and prints each beside its goal
