@@ -196,6 +196,8 @@ describe("annals restore", () => {
     const opening = [
       ["serve", "--port", "0", "--data-dir", target],
       ["backup", join(root, "other"), "--data-dir", target],
+      ["verify", target],
+      ["repair", target],
     ];
     for (const args of opening)
       expectRefusal(await runAnnals(args), 3, /LOG_RESTORE_UNFINISHED.*annals restore/);
