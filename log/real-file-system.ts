@@ -6,8 +6,8 @@
  */
 import * as fs from "node:fs";
 import { dirname, resolve } from "node:path";
-import { flock, statVFS } from "fs-ext";
-import { errnoOf } from "./errors.js";
+import { isMainThread } from "node:worker_threads";
+import { assert, errnoOf } from "./errors.js";
 import {
   type DirectoryLock,
   type FileHandle,
@@ -133,7 +133,13 @@ class RealLock implements DirectoryLock {
   }
 }
 
+/**
+ * `fs-ext` is loaded by the first thread that locks, and by no other: it answers on the main thread's event loop whoever asked,
+ * and loaded by a second thread it takes that one's objects for its own, either of which ends the process.
+ */
 async function lock(path: string, holder: string): Promise<DirectoryLock> {
+  assert(isMainThread, "a directory is locked by the main thread");
+  const { flock } = await import("fs-ext");
   const descriptor = await openDescriptor(path, O_RDWR | O_CREAT);
   try {
     await call((done) => flock(descriptor, "exnb", done));
@@ -238,9 +244,7 @@ export const realFileSystem: FileSystem = {
 
   freeBytes(path: string): Promise<number> {
     return new Promise((done, reject) => {
-      statVFS(path, (error, stat) =>
-        error === null || error === undefined ? done(stat.f_bavail * stat.f_frsize) : reject(error),
-      );
+      fs.statfs(path, (error, stat) => (error === null ? done(stat.bavail * stat.bsize) : reject(error)));
     });
   },
 

@@ -23,6 +23,8 @@ export interface HealthParts {
   readonly stalledWriteMs: number;
   readonly diskIsFull: () => boolean;
   readonly diskFreeBytes: () => number | undefined;
+  /** In one line; undefined without an archive. */
+  readonly archive?: () => string | undefined;
 }
 
 export class Health implements HealthSource {
@@ -105,7 +107,14 @@ export class Health implements HealthSource {
       { name: "log", ok: phase !== "failed", detail: phase === "failed" ? this.#failure : "writable" },
       { name: "accepting", ok: accepting, detail: accepting ? "yes" : "shutting down" },
       { name: "disk", ok: true, detail: disk },
+      ...this.#archive(),
     ];
+  }
+
+  /** Never a reason to send requests elsewhere: what is served is not in danger before the disk is. */
+  #archive(): ReadinessCheck[] {
+    const detail = this.#parts.archive?.();
+    return detail === undefined ? [] : [{ name: "archive", ok: true, detail }];
   }
 
   #stalledMs(): number {

@@ -17,6 +17,8 @@ import {
   SNAPSHOT_DIRECTORY,
 } from "../log/index.js";
 import type { OpenedStore, OpenStoreOptions } from "../projections/index.js";
+import type { ContinuousArchive } from "./backup/archive.js";
+import { startArchive } from "./backup/server-archive.js";
 import type { Config } from "./config/load.js";
 import { changesBetween, LiveSettings, logSettings } from "./config/rooms.js";
 import type { ConfigValues } from "./config/settings.js";
@@ -63,6 +65,8 @@ const PROGRESS_LOG_MS = 5000;
 const IDLE_CHECK_MS = 25;
 /** Of the shutdown time, what is kept for committing and closing the log after the last request was cut off. */
 const CLOSE_SHARE = 0.25;
+/** Of that, what archiving the last records may take. */
+const ARCHIVE_SHARE = 0.5;
 
 export class ServerProcess {
   readonly #rooms: Rooms;
@@ -80,6 +84,7 @@ export class ServerProcess {
   #app: FastifyInstance | undefined;
   #timers: Timers | undefined;
   #past: PastThread | undefined;
+  #archive: ContinuousArchive | undefined;
   #dueTimer: DueTimer | undefined;
   #streamSweep: DueTimer | undefined;
   #starting: Promise<void> = Promise.resolve();
@@ -103,6 +108,7 @@ export class ServerProcess {
       stalledWriteMs: values["health.stalled_write_secs"] * 1000,
       diskIsFull: () => this.#metrics.log.diskIsFull,
       diskFreeBytes: () => this.#disk.bytes,
+      archive: () => this.#archive?.detail,
     });
     this.#metrics = new Metrics({
       prefix: values["metrics.prefix"],
@@ -117,6 +123,7 @@ export class ServerProcess {
       }),
       kvStats: () => this.#store?.kvStats(this.#clock.now()),
       queueStats: () => this.#store?.queueStats() ?? [],
+      archive: () => this.#archive?.figures,
       streams: () => this.#streams(),
       past: () => this.#past,
     });
@@ -142,6 +149,8 @@ export class ServerProcess {
     if (this.#store !== undefined) await sleep(this.#values["shutdown.drain_delay_ms"]);
     this.#health.drain();
     await this.#closeDoors(timeoutMs * (1 - CLOSE_SHARE) - this.#values["shutdown.drain_delay_ms"]);
+    // Before the log closes; half of the time that is left at least is the log's.
+    await this.#archive?.close(timeoutMs * CLOSE_SHARE * ARCHIVE_SHARE);
     await this.#closeStorage();
     // A start that was still going on ends now, because its log is closed; one that had none yet has opened it meanwhile.
     await this.#starting;
@@ -199,6 +208,14 @@ export class ServerProcess {
     this.#metrics.log.tell(opened);
     this.#health.watch(opened.log);
     this.#clock.raise(await lastTimestamp(opened));
+    this.#archive = startArchive({
+      values: this.#values,
+      dataDirectory: this.#dataDirectory,
+      opened,
+      now: Date.now,
+      stopwatch: () => performance.now(),
+      logger: this.#logger,
+    });
     return opened;
   }
 
@@ -243,6 +260,8 @@ export class ServerProcess {
       log,
       now: this.#clock.now,
       logger: this.#logger,
+      stopwatch: () => performance.now(),
+      onAsked: (durationMs) => this.#metrics.past.asked(durationMs),
       waitingMax: values["past.waiting_max"],
       timeoutMs: values["past.timeout_ms"],
       idleMs: values["past.idle_secs"] * 1000,
@@ -376,6 +395,7 @@ export class ServerProcess {
     this.#streamSweep?.close();
     this.#metrics.process.close();
     await this.#past?.close();
+    await this.#archive?.close(0);
     await this.#store?.close();
     if (this.#opened === undefined || this.#logClosed) return;
     this.#logClosed = true;

@@ -165,12 +165,16 @@ export class Call {
   ): Promise<Answer | Refusal> {
     const { past } = this.desk.options;
     if (past === undefined) return refusal("API_DISABLED", "looking back is switched off (past.folds_max)");
+    const { stopwatch } = this.desk.options;
+    const since = stopwatch();
     const gone = new AbortController();
     const stay = this.onAbandoned(() => gone.abort());
     try {
       return await look(past, gone.signal);
     } finally {
       stay();
+      // A replay says nothing of how fast reads are; it is measured where it happens.
+      this.waitedMs += stopwatch() - since;
     }
   }
 

@@ -42,14 +42,14 @@ export interface Archive {
   readonly manifest: Manifest;
 }
 
-/** Every manifest of the archive that is there, oldest first, one at a time: each may be large. */
+/** Every manifest of the archive that is there, oldest first, one at a time. */
 export async function* eachArchiveManifest(store: ObjectStore): AsyncGenerator<LoadedArchiveManifest, void> {
   for (const sequence of await listArchive(store)) {
+    const [name, id] = [archiveManifestObject(sequence), archiveManifestId(sequence)];
     const read = await orError(() => loadArchiveManifest(store, sequence));
     // Gone since it was listed: the server that archives removes old ones.
-    if (read instanceof BackupError && (await store.head(archiveManifestObject(sequence))) === undefined)
-      continue;
-    yield { name: archiveManifestObject(sequence), id: archiveManifestId(sequence), sequence, read };
+    if (read instanceof BackupError && (await store.head(name)) === undefined) continue;
+    yield { name, id, sequence, read };
   }
 }
 

@@ -6,6 +6,7 @@
 import { eachArchiveManifest } from "./archive-chain.js";
 import { BackupError } from "./errors.js";
 import { parseObject, SEGMENTS, SNAPSHOTS } from "./layout.js";
+import type { Manifest } from "./manifest.js";
 import type { ObjectStore } from "./object-store.js";
 import { eachBackup } from "./repository.js";
 
@@ -61,11 +62,12 @@ export class ArchiveSweep {
 
   async #named(): Promise<Set<string>> {
     const named = new Set<string>();
-    for (const manifests of [eachBackup(this.#store), eachArchiveManifest(this.#store)])
-      for await (const { read } of manifests) {
-        if (read instanceof BackupError) throw read;
-        for (const { name } of read.files) named.add(name);
-      }
+    const add = (read: Manifest | BackupError): void => {
+      if (read instanceof BackupError) throw read;
+      for (const { name } of read.files) named.add(name);
+    };
+    for await (const { read } of eachBackup(this.#store)) add(read);
+    for await (const { read } of eachArchiveManifest(this.#store)) add(read);
     return named;
   }
 }

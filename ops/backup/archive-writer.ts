@@ -73,6 +73,8 @@ export class ArchiveWriter {
   readonly #options: ArchiveWriterOptions;
   #archive: Archive | undefined;
   #isLoaded = false;
+  /** What was loaded is this log's. Before that is known nothing may be said of it, not even that it has everything. */
+  #isOurs = false;
   /** Manifests that this process tried to put: one whose answer was lost may be there nevertheless. */
   readonly #tried = new Set<string>();
   #hasPut = false;
@@ -118,8 +120,8 @@ export class ArchiveWriter {
     };
   }
 
-  /** Objects may have been removed: whether one is there is to be asked of the manifest again. */
-  forgetUnnamed(): void {
+  /** What was sent and has no name may have been swept since: only what the manifest names is there for sure. */
+  #forgetUnnamed(): void {
     this.#there = new Map(this.#archive?.manifest.files.map(({ name, bytes }) => [name, bytes]));
   }
 
@@ -132,7 +134,6 @@ export class ArchiveWriter {
       this.#archive = { sequence, manifest: await loadArchiveManifest(store, sequence) };
       this.#older = there.slice(0, -1);
     }
-    this.forgetUnnamed();
     this.#isLoaded = true;
   }
 
@@ -140,11 +141,13 @@ export class ArchiveWriter {
     const { files, dataDirectory, store } = this.#options;
     const isNew = last > (this.#archive?.manifest.lastOffset ?? 0);
     const snapshots = await snapshotFileNames(files, dataDirectory);
-    if (!isNew && snapshots === this.#snapshotsSeen) return;
+    if (this.#isOurs && !isNew && snapshots === this.#snapshotsSeen) return;
     const view = await openLogView(files, dataDirectory, { last });
     if (view.extents.length === 0) return;
     const identity = identityOf(view, dataDirectory);
     await refuseForeign(store, view, identity, this.#archive?.manifest);
+    this.#isOurs = true;
+    this.#forgetUnnamed();
     const pass = new Pass(view, identity, await extentsUpTo(files, dataDirectory, view.extents, last));
     await this.#sendSegments(pass);
     await this.#sendSnapshot(pass);
@@ -280,7 +283,7 @@ export class ArchiveWriter {
     // What a process of before had under way may arrive after this one has looked: look again, once.
     const isFirst = !this.#hasPut;
     this.#hasPut = true;
-    this.#isLoaded = !isFirst;
+    [this.#isLoaded, this.#isOurs] = [!isFirst, !isFirst];
     throw new BackupError(
       isFirst ? "BACKUP_LOCKED" : "BACKUP_ARCHIVE_TAKEN",
       `node ${manifest.nodeId} has archived up to offset ${manifest.lastOffset} to ${store.url}, and so does this server`,

@@ -7,7 +7,6 @@ import { BackupError } from "./errors.js";
 import { type BackupFinding, finding } from "./finding.js";
 import {
   ARCHIVE_HEAD,
-  ARCHIVE_MANIFESTS,
   archiveManifestObject,
   BACKUP_HEAD,
   backupObject,
@@ -22,10 +21,6 @@ export interface ChainLink {
   readonly id: string;
   readonly name: string;
   readonly read: Pick<Manifest, "sha256" | "previous"> | BackupError;
-}
-
-export interface ArchiveLink extends ChainLink {
-  readonly sequence: number;
 }
 
 export function unreadable({ name, read }: LoadedManifest): BackupFinding[] {
@@ -54,46 +49,33 @@ export function chainFindings(
 
 /** The archive's, oldest first. A server may be writing to it: newer ones than the head's are no damage. */
 export function archiveFindings(
-  manifests: readonly ArchiveLink[],
+  manifests: readonly ChainLink[],
   head: ArchiveHead | "unreadable" | undefined,
 ): BackupFinding[] {
-  const findings: BackupFinding[] = [];
-  for (const [i, { name, sequence, read }] of manifests.entries()) {
-    const before = manifests[i - 1];
-    if (before === undefined) continue;
-    if (before.sequence !== sequence - 1)
-      findings.push(
-        finding("missing", archiveManifestObject(sequence - 1), "a manifest of the archive", "none"),
-      );
-    else if (!(read instanceof BackupError) && !(before.read instanceof BackupError))
-      if (read.previous?.sha256 !== before.read.sha256)
-        findings.push(
-          chain(name, `the one before to have SHA-256 ${read.previous?.sha256}`, before.read.sha256),
-        );
-  }
-  const last = manifests.at(-1)?.sequence ?? 0;
+  const findings = manifests.flatMap((link, i) => archiveOrder(manifests[i - 1], link));
+  const last = Number(manifests.at(-1)?.id ?? 0);
   if (head === "unreadable") return findings;
   if (head === undefined)
     return last < 2
       ? findings
       : [...findings, finding("missing", ARCHIVE_HEAD, "the archive's head", "none")];
-  const named = manifests.find(({ id }) => id === head.newest.id);
-  if (Number(head.newest.id) > last)
-    findings.push(
-      finding(
-        "missing",
-        `${ARCHIVE_MANIFESTS}${head.newest.id}.json`,
-        "the newest, as the head says",
-        "none",
-      ),
-    );
-  else if (
-    named !== undefined &&
-    !(named.read instanceof BackupError) &&
-    named.read.sha256 !== head.newest.sha256
-  )
-    findings.push(chain(named.name, `SHA-256 ${head.newest.sha256}, as the head says`, named.read.sha256));
+  const { id, sha256 } = head.newest;
+  const named = manifests.find((link) => link.id === id);
+  const name = archiveManifestObject(Number(id));
+  if (Number(id) > last) findings.push(finding("missing", name, "the newest, as the head says", "none"));
+  else if (named !== undefined && !(named.read instanceof BackupError) && named.read.sha256 !== sha256)
+    findings.push(chain(name, `SHA-256 ${sha256}, as the head says`, named.read.sha256));
   return findings;
+}
+
+function archiveOrder(before: ChainLink | undefined, { id, name, read }: ChainLink): BackupFinding[] {
+  if (before === undefined) return [];
+  const wanted = archiveManifestObject(Number(id) - 1);
+  if (before.name !== wanted) return [finding("missing", wanted, "a manifest of the archive", "none")];
+  if (read instanceof BackupError || before.read instanceof BackupError) return [];
+  const { sha256 } = before.read;
+  if (read.previous?.sha256 === sha256) return [];
+  return [chain(name, `the one before to have SHA-256 ${read.previous?.sha256}`, sha256)];
 }
 
 /** Each names the one before; what cannot be read may be named, and may be passed over by those that came later. */

@@ -108,20 +108,19 @@ async function bring(
   }
   // Of another size it is damaged, and nobody can want it.
   if (found !== undefined) await store.remove(name);
+  const linked = !copy && path !== undefined && store.link !== undefined && (await store.link(path, name));
+  if (linked) onBytes(bytes);
   const put = (): Promise<"stored" | "exists"> =>
     store.put(name, counted(read(), onBytes), { ifAbsent: true, sha256 });
-  const linked = !copy && path !== undefined && store.link !== undefined && (await store.link(path, name));
-  let how: Sent = "linked";
-  if (linked) onBytes(bytes);
-  else if ((await put()) === "stored") how = "copied";
-  else if ((await store.head(name))?.bytes === bytes) how = "there";
-  else {
+  const isTaken = !linked && (await put()) === "exists";
+  const isWhole = !isTaken || (await store.head(name))?.bytes === bytes;
+  if (!isWhole) {
     await store.remove(name);
     await put();
-    how = "copied";
   }
   there.set(name, bytes);
-  return how;
+  if (linked) return "linked";
+  return isTaken && isWhole ? "there" : "copied";
 }
 
 async function* hashed(

@@ -6,7 +6,6 @@ import { createHash, type Hash } from "node:crypto";
 import { type CheckedSegment, checkSegment, errnoOf, type Finding } from "../../log/index.js";
 import { eachArchiveManifest, loadArchiveHead } from "./archive-chain.js";
 import {
-  type ArchiveLink,
   archiveFindings,
   type ChainLink,
   chainFindings,
@@ -19,10 +18,10 @@ import { type BackupFinding, finding } from "./finding.js";
 import { ARCHIVE_HEAD, BACKUP_HEAD, parseObject, segmentObject } from "./layout.js";
 import type { Manifest, ManifestEntry, SegmentEntry } from "./manifest.js";
 import type { ObjectStore, StoredObject } from "./object-store.js";
-import { eachBackup, type LoadedManifest, loadHead } from "./repository.js";
+import { eachBackup, type LoadedBackup, type LoadedManifest, loadHead } from "./repository.js";
 
 export interface VerifyBackupOptions {
-  /** Whose files are read: of one backup, or of `archive`; of all and what none names; of the newest and the archive. */
+  /** Whose files are read: one backup's, or `archive`'s; all and what none names; the newest backup's and the archive's. */
   readonly which: { readonly id: string } | "all" | "newest";
   readonly onProgress?: (bytesDone: number, bytesAll: number) => void;
 }
@@ -30,7 +29,7 @@ export interface VerifyBackupOptions {
 export interface VerifyBackupReport {
   /** Backups that are there, whole or not. */
   readonly backups: number;
-  /** Those whose files were read, with the number of the archive's manifest among them. */
+  /** Those whose files were read. */
   readonly verified: readonly string[];
   readonly objects: number;
   readonly bytesRead: number;
@@ -48,14 +47,8 @@ export async function verifyBackups(
   return new Verification(store, options).run();
 }
 
-/** What stands for the archive where a backup's id could. */
-const ARCHIVE_ID = "archive";
-
-interface ReadableManifest {
-  readonly id: string;
-  readonly name: string;
-  readonly manifest: Manifest;
-}
+/** Instead of a backup's id. */
+const ARCHIVE = "archive";
 
 /** What of a manifest its segments are held against. */
 type ManifestFacts = Pick<
@@ -75,7 +68,6 @@ class Verification {
   readonly #named = new Set<string>();
   readonly #verified: string[] = [];
   readonly #clusters: { readonly name: string; readonly clusterId: string }[] = [];
-  /** Of the manifest that was read last. */
   #clusterId: string | undefined;
   #bytesDone = 0;
   #bytesAll = 0;
@@ -86,22 +78,22 @@ class Verification {
   }
 
   async run(): Promise<VerifyBackupReport> {
-    // In this order, so that whoever writes meanwhile looks like no damage: heads name what is there, manifests, too.
-    const head = await this.#readHead(BACKUP_HEAD, loadHead);
-    const archiveHead = await this.#readHead(ARCHIVE_HEAD, loadArchiveHead);
-    const backups = await this.#readBackups();
-    const archive = await this.#readArchive();
+    // In this order, so that whoever writes meanwhile looks like no damage: a head names what is there, and so does a manifest.
+    const head = await this.#head(BACKUP_HEAD, loadHead);
+    const archiveHead = await this.#head(ARCHIVE_HEAD, loadArchiveHead);
+    const links = await this.#readManifests();
+    const archived = await this.#readArchive();
     await this.#listObjects();
-    const isEmpty = backups.length === 0 && archive.length === 0;
+    const isEmpty = links.length === 0 && archived.length === 0;
     if (isEmpty && head === undefined && archiveHead === undefined)
       throw notFound(this.#store.url, `${this.#store.url} holds no backup and no archive`);
-    this.#compareClusters();
-    const { findings, notes } = chainFindings(backups, head);
-    this.#findings.push(...findings, ...archiveFindings(archive, archiveHead));
+    this.#checkClusters();
+    const { findings, notes } = chainFindings(links, head);
+    this.#findings.push(...findings, ...archiveFindings(archived, archiveHead));
     this.#notes.push(...notes);
     await this.#readFiles();
     return {
-      backups: backups.length,
+      backups: links.length,
       verified: this.#verified,
       objects: this.#objects.size,
       bytesRead: this.#bytesDone,
@@ -111,60 +103,63 @@ class Verification {
   }
 
   /** Looks at each manifest once and keeps of it what the rest needs. */
-  async #readBackups(): Promise<ChainLink[]> {
+  async #readManifests(): Promise<ChainLink[]> {
     const { which } = this.#options;
     const links: ChainLink[] = [];
-    let newest: ReadableManifest | undefined;
-    for await (const { id, name, read } of eachBackup(this.#store)) {
-      links.push({ id, name, read: this.#note({ id, name, read }) });
-      if (read instanceof BackupError) continue;
-      newest = { id, name, manifest: read };
-      if (which === "all" || (typeof which === "object" && which.id === id)) this.#want(newest);
+    let newest: { readonly backup: LoadedBackup; readonly manifest: Manifest } | undefined;
+    for await (const backup of eachBackup(this.#store)) {
+      const { id, name, read } = backup;
+      this.#findings.push(...unreadable(backup));
+      if (read instanceof BackupError) {
+        links.push({ id, name, read });
+        continue;
+      }
+      links.push({ id, name, read: { sha256: read.sha256, previous: read.previous } });
+      this.#note(name, read);
+      newest = { backup, manifest: read };
+      if (which === "all" || (typeof which === "object" && which.id === id)) this.#want(backup, read);
     }
-    if (which === "newest" && newest !== undefined) this.#want(newest);
-    const isWanted = typeof which === "object" && which.id !== ARCHIVE_ID;
-    if (isWanted && !links.some(({ id }) => id === which.id))
+    if (which === "newest" && newest !== undefined) this.#want(newest.backup, newest.manifest);
+    if (typeof which === "object" && which.id !== ARCHIVE && !links.some(({ id }) => id === which.id))
       throw notFound(this.#store.url, `${this.#store.url} has no backup ${which.id}`);
     return links;
   }
 
-  /** Each manifest of an archive names all of it, so the newest one is enough. */
-  async #readArchive(): Promise<ArchiveLink[]> {
+  /** As above, of the archive: its newest manifest has all of it. */
+  async #readArchive(): Promise<ChainLink[]> {
     const { which } = this.#options;
-    const links: ArchiveLink[] = [];
-    let newest: ReadableManifest | undefined;
-    for await (const { id, name, sequence, read } of eachArchiveManifest(this.#store)) {
-      links.push({ id, name, sequence, read: this.#note({ id, name, read }) });
-      if (read instanceof BackupError) continue;
-      newest = { id, name, manifest: read };
-      if (which === "all") this.#want(newest);
+    const links: ChainLink[] = [];
+    let newest: { readonly loaded: LoadedManifest; readonly manifest: Manifest } | undefined;
+    for await (const loaded of eachArchiveManifest(this.#store)) {
+      const { id, name, read } = loaded;
+      this.#findings.push(...unreadable(loaded));
+      const isDamaged = read instanceof BackupError;
+      links.push({ id, name, read: isDamaged ? read : { sha256: read.sha256, previous: read.previous } });
+      if (isDamaged) continue;
+      this.#note(name, read);
+      newest = { loaded, manifest: read };
+      if (which === "all") this.#want(loaded, read);
     }
-    if (typeof which === "object" && which.id === ARCHIVE_ID && links.length === 0)
-      throw notFound(this.#store.url, `${this.#store.url} holds no archive`);
-    const isWanted = which === "newest" || (typeof which === "object" && which.id === ARCHIVE_ID);
-    if (isWanted && newest !== undefined) this.#want(newest);
+    const isWanted = which === "newest" || (typeof which === "object" && which.id === ARCHIVE);
+    if (isWanted && newest !== undefined) this.#want(newest.loaded, newest.manifest);
+    if (typeof which === "object" && which.id === ARCHIVE && links.length === 0)
+      throw notFound(this.#store.url, `${this.#store.url} has no archive`);
     return links;
   }
 
-  /** What a manifest names, and whose it is; or that it cannot be read. Gives back what its chain is made of. */
-  #note(loaded: LoadedManifest): ChainLink["read"] {
-    const { name, read } = loaded;
-    this.#findings.push(...unreadable(loaded));
-    if (read instanceof BackupError) return read;
-    const { clusterId, sha256, previous } = read;
-    for (const file of read.files) this.#named.add(file.name);
+  #note(name: string, { files, clusterId }: Manifest): void {
+    for (const file of files) this.#named.add(file.name);
     this.#clusters.push({ name, clusterId });
-    this.#clusterId = clusterId;
-    return { sha256, previous };
   }
 
-  #compareClusters(): void {
+  #checkClusters(): void {
+    this.#clusterId = this.#clusters.at(-1)?.clusterId;
     for (const { name, clusterId } of this.#clusters)
       if (clusterId !== this.#clusterId)
         this.#findings.push(finding("foreign", name, `cluster ${this.#clusterId}`, clusterId));
   }
 
-  #want({ id, name, manifest }: ReadableManifest): void {
+  #want({ id, name }: LoadedManifest, manifest: Manifest): void {
     this.#verified.push(id);
     this.#findings.push(...contentFindings(name, manifest));
     const { clusterId, epochs, firstOffset, lastOffset, firstTimestamp, lastTimestamp } = manifest;
@@ -189,10 +184,7 @@ class Verification {
     }
   }
 
-  async #readHead<Read>(
-    name: string,
-    load: (store: ObjectStore) => Promise<Read>,
-  ): Promise<Read | "unreadable"> {
+  async #head<Read>(name: string, load: (store: ObjectStore) => Promise<Read>): Promise<Read | "unreadable"> {
     try {
       return await load(this.#store);
     } catch (error) {

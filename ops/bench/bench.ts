@@ -16,12 +16,14 @@ import { Bench, fileSystemOf, versionOf } from "./processes.js";
 import { QUEUE_ROWS } from "./queue-rows.js";
 import { restoreRow } from "./restore-rows.js";
 import type { Finding, Row } from "./row.js";
+import { SNAPSHOT_ROWS } from "./snapshot-rows.js";
 import { STREAM_ROWS } from "./stream-rows.js";
 
 const ROWS: readonly Row[] = [
   ...HTTP_ROWS,
   ...LOG_ROWS,
   ...MILLION_ROWS,
+  ...SNAPSHOT_ROWS,
   ...PAST_ROWS,
   ...QUEUE_ROWS,
   ...STREAM_ROWS,

@@ -31,7 +31,7 @@ export function textOf(at: number): string {
   return text.slice(0, 100);
 }
 
-const RULES: StoreRules = {
+export const RULES: StoreRules = {
   kv: {
     maxMemoryBytes: 4 * 1024 ** 3,
     evictionPolicy: "noeviction",

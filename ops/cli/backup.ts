@@ -66,7 +66,7 @@ export function addBackup(program: Command): void {
     .command("verify")
     .description("check a backup without restoring it; exit code 0 whole, 3 damaged")
     .argument("<target>", TARGET)
-    .argument("[id]", "which backup (default: the newest)")
+    .argument("[id]", "which backup, or archive (default: the newest, and the archive)")
     .option("--all", "every file of every backup, and those that none names")
     .option("--json", "the report as one JSON object")
     .option("--progress", "show progress on stderr, terminal or not")

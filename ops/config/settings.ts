@@ -6,6 +6,7 @@
  */
 import type { FsyncMode } from "../../log/index.js";
 import type { EvictionPolicy } from "../../projections/index.js";
+import { archiveSettings } from "./archive-settings.js";
 import { pastSettings } from "./past-settings.js";
 import { queueSettings } from "./queue-settings.js";
 import type { Choice, Setting, ValueOf } from "./setting.js";
@@ -453,6 +454,7 @@ export const settings = {
   ...streamSettings,
   ...persistence,
   ...log,
+  ...archiveSettings,
   ...limits,
   ...idempotency,
   ...pastSettings,

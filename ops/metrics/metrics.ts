@@ -2,10 +2,12 @@
 import { Registry } from "prom-client";
 import type { MetricsPage } from "../../api/index.js";
 import type { KvStats, QueueStats } from "../../projections/index.js";
+import type { ArchiveFigures } from "../backup/archive.js";
 import { ApiSeries } from "./api-series.js";
+import { addArchiveSeries } from "./archive-series.js";
 import type { FreeDisk } from "./free-disk.js";
 import { LogSeries } from "./log-series.js";
-import { addPastSeries, type PastSource } from "./past-series.js";
+import { PastSeries, type PastSource } from "./past-series.js";
 import { ProcessSeries, type StartProgress } from "./process-series.js";
 import { addQueueSeries } from "./queue-series.js";
 import { Series } from "./series.js";
@@ -24,12 +26,14 @@ export interface MetricsParts {
   readonly queueStats: () => readonly QueueStats[];
   readonly streams: () => StreamSource | undefined;
   readonly past: () => PastSource | undefined;
+  readonly archive: () => ArchiveFigures | undefined;
 }
 
 export class Metrics {
   readonly api: ApiSeries;
   readonly log: LogSeries;
   readonly process: ProcessSeries;
+  readonly past: PastSeries;
   readonly #registry = new Registry();
   readonly #series: Series;
 
@@ -42,7 +46,8 @@ export class Metrics {
     addStoreSeries(series, parts.kvStats);
     addQueueSeries(series, parts.queueStats, parts.labelsMax);
     addStreamSeries(series, parts.streams, parts.labelsMax);
-    addPastSeries(series, parts.past);
+    this.past = new PastSeries(series, parts.past);
+    addArchiveSeries(series, parts.archive);
   }
 
   async page(): Promise<MetricsPage> {

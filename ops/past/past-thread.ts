@@ -32,6 +32,10 @@ export interface PastThreadOptions {
   readonly log: Pick<EventLog, "firstOffset" | "committedOffset" | "offsetAt">;
   readonly now: () => number;
   readonly logger: Pick<ApiLogger, "error">;
+  /** Ms by a steady clock. */
+  readonly stopwatch: () => number;
+  /** Told of every ask that went to the thread, however it ended. */
+  readonly onAsked: (durationMs: number) => void;
   readonly waitingMax: number;
   readonly timeoutMs: number;
   readonly idleMs: number;
@@ -127,6 +131,7 @@ export class PastThread implements Past {
     clearTimeout(this.#idle);
     const thread = this.#thread ?? this.#begin();
     const id = ++this.#ids;
+    const since = this.#options.stopwatch();
     const outcome = await new Promise<Outcome | Error>((resolve) => {
       const giveUp = (refused: Refusal): void => {
         if (this.#waiting.has(id)) thread.postMessage({ type: "cancel", id });
@@ -147,6 +152,7 @@ export class PastThread implements Past {
       this.#waiting.set(id, settle);
       thread.postMessage({ type: "ask", id, ask: { question, at, time }, end: log.committedOffset });
     });
+    this.#options.onAsked(this.#options.stopwatch() - since);
     this.#rest();
     if (outcome instanceof Error) throw outcome;
     return outcome;

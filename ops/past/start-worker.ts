@@ -7,9 +7,12 @@ import type { PastThreadSettings } from "./question.js";
 const HEAP_BESIDE_MIB = 512;
 
 export function startWorker(settings: PastThreadSettings): Thread {
-  return new Worker(new URL("./worker.js", import.meta.url), {
+  const worker = new Worker(new URL("./worker.js", import.meta.url), {
     name: "annals-past",
     workerData: settings,
     resourceLimits: { maxOldGenerationSizeMb: settings.values["past.memory_mb"] + HEAP_BESIDE_MIB },
   });
+  // Whoever waits for an answer has a connection that keeps the process; the thread alone must not.
+  worker.unref();
+  return worker;
 }

@@ -6,7 +6,6 @@
  *   messages in order of publish, each as JSON of what is known of it, a line feed, the payload's length and the payload
  */
 import { createHash, type Hash } from "node:crypto";
-import { compareRefs } from "./ids.js";
 import type { Queue } from "./queue.js";
 import type { QueueState } from "./state.js";
 
@@ -25,15 +24,15 @@ export function fingerprintOf(queue: Queue, state: QueueState, at: number): stri
   return hash.digest("hex");
 }
 
-function addQueue(hash: Hash, queue: Queue, state: QueueState, at: number): void {
-  const messages = queue.slots.map((slot) => ({ slot, head: queue.headOf(slot) }));
-  messages.sort((a, b) => compareRefs(a.head.ref, b.head.ref));
+function addQueue(hash: Hash, queue: Queue, { table }: QueueState, at: number): void {
+  // Numbers only: what is known of all messages at once would be as much again as the state.
+  const slots = Uint32Array.from(queue.slots).sort((a, b) => (table.isOlder(a, b) ? -1 : 1));
   const { config, name, lastOffset, totals } = queue;
   const keys = [...queue.keys.remembered(at)];
-  hash.update(`${JSON.stringify([name, config, lastOffset, totals, keys, messages.length])}\n`);
-  for (const { slot, head } of messages) {
-    hash.update(`${JSON.stringify([head, state.table.headersOf(slot)])}\n`);
-    const payload = state.table.payloadOf(slot);
+  hash.update(`${JSON.stringify([name, config, lastOffset, totals, keys, slots.length])}\n`);
+  for (const slot of slots) {
+    hash.update(`${JSON.stringify([queue.headOf(slot), table.headersOf(slot)])}\n`);
+    const payload = table.payloadOf(slot);
     hash.update(`${payload.length}\n`).update(payload);
   }
 }

@@ -1,11 +1,10 @@
 // Pruning: what stays, what goes, and that nothing goes which a backup or the archive still names.
 import { beforeEach, describe, expect, it } from "vitest";
 import { BackupError } from "../../ops/backup/errors.js";
-import { archiveManifestObject } from "../../ops/backup/layout.js";
 import { describeBackups } from "../../ops/backup/list.js";
 import { type ManifestBody, readManifest, sealManifest } from "../../ops/backup/manifest.js";
 import { type PruneOptions, type PruneReport, pruneBackups } from "../../ops/backup/prune.js";
-import { listBackups, loadBackup } from "../../ops/backup/repository.js";
+import { listBackups, loadBackup, storeHead } from "../../ops/backup/repository.js";
 import { SimulatedDisk } from "../../props/world/simulated-file-system.js";
 import { BackupBench, inMemory, REPOSITORY, recordsOfBackup } from "../support/backup-bench.js";
 import { offsetsOf, span } from "../support/test-log.js";
@@ -45,7 +44,7 @@ const segmentNames = (): Promise<string[]> => bench.files.list(`${REPOSITORY}/se
 async function archiveManifest(of: string): Promise<void> {
   const { sha256: _, ...body } = await loadBackup(bench.store, of);
   const { text } = sealManifest({ ...body, kind: "archive", previous: null } satisfies ManifestBody);
-  await bench.store.put(archiveManifestObject(1), Buffer.from(text));
+  await bench.store.put("archive/manifests/00000000000000000001.json", Buffer.from(text));
 }
 
 describe("prune", () => {
@@ -98,9 +97,9 @@ describe("prune", () => {
     await archiveManifest(archived);
     const needed = (await loadBackup(bench.store, archived)).files.map(({ name }) => name);
     const before = await inMemory(bench.files, REPOSITORY);
-    disk.flip(`${REPOSITORY}/${archiveManifestObject(1)}`, 40, 2);
+    disk.flip(`${REPOSITORY}/archive/manifests/00000000000000000001.json`, 40, 2);
     await expect(prune({ keep: 1 })).rejects.toMatchObject({ code: "BACKUP_DAMAGED" });
-    disk.flip(`${REPOSITORY}/${archiveManifestObject(1)}`, 40, 2);
+    disk.flip(`${REPOSITORY}/archive/manifests/00000000000000000001.json`, 40, 2);
     expect((await inMemory(bench.files, REPOSITORY)).paths).toEqual(before.paths);
     const { removedObjects } = await prune({ keep: 1 });
     expect(removedObjects.length).toBeGreaterThan(0);
@@ -133,6 +132,18 @@ describe("prune", () => {
     );
     const { dryRun: _, ...done } = await prune({ keep: 2 });
     expect({ dryRun: true, ...done }).toEqual(told);
+  });
+
+  it("goes on where one was killed, whatever is to be kept now", async () => {
+    // The head was moved, and nothing removed yet.
+    const [, , oldest = ""] = ids;
+    const newest = { id: ids[4] ?? "", sha256: (await loadBackup(bench.store, ids[4] ?? "")).sha256 };
+    await storeHead(bench.store, { oldest, newest });
+    const { findings, notes } = await bench.verify();
+    expect(findings).toEqual([]);
+    expect(notes.map(({ name }) => name)).toEqual(ids.slice(0, 2).map((id) => `backups/${id}.json`));
+    expect((await prune({})).removedBackups).toEqual(ids.slice(0, 2));
+    expect(await bench.verify()).toMatchObject({ findings: [], notes: [] });
   });
 
   it("waits for nobody: while a backup is made it is refused", async () => {

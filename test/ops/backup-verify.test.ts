@@ -4,9 +4,10 @@ import { beforeEach, describe, expect, it } from "vitest";
 import { contentFindings } from "../../ops/backup/check-manifests.js";
 import { describeBackupFinding } from "../../ops/backup/finding.js";
 import { type Manifest, type SegmentEntry, sealManifest, segmentsOf } from "../../ops/backup/manifest.js";
+import { readObject } from "../../ops/backup/object-store.js";
 import { loadBackup } from "../../ops/backup/repository.js";
 import { SimulatedDisk } from "../../props/world/simulated-file-system.js";
-import { BackupBench } from "../support/backup-bench.js";
+import { BackupBench, inMemory, onDisk, REPOSITORY } from "../support/backup-bench.js";
 
 let bench: BackupBench;
 let manifest: Manifest;
@@ -87,6 +88,20 @@ describe("the checker finds a manifest", () => {
       `cluster ${"c".repeat(32)}`,
     ])
       expect(told).toContain(`swapped: ${expected}`);
+  });
+});
+
+describe("the checker finds another cluster's backup", () => {
+  it("also when it is whole, and older than any that there should be", async () => {
+    const stranger = new BackupBench(new SimulatedDisk(3).mount(), 77);
+    stranger.nowMs = bench.nowMs - 86_400_000;
+    await stranger.grow(5);
+    const theirs = await stranger.backup();
+    await onDisk(bench.files, await inMemory(stranger.files, `${REPOSITORY}/segments`));
+    const name = `backups/${theirs.id}.json`;
+    await bench.store.put(name, await readObject(stranger.store, name, 1 << 20));
+    const { findings } = await bench.verify();
+    expect(findings.map((each) => [each.code, each.name])).toEqual([["foreign", name]]);
   });
 });
 

@@ -1,6 +1,6 @@
 // What a backup contains and sends, what it refuses, and what its repository survives.
 import { beforeEach, describe, expect, it } from "vitest";
-import { LogError, readWholeFile } from "../../log/index.js";
+import { applyRepair, LogError, readWholeFile } from "../../log/index.js";
 import { BackupError } from "../../ops/backup/errors.js";
 import { segmentsOf } from "../../ops/backup/manifest.js";
 import { PIECES_MAX } from "../../ops/backup/plan.js";
@@ -317,6 +317,27 @@ describe("segments that a backup shares with the log", () => {
     // Nothing proves what was in it: as if the power had gone in `never`.
     await bench.files.remove(`${DATA}/recovery-point`);
     await bench.grow(40);
+    expect((await bench.verify()).findings).toEqual([]);
+    expect(await offsetsIn(id)).toEqual(span(1, 101));
+  });
+
+  it("keep what a repair of the log cuts off", async () => {
+    await bench.grow(100);
+    const { id } = await bench.backup();
+    const damaged = `${DATA}/log/${segmentFile(1)}`;
+    disk.flip(damaged, 2_000, 4);
+    const { keptIn } = await applyRepair({
+      files: bench.files,
+      dataDirectory: DATA,
+      now: () => bench.nowMs,
+      holder: "a test",
+    });
+    expect(keptIn).toBeDefined();
+    await bench.grow(20);
+    // The damage is the repository's, too, and nothing but the damage.
+    const shared = (await namesIn("segments"))[0] ?? "";
+    expect((await bench.verify()).findings.map(({ name }) => name)).toEqual([`segments/${shared}`]);
+    disk.flip(`${REPOSITORY}/segments/${shared}`, 2_000, 4);
     expect((await bench.verify()).findings).toEqual([]);
     expect(await offsetsIn(id)).toEqual(span(1, 101));
   });

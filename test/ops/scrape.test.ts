@@ -227,6 +227,36 @@ describe("a scrape of the real server", () => {
     }
   });
 
+  it("shows what looking back costs, and leaves the durations of other reads alone", async () => {
+    const server = serve(join(directory, "past"));
+    try {
+      const client = new HttpClient(await server.port(), 1);
+      for (let i = 0; i < 10; i++) await client.post("/kv/set", { key: "a", value: i });
+      const before = await scrape(client);
+      expect(total(before, "annals_past_states")).toBe(0);
+      for (const at of [5, 5, 8]) {
+        expect((await client.send("GET", `/kv/get/a?at=${at}`)).status).toBe(200);
+      }
+      expect((await client.send("GET", "/kv/get/a?at=99")).status).toBe(400);
+      const after = await scrape(client);
+      for (const state of ["begun", "kept", "moved"]) {
+        expect(total(after, "annals_past_reads_total", [`state="${state}"`]), state).toBe(1);
+      }
+      expect(total(after, "annals_past_replayed_records_total")).toBe(8);
+      expect(total(after, "annals_past_states")).toBe(1);
+      expect(total(after, "annals_past_states_bytes")).toBeGreaterThan(0);
+      expect(total(after, "annals_past_read_duration_seconds_count")).toBe(3);
+      const spent = total(after, "annals_past_read_duration_seconds_sum");
+      expect(spent).toBeGreaterThan(0);
+      const gets = ['operation="get"'];
+      expect(total(after, "annals_kv_operation_duration_seconds_count", gets)).toBe(4);
+      expect(total(after, "annals_kv_operation_duration_seconds_sum", gets)).toBeLessThan(spent);
+      client.close();
+    } finally {
+      await server.end();
+    }
+  });
+
   it("shows who waits, for as long as they wait", async () => {
     const server = serve(join(directory, "waiting"));
     const port = await server.port();

@@ -6,6 +6,7 @@ import { describePlan } from "../../ops/cli/repair.js";
 import { editDistance, nearest } from "../../ops/config/nearest.js";
 import { createLogger } from "../../ops/logging.js";
 import { MonotonicClock } from "../../ops/monotonic-clock.js";
+import { SnapshotError } from "../../projections/index.js";
 
 describe("clock", () => {
   /** Walls and ticks to be read one after the other. */
@@ -55,6 +56,17 @@ describe("verdicts", () => {
       expect(verdict.exitCode).toBe(exitCode);
       expect(verdict.line).toMatch(
         new RegExp(`^${code}: something happened \\(segment x.log, position 96\\); .{10,}$`),
+      );
+    },
+  );
+
+  it.each(["SNAPSHOT_MISSING", "SNAPSHOT_DAMAGED", "SNAPSHOT_VERSION_UNKNOWN", "SNAPSHOT_FOREIGN"] as const)(
+    "give %s the exit code of damage, and say what to do",
+    (code) => {
+      const verdict = verdictOf(new SnapshotError(code, "no snapshot reaches up to it", { first: 80 }));
+      expect(verdict.exitCode).toBe(exitCodes.damaged);
+      expect(verdict.line).toMatch(
+        new RegExp(`^${code}: no snapshot reaches up to it \\(first 80\\); .{10,}$`),
       );
     },
   );

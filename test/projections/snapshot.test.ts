@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { describe, expect, it } from "vitest";
 import { offset, SNAPSHOT_DIRECTORY, snapshotName, TEMPORARY_SUFFIX } from "../../log/index.js";
 import {
@@ -11,11 +12,19 @@ import {
   readSnapshot,
   SnapshotError,
   type SnapshotFacts,
+  stream,
   TEXT_TYPE,
   verifySnapshot,
   writeSnapshot,
 } from "../../projections/index.js";
-import { encodeHeader, FOOTER_BYTES, HEADER_BYTES } from "../../projections/snapshot/format.js";
+import {
+  CHUNK_HEADER_BYTES,
+  encodeHeader,
+  FOOTER_BYTES,
+  FOOTER_HASHED_BYTES,
+  HEADER_BYTES,
+} from "../../projections/snapshot/format.js";
+import { walkSnapshot } from "../../projections/snapshot/walk.js";
 import { SimulatedDisk } from "../../props/world/simulated-file-system.js";
 import { WORLD_RULES } from "../../props/world/store-world.js";
 import { TestStore } from "../support/kv-store.js";
@@ -161,6 +170,47 @@ describe("a snapshot", () => {
     expect(damages.length).toBeGreaterThan(900);
   });
 
+  it("has a header and an end that hold by themselves: no flipped byte of theirs is told as a fact", async () => {
+    const { log } = await aStore();
+    const { files, made } = await withSnapshots(log, 4);
+    const path = pathOf(made[0] as SnapshotFacts);
+    const whole = files.get(path);
+    const ends = Array.from({ length: HEADER_BYTES + FOOTER_HASHED_BYTES }, (_, at) =>
+      at < HEADER_BYTES ? at : whole.length - FOOTER_BYTES + at - HEADER_BYTES,
+    );
+    for (const at of ends) {
+      const flipped = Uint8Array.from(whole);
+      flipped[at]! ^= 0x10;
+      files.put(path, flipped);
+      await expect(inspectSnapshot(files, path)).rejects.toMatchObject({ code: "SNAPSHOT_DAMAGED" });
+    }
+  });
+
+  it("gives no row of a damaged chunk away, whatever the hash of the file says", async () => {
+    const { log } = await aStore(3_000);
+    const { files, made } = await withSnapshots(log, 3_002);
+    const [facts] = made as [SnapshotFacts];
+    const bytes = files.own(pathOf(facts));
+    const chunks: number[] = [];
+    const view = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+    for (
+      let at = HEADER_BYTES;
+      at < bytes.length - FOOTER_BYTES;
+      at += CHUNK_HEADER_BYTES + view.readUInt32LE(at + 4)
+    ) {
+      chunks.push(at);
+    }
+    const last = chunks.at(-1) ?? 0;
+    expect(chunks.length).toBeGreaterThan(2);
+    bytes[last + CHUNK_HEADER_BYTES + 3]! ^= 1;
+    const hashed = bytes.length - (FOOTER_BYTES - FOOTER_HASHED_BYTES);
+    bytes.set(createHash("sha256").update(bytes.subarray(0, hashed)).digest(), hashed);
+    const sections: number[] = [];
+    const walked = walkSnapshot(files, pathOf(facts), (section) => sections.push(section), {});
+    await expect(walked).rejects.toMatchObject({ code: "SNAPSHOT_DAMAGED", context: { position: last } });
+    expect(sections).toHaveLength(chunks.length - 1);
+  });
+
   it("of a later format is refused in other words than a damaged one", async () => {
     const { log } = await aStore();
     const { files, made } = await withSnapshots(log, 4);
@@ -190,6 +240,30 @@ describe("a snapshot", () => {
     expect(await begin({ log, files, made })).toMatchObject({
       from: undefined,
       warnings: ["SNAPSHOT_FOREIGN"],
+    });
+  });
+});
+
+describe("what is read back", () => {
+  it("keeps a stream that is only there for its forks out of what time ends", async () => {
+    const t = await TestStore.open({ now: 1_000 });
+    const short = { name: "ds/short", contentType: "text/plain", lifetime: { ttlMs: 500 } };
+    const { id } = await t.ok(stream.create, { ...short, messages: [{ bytes: "one" }] });
+    const fork = { source: "ds/short", sourceId: id, at: 1 };
+    await t.ok(stream.create, { name: "ds/fork", contentType: "text/plain", fork });
+    await t.ok(stream.delete, { name: "ds/short" });
+    const { files, made } = await withSnapshots(t.log, 3);
+    const fold = new Fold({ rules });
+    await readSnapshot(files, pathOf(made[0] as SnapshotFacts), fold);
+    expect(fold.stream.find("ds/short")).toMatchObject({ gone: true, forks: 1 });
+    expect(fold.stream.expired(1_000_000, 10)).toEqual([]);
+    // The last fork takes it along.
+    t.now += 10;
+    await t.ok(stream.delete, { name: "ds/fork" });
+    expect(await begin({ log: t.log, files, made })).toEqual({
+      digest: await digestOf(t.log),
+      from: 3,
+      warnings: [],
     });
   });
 });

@@ -137,6 +137,8 @@ export function pastInProcess(
     log,
     now: () => Number.MAX_SAFE_INTEGER,
     logger: { error: () => undefined },
+    stopwatch: () => performance.now(),
+    onAsked: () => undefined,
     waitingMax: 100,
     timeoutMs: 60_000,
     idleMs: 60_000,

@@ -63,7 +63,7 @@ export class S3Server {
   /** Which fault meets this request; undefined for none. */
   fault: (call: S3Call) => S3Fault | undefined = () => undefined;
   /** Of a list. */
-  pageSize = 7;
+  pageSize = 4;
   /** Added to the service's clock. */
   aheadMs = 0;
   readonly #uploads = new Map<string, { key: string; parts: Map<number, Buffer> }>();

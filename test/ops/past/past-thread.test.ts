@@ -3,7 +3,7 @@
 import { Registry } from "prom-client";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { Moment } from "../../../api/index.js";
-import { addPastSeries } from "../../../ops/metrics/past-series.js";
+import { PastSeries } from "../../../ops/metrics/past-series.js";
 import { Series } from "../../../ops/metrics/series.js";
 import { kv, TEXT_TYPE } from "../../../projections/index.js";
 import { TEST_STORE_RULES, TestStore } from "../../support/kv-store.js";
@@ -182,7 +182,8 @@ describe("metrics", () => {
     await get(10);
     const registry = new Registry();
     let source: LocalPast["past"] | undefined;
-    addPastSeries(new Series(registry, "annals"), () => source);
+    const series = new PastSeries(new Series(registry, "annals"), () => source);
+    series.asked(3_000);
     expect(await registry.metrics()).not.toMatch(/^annals_past_states /m);
     source = local.past;
     const page = await registry.metrics();
@@ -190,5 +191,7 @@ describe("metrics", () => {
     expect(page).toContain('annals_past_reads_total{state="begun"} 1');
     expect(page).toContain("annals_past_replayed_records_total 10");
     expect(page).toContain("annals_past_states 1");
+    expect(page).toContain('annals_past_read_duration_seconds_bucket{le="2.5"} 0');
+    expect(page).toContain('annals_past_read_duration_seconds_bucket{le="5"} 1');
   });
 });
