@@ -2,6 +2,7 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import { decodeEpochStart, encodeEpochStart } from "../../log/epoch-start.js";
 import { type FileSystem, openLogView, readWholeFile } from "../../log/index.js";
+import { ArchiveWriter } from "../../ops/backup/archive-writer.js";
 import { foldTo, writeSnapshot } from "../../projections/index.js";
 import { SimulatedDisk } from "../../props/world/simulated-file-system.js";
 import { BackupBench, DATA, REPOSITORY, RULES } from "../support/backup-bench.js";
@@ -106,6 +107,34 @@ describe("restore", () => {
     await files.remove(`${REPOSITORY}/backups/${whole.id}.json`);
     const refused = { code: "RESTORE_TARGET_RETIRED", message: expect.stringContaining(lost.id) };
     await expect(plan(90)).rejects.toMatchObject(refused);
+  });
+
+  it("restores from an archive, and takes whichever of archive and backups is newer", async () => {
+    const archive = async (): Promise<void> => {
+      const { log } = await bench.openLog();
+      const rules = { keepDays: 0, keepSnapshots: 0 };
+      const options = { files, dataDirectory: DATA, store: bench.store, rules, now: () => bench.nowMs };
+      await new ArchiveWriter(options).bringUpTo(log.durableOffset);
+      await log.close();
+    };
+    const latest = () => restorer.plan({ type: "latest" });
+    await bench.grow(40);
+    await archive();
+    expect(await latest()).toMatchObject({ last: 41, manifest: { kind: "archive" } });
+    await bench.grow(10);
+    const backup = await bench.backup();
+    expect(await latest()).toMatchObject({ last: 51, backup: backup.id });
+    await bench.grow(10);
+    bench.nowMs += 60_000;
+    await archive();
+    expect(await latest()).toMatchObject({ last: 61, manifest: { kind: "archive" } });
+    const { backup: id } = await restorer.restore({ type: "offset", offset: 55 }, "/restored");
+    expect(await lookInto(restorer, "/restored")).toMatchObject({
+      endOffset: 56,
+      lastCrc: await crcOf(DATA, 55),
+    });
+    // By its name, too.
+    expect(await restorer.plan({ type: "latest" }, id)).toMatchObject({ last: 61 });
   });
 
   it("refuses a directory that holds anything, and leaves it as it is", async () => {
