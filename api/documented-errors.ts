@@ -15,7 +15,11 @@ export const bodyErrors: readonly ErrorCode[] = [
   "API_CONTENT_TYPE_UNSUPPORTED",
 ];
 
-const readErrors: readonly ErrorCode[] = ["API_MIN_OFFSET_INVALID", "API_MIN_OFFSET_TIMEOUT"];
+const readErrors: readonly ErrorCode[] = [
+  "API_LINEAGE_LOST",
+  "API_MIN_OFFSET_INVALID",
+  "API_MIN_OFFSET_TIMEOUT",
+];
 
 /** Of what looks back. */
 const pastErrors: readonly ErrorCode[] = [

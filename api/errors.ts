@@ -36,6 +36,7 @@ export type ApiErrorCode =
   | "API_JSON_INVALID"
   | "API_JSON_TOO_DEEP"
   | "API_KEY_RESERVED"
+  | "API_LINEAGE_LOST"
   | "API_LIVE_READERS_MAX"
   | "API_METHOD_NOT_ALLOWED"
   | "API_MIN_OFFSET_INVALID"
@@ -100,6 +101,7 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorRow>> = {
   API_JSON_INVALID: { status: 400, title: "The body is not JSON" },
   API_JSON_TOO_DEEP: { status: 400, title: "The JSON is nested deeper than accepted" },
   API_KEY_RESERVED: { status: 400, title: "This path is a route of its own, so the key needs another door" },
+  API_LINEAGE_LOST: { status: 409, title: "The offset is of a lost history" },
   API_LIVE_READERS_MAX: { status: 429, title: "Too many live readers are connected", retryAfterSecs: 1 },
   API_METHOD_NOT_ALLOWED: { status: 405, title: "The path does not take this method" },
   API_MIN_OFFSET_INVALID: { status: 400, title: "The minimum offset cannot be used" },
@@ -166,6 +168,7 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorRow>> = {
   LOG_READER_TOO_SLOW: { status: 503, title: "The reader fell too far behind", retryAfterSecs: 1 },
   LOG_RECORD_TOO_LARGE: { status: 413, title: "One write is larger than a record may be" },
   LOG_REPLAYING: { status: 503, title: "The state is still being loaded", retryAfterSecs: 1 },
+  LOG_RESTORE_UNFINISHED: { status: 500, title: "A restore into the data directory was not finished" },
   LOG_VERSION_UNKNOWN: { status: 500, title: "The data needs another release" },
   PROJECTION_CLOSED: { status: 503, title: "The store is closed", retryAfterSecs: 1 },
   PROJECTION_DEAD: { status: 503, title: "The state is lost; the server restarts", retryAfterSecs: 5 },
@@ -186,6 +189,8 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorRow>> = {
   QUEUE_RECEIPT_STALE: { status: 409, title: "The delivery is not open any more" },
   QUEUE_TIME_INVALID: { status: 400, title: "The delay, ttl or deadline cannot be used" },
   QUEUE_TOO_MANY: { status: 507, title: "There are as many queues as accepted" },
+  RESTORE_POINT_EXISTS: { status: 409, title: "The restore point is there already" },
+  RESTORE_POINT_NAME_INVALID: { status: 400, title: "Not a usable name of a restore point" },
   SNAPSHOT_DAMAGED: { status: 500, title: "A snapshot is damaged" },
   SNAPSHOT_FOREIGN: { status: 500, title: "A snapshot is not of this log" },
   SNAPSHOT_MISSING: { status: 410, title: "The state of that time cannot be had any more" },

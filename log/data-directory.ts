@@ -4,7 +4,7 @@
  * `identity.json` is written once, before the first segment, and never changes: a log without it has lost a file.
  */
 import { errnoOf, LogError } from "./errors.js";
-import { IDENTITY_FILE, LOCK_FILE, LOG_DIRECTORY } from "./file-names.js";
+import { IDENTITY_FILE, LOCK_FILE, LOG_DIRECTORY, RESTORING_FILE } from "./file-names.js";
 import {
   type DirectoryLock,
   type FileSystem,
@@ -64,6 +64,14 @@ function explain(error: unknown, path: string): unknown {
   return new LogError("LOG_DIRECTORY_UNUSABLE", message, { directory: path, found: errno }, error);
 }
 
+/** @throws LogError LOG_RESTORE_UNFINISHED when a restore into the directory did not come to its end. */
+export async function checkIsNotRestoring(files: FileSystem, dataDirectory: string): Promise<void> {
+  const file = `${dataDirectory}/${RESTORING_FILE}`;
+  if (!(await files.exists(file))) return;
+  const message = `a restore into ${dataDirectory} was not finished: what is there is not whole`;
+  throw new LogError("LOG_RESTORE_UNFINISHED", message, { directory: dataDirectory, file });
+}
+
 /** The identity of the directory, or undefined in one that has none yet. @throws LogError LOG_CORRUPT. */
 export async function readIdentity(files: FileSystem, directory: string): Promise<Identity | undefined> {
   const path = `${directory}/${IDENTITY_FILE}`;
@@ -91,13 +99,14 @@ function isIdentity(value: unknown): value is Identity {
   );
 }
 
-/** Draws the ids of a new cluster of one node and makes them durable. */
+/** Draws the ids of a new cluster of one node, or of a new node of `clusterId`, and makes them durable. */
 export async function createIdentity(
   files: FileSystem,
   directory: string,
   randomBytes: (count: number) => Uint8Array,
+  clusterId = randomId(randomBytes),
 ): Promise<Identity> {
-  const identity = { clusterId: randomId(randomBytes), nodeId: randomId(randomBytes) };
+  const identity = { clusterId, nodeId: randomId(randomBytes) };
   const text = `${JSON.stringify(identity, null, 2)}\n`;
   await replaceFile(files, directory, IDENTITY_FILE, Buffer.from(text));
   return identity;

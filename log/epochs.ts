@@ -1,6 +1,6 @@
 /**
  * The epoch table of an open log: which leadership wrote what, from which offset on. It is read from the segment
- * headers, for an epoch always starts a segment; its first record (`epoch.started`) has an empty body.
+ * headers, for an epoch always starts a segment; its first record (`epoch.started`) says why it began (`epoch-start.ts`).
  */
 import { assert } from "./errors.js";
 import type { EpochEntry } from "./event-log.js";

@@ -28,6 +28,8 @@ export type LogErrorCode =
   | "LOG_OFFSET_BEYOND_END"
   /** The data directory cannot be used as asked (not a directory, not empty, not writable). */
   | "LOG_DIRECTORY_UNUSABLE"
+  /** A restore into the data directory was ended before it was whole. */
+  | "LOG_RESTORE_UNFINISHED"
   /** A reader fell too far behind a bounded buffer and was let go. */
   | "LOG_READER_TOO_SLOW";
 

@@ -2,6 +2,7 @@
 export { crc32 } from "./checksum.js";
 export { describeFinding, type Finding, type FindingCode } from "./corruption.js";
 export { type ReadDirectoryOptions, readDirectory } from "./directory-reader.js";
+export { decodeEpochStart, type EpochStart } from "./epoch-start.js";
 export { EPOCH_STARTED } from "./epochs.js";
 export * from "./errors.js";
 export type * from "./event-log.js";
@@ -13,6 +14,13 @@ export { openLog } from "./open-log.js";
 export { realFileSystem } from "./real-file-system.js";
 export { type RecoveryPoint, readRecoveryPoint, writeRecoveryPoint } from "./recovery-point.js";
 export { applyRepair, planRepair, type RepairPlan, type RepairReport } from "./repair.js";
+export {
+  type FinishRestore,
+  type PlacedSegment,
+  type RestoreDirectoryOptions,
+  type RestoredLog,
+  RestoringDirectory,
+} from "./restoring-directory.js";
 export { type FirstNeeded, firstNeeded, type OffsetHolder } from "./retention.js";
 export { type CheckedSegment, checkSegment } from "./segment-check.js";
 export {
@@ -23,6 +31,7 @@ export {
   type SegmentExtent,
   segmentBytes,
 } from "./segment-extent.js";
+export { decodeHeader as segmentHeaderOf } from "./segment-reader.js";
 export type * from "./settings.js";
 export * from "./units.js";
 export { type VerifyReport, verifyDirectory } from "./verify.js";

@@ -7,7 +7,7 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { corruption, type Finding } from "./corruption.js";
-import { readIdentity } from "./data-directory.js";
+import { checkIsNotRestoring, readIdentity } from "./data-directory.js";
 import { errnoOf } from "./errors.js";
 import type { LogMark, LogReader, LogRecord, ReadOptions } from "./event-log.js";
 import { LOG_DIRECTORY, parseSegmentName } from "./file-names.js";
@@ -51,13 +51,23 @@ const LOOKS = 10;
 const LOOK_AGAIN_MS = 50;
 
 /**
- * @throws LogError LOG_CORRUPT when what must be there is not, LOG_VERSION_UNKNOWN, LOG_OFFSET_BEYOND_END when the log ends
+ * @throws LogError LOG_CORRUPT when what must be there is not, LOG_VERSION_UNKNOWN, LOG_RESTORE_UNFINISHED, LOG_OFFSET_BEYOND_END when the log ends
  * before `last`, LOG_OFFSET_RETIRED when it begins after it.
  */
 export async function openLogView(
   files: FileSystem,
   dataDirectory: string,
   options: LogViewOptions = {},
+): Promise<LogView> {
+  await checkIsNotRestoring(files, dataDirectory);
+  return openUnmarkedView(files, dataDirectory, options);
+}
+
+/** As `openLogView`, whether or not the directory is marked: for the restore itself. */
+export async function openUnmarkedView(
+  files: FileSystem,
+  dataDirectory: string,
+  options: LogViewOptions,
 ): Promise<LogView> {
   for (let look = 1; ; look++) {
     try {

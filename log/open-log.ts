@@ -4,7 +4,13 @@
  */
 
 import type { DataDirectory } from "./data-directory.js";
-import { checkIdentityIsThere, createIdentity, openDataDirectory, readIdentity } from "./data-directory.js";
+import {
+  checkIdentityIsThere,
+  checkIsNotRestoring,
+  createIdentity,
+  openDataDirectory,
+  readIdentity,
+} from "./data-directory.js";
 import { EpochTable } from "./epochs.js";
 import { assert, errnoOf, LogError } from "./errors.js";
 import { RECORD_BODY_BYTES_MAX } from "./format.js";
@@ -53,6 +59,7 @@ async function openHeld(options: OpenLogOptions, directory: DataDirectory): Prom
   const { files, dataDirectory, randomBytes } = options;
   const stopwatch = options.stopwatch ?? options.now;
   const since = stopwatch();
+  await checkIsNotRestoring(files, dataDirectory);
   const known = await readIdentity(files, dataDirectory);
   await checkIdentityIsThere(files, directory, known);
   const recoveryPoint = await readRecoveryPoint(files, dataDirectory);

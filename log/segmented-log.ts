@@ -8,6 +8,7 @@
 import { type Observable, ReplaySubject, Subject } from "rxjs";
 import { type Batch, CommitQueue } from "./commit-queue.js";
 import { type DataDirectory, randomId } from "./data-directory.js";
+import { EPOCH_START_VERSION, encodeEpochStart } from "./epoch-start.js";
 import { EPOCH_STARTED, type EpochTable } from "./epochs.js";
 import { assert, LogError } from "./errors.js";
 import type {
@@ -292,13 +293,14 @@ export class SegmentedLog implements EventLog {
     const { epochs, identity } = this.#start;
     const { randomBytes, now } = this.#options;
     // Refuses before anything has changed.
-    this.#queue.room(RECORD_HEADER_BYTES);
+    const body = encodeEpochStart({ reason: epochs.current === undefined ? "created" : "promoted" });
+    this.#queue.room(RECORD_HEADER_BYTES + body.length);
     const first = asOffset(this.#end + 1);
     const entry = epochs.begin(first, identity.nodeId, randomId(randomBytes));
     this.#epoch = entry.epoch;
     const { epoch, nodeId, lineageId } = entry;
     this.#queue.cut({ clusterId: identity.clusterId, epoch, nodeId, lineageId, epochFirst: first });
-    this.#add(EPOCH_STARTED, 1, Math.floor(now()), new Uint8Array(0));
+    this.#add(EPOCH_STARTED, EPOCH_START_VERSION, Math.floor(now()), body);
     // The roll that begins an epoch syncs its first record in every mode.
     await this.whenCommitted(first);
     return entry;

@@ -13,6 +13,7 @@ import type {
   RequestAnswered,
 } from "./idempotency/contract.js";
 import type { KvEvent, KvReadView, KvRejectionCode, KvRules, KvView } from "./kv/contract.js";
+import type { PointNamed, PointRejectionCode, PointView } from "./points/contract.js";
 import type {
   QueueEvent,
   QueueReadView,
@@ -51,7 +52,8 @@ export type RejectionCode =
   | QueueRejectionCode
   | StreamRejectionCode
   | BatchRejectionCode
-  | IdempotencyRejectionCode;
+  | IdempotencyRejectionCode
+  | PointRejectionCode;
 
 /** Facts of a refusal for programs: shown as members of the error's body. */
 export type RejectionDetails = Readonly<Record<string, number | string>>;
@@ -81,7 +83,7 @@ export interface Accepted<Answer> {
 
 export type Decision<Answer> = Accepted<Answer> | Rejection;
 
-export type StoreEvent = KvEvent | QueueEvent | StreamEvent | RequestAnswered;
+export type StoreEvent = KvEvent | QueueEvent | StreamEvent | RequestAnswered | PointNamed;
 
 /** One projection's part of the catalogue of events. Methods, so that a codec of some events is one of all. */
 export interface EventCodec<Event extends { readonly type: string }> {
@@ -100,6 +102,7 @@ export interface StoreView {
   readonly queue: QueueView;
   readonly stream: StreamView;
   readonly idempotency: IdempotencyView;
+  readonly points: PointView;
   /** The offset that the record of this decision will have, if there is one: appends are synchronous. */
   readonly nextOffset: Offset;
 }

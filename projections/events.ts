@@ -7,6 +7,7 @@
  *   1       epoch.started                     the log's own; no projection reads it
  *   2       several: more than one event      below
  *   3       idempotency.answered              idempotency/codec.ts
+ *   4       point.named                       points/codec.ts
  *   16–31   kv                                kv/codec.ts
  *   32–47   queue                             queue/codec.ts
  *   48–63   stream                            stream/codec.ts
@@ -20,6 +21,7 @@ import type { Cause, EventCodec, StoreEvent } from "./decision.js";
 import { malformed, ProjectionError } from "./errors.js";
 import { idempotencyCodec } from "./idempotency/codec.js";
 import { isKvKind, type KvChange, kvCodec, readKvChange, writeCause } from "./kv/codec.js";
+import { pointCodec } from "./points/codec.js";
 import { queueCodec } from "./queue/codec.js";
 import { streamCodec } from "./stream/codec.js";
 import { BodyReader, BodyWriter } from "./wire.js";
@@ -34,7 +36,13 @@ export interface EncodedRecord {
 }
 
 /** Every projection's part of the catalogue. */
-const codecs: readonly EventCodec<StoreEvent>[] = [kvCodec, queueCodec, streamCodec, idempotencyCodec];
+const codecs: readonly EventCodec<StoreEvent>[] = [
+  kvCodec,
+  queueCodec,
+  streamCodec,
+  idempotencyCodec,
+  pointCodec,
+];
 
 const codecsByType = new Map(
   codecs.flatMap((codec) => Object.keys(codec.kinds).map((type) => [type, codec])),

@@ -14,6 +14,7 @@ import { digestOf as kvDigest } from "./kv/digest.js";
 import { HASH_SEED_BYTES, keyHash } from "./kv/key-hash.js";
 import { kvProjection } from "./kv/projection.js";
 import { KvState } from "./kv/state.js";
+import { PointState, pointProjection } from "./points/state.js";
 import { Projector, Projectors } from "./projector.js";
 import { digestOf as queueDigest } from "./queue/digest.js";
 import { queueProjection } from "./queue/projection.js";
@@ -33,7 +34,7 @@ export interface FoldOptions {
   readonly committed?: () => Offset;
 }
 
-/** The canonical SHA-256 of each projection's state, in hex, and one over them all. */
+/** The canonical SHA-256 of each projection's state, in hex, and one over them all and the restore points. */
 export interface Digests {
   readonly kv: string;
   readonly queue: string;
@@ -47,6 +48,7 @@ export class Fold {
   readonly queue: QueueState;
   readonly stream: StreamState;
   readonly idempotency: IdempotencyState;
+  readonly points: PointState;
   /** What deciders and readers look at. */
   readonly view: StoreReadView;
   readonly #projectors: Projectors;
@@ -62,6 +64,7 @@ export class Fold {
     this.queue = new QueueState(topics, hash);
     this.stream = new StreamState(topics, committed ?? end);
     this.idempotency = new IdempotencyState(rules.idempotency);
+    this.points = new PointState();
     const failed = (error: Error): void => {
       this.#error ??= error;
     };
@@ -70,12 +73,14 @@ export class Fold {
       new Projector(queueProjection, this.queue, failed),
       new Projector(streamProjection, this.stream, failed),
       new Projector(idempotencyProjection, this.idempotency, failed),
+      new Projector(pointProjection, this.points, failed),
     ]);
     this.view = {
       kv: this.kv,
       queue: this.queue,
       stream: this.stream,
       idempotency: this.idempotency,
+      points: this.points,
       get nextOffset() {
         return offset(end() + 1);
       },
@@ -136,6 +141,8 @@ export class Fold {
     };
     const all = createHash("sha256");
     for (const part of Object.values(parts)) all.update(part);
+    // Without restore points it is what it was before there were any.
+    if (this.points.size > 0) all.update(this.points.digest());
     return { ...parts, all: all.digest("hex") };
   }
 

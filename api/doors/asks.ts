@@ -5,6 +5,7 @@
  */
 import type { FastifyRequest } from "fastify";
 import { type Refusal, refusal } from "../errors.js";
+import type { MinOffset } from "../lineage.js";
 import type { Call } from "../operations/call.js";
 import { type OnceKey, onceKey } from "../operations/once.js";
 import type { Operation } from "../operations/operation.js";
@@ -14,7 +15,7 @@ import { type Moment, parseMoment } from "../past.js";
 export interface Asks {
   readonly type: "asks";
   readonly once: OnceKey | undefined;
-  readonly minOffset: number | undefined;
+  readonly minOffset: MinOffset | undefined;
   /** A read of the past. */
   readonly at: Moment | undefined;
 }
@@ -27,7 +28,7 @@ export type Askable = Pick<Operation, "kind" | "ofNow">;
 /** Where an envelope says what otherwise a header does. */
 export interface AsksInBody {
   readonly idempotency_key?: string;
-  readonly min_offset?: number;
+  readonly min_offset?: number | string;
   readonly at?: number | string;
 }
 
@@ -59,10 +60,16 @@ export function asksOf(
     );
   }
   if (wanted === undefined) return { ...NOTHING, at };
-  const minOffset = /^[0-9]{1,16}$/.test(String(wanted)) ? Number(wanted) : Number.NaN;
-  if (Number.isSafeInteger(minOffset)) return { ...NOTHING, minOffset, at };
-  return refusal("API_MIN_OFFSET_INVALID", "a minimum offset is a whole number from 0");
+  const [, digits = "", lineage] = MIN_OFFSET.exec(String(wanted)) ?? [];
+  const offset = digits === "" ? Number.NaN : Number(digits);
+  if (Number.isSafeInteger(offset)) return { ...NOTHING, minOffset: { offset, lineage }, at };
+  return refusal(
+    "API_MIN_OFFSET_INVALID",
+    "a minimum offset is a whole number from 0, or one with its lineage: 42@0f3c9a1e",
+  );
 }
+
+const MIN_OFFSET = /^([0-9]{1,16})(?:@([0-9a-f]{8}))?$/;
 
 function atUnsupported(): Refusal {
   return refusal("API_AT_UNSUPPORTED", "only a read of keys, queues or streams can be asked of the past");

@@ -35,7 +35,9 @@ export const Envelope = Type.Object(
       Type.String({ description: "Of a write, instead of the header `Idempotency-Key`." }),
     ),
     min_offset: Type.Optional(
-      Type.Integer({ minimum: 0, description: "Of a read, instead of the header `X-Annals-Min-Offset`." }),
+      Type.Union([Type.Integer({ minimum: 0 }), Type.String({ maxLength: 32 })], {
+        description: "Of a read, instead of the header `X-Annals-Min-Offset`.",
+      }),
     ),
     at: Type.Optional(
       Type.Union([Type.Integer({ minimum: 0 }), Type.String({ maxLength: 64 })], {

@@ -13,6 +13,7 @@ import {
   type Refusal,
   refusal,
 } from "../errors.js";
+import { lineageAt } from "../lineage.js";
 import type { Desk } from "../operations/call.js";
 import type { ApiOptions } from "../options.js";
 import { AnswerLog } from "./answer-log.js";
@@ -46,6 +47,7 @@ export class Door {
     unsent?: () => void,
   ): void {
     headers.push("X-Request-Id", request.id);
+    this.#addLineage(headers);
     if (this.#withPluginHeaders) addPluginHeaders(headers, reply);
     if (body === undefined) {
       if (status !== 204 && status !== 304) headers.push("Content-Length", "0");
@@ -60,11 +62,20 @@ export class Door {
   /** As `send`, for a body that the caller writes piece by piece to the reply's raw response. */
   begin(request: FastifyRequest, reply: FastifyReply, status: number, headers: string[]): void {
     headers.push("X-Request-Id", request.id);
+    this.#addLineage(headers);
     if (this.#withPluginHeaders) addPluginHeaders(headers, reply);
     request.answered = true;
     reply.raw.writeHead(status, headers);
     reply.raw.flushHeaders();
     this.note(request, status);
+  }
+
+  /** Whoever tells an offset tells its lineage, so that the offset can be recognised when it is of a lost history. */
+  #addLineage(headers: string[]): void {
+    const at = headers.indexOf("X-Annals-Offset");
+    if (at < 0) return;
+    const lineage = lineageAt(this.options.log.epochs, Number(headers[at + 1]));
+    if (lineage !== undefined) headers.push("X-Annals-Lineage", lineage);
   }
 
   /** What an operation refused. `preferredStatus` is for the raw door, where HTTP has a status of its own for a code. */

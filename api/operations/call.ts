@@ -17,6 +17,7 @@ import {
 } from "../../projections/index.js";
 import { onDeparture } from "../departures.js";
 import { errorTable, failureCode, type Refusal, refusal } from "../errors.js";
+import { isLost, type MinOffset } from "../lineage.js";
 import type { ApiLimits, ApiOptions } from "../options.js";
 import type { Past } from "../past.js";
 import { WaitingRoom } from "../waiting-room.js";
@@ -145,9 +146,17 @@ export class Call {
     return isSame && kept.answer.offset <= committedOffset ? form.again(kept.answer) : undefined;
   }
 
-  /** Waits until the offset is committed, up to the limit; a refusal when it is not. */
-  whenReached(wanted: number): Promise<Refusal | undefined> {
-    const { store, limits } = this.desk.options;
+  /** Waits until the offset is committed, up to the limit; a refusal when it is not, or when it is of a lost history. */
+  async whenReached({ offset: wanted, lineage }: MinOffset): Promise<Refusal | undefined> {
+    const { store, limits, log } = this.desk.options;
+    // Before it waits: what a restore has left behind does not come, however long one waits.
+    if (lineage !== undefined && isLost(log.epochs, wanted, lineage)) {
+      return refusal(
+        "API_LINEAGE_LOST",
+        `offset ${wanted} of lineage ${lineage} is not in this history: the data was restored to an earlier time since`,
+        { offset: store.offset },
+      );
+    }
     return new Promise((resolve) => {
       let timer: NodeJS.Timeout | undefined;
       const cancel = store.onReached(wanted, () => {

@@ -8,6 +8,7 @@ import { keyOperations } from "./kv-keys.js";
 import { restoreOperations } from "./kv-restore.js";
 import { lookOperations } from "./look.js";
 import type { Operation } from "./operation.js";
+import { pointOperations } from "./points.js";
 import { queueOperations } from "./queue.js";
 import { deliveryOperations } from "./queue-deliveries.js";
 import { letterOperations } from "./queue-letters.js";
@@ -25,6 +26,7 @@ const single: readonly Operation[] = [
   ...streamOperations,
   ...adminOperations,
   ...snapshotOperations,
+  ...pointOperations,
   ...lookOperations,
   ...historyOperations,
   ...restoreOperations,

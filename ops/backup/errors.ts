@@ -19,12 +19,22 @@ export type BackupErrorCode =
   | "BACKUP_DAMAGED"
   /** A file of the repository was written by a release with another format. */
   | "BACKUP_VERSION_UNKNOWN"
+  /** A restore is asked for more than the backup holds. */
+  | "RESTORE_TARGET_BEYOND"
+  /** No backup reaches back so far. */
+  | "RESTORE_TARGET_RETIRED"
+  /** No backup holds a restore point of this name. */
+  | "RESTORE_POINT_UNKNOWN"
+  /** The store that a restore is to be compared with cannot be asked. */
+  | "RESTORE_COMPARE_FAILED"
   /** The archive holds another history than this log: one from before a restore, or of a copy of this directory. */
   | "BACKUP_ARCHIVE_DIVERGED"
   /** The archive ends before the oldest record that this log still has. */
   | "BACKUP_ARCHIVE_GAP"
   /** Another server writes to the archive. */
   | "BACKUP_ARCHIVE_TAKEN"
+  /** A drill's server did not start from the restored data. */
+  | "DRILL_SERVER_FAILED"
   /** The store of a repository cannot be reached, or refuses. */
   | "BACKUP_STORE_FAILED";
 

@@ -9,7 +9,6 @@
  *   backups/head.json                                            the oldest and the newest backup that there should be
  *   archive/manifests/<number>.json                              a manifest of the archive, 20 digits, from 1: each has all files
  *   archive/head.json                                            the newest manifest that there should be
- *   points/<name>.json                                           named restore points
  *   LOCK                                                         of a directory: who writes to it
  *   <any name>.<8 hex digits>.tmp                                being written; worthless after a crash
  *
@@ -23,7 +22,6 @@ export const SNAPSHOTS = "snapshots/";
 export const BACKUPS = "backups/";
 export const ARCHIVE_MANIFESTS = "archive/manifests/";
 export const ARCHIVE_HEAD = "archive/head.json";
-export const POINTS = "points/";
 export const BACKUP_HEAD = "backups/head.json";
 export const LOCK_OBJECT = "LOCK";
 
@@ -72,7 +70,7 @@ export type RepositoryObject =
   | SnapshotObject
   | BackupObject
   | ArchiveManifestObject
-  | { readonly kind: "backupHead" | "archiveHead" | "point" | "lock" | "temporary" };
+  | { readonly kind: "backupHead" | "archiveHead" | "lock" | "temporary" };
 
 const digits = (offset: number): string => String(offset).padStart(20, "0");
 
@@ -113,7 +111,6 @@ export function parseObject(name: string): RepositoryObject | undefined {
   if (name === LOCK_OBJECT) return { kind: "lock" };
   if (name === BACKUP_HEAD) return { kind: "backupHead" };
   if (name === ARCHIVE_HEAD) return { kind: "archiveHead" };
-  if (/^points\/[^/]+\.json$/.test(name)) return { kind: "point" };
   return parseSegment(name) ?? parseSnapshot(name) ?? parseBackup(name) ?? parseArchiveManifest(name);
 }
 

@@ -1,5 +1,5 @@
 /** Our own server as the bench starts it: defaults, except for what a row is about. */
-import { type ServerChild, startServer } from "../demo/server-child.js";
+import { type ServerChild, startServer } from "../server-child.js";
 import type { Bench } from "./processes.js";
 
 export interface AnnalsOptions {

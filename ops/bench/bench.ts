@@ -15,6 +15,7 @@ import { PAST_ROWS } from "./past-rows.js";
 import { PeerAbsent } from "./peers.js";
 import { Bench, fileSystemOf, versionOf } from "./processes.js";
 import { QUEUE_ROWS } from "./queue-rows.js";
+import { restoreRow } from "./restore-rows.js";
 import type { Finding, Row } from "./row.js";
 import { SNAPSHOT_ROWS } from "./snapshot-rows.js";
 import { STREAM_ROWS } from "./stream-rows.js";
@@ -29,6 +30,7 @@ const ROWS: readonly Row[] = [
   ...QUEUE_ROWS,
   ...STREAM_ROWS,
   ...BACKUP_ROWS,
+  restoreRow,
 ];
 
 const USAGE = `npm run bench [-- OPTION …]: measures this release's figures and prints each beside its goal

@@ -25,6 +25,22 @@ export const backupAdvice: Readonly<Record<BackupErrorCode, Advice>> = {
     exitCode: exitCodes.damaged,
     advice: "this is not damage: use the release that wrote it, or a newer one",
   },
+  RESTORE_TARGET_BEYOND: {
+    exitCode: exitCodes.usage,
+    advice: "--latest takes everything that there is; nothing was changed",
+  },
+  RESTORE_TARGET_RETIRED: {
+    exitCode: exitCodes.usage,
+    advice: "`annals backup list` shows from where to where each backup goes; nothing was changed",
+  },
+  RESTORE_POINT_UNKNOWN: {
+    exitCode: exitCodes.usage,
+    advice: "GET /restore-points of the server shows what there is; nothing was changed",
+  },
+  RESTORE_COMPARE_FAILED: {
+    exitCode: exitCodes.failed,
+    advice: "check the address, or leave --compare out; nothing was changed",
+  },
   BACKUP_ARCHIVE_DIVERGED: {
     exitCode: exitCodes.usage,
     advice: "give this server an archive.url of its own: another prefix is enough",
@@ -36,6 +52,10 @@ export const backupAdvice: Readonly<Record<BackupErrorCode, Advice>> = {
   BACKUP_ARCHIVE_TAKEN: {
     exitCode: exitCodes.locked,
     advice: "stop one of the two servers, or give it an archive.url of its own, and start it again",
+  },
+  DRILL_SERVER_FAILED: {
+    exitCode: exitCodes.failed,
+    advice: "restore it by hand with `annals restore` and look at what `annals serve` says",
   },
   BACKUP_STORE_FAILED: { exitCode: exitCodes.failed, advice: "try again when the store can be reached" },
 };

@@ -5,9 +5,11 @@ import { addBackup } from "./backup.js";
 import { addBisect } from "./bisect.js";
 import { addConfig } from "./config.js";
 import { addDiff } from "./diff.js";
+import { addDrill } from "./drill.js";
 import { addDump } from "./dump.js";
 import { addImport } from "./import.js";
 import { addRepair } from "./repair.js";
+import { addRestore } from "./restore.js";
 import { addServe } from "./serve.js";
 import { addSnapshot } from "./snapshot.js";
 import { addUndo } from "./undo.js";
@@ -19,6 +21,8 @@ export const commands: readonly ((program: Command) => void)[] = [
   addImport,
   addSnapshot,
   addBackup,
+  addRestore,
+  addDrill,
   addVerify,
   addDump,
   addAt,

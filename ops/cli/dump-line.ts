@@ -1,5 +1,5 @@
 /** One record as `annals dump` shows it. Bytes that are UTF-8 are shown as text, others as base64 under another name. */
-import { EPOCH_STARTED, type LogRecord } from "../../log/index.js";
+import { decodeEpochStart, EPOCH_STARTED, type LogRecord } from "../../log/index.js";
 import { decodeEvents, ProjectionError, type QueueEvent, type StoreEvent } from "../../projections/index.js";
 
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
@@ -9,7 +9,10 @@ const QUEUE_TIMES: ReadonlySet<string> = new Set(["availableAt", "expiresAt", "d
 export function dumpLine(record: LogRecord): Record<string, unknown> {
   const { offset, timestamp, epoch, kind, version, body, crc } = record;
   const line = { offset, time: timeText(timestamp), epoch, crc: crc.toString(16).padStart(8, "0") };
-  if (kind === EPOCH_STARTED) return { ...line, kind: "epoch.started", events: [] };
+  if (kind === EPOCH_STARTED) {
+    const start = decodeEpochStart(version, body);
+    return { ...line, kind: "epoch.started", ...(start === undefined ? {} : { start }), events: [] };
+  }
   try {
     const { events, cause } = decodeEvents(record);
     const name = events.length === 1 ? events[0]?.type : "several";

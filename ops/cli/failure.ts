@@ -103,6 +103,10 @@ const adviceByCode: Readonly<Record<LogErrorCode, Advice>> = {
     advice: "begin at the first offset that is still there",
   },
   LOG_OFFSET_BEYOND_END: { exitCode: exitCodes.failed, advice: "choose an offset up to the end" },
+  LOG_RESTORE_UNFINISHED: {
+    exitCode: exitCodes.damaged,
+    advice: "run `annals restore` into this directory again, or remove it and choose another",
+  },
   LOG_READER_TOO_SLOW: { exitCode: exitCodes.failed, advice: "read on from the last offset seen" },
 };
 

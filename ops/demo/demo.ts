@@ -11,6 +11,7 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { wantedFromArguments } from "../cli/tool-arguments.js";
 import { LineReader } from "../import/lines.js";
+import { commandLinePath, type ServerChild, startServer } from "../server-child.js";
 import { type Commit, commitKey, commitOf } from "./commits.js";
 import { Consumers } from "./consumers.js";
 import { disagreements, factsText } from "./facts.js";
@@ -19,7 +20,6 @@ import { QUEUE } from "./jobs.js";
 import { auditOf } from "./log-audit.js";
 import { drawFrom, momentsOf } from "./moments.js";
 import { factsOf, readDone, readStream } from "./proof.js";
-import { commandLinePath, type ServerChild, startServer } from "./server-child.js";
 import { StoreClient } from "./store-client.js";
 import { type DemoSummary, filesOf, logBytesOf, mostChanged, textOf } from "./summary.js";
 

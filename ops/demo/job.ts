@@ -9,13 +9,13 @@
  * successor with its idempotency key: either it is there as a whole, and its first answer comes again, or it is done now.
  */
 import { setTimeout as sleep } from "node:timers/promises";
+import type { ServerChild } from "../server-child.js";
 import { partsOf, ROOM } from "./commit-batch.js";
 import { type Commit, RunningTotals } from "./commits.js";
 import type { Consumers } from "./consumers.js";
 import { ACK_DEADLINE_SECS, MAX_RETRIES, QUEUE } from "./jobs.js";
 import type { KillMoment } from "./moments.js";
 import { MortalServer } from "./mortal-server.js";
-import type { ServerChild } from "./server-child.js";
 import type { QueueTotals } from "./store-client.js";
 
 /** A batch has at most so many commits, and no further one after so many files. */

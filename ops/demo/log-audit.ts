@@ -5,7 +5,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
-import { commandLinePath } from "./server-child.js";
+import { commandLinePath } from "../server-child.js";
 
 export interface LogAudit {
   /** How often a commit's key was set, and how many such keys there are. */

@@ -3,7 +3,7 @@
  * server's successor, and told that it is a repeat. What makes a repeat harmless is the request's own affair.
  */
 import { setTimeout as sleep } from "node:timers/promises";
-import type { ServerChild } from "./server-child.js";
+import type { ServerChild } from "../server-child.js";
 import { RefusedError, StoreClient } from "./store-client.js";
 
 export type Request<T> = (client: StoreClient, repeated: boolean) => Promise<T>;

@@ -7,6 +7,8 @@ import type { StoreEvent, StoreView } from "../decision.js";
 import type { IdempotencyView } from "../idempotency/contract.js";
 import type { KvEvent, KvView } from "../kv/contract.js";
 import { KvOverlay } from "../kv/overlay.js";
+import type { PointView } from "../points/contract.js";
+import { pointsWith } from "../points/overlay.js";
 import type { QueueEvent, QueueView } from "../queue/contract.js";
 import { type QueueOverlay, queueOverlay } from "../queue/overlay.js";
 import type { StreamEvent, StreamView } from "../stream/contract.js";
@@ -66,11 +68,15 @@ export class OverlaidStore implements StoreView {
     return this.#streams?.view ?? this.#below.stream;
   }
 
+  get points(): PointView {
+    return pointsWith(this.#below.points, this.#events, this.nextOffset, this.#now);
+  }
+
   #event(place: number): StoreEvent {
     const event = this.#events[place];
     assert(event !== undefined, "the record has an event at each place");
     assert(
-      isKvEvent(event) || isQueueEvent(event) || isStreamEvent(event),
+      isKvEvent(event) || isQueueEvent(event) || isStreamEvent(event) || event.type === "point.named",
       `events of ${event.type} have an overlay`,
     );
     return event;

@@ -5,6 +5,7 @@
 import type { Fold } from "../fold.js";
 import { idempotencyRows, idempotencySection } from "../idempotency/snapshot.js";
 import { kvRows, kvSection } from "../kv/snapshot.js";
+import { pointRows, pointSection } from "../points/snapshot.js";
 import { queueRows, queueSection } from "../queue/snapshot.js";
 import type { SectionReader } from "../section.js";
 import { streamRows, streamSection } from "../stream/snapshot.js";
@@ -36,9 +37,14 @@ export const SECTIONS: readonly Section[] = [
     rows: ({ idempotency }, writer) => idempotencyRows(idempotency, writer),
     reader: ({ idempotency }) => idempotencySection(idempotency),
   },
+  {
+    number: 5,
+    rows: ({ points }, writer) => pointRows(points, writer),
+    reader: ({ points }) => pointSection(points),
+  },
 ];
 
-export const LAST_SECTION = 4;
+export const LAST_SECTION = 5;
 
 export function countsOf({ kv, queue, stream, idempotency }: Fold): SnapshotCounts {
   return {

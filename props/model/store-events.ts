@@ -114,6 +114,7 @@ export const eventsByType: { readonly [Type in StoreEvent["type"]]: fc.Arbitrary
     expiresAt: number,
     previous,
   }),
+  "point.named": fc.record({ type: fc.constant("point.named"), name }),
   "kv.flushed": fc.record({ type: fc.constant("kv.flushed") }),
   "queue.created": fc.record({ type: fc.constant("queue.created"), queue: name, config }),
   "queue.deleted": queueEvent("queue.deleted"),

@@ -212,6 +212,7 @@ async function wrongTimes(door: Door): Promise<void> {
 async function wrongReads(door: Door): Promise<void> {
   door.expectCode(await door.ask({ "x-annals-min-offset": "soon" }), "API_MIN_OFFSET_INVALID");
   door.expectCode(await door.ask({ "x-annals-min-offset": "1000000" }), "API_MIN_OFFSET_TIMEOUT");
+  door.expectCode(await door.ask({ "x-annals-min-offset": "1@ffffffff" }), "API_LINEAGE_LOST");
 }
 
 const PAST_ERRORS = [

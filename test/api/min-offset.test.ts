@@ -36,7 +36,7 @@ const reads: readonly (readonly [string, (min: number | string) => Promise<Answe
   ],
 ];
 
-describe.each(reads)("in %s", (where, read) => {
+describe.each(reads)("in %s", (_where, read) => {
   it("waits for an offset that does not exist yet, and shows what came with it", async () => {
     server = await TestServer.start({ limits: { minOffsetWaitMs: 20_000 } });
     await server.post("/kv/set", { key: "a", value: "old" });
@@ -76,8 +76,19 @@ describe.each(reads)("in %s", (where, read) => {
   it("is refused when it is no offset", async () => {
     server = await TestServer.start();
     const answer = await read("soon");
-    const code = where === "the envelope" ? "API_FIELD_INVALID" : "API_MIN_OFFSET_INVALID";
-    expect(answer.json).toMatchObject({ error_code: code });
+    expect(answer.json).toMatchObject({ error_code: "API_MIN_OFFSET_INVALID" });
+    expect((await read("1@12")).json).toMatchObject({ error_code: "API_MIN_OFFSET_INVALID" });
+  });
+
+  it("takes an offset with its lineage, and refuses at once what is of a lost history", async () => {
+    server = await TestServer.start({ limits: { minOffsetWaitMs: 20_000 } });
+    const set = await server.post("/kv/set", { key: "a", value: "shown" });
+    const [offset, lineage] = [set.headers.get("x-annals-offset"), set.headers.get("x-annals-lineage")];
+    expect(lineage).toMatch(/^[0-9a-f]{8}$/);
+    expect((await read(`${offset}@${lineage}`)).text).toContain("shown");
+    const lost = await read(`${offset}@ffffffff`);
+    expect(lost.json).toMatchObject({ error_code: "API_LINEAGE_LOST", code: 409, offset: 1 });
+    expect((await read("1000000@ffffffff")).json).toMatchObject({ error_code: "API_LINEAGE_LOST" });
   });
 });
 

@@ -5,6 +5,7 @@ import { SimulatedDisk } from "../../props/world/simulated-file-system.js";
 import {
   appendMany,
   at,
+  CREATED_BYTES,
   DISK_LOG,
   offsetsOf,
   openOn,
@@ -124,14 +125,14 @@ describe("log › reading", () => {
     const disk = new SimulatedDisk(25);
     const { log } = await openOn(disk);
     await appendMany(log, 100);
-    const position = SEGMENT_HEADER_BYTES + 2 * RECORD_HEADER_BYTES + 20;
+    const position = SEGMENT_HEADER_BYTES + 2 * RECORD_HEADER_BYTES + CREATED_BYTES + 20;
     disk.flip(`${DISK_LOG}/${segmentFile(1)}`, position, 1);
     await expect(readAll(log, at(2))).rejects.toMatchObject({
       code: "LOG_CORRUPT",
       context: {
         file: `log/${segmentFile(1)}`,
         offset: 2,
-        position: SEGMENT_HEADER_BYTES + RECORD_HEADER_BYTES,
+        position: SEGMENT_HEADER_BYTES + RECORD_HEADER_BYTES + CREATED_BYTES,
       },
     });
     await log.close();

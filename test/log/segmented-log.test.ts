@@ -7,6 +7,7 @@ import { realDirectory } from "../support/real-directory.js";
 import {
   appendMany,
   at,
+  CREATED_BYTES,
   DISK,
   DISK_LOG,
   KIND,
@@ -123,7 +124,10 @@ describe("segmented log › segments", () => {
     const { segments, bytes } = usage();
     expect(segments).toBeGreaterThan(5);
     expect(bytes).toBe(
-      segments * SEGMENT_HEADER_BYTES + 200 * (RECORD_HEADER_BYTES + 100) + RECORD_HEADER_BYTES,
+      segments * SEGMENT_HEADER_BYTES +
+        200 * (RECORD_HEADER_BYTES + 100) +
+        RECORD_HEADER_BYTES +
+        CREATED_BYTES,
     );
     await log.close();
   });

@@ -33,6 +33,17 @@ describe("the systemd unit", () => {
     for (const flag of args.filter((arg) => arg.startsWith("--"))) expect(help).toContain(flag);
   });
 
+  it.each(["annals-drill"])("%s, too", (name) => {
+    const text = readFileSync(path(`${name}.service`), "utf8");
+    const [, program, command, ...args] = (/^ExecStart=(.*)$/m.exec(text)?.[1] ?? "").split(" ");
+    expect(program).toBe("/opt/annals/dist/ops/cli/annals.js");
+    const help = spawnSync(process.execPath, [PROGRAM, command!, "--help"], { encoding: "utf8" }).stdout;
+    const flags = args.filter((arg) => arg.startsWith("--"));
+    expect(flags.length).toBeGreaterThan(1);
+    for (const flag of flags) expect(help).toContain(flag);
+    expect(readFileSync(path(`${name}.timer`), "utf8")).toMatch(/^OnCalendar=/m);
+  });
+
   it("gives the server the time that it may take to stop", () => {
     expect(Number(of("TimeoutStopSec")) * 1000).toBeGreaterThan(settings["shutdown.timeout_ms"].default);
   });

@@ -7,6 +7,7 @@ import type { OperationCase } from "./cases/case.js";
 import { historyCases } from "./cases/history-cases.js";
 import { keyCases } from "./cases/key-cases.js";
 import { lookCases } from "./cases/look-cases.js";
+import { pointCases } from "./cases/point-cases.js";
 import { queueCases } from "./cases/queue-cases.js";
 import { consumerCases } from "./cases/queue-delivery-cases.js";
 import { letterCases } from "./cases/queue-letter-cases.js";
@@ -25,6 +26,7 @@ export const operationCases: readonly OperationCase[] = [
   ...consumerCases,
   ...letterCases,
   ...streamCases,
+  ...pointCases,
   ...lookCases,
   ...historyCases,
 ];

@@ -1,5 +1,7 @@
 /** Opening logs in tests: settings that a test overrides one by one, records that tell their number, reading back. */
+
 import { randomBytes } from "node:crypto";
+import { encodeEpochStart } from "../../log/epoch-start.js";
 import {
   type EventLog,
   type FileSystem,
@@ -84,3 +86,6 @@ export async function openOn(
 }
 
 export const segmentFile = (base: number): string => `${String(base).padStart(20, "0")}.log`;
+
+/** Of the body of a log's first record. */
+export const CREATED_BYTES = encodeEpochStart({ reason: "created" }).length;

@@ -1,6 +1,6 @@
 /**
  * A server of ours as another process: started from the built command line, watched until it serves, killed or stopped.
- * For the demo and the bench, which need a process that can really die.
+ * For the demo and the bench, which need a process that can really die, and for the drill.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
@@ -23,8 +23,12 @@ export interface ServerChildOptions {
   readonly flags?: readonly string[];
   /** Flags of Node itself. */
   readonly nodeFlags?: readonly string[];
-  /** Variables beside those of this process. */
+  /** Variables that it inherits. Default: all of this process. */
+  readonly inherited?: Readonly<Record<string, string | undefined>>;
+  /** Variables beside those. */
   readonly environment?: Readonly<Record<string, string>>;
+  /** Where it runs; default: where this process does. */
+  readonly workDirectory?: string;
   /** 0 = a free one. */
   readonly port?: number;
   readonly readyTimeoutMs?: number;
@@ -35,9 +39,7 @@ const LINES_KEPT = 50;
 /** The built CLI, whether this module runs from `dist/` or from the sources. */
 export function commandLinePath(): string {
   const here = fileURLToPath(new URL(".", import.meta.url));
-  const path = [`${here}../cli/annals.js`, `${here}../../dist/ops/cli/annals.js`].find((each) =>
-    existsSync(each),
-  );
+  const path = [`${here}cli/annals.js`, `${here}../dist/ops/cli/annals.js`].find((each) => existsSync(each));
   if (path === undefined) throw new Error("the command line is not built: run `npm run build`");
   return path;
 }
@@ -57,7 +59,8 @@ export async function startServer(options: ServerChildOptions): Promise<ServerCh
   ];
   const child = spawn(process.execPath, [...nodeFlags, commandLinePath(), ...args], {
     stdio: ["ignore", "pipe", "pipe"],
-    env: { ...process.env, ...options.environment },
+    env: { ...(options.inherited ?? process.env), ...options.environment },
+    ...(options.workDirectory === undefined ? {} : { cwd: options.workDirectory }),
   });
   const output: string[] = [];
   const ended = new Promise<string>((resolve, reject) => {

@@ -1,0 +1,31 @@
+/**
+ * Which history an offset belongs to. After a restore the numbers go on from an earlier one, so an offset that was told before may
+ * name another record now. Every epoch has a lineage id that is drawn at random; its first eight digits stand beside an offset
+ * in `X-Annals-Lineage`, and may be sent back with it.
+ */
+import type { EpochEntry } from "../log/index.js";
+
+const DIGITS = 8;
+
+type Epochs = readonly Pick<EpochEntry, "first" | "lineageId">[];
+
+/** `lineage`: the first eight digits of the lineage id under which the offset was told. */
+export interface MinOffset {
+  readonly offset: number;
+  readonly lineage: string | undefined;
+}
+
+/** Of the epoch that wrote, or will write, the record at `offset`; undefined when the log no longer knows. */
+export function lineageAt(epochs: Epochs, offset: number): string | undefined {
+  return epochs.findLast(({ first }) => first <= offset)?.lineageId.slice(0, DIGITS);
+}
+
+/** Whether the record that was told as `<offset>@<lineage>` is not, and will not be, in this log: a restore has left it behind. */
+export function isLost(epochs: Epochs, offset: number, lineage: string): boolean {
+  const at = epochs.findIndex(({ lineageId }) => lineageId.startsWith(lineage));
+  const [oldest] = epochs;
+  // Epochs that ended before the oldest record that is kept are forgotten: such an offset cannot be judged, and is in the past.
+  if (at < 0) return oldest !== undefined && offset >= oldest.first;
+  const [entry, next] = [epochs[at], epochs[at + 1]];
+  return entry === undefined || offset < entry.first || (next !== undefined && offset >= next.first);
+}

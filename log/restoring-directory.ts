@@ -1,0 +1,385 @@
+/**
+ * Makes a data directory from segments that come from elsewhere, cut at exactly one record, and begins a new epoch and
+ * lineage behind it. Only in a directory that holds nothing; never over existing data.
+ *
+ * From before its first file until everything in it is durable, the directory carries the mark `restoring.json`, and a log with
+ * that mark does not open: a restore that was ended anywhere leaves a directory that nobody serves, and that only another
+ * restore takes. The steps, each durable before the next:
+ *
+ *   1. the lock, then the mark; what an unfinished restore left is removed
+ *   2. the segments and snapshots, in any order, each under a temporary name until every byte of it was verified
+ *   3. the chain across the segments is checked, up to the wanted record
+ *   4. the identity: the same cluster, a node of its own
+ *   5. the segment of the new epoch, with the record that says where it came from
+ *   6. the recovery point, as after a clean stop
+ *   7. the mark goes
+ */
+import { ADVICE_DAMAGED, corruption, type Finding } from "./corruption.js";
+import { createIdentity, type DataDirectory, openDataDirectory, randomId } from "./data-directory.js";
+import { EPOCH_START_VERSION, type EpochStart, encodeEpochStart } from "./epoch-start.js";
+import { EPOCH_STARTED } from "./epochs.js";
+import { assert, LogError } from "./errors.js";
+import type { EpochEntry } from "./event-log.js";
+import {
+  IDENTITY_FILE,
+  LOCK_FILE,
+  LOG_DIRECTORY,
+  NEW_SUFFIX,
+  newSegmentName,
+  parseSnapshotName,
+  RECOVERY_POINT_FILE,
+  RESTORING_FILE,
+  SNAPSHOT_DIRECTORY,
+  segmentName,
+  TEMPORARY_SUFFIX,
+} from "./file-names.js";
+import { type FileHandle, type FileSystem, replaceFile } from "./file-system.js";
+import {
+  chainSalt,
+  encodeSegmentHeader,
+  RECORD_HEADER_BYTES,
+  SEGMENT_HEADER_BYTES,
+  type SegmentHeader,
+  stampRecord,
+  writeRecordHeader,
+} from "./format.js";
+import { type LogView, openUnmarkedView } from "./log-view.js";
+import { writeIndexFile } from "./offset-index.js";
+import { writeRecoveryPoint } from "./recovery-point.js";
+import { borderFinding, firstFinding, lineageFinding, type SegmentFile, shownPath } from "./segment-chain.js";
+import { type ReadPoint, readHeader } from "./segment-reader.js";
+import { findingOfBad, pointAt, scanSegment } from "./segment-scan.js";
+import type { Identity } from "./settings.js";
+import { epoch as asEpoch, offset as asOffset, type Epoch, type Offset } from "./units.js";
+
+/** What a restore's directory may hold before it begins: nothing that anybody wrote there on purpose. */
+const HARMLESS: ReadonlySet<string> = new Set([
+  LOCK_FILE,
+  "lost+found",
+  `${RESTORING_FILE}${TEMPORARY_SUFFIX}`,
+]);
+
+export interface RestoreDirectoryOptions {
+  readonly files: FileSystem;
+  /** Absolute. Made if it is missing. */
+  readonly dataDirectory: string;
+  /** Who holds the lock meanwhile, e.g. "annals restore, pid 42". */
+  readonly holder: string;
+  readonly now: () => number;
+  readonly randomBytes: (count: number) => Uint8Array;
+}
+
+/** A segment that is in its place, every record of it verified. */
+export interface PlacedSegment {
+  readonly file: SegmentFile;
+  /** One after its last record. */
+  readonly end: ReadPoint;
+}
+
+export interface RestoredLog {
+  readonly identity: Identity;
+  /** The new epoch; its `first` is one after the last restored record. */
+  readonly epoch: EpochEntry;
+  readonly firstOffset: Offset;
+  readonly lastOffset: Offset;
+  readonly lastTimestamp: number;
+  readonly lastCrc: number;
+}
+
+export interface FinishRestore {
+  /** Where the log must end; the segments were cut there. */
+  readonly last: Offset;
+  /** Whose log it must be. */
+  readonly clusterId: string;
+  /** The new epoch is above this one and above those of the segments. */
+  readonly epochsUpTo: Epoch;
+  /** What the record of the new epoch says of where it came from. */
+  readonly from: string;
+}
+
+export class RestoringDirectory {
+  readonly #options: RestoreDirectoryOptions;
+  readonly #directory: DataDirectory;
+  readonly #placed: PlacedSegment[] = [];
+
+  private constructor(options: RestoreDirectoryOptions, directory: DataDirectory) {
+    this.#options = options;
+    this.#directory = directory;
+  }
+
+  /**
+   * `note` is written into the mark, for whoever finds it.
+   * @throws LogError LOG_DIRECTORY_UNUSABLE when it holds anything, LOG_LOCKED; then nothing was changed.
+   */
+  static async begin(
+    options: RestoreDirectoryOptions,
+    note: Readonly<Record<string, string | number>>,
+  ): Promise<RestoringDirectory> {
+    const { files, dataDirectory, holder } = options;
+    await checkIsFree(files, dataDirectory);
+    const directory = await openDataDirectory(files, dataDirectory, holder);
+    try {
+      // Now nobody else can put anything there.
+      await checkIsFree(files, dataDirectory);
+      await replaceFile(
+        files,
+        dataDirectory,
+        RESTORING_FILE,
+        Buffer.from(`${JSON.stringify(note, null, 2)}\n`),
+      );
+      await clear(files, dataDirectory);
+      return new RestoringDirectory(options, directory);
+    } catch (error) {
+      await directory.lock.release();
+      throw error;
+    }
+  }
+
+  /**
+   * Brings one segment, whose bytes come from anywhere, up to and with `last` if it holds that. Several may come at once.
+   * @throws LogError LOG_CORRUPT when a record does not hold, or it is not the segment that begins at `base`.
+   */
+  async placeSegment(base: Offset, bytes: AsyncIterable<Uint8Array>, last?: Offset): Promise<PlacedSegment> {
+    const { files } = this.#options;
+    const { logPath } = this.#directory;
+    const temporary = `${logPath}/${newSegmentName(base)}`;
+    const handle = await files.open(temporary, "create");
+    let placed: PlacedSegment;
+    try {
+      const size = await writeAll(handle, bytes);
+      placed = await this.#verifyAndCut(handle, base, size, last);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await files.rename(temporary, `${logPath}/${segmentName(base)}`);
+    this.#placed.push(placed);
+    return placed;
+  }
+
+  async #verifyAndCut(
+    handle: FileHandle,
+    base: Offset,
+    size: number,
+    last: Offset | undefined,
+  ): Promise<PlacedSegment> {
+    const { files } = this.#options;
+    const name = segmentName(base);
+    const header = await readHeader(handle, shownPath(name));
+    if (header.baseOffset !== base)
+      throw corruption(misnamed(name, `base offset ${base}`, `${header.baseOffset}`));
+    let cut: ReadPoint | undefined;
+    const scan = await scanSegment(handle, header, size, (batch, from) => {
+      const after = last === undefined ? 0 : last + 1 - from.offset;
+      if (after > 0 && after <= batch.records.length) cut = pointAt(batch, from, after);
+    });
+    if (scan.bad !== undefined) throw corruption(findingOfBad(shownPath(name), scan.bad));
+    const end = cut ?? scan.next;
+    if (cut !== undefined) {
+      await handle.truncate(cut.position);
+      scan.index.truncate(asOffset(cut.offset - 1));
+    }
+    // Every restored segment is a sealed one: the new epoch gets its own.
+    await writeIndexFile(files, this.#directory.logPath, header, scan.index, end);
+    return { file: { base, name, header, bytes: end.position }, end };
+  }
+
+  /**
+   * Brings a snapshot, whole.
+   * @throws RangeError when `name` is no snapshot's.
+   */
+  async placeSnapshot(name: string, bytes: AsyncIterable<Uint8Array>): Promise<void> {
+    if (parseSnapshotName(name) === undefined) throw new RangeError(`${name} is not the name of a snapshot`);
+    const { files, dataDirectory } = this.#options;
+    const directory = `${dataDirectory}/${SNAPSHOT_DIRECTORY}`;
+    await files.makeDirectory(directory);
+    const handle = await files.open(`${directory}/${name}${TEMPORARY_SUFFIX}`, "create");
+    try {
+      await writeAll(handle, bytes);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await files.rename(`${directory}/${name}${TEMPORARY_SUFFIX}`, `${directory}/${name}`);
+    await files.syncDirectory(directory);
+  }
+
+  /** What was brought so far, as a log up to `last`. @throws LogError LOG_CORRUPT when the segments are not one log. */
+  async view(last: Offset): Promise<LogView> {
+    checkChain(this.#placed, last);
+    return openUnmarkedView(this.#options.files, this.#options.dataDirectory, { last });
+  }
+
+  /** Takes a snapshot away again that turned out to be of no use. */
+  async removeSnapshot(name: string): Promise<void> {
+    const { files, dataDirectory } = this.#options;
+    const directory = `${dataDirectory}/${SNAPSHOT_DIRECTORY}`;
+    await files.remove(`${directory}/${name}`);
+    await files.syncDirectory(directory);
+  }
+
+  /**
+   * Makes the directory one that a log opens from. Nobody believed any of it before this resolves.
+   * @throws LogError LOG_CORRUPT when the segments are not one log up to `last`; then the mark stays.
+   */
+  async finish({ last, clusterId, epochsUpTo, from }: FinishRestore): Promise<RestoredLog> {
+    const { files, dataDirectory, now, randomBytes } = this.#options;
+    const { logPath } = this.#directory;
+    const { first, tail, epochs } = checkChain(this.#placed, last);
+    const found = first.file.header.clusterId;
+    if (found !== clusterId) throw corruption(misnamed(first.file.name, `cluster ${clusterId}`, found));
+    await files.syncDirectory(logPath);
+    const identity = await createIdentity(files, dataDirectory, randomBytes, clusterId);
+
+    const lineage = tail.file.header.lineageId;
+    const header: SegmentHeader = {
+      epoch: asEpoch(Math.max(epochsUpTo, ...epochs) + 1),
+      baseOffset: tail.end.offset,
+      createdAt: Math.floor(now()),
+      clusterId,
+      nodeId: identity.nodeId,
+      lineageId: randomId(randomBytes),
+      epochFirst: tail.end.offset,
+      chainTimestamp: tail.end.timestamp,
+      chainCrc: tail.end.seed,
+    };
+    const start: EpochStart = { reason: "restored", from, offset: last, lineage };
+    const { bytes, crc } = firstSegmentOf(header, start);
+    await replaceNew(files, logPath, segmentName(header.baseOffset), bytes);
+    const { baseOffset } = header;
+    await writeRecoveryPoint(files, dataDirectory, {
+      durable: baseOffset,
+      crc,
+      tail: baseOffset,
+      clean: true,
+    });
+    await files.remove(`${dataDirectory}/${RESTORING_FILE}`);
+    await files.syncDirectory(dataDirectory);
+    return {
+      identity,
+      epoch: { epoch: header.epoch, first: baseOffset, nodeId: header.nodeId, lineageId: header.lineageId },
+      firstOffset: first.file.base,
+      lastOffset: last,
+      lastTimestamp: tail.end.timestamp,
+      lastCrc: tail.end.seed,
+    };
+  }
+
+  /** Lets the directory go, finished or not. */
+  async close(): Promise<void> {
+    await this.#directory.lock.release();
+  }
+}
+
+async function checkIsFree(files: FileSystem, dataDirectory: string): Promise<void> {
+  const status = await files.stat(dataDirectory);
+  if (status === undefined) return;
+  if (status.type !== "directory") throw notFree(dataDirectory, "a file");
+  const names = await files.list(dataDirectory);
+  const isMarked = names.includes(RESTORING_FILE);
+  for (const name of names) {
+    if (HARMLESS.has(name) || (isMarked && MADE_HERE.has(name))) continue;
+    const isEmptyLog = name === LOG_DIRECTORY && (await files.list(`${dataDirectory}/${name}`)).length === 0;
+    if (!isEmptyLog) throw notFree(dataDirectory, name);
+  }
+}
+
+const MADE_HERE: ReadonlySet<string> = new Set([
+  RESTORING_FILE,
+  LOG_DIRECTORY,
+  SNAPSHOT_DIRECTORY,
+  ...[IDENTITY_FILE, `${IDENTITY_FILE}${TEMPORARY_SUFFIX}`],
+  ...[RECOVERY_POINT_FILE, `${RECOVERY_POINT_FILE}${TEMPORARY_SUFFIX}`],
+]);
+
+function notFree(directory: string, found: string): LogError {
+  const message = `${directory} is not empty: a restore never goes over existing data`;
+  return new LogError("LOG_DIRECTORY_UNUSABLE", message, { directory, found });
+}
+
+/** Removes what an earlier restore left: in a marked directory nothing else can be. */
+async function clear(files: FileSystem, dataDirectory: string): Promise<void> {
+  const kept: ReadonlySet<string> = new Set([LOCK_FILE, RESTORING_FILE, "lost+found"]);
+  for (const name of await files.list(dataDirectory)) {
+    if (kept.has(name)) continue;
+    const path = `${dataDirectory}/${name}`;
+    if (name !== LOG_DIRECTORY && name !== SNAPSHOT_DIRECTORY) {
+      await files.remove(path);
+      continue;
+    }
+    for (const inner of await files.list(path)) await files.remove(`${path}/${inner}`);
+    await files.syncDirectory(path);
+  }
+  await files.syncDirectory(dataDirectory);
+}
+
+/** Every byte in order; returns how many. */
+async function writeAll(handle: FileHandle, bytes: AsyncIterable<Uint8Array>): Promise<number> {
+  let at = 0;
+  for await (const chunk of bytes) {
+    if (chunk.length === 0) continue;
+    await handle.write(chunk, at);
+    at += chunk.length;
+  }
+  return at;
+}
+
+/** The placed segments in order; they are one log that ends with `last`. */
+function checkChain(
+  placed: readonly PlacedSegment[],
+  last: Offset,
+): { first: PlacedSegment; tail: PlacedSegment; epochs: readonly Epoch[] } {
+  const inOrder = [...placed].sort((a, b) => a.file.base - b.file.base);
+  const [first, tail] = [inOrder[0], inOrder[inOrder.length - 1]];
+  assert(first !== undefined && tail !== undefined, "a restore brings at least one segment");
+  throwIfFound(firstFinding(first.file, undefined));
+  for (const [i, { file }] of inOrder.entries()) {
+    const before = inOrder[i - 1];
+    if (before === undefined) continue;
+    throwIfFound(lineageFinding(before.file, file) ?? borderFinding(before.end, file));
+  }
+  const found = tail.end.offset - 1;
+  if (found !== last) throw corruption(misnamed(tail.file.name, `to end with offset ${last}`, `${found}`));
+  return { first, tail, epochs: inOrder.map(({ file }) => file.header.epoch) };
+}
+
+function throwIfFound(finding: Finding | undefined): void {
+  if (finding !== undefined) throw corruption(finding);
+}
+
+function misnamed(name: string, expected: string, found: string): Finding {
+  return { code: "chain", file: shownPath(name), expected, found, advice: ADVICE_DAMAGED };
+}
+
+/** A segment file that begins an epoch, and the crc of its one record. */
+function firstSegmentOf(header: SegmentHeader, start: EpochStart): { bytes: Uint8Array; crc: number } {
+  const body = encodeEpochStart(start);
+  const bytes = new Uint8Array(SEGMENT_HEADER_BYTES + RECORD_HEADER_BYTES + body.length);
+  const view = new DataView(bytes.buffer);
+  const { baseOffset, createdAt, chainTimestamp, chainCrc, epoch } = header;
+  const at = SEGMENT_HEADER_BYTES;
+  const timestamp = Math.max(createdAt, chainTimestamp);
+  bytes.set(encodeSegmentHeader(header));
+  writeRecordHeader(view, at, body.length, baseOffset, timestamp, epoch, EPOCH_STARTED, EPOCH_START_VERSION);
+  bytes.set(body, at + RECORD_HEADER_BYTES);
+  const crc = stampRecord(bytes, view, at, 0, chainCrc, chainSalt(header.lineageId));
+  return { bytes, crc };
+}
+
+async function replaceNew(
+  files: FileSystem,
+  directory: string,
+  name: string,
+  bytes: Uint8Array,
+): Promise<void> {
+  const temporary = `${directory}/${name}${NEW_SUFFIX}`;
+  const handle = await files.open(temporary, "create");
+  try {
+    await handle.write(bytes, 0);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+  await files.rename(temporary, `${directory}/${name}`);
+  await files.syncDirectory(directory);
+}

@@ -1,0 +1,219 @@
+/**
+ * A drill: proves that the newest backup can be restored and served. Restores it into a directory of its own, folds its log here,
+ * starts a server on it, and holds what the server says of its state against the fold and against what the backup recorded. The
+ * server has default settings and none of this process's `ANNALS_*` variables: it must not archive, nor be found by anybody.
+ *
+ * Everything that was made is removed again, however it ends.
+ */
+import { randomBytes } from "node:crypto";
+import { mkdtemp, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { offset, openLogView, realFileSystem, SNAPSHOT_DIRECTORY } from "../../log/index.js";
+import { type Digests, foldTo, type StoreRules } from "../../projections/index.js";
+import { type ServerChild, startServer } from "../server-child.js";
+import { BackupError } from "./errors.js";
+import { findRestorePoint } from "./find-point.js";
+import type { Manifest } from "./manifest.js";
+import type { ObjectStore } from "./object-store.js";
+import { type RestoreReport, restore } from "./restore.js";
+import { planRestore } from "./restore-plan.js";
+
+export interface DrillOptions {
+  readonly store: ObjectStore;
+  /** Which backup; default: the newest. */
+  readonly backup?: string;
+  /** A directory with room for all of it, in which a temporary one is made. */
+  readonly workDirectory: string;
+  readonly parallel: number;
+  /** How states are folded: those of a server with default settings. */
+  readonly rules: StoreRules;
+  readonly now: () => number;
+  readonly stopwatch: () => number;
+  readonly readyTimeoutMs: number;
+  readonly onProgress?: (bytesDone: number, bytesAll: number) => void;
+}
+
+export interface DrillCheck {
+  readonly name: string;
+  readonly expected: string;
+  readonly found: string;
+  readonly ok: boolean;
+}
+
+export interface DrillReport {
+  readonly success: boolean;
+  readonly repository: string;
+  readonly backup: string;
+  readonly startedAt: number;
+  readonly lastOffset: number;
+  readonly lastTimestamp: number;
+  /** How old the backup is. */
+  readonly ageMs: number;
+  /** How much of the newest past would be lost if everything else were gone now: the age of the last record. */
+  readonly rpoMs: number;
+  /** From the beginning of the restore until the server was ready. */
+  readonly rtoMs: number;
+  readonly restoreMs: number;
+  readonly readyMs: number;
+  readonly bytes: number;
+  readonly checks: readonly DrillCheck[];
+}
+
+const PROBES = 20;
+const STOP_MS = 10_000;
+
+/** A check that fails is in the report. @throws as `planRestore` and `restore`; BackupError DRILL_SERVER_FAILED. */
+export async function drill(options: DrillOptions): Promise<DrillReport> {
+  const { store, now, stopwatch, workDirectory } = options;
+  const startedAt = now();
+  const plan = await planRestore(
+    store,
+    { type: "latest" },
+    {
+      findPoint: findRestorePoint,
+      ...(options.backup === undefined ? {} : { backup: options.backup }),
+    },
+  );
+  const place = await mkdtemp(join(workDirectory, "annals-drill-"));
+  const dataDirectory = join(place, "data");
+  let server: ServerChild | undefined;
+  try {
+    const begun = stopwatch();
+    const restored = await restore(plan, {
+      ...options,
+      files: realFileSystem,
+      dataDirectory,
+      randomBytes,
+      holder: `annals drill, pid ${process.pid}`,
+    });
+    const restoreMs = stopwatch() - begun;
+    server = await start(dataDirectory, options.readyTimeoutMs);
+    const rtoMs = stopwatch() - begun;
+    const checks = await checkServer(server, dataDirectory, plan.manifest, restored, options.rules);
+    return {
+      success: checks.every(({ ok }) => ok),
+      repository: store.url,
+      backup: plan.backup,
+      startedAt,
+      lastOffset: restored.lastOffset,
+      lastTimestamp: restored.lastTimestamp,
+      ageMs: startedAt - plan.manifest.createdAt,
+      rpoMs: startedAt - restored.lastTimestamp,
+      rtoMs: Math.round(rtoMs),
+      restoreMs: Math.round(restoreMs),
+      readyMs: Math.round(server.readyMs),
+      bytes: plan.bytes,
+      checks,
+    };
+  } finally {
+    if (server !== undefined) await stop(server);
+    await rm(place, { recursive: true, force: true });
+  }
+}
+
+async function start(dataDirectory: string, readyTimeoutMs: number): Promise<ServerChild> {
+  const inherited = Object.entries(process.env).filter(([name]) => !/^(ANNALS|SYNAP)_/.test(name));
+  try {
+    return await startServer({
+      dataDirectory,
+      readyTimeoutMs,
+      inherited: Object.fromEntries(inherited),
+      // A look at the last record may take as long as a start.
+      environment: { ANNALS_PAST_TIMEOUT_MS: "3600000", ANNALS_PAST_RECORDS_MAX: "1000000000000" },
+      workDirectory: dataDirectory,
+    });
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    throw new BackupError(
+      "DRILL_SERVER_FAILED",
+      `no server starts from the restored data: ${why}`,
+      {},
+      error,
+    );
+  }
+}
+
+async function stop(server: ServerChild): Promise<void> {
+  server.kill("SIGTERM");
+  const timer = setTimeout(() => server.kill("SIGKILL"), STOP_MS);
+  await server.ended;
+  clearTimeout(timer);
+}
+
+async function checkServer(
+  { url }: ServerChild,
+  dataDirectory: string,
+  manifest: Manifest,
+  { lastOffset, lastCrc }: RestoreReport,
+  rules: StoreRules,
+): Promise<DrillCheck[]> {
+  const view = await openLogView(realFileSystem, dataDirectory);
+  // From the log alone where that is possible: a snapshot that lies would otherwise be held against itself.
+  const snapshots =
+    view.firstOffset === 1
+      ? undefined
+      : { files: realFileSystem, directory: join(dataDirectory, SNAPSHOT_DIRECTORY) };
+  const { fold } = await foldTo(view, snapshots, { rules, last: offset(lastOffset) });
+  const served = await ask(url, `/digest?offset=${lastOffset}`);
+  const checks: DrillCheck[] = [
+    checkOf(`crc at ${lastOffset}`, lastCrc, served.get("crc")),
+    ...digestChecks(`digest at ${lastOffset}`, fold.digests(), served.get("digests")),
+  ];
+  const keys = keysIn(await ask(url, `/kv/scan?limit=${PROBES}`));
+  fold.close();
+  const { snapshot } = manifest;
+  if (
+    snapshot !== null &&
+    Object.keys(snapshot.digests).length > 0 &&
+    snapshot.offset >= manifest.firstOffset
+  ) {
+    const then = (await ask(url, `/digest?offset=${snapshot.offset}`)).get("digests");
+    // What is kept under idempotency keys is bounded by settings, which are not in the backup.
+    const { kv, queue, stream } = { kv: "", queue: "", stream: "", ...snapshot.digests };
+    checks.push(...digestChecks(`recorded digest at ${snapshot.offset}`, { kv, queue, stream }, then));
+  }
+  for (const path of ["/kv/stats", "/kv/scan?limit=1", "/queue/list", "/stream/list"])
+    checks.push(checkOf(`GET ${path}`, 200, await statusOf(url, path)));
+  for (const key of keys) {
+    const path = `/kv/get/${encodeURIComponent(key)}?type=bytes`;
+    const status = await statusOf(url, path);
+    // It may have expired since it was listed.
+    checks.push({
+      name: `GET ${path}`,
+      expected: "200",
+      found: String(status),
+      ok: status === 200 || status === 404,
+    });
+  }
+  return checks;
+}
+
+function digestChecks(name: string, expected: Partial<Digests>, found: unknown): DrillCheck[] {
+  const told = new Map<string, unknown>(
+    typeof found === "object" && found !== null ? Object.entries(found) : [],
+  );
+  return Object.entries(expected).map(([part, digest]) =>
+    checkOf(`${name}, ${part}`, digest, told.get(part)),
+  );
+}
+
+function checkOf(name: string, expected: unknown, found: unknown): DrillCheck {
+  return { name, expected: String(expected), found: String(found), ok: expected === found };
+}
+
+async function ask(url: string, path: string): Promise<ReadonlyMap<string, unknown>> {
+  const answer = await fetch(`${url}${path}`);
+  const body: unknown = await answer.json();
+  return new Map<string, unknown>(typeof body === "object" && body !== null ? Object.entries(body) : []);
+}
+
+async function statusOf(url: string, path: string): Promise<number> {
+  const answer = await fetch(`${url}${path}`);
+  await answer.arrayBuffer();
+  return answer.status;
+}
+
+function keysIn(scan: ReadonlyMap<string, unknown>): string[] {
+  const keys = scan.get("keys");
+  return Array.isArray(keys) ? keys.filter((key) => typeof key === "string") : [];
+}

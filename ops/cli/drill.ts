@@ -1,0 +1,123 @@
+/** `annals drill --from REPOSITORY`: restores the newest backup somewhere aside, serves it, checks it, and removes it again. */
+import { readFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { resolve } from "node:path";
+import { type Command, InvalidArgumentError } from "commander";
+import { errnoOf, realFileSystem } from "../../log/index.js";
+import type { DrillCheck, DrillReport } from "../backup/drill.js";
+import { loadConfig } from "../config/load.js";
+import { LiveSettings } from "../config/rooms.js";
+import { CliFailure, configFailure, exitCodes } from "./failure.js";
+import { colour, writeJson, writeLine } from "./output.js";
+import { amount, duration, Progress } from "./progress.js";
+
+interface DrillFlags {
+  readonly from: string;
+  readonly backup?: string;
+  readonly workDir: string;
+  readonly metricsFile?: string;
+  readonly parallel: number;
+  readonly patience: number;
+  readonly json?: boolean;
+  readonly progress?: boolean;
+}
+
+export function addDrill(program: Command): void {
+  program
+    .command("drill")
+    .description("prove that the newest backup can be restored and served; exit code 0 yes, 3 no")
+    .requiredOption("--from <repository>", "a directory or an address that `annals backup` takes")
+    .option("--backup <id>", "this backup (default: the newest)")
+    .option("--work-dir <directory>", "where there is room for all of it, for a while", tmpdir())
+    .option("--metrics-file <path>", "write the outcome as a Prometheus text file")
+    .option("--parallel <files>", "how many files come at once", wholeNumber(1, 32), 4)
+    .option("--patience <seconds>", "how long the server may take to be ready", wholeNumber(1, 86_400), 3_600)
+    .option("--json", "the report as one JSON object")
+    .option("--progress", "show progress on stderr, terminal or not")
+    .action(run);
+}
+
+function wholeNumber(min: number, max: number): (text: string) => number {
+  return (text) => {
+    const number = Number(text);
+    if (/^\d{1,6}$/.test(text) && number >= min && number <= max) return number;
+    throw new InvalidArgumentError(`Expected a whole number from ${min} to ${max}.`);
+  };
+}
+
+async function run(flags: DrillFlags): Promise<void> {
+  const { openObjectStore } = await import("../backup/open-object-store.js");
+  const { drill } = await import("../backup/drill.js");
+  const stopwatch = (): number => performance.now();
+  const progress = new Progress({
+    what: "drill",
+    unit: "B",
+    stream: process.stderr,
+    stopwatch,
+    always: flags.progress === true,
+  });
+  let report: DrillReport | undefined;
+  try {
+    report = await drill({
+      store: await openObjectStore(flags.from, process.env),
+      workDirectory: resolve(flags.workDir),
+      parallel: flags.parallel,
+      rules: defaultRules(),
+      now: Date.now,
+      stopwatch,
+      readyTimeoutMs: flags.patience * 1000,
+      onProgress: (done, all) => progress.update(done, all),
+      ...(flags.backup === undefined ? {} : { backup: flags.backup }),
+    });
+  } finally {
+    if (flags.metricsFile !== undefined) await writeMetrics(resolve(flags.metricsFile), report);
+  }
+  progress.finish(report.bytes, report.bytes);
+  if (flags.json === true) writeJson(report);
+  else for (const line of linesOf(report)) writeLine(line);
+  const failed = report.checks.filter(({ ok }) => !ok);
+  const [first] = failed;
+  if (first === undefined) return;
+  const more = failed.length > 1 ? ` (and ${failed.length - 1} more)` : "";
+  throw new CliFailure(
+    exitCodes.damaged,
+    `${report.backup} of ${report.repository} did not come back as it was: ${checkText(first)}${more}; run annals backup verify --all, and make a new backup`,
+  );
+}
+
+/** Those of a server with default settings: the drill's own. */
+function defaultRules(): LiveSettings["rules"] {
+  const loaded = loadConfig({ environment: {}, flags: {} });
+  if (!loaded.ok) throw configFailure(loaded.mistakes);
+  return new LiveSettings(loaded.config.values).rules;
+}
+
+async function writeMetrics(path: string, report: DrillReport | undefined): Promise<void> {
+  const { drillMetrics } = await import("../backup/drill-metrics.js");
+  const { writeMetricsFile } = await import("../backup/metrics-file.js");
+  const before = await readFile(path, "utf8").catch((error: unknown) => {
+    if (errnoOf(error) === "ENOENT") return "";
+    throw error;
+  });
+  await writeMetricsFile(realFileSystem, path, drillMetrics(report, before, Date.now()));
+}
+
+function linesOf(report: DrillReport): string[] {
+  const { lastOffset, lastTimestamp, checks, bytes } = report;
+  const failed = checks.filter(({ ok }) => !ok);
+  const verdict =
+    failed.length === 0
+      ? colour(process.stdout, 32, `${checks.length} checks passed`)
+      : colour(process.stdout, 31, `${failed.length} of ${checks.length} checks failed`);
+  return [
+    `${report.repository}: ${report.backup} restored up to offset ${lastOffset} (${new Date(lastTimestamp).toISOString()}), ${amount(bytes, "B")}`,
+    `ready after ${secondsText(report.rtoMs)} (restore ${secondsText(report.restoreMs)}, start ${secondsText(report.readyMs)}); the backup is ${duration(report.ageMs / 1000)} old, its last record ${duration(report.rpoMs / 1000)}`,
+    ...failed.map((check) => `${colour(process.stdout, 31, "failed")}  ${checkText(check)}`),
+    verdict,
+  ];
+}
+
+const secondsText = (ms: number): string => `${(ms / 1000).toFixed(1)} s`;
+
+const checkText = ({ name, expected, found }: DrillCheck): string =>
+  `${name}: expected ${expected}, found ${found}`;
