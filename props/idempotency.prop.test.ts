@@ -125,7 +125,7 @@ const history = fc
 
 const counts = emptyCounts();
 
-/** Of all operations that write; a snapshot is not built yet. */
+/** Of all operations that write to the log: a snapshot is a file. */
 const writeNames = operations
   .filter(({ kind, name }) => kind === "write" && name !== "admin.snapshot")
   .map(({ name }) => name)

@@ -111,7 +111,7 @@ export const restore = defineOperation({
   kind: "write",
   summary: "Make keys again what they were at a moment",
   description:
-    "Writes what differs between then and now under a pattern as new events, a page at a time, each page one atomic record; repeat with `cursor` until it is null, and with the offset that `at` says. What had an expiry that has passed by now stays gone. `annals restore --only` does all pages.",
+    "Writes what differs between then and now under a pattern as new events, a page at a time, each page one atomic record; repeat with `cursor` until it is null, and with the offset that `at` says. What had an expiry that has passed by now stays gone. `annals undo` does all pages.",
   input: RestoreInput,
   output: Type.Object({
     at: Type.Integer({ description: "Offset of the state that is restored." }),

@@ -13,6 +13,7 @@ import { existingDataDirectory } from "./data-directory-argument.js";
 import { CliFailure, exitCodes } from "./failure.js";
 import { talk, writeJson, writeLine } from "./output.js";
 import { amount, duration, Progress } from "./progress.js";
+import { PATIENCE_SECS, parseOnly, runUndo } from "./undo.js";
 
 interface RestoreFlags {
   readonly from: string;
@@ -37,7 +38,7 @@ export function addRestore(program: Command): void {
   program
     .command("restore")
     .description("make a data directory as it was at a moment, from backups or an archive")
-    .requiredOption("--from <repository>", "a directory or an address that `annals backup` takes")
+    .option("--from <repository>", "a directory or an address that `annals backup` takes")
     .option("--to-offset <offset>", "everything up to and with this offset", parseOffset)
     .option("--to-time <time>", "everything up to and with this time, ISO 8601 or ms since 1970", parseTime)
     .option("--to-name <name>", "everything up to this restore point")
@@ -48,9 +49,50 @@ export function addRestore(program: Command): void {
     .option("--compare <url>", "say what would be lost against this server, e.g. http://127.0.0.1:15500")
     .option("--compare-data-dir <directory>", "say what would be lost against this data directory")
     .option("--parallel <files>", "how many files come at once", parseParallel, PARALLEL)
+    .option("--only <what>", "instead: only these keys, into a live server; as `annals undo`, see there")
+    .option("--at <moment>", "with --only: as at this moment")
+    .option("--into <url>", "with --only: the server")
     .option("--json", "the report as one JSON object")
     .option("--progress", "show progress on stderr, terminal or not")
-    .action(run);
+    .action((flags: Partial<RestoreFlags> & OnlyFlags) => {
+      const { from } = flags;
+      if (flags.only !== undefined) return onlyInto(flags);
+      if (from === undefined || flags.at !== undefined || flags.into !== undefined) {
+        throw new CliFailure(
+          exitCodes.usage,
+          "say --from where, or --only what --at when --into which server; nothing was changed",
+        );
+      }
+      return run({ parallel: PARALLEL, ...flags, from });
+    });
+}
+
+interface OnlyFlags {
+  readonly only?: string;
+  readonly at?: string;
+  readonly into?: string;
+  readonly dryRun?: boolean;
+  readonly json?: boolean;
+}
+
+/** The same as `annals undo`: what it asks for, and nothing else. */
+function onlyInto(flags: Partial<RestoreFlags> & OnlyFlags): Promise<void> {
+  const { only, at, into, dryRun, json, parallel: _, ...others } = flags;
+  const [other] = Object.keys(others);
+  if (only === undefined || at === undefined || into === undefined || other !== undefined) {
+    throw new CliFailure(
+      exitCodes.usage,
+      "--only needs --at and --into, and goes with --dry-run and --json alone; nothing was changed",
+    );
+  }
+  return runUndo({
+    only: parseOnly(only),
+    at,
+    into,
+    patience: PATIENCE_SECS,
+    ...(dryRun === undefined ? {} : { dryRun }),
+    ...(json === undefined ? {} : { json }),
+  });
 }
 
 function parseOffset(text: string): number {

@@ -25,6 +25,7 @@ export interface UndoFlags {
 /** Of the changes that `--json` lists; the counts are always exact. */
 const LISTED_MAX = 10_000;
 const PAGE_KEYS = 100;
+export const PATIENCE_SECS = 60;
 
 export function addUndo(program: Command): void {
   program
@@ -34,7 +35,7 @@ export function addUndo(program: Command): void {
     .requiredOption("--at <moment>", "an offset, a time such as 2026-01-31T12:00:00Z, or 1769860800000ms")
     .option("--into <url>", "the server", webAddress, "http://127.0.0.1:15500")
     .option("--dry-run", "say what would change; nothing is written")
-    .option("--patience <seconds>", "how long the server may be away", wholeNumber, 60)
+    .option("--patience <seconds>", "how long the server may be away", wholeNumber, PATIENCE_SECS)
     .option("--json", "the report as one JSON object")
     .action(runUndo);
 }

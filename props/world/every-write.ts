@@ -31,6 +31,9 @@ const publish = (payload: string) =>
 const delivery = { message_id: "$message", receipt: "$receipt" };
 const client = { client_id: "a client" };
 
+/** Of the first of these writes: the queues and rooms that `KeyedClients` begin with are made before it. */
+const FIRST_REVISION = 7;
+
 const keys: readonly KeyedWrite[] = [
   keyed("kv.set", "POST", "/kv/set", {}, { key: "n", value: "1", get: true }),
   keyed("kv.set", "POST", "/kv/set", {}, { key: "n", value: "never", nx: true }),
@@ -60,6 +63,8 @@ const keys: readonly KeyedWrite[] = [
   keyed("key.renamenx", "POST", "/key/{key}/renamenx", key("x3"), { destination: "x4" }),
   keyed("kv.del", "DELETE", "/kv/del/{key}", key("x4")),
   keyed("kv.mdel", "POST", "/kv/mdel", {}, { keys: ["y", "z"] }),
+  keyed("kv.revert", "POST", "/kv/{key}/revert", key("n"), { revision: FIRST_REVISION }),
+  keyed("kv.restore", "POST", "/kv/restore", {}, { pattern: "n", at: FIRST_REVISION }),
 ];
 
 const queues: readonly KeyedWrite[] = [
@@ -114,6 +119,7 @@ const several: readonly KeyedWrite[] = [
   unkeyed("transaction.multi", "POST", "/transaction/multi", {}, client),
   unkeyed("kv.incr", "POST", "/kv/{key}/incr", key("n"), client),
   keyed("transaction.exec", "POST", "/transaction/exec", {}, client),
+  keyed("restore_point.create", "POST", "/restore-points", {}, { name: "before-the-flush" }),
   keyed("kv.flushdb", "POST", "/kv/flushdb"),
 ];
 

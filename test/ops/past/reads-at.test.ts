@@ -63,6 +63,9 @@ const READS: readonly (readonly [string, object])[] = [
   write("kv.ttl", { key: "a" }),
   write("kv.strlen", { key: "e" }),
   write("kv.getrange", { key: "a", start: 0, end: 1 }),
+  write("kv.entries", { keys: ["a", "b", "c", "e"] }),
+  write("kv.history", { key: "a" }),
+  write("restore_point.list", {}),
   write("queue.list", {}),
   write("queue.stats", { queue: "q" }),
   write("queue.peek", { queue: "q" }),
@@ -340,7 +343,15 @@ describe("the catalogue", () => {
     const untried = pastReads.filter((name) => !tried.has(name));
     // Any key will do, aliases, and what the other tests ask for.
     expect(untried.sort()).toEqual([
-      ...["key.exists", "key.randomkey", "kv.stats", "queue.dlq_read", "queue.get", "stream.stats"],
+      ...[
+        "key.exists",
+        "key.randomkey",
+        "kv.stats",
+        "queue.dlq_read",
+        "queue.get",
+        "queue.history",
+        "stream.stats",
+      ],
     ]);
   });
 });
