@@ -33,6 +33,7 @@ import {
   TEXT_TYPE,
 } from "../projections/index.js";
 import { type KvChange, writeKeySet } from "../projections/kv/codec.js";
+import { isPointKind, readPoint } from "../projections/points/codec.js";
 import { isQueueKind, type QueueChange, readHeaders, readQueueChange } from "../projections/queue/codec.js";
 import {
   isStreamKind,
@@ -78,6 +79,7 @@ type Changes = readonly [
   readonly QueueChange[],
   readonly StreamChange[],
   readonly StoreEvent[],
+  readonly StoreEvent[],
 ];
 
 /** What every projection takes of a record. */
@@ -87,6 +89,7 @@ function projected(record: EncodedRecord): Changes {
     changesOf(record, isQueueKind, readQueueChange),
     changesOf(record, isStreamKind, readStreamChange),
     changesOf(record, isAnsweredKind, readAnswered),
+    changesOf(record, isPointKind, readPoint),
   ];
 }
 
@@ -140,11 +143,12 @@ function asProjected(event: StoreEvent): object {
 /** Everything that the projections read of a record is what was put into it, each in its place. */
 function expectProjected(record: EncodedRecord, events: readonly StoreEvent[]): void {
   const of = (prefix: string) => events.filter(({ type }) => type.startsWith(prefix)).map(asProjected);
-  const [kv, queues, streams, answers] = projected(record);
+  const [kv, queues, streams, answers, points] = projected(record);
   expect(kv.map(kvEventOf)).toEqual(of("kv."));
   expect(queues.map(queueEventOf)).toEqual(of("queue."));
   expect(streams.map(({ event }) => event)).toEqual(of("stream."));
   expect(answers).toEqual(of("idempotency."));
+  expect(points).toEqual(of("point."));
   const places = events.map(({ type }, place) => ({ type, place }));
   const placesOf = (prefix: string) =>
     places.filter(({ type }) => type.startsWith(prefix)).map(({ place }) => place);

@@ -9,8 +9,8 @@ export default defineConfig({
   test: {
     include: ["test/**/*.test.ts", "props/**/*.prop.test.ts"],
     pool: "forks",
-    // Most suites wait for processes, timers and disks; two at a time keep two cores busy.
-    maxWorkers: 2,
+    // Most suites wait for processes, timers and disks: with three at a time two cores have something to do.
+    maxWorkers: 3,
     reporters: report === undefined ? ["default"] : ["default", ["json", { outputFile: report }]],
     testTimeout: 60_000,
     hookTimeout: 60_000,

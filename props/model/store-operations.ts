@@ -10,6 +10,7 @@ import {
   kv,
   type NewMessage,
   once,
+  points,
   queue,
   type Step,
   stream,
@@ -301,8 +302,17 @@ const kept: fc.Arbitrary<StoreOperation> = fc
       }),
   }));
 
+const named = simple("name a point", fc.stringMatching(/^[a-z]{1,2}$/), (name) =>
+  stepOf(points.name, { name }),
+);
+
 export const storeOperation: fc.Arbitrary<StoreOperation> = fc
-  .oneof({ weight: 8, arbitrary: single }, { weight: 2, arbitrary: several }, { weight: 1, arbitrary: kept })
+  .oneof(
+    { weight: 1, arbitrary: named },
+    { weight: 8, arbitrary: single },
+    { weight: 2, arbitrary: several },
+    { weight: 1, arbitrary: kept },
+  )
   .map((operation) => ({ ...operation, toString: () => operation.name }));
 
 const ofJobs = (count: number) => ({ queue: "jobs" as const, count });
