@@ -2,11 +2,11 @@
 /** The command line: finds the command, runs it, and turns whatever goes wrong into one line and an exit code. */
 import { Command, CommanderError } from "commander";
 import { version } from "../version.js";
-import { commands } from "./commands.js";
+import { addCommands } from "./commands.js";
 import { exitCodes, type Verdict, verdictOf } from "./failure.js";
 import { talk } from "./output.js";
 
-function buildProgram(): Command {
+async function buildProgram(): Promise<Command> {
   const program = new Command("annals")
     .description("An event-sourced store on an append-only log")
     .version(version)
@@ -16,7 +16,7 @@ function buildProgram(): Command {
     .exitOverride()
     // Usage errors are told in one line of our own, below.
     .configureOutput({ outputError: () => undefined, writeErr: () => undefined });
-  for (const add of commands) add(program);
+  await addCommands(program, process.argv[2]);
   return program;
 }
 
@@ -35,7 +35,7 @@ async function main(): Promise<void> {
     throw error;
   });
   try {
-    await buildProgram().parseAsync(process.argv);
+    await (await buildProgram()).parseAsync(process.argv);
   } catch (error) {
     const verdict = error instanceof CommanderError ? usageVerdict(error) : verdictOf(error);
     if (verdict === undefined) return;

@@ -82,11 +82,11 @@ describe("a snapshot of a running server", () => {
     await server.kill("SIGTERM");
   });
 
-  test("10 kills while snapshots are made and the log before them goes lose nothing", {
+  test("5 kills while snapshots are made and the log before them goes lose nothing", {
     timeout: 120_000,
   }, async () => {
     const cycles = new KillCycles(await realDirectory(), seededRandom(seed), "always", true);
-    const report = await cycles.run(10);
+    const report = await cycles.run(5);
     expect(report.snapshots).toBeGreaterThan(5);
     expect(report.begunWithSnapshot).toBeGreaterThan(5);
     expect(report.retired).toBe(true);

@@ -11,7 +11,7 @@ import { TestStore } from "../support/kv-store.js";
 
 const q = "jobs";
 const SMALL = 1_000;
-const LARGE = 64_000;
+const LARGE = 32_000;
 const payload = new Uint8Array([1]);
 
 let steps = 0;
