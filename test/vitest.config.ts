@@ -11,8 +11,6 @@ export default defineConfig({
     pool: "forks",
     // Most suites wait for processes, timers and disks: with three at a time two cores have something to do.
     maxWorkers: 3,
-    // No suite leaves anything behind in its process, so the sources are loaded once for each and not for every file.
-    isolate: false,
     reporters: report === undefined ? ["default"] : ["default", ["json", { outputFile: report }]],
     testTimeout: 60_000,
     hookTimeout: 60_000,
