@@ -25,8 +25,7 @@ import {
 } from "./segment-chain.js";
 import { basePoint, type ReadPoint, readBatch } from "./segment-reader.js";
 import { findingOfBad } from "./segment-scan.js";
-import { readAfterEnd } from "./tail-evidence.js";
-import { judgeTail } from "./torn-or-corrupt.js";
+import { findingAtEnd } from "./tail-evidence.js";
 import type { Offset } from "./units.js";
 
 export interface ReadDirectoryOptions {
@@ -186,15 +185,8 @@ class DirectoryReader {
     const isExpected = point !== undefined && cursor.point.offset <= point.durable;
     // Following, most looks find the zeros written ahead; reading on through all of them each time would cost too much.
     if (this.#options.follow === true && batch.bad?.reason === "zero" && !isExpected) return "end";
-    const verdict = judgeTail({
-      file: shownPath(segment.name),
-      next: cursor.point,
-      bad: batch.bad,
-      ...(await readAfterEnd(handle, segment.header, cursor.point, size)),
-      recoveryPoint: point === undefined ? undefined : { ...point, clean: false },
-      isOwnWriter: identity === undefined || identity.nodeId === segment.header.nodeId,
-    });
-    return verdict.type === "corrupt" ? verdict.finding : "end";
+    const end = { next: cursor.point, bad: batch.bad, size, recoveryPoint: point, identity };
+    return (await findingAtEnd(handle, segment, end)) ?? "end";
   }
 
   /** On to the next segment, if it continues this one. */

@@ -30,8 +30,7 @@ import { extentsOf, type SegmentExtent } from "./segment-extent.js";
 import { logSegment, SegmentList } from "./segment-list.js";
 import { findingOfBad, type SegmentScan, scanSegment } from "./segment-scan.js";
 import type { Identity } from "./settings.js";
-import { readAfterEnd } from "./tail-evidence.js";
-import { judgeTail } from "./torn-or-corrupt.js";
+import { findingAtEnd } from "./tail-evidence.js";
 import { offset as asOffset, type Offset } from "./units.js";
 
 export interface LogViewOptions {
@@ -173,15 +172,9 @@ async function readTail(
   try {
     const size = await handle.size();
     const scan = await scanSegment(handle, tail.header, size);
-    const verdict = judgeTail({
-      file: shownPath(tail.name),
-      next: scan.next,
-      bad: scan.bad,
-      ...(await readAfterEnd(handle, tail.header, scan.next, size)),
-      recoveryPoint: point === undefined ? undefined : { ...point, clean: false },
-      isOwnWriter: identity === undefined || identity.nodeId === tail.header.nodeId,
-    });
-    return verdict.type === "corrupt" ? { scan, finding: verdict.finding } : { scan };
+    const end = { next: scan.next, bad: scan.bad, size, recoveryPoint: point, identity };
+    const finding = await findingAtEnd(handle, tail, end);
+    return finding === undefined ? { scan } : { scan, finding };
   } finally {
     await handle.close();
   }

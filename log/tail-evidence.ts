@@ -2,10 +2,15 @@
  * Gathers what the decision at the end of the tail segment needs from the file: whether only zeros follow, and which
  * valid records lie behind the first bad one. Changes nothing.
  */
+import type { Finding } from "./corruption.js";
 import type { FileHandle } from "./file-system.js";
 import { RECORD_BODY_BYTES_MAX, type SegmentHeader } from "./format.js";
+import type { RecoveryPoint } from "./recovery-point.js";
 import { findLaterRecords, type LaterRecords } from "./resync.js";
-import { CHUNK_BYTES, type ReadPoint, readFully } from "./segment-reader.js";
+import { type SegmentFile, shownPath } from "./segment-chain.js";
+import { type BadRecord, CHUNK_BYTES, type ReadPoint, readFully } from "./segment-reader.js";
+import type { Identity } from "./settings.js";
+import { judgeTail } from "./torn-or-corrupt.js";
 import { BEFORE_FIRST } from "./units.js";
 
 export interface AfterEnd {
@@ -36,6 +41,36 @@ export async function readAfterEnd(
     Math.min(end, contentEnd + RECORD_BODY_BYTES_MAX) - next.position,
   );
   return { onlyZeros: false, contentEnd, later: findLaterRecords(bytes, next, header, next.offset) };
+}
+
+/** Where the good records of a tail segment end, and what its directory says of it. */
+export interface SeenEnd {
+  readonly next: ReadPoint;
+  readonly bad: BadRecord | undefined;
+  /** Of the file, in bytes. */
+  readonly size: number;
+  readonly recoveryPoint: RecoveryPoint | undefined;
+  readonly identity: Identity | undefined;
+}
+
+/**
+ * What is wrong there in the eyes of somebody who does not own the log, or undefined: as recovery would judge it, but that
+ * it was closed cleanly proves nothing, for its owner may have opened it since.
+ */
+export async function findingAtEnd(
+  handle: FileHandle,
+  { name, header }: SegmentFile,
+  { next, bad, size, recoveryPoint, identity }: SeenEnd,
+): Promise<Finding | undefined> {
+  const verdict = judgeTail({
+    file: shownPath(name),
+    next,
+    bad,
+    ...(await readAfterEnd(handle, header, next, size)),
+    recoveryPoint: recoveryPoint === undefined ? undefined : { ...recoveryPoint, clean: false },
+    isOwnWriter: identity === undefined || identity.nodeId === header.nodeId,
+  });
+  return verdict.type === "corrupt" ? verdict.finding : undefined;
 }
 
 /** Position after the last byte between `from` and `end` that is not zero, or `from`. Looks from the end backwards. */
