@@ -11,6 +11,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { runs } from "./run-settings.js";
+import { anyFault } from "./world/any-fault.js";
 import type { Fault } from "./world/operations.js";
 import { type RetentionLife, RetentionLives, type RetentionStep } from "./world/retention-lives.js";
 import { SimulatedDisk } from "./world/simulated-file-system.js";
@@ -37,29 +38,9 @@ const step: fc.Arbitrary<RetentionStep> = fc.oneof(
   },
 );
 
-const fault: fc.Arbitrary<Fault> = fc.oneof(
-  {
-    weight: 3,
-    arbitrary: fc.record({
-      type: fc.constant("end"),
-      at: fc.integer({ min: 20, max: 2500 }),
-      ending: fc.constantFrom("power", "kill"),
-    }),
-  },
-  {
-    weight: 1,
-    arbitrary: fc.record({
-      type: fc.constant("fail"),
-      at: fc.integer({ min: 20, max: 2500 }),
-      errno: fc.constantFrom("EIO", "ENOSPC"),
-      sticky: fc.boolean(),
-    }),
-  },
-);
-
 const life: fc.Arbitrary<RetentionLife> = fc.record({
   steps: fc.array(step, { minLength: 30, maxLength: 80, size: "max" }),
-  fault,
+  fault: anyFault(2500),
   ending: fc.constantFrom("power", "kill"),
 });
 

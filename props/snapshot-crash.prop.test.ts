@@ -11,7 +11,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { FsyncMode } from "../log/index.js";
 import { runs, seed } from "./run-settings.js";
-import type { Fault } from "./world/operations.js";
+import { anyFault } from "./world/any-fault.js";
 import { SimulatedDisk } from "./world/simulated-file-system.js";
 import { type LifeStep, type StoreLife, StoreLives } from "./world/store-lives.js";
 
@@ -33,29 +33,9 @@ const step: fc.Arbitrary<LifeStep> = fc.oneof(
   { weight: 2, arbitrary: fc.record({ type: fc.constant("snapshot") }) },
 );
 
-const fault: fc.Arbitrary<Fault> = fc.oneof(
-  {
-    weight: 3,
-    arbitrary: fc.record({
-      type: fc.constant("end"),
-      at: fc.integer({ min: 20, max: 260 }),
-      ending: fc.constantFrom("power", "kill"),
-    }),
-  },
-  {
-    weight: 1,
-    arbitrary: fc.record({
-      type: fc.constant("fail"),
-      at: fc.integer({ min: 20, max: 260 }),
-      errno: fc.constantFrom("EIO", "ENOSPC"),
-      sticky: fc.boolean(),
-    }),
-  },
-);
-
 const life: fc.Arbitrary<StoreLife> = fc.record({
   steps: fc.array(step, { minLength: 5, maxLength: 30, size: "max" }),
-  fault,
+  fault: anyFault(260),
   ending: fc.constantFrom("power", "kill"),
 });
 

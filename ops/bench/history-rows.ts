@@ -1,12 +1,11 @@
 /** What the history of one key costs in a log of a million records: its own records are read, whatever lies between. */
-import { startAnnals } from "./annals.js";
+import { firstAndAgain } from "./first-and-again.js";
 import { fillDirectory, keyOf, MILLION } from "./million-rows.js";
-import { interleave, type Row } from "./row.js";
-import { shown, spreadOf } from "./statistics.js";
+import type { Row } from "./row.js";
+import { shown } from "./statistics.js";
 
 const KEY = "lived";
 const REVISIONS = 100;
-const AGAIN = 20;
 
 /** Ms until the answer is there. */
 async function timeOf(url: string): Promise<number> {
@@ -26,19 +25,7 @@ const history: Row = {
     const dataDirectory = bench.newDirectory("history");
     const apart = MILLION / REVISIONS;
     await fillDirectory(dataDirectory, (number) => (number % apart === 0 ? KEY : keyOf(number)));
-    const again: number[] = [];
-    const measure = async (warmUp: boolean): Promise<number> => {
-      const annals = await startAnnals(bench, { fsyncMode: "always", dataDirectory });
-      const first = await timeOf(annals.url);
-      for (let each = 0; each < AGAIN; each++) {
-        const ms = await timeOf(annals.url);
-        if (!warmUp) again.push(ms);
-      }
-      await annals.stop();
-      return first;
-    };
-    const values = await interleave(bench.rounds, [{ name: "annals", measure }]);
-    const [first, later] = [spreadOf(values.get("annals") ?? []), spreadOf(again)];
+    const { first, later } = await firstAndAgain(bench, dataDirectory, timeOf);
     const ms = (value: number): string => value.toFixed(1);
     return [
       {

@@ -1,10 +1,8 @@
 /** What looking back costs: one key as it was, a million records after the nearest state that there is. */
-import { startAnnals } from "./annals.js";
+import { firstAndAgain } from "./first-and-again.js";
 import { fillDirectory, keyOf, MILLION, textOf } from "./million-rows.js";
-import { interleave, type Row } from "./row.js";
-import { shown, spreadOf } from "./statistics.js";
-
-const AGAIN = 20;
+import type { Row } from "./row.js";
+import { shown } from "./statistics.js";
 
 /** Offset 1 is the log's own, so this is the second last record, and its key has this number. */
 const AT = MILLION;
@@ -25,20 +23,7 @@ const look: Row = {
   run: async (bench) => {
     const dataDirectory = bench.newDirectory("past");
     await fillDirectory(dataDirectory);
-    const again: number[] = [];
-    const measure = async (warmUp: boolean): Promise<number> => {
-      // A server that was just started keeps nothing: neither the thread nor a state.
-      const annals = await startAnnals(bench, { fsyncMode: "always", dataDirectory });
-      const first = await timeOf(annals.url);
-      for (let each = 0; each < AGAIN; each++) {
-        const ms = await timeOf(annals.url);
-        if (!warmUp) again.push(ms);
-      }
-      await annals.stop();
-      return first;
-    };
-    const values = await interleave(bench.rounds, [{ name: "annals", measure }]);
-    const [first, later] = [spreadOf(values.get("annals") ?? []), spreadOf(again)];
+    const { first, later } = await firstAndAgain(bench, dataDirectory, timeOf);
     const ms = (value: number): string => value.toFixed(value < 10 ? 1 : 0);
     return [
       {
