@@ -28,6 +28,8 @@ export interface NodeStatement {
   readonly end: Position | undefined;
   /** Of the oldest record that it keeps. */
   readonly firstOffset: Offset;
+  /** Who leads under `heard`, as far as it knows: how a fenced primary learns whom to follow. */
+  readonly primary: PeerNote | undefined;
 }
 
 /** First word, of whoever accepts. Nothing in it is secret or believed. */
@@ -139,6 +141,10 @@ export interface PeerNote {
   readonly name: string;
   readonly listen: Address | undefined;
   readonly http: string | undefined;
+  /** The version of the primary's list with which this node came onto it; 0 of a node that is not on it. */
+  readonly since: number;
+  /** The newest version of the list that this node is known to keep durably. */
+  readonly confirmed: number;
 }
 
 export interface Heartbeat {
@@ -152,8 +158,10 @@ export interface Heartbeat {
   readonly firstOffset: Offset;
   /** The primary, as the sender knows it. */
   readonly primary: PeerNote | undefined;
-  /** At most `PEERS_MAX`. */
+  /** The nodes of the set as the primary lists them, itself included; at most `PEERS_MAX`. */
   readonly peers: readonly PeerNote[];
+  /** Grows with every change of the list. A replica states the version that it keeps durably. */
+  readonly peersVersion: number;
 }
 
 /** A candidate's word: from now on nothing below this leadership may be confirmed. */
