@@ -99,6 +99,8 @@ export interface PromotionReport {
   readonly notReached: readonly string[];
   /** Records that the old primary was known to have beyond this node's end: what may be lost. */
   readonly mayBeLost: number;
+  /** For people: what could not be ruled out. */
+  readonly warnings: readonly string[];
 }
 
 export interface BreakerFacts {
@@ -134,8 +136,8 @@ export interface Replication {
   follow(address: string): Promise<Refusal | undefined>;
   resync(): Promise<Refusal | undefined>;
   breakers(): readonly BreakerFacts[];
-  /** Those that were reset. */
-  resetBreakers(link: string | undefined): readonly string[] | Refusal;
+  /** How many had been tripped; of all links without one. */
+  resetBreakers(link: string | undefined): number | Refusal;
   diverged(): Promise<readonly DivergedFacts[]>;
   /** Sends a write on to the primary; undefined when this node does not, and the write is to be refused. */
   readonly forward: ((write: ForwardedWrite) => Promise<ForwardedAnswer | Refusal>) | undefined;

@@ -6,8 +6,8 @@ import type { ReplicaFacts, Replication, ReplicationFacts, UpstreamFacts } from 
 import type { Call } from "./call.js";
 import { closed } from "./fields.js";
 import { defineOperation } from "./operation.js";
+import { type FenceJson, ReplicationHealth, ReplicationStats } from "./replication-shapes.js";
 import { type Answered, type Reply, shown } from "./reply.js";
-import { FenceJson, ReplicationHealth, ReplicationStats } from "./replication-shapes.js";
 
 const Nothing = Type.Object({}, closed);
 
@@ -125,7 +125,8 @@ export const health = defineOperation({
   kind: "read",
   ofNow: true,
   summary: "Is replication well?",
-  description: "`status` of a replica is what its readiness says: `in_sync`, `lagging`, or what it waits for.",
+  description:
+    "`status` of a replica is what its readiness says: `in_sync`, `lagging`, or what it waits for.",
   input: Nothing,
   output: ReplicationHealth,
   errors: [],
@@ -172,10 +173,7 @@ function replicaStatus(upstream: UpstreamFacts, { desk }: Call): string {
 const off = (): Refusal => refusal("API_DISABLED", "this node stands alone (replication.role)");
 
 /** What a command of operators answers. */
-function commanded(
-  call: Call,
-  run: (replication: Replication) => Promise<Reply>,
-): Promise<Reply> | Refusal {
+function commanded(call: Call, run: (replication: Replication) => Promise<Reply>): Promise<Reply> | Refusal {
   const { replication } = call.desk.options;
   return replication === undefined ? off() : run(replication);
 }
@@ -199,10 +197,12 @@ export const promote = defineOperation({
     may_be_lost: Type.Integer({
       description: "Records that the old primary was known to have beyond this node's end.",
     }),
+    warnings: Type.Array(Type.String({ description: "What could not be ruled out." })),
   }),
   errors: [
     ...(["API_DISABLED", "REPLICATION_BETTER_REPLICA", "REPLICATION_NOT_ALL_REACHED"] as const),
     ...(["REPLICATION_ROLE_WRONG", "REPLICATION_CHANGING", "REPLICATION_NOT_READY"] as const),
+    ...(["REPLICATION_FENCED", "REPLICATION_LOG_FAILED"] as const),
   ],
   rest: [{ method: "POST", path: "/api/replication/promote" }],
   run: ({ force }, call) =>
@@ -218,6 +218,7 @@ export const promote = defineOperation({
         reached: report.reached,
         not_reached: report.notReached,
         may_be_lost: report.mayBeLost,
+        warnings: report.warnings,
       });
     }),
 });
@@ -230,7 +231,13 @@ export const follow = defineOperation({
   description:
     "Without a restart. A primary stops taking writes first; what only it had is put aside when the other one says so.",
   input: Type.Object(
-    { address: Type.String({ minLength: 1, maxLength: 300, description: "`host:port` of its replication port." }) },
+    {
+      address: Type.String({
+        minLength: 1,
+        maxLength: 300,
+        description: "`host:port` of its replication port.",
+      }),
+    },
     closed,
   ),
   output: Type.Object({ success: Type.Literal(true), role: Type.Literal("replica"), address: Type.String() }),
@@ -249,7 +256,8 @@ export const resync = defineOperation({
   kind: "read",
   ofNow: true,
   summary: "Fetch everything anew from the primary",
-  description: "The log that is here is replaced once the new one is whole and verified; reads go on until then.",
+  description:
+    "The log that is here is replaced once the new one is whole and verified; reads go on until then.",
   input: Nothing,
   output: Type.Object({ success: Type.Literal(true) }),
   errors: ["API_DISABLED", "REPLICATION_ROLE_WRONG", "REPLICATION_CHANGING"],
@@ -307,7 +315,10 @@ export const resetBreakers = defineOperation({
     },
     closed,
   ),
-  output: Type.Object({ success: Type.Literal(true), reset: Type.Array(Type.String()) }),
+  output: Type.Object({
+    success: Type.Literal(true),
+    reset: Type.Integer({ description: "How many had been tripped." }),
+  }),
   errors: ["API_DISABLED", "API_LINK_UNKNOWN"],
   rest: [
     { method: "POST", path: "/api/replication/breakers/reset" },
@@ -316,7 +327,7 @@ export const resetBreakers = defineOperation({
   run: (input, call) =>
     commanded(call, async (replication) => {
       const reset = replication.resetBreakers(input.link ?? input.agent_id);
-      return "type" in reset ? reset : shown({ success: true, reset });
+      return typeof reset === "number" ? shown({ success: true, reset }) : reset;
     }),
 });
 
