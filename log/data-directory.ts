@@ -4,7 +4,7 @@
  * `identity.json` is written once, before the first segment, and never changes: a log without it has lost a file.
  */
 import { errnoOf, LogError } from "./errors.js";
-import { IDENTITY_FILE, LOCK_FILE, LOG_DIRECTORY, RESTORING_FILE } from "./file-names.js";
+import { FOLLOWING_FILE, IDENTITY_FILE, LOCK_FILE, LOG_DIRECTORY, RESTORING_FILE } from "./file-names.js";
 import {
   type DirectoryLock,
   type FileSystem,
@@ -70,6 +70,21 @@ export async function checkIsNotRestoring(files: FileSystem, dataDirectory: stri
   if (!(await files.exists(file))) return;
   const message = `a restore into ${dataDirectory} was not finished: what is there is not whole`;
   throw new LogError("LOG_RESTORE_UNFINISHED", message, { directory: dataDirectory, file });
+}
+
+/** Whether the directory's log follows another one, or followed when it was open last: see `following.ts`. */
+export function isFollowing(files: FileSystem, dataDirectory: string): Promise<boolean> {
+  return files.exists(`${dataDirectory}/${FOLLOWING_FILE}`);
+}
+
+export async function markFollowing(files: FileSystem, dataDirectory: string, since: number): Promise<void> {
+  const text = `${JSON.stringify({ since: Math.floor(since) })}\n`;
+  await replaceFile(files, dataDirectory, FOLLOWING_FILE, Buffer.from(text));
+}
+
+export async function unmarkFollowing(files: FileSystem, dataDirectory: string): Promise<void> {
+  await files.remove(`${dataDirectory}/${FOLLOWING_FILE}`);
+  await files.syncDirectory(dataDirectory);
 }
 
 /** The identity of the directory, or undefined in one that has none yet. @throws LogError LOG_CORRUPT. */

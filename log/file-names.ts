@@ -4,6 +4,7 @@
  *   <data-dir>/LOCK                            who holds the directory
  *   <data-dir>/identity.json                   cluster id and node id
  *   <data-dir>/restoring.json                  a restore into this directory is not finished: no log opens here
+ *   <data-dir>/following.json                  the log's last records came, or may come, from another node
  *   <data-dir>/recovery-point                  last offset known durable, and whether the last stop was clean
  *   <data-dir>/log/<base offset, 20 digits>.log    a segment
  *   <data-dir>/log/<base offset, 20 digits>.log.new   a segment being made; holds no record, removed by recovery
@@ -19,6 +20,7 @@ export const LOCK_FILE = "LOCK";
 export const IDENTITY_FILE = "identity.json";
 export const RECOVERY_POINT_FILE = "recovery-point";
 export const RESTORING_FILE = "restoring.json";
+export const FOLLOWING_FILE = "following.json";
 export const LOG_DIRECTORY = "log";
 export const TORN_DIRECTORY = "torn";
 export const SNAPSHOT_DIRECTORY = "snapshots";

@@ -48,6 +48,8 @@ export interface RecoverOptions {
   readonly recoveryPoint: RecoveryPoint | undefined;
   /** Whose directory this is. Without it nothing is compared with it, and the segments count as this node's own. */
   readonly identity?: Identity;
+  /** Its last records came from another node, so that their `unsynced` proves nothing. */
+  readonly isFollowing?: boolean;
 }
 
 export interface RecoveredLog {
@@ -81,7 +83,8 @@ export async function recoverLog(options: RecoverOptions): Promise<RecoveredLog>
   try {
     const scan = await scanSegment(handle, tail.header, tail.bytes);
     const after = await readAfterEnd(handle, tail.header, scan.next, tail.bytes);
-    const isOwnWriter = identity === undefined || identity.nodeId === tail.header.nodeId;
+    const isOwnWriter =
+      options.isFollowing !== true && (identity === undefined || identity.nodeId === tail.header.nodeId);
     const verdict = judgeTail({
       file: shownPath(tail.name),
       next: scan.next,

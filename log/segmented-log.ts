@@ -10,7 +10,7 @@ import { type Batch, CommitQueue } from "./commit-queue.js";
 import { type DataDirectory, randomId } from "./data-directory.js";
 import { EPOCH_START_VERSION, encodeEpochStart } from "./epoch-start.js";
 import { EPOCH_STARTED, type EpochTable } from "./epochs.js";
-import { AssertionFailed, assert, LogError } from "./errors.js";
+import { assert, LogError } from "./errors.js";
 import type {
   AppendedRecord,
   EpochEntry,
@@ -21,14 +21,18 @@ import type {
   LogRecord,
   NewRecord,
   ReadOptions,
+  ReceivedRun,
   RecordRun,
 } from "./event-log.js";
+import { Following } from "./following.js";
 import { RECORD_HEADER_BYTES, writeRecordHeader } from "./format.js";
 import { FreeSpace } from "./free-space.js";
 import { LoadedIndexes } from "./loaded-indexes.js";
-import { findOffsetAt, LogCursor, type LogFiles } from "./log-cursor.js";
-import { agrees, markAt } from "./log-mark.js";
+import type { LogFiles } from "./log-cursor.js";
+import { LogReads, readSourceOf } from "./log-reads.js";
 import { PeriodicSync } from "./periodic-sync.js";
+import type { AcceptedRun } from "./reception.js";
+import { eachRecord } from "./record-check.js";
 import { RecoveryNotes } from "./recovery-notes.js";
 import type { RecoveryPoint } from "./recovery-point.js";
 import {
@@ -45,8 +49,8 @@ import type { SegmentList } from "./segment-list.js";
 import type { ReadPoint } from "./segment-reader.js";
 import type { Identity, LogUsage, OpenLogOptions } from "./settings.js";
 import { SpaceAhead } from "./space-ahead.js";
-import { Follower, FollowerBell, type FollowSource, tailOf } from "./tail.js";
-import { type Lineage, TailWriter } from "./tail-writer.js";
+import { FollowerBell } from "./tail.js";
+import { type BatchMark, TailWriter } from "./tail-writer.js";
 import { cutLog, findCut } from "./truncation.js";
 import { epoch as asEpoch, offset as asOffset, type Epoch, type Offset } from "./units.js";
 
@@ -64,6 +68,8 @@ export interface LogStart {
   readonly epochs: EpochTable;
   /** Where the log ends. */
   readonly next: ReadPoint;
+  /** The log followed another one when it was open last. */
+  readonly followed: boolean;
 }
 
 export class SegmentedLog implements EventLog {
@@ -75,19 +81,23 @@ export class SegmentedLog implements EventLog {
   readonly #freeSpace: FreeSpace;
   readonly #space: SpaceAhead;
   readonly #tail: TailWriter;
-  readonly #queue: CommitQueue<Lineage>;
+  readonly #queue: CommitQueue<BatchMark>;
   readonly #notes: RecoveryNotes;
+  readonly #following: Following;
   readonly #periodic: PeriodicSync | undefined;
   readonly #appended = new Subject<AppendedRecord>();
   readonly #failed = new ReplaySubject<Error>(1);
+  readonly #moved = new Subject<void>();
   readonly #followers = new FollowerBell();
-  readonly #source: FollowSource;
+  readonly #reads: LogReads;
   /** What the record appended last left for the next one. */
   #end: Offset;
   #timestamp: number;
   #epoch: Epoch;
   #delivering = false;
-  /** Why appends are refused, whatever the disk's free space. */
+  /** Why nothing is changed now: the log has failed, is being closed or cut. */
+  #halt: LogError | undefined;
+  /** Why appends are refused, whatever the disk's free space: that, or because the log follows another one. */
   #refusal: LogError | undefined;
   #failure: LogError | undefined;
   #closing: Promise<void> | undefined;
@@ -147,8 +157,17 @@ export class SegmentedLog implements EventLog {
       this.#end,
     );
     this.#notes = new RecoveryNotes({ files, dataDirectory, point: () => this.#recoveryPoint(), failed });
+    this.#following = new Following({
+      ...{ files, dataDirectory, now, segments, tail: this.#tail },
+      clusterId: start.identity.clusterId,
+      note: () => this.#notes.note(false),
+      isMarked: start.followed,
+    });
     this.#periodic = fsyncMode === "periodic" ? this.#periodicSync(failed) : undefined;
-    this.#source = this.#followSource();
+    this.#reads = new LogReads(
+      this.#files,
+      readSourceOf(this, () => this.#ended, this.#followers),
+    );
   }
 
   /** Makes the log ready for appends: opens its tail at the end that recovery found, or begins the first epoch. */
@@ -172,6 +191,9 @@ export class SegmentedLog implements EventLog {
     }
     // Takes the mark of a clean stop away before anything is appended behind it.
     await this.#notes.note(false);
+    if (this.#options.following === true) await this.beginFollowing();
+    // Nobody appends to an epoch that another node has begun.
+    else if (this.#following.isMarked) await this.startEpoch();
     this.#space.waitWhenFull(true);
     this.#watchAge();
   }
@@ -194,6 +216,10 @@ export class SegmentedLog implements EventLog {
     return this.#appended;
   }
 
+  get moved(): Observable<void> {
+    return this.#moved;
+  }
+
   get failed(): Observable<Error> {
     return this.#failed;
   }
@@ -212,6 +238,10 @@ export class SegmentedLog implements EventLog {
 
   get durableOffset(): Offset {
     return this.#tail.durable.offset;
+  }
+
+  get #ended(): Error | "closed" | undefined {
+    return this.#closed ? "closed" : this.#failure;
   }
 
   get epochs(): readonly EpochEntry[] {
@@ -235,41 +265,42 @@ export class SegmentedLog implements EventLog {
     return this.#queue.whenCommitted(offset);
   }
 
-  async *read(from: Offset, options: ReadOptions = {}): AsyncGenerator<readonly LogRecord[], void> {
-    const cursor = this.#cursor(from);
-    const committed = this.committedOffset;
-    const last = Math.min(options.last ?? committed, committed);
-    try {
-      while (cursor.next <= last) {
-        if (this.#closed) throw closedError();
-        yield await cursor.read(asOffset(last));
-      }
-    } finally {
-      await cursor.close();
-    }
+  read(from: Offset, options: ReadOptions = {}): AsyncIterable<readonly LogRecord[]> {
+    return this.#reads.read(from, options);
   }
 
   follow(from: Offset): AsyncIterableIterator<readonly LogRecord[]> {
-    return new Follower(this.#source, () => this.#cursor(from));
+    return this.#reads.follow(from);
   }
 
   tail(from: Offset): Observable<LogRecord> {
-    return tailOf(() => this.follow(from));
+    return this.#reads.tail(from);
+  }
+
+  ship(from: Offset): AsyncIterableIterator<RecordRun> {
+    return this.#reads.ship(from);
+  }
+
+  segmentStart(offset: Offset): Offset {
+    return this.#reads.segmentStart(offset);
   }
 
   async offsetAt(timestamp: number): Promise<Offset> {
     // What is in memory only cannot be searched; it is on the disk in a moment, unless the disk has failed.
     if (this.#failure === undefined) await this.whenCommitted(this.#end);
-    const last = this.committedOffset;
-    return findOffsetAt(this.#files, timestamp, last);
+    return this.#reads.offsetAt(timestamp);
   }
 
   markAt(offset: Offset): Promise<LogMark> {
-    return markAt(this, this.#files.segments, offset, this.committedOffset);
+    return this.#reads.markAt(offset);
+  }
+
+  positionAt(offset: Offset): Promise<LogPosition> {
+    return this.#reads.positionAt(offset);
   }
 
   agrees(mark: LogPosition | LogMark): Promise<boolean> {
-    return agrees(this, this.#files.segments, mark, this.committedOffset);
+    return this.#reads.agrees(mark);
   }
 
   retain(firstNeeded: Offset): Promise<Offset> {
@@ -277,58 +308,64 @@ export class SegmentedLog implements EventLog {
   }
 
   async truncate(last: Offset): Promise<void> {
-    if (this.#refusal !== undefined) throw this.#refusal;
+    if (this.#halt !== undefined) throw this.#halt;
     if (last > this.#end) throw beyondEnd(last, this.#end);
     if (!this.#queue.idle || this.#end !== this.committedOffset) {
       throw recordsWait(this.#end - this.committedOffset);
     }
-    this.#refusal = beingCut();
+    this.#haltBecause(beingCut());
     try {
       await this.#change(() => this.#queue.whenIdle(() => this.#cutAfter(last)));
     } finally {
-      this.#refusal = this.#failure ?? (this.#closing === undefined ? undefined : closedError());
+      this.#haltBecause(this.#failure ?? (this.#closing === undefined ? undefined : closedError()));
     }
   }
 
-  async startEpoch(): Promise<EpochEntry> {
-    if (this.#refusal !== undefined) throw this.#refusal;
+  async startEpoch({ above }: { readonly above?: Epoch } = {}): Promise<EpochEntry> {
+    if (this.#halt !== undefined) throw this.#halt;
     const { epochs, identity } = this.#start;
     const { randomBytes, now } = this.#options;
     // Refuses before anything has changed.
     const body = encodeEpochStart({ reason: epochs.current === undefined ? "created" : "promoted" });
     this.#queue.room(RECORD_HEADER_BYTES + body.length);
+    if (this.following) void this.#following.reception;
     const first = asOffset(this.#end + 1);
-    const entry = epochs.begin(first, identity.nodeId, randomId(randomBytes));
+    const entry = epochs.begin(first, identity.nodeId, randomId(randomBytes), above);
     this.#epoch = entry.epoch;
     const { epoch, nodeId, lineageId } = entry;
-    this.#queue.cut({ clusterId: identity.clusterId, epoch, nodeId, lineageId, epochFirst: first });
+    const lineage = { clusterId: identity.clusterId, epoch, nodeId, lineageId, epochFirst: first };
+    this.#following.end();
+    this.#haltBecause(undefined);
+    this.#queue.cut({ type: "epoch", lineage });
     this.#add(EPOCH_STARTED, EPOCH_START_VERSION, Math.floor(now()), body);
     // The roll that begins an epoch syncs its first record in every mode.
     await this.whenCommitted(first);
+    if (this.#following.isMarked) await this.#change(() => this.#following.unmark());
     return entry;
   }
 
-  readonly following = false;
-  readonly moved = new Subject<void>();
-
-  segmentStart(): Offset {
-    throw new AssertionFailed("not built yet");
+  get following(): boolean {
+    return this.#following.refusal !== undefined;
   }
 
-  ship(): AsyncIterableIterator<RecordRun> {
-    throw new AssertionFailed("not built yet");
+  beginFollowing(): Promise<void> {
+    if (this.#halt !== undefined) return Promise.reject(this.#halt);
+    assert(!this.#delivering, "nobody changes the log from inside `appended`");
+    this.#following.begin();
+    this.#haltBecause(undefined);
+    return this.#change(() => this.#queue.whenIdle(() => this.#following.settle()));
   }
 
-  async beginFollowing(): Promise<void> {
-    throw new AssertionFailed("not built yet");
-  }
-
-  async receive(): Promise<void> {
-    throw new AssertionFailed("not built yet");
-  }
-
-  async positionAt(): Promise<LogPosition> {
-    throw new AssertionFailed("not built yet");
+  async receive(run: ReceivedRun): Promise<void> {
+    if (this.#halt !== undefined) throw this.#halt;
+    const { reception } = this.#following;
+    if (this.#freeSpace.full) throw diskFull(this.#options);
+    this.#queue.checkRoom(run.bytes.length);
+    const accepted = reception.accept(run);
+    // Nothing below refuses.
+    reception.took(run, accepted);
+    this.#take(run, accepted);
+    await this.whenCommitted(this.#end);
   }
 
   close(): Promise<void> {
@@ -346,7 +383,7 @@ export class SegmentedLog implements EventLog {
     const raised = Math.max(timestamp, this.#timestamp);
     writeRecordHeader(arena.view, at, body.length, offset, raised, epoch, kind, version);
     arena.bytes.set(body, at + RECORD_HEADER_BYTES);
-    this.#queue.added(offset, size);
+    this.#queue.added(offset, 1, size);
     this.#end = offset;
     this.#timestamp = raised;
     if (this.#appended.observed) {
@@ -357,7 +394,30 @@ export class SegmentedLog implements EventLog {
     return offset;
   }
 
-  #write(batch: Batch<Lineage>): Promise<void> | undefined {
+  #take({ header, bytes }: ReceivedRun, { first, records, begins, end }: AcceptedRun): void {
+    assert(!this.#delivering, "nothing is received from inside `appended`");
+    if (begins !== undefined) {
+      this.#queue.cut({ type: "segment", header: begins });
+      this.#start.epochs.follow(begins);
+      this.#epoch = begins.epoch;
+    }
+    const arena = this.#queue.room(bytes.length);
+    arena.bytes.set(bytes, arena.used);
+    this.#queue.added(first, records, bytes.length);
+    this.#end = asOffset(end.offset - 1);
+    this.#timestamp = end.timestamp;
+    if (!this.#appended.observed) return;
+    this.#delivering = true;
+    eachRecord(bytes, first, header, (record) => this.#appended.next(record));
+    this.#delivering = false;
+  }
+
+  #haltBecause(halt: LogError | undefined): void {
+    this.#halt = halt;
+    this.#refusal = halt ?? this.#following.refusal;
+  }
+
+  #write(batch: Batch<BatchMark>): Promise<void> | undefined {
     const { records, used } = batch;
     const since = this.#stopwatch();
     const written = (): void => this.#observer.batchWritten?.(records, used, this.#stopwatch() - since);
@@ -372,6 +432,7 @@ export class SegmentedLog implements EventLog {
     this.#notes.moved();
     if (this.#periodic !== undefined && this.durableOffset < this.committedOffset) this.#periodic.wrote();
     this.#followers.ring();
+    if (this.#moved.observed) this.#moved.next();
   }
 
   #recoveryPoint(): Omit<RecoveryPoint, "clean"> {
@@ -387,27 +448,6 @@ export class SegmentedLog implements EventLog {
       sync: () => this.#tail.sync(),
       failed,
     });
-  }
-
-  #followSource(): FollowSource {
-    const ended = (): Error | "closed" | undefined => (this.#closed ? "closed" : this.#failure);
-    const durable = (): Offset => this.durableOffset;
-    return {
-      get durableOffset() {
-        return durable();
-      },
-      get ended() {
-        return ended();
-      },
-      bell: this.#followers,
-    };
-  }
-
-  #cursor(from: Offset): LogCursor {
-    assert(Number.isSafeInteger(from) && from >= 1, "the first offset is 1");
-    if (this.#closed) throw closedError();
-    if (from > this.#end + 1) throw beyondEnd(from, this.#end);
-    return new LogCursor(this.#files, from);
   }
 
   /** Seals a tail that got old while nothing was written; a busy log sees to that itself. */
@@ -451,13 +491,14 @@ export class SegmentedLog implements EventLog {
     this.#timestamp = cut.next.timestamp;
     this.#start.epochs.truncate(last);
     this.#epoch = cut.segment.header.epoch;
+    this.#following.cut();
   }
 
   #fail(error: unknown): void {
     if (this.#failure !== undefined) return;
     const failure = failedBecause(error, this.#end, this.durableOffset);
     this.#failure = failure;
-    this.#refusal = failure;
+    this.#haltBecause(failure);
     this.#stopTimers();
     this.#queue.fail(failure);
     this.#followers.ring();
@@ -473,7 +514,7 @@ export class SegmentedLog implements EventLog {
 
   async #close(): Promise<void> {
     const failedBefore = this.#failure !== undefined;
-    this.#refusal ??= closedError();
+    if (this.#halt === undefined) this.#haltBecause(closedError());
     this.#stopTimers();
     // What waits for a full disk now has its last chance.
     this.#space.waitWhenFull(false);
@@ -486,6 +527,7 @@ export class SegmentedLog implements EventLog {
     this.#closed = true;
     this.#followers.ring();
     this.#appended.complete();
+    this.#moved.complete();
     this.#failed.complete();
     try {
       if (this.#failure !== undefined) await this.#letGo();
