@@ -6,10 +6,11 @@
  * again and every append is refused until a restart has read the files.
  */
 import { type Observable, ReplaySubject, Subject } from "rxjs";
+import { watchAge } from "./age-watch.js";
 import { type Batch, CommitQueue } from "./commit-queue.js";
 import { type DataDirectory, randomId } from "./data-directory.js";
-import { EPOCH_START_VERSION, encodeEpochStart } from "./epoch-start.js";
-import { EPOCH_STARTED, type EpochTable } from "./epochs.js";
+import { type EpochStart, encodeEpochStart } from "./epoch-start.js";
+import type { EpochTable } from "./epochs.js";
 import { assert, LogError } from "./errors.js";
 import type {
   AppendedRecord,
@@ -25,14 +26,13 @@ import type {
   RecordRun,
 } from "./event-log.js";
 import { Following } from "./following.js";
-import { RECORD_HEADER_BYTES, writeRecordHeader } from "./format.js";
+import { RECORD_HEADER_BYTES } from "./format.js";
 import { FreeSpace } from "./free-space.js";
+import { Intake } from "./intake.js";
 import { LoadedIndexes } from "./loaded-indexes.js";
 import type { LogFiles } from "./log-cursor.js";
 import { LogReads, readSourceOf } from "./log-reads.js";
 import { PeriodicSync } from "./periodic-sync.js";
-import type { AcceptedRun } from "./reception.js";
-import { eachRecord } from "./record-check.js";
 import { RecoveryNotes } from "./recovery-notes.js";
 import type { RecoveryPoint } from "./recovery-point.js";
 import {
@@ -53,12 +53,6 @@ import { FollowerBell } from "./tail.js";
 import { type BatchMark, TailWriter } from "./tail-writer.js";
 import { cutLog, findCut } from "./truncation.js";
 import { epoch as asEpoch, offset as asOffset, type Epoch, type Offset } from "./units.js";
-
-const KIND_MAX = 0xffff;
-const VERSION_MAX = 0xff;
-/** Bounds of how often an idle log looks whether its tail got old. */
-const AGE_CHECK_MS_MIN = 10;
-const AGE_CHECK_MS_MAX = 60_000;
 
 /** What recovery found, as the log goes on from it. */
 export interface LogStart {
@@ -82,19 +76,14 @@ export class SegmentedLog implements EventLog {
   readonly #space: SpaceAhead;
   readonly #tail: TailWriter;
   readonly #queue: CommitQueue<BatchMark>;
+  readonly #intake: Intake;
   readonly #notes: RecoveryNotes;
   readonly #following: Following;
   readonly #periodic: PeriodicSync | undefined;
-  readonly #appended = new Subject<AppendedRecord>();
   readonly #failed = new ReplaySubject<Error>(1);
   readonly #moved = new Subject<void>();
   readonly #followers = new FollowerBell();
   readonly #reads: LogReads;
-  /** What the record appended last left for the next one. */
-  #end: Offset;
-  #timestamp: number;
-  #epoch: Epoch;
-  #delivering = false;
   /** Why nothing is changed now: the log has failed, is being closed or cut. */
   #halt: LogError | undefined;
   /** Why appends are refused, whatever the disk's free space: that, or because the log follows another one. */
@@ -106,7 +95,7 @@ export class SegmentedLog implements EventLog {
   #lowered: Omit<RecoveryPoint, "clean"> | undefined;
   /** Retention and truncation change the list of segments: one after the other. */
   #changing: Promise<unknown> = Promise.resolve();
-  #ageTimer: NodeJS.Timeout | undefined;
+  #stopWatch: () => void = () => undefined;
 
   constructor(options: OpenLogOptions, start: LogStart) {
     const { files, segmentBytes, fsyncMode, now } = options;
@@ -115,6 +104,7 @@ export class SegmentedLog implements EventLog {
     const observer = options.observer ?? {};
     const stopwatch = options.stopwatch ?? now;
     const failed = (error: unknown): void => this.#fail(error);
+    const end = asOffset(next.offset - 1);
     const syncOnWrite = fsyncMode === "always";
     const indexes = new LoadedIndexes(files, logDirectory);
     const freeSpace = new FreeSpace(files, logDirectory, options.reserveBytes, (full) =>
@@ -124,9 +114,6 @@ export class SegmentedLog implements EventLog {
     this.#observer = observer;
     this.#stopwatch = stopwatch;
     this.#start = start;
-    this.#end = asOffset(next.offset - 1);
-    this.#timestamp = next.timestamp;
-    this.#epoch = epochs.current?.epoch ?? asEpoch(0);
     this.#files = { files, logDirectory, segments, indexes };
     this.#freeSpace = freeSpace;
     this.#space = new SpaceAhead({ files, logDirectory, segmentBytes, syncOnWrite, freeSpace, failed });
@@ -154,8 +141,9 @@ export class SegmentedLog implements EventLog {
         committed: (batch) => observer.appendCommitted?.(stopwatch() - batch.since),
         failed,
       },
-      this.#end,
+      end,
     );
+    this.#intake = new Intake(this.#queue, end, next.timestamp, epochs.current?.epoch ?? asEpoch(0));
     this.#notes = new RecoveryNotes({ files, dataDirectory, point: () => this.#recoveryPoint(), failed });
     this.#following = new Following({
       ...{ files, dataDirectory, now, segments, tail: this.#tail },
@@ -195,25 +183,19 @@ export class SegmentedLog implements EventLog {
     // Nobody appends to an epoch that another node has begun.
     else if (this.#following.isMarked) await this.startEpoch();
     this.#space.waitWhenFull(true);
-    this.#watchAge();
+    this.#stopWatch = watchAge(this.#options.segmentAgeMs, () => this.#rollIfOld());
   }
 
   append(record: NewRecord): Offset {
     if (this.#refusal !== undefined) throw this.#refusal;
     if (this.#freeSpace.full) throw diskFull(this.#options);
-    const { kind, version, timestamp, body } = record;
     const { recordBytesMax } = this.#options;
-    if (body.length > recordBytesMax) {
-      throw tooLarge(body.length, recordBytesMax);
-    }
-    assert(kind > EPOCH_STARTED && kind <= KIND_MAX, "a caller's kind is 2 to 65535");
-    assert(version >= 0 && version <= VERSION_MAX, "a version is 0 to 255");
-    assert(Number.isSafeInteger(timestamp) && timestamp >= 0, "a timestamp is whole milliseconds since 1970");
-    return this.#add(kind, version, timestamp, body);
+    if (record.body.length > recordBytesMax) throw tooLarge(record.body.length, recordBytesMax);
+    return this.#intake.append(record);
   }
 
   get appended(): Observable<AppendedRecord> {
-    return this.#appended;
+    return this.#intake.appended;
   }
 
   get moved(): Observable<void> {
@@ -229,7 +211,7 @@ export class SegmentedLog implements EventLog {
   }
 
   get endOffset(): Offset {
-    return this.#end;
+    return this.#intake.end;
   }
 
   get committedOffset(): Offset {
@@ -287,7 +269,7 @@ export class SegmentedLog implements EventLog {
 
   async offsetAt(timestamp: number): Promise<Offset> {
     // What is in memory only cannot be searched; it is on the disk in a moment, unless the disk has failed.
-    if (this.#failure === undefined) await this.whenCommitted(this.#end);
+    if (this.#failure === undefined) await this.whenCommitted(this.endOffset);
     return this.#reads.offsetAt(timestamp);
   }
 
@@ -309,9 +291,9 @@ export class SegmentedLog implements EventLog {
 
   async truncate(last: Offset): Promise<void> {
     if (this.#halt !== undefined) throw this.#halt;
-    if (last > this.#end) throw beyondEnd(last, this.#end);
-    if (!this.#queue.idle || this.#end !== this.committedOffset) {
-      throw recordsWait(this.#end - this.committedOffset);
+    if (last > this.endOffset) throw beyondEnd(last, this.endOffset);
+    if (!this.#queue.idle || this.endOffset !== this.committedOffset) {
+      throw recordsWait(this.endOffset - this.committedOffset);
     }
     this.#haltBecause(beingCut());
     try {
@@ -325,19 +307,17 @@ export class SegmentedLog implements EventLog {
     if (this.#halt !== undefined) throw this.#halt;
     const { epochs, identity } = this.#start;
     const { randomBytes, now } = this.#options;
+    const start: EpochStart = { reason: epochs.current === undefined ? "created" : "promoted" };
     // Refuses before anything has changed.
-    const body = encodeEpochStart({ reason: epochs.current === undefined ? "created" : "promoted" });
-    this.#queue.room(RECORD_HEADER_BYTES + body.length);
+    this.#queue.checkRoom(RECORD_HEADER_BYTES + encodeEpochStart(start).length);
     if (this.following) void this.#following.reception;
-    const first = asOffset(this.#end + 1);
+    const first = asOffset(this.endOffset + 1);
     const entry = epochs.begin(first, identity.nodeId, randomId(randomBytes), above);
-    this.#epoch = entry.epoch;
     const { epoch, nodeId, lineageId } = entry;
-    const lineage = { clusterId: identity.clusterId, epoch, nodeId, lineageId, epochFirst: first };
     this.#following.end();
     this.#haltBecause(undefined);
-    this.#queue.cut({ type: "epoch", lineage });
-    this.#add(EPOCH_STARTED, EPOCH_START_VERSION, Math.floor(now()), body);
+    const lineage = { clusterId: identity.clusterId, epoch, nodeId, lineageId, epochFirst: first };
+    this.#intake.beginEpoch(lineage, start, Math.floor(now()));
     // The roll that begins an epoch syncs its first record in every mode.
     await this.whenCommitted(first);
     if (this.#following.isMarked) await this.#change(() => this.#following.unmark());
@@ -350,7 +330,7 @@ export class SegmentedLog implements EventLog {
 
   beginFollowing(): Promise<void> {
     if (this.#halt !== undefined) return Promise.reject(this.#halt);
-    assert(!this.#delivering, "nobody changes the log from inside `appended`");
+    assert(!this.#intake.isDelivering, "nobody changes the log from inside `appended`");
     this.#following.begin();
     this.#haltBecause(undefined);
     return this.#change(() => this.#queue.whenIdle(() => this.#following.settle()));
@@ -364,52 +344,14 @@ export class SegmentedLog implements EventLog {
     const accepted = reception.accept(run);
     // Nothing below refuses.
     reception.took(run, accepted);
-    this.#take(run, accepted);
-    await this.whenCommitted(this.#end);
+    if (accepted.begins !== undefined) this.#start.epochs.follow(accepted.begins);
+    this.#intake.take(run, accepted);
+    await this.whenCommitted(this.endOffset);
   }
 
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;
-  }
-
-  #add(kind: number, version: number, timestamp: number, body: Uint8Array): Offset {
-    assert(!this.#delivering, "nobody appends from inside `appended`");
-    const size = RECORD_HEADER_BYTES + body.length;
-    const arena = this.#queue.room(size);
-    const at = arena.used;
-    const offset = asOffset(this.#end + 1);
-    const epoch = this.#epoch;
-    const raised = Math.max(timestamp, this.#timestamp);
-    writeRecordHeader(arena.view, at, body.length, offset, raised, epoch, kind, version);
-    arena.bytes.set(body, at + RECORD_HEADER_BYTES);
-    this.#queue.added(offset, 1, size);
-    this.#end = offset;
-    this.#timestamp = raised;
-    if (this.#appended.observed) {
-      this.#delivering = true;
-      this.#appended.next({ offset, timestamp: raised, epoch, kind, version, body });
-      this.#delivering = false;
-    }
-    return offset;
-  }
-
-  #take({ header, bytes }: ReceivedRun, { first, records, begins, end }: AcceptedRun): void {
-    assert(!this.#delivering, "nothing is received from inside `appended`");
-    if (begins !== undefined) {
-      this.#queue.cut({ type: "segment", header: begins });
-      this.#start.epochs.follow(begins);
-      this.#epoch = begins.epoch;
-    }
-    const arena = this.#queue.room(bytes.length);
-    arena.bytes.set(bytes, arena.used);
-    this.#queue.added(first, records, bytes.length);
-    this.#end = asOffset(end.offset - 1);
-    this.#timestamp = end.timestamp;
-    if (!this.#appended.observed) return;
-    this.#delivering = true;
-    eachRecord(bytes, first, header, (record) => this.#appended.next(record));
-    this.#delivering = false;
   }
 
   #haltBecause(halt: LogError | undefined): void {
@@ -450,16 +392,9 @@ export class SegmentedLog implements EventLog {
     });
   }
 
-  /** Seals a tail that got old while nothing was written; a busy log sees to that itself. */
-  #watchAge(): void {
-    const { segmentAgeMs } = this.#options;
-    if (segmentAgeMs === 0) return;
-    const everyMs = Math.min(Math.max(segmentAgeMs / 4, AGE_CHECK_MS_MIN), AGE_CHECK_MS_MAX);
-    this.#ageTimer = setInterval(() => {
-      if (!this.#queue.idle || this.#refusal !== undefined) return;
-      this.#queue.whenIdle(() => this.#tail.rollIfOld()).catch((error: unknown) => this.#fail(error));
-    }, everyMs);
-    this.#ageTimer.unref();
+  #rollIfOld(): void {
+    if (!this.#queue.idle || this.#refusal !== undefined) return;
+    this.#queue.whenIdle(() => this.#tail.rollIfOld()).catch((error: unknown) => this.#fail(error));
   }
 
   /** Whatever a change of the files fails with is final: nobody knows how far it came. */
@@ -487,16 +422,14 @@ export class SegmentedLog implements EventLog {
     await this.#tail.open(cut.segment, cut.next);
     this.#queue.advance(last);
     this.#lowered = undefined;
-    this.#end = last;
-    this.#timestamp = cut.next.timestamp;
     this.#start.epochs.truncate(last);
-    this.#epoch = cut.segment.header.epoch;
+    this.#intake.cut(last, cut.next.timestamp, cut.segment.header.epoch);
     this.#following.cut();
   }
 
   #fail(error: unknown): void {
     if (this.#failure !== undefined) return;
-    const failure = failedBecause(error, this.#end, this.durableOffset);
+    const failure = failedBecause(error, this.endOffset, this.durableOffset);
     this.#failure = failure;
     this.#haltBecause(failure);
     this.#stopTimers();
@@ -507,7 +440,7 @@ export class SegmentedLog implements EventLog {
   }
 
   #stopTimers(): void {
-    clearInterval(this.#ageTimer);
+    this.#stopWatch();
     this.#periodic?.stop();
     this.#notes.stop();
   }
@@ -526,7 +459,7 @@ export class SegmentedLog implements EventLog {
     }
     this.#closed = true;
     this.#followers.ring();
-    this.#appended.complete();
+    this.#intake.appended.complete();
     this.#moved.complete();
     this.#failed.complete();
     try {
