@@ -8,7 +8,16 @@ export * from "./errors.js";
 export type * from "./event-log.js";
 export * from "./file-names.js";
 export * from "./file-system.js";
-export { SEGMENT_FORMAT_VERSION, type SegmentHeader } from "./format.js";
+export {
+  decodeSegmentHeader,
+  encodeSegmentHeader,
+  RECORD_BODY_BYTES_MAX,
+  RECORD_HEADER_BYTES,
+  SEGMENT_FORMAT_VERSION,
+  SEGMENT_HEADER_BYTES,
+  type SegmentHeader,
+  type SegmentHeaderFault,
+} from "./format.js";
 export { type LogView, type LogViewOptions, openLogView } from "./log-view.js";
 export { openLog } from "./open-log.js";
 export { realFileSystem } from "./real-file-system.js";
