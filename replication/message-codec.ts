@@ -92,13 +92,16 @@ export const encodeWelcomeBody = ({ node, ...rest }: WelcomeBody): Uint8Array =>
 const statementFields = (node: NodeStatement): Record<string, unknown> => ({
   ...node,
   name: printable(node.name, NAME_LENGTH_MAX),
+  primary: node.primary && noteFields(node.primary),
 });
 
-const noteFields = ({ nodeId, name, listen, http }: PeerNote): Record<string, unknown> => ({
-  nodeId,
-  name: printable(name, NAME_LENGTH_MAX),
-  listen,
-  http,
+const noteFields = (note: PeerNote): Record<string, unknown> => ({
+  nodeId: note.nodeId,
+  name: printable(note.name, NAME_LENGTH_MAX),
+  listen: note.listen,
+  http: note.http,
+  since: note.since,
+  confirmed: note.confirmed,
 });
 
 /** @throws ReplicationError REPLICATION_MESSAGE_BAD, REPLICATION_FORMAT_UNKNOWN. */
@@ -196,6 +199,7 @@ function decodeHeartbeat(fields: Fields): Message {
     firstOffset: offsetOf(fields, "firstOffset"),
     primary: fields.optional("primary", (name) => noteOf(fields.fields(name))),
     peers: fields.list("peers", PEERS_MAX).map(noteOf),
+    peersVersion: fields.count("peersVersion"),
   };
 }
 
@@ -243,14 +247,21 @@ function statementOf(fields: Fields): NodeStatement {
   return {
     clusterId: fields.optional("clusterId", (name) => fields.id(name)),
     firstOffset: offsetOf(fields, "firstOffset"),
-    ...noteOf(fields),
+    ...placeOf(fields),
     own: fields.optional("own", (name) => leadershipOf(fields.fields(name))),
     heard: fields.optional("heard", (name) => leadershipOf(fields.fields(name))),
     end: fields.optional("end", (name) => positionOf(fields.fields(name))),
+    primary: fields.optional("primary", (name) => noteOf(fields.fields(name))),
   };
 }
 
 const noteOf = (fields: Fields): PeerNote => ({
+  ...placeOf(fields),
+  since: fields.count("since"),
+  confirmed: fields.count("confirmed"),
+});
+
+const placeOf = (fields: Fields): Pick<PeerNote, "nodeId" | "name" | "listen" | "http"> => ({
   nodeId: fields.id("nodeId"),
   name: fields.text("name", NAME_LENGTH_MAX),
   listen: fields.optional("listen", (name) => addressOf(fields.fields(name))),
