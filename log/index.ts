@@ -2,6 +2,7 @@
 export { crc32 } from "./checksum.js";
 export { describeFinding, type Finding, type FindingCode } from "./corruption.js";
 export { type ReadDirectoryOptions, readDirectory } from "./directory-reader.js";
+export { type KeptRecords, keepDiverged } from "./diverged.js";
 export { decodeEpochStart, type EpochStart } from "./epoch-start.js";
 export { EPOCH_STARTED } from "./epochs.js";
 export * from "./errors.js";
@@ -18,6 +19,13 @@ export {
   type SegmentHeader,
   type SegmentHeaderFault,
 } from "./format.js";
+export {
+  type CommitInstallation,
+  Installation,
+  type InstallationOptions,
+  type InstalledLog,
+} from "./installation.js";
+export { EMPTY_LOG } from "./log-mark.js";
 export { type LogView, type LogViewOptions, openLogView } from "./log-view.js";
 export { openLog } from "./open-log.js";
 export { realFileSystem } from "./real-file-system.js";

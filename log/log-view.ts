@@ -9,7 +9,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { corruption, type Finding } from "./corruption.js";
 import { checkIsNotRestoring, readIdentity } from "./data-directory.js";
 import { errnoOf } from "./errors.js";
-import type { LogMark, LogReader, LogRecord, ReadOptions } from "./event-log.js";
+import type { LogMark, LogPosition, LogReader, LogRecord, ReadOptions } from "./event-log.js";
 import { LOG_DIRECTORY, parseSegmentName } from "./file-names.js";
 import type { FileSystem } from "./file-system.js";
 import { LoadedIndexes } from "./loaded-indexes.js";
@@ -231,7 +231,7 @@ class DirectoryView implements LogView {
     return markAt(this, this.#log.segments, offset, this.endOffset);
   }
 
-  agrees(mark: LogMark): Promise<boolean> {
+  agrees(mark: LogPosition | LogMark): Promise<boolean> {
     return agrees(this, this.#log.segments, mark, this.endOffset);
   }
 

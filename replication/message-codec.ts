@@ -38,7 +38,7 @@ import { PROOF_BYTES } from "./secret.js";
 
 const U16_MAX = 0xffff;
 const U32_MAX = 0xffffffff;
-const NAME_LENGTH_MAX = 128;
+const NAME_LENGTH_MAX = 64;
 const ADDRESS_LENGTH_MAX = 256;
 const WORDS_LENGTH_MAX = 1024;
 const FILE_NAME_LENGTH_MAX = 128;
@@ -92,13 +92,12 @@ export const encodeWelcomeBody = ({ node, ...rest }: WelcomeBody): Uint8Array =>
 const statementFields = (node: NodeStatement): Record<string, unknown> => ({
   ...node,
   name: printable(node.name, NAME_LENGTH_MAX),
+  primary: node.primary && noteFields(node.primary),
 });
 
-const noteFields = ({ nodeId, name, listen, http }: PeerNote): Record<string, unknown> => ({
-  nodeId,
-  name: printable(name, NAME_LENGTH_MAX),
-  listen,
-  http,
+const noteFields = (note: PeerNote): Record<string, unknown> => ({
+  ...note,
+  name: printable(note.name, NAME_LENGTH_MAX),
 });
 
 /** @throws ReplicationError REPLICATION_MESSAGE_BAD, REPLICATION_FORMAT_UNKNOWN. */
@@ -196,6 +195,7 @@ function decodeHeartbeat(fields: Fields): Message {
     firstOffset: offsetOf(fields, "firstOffset"),
     primary: fields.optional("primary", (name) => noteOf(fields.fields(name))),
     peers: fields.list("peers", PEERS_MAX).map(noteOf),
+    peersVersion: fields.count("peersVersion"),
   };
 }
 
@@ -229,6 +229,7 @@ export function decodeHelloBody(body: Uint8Array): HelloBody {
     nonce: nonceOf(fields),
     purpose,
     resync: fields.flag("resync"),
+    heartbeatMs: fields.count("heartbeatMs", DAY_MS, 1),
     node: statementOf(fields.fields("node")),
   };
 }
@@ -243,22 +244,29 @@ function statementOf(fields: Fields): NodeStatement {
   return {
     clusterId: fields.optional("clusterId", (name) => fields.id(name)),
     firstOffset: offsetOf(fields, "firstOffset"),
-    ...noteOf(fields),
+    ...nodeOf(fields),
     own: fields.optional("own", (name) => leadershipOf(fields.fields(name))),
     heard: fields.optional("heard", (name) => leadershipOf(fields.fields(name))),
     end: fields.optional("end", (name) => positionOf(fields.fields(name))),
+    primary: fields.optional("primary", (name) => noteOf(fields.fields(name))),
   };
 }
 
-const noteOf = (fields: Fields): PeerNote => ({
+const nodeOf = (fields: Fields): Pick<PeerNote, "nodeId" | "name" | "listen" | "http"> => ({
   nodeId: fields.id("nodeId"),
   name: fields.text("name", NAME_LENGTH_MAX),
   listen: fields.optional("listen", (name) => addressOf(fields.fields(name))),
-  http: fields.optional("http", (name) => fields.text(name, ADDRESS_LENGTH_MAX)),
+  http: fields.optional("http", (name) => fields.ascii(name, ADDRESS_LENGTH_MAX)),
+});
+
+const noteOf = (fields: Fields): PeerNote => ({
+  ...nodeOf(fields),
+  since: fields.count("since"),
+  confirmed: fields.count("confirmed"),
 });
 
 const addressOf = (fields: Fields): Address => ({
-  host: fields.text("host", ADDRESS_LENGTH_MAX),
+  host: fields.ascii("host", ADDRESS_LENGTH_MAX),
   port: fields.count("port", U16_MAX, 1),
 });
 
