@@ -61,11 +61,19 @@ export class Fields {
     return value;
   }
 
-  /** Text of at most `bytesMax` characters, none of them a control character. */
+  /** Text of at most `lengthMax` characters, none of them a control character. */
   text(name: string, lengthMax: number): string {
     const value = this.#get(name);
     if (typeof value !== "string" || value.length > lengthMax || hasControls(value))
       throw this.#bad(name, `text of at most ${lengthMax} characters`);
+    return value;
+  }
+
+  /** Visible ASCII: addresses. */
+  ascii(name: string, lengthMax: number): string {
+    const value = this.#get(name);
+    if (typeof value !== "string" || value.length > lengthMax || !/^[\x21-\x7e]+$/.test(value))
+      throw this.#bad(name, `1 to ${lengthMax} visible characters`);
     return value;
   }
 

@@ -18,6 +18,14 @@ export const connectionLost = (remote: string, cause: Error | undefined): Replic
     cause,
   );
 
+export const notConnected = (remote: string, cause: Error | undefined): ReplicationError =>
+  new ReplicationError(
+    "REPLICATION_CONNECTION_FAILED",
+    `no connection to ${remote}${cause === undefined ? "" : `: ${cause.message}`}`,
+    { remote },
+    cause,
+  );
+
 function codeOf(error: LogError): LinkErrorCode {
   switch (error.code) {
     case "LOG_CORRUPT":

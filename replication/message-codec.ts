@@ -38,7 +38,7 @@ import { PROOF_BYTES } from "./secret.js";
 
 const U16_MAX = 0xffff;
 const U32_MAX = 0xffffffff;
-const NAME_LENGTH_MAX = 128;
+const NAME_LENGTH_MAX = 64;
 const ADDRESS_LENGTH_MAX = 256;
 const WORDS_LENGTH_MAX = 1024;
 const FILE_NAME_LENGTH_MAX = 128;
@@ -96,12 +96,8 @@ const statementFields = (node: NodeStatement): Record<string, unknown> => ({
 });
 
 const noteFields = (note: PeerNote): Record<string, unknown> => ({
-  nodeId: note.nodeId,
+  ...note,
   name: printable(note.name, NAME_LENGTH_MAX),
-  listen: note.listen,
-  http: note.http,
-  since: note.since,
-  confirmed: note.confirmed,
 });
 
 /** @throws ReplicationError REPLICATION_MESSAGE_BAD, REPLICATION_FORMAT_UNKNOWN. */
@@ -233,6 +229,7 @@ export function decodeHelloBody(body: Uint8Array): HelloBody {
     nonce: nonceOf(fields),
     purpose,
     resync: fields.flag("resync"),
+    heartbeatMs: fields.count("heartbeatMs", DAY_MS, 1),
     node: statementOf(fields.fields("node")),
   };
 }
@@ -247,7 +244,7 @@ function statementOf(fields: Fields): NodeStatement {
   return {
     clusterId: fields.optional("clusterId", (name) => fields.id(name)),
     firstOffset: offsetOf(fields, "firstOffset"),
-    ...placeOf(fields),
+    ...nodeOf(fields),
     own: fields.optional("own", (name) => leadershipOf(fields.fields(name))),
     heard: fields.optional("heard", (name) => leadershipOf(fields.fields(name))),
     end: fields.optional("end", (name) => positionOf(fields.fields(name))),
@@ -255,21 +252,21 @@ function statementOf(fields: Fields): NodeStatement {
   };
 }
 
+const nodeOf = (fields: Fields): Pick<PeerNote, "nodeId" | "name" | "listen" | "http"> => ({
+  nodeId: fields.id("nodeId"),
+  name: fields.text("name", NAME_LENGTH_MAX),
+  listen: fields.optional("listen", (name) => addressOf(fields.fields(name))),
+  http: fields.optional("http", (name) => fields.ascii(name, ADDRESS_LENGTH_MAX)),
+});
+
 const noteOf = (fields: Fields): PeerNote => ({
-  ...placeOf(fields),
+  ...nodeOf(fields),
   since: fields.count("since"),
   confirmed: fields.count("confirmed"),
 });
 
-const placeOf = (fields: Fields): Pick<PeerNote, "nodeId" | "name" | "listen" | "http"> => ({
-  nodeId: fields.id("nodeId"),
-  name: fields.text("name", NAME_LENGTH_MAX),
-  listen: fields.optional("listen", (name) => addressOf(fields.fields(name))),
-  http: fields.optional("http", (name) => fields.text(name, ADDRESS_LENGTH_MAX)),
-});
-
 const addressOf = (fields: Fields): Address => ({
-  host: fields.text("host", ADDRESS_LENGTH_MAX),
+  host: fields.ascii("host", ADDRESS_LENGTH_MAX),
   port: fields.count("port", U16_MAX, 1),
 });
 

@@ -7,7 +7,7 @@
 import { linkErrorCode, ReplicationError } from "./errors.js";
 import { FrameReader } from "./frames.js";
 import { isSameLeadership, type Leadership } from "./leadership-order.js";
-import { connectionLost, linkErrorOf } from "./link-error.js";
+import { connectionLost, linkErrorOf, notConnected } from "./link-error.js";
 import type { LinkContext } from "./link-ports.js";
 import { decodeMessage, encodeMessage } from "./message-codec.js";
 import type { Heartbeat, Message, NodeStatement } from "./messages.js";
@@ -33,29 +33,35 @@ export interface Other {
 
 export class Session implements ConnectionHandlers {
   readonly #context: LinkContext;
-  readonly #connection: Connection;
+  #connection: Connection | undefined;
   readonly #reader = new FrameReader();
   #owner: SessionOwner;
   #other: Other | undefined;
   /** What this side stated last. */
   #stated: Leadership | undefined;
   #acting: Promise<void> | undefined;
+  #isOpen = false;
   #blocked = false;
   #ended: ReplicationError | undefined;
   #lastHeardAt: number;
   #timeoutMs: number;
   #cancelTick: (() => void) | undefined;
 
-  constructor(connection: Connection, context: LinkContext, owner: SessionOwner) {
-    this.#connection = connection;
+  constructor(context: LinkContext, owner: SessionOwner) {
     this.#context = context;
     this.#owner = owner;
     this.#timeoutMs = context.settings.timeoutMs;
     this.#lastHeardAt = context.clock.stopwatch();
   }
 
+  /** Before anything comes. An accepted connection is open already. */
+  attach(connection: Connection, isOpen: boolean): void {
+    this.#connection = connection;
+    this.#isOpen = isOpen;
+  }
+
   get remote(): string {
-    return this.#connection.remote;
+    return this.#connection?.remote ?? "nobody yet";
   }
 
   get reason(): ReplicationError | undefined {
@@ -71,7 +77,7 @@ export class Session implements ConnectionHandlers {
     return this.#lastHeardAt;
   }
 
-  /** @throws AssertionFailed before the greeting is over. */
+  /** @throws ReplicationError REPLICATION_MESSAGE_UNEXPECTED before the greeting is over. */
   get other(): Other {
     if (this.#other === undefined) throw unexpected("anything", "the greeting");
     return this.#other;
@@ -110,13 +116,17 @@ export class Session implements ConnectionHandlers {
     if (tell) this.#write({ type: "refused", code: reason.code, message: reason.message });
     this.#ended = reason;
     this.#cancelTick?.();
-    this.#connection.close();
+    this.#connection?.close();
     this.#owner.ended(reason);
   }
 
   /** Resolves when nothing is being acted upon. */
   async idle(): Promise<void> {
     while (this.#acting !== undefined) await this.#acting;
+  }
+
+  opened(): void {
+    this.#isOpen = true;
   }
 
   data(bytes: Uint8Array): void {
@@ -132,7 +142,8 @@ export class Session implements ConnectionHandlers {
   }
 
   closed(error: Error | undefined): void {
-    this.end(connectionLost(this.remote, error), false);
+    this.end(this.#isOpen ? connectionLost(this.remote, error) : notConnected(this.remote, error), false);
+    this.#isOpen = false;
   }
 
   #actOnWhatCame(): void {
@@ -154,7 +165,7 @@ export class Session implements ConnectionHandlers {
   }
 
   #waitFor(acting: Promise<void>): void {
-    this.#connection.pause();
+    this.#connection?.pause();
     this.#acting = acting
       .catch((error: unknown) => this.end(linkErrorOf(error)))
       .then(() => {
@@ -162,7 +173,7 @@ export class Session implements ConnectionHandlers {
         // It wasn't listening, so it can't say that nothing was said.
         this.#lastHeardAt = this.#context.clock.stopwatch();
         if (this.#ended !== undefined) return;
-        this.#connection.resume();
+        this.#connection?.resume();
         this.#actOnWhatCame();
       });
   }
@@ -229,7 +240,8 @@ export class Session implements ConnectionHandlers {
 
   #write(message: Message): void {
     const epoch = this.#other === undefined ? 0 : (this.#stated?.epoch ?? 0);
-    if (!this.#connection.write(encodeMessage(message, epoch))) this.#blocked = true;
+    if (this.#isOpen && this.#connection?.write(encodeMessage(message, epoch)) === false)
+      this.#blocked = true;
   }
 }
 
