@@ -2,10 +2,10 @@
  * What the two sides of a link ask of the node that they belong to. Neither decides about roles: they state what the node says, tell what
  * they hear, and end when the node may not go on.
  */
-import type { EventLog, Offset } from "../log/index.js";
+import type { EventLog, Installation, Offset } from "../log/index.js";
 import type { ReplicationError } from "./errors.js";
 import type { Leadership } from "./leadership-order.js";
-import type { Heartbeat, NodeStatement } from "./messages.js";
+import type { Heartbeat, Install, NodeStatement } from "./messages.js";
 import type { Clock, Random, ReplicationLogger } from "./ports.js";
 import type { Position } from "./position.js";
 
@@ -49,33 +49,16 @@ export interface LinkContext {
   readonly settings: LinkSettings;
 }
 
-/** Where a full sync is gathered before it takes the place of what there was. */
-export interface Installing {
-  /** Bytes of the snapshot file, in order. Resolves when they may be let go. */
-  snapshotChunk(bytes: Uint8Array): Promise<void>;
-  /** The snapshot file is whole. */
-  snapshotEnd(): Promise<void>;
-  /** Verified before it is kept. Resolves with the last offset that is there now. */
-  run(run: {
-    readonly header: import("../log/index.js").SegmentHeader;
-    readonly startsSegment: boolean;
-    readonly bytes: Uint8Array;
-  }): Promise<Offset>;
-  /** Lets go what was gathered. */
-  abandon(): Promise<void>;
-}
+/** Where a full sync is gathered before it takes the place of what there was: the log's `Installation`. */
+export type Installing = Pick<Installation, "end" | "placeSnapshot" | "receive" | "abandon">;
 
 /** What the owner of log and state does for a receiver. Awaited, one at a time, while no record is on its way. */
 export interface ReceiverHost {
-  /** Undefined before the first full sync. */
+  /** Undefined before the first full sync. It follows while a receiver runs. */
   log(): EventLog | undefined;
   /** Puts everything after the position aside and cuts it. Resolves when the log follows again. */
-  cut(after: Position): Promise<void>;
-  beginInstall(install: {
-    readonly clusterId: string;
-    readonly snapshot: { readonly name: string; readonly bytes: number; readonly offset: Offset } | undefined;
-    readonly from: Offset;
-  }): Promise<Installing>;
+  cut(after: Position): Promise<unknown>;
+  beginInstall(install: Pick<Install, "clusterId" | "snapshot" | "from">): Promise<Installing>;
   /** The gathered takes the place of what there was, and is followed on. */
   installed(installing: Installing): Promise<void>;
 }

@@ -53,6 +53,8 @@ export interface HelloBody {
   readonly purpose: Purpose;
   /** The dialler wants everything anew, whatever it has. */
   readonly resync: boolean;
+  /** How often it says something, at least. */
+  readonly heartbeatMs: number;
   readonly node: NodeStatement;
 }
 
@@ -63,6 +65,7 @@ export interface Welcome {
 }
 
 export interface WelcomeBody {
+  /** How often it says something, at least. */
   readonly heartbeatMs: number;
   readonly node: NodeStatement;
 }
