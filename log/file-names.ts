@@ -4,6 +4,11 @@
  *   <data-dir>/LOCK                            who holds the directory
  *   <data-dir>/identity.json                   cluster id and node id
  *   <data-dir>/restoring.json                  a restore into this directory is not finished: no log opens here
+ *   <data-dir>/installing.json                 another node's log is being put into place: the next opening ends it
+ *   <data-dir>/incoming/                       another node's log and snapshot on their way, as in a data directory
+ *   <data-dir>/diverged/<ms>-<first>-<last>-<lineage, 8 digits>/   records that were cut off, as a data directory
+ *   <data-dir>/leadership.json                 the highest leadership that the node has heard of (written by replication)
+ *   <data-dir>/following.json                  the log's last records came, or may come, from another node
  *   <data-dir>/recovery-point                  last offset known durable, and whether the last stop was clean
  *   <data-dir>/log/<base offset, 20 digits>.log    a segment
  *   <data-dir>/log/<base offset, 20 digits>.log.new   a segment being made; holds no record, removed by recovery
@@ -19,6 +24,11 @@ export const LOCK_FILE = "LOCK";
 export const IDENTITY_FILE = "identity.json";
 export const RECOVERY_POINT_FILE = "recovery-point";
 export const RESTORING_FILE = "restoring.json";
+export const INSTALLING_FILE = "installing.json";
+export const INCOMING_DIRECTORY = "incoming";
+export const DIVERGED_DIRECTORY = "diverged";
+export const LEADERSHIP_FILE = "leadership.json";
+export const FOLLOWING_FILE = "following.json";
 export const LOG_DIRECTORY = "log";
 export const TORN_DIRECTORY = "torn";
 export const SNAPSHOT_DIRECTORY = "snapshots";

@@ -29,6 +29,22 @@ export async function markAt(log: Records, segments: SegmentList, at: Offset, en
   throw beyondEnd(at, end);
 }
 
+/** @throws LogError LOG_OFFSET_RETIRED, LOG_OFFSET_BEYOND_END, LOG_CORRUPT. */
+export async function positionAt(
+  log: Records,
+  segments: SegmentList,
+  at: Offset,
+  end: Offset,
+): Promise<LogPosition> {
+  if (at === EMPTY_LOG.offset) return EMPTY_LOG;
+  const { header } = segments.first;
+  // Of the record just before the oldest the header tells, unless another epoch wrote it.
+  if (at + 1 === header.baseOffset && header.epochFirst < header.baseOffset)
+    return { offset: at, crc: header.chainCrc, epoch: header.epoch, lineageId: header.lineageId };
+  const { crc, epoch, lineageId } = await markAt(log, segments, at, end);
+  return { offset: at, crc, epoch, lineageId };
+}
+
 /** @throws LogError LOG_CORRUPT. */
 export async function agrees(
   log: Records,
