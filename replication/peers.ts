@@ -8,8 +8,8 @@
  * before the others count.
  */
 import type { Offset } from "../log/index.js";
-import type { LeadershipFile, NodeListContent } from "./leadership-file.js";
 import { isSameNote } from "./leadership.js";
+import type { LeadershipFile, NodeListContent } from "./leadership-file.js";
 import { isSameLeadership, type Leadership } from "./leadership-order.js";
 import { PEERS_MAX, type PeerNote } from "./messages.js";
 
