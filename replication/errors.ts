@@ -35,6 +35,8 @@ export const LINK_ERROR_CODES = [
   "REPLICATION_RECORDS_REFUSED",
   /** → The log or the disk of the side that says so cannot go on. */
   "REPLICATION_LOG_FAILED",
+  /** → Retention took what was about to be sent; the next connection finds out what can be had instead. */
+  "REPLICATION_RECORDS_RETIRED",
   /** → The full sync could not be put in place. */
   "REPLICATION_INSTALL_FAILED",
   /** → Nothing was heard from the other side for too long. */

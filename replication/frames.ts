@@ -66,21 +66,28 @@ export interface Frame {
   readonly payload: Uint8Array;
 }
 
-/** One buffer with the whole frame; the parts are copied into it. */
-export function encodeFrame(type: MessageType, epoch: number, parts: readonly Uint8Array[]): Uint8Array {
-  let length = 0;
-  for (const part of parts) length += part.length;
-  const frame = Buffer.allocUnsafe(FRAME_HEADER_BYTES + length);
-  frame.writeUInt32LE(length, 0);
+/** Below this a part is copied behind the others; from here on it is written as it is. */
+const LARGE_PART_BYTES = 16 * 1024;
+
+/** The frame in one or two pieces: the parts are copied together, but for a large last one. */
+export function encodeFrame(type: MessageType, epoch: number, parts: readonly Uint8Array[]): Uint8Array[] {
+  const last = parts[parts.length - 1];
+  const apart = last !== undefined && last.length >= LARGE_PART_BYTES ? last : undefined;
+  const copied = apart === undefined ? parts : parts.slice(0, -1);
+  let copiedBytes = 0;
+  for (const part of copied) copiedBytes += part.length;
+  const frame = Buffer.allocUnsafe(FRAME_HEADER_BYTES + copiedBytes);
+  frame.writeUInt32LE(copiedBytes + (apart?.length ?? 0), 0);
   frame.writeUInt32LE(FRAME_TYPES[type], 8);
   frame.writeUInt32LE(epoch, 12);
   let at = FRAME_HEADER_BYTES;
-  for (const part of parts) {
+  for (const part of copied) {
     frame.set(part, at);
     at += part.length;
   }
-  frame.writeUInt32LE(crc32(frame.subarray(8), 0), 4);
-  return frame;
+  const crc = crc32(frame.subarray(8), 0);
+  frame.writeUInt32LE(apart === undefined ? crc : crc32(apart, crc), 4);
+  return apart === undefined ? [frame] : [frame, apart];
 }
 
 /** What a type may take once the other side is known. */

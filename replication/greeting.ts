@@ -126,6 +126,7 @@ interface SaidByDialler {
 
 export class DialledGreeting extends GreetingSide {
   readonly #purpose: Purpose;
+  readonly #opened: (() => void) | undefined;
   readonly #resync: boolean;
   readonly #done: (session: Session, welcome: WelcomeBody) => SessionOwner;
   #said: SaidByDialler | undefined;
@@ -135,11 +136,17 @@ export class DialledGreeting extends GreetingSide {
     wish: { readonly purpose: Purpose; readonly resync: boolean },
     done: (session: Session, welcome: WelcomeBody) => SessionOwner,
     ended: (reason: ReplicationError) => void,
+    opened?: () => void,
   ) {
     super(context, ended);
+    this.#opened = opened;
     this.#purpose = wish.purpose;
     this.#resync = wish.resync;
     this.#done = done;
+  }
+
+  opened(): void {
+    this.#opened?.();
   }
 
   override message(message: Message): undefined | Promise<void> {

@@ -1,5 +1,5 @@
 /** What ended a link, as a coded error: failures of the log and of the connection get the words of replication. */
-import { LogError } from "../log/index.js";
+import { errnoOf, LogError } from "../log/index.js";
 import { type LinkErrorCode, ReplicationError } from "./errors.js";
 
 /** Anything that was thrown while a message was acted upon. A bug stays a bug. */
@@ -7,6 +7,8 @@ export function linkErrorOf(error: unknown): ReplicationError {
   if (error instanceof ReplicationError) return error;
   if (error instanceof LogError)
     return new ReplicationError(codeOf(error), `${error.code}: ${error.message}`, error.context, error);
+  const errno = errnoOf(error);
+  if (errno !== undefined) return new ReplicationError("REPLICATION_LOG_FAILED", errno, { errno }, error);
   throw error;
 }
 
@@ -31,6 +33,13 @@ function codeOf(error: LogError): LinkErrorCode {
     case "LOG_CORRUPT":
     case "LOG_VERSION_UNKNOWN":
       return "REPLICATION_LOG_DAMAGED";
+    case "LOG_RECORD_BAD":
+    case "LOG_NOT_CONTINUED":
+      return "REPLICATION_RECORDS_REFUSED";
+    case "LOG_OFFSET_RETIRED":
+      return "REPLICATION_RECORDS_RETIRED";
+    case "LOG_CLOSED":
+      return "REPLICATION_STOPPING";
     default:
       return "REPLICATION_LOG_FAILED";
   }

@@ -95,14 +95,6 @@ export interface ReplicaProgress {
   readonly lagMs: number;
 }
 
-export interface SenderEvents {
-  /** It may be counted from here on: the position of the replica is known and is ours. */
-  streaming?(sender: object): void;
-  /** `durable` is what it acknowledged under the leadership that both have. */
-  acknowledged?(sender: object): void;
-  ended?(sender: object, reason: ReplicationError): void;
-}
-
 export type ReceiverPhase =
   | "idle"
   | "connecting"
@@ -117,8 +109,6 @@ export interface ReceiverProgress {
   readonly phase: ReceiverPhase;
   /** Of the one that is followed, once it has greeted. */
   readonly primary: NodeStatement | undefined;
-  /** Its last heartbeat's. */
-  readonly primaryEnd: Offset | undefined;
   readonly bytesReceived: number;
   readonly recordsReceived: number;
   readonly fullSyncs: number;

@@ -44,8 +44,8 @@ const WORDS_LENGTH_MAX = 1024;
 const FILE_NAME_LENGTH_MAX = 128;
 const DAY_MS = 86_400_000;
 
-/** A message as one frame. `epoch` is that of the leadership which this side stated last. */
-export function encodeMessage(message: Message, epoch: number): Uint8Array {
+/** A message as one frame, in the pieces to write. `epoch` is that of the leadership which this side stated last. */
+export function encodeMessage(message: Message, epoch: number): Uint8Array[] {
   return encodeFrame(message.type, epoch, payloadOf(message));
 }
 

@@ -14,6 +14,8 @@ import type { Heartbeat, Message, NodeStatement } from "./messages.js";
 import type { Connection, ConnectionHandlers } from "./ports.js";
 
 export interface SessionOwner {
+  /** A dialled connection is there. */
+  opened?(): void;
   /** Acts upon one message. Nothing more is read until the promise settles; what it throws ends the session. */
   message(message: Message): undefined | Promise<void>;
   /** Everything that had come is acted upon. */
@@ -127,6 +129,7 @@ export class Session implements ConnectionHandlers {
 
   opened(): void {
     this.#isOpen = true;
+    this.#owner.opened?.();
   }
 
   data(bytes: Uint8Array): void {
@@ -240,8 +243,9 @@ export class Session implements ConnectionHandlers {
 
   #write(message: Message): void {
     const epoch = this.#other === undefined ? 0 : (this.#stated?.epoch ?? 0);
-    if (this.#isOpen && this.#connection?.write(encodeMessage(message, epoch)) === false)
-      this.#blocked = true;
+    if (!this.#isOpen) return;
+    for (const piece of encodeMessage(message, epoch))
+      if (this.#connection?.write(piece) === false) this.#blocked = true;
   }
 }
 
