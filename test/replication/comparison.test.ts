@@ -50,7 +50,7 @@ describe("the last common record", () => {
           const expected = Math.min(common, end);
           const isKept = expected >= Math.max(own.first, other.first);
           expect(found?.offset).toBe(isKept ? expected : undefined);
-          expect(asked.length).toBeLessThanOrEqual(2 + Math.ceil(Math.log2(500)));
+          expect(asked.length).toBeLessThanOrEqual(2 + Math.log2(1_024));
         },
       ),
       runs(300),
