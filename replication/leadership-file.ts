@@ -10,6 +10,7 @@
  *   primary   who leads under `heard`, when that is known; or null               a node
  *   list      the set as its primary lists it: under (a leadership or null),     at most 64 nodes
  *             version, nodes (nodeId, name, listen, http, since, confirmed)
+ *   lived     what the node was last; or null                                    a role
  *   told      what the node was made while it ran, and which settings it         roles are known
  *             overrules: role, address, settings {role, address}; or null
  *   crc       CRC-32 of the same JSON without this field, 8 hex digits           equal
@@ -53,6 +54,7 @@ export interface LeadershipContent {
   readonly since: number;
   readonly primary: PeerNote | undefined;
   readonly list: NodeListContent;
+  readonly lived: Role | undefined;
   readonly told: (RoleAndAddress & { readonly settings: RoleAndAddress }) | undefined;
 }
 
@@ -62,6 +64,7 @@ export const NOTHING_HEARD: LeadershipContent = {
   since: 0,
   primary: undefined,
   list: { under: undefined, version: 0, nodes: [] },
+  lived: undefined,
   told: undefined,
 };
 
@@ -91,8 +94,9 @@ export function decodeLeadership(
   return isContent(fields) ? contentOf(fields) : "fields";
 }
 
-function contentOf({ heard, from, since, primary, list, told }: LeadershipContent): LeadershipContent {
-  return { heard, from, since, primary, list, told };
+function contentOf(fields: LeadershipContent): LeadershipContent {
+  const { heard, from, since, primary, list, lived, told } = fields;
+  return { heard, from, since, primary, list, lived, told };
 }
 
 /**
@@ -123,23 +127,39 @@ export async function readLeadership(files: FileSystem, dataDirectory: string): 
 export class LeadershipFile {
   readonly #files: FileSystem;
   readonly #directory: string;
-  #content: LeadershipContent;
+  #content = NOTHING_HEARD;
+  #durable = NOTHING_HEARD;
   #running: Promise<unknown> = Promise.resolve();
   #waiting: Promise<void> | undefined;
 
-  constructor(files: FileSystem, dataDirectory: string, content: LeadershipContent) {
+  constructor(files: FileSystem, dataDirectory: string) {
     this.#files = files;
     this.#directory = dataDirectory;
-    this.#content = content;
+  }
+
+  /** Before anything else. @throws ReplicationError REPLICATION_LEADERSHIP_DAMAGED. */
+  async load(): Promise<void> {
+    this.#content = await readLeadership(this.#files, this.#directory);
+    this.#durable = this.#content;
   }
 
   get content(): LeadershipContent {
     return this.#content;
   }
 
+  /** What a restart would find, or something newer. */
+  get durable(): LeadershipContent {
+    return this.#durable;
+  }
+
   /** In memory at once; resolves when it is durable. @throws ReplicationError REPLICATION_LOG_FAILED when it could not be written. */
   change(part: Partial<LeadershipContent>): Promise<void> {
     this.#content = { ...this.#content, ...part };
+    return this.write();
+  }
+
+  /** Resolves when what is in memory now is durable. */
+  write(): Promise<void> {
     this.#waiting ??= this.#write(this.#running);
     // Whoever asked for the write is told; the next one is tried on a file of its own.
     this.#running = this.#waiting.catch(() => undefined);
@@ -154,13 +174,15 @@ export class LeadershipFile {
   async #write(before: Promise<unknown>): Promise<void> {
     await before;
     this.#waiting = undefined;
+    const content = this.#content;
     try {
-      await replaceFile(this.#files, this.#directory, LEADERSHIP_FILE, encodeLeadership(this.#content));
+      await replaceFile(this.#files, this.#directory, LEADERSHIP_FILE, encodeLeadership(content));
     } catch (error) {
       const file = `${this.#directory}/${LEADERSHIP_FILE}`;
       const context = { file, errno: errnoOf(error) };
       throw new ReplicationError("REPLICATION_LOG_FAILED", `${file} cannot be written`, context, error);
     }
+    this.#durable = content;
   }
 }
 
@@ -205,13 +227,14 @@ const isList = (value: unknown): boolean =>
   value["nodes"].every(isNode);
 
 function isContent(fields: Record<string, unknown>): fields is Record<string, unknown> & LeadershipContent {
-  const { heard, from, since, primary, list, told } = fields;
+  const { heard, from, since, primary, list, lived, told } = fields;
   return (
     orMissing(heard, isLeadership) &&
     isText(from) &&
     isCount(since) &&
     orMissing(primary, isNode) &&
     isList(list) &&
+    orMissing(lived, isRole) &&
     orMissing(told, (value) => isRoleAndAddress(value) && isRoleAndAddress(value["settings"]))
   );
 }

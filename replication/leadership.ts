@@ -2,7 +2,7 @@
  * The highest leadership that a node ever heard of, and what follows from it. It rises in memory in the turn in which it is heard, so that
  * nothing older is confirmed from then on; whoever waits for the promise knows that no restart forgets it.
  */
-import type { LeadershipFile, RoleAndAddress } from "./leadership-file.js";
+import type { LeadershipContent, LeadershipFile, RoleAndAddress } from "./leadership-file.js";
 import { isHigher, isSameLeadership, type Leadership } from "./leadership-order.js";
 import type { PeerNote } from "./messages.js";
 import type { ReplicationSettings } from "./settings.js";
@@ -10,13 +10,10 @@ import type { ReplicationSettings } from "./settings.js";
 export class HeardLeadership {
   readonly #file: LeadershipFile;
   readonly #now: () => number;
-  /** What is known to be on the disk. */
-  #durable: Leadership | undefined;
 
   constructor(file: LeadershipFile, now: () => number) {
     this.#file = file;
     this.#now = now;
-    this.#durable = file.content.heard;
   }
 
   get highest(): Leadership | undefined {
@@ -38,30 +35,20 @@ export class HeardLeadership {
   }
 
   /** Undefined: known, and durable. Otherwise resolves when it is durable. */
-  raise(leadership: Leadership, from: string): Promise<void> | undefined {
-    if (isHigher(leadership, this.highest)) {
-      const { epoch, lineageId } = leadership;
-      const heard = { epoch, lineageId };
-      return this.#noted(
-        this.#file.change({ heard, from, since: Math.floor(this.#now()), primary: undefined }),
-        heard,
-      );
+  raise({ epoch, lineageId }: Leadership, from: string): Promise<void> | undefined {
+    const heard = { epoch, lineageId };
+    if (isHigher(heard, this.highest)) {
+      const since = Math.floor(this.#now());
+      return this.#file.change({ heard, from, since, primary: undefined });
     }
-    if (!isHigher(leadership, this.#durable)) return undefined;
     // Still on its way to the disk, or the last try failed.
-    const { highest } = this;
-    return this.#noted(this.#file.change({}), highest);
+    return isHigher(heard, this.#file.durable.heard) ? this.#file.write() : undefined;
   }
 
   /** Who leads under a leadership; believed when it is the highest. Written soon: to forget it costs no promise. */
   led(leadership: Leadership | undefined, primary: PeerNote): Promise<void> | undefined {
     if (leadership === undefined || !isSameLeadership(leadership, this.highest)) return undefined;
-    return isSameNote(primary, this.primary) ? undefined : this.#file.change({ primary });
-  }
-
-  async #noted(written: Promise<void>, heard: Leadership | undefined): Promise<void> {
-    await written;
-    if (isHigher(heard, this.#durable)) this.#durable = heard;
+    return isSamePlace(primary, this.primary) ? undefined : this.#file.change({ primary });
   }
 }
 
@@ -71,7 +58,7 @@ export function isFenced(own: Leadership | undefined, heard: Leadership | undefi
 }
 
 /** What a node is when it starts: what it was told while it ran, as long as the settings are those that were overruled. */
-export function roleAtStart(settings: ReplicationSettings, file: LeadershipFile["content"]): RoleAndAddress {
+export function roleAtStart(settings: ReplicationSettings, file: LeadershipContent): RoleAndAddress {
   const configured = configuredRole(settings);
   const { told } = file;
   return told !== undefined && isSameRole(told.settings, configured)
@@ -87,14 +74,15 @@ export const configuredRole = ({ role, masterAddress }: ReplicationSettings): Ro
 const isSameRole = (a: RoleAndAddress, b: RoleAndAddress): boolean =>
   a.role === b.role && a.address?.host === b.address?.host && a.address?.port === b.address?.port;
 
-export function isSameNote(a: PeerNote, b: PeerNote | undefined): boolean {
+export function isSamePlace(a: PeerNote, b: PeerNote | undefined): boolean {
   return (
     a.nodeId === b?.nodeId &&
     a.name === b.name &&
     a.http === b.http &&
     a.listen?.host === b.listen?.host &&
-    a.listen?.port === b.listen?.port &&
-    a.since === b.since &&
-    a.confirmed === b.confirmed
+    a.listen?.port === b.listen?.port
   );
 }
+
+export const isSameNote = (a: PeerNote, b: PeerNote | undefined): boolean =>
+  isSamePlace(a, b) && a.since === b?.since && a.confirmed === b.confirmed;

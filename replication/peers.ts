@@ -27,24 +27,21 @@ export class NodeList {
   readonly #ownId: () => string;
   readonly #changed: () => void;
   readonly #heard = new Map<string, LastHeard>();
-  /** The list as the disk has it: what may be stated. */
-  #durable: NodeListContent;
 
   /** `changed`: who counts, or what heartbeats say, is not what it was. */
   constructor(file: LeadershipFile, ownId: () => string, changed: () => void) {
     this.#file = file;
     this.#ownId = ownId;
     this.#changed = changed;
-    this.#durable = file.content.list;
   }
 
   /** Only what is durable is told to others and counted on. */
   get nodes(): readonly PeerNote[] {
-    return this.#durable.nodes;
+    return this.#file.durable.list.nodes;
   }
 
   get version(): number {
-    return this.#durable.version;
+    return this.#file.durable.list.version;
   }
 
   get others(): readonly PeerNote[] {
@@ -58,8 +55,8 @@ export class NodeList {
 
   /** The version that this node keeps of the list under that leadership; 0 when its list is of another. */
   versionUnder(leadership: Leadership | undefined): number {
-    const isOf = leadership !== undefined && isSameLeadership(this.#durable.under, leadership);
-    return isOf ? this.#durable.version : 0;
+    const { under, version } = this.#file.durable.list;
+    return leadership !== undefined && isSameLeadership(under, leadership) ? version : 0;
   }
 
   lastHeard(nodeId: string): LastHeard | undefined {
@@ -147,9 +144,6 @@ export class NodeList {
 
   async #change(list: NodeListContent): Promise<void> {
     await this.#file.change({ list });
-    // A later change may be on its way: what is durable now is at least this one.
-    if (this.#durable.version <= list.version || !isSameLeadership(this.#durable.under, list.under))
-      this.#durable = list;
     this.#changed();
   }
 }

@@ -91,6 +91,11 @@ export class Receiver {
     this.#enter("idle");
   }
 
+  /** Says now what the next heartbeat would say. */
+  beat(): void {
+    this.#session?.beat();
+  }
+
   /** Takes everything anew, from the next connection, which begins at once. */
   resync(): void {
     this.#wantsAll = true;

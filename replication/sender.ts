@@ -96,6 +96,11 @@ export class Sender implements SessionOwner {
     };
   }
 
+  /** Says now what the next heartbeat would say. */
+  beat(): void {
+    this.#session.beat();
+  }
+
   /** Ends the link. Resolves when nothing of it reads from the log any more. */
   async stop(reason: ReplicationError): Promise<void> {
     this.#session.end(reason);

@@ -112,6 +112,11 @@ export class Session implements ConnectionHandlers {
     this.#write(message);
   }
 
+  /** Says now what the next heartbeat would say. */
+  beat(): void {
+    if (this.#ended === undefined && this.#other !== undefined && this.hasRoom) this.#sendHeartbeat();
+  }
+
   /** Ends it. The other side is told why, unless it said so itself or is gone. Idempotent. */
   end(reason: ReplicationError, tell = true): void {
     if (this.#ended !== undefined) return;
