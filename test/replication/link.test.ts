@@ -7,7 +7,7 @@ import { MemoryNetwork } from "../support/memory-network.js";
 import { appendMany } from "../support/test-log.js";
 import { VirtualClock } from "../support/virtual-clock.js";
 
-export function newWorld(): LinkWorld {
+function newWorld(): LinkWorld {
   return { network: new MemoryNetwork(), clock: new VirtualClock() };
 }
 
@@ -46,7 +46,11 @@ describe("joining", () => {
     expect(replica.installs).toBe(1);
     await appendMany(primary.required, 100);
     await same(primary, replica);
-    expect(primary.listener?.senders[0]?.progress).toMatchObject({ phase: "streaming", lagMs: 0, bytesInFlight: 0 });
+    expect(primary.listener?.senders[0]?.progress).toMatchObject({
+      phase: "streaming",
+      lagMs: 0,
+      bytesInFlight: 0,
+    });
   });
 
   it("a replica that was away is continued, not sent everything", async () => {
