@@ -117,7 +117,8 @@ export interface DivergedFacts {
   readonly directory: string;
   readonly first: number;
   readonly last: number;
-  readonly lineage: string;
+  readonly records: number;
+  readonly bytes: number;
   readonly keptAt: number;
 }
 

@@ -4,12 +4,7 @@
  * cut or replaced. When that happens is decided elsewhere, and so is how a failure ends the process.
  */
 import { randomBytes } from "node:crypto";
-import {
-  type FileSystem,
-  type OpenedLog,
-  type OpenLogOptions,
-  SNAPSHOT_DIRECTORY,
-} from "../log/index.js";
+import { type FileSystem, type OpenedLog, type OpenLogOptions, SNAPSHOT_DIRECTORY } from "../log/index.js";
 import type { OpenedStore, OpenStoreOptions } from "../projections/index.js";
 import type { ContinuousArchive } from "./backup/archive.js";
 import { startArchive } from "./backup/server-archive.js";

@@ -1,6 +1,13 @@
 /** The log as the doors see it: there from the first moment, and the same one when another takes its place. */
 import type { ApiOptions } from "../api/index.js";
-import { BEFORE_FIRST, type EpochEntry, type EventLog, type LogMark, type Offset, offset } from "../log/index.js";
+import {
+  BEFORE_FIRST,
+  type EpochEntry,
+  type EventLog,
+  type LogMark,
+  type Offset,
+  offset,
+} from "../log/index.js";
 import { notYet } from "./not-yet.js";
 
 type LogSource = ApiOptions["log"];

@@ -130,6 +130,7 @@ export class ServerProcess {
       logger,
       httpAddress: () => (this.#app === undefined ? undefined : addressOf(this.#app).url),
       onReplaced: () => this.#health.ready(),
+      onLost: (error) => void this.#storageFailed(error, 0),
     });
   }
 
@@ -178,10 +179,10 @@ export class ServerProcess {
   }
 
   async #start(onListening: (listening: Listening) => void): Promise<void> {
-    const following = (await this.#member?.begin()) ?? false;
-    // A replica that has nothing yet gets everything from its primary.
-    const isFresh = following && !(await this.#member?.hasLog());
-    if (!isFresh) await this.#holdings.openLog({ following });
+    const startsAs = (await this.#member?.startsAs()) ?? "leader";
+    // One that has nothing yet gets everything from its primary.
+    const isFresh = startsAs === "fresh follower";
+    if (!isFresh) await this.#holdings.openLog({ following: startsAs === "follower" });
     if (this.#stopping) return;
     const app = this.#buildServer();
     await app.listen({ host: this.#values["server.host"], port: this.#values["server.port"] });

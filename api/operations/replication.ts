@@ -345,7 +345,8 @@ export const diverged = defineOperation({
         directory: Type.String({ description: "Below the data directory." }),
         first_offset: Type.Integer(),
         last_offset: Type.Integer(),
-        lineage: Type.String(),
+        records: Type.Integer(),
+        bytes: Type.Integer({ description: "Of its segment files." }),
         kept_at: Type.Integer(),
       }),
     ),
@@ -357,11 +358,12 @@ export const diverged = defineOperation({
       const kept = await replication.diverged();
       return shown({
         count: kept.length,
-        diverged: kept.map(({ directory, first, last, lineage, keptAt }) => ({
+        diverged: kept.map(({ directory, first, last, records, bytes, keptAt }) => ({
           directory,
           first_offset: first,
           last_offset: last,
-          lineage,
+          records,
+          bytes,
           kept_at: Math.floor(keptAt / 1000),
         })),
       });

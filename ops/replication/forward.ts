@@ -3,7 +3,12 @@
  * whether it happened, and the client is told so. Only one with an idempotency key, which happens once however often it comes, is
  * sent a second time.
  */
-import { Agent as HttpAgent, type ClientRequest, type IncomingMessage, request as httpRequest } from "node:http";
+import {
+  type ClientRequest,
+  Agent as HttpAgent,
+  request as httpRequest,
+  type IncomingMessage,
+} from "node:http";
 import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
 import { type ForwardedAnswer, type ForwardedWrite, type Refusal, refusal } from "../../api/index.js";
 
@@ -30,7 +35,8 @@ export class Forwarder {
 
   async send(primary: string, write: ForwardedWrite): Promise<ForwardedAnswer | Refusal> {
     const hops = Number(headerOf(write.headers, HOPS_HEADER) ?? 0) + 1;
-    if (!(hops <= HOPS_MAX)) return failed(`it was not sent on: ${HOPS_MAX} nodes have sent it on already`, primary);
+    if (!(hops <= HOPS_MAX))
+      return failed(`it was not sent on: ${HOPS_MAX} nodes have sent it on already`, primary);
     const mayRepeat = headerOf(write.headers, "idempotency-key") !== undefined;
     for (let attempt = 1; ; attempt += 1) {
       try {
@@ -39,7 +45,8 @@ export class Forwarder {
         if (write.signal.aborted) return refusal("API_CLIENT_GONE", "the client went away while it waited");
         const why = error instanceof Error ? error.message : String(error);
         if (wasNotSent(error)) return failed(`it was not sent: ${why}`, primary);
-        if (!mayRepeat || attempt > 1) return failed(`whether the write happened is unknown: ${why}`, primary);
+        if (!mayRepeat || attempt > 1)
+          return failed(`whether the write happened is unknown: ${why}`, primary);
       }
     }
   }
@@ -73,9 +80,21 @@ export class Forwarder {
     });
   }
 
-  #open(primary: string, { method, url, headers, body, requestId, signal }: ForwardedWrite, hops: number): ClientRequest {
+  #open(
+    primary: string,
+    { method, url, headers, body, requestId, signal }: ForwardedWrite,
+    hops: number,
+  ): ClientRequest {
     const target = new URL(primary);
-    const sent = [...kept(headers), "Host", target.host, "X-Request-Id", requestId, HOPS_HEADER, String(hops)];
+    const sent = [
+      ...kept(headers),
+      "Host",
+      target.host,
+      "X-Request-Id",
+      requestId,
+      HOPS_HEADER,
+      String(hops),
+    ];
     sent.push("Content-Length", String(body?.length ?? 0));
     const options = {
       method,
@@ -101,7 +120,9 @@ function kept(headers: readonly string[]): string[] {
 }
 
 function headerOf(headers: readonly string[], wanted: string): string | undefined {
-  const at = headers.findIndex((name, index) => index % 2 === 0 && name.toLowerCase() === wanted.toLowerCase());
+  const at = headers.findIndex(
+    (name, index) => index % 2 === 0 && name.toLowerCase() === wanted.toLowerCase(),
+  );
   return at < 0 ? undefined : headers[at + 1];
 }
 
@@ -124,5 +145,7 @@ function wasNotSent(error: unknown): boolean {
 }
 
 function failed(why: string, primary: string): Refusal {
-  return refusal("REPLICATION_FORWARD_FAILED", `the primary at ${primary} did not answer; ${why}`, { primary });
+  return refusal("REPLICATION_FORWARD_FAILED", `the primary at ${primary} did not answer; ${why}`, {
+    primary,
+  });
 }

@@ -128,7 +128,8 @@ const DIVERGED: DivergedFacts = {
   directory: "diverged/1700000000000-5-9-0f3c9a1e",
   first: 5,
   last: 9,
-  lineage: "0f3c9a1e",
+  records: 5,
+  bytes: 1234,
   keptAt: 1_700_000_000_000,
 };
 
