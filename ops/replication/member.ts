@@ -96,7 +96,10 @@ export class SetMember implements Replication {
       nodeSettings(this.#values, undefined, () => undefined),
     );
     if (role !== "replica") return "leader";
-    return (await holdsLog(files, dataDirectory)) ? "follower" : "fresh follower";
+    if (await holdsLog(files, dataDirectory)) return "follower";
+    // What it hears of leaderships is kept there before its first log is.
+    await files.makeDirectory(dataDirectory);
+    return "fresh follower";
   }
 
   /** The log is open and the state folded, except of a follower that has none yet; HTTP listens. */
