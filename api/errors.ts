@@ -44,6 +44,7 @@ export type ApiErrorCode =
   | "API_METHOD_NOT_ALLOWED"
   | "API_MIN_OFFSET_INVALID"
   | "API_MIN_OFFSET_TIMEOUT"
+  | "API_NODE_UNKNOWN"
   | "API_NOT_BUILT"
   | "API_NOT_READY"
   | "API_OFFSET_INVALID"
@@ -133,6 +134,7 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorRow>> = {
   API_METHOD_NOT_ALLOWED: { status: 405, title: "The path does not take this method" },
   API_MIN_OFFSET_INVALID: { status: 400, title: "The minimum offset cannot be used" },
   API_MIN_OFFSET_TIMEOUT: { status: 504, title: "The offset was not reached in time", retryAfterSecs: 1 },
+  API_NODE_UNKNOWN: { status: 404, title: "There is no node of this name" },
   API_NOT_BUILT: { status: 501, title: "Not built yet" },
   API_NOT_READY: { status: 503, title: "Not ready to serve", retryAfterSecs: 1 },
   API_OFFSET_INVALID: { status: 400, title: "The offset cannot be used" },

@@ -103,6 +103,19 @@ export interface PromotionReport {
   readonly warnings: readonly string[];
 }
 
+export interface SwitchoverReport {
+  readonly type: "switched";
+  /** Its name. */
+  readonly to: string;
+  readonly epoch: number;
+  readonly offset: number;
+  /** For how long writes were refused. */
+  readonly heldMs: number;
+  readonly repointed: readonly string[];
+  /** They could not be told to follow the new primary. */
+  readonly notRepointed: readonly string[];
+}
+
 export interface BreakerFacts {
   readonly link: string;
   readonly tripped: boolean;
@@ -136,6 +149,8 @@ export interface Replication {
   /** Undefined: from now on that node is followed. */
   follow(address: string): Promise<Refusal | undefined>;
   resync(): Promise<Refusal | undefined>;
+  /** Hands the lead over to a replica, named by name, id or address. */
+  switchover(to: string): Promise<SwitchoverReport | Refusal>;
   breakers(): readonly BreakerFacts[];
   /** How many had been tripped; of all links without one. */
   resetBreakers(link: string | undefined): number | Refusal;

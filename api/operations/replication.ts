@@ -266,6 +266,55 @@ export const resync = defineOperation({
     commanded(call, async (replication) => (await replication.resync()) ?? shown({ success: true })),
 });
 
+export const switchover = defineOperation({
+  name: "replication.switchover",
+  kind: "read",
+  ofNow: true,
+  summary: "Hand the lead over to a replica, as planned",
+  description:
+    "Asked of the primary: it holds writes (503) until that replica has everything, has it promoted, and points the others there. Nothing that was answered is lost. When anything fails before, it goes on as before.",
+  input: Type.Object(
+    {
+      to: Type.String({
+        minLength: 1,
+        maxLength: 300,
+        description: "Name, id, replication or HTTP address.",
+      }),
+    },
+    closed,
+  ),
+  output: Type.Object({
+    success: Type.Literal(true),
+    to: Type.String(),
+    epoch: Type.Integer(),
+    offset: Type.Integer({ description: "At which the new epoch begins." }),
+    held_ms: Type.Integer({ description: "For how long writes were refused." }),
+    repointed: Type.Array(Type.String()),
+    not_repointed: Type.Array(Type.String()),
+  }),
+  errors: [
+    ...(["API_DISABLED", "API_NODE_UNKNOWN", "REPLICATION_NOT_READY", "REPLICATION_ROLE_WRONG"] as const),
+    ...(["REPLICATION_CHANGING", "REPLICATION_NOT_CONFIRMED", "REPLICATION_FENCED"] as const),
+    ...(["REPLICATION_NOT_ALL_REACHED", "REPLICATION_BETTER_REPLICA"] as const),
+  ],
+  rest: [{ method: "POST", path: "/api/replication/switchover" }],
+  run: ({ to }, call) =>
+    commanded(call, async (replication) => {
+      const report = await replication.switchover(to);
+      if (report.type === "refused") return report;
+      const { epoch, offset, heldMs, repointed, notRepointed } = report;
+      return shown({
+        success: true,
+        to: report.to,
+        epoch,
+        offset,
+        held_ms: heldMs,
+        repointed,
+        not_repointed: notRepointed,
+      });
+    }),
+});
+
 export const breakers = defineOperation({
   name: "replication.breakers",
   kind: "read",
@@ -371,6 +420,6 @@ export const diverged = defineOperation({
 });
 
 export const replicationOperations = [
-  ...[status, health, promote, follow, resync],
+  ...[status, health, promote, follow, resync, switchover],
   ...[breakers, resetBreakers, diverged],
 ];

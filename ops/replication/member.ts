@@ -12,6 +12,7 @@ import type {
   Refusal,
   Replication,
   ReplicationFacts,
+  SwitchoverReport,
 } from "../../api/index.js";
 import { refusal } from "../../api/index.js";
 import { type FileSystem, holdsLog, listDiverged, type Offset } from "../../log/index.js";
@@ -33,6 +34,7 @@ import { Forwarder } from "./forward.js";
 import { HoldingsHost } from "./host.js";
 import { acksByDefault, isReplicated, nodeSettings, readCertificates, readSecret } from "./node-settings.js";
 import { breakerFacts, factsOf, refusalOf, reportOf } from "./shown.js";
+import { switchOver } from "./switchover.js";
 
 export interface SetMemberParts {
   readonly holdings: Holdings;
@@ -276,6 +278,10 @@ export class SetMember implements Replication {
 
   resync(): Promise<Refusal | undefined> {
     return this.#command(async (node) => void (await node.resync()));
+  }
+
+  switchover(to: string): Promise<SwitchoverReport | Refusal> {
+    return this.#command((node) => switchOver(node, to));
   }
 
   async #command<Result>(run: (node: ReplicationNode) => Promise<Result>): Promise<Result | Refusal> {

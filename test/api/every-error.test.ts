@@ -25,6 +25,7 @@ const WITHOUT_STORE = new Set([
   ...["transaction.multi", "transaction.discard", "transaction.unwatch"],
   ...["replication.status", "replication.promote", "replication.follow", "replication.resync"],
   ...["replication.breakers", "replication.reset_breakers", "replication.diverged"],
+  "replication.switchover",
 ]);
 const STORE_ERRORS: readonly ErrorCode[] = ["API_INTERNAL", "LOG_REPLAYING"];
 

@@ -9,6 +9,7 @@ import type {
   Refusal,
   Replication,
   ReplicationFacts,
+  SwitchoverReport,
   UpstreamFacts,
 } from "../../api/index.js";
 import type { Offset } from "../../log/index.js";
@@ -91,6 +92,17 @@ export class ReplicationDouble implements Replication {
   async resync(): Promise<Refusal | undefined> {
     this.told.push("resync");
     return this.#options.refused;
+  }
+
+  async switchover(to: string): Promise<SwitchoverReport | Refusal> {
+    this.told.push(`switchover to ${to}`);
+    const offset = this.#offset() + 1;
+    return (
+      this.#options.refused ?? {
+        type: "switched",
+        ...{ to, epoch: 4, offset, heldMs: 12, repointed: ["two"], notRepointed: [] },
+      }
+    );
   }
 
   breakers(): readonly BreakerFacts[] {

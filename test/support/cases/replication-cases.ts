@@ -69,6 +69,15 @@ const commands: readonly (readonly [string, object, readonly ErrorCode[]])[] = [
   ],
   ["replication.follow", { address: "db1:15501" }, ["API_ADDRESS_INVALID", "REPLICATION_CHANGING"]],
   ["replication.resync", {}, ["REPLICATION_ROLE_WRONG", "REPLICATION_CHANGING"]],
+  [
+    "replication.switchover",
+    { to: "two" },
+    [
+      ...(["API_NODE_UNKNOWN", "REPLICATION_NOT_READY", "REPLICATION_ROLE_WRONG"] as const),
+      ...(["REPLICATION_CHANGING", "REPLICATION_NOT_CONFIRMED", "REPLICATION_FENCED"] as const),
+      ...(["REPLICATION_NOT_ALL_REACHED", "REPLICATION_BETTER_REPLICA"] as const),
+    ],
+  ],
   ["replication.breakers", {}, []],
   ["replication.reset_breakers", {}, ["API_LINK_UNKNOWN"]],
   ["replication.diverged", {}, []],
@@ -88,6 +97,15 @@ export const replicationCases: readonly OperationCase[] = [
     says: "follows",
     input: { address: "[::1]:15501" },
     payload: { success: true, role: "replica", address: "[::1]:15501" },
+  },
+  {
+    operation: "replication.switchover",
+    says: "hands over",
+    input: { to: "two" },
+    payload: {
+      success: true,
+      ...{ to: "two", epoch: 4, offset: 1, held_ms: 12, repointed: ["two"], not_repointed: [] },
+    },
   },
   { operation: "replication.resync", says: "begins", input: {}, payload: { success: true } },
   {
