@@ -153,9 +153,12 @@ export async function createIdentity(
   clusterId = randomId(randomBytes),
 ): Promise<Identity> {
   const identity = { clusterId, nodeId: randomId(randomBytes) };
-  const text = `${JSON.stringify(identity, null, 2)}\n`;
-  await replaceFile(files, directory, IDENTITY_FILE, Buffer.from(text));
+  await replaceFile(files, directory, IDENTITY_FILE, encodeIdentity(identity));
   return identity;
+}
+
+export function encodeIdentity({ clusterId, nodeId }: Identity): Uint8Array {
+  return Buffer.from(`${JSON.stringify({ clusterId, nodeId }, null, 2)}\n`);
 }
 
 export function randomId(randomBytes: (count: number) => Uint8Array): string {

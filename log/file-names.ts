@@ -40,6 +40,7 @@ export const TEMPORARY_SUFFIX = ".tmp";
 
 const SEGMENT_NAME = /^(\d{20})\.log$/;
 const SNAPSHOT_NAME = /^snapshot_(0|[1-9]\d{0,15})_([1-9]\d{0,15})\.snap$/;
+const DIVERGED_NAME = /^(\d{1,16})-(\d{1,16})-(\d{1,16})-([0-9a-f]{8})$/;
 const INDEX_NAME = /^(\d{20})\.index$/;
 
 const digits = (base: Offset): string => String(base).padStart(20, "0");
@@ -88,6 +89,23 @@ export function parseIndexName(name: string): Offset | undefined {
 /** `timestamp`: ms since 1970, of the record at `offset`. */
 export function snapshotName(timestamp: number, offset: Offset): string {
   return `snapshot_${timestamp}_${offset}.snap`;
+}
+
+/** `ms`: when the records `first` to `last` were kept, of which the last is of this lineage. */
+export function divergedName(ms: number, first: Offset, last: Offset, lineageId: string): string {
+  return `${ms}-${first}-${last}-${lineageId.slice(0, 8)}`;
+}
+
+/** What the name of a directory below `diverged/` says, or undefined if it is not one of ours. */
+export function parseDivergedName(
+  name: string,
+): { keptAt: number; first: Offset; last: Offset; lineage: string } | undefined {
+  const [, ms, first, last, lineage] = DIVERGED_NAME.exec(name) ?? [];
+  if (ms === undefined || first === undefined || last === undefined || lineage === undefined)
+    return undefined;
+  const parsed = { keptAt: Number(ms), first: Number(first), last: Number(last) };
+  if (!Object.values(parsed).every(Number.isSafeInteger)) return undefined;
+  return { keptAt: parsed.keptAt, first: asOffset(parsed.first), last: asOffset(parsed.last), lineage };
 }
 
 /** What a snapshot's name says, or undefined if the name is not one of ours. */

@@ -2,7 +2,7 @@
 export { crc32 } from "./checksum.js";
 export { describeFinding, type Finding, type FindingCode } from "./corruption.js";
 export { type ReadDirectoryOptions, readDirectory } from "./directory-reader.js";
-export { type KeptRecords, keepDiverged } from "./diverged.js";
+export { type KeptRecords, keepDiverged, listDiverged } from "./diverged.js";
 export { decodeEpochStart, type EpochStart } from "./epoch-start.js";
 export { EPOCH_STARTED } from "./epochs.js";
 export * from "./errors.js";
@@ -25,6 +25,7 @@ export {
   type InstallationOptions,
   type InstalledLog,
 } from "./installation.js";
+export { holdsLog } from "./installing.js";
 export { EMPTY_LOG } from "./log-mark.js";
 export { type LogView, type LogViewOptions, openLogView } from "./log-view.js";
 export { openLog } from "./open-log.js";

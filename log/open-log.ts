@@ -16,6 +16,7 @@ import { EpochTable } from "./epochs.js";
 import { assert, errnoOf, LogError } from "./errors.js";
 import { RECORD_BODY_BYTES_MAX } from "./format.js";
 import { isNoSpace } from "./free-space.js";
+import { endInstallation } from "./installing.js";
 import { recoverLog } from "./recovery.js";
 import { readRecoveryPoint } from "./recovery-point.js";
 import { logSegment, SegmentList } from "./segment-list.js";
@@ -61,6 +62,7 @@ async function openHeld(options: OpenLogOptions, directory: DataDirectory): Prom
   const stopwatch = options.stopwatch ?? options.now;
   const since = stopwatch();
   await checkIsNotRestoring(files, dataDirectory);
+  await endInstallation(files, dataDirectory);
   const known = await readIdentity(files, dataDirectory);
   await checkIdentityIsThere(files, directory, known);
   const recoveryPoint = await readRecoveryPoint(files, dataDirectory);

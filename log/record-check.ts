@@ -12,6 +12,7 @@ import {
   recordTimestamp,
   type SegmentHeader,
 } from "./format.js";
+import type { OffsetIndex } from "./offset-index.js";
 import { headerHolds, type ReadPoint, viewOf } from "./segment-reader.js";
 import { offset as asOffset, position as asPosition, type Offset } from "./units.js";
 
@@ -59,6 +60,28 @@ export function checkRecords(
   }
   const position = asPosition(point.position + at);
   return { start, end: at, next: { offset: asOffset(offset), position, seed, timestamp } };
+}
+
+/** Adds checked records, which begin at `point`, to the index of their segment. Returns where they end. */
+export function noteRecords(
+  index: OffsetIndex,
+  view: DataView,
+  from: number,
+  end: number,
+  point: ReadPoint,
+): ReadPoint {
+  let { offset, position, seed, timestamp }: Record<keyof ReadPoint, number> = point;
+  for (let at = from; at < end; offset += 1) {
+    if (index.wants(position)) {
+      index.note({ offset: asOffset(offset), position: asPosition(position), seed, timestamp });
+    }
+    const size = RECORD_HEADER_BYTES + recordLength(view, at);
+    seed = recordCrc(view, at);
+    timestamp = recordTimestamp(view, at);
+    at += size;
+    position += size;
+  }
+  return { offset: asOffset(offset), position: asPosition(position), seed, timestamp };
 }
 
 /** Shows checked records one by one; the first has the offset `first`. The bodies show `bytes`. */

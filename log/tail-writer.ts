@@ -19,7 +19,6 @@ import {
   chainSalt,
   encodeSegmentHeader,
   RECORD_HEADER_BYTES,
-  recordCrc,
   recordLength,
   recordOffset,
   recordTimestamp,
@@ -31,6 +30,7 @@ import { isNoSpace } from "./free-space.js";
 import type { LoadedIndexes } from "./loaded-indexes.js";
 import { OffsetIndex, writeIndexFile } from "./offset-index.js";
 import { ownFile } from "./own-file.js";
+import { noteRecords } from "./record-check.js";
 import { type LogSegment, logSegment, type SegmentList } from "./segment-list.js";
 import { basePoint, type ReadPoint } from "./segment-reader.js";
 import { SegmentWriter } from "./segment-writer.js";
@@ -258,23 +258,11 @@ export class TailWriter {
 
   /** Takes the records in `bytes[from, end)` as they are; they were verified. */
   #adoptStamps(tail: Tail, { view }: Batch<BatchMark>, from: number, end: number): ReadPoint {
-    const { index } = tail;
-    let offset = this.#offset + 1;
-    let crc = this.#crc;
-    let timestamp = this.#timestamp;
-    let position = tail.writer.end;
-    assert(recordOffset(view, from) === offset, "what was received continues the log");
-    for (let at = from; at < end; offset += 1) {
-      if (index.wants(position)) {
-        index.note({ offset: asOffset(offset), position: asPosition(position), seed: crc, timestamp });
-      }
-      const size = RECORD_HEADER_BYTES + recordLength(view, at);
-      crc = recordCrc(view, at);
-      timestamp = recordTimestamp(view, at);
-      at += size;
-      position += size;
-    }
-    return { offset: asOffset(offset), position: asPosition(position), seed: crc, timestamp };
+    assert(recordOffset(view, from) === this.#offset + 1, "what was received continues the log");
+    return noteRecords(tail.index, view, from, end, {
+      ...this.next,
+      position: asPosition(tail.writer.end),
+    });
   }
 
   /** Stamps the records in `bytes[from, end)`: how far each is from what is known durable, and the chained crc. */
