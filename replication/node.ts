@@ -2,13 +2,12 @@
  * A node of a replicated set: puts role, door, links, fence and confirmations together. It changes its role in one way at a time; what the
  * others say may fence it at any moment.
  */
-import { epoch as asEpoch, type EventLog, type FileSystem, type Offset } from "../log/index.js";
+import { epoch as asEpoch, type EventLog, type Offset } from "../log/index.js";
 import { Breakers } from "./breaker.js";
 import type { Confirmation } from "./confirmations.js";
 import { Counters } from "./counters.js";
 import { ReplicationError } from "./errors.js";
 import { Handover } from "./handover.js";
-import type { ReplicationHost } from "./host.js";
 import { configuredRole, roleAtStart } from "./leadership.js";
 import { LeadershipFile } from "./leadership-file.js";
 import { describeLeadership, isHigher, type Leadership } from "./leadership-order.js";
@@ -17,21 +16,15 @@ import type { LinkContext } from "./link-ports.js";
 import { LinkListener } from "./listener.js";
 import { LocalNode } from "./local-node.js";
 import type { Heartbeat, NodeStatement } from "./messages.js";
+import type { ReplicationNodeOptions } from "./node-options.js";
 import { fenceStats, replicationStats } from "./node-stats.js";
-import {
-  type Address,
-  type Clock,
-  describeAddress,
-  type Network,
-  type Random,
-  type ReplicationLogger,
-} from "./ports.js";
+import { type Address, describeAddress, type Network } from "./ports.js";
 import { askAround, reportOf, type Won, winAlone, winLeadership } from "./promotion.js";
 import type { PromotionReport } from "./promotion-report.js";
 import * as refusals from "./refusals.js";
 import { ReplicaSet } from "./replica-set.js";
 import { Seeker } from "./seeker.js";
-import type { ReplicationSettings, Role } from "./settings.js";
+import type { Role } from "./settings.js";
 import type { FenceStats, ReplicationStats } from "./stats.js";
 import { Upstream } from "./upstream.js";
 
@@ -39,17 +32,6 @@ import { Upstream } from "./upstream.js";
 const ASK_MS = 1_000;
 /** A fenced primary, or a replica that lost its own, looks around after this at the latest. */
 const LOOK_SOON_MS = 1_000;
-
-export interface ReplicationNodeOptions {
-  readonly settings: ReplicationSettings;
-  readonly network: Network;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly files: FileSystem;
-  readonly dataDirectory: string;
-  readonly logger: ReplicationLogger;
-  readonly host: ReplicationHost;
-}
 
 export class ReplicationNode {
   readonly #options: ReplicationNodeOptions;
