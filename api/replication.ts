@@ -76,6 +76,8 @@ export interface ReplicationFacts {
   readonly replicas: readonly ReplicaFacts[];
   /** Of a node that follows. */
   readonly upstream: UpstreamFacts | undefined;
+  /** Whether it is on the primary's list of nodes, and knows it: before that a promotion needs force. */
+  readonly listed: boolean;
   /** Every other node that this one knows of. */
   readonly peers: readonly PeerFacts[];
   /** How often an end that only this node had was put aside. */

@@ -62,6 +62,9 @@ export const ReplicationStats = Type.Object({
   fenced: orNull(FenceJson),
   refuses_writes: orNull(Type.String({ description: "The code that a write is refused with now." })),
   divergences: Type.Integer({ description: "How often an end that only this node had was put aside." }),
+  listed: Type.Boolean({
+    description: "On the primary's list of nodes, and it knows it: before that a promotion needs force.",
+  }),
   replicas: Type.Array(Replica),
   peers: Type.Array(
     Type.Object({

@@ -73,6 +73,7 @@ function statsJson(facts: ReplicationFacts): JsonObject {
     fenced: fenceJson(facts),
     refuses_writes: facts.refusal?.code ?? null,
     divergences: facts.divergences,
+    listed: facts.listed,
     replicas: facts.replicas.map(replicaJson),
     peers: facts.peers.map(({ id, name, address, http }) => ({
       id,
@@ -101,6 +102,7 @@ function factsOf({ desk }: Call): ReplicationFacts {
     replicas: [],
     upstream: undefined,
     peers: [],
+    listed: false,
     divergences: 0,
   };
 }

@@ -41,6 +41,7 @@ export function factsOf(
     peers: stats.peers
       .filter(({ isSelf }) => !isSelf)
       .map(({ nodeId: id, name: called, address, http }) => ({ id, name: called, address, http })),
+    listed: stats.peers.some(({ isSelf }) => isSelf),
     divergences: counters.divergences,
   };
 }

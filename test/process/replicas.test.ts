@@ -85,6 +85,7 @@ describe("a primary that is lost", () => {
     const one = await set.primary("one");
     const two = await set.replica("two", one);
     expect((await write(one, "kept", ONE)).status).toBe(200);
+    await expect.poll(async () => (await two.stats())["listed"], { timeout: 10_000 }).toBe(true);
     await two.kill();
     for (const key of ["lost-1", "lost-2"]) expect((await write(one, key)).status).toBe(200);
     const lost = await write(one, "lost-3");
@@ -107,7 +108,7 @@ describe("a primary that is lost", () => {
     const written = await write(two, "and after", ONE);
     expect(written.status, written.text).toBe(200);
     expect((await one.get(`/kv/get/after?min_offset=${tokenOf(written)}`)).text).toBe('"value of after"');
-    expect((await one.get("/kv/get/lost-1")).status).toBe(404);
+    expect((await one.get("/kv/lost-1")).status).toBe(404);
     expect(errorCodeOf(await write(one, "x"))).toBe("REPLICATION_READ_ONLY");
     // A token of what was put aside is of no history any more.
     expect(errorCodeOf(await one.get(`/kv/get/kept?min_offset=${tokenOf(lost)}`))).toBe("API_LINEAGE_LOST");

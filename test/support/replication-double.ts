@@ -65,6 +65,7 @@ export class ReplicationDouble implements Replication {
       replicas: [REPLICA],
       upstream: this.upstream,
       peers: [{ id: "b".repeat(32), name: "two", address: "127.0.0.1:15502", http: undefined }],
+      listed: true,
       divergences: 0,
     };
   }

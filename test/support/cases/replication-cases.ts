@@ -17,6 +17,7 @@ const status = {
   fenced: null,
   refuses_writes: null,
   divergences: 0,
+  listed: true,
   replicas: [
     {
       id: NODE_TWO,
