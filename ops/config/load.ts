@@ -193,10 +193,13 @@ function scalar(text: string): unknown {
 /** Room in a record beside the largest value: its key, its type, and the frame. */
 export const RECORD_ROOM_BYTES = 65_536;
 
+/** Notes a mistake unless it holds, at whichever of the two was given. */
+type Need = (holds: boolean, paths: readonly [SettingPath, SettingPath], message: string) => void;
+
 /** Settings that only make sense together. */
 function disagreements({ values, origins }: Pick<Config, "values" | "origins">): Mistake[] {
   const found: Mistake[] = [];
-  const need = (holds: boolean, paths: readonly [SettingPath, SettingPath], message: string): void => {
+  const need: Need = (holds, paths, message) => {
     if (holds) return;
     const path = origins[paths[0]].type === "default" ? paths[1] : paths[0];
     const other = path === paths[0] ? paths[1] : paths[0];
@@ -233,6 +236,18 @@ function disagreements({ values, origins }: Pick<Config, "values" | "origins">):
     ["archive.url", "data_dir"],
     "an archive in the data directory is lost together with it; name a place outside of data_dir",
   );
+  replicationDisagreements(values, need);
+  for (const path of ["log.retention_bytes", "log.retention_secs"] as const) {
+    need(
+      values[path] === 0 || values["persistence.snapshot.enabled"],
+      [path, "persistence.snapshot.enabled"],
+      "the log is kept until snapshots replace it, so retention needs persistence.snapshot.enabled",
+    );
+  }
+  return found;
+}
+
+function replicationDisagreements(values: ConfigValues, need: Need): void {
   need(
     values["replication.enabled"] || values["replication.role"] !== "replica",
     ["replication.enabled", "replication.role"],
@@ -258,14 +273,6 @@ function disagreements({ values, origins }: Pick<Config, "values" | "origins">):
   if (missing !== undefined && there !== undefined) {
     need(false, [there, missing], "certificate, key and CA are needed together");
   }
-  for (const path of ["log.retention_bytes", "log.retention_secs"] as const) {
-    need(
-      values[path] === 0 || values["persistence.snapshot.enabled"],
-      [path, "persistence.snapshot.enabled"],
-      "the log is kept until snapshots replace it, so retention needs persistence.snapshot.enabled",
-    );
-  }
-  return found;
 }
 
 /** Whether the address is that of a directory, and of one in `directory`. */
