@@ -28,6 +28,7 @@ import type {
   LinkNode,
   LinkSettings,
   ReceiverHost,
+  ReplicaProgress,
   SenderHost,
   SnapshotSource,
 } from "../../replication/link-ports.js";
@@ -83,6 +84,7 @@ export class LinkNodeDouble implements LinkNode, ReceiverHost, SenderHost {
   readonly cuts: Position[] = [];
   readonly kept: KeptRecords[] = [];
   installs = 0;
+  onAcknowledged: (progress: ReplicaProgress) => void = () => undefined;
   /** The highest durable offset that a replica acknowledged. */
   acknowledged = 0;
 
@@ -131,6 +133,7 @@ export class LinkNodeDouble implements LinkNode, ReceiverHost, SenderHost {
       events: {
         acknowledged: (sender) => {
           this.acknowledged = Math.max(this.acknowledged, sender.progress.durable);
+          this.onAcknowledged(sender.progress);
         },
         ended: (_, reason) => this.senderEnds.push(reason),
       },
