@@ -4,13 +4,13 @@
  *
  *   field     meaning                                                            checked on read
  *   format    1                                                                  known; else REPLICATION_LEADERSHIP_DAMAGED with other advice
- *   heard     highest leadership ever heard of: epoch, lineageId               epoch from 1, 32 hex digits
+ *   heard     highest leadership ever heard of: epoch, lineageId                 epoch from 1, 32 hex digits
  *   from      who told of it, for people                                         text
  *   since     when, ms since 1970                                                a whole number
- *   primary   who leads under `heard`, when that is known                      a node
+ *   primary   who leads under `heard`, when that is known                        a node
  *   list      the set as its primary lists it: under (a leadership),             at most 64 nodes
  *             version, nodes (nodeId, name, listen, http, since, confirmed)
- *   lived     what the node was last                                           a role
+ *   lived     what the node was last                                             a role
  *   told      what the node was made while it ran, and which settings it         roles are known
  *             overrules: role, address, settings {role, address}
  *   crc       CRC-32 of the same JSON without this field, 8 hex digits           equal
