@@ -125,9 +125,8 @@ export class ReplicationNode {
     this.#handover.forget();
     const reason = new ReplicationError("REPLICATION_STOPPING", "this node stops");
     await this.#change;
-    await this.#upstream?.stop();
-    await this.#listener?.close(reason);
     this.#set.end(reason);
+    await Promise.all([this.#upstream?.stop(), this.#listener?.close(reason)]);
     await this.#seeker.stop();
     await this.#hostTurn;
     await this.#file.settled();
