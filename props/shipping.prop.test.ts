@@ -97,7 +97,7 @@ describe("shipping", () => {
           throw followed.followerDisk.withTrace(error, "a followed log");
         });
       }),
-      runs(Number(process.env["NR"] ?? 120)),
+      runs(60),
     );
     const { tornEnds, ...others } = met;
     for (const [what, count] of Object.entries(others)) expect(count, what).toBeGreaterThan(0);

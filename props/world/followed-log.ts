@@ -265,10 +265,15 @@ export class FollowedLog {
     if (recovery.tornBytes > 0) this.#chronicle.tornEnds += 1;
     if (log.endOffset < this.#committed)
       throw new PromiseBroken("durable", `${this.#committed} was told, the log ends at ${log.endOffset}`);
-    if (log.endOffset <= this.primary.endOffset && !(await this.primary.agrees(await endOf(log))))
+    if (this.#isThere(log.endOffset) && !(await this.primary.agrees(await endOf(log))))
       throw new PromiseBroken("prefix", `the follower's end ${log.endOffset} is not the primary's`);
     this.#watch({ log, files });
     return { log, files };
+  }
+
+  /** The primary still knows of this record. */
+  #isThere(at: number): boolean {
+    return at + 1 >= this.primary.firstOffset && at <= this.primary.endOffset;
   }
 
   /** Each record is shown exactly once in a life, in order, as the primary has it. */
