@@ -14,20 +14,22 @@ export function registerDocumentation(server: FastifyInstance, door: Door): void
   server.get("/openapi.json", (request, reply) => {
     door.send(request, reply, 200, [], textBody(JSON_CONTENT, text()));
   });
-  server.register(async (scope) => {
-    // The page answers past our doors, so it is measured by a hook that the rest of the server does without.
-    scope.addHook("onResponse", async (request, reply) => {
-      if (!request.answered) door.note(request, reply.statusCode);
-    });
-    let page: ReturnType<typeof loadPage> | undefined;
-    for (const path of ["/docs", "/docs/*"]) {
-      scope.get(path, (request, reply) => {
+  let page: ReturnType<typeof loadPage> | undefined;
+  for (const url of ["/docs", "/docs/*"]) {
+    server.route({
+      method: "GET",
+      url,
+      // The page answers past our doors, so it is measured by a hook that the rest of the server does without.
+      onResponse: async (request, reply) => {
+        if (!request.answered) door.note(request, reply.statusCode);
+      },
+      handler: (request, reply) => {
         reply.header("X-Request-Id", request.id);
         page ??= loadPage(text());
         page.then((show) => show(request, reply)).catch((error: unknown) => reply.send(error));
-      });
-    }
-  });
+      },
+    });
+  }
 }
 
 async function loadPage(document: string) {
