@@ -5,10 +5,14 @@
  */
 import type { Finding, FindingCode } from "./corruption.js";
 import {
+  DIVERGED_DIRECTORY,
+  FOLLOWING_FILE,
   IDENTITY_FILE,
+  INCOMING_DIRECTORY,
   indexName,
   isLeftover,
   isRepairDirectory,
+  LEADERSHIP_FILE,
   LOCK_FILE,
   LOG_DIRECTORY,
   parseIndexName,
@@ -112,6 +116,10 @@ const KNOWN: ReadonlySet<string> = new Set([
   LOCK_FILE,
   IDENTITY_FILE,
   RECOVERY_POINT_FILE,
+  FOLLOWING_FILE,
+  LEADERSHIP_FILE,
+  DIVERGED_DIRECTORY,
+  INCOMING_DIRECTORY,
   LOG_DIRECTORY,
   TORN_DIRECTORY,
   SNAPSHOT_DIRECTORY,
