@@ -16,7 +16,7 @@
  *
  * Example: PROBE of offset 7 under epoch 3 (`81 a6 6f6666736574 07` is the MessagePack map {offset: 7}):
  *
- *   09000000 e8e1f2a7 05 000000 03000000 81a66f666673657407
+ *   09000000 b6f607ca 05 000000 03000000 81a66f666673657407
  */
 import { crc32, RECORD_BODY_BYTES_MAX, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES } from "../log/index.js";
 import { ReplicationError } from "./errors.js";

@@ -1,0 +1,306 @@
+/**
+ * A node as the two sides of a link see it, over a real log on a simulated disk: its leaderships, its log, its full syncs. It decides nothing:
+ * a test says who leads, who follows, and what goes wrong.
+ */
+import {
+  EMPTY_LOG,
+  type EventLog,
+  encodeSegmentHeader,
+  type LogPosition,
+  type Offset,
+  type OpenLogOptions,
+  openLog,
+  type ReceivedRun,
+} from "../../log/index.js";
+import { Reception } from "../../log/reception.js";
+import { seededRandom } from "../../props/run-settings.js";
+import { seededBytes } from "../../props/world/seeded-world.js";
+import { SimulatedDisk, type SimulatedMount } from "../../props/world/simulated-file-system.js";
+import type { ReplicationError } from "../../replication/errors.js";
+import { isHigher, type Leadership } from "../../replication/leadership-order.js";
+import type {
+  Installing,
+  LinkContext,
+  LinkNode,
+  LinkSettings,
+  ReceiverHost,
+  SenderHost,
+  SnapshotSource,
+} from "../../replication/link-ports.js";
+import { LinkListener } from "../../replication/listener.js";
+import type { Heartbeat, NodeStatement } from "../../replication/messages.js";
+import type { Address } from "../../replication/ports.js";
+import type { Position } from "../../replication/position.js";
+import { Receiver } from "../../replication/receiver.js";
+import type { MemoryNetwork } from "./memory-network.js";
+import { appendMany, logOptions } from "./test-log.js";
+import { turns, type VirtualClock } from "./virtual-clock.js";
+
+export const SETTINGS: LinkSettings = {
+  heartbeatIntervalMs: 1_000,
+  timeoutMs: 10_000,
+  windowBytes: 64 * 1024,
+  reconnectDelayMs: 100,
+  autoReconnect: true,
+  secret: undefined,
+};
+
+export interface LinkWorld {
+  readonly network: MemoryNetwork;
+  readonly clock: VirtualClock;
+}
+
+let nodes = 0;
+
+export class LinkNodeDouble implements LinkNode, ReceiverHost, SenderHost {
+  readonly nodeId: string;
+  readonly name: string;
+  readonly world: LinkWorld;
+  readonly context: LinkContext;
+  readonly disk: SimulatedDisk;
+  readonly overrides: Partial<OpenLogOptions>;
+  files: SimulatedMount;
+  #log: EventLog | undefined;
+  #directory: string;
+  #installs = 0;
+  #heard: Leadership | undefined;
+  /** Resolves when what was heard is durable; a test may make it wait. */
+  noting: () => Promise<void> = async () => undefined;
+  snapshot: SnapshotSource | undefined;
+  listener: LinkListener | undefined;
+  receiver: Receiver | undefined;
+  readonly failures: ReplicationError[] = [];
+  readonly senderEnds: ReplicationError[] = [];
+  readonly heartbeats: Heartbeat[] = [];
+  readonly cuts: Position[] = [];
+  /** Snapshots that came with full syncs, as bytes, by name. */
+  readonly snapshots = new Map<string, Buffer>();
+  installs = 0;
+  abandoned = 0;
+  /** The highest durable offset that a replica acknowledged. */
+  acknowledged = 0;
+
+  constructor(
+    world: LinkWorld,
+    overrides: Partial<OpenLogOptions> = {},
+    settings: Partial<LinkSettings> = {},
+  ) {
+    const seed = ++nodes;
+    const random = seededRandom(seed);
+    this.world = world;
+    this.nodeId = Buffer.from(seededBytes(random)(16)).toString("hex");
+    this.name = `node ${seed}`;
+    this.disk = new SimulatedDisk(seed);
+    this.files = this.disk.mount();
+    this.#directory = "/disk";
+    this.overrides = { randomBytes: seededBytes(random), now: world.clock.now, ...overrides };
+    this.context = {
+      node: this,
+      clock: world.clock,
+      random: { bytes: seededBytes(random), unit: random },
+      logger: { info: () => undefined, warn: () => undefined, error: () => undefined },
+      settings: { ...SETTINGS, ...settings },
+    };
+  }
+
+  /** Opens a log of its own, which nobody else has the beginning of. */
+  async lead(records = 0, bytes = 100): Promise<void> {
+    await this.open(false);
+    if (records > 0) await appendMany(this.required, records, bytes);
+  }
+
+  async open(following: boolean): Promise<void> {
+    const { files, overrides } = this;
+    const opened = await openLog(logOptions(this.#directory, { files, ...overrides, following }));
+    this.#log = opened.log;
+  }
+
+  async close(): Promise<void> {
+    await this.receiver?.stop();
+    await this.#log?.close();
+    this.#log = undefined;
+  }
+
+  async listen(address: Address = { host: this.nodeId.slice(0, 8), port: 1 }): Promise<Address> {
+    this.listener = await LinkListener.open({
+      address,
+      network: this.world.network,
+      context: this.context,
+      host: this,
+      events: {
+        acknowledged: (sender) => {
+          this.acknowledged = Math.max(this.acknowledged, sender.progress.durable);
+        },
+        ended: (_, reason) => this.senderEnds.push(reason),
+      },
+    });
+    return address;
+  }
+
+  follow(address: Address): Receiver {
+    this.receiver = new Receiver({
+      address,
+      network: this.world.network,
+      context: this.context,
+      host: this,
+      events: { failed: (error) => this.failures.push(error) },
+    });
+    this.receiver.start();
+    return this.receiver;
+  }
+
+  get required(): EventLog {
+    if (this.#log === undefined) throw new Error(`${this.name} has no log`);
+    return this.#log;
+  }
+
+  get end(): number {
+    return this.#log?.endOffset ?? 0;
+  }
+
+  get own(): Leadership | undefined {
+    const last = this.#log?.epochs.at(-1);
+    return last && { epoch: last.epoch, lineageId: last.lineageId };
+  }
+
+  get heard(): Leadership | undefined {
+    return isHigher(this.own, this.#heard) ? this.own : this.#heard;
+  }
+
+  onHeard(leadership: Leadership): Promise<void> | undefined {
+    if (!isHigher(leadership, this.heard)) return undefined;
+    this.#heard = leadership;
+    return this.noting();
+  }
+
+  onHeartbeat(heartbeat: Heartbeat): void {
+    this.heartbeats.push(heartbeat);
+  }
+
+  async statement(): Promise<NodeStatement> {
+    const log = this.#log;
+    return {
+      clusterId: log === undefined ? undefined : (await log.markAt(log.endOffset)).clusterId,
+      nodeId: this.nodeId,
+      name: this.name,
+      listen: undefined,
+      http: undefined,
+      own: this.own,
+      heard: this.heard,
+      end: log && (await log.positionAt(log.endOffset)),
+      firstOffset: log?.firstOffset ?? (0 as Offset),
+      primary: undefined,
+    };
+  }
+
+  heartbeat(): Omit<Heartbeat, "type"> {
+    return {
+      own: this.own,
+      time: this.world.clock.now(),
+      end: this.#log?.endOffset ?? (0 as Offset),
+      durable: this.#log?.durableOffset ?? (0 as Offset),
+      firstOffset: this.#log?.firstOffset ?? (0 as Offset),
+      primary: undefined,
+      peers: [],
+      peersVersion: 0,
+    };
+  }
+
+  log(): EventLog | undefined {
+    return this.#log;
+  }
+
+  async newestSnapshot(): Promise<SnapshotSource | undefined> {
+    return this.snapshot;
+  }
+
+  async cut(after: Position): Promise<void> {
+    this.cuts.push(after);
+    await this.required.truncate(after.offset);
+  }
+
+  async beginInstall(install: Parameters<ReceiverHost["beginInstall"]>[0]): Promise<Installing> {
+    return new InstallingDouble(this, install.clusterId);
+  }
+
+  async installed(installing: Installing): Promise<void> {
+    if (!(installing instanceof InstallingDouble)) throw new Error("somebody else's installation");
+    await turns(3);
+    await this.#log?.close();
+    this.#directory = `/installed-${++this.#installs}`;
+    await installing.write(this.files, this.#directory);
+    await this.open(true);
+    this.installs++;
+  }
+
+  /** The bytes of its segments, up to the last record; by file name. */
+  async segments(): Promise<Map<string, string>> {
+    const found = new Map<string, string>();
+    for await (const run of this.required.ship(this.required.firstOffset)) {
+      const base = String(run.header.baseOffset);
+      const before = found.get(base) ?? Buffer.from(encodeSegmentHeader(run.header)).toString("hex");
+      found.set(base, before + Buffer.from(run.bytes).toString("hex"));
+      if (run.last >= this.required.durableOffset) break;
+    }
+    return found;
+  }
+}
+
+/** Gathers in memory what the log's own installation gathers on the disk; verified the same way. */
+class InstallingDouble implements Installing {
+  readonly #node: LinkNodeDouble;
+  readonly #clusterId: string;
+  readonly #reception: Reception;
+  readonly #segments = new Map<number, Uint8Array[]>();
+  end: LogPosition = EMPTY_LOG;
+
+  constructor(node: LinkNodeDouble, clusterId: string) {
+    this.#node = node;
+    this.#clusterId = clusterId;
+    const nothing = { offset: 1 as Offset, seed: 0, timestamp: 0 };
+    this.#reception = new Reception(clusterId, undefined, nothing);
+  }
+
+  async placeSnapshot(name: string, bytes: AsyncIterable<Uint8Array>): Promise<void> {
+    const pieces: Uint8Array[] = [];
+    for await (const piece of bytes) {
+      pieces.push(Uint8Array.from(piece));
+      await turns(1);
+    }
+    this.#node.snapshots.set(name, Buffer.concat(pieces));
+  }
+
+  async receive(run: ReceivedRun): Promise<void> {
+    const accepted = this.#reception.accept(run);
+    this.#reception.took(run, accepted);
+    const base = run.header.baseOffset;
+    if (accepted.begins !== undefined) this.#segments.set(base, [encodeSegmentHeader(run.header)]);
+    this.#segments.get(base)?.push(Uint8Array.from(run.bytes));
+    const { offset, seed } = accepted.end;
+    const { epoch, lineageId } = run.header;
+    await turns(1);
+    this.end = { offset: (offset - 1) as Offset, crc: seed, epoch, lineageId };
+  }
+
+  async abandon(): Promise<void> {
+    this.#node.abandoned++;
+  }
+
+  async write(files: SimulatedMount, directory: string): Promise<void> {
+    await files.makeDirectory(directory);
+    await files.makeDirectory(`${directory}/log`);
+    const identity = JSON.stringify({ clusterId: this.#clusterId, nodeId: this.#node.nodeId });
+    await writeFile(files, `${directory}/identity.json`, [Buffer.from(identity)]);
+    for (const [base, pieces] of this.#segments)
+      await writeFile(files, `${directory}/log/${String(base).padStart(20, "0")}.log`, pieces);
+    await files.syncDirectory(`${directory}/log`);
+    await files.syncDirectory(directory);
+  }
+}
+
+async function writeFile(files: SimulatedMount, path: string, pieces: readonly Uint8Array[]): Promise<void> {
+  const handle = await files.open(path, "create");
+  await handle.write(Buffer.concat(pieces), 0);
+  await handle.sync();
+  await handle.close();
+}
