@@ -74,7 +74,9 @@ export const configuredRole = ({ role, masterAddress }: ReplicationSettings): Ro
 const isSameRole = (a: RoleAndAddress, b: RoleAndAddress): boolean =>
   a.role === b.role && a.address?.host === b.address?.host && a.address?.port === b.address?.port;
 
-export function isSamePlace(a: PeerNote, b: PeerNote | undefined): boolean {
+type Place = Pick<PeerNote, "nodeId" | "name" | "listen" | "http">;
+
+export function isSamePlace(a: Place, b: Place | undefined): boolean {
   return (
     a.nodeId === b?.nodeId &&
     a.name === b.name &&

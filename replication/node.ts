@@ -1,14 +1,49 @@
 /**
- * A node of a replicated set: composes role, listener, links, fence and confirmations. One change of role at a time.
+ * A node of a replicated set: puts role, door, links, fence and confirmations together. It changes its role in one way at a time; what the
+ * others say may fence it at any moment.
  */
-import type { FileSystem, Offset } from "../log/index.js";
-import type { ReplicationError } from "./errors.js";
+import {
+  epoch as asEpoch,
+  type EpochEntry,
+  type EventLog,
+  type FileSystem,
+  type Offset,
+} from "../log/index.js";
+import { Breaker } from "./breaker.js";
+import type { Confirmation } from "./confirmations.js";
+import { Counters } from "./counters.js";
+import { ReplicationError } from "./errors.js";
 import type { ReplicationHost } from "./host.js";
-import type { Leadership } from "./leadership-order.js";
-import type { Address, Clock, Network, Random, ReplicationLogger } from "./ports.js";
+import { configuredRole, roleAtStart } from "./leadership.js";
+import { LeadershipFile } from "./leadership-file.js";
+import { describeLeadership, isHigher, type Leadership } from "./leadership-order.js";
+import { linkErrorOf } from "./link-error.js";
+import type { LinkContext } from "./link-ports.js";
+import { LinkListener } from "./listener.js";
+import { LocalNode } from "./local-node.js";
+import type { Heartbeat, NodeStatement } from "./messages.js";
+import { fenceStats, replicationStats } from "./node-stats.js";
+import {
+  type Address,
+  type Clock,
+  describeAddress,
+  type Network,
+  type Random,
+  type ReplicationLogger,
+} from "./ports.js";
+import { askAround, type Won, winLeadership } from "./promotion.js";
 import type { PromotionReport } from "./promotion-report.js";
+import { hostOf, isSameAddress, reachable } from "./reachable.js";
+import * as refusals from "./refusals.js";
+import { ReplicaSet } from "./replica-set.js";
 import type { ReplicationSettings, Role } from "./settings.js";
 import type { FenceStats, ReplicationStats } from "./stats.js";
+import { Upstream } from "./upstream.js";
+
+/** For the question of a master that starts: was it replaced? */
+const ASK_MS = 1_000;
+/** A fenced primary, or a replica that lost its own, looks around after this at the latest. */
+const LOOK_SOON_MS = 1_000;
 
 export interface ReplicationNodeOptions {
   readonly settings: ReplicationSettings;
@@ -21,89 +56,573 @@ export interface ReplicationNodeOptions {
   readonly host: ReplicationHost;
 }
 
-export interface Confirmation {
-  /** Replicas that hold it durably, as far as they told. */
-  readonly confirmed: number;
-  readonly wanted: number;
+interface Drain {
+  readonly nodeId: string;
+  readonly cancel: () => void;
 }
 
-/** What a node is when it starts: what the settings say, unless it was told otherwise since they were changed last. */
-export interface StartingRole {
-  readonly role: Role;
-  readonly masterAddress: Address | undefined;
-}
+export class ReplicationNode {
+  readonly #options: ReplicationNodeOptions;
+  readonly #file: LeadershipFile;
+  readonly #local: LocalNode;
+  readonly #set: ReplicaSet;
+  readonly #link: LinkContext;
+  readonly #counters = new Counters();
+  readonly #breakers = new Map<string, Breaker>();
+  #listener: LinkListener | undefined;
+  #upstream: Upstream | undefined;
+  /** What change of the role is under way, for words. */
+  #changing: string | undefined = "is not started yet";
+  #change: Promise<unknown> = Promise.resolve();
+  /** The host is asked for one thing at a time. */
+  #hostTurn: Promise<unknown> = Promise.resolve();
+  #drain: Drain | undefined;
+  #knowsFence = false;
+  #stopped = false;
+  #cancelLook: (() => void) | undefined;
+  #looking: Promise<void> | undefined;
 
-/**
- * To be asked before the log is opened: a replica's log is opened `following`.
- * @throws ReplicationError REPLICATION_LEADERSHIP_DAMAGED.
- */
-export declare function startingRole(
-  files: FileSystem,
-  dataDirectory: string,
-  settings: ReplicationSettings,
-): Promise<StartingRole>;
-
-export declare class ReplicationNode {
-  constructor(options: ReplicationNodeOptions);
+  constructor(options: ReplicationNodeOptions) {
+    const { settings, clock, random, files, dataDirectory, logger, host } = options;
+    this.#options = options;
+    this.#file = new LeadershipFile(files, dataDirectory);
+    this.#local = new LocalNode({
+      ...{ settings, clock, logger, host },
+      file: this.#file,
+      events: {
+        heard: (leadership, from) => this.#heard(leadership, from),
+        primaryKnown: () => this.#consider(),
+        listChanged: () => this.#listChanged(),
+        heartbeat: (heartbeat, from) => this.#heartbeat(heartbeat, from),
+      },
+    });
+    this.#local.upstream = () => {
+      const nodeId = this.#upstream?.node?.nodeId;
+      return nodeId === undefined || this.#upstream === undefined
+        ? undefined
+        : { nodeId, host: this.#upstream.address.host };
+    };
+    const senders = () => this.#listener?.senders ?? [];
+    this.#set = new ReplicaSet({ settings, clock, local: this.#local, senders });
+    this.#link = {
+      ...{ node: this.#local, clock, random, logger },
+      settings: {
+        heartbeatIntervalMs: settings.heartbeatIntervalMs,
+        timeoutMs: settings.replicaTimeoutMs,
+        windowBytes: settings.bufferBytes,
+        reconnectDelayMs: settings.reconnectDelayMs,
+        autoReconnect: settings.autoReconnect,
+        secret: settings.secret,
+      },
+    };
+  }
 
   /**
    * Begins to listen and to follow, or to lead: a master first asks the nodes that it knows whether it was replaced, for a second at
-   * most, and calls `host.lead()`. The log is open (a replica's `following`), the state folded.
+   * most, and calls `host.lead()`. The log is open as `startingRole` said, the state folded.
    * @throws ReplicationError REPLICATION_LEADERSHIP_DAMAGED, and whatever a promotion is refused with, when the settings make a
    * replica a master; the network's own error when the address cannot be listened on.
    */
-  start(): Promise<void>;
-  stop(): Promise<void>;
+  async start(): Promise<void> {
+    this.#changing = undefined;
+    try {
+      await this.#exclusively("is starting", () => this.#start());
+    } catch (error) {
+      await this.stop();
+      throw error;
+    }
+    this.#lookIn(this.#options.settings.reconnectDelayMs);
+  }
 
-  readonly role: Role;
+  async stop(): Promise<void> {
+    if (this.#stopped) return;
+    this.#stopped = true;
+    this.#cancelLook?.();
+    this.#endDrain(false);
+    const reason = new ReplicationError("REPLICATION_STOPPING", "this node stops");
+    await this.#change;
+    await this.#upstream?.stop();
+    await this.#listener?.close(reason);
+    this.#set.end(reason);
+    await this.#looking;
+    await this.#hostTurn;
+    await this.#file.settled();
+  }
+
+  get role(): Role {
+    return this.#local.role;
+  }
+
   /** The address that is listened on, with the port that was taken. */
-  readonly listening: Address | undefined;
+  get listening(): Address | undefined {
+    return this.#local.listening;
+  }
+
   /** The address of the node that is followed. */
-  readonly following: Address | undefined;
-  readonly own: Leadership | undefined;
-  readonly heard: Leadership | undefined;
+  get following(): Address | undefined {
+    return this.#upstream?.address;
+  }
+
+  get own(): Leadership | undefined {
+    return this.#local.own;
+  }
+
+  get heard(): Leadership | undefined {
+    return this.#local.heard;
+  }
+
   /** Why a node that leads may not write any more. */
-  readonly fence: FenceStats | undefined;
+  get fence(): FenceStats | undefined {
+    return fenceStats(this.#local);
+  }
+
   /** The primary's HTTP address, as far as it is known. */
-  readonly primaryHttp: string | undefined;
+  get primaryHttp(): string | undefined {
+    return this.#local.primary?.http ?? this.#upstream?.node?.http;
+  }
+
   /** The primary's clock now, ms since 1970: the own one when this node leads; undefined before the first heartbeat. */
-  readonly primaryTime: number | undefined;
+  get primaryTime(): number | undefined {
+    return this.#local.primaryTime;
+  }
 
   /**
    * Why this node takes no writes now; undefined when it does. Cheap, for every write. REPLICATION_READ_ONLY (context.primary: its HTTP
    * address), REPLICATION_FENCED (context.epoch, context.from, context.primary), REPLICATION_CHANGING, REPLICATION_TOO_FEW_REPLICAS
    * (context.found, context.wanted), REPLICATION_LAGGING.
    */
-  writeRefusal(): ReplicationError | undefined;
+  writeRefusal(): ReplicationError | undefined {
+    if (!this.#local.leads) return refusals.readOnly(this.primaryHttp, this.following);
+    if (this.#local.isFenced) return refusals.fenced(this.#local);
+    if (this.#changing !== undefined) return refusals.changing(this.#changing);
+    if (this.#drain !== undefined) return refusals.changing(`hands over to node ${this.#drain.nodeId}`);
+    return this.#set.refusal();
+  }
+
   /** How many replicas make, with this node, more than half of the set. */
-  quorum(): number;
+  quorum(): number {
+    return Math.floor(Math.max(1, this.#local.list.nodes.length) / 2);
+  }
+
   /**
    * Waits until `count` replicas hold `offset` durably, under this node's leadership, or the time is over: then `confirmed` < `wanted`.
    * Also when more wait than are kept count of. Rejects with REPLICATION_FENCED when this node was replaced meanwhile.
    */
-  confirmed(offset: Offset, count: number, timeoutMs: number): Promise<Confirmation>;
+  confirmed(offset: Offset, count: number, timeoutMs: number): Promise<Confirmation> {
+    if (this.#stopped) return Promise.reject(refusals.stopping());
+    if (!this.#local.leads) return Promise.reject(refusals.followsNow(this.following));
+    if (this.#local.isFenced) return Promise.reject(refusals.fenced(this.#local));
+    return this.#set.confirmations.confirmed(offset, count, timeoutMs);
+  }
 
   /**
    * Makes this node the primary. Without `force` refused with REPLICATION_ROLE_WRONG (it leads already), REPLICATION_NOT_READY (no log,
-   * or never on the primary's list), REPLICATION_LOG_FAILED, REPLICATION_NOT_ALL_REACHED, REPLICATION_BETTER_REPLICA; with and without,
-   * REPLICATION_FENCED when a higher leadership was heard of meanwhile.
+   * or a full sync under way), REPLICATION_LOG_FAILED or _DAMAGED, REPLICATION_NOT_ALL_REACHED, REPLICATION_BETTER_REPLICA; with and
+   * without, REPLICATION_FENCED when a higher leadership was heard of meanwhile.
    */
-  promote(options?: { readonly force?: boolean }): Promise<PromotionReport>;
-  /** Follows the node at this address from now on; a primary stops to write. Kept over restarts. */
-  follow(address: Address): Promise<void>;
+  promote({ force = false }: { readonly force?: boolean } = {}): Promise<PromotionReport> {
+    return this.#exclusively("is being promoted", async () => {
+      if (this.#local.leads && !this.#local.isFenced) throw refusals.leadsAlready(this.#local);
+      return await this.#promote(force);
+    });
+  }
+
+  /** Follows the node at this address from now on; a primary stops to write. Kept over restarts, until the settings change. */
+  follow(address: Address): Promise<void> {
+    return this.#exclusively("is turning to another primary", () => this.#follow(address));
+  }
+
   /** Takes everything anew from the node that is followed. */
-  resync(): Promise<void>;
+  async resync(): Promise<void> {
+    const upstream = this.#upstream;
+    if (upstream === undefined || this.#local.leads) throw refusals.followsNobody();
+    if (this.#changing !== undefined) throw refusals.changing(this.#changing);
+    upstream.resync();
+  }
+
   /**
    * For a switchover: holds writes (REPLICATION_CHANGING) until that replica has everything, and then until this node is fenced, or
    * `timeoutMs` have passed since the call. Resolves with the end that the replica has; rejects with REPLICATION_NOT_CONFIRMED when the
    * time is over before, and writes go on.
    */
-  drain(nodeId: string, timeoutMs: number): Promise<Offset>;
+  async drain(nodeId: string, timeoutMs: number): Promise<Offset> {
+    const refusal = this.#mustLead();
+    if (refusal !== undefined) throw refusal;
+    const { clock, host } = this.#options;
+    const until = clock.stopwatch() + timeoutMs;
+    const drain = { nodeId, cancel: clock.after(timeoutMs, () => this.#endDrain(true)) };
+    this.#drain = drain;
+    try {
+      await this.#askHost(() => host.followBegins());
+      const log = this.#log();
+      const end = log.endOffset;
+      await log.whenCommitted(end);
+      await this.#set.holds(nodeId, end, Math.max(0, until - clock.stopwatch()));
+      return end;
+    } catch (error) {
+      if (this.#drain === drain) this.#endDrain(true);
+      throw error;
+    }
+  }
+
   /** Takes writes again after `drain`. */
-  endDrain(): void;
-  /** Strikes a node that never comes back off the primary's list. @throws ReplicationError REPLICATION_ROLE_WRONG when it is connected. */
-  forget(nodeId: string): Promise<boolean>;
+  endDrain(): void {
+    this.#endDrain(true);
+  }
+
+  /** Strikes a node that never comes back off the primary's list. False: it is not on it. @throws ReplicationError REPLICATION_ROLE_WRONG. */
+  async forget(nodeId: string): Promise<boolean> {
+    const refusal = this.#mustLead();
+    if (refusal !== undefined) throw refusal;
+    if (nodeId === this.#local.nodeId || this.#set.isConnected(nodeId)) throw refusals.isThere(nodeId);
+    const wasListed = await this.#local.list.forget(nodeId);
+    this.#set.confirmations.forget(nodeId);
+    return wasListed;
+  }
+
   /** Closes tripped breakers; all of them without an id. Returns how many were open. */
-  resetBreaker(id?: string): number;
-  stats(): ReplicationStats;
+  resetBreaker(id?: string): number {
+    let reset = 0;
+    for (const breaker of this.#breakers.values())
+      if ((id === undefined || breaker.id === id) && breaker.reset()) reset++;
+    if (reset > 0) this.#upstream?.retryNow();
+    return reset;
+  }
+
+  stats(): ReplicationStats {
+    const { clock, host } = this.#options;
+    return replicationStats({
+      ...{ local: this.#local, set: this.#set, clock, upstream: this.#upstream },
+      clusterId: host.identity().clusterId,
+      breakers: [...this.#breakers.values()].map((breaker) => breaker.stats()),
+      changing: this.#changing !== undefined || this.#drain !== undefined,
+      counters: this.#counters.with(this.#set, this.#upstream),
+    });
+  }
+
+  // ---- changes of the role ----
+
+  async #start(): Promise<void> {
+    const { settings, network, host } = this.#options;
+    await this.#file.load();
+    const { role, address } = roleAtStart(settings, this.#file.content);
+    this.#local.role = role;
+    if (role !== "standalone" && settings.listenAddress !== undefined) {
+      const events = {
+        acknowledged: this.#set.acknowledged.bind(this.#set),
+        ended: this.#set.ended.bind(this.#set),
+      };
+      const door = { address: settings.listenAddress, network, context: this.#link, host, events };
+      this.#listener = await LinkListener.open(door);
+      this.#local.listening = this.#listener.address;
+    }
+    const { own } = this.#local;
+    if (own !== undefined) await this.#local.leadership.raise(own, "its own log");
+    if (role === "replica") {
+      if (address === undefined) throw refusals.noAddress();
+      await this.#file.change({ lived: role });
+      this.#followFrom(address);
+    } else if (this.#log().following) await this.#startAbove(role);
+    else await this.#goOnLeading(role);
+  }
+
+  /** The log was written by others; this node may write only under a leadership of its own. */
+  async #startAbove(role: "master" | "standalone"): Promise<void> {
+    // Until it has won it is what it was.
+    this.#local.role = "replica";
+    if (role === "master") await this.#promote(false);
+    // Nobody is asked: a standalone node belongs to no set, and must not end that of a log that was copied.
+    else await this.#lead(role, this.#log(), await this.#winAlone(), false);
+  }
+
+  async #winAlone(): Promise<Won> {
+    const { heard, leadership: known } = this.#local;
+    const lineageId = Buffer.from(this.#options.random.bytes(16)).toString("hex");
+    const leadership = { epoch: asEpoch((heard?.epoch ?? 0) + 1), lineageId };
+    await known.raise(leadership, "its own start");
+    return { leadership, answers: [], warnings: [], oldEnd: undefined, tookMs: 0 };
+  }
+
+  async #goOnLeading(role: "master" | "standalone"): Promise<void> {
+    const { host } = this.#options;
+    if (role === "master" && !this.#local.isFenced) await askAround(this.#asking(), ASK_MS);
+    await this.#file.change({ lived: role });
+    const { own, place, list } = this.#local;
+    if (this.#local.isFenced) this.#fenced();
+    else {
+      if (role === "master" && own !== undefined) await list.goOn(own, place);
+      await this.#askHost(() => host.lead());
+    }
+  }
+
+  async #promote(force: boolean): Promise<PromotionReport> {
+    const log = this.#log();
+    const upstream = this.#upstream;
+    if (upstream?.progress.phase === "installing") throw refusals.installing();
+    const role = this.#local.role === "standalone" ? "standalone" : "master";
+    // From here on the own end stands still.
+    await upstream?.stop();
+    try {
+      const won = await winLeadership(this.#asking(), log, force);
+      return await this.#lead(role, log, won, force);
+    } catch (error) {
+      if (!this.#local.leads && !this.#stopped) upstream?.start();
+      throw linkErrorOf(error);
+    }
+  }
+
+  /** The leadership is won: its epoch begins, durably, and then this node writes. */
+  async #lead(role: Role, log: EventLog, won: Won, forced: boolean): Promise<PromotionReport> {
+    const { settings, host, clock, logger } = this.#options;
+    const since = clock.stopwatch();
+    const { leadership } = won;
+    const end = log.endOffset;
+    if (isHigher(this.#local.heard, leadership)) throw refusals.fenced(this.#local);
+    const above = asEpoch(leadership.epoch - 1);
+    const entry = await log.startEpoch({ above, lineageId: leadership.lineageId });
+    this.#letUpstreamGo();
+    this.#local.role = role;
+    this.#knowsFence = false;
+    this.#counters.promotions++;
+    const settled = configuredRole(settings);
+    const told = { role, address: undefined, settings: settled };
+    await this.#file.change({ lived: role, told });
+    await this.#local.list.lead(leadership, this.#local.place);
+    if (this.#local.isFenced) {
+      this.#fenced();
+      throw refusals.fenced(this.#local);
+    }
+    await this.#askHost(() => host.lead());
+    logger.warn(
+      { epoch: entry.epoch, offset: entry.first, forced },
+      `this node is the primary now: ${describeLeadership(leadership)} begins at offset ${entry.first}`,
+    );
+    // Those that were reached learn whom to follow; whoever was not asks around itself.
+    this.#lookIn(0);
+    return this.#report(entry, won, forced, end, clock.stopwatch() - since);
+  }
+
+  #report(entry: EpochEntry, won: Won, forced: boolean, end: Offset, tookMs: number): PromotionReport {
+    const oldEnd = won.oldEnd?.offset;
+    const warnings = [...won.warnings];
+    if (this.#local.listening === undefined)
+      warnings.push("this node does not listen for replicas: set replica_listen_address");
+    return {
+      epoch: entry.epoch,
+      lineageId: entry.lineageId,
+      offset: entry.first,
+      forced,
+      answers: won.answers,
+      oldEnd,
+      recordsLost: Math.max(0, (oldEnd ?? 0) - end),
+      warnings,
+      durationMs: tookMs + won.tookMs,
+    };
+  }
+
+  async #follow(address: Address): Promise<void> {
+    const { settings, host } = this.#options;
+    const told = { role: "replica", address, settings: configuredRole(settings) } as const;
+    await this.#file.change({ lived: "replica", told });
+    await this.#upstream?.stop();
+    this.#letUpstreamGo();
+    if (this.#local.leads) {
+      this.#local.role = "replica";
+      this.#knowsFence = false;
+      this.#endDrain(false);
+      this.#set.end(refusals.followsNow(address));
+      await this.#askHost(() => host.followBegins());
+      const log = host.log();
+      if (log !== undefined && !log.following) await log.beginFollowing();
+    }
+    this.#followFrom(address);
+  }
+
+  #followFrom(address: Address): void {
+    const { network, host, logger } = this.#options;
+    const id = describeAddress(address);
+    for (const [known, breaker] of this.#breakers) if (!breaker.isOpen) this.#breakers.delete(known);
+    const breaker = this.#breakers.get(id) ?? new Breaker(id, () => this.#options.clock.now());
+    this.#breakers.set(id, breaker);
+    this.#upstream = new Upstream({
+      ...{ address, network, context: this.#link, host, breaker },
+      events: {
+        diverged: (kept) => {
+          this.#counters.diverged(kept);
+          logger.error(
+            { ...kept },
+            `${kept.records} records that the primary does not have are kept in ${kept.directory}`,
+          );
+        },
+        failed: (error) => {
+          this.#counters.failed(error);
+          this.#consider();
+          this.#lookIn(LOOK_SOON_MS);
+        },
+        streaming: () => this.#upstream?.beat(),
+      },
+    });
+    if (!this.#stopped) this.#upstream.start();
+  }
+
+  #letUpstreamGo(): void {
+    if (this.#upstream !== undefined) this.#counters.keep(this.#upstream);
+    this.#upstream = undefined;
+  }
+
+  // ---- what is heard ----
+
+  #heard(leadership: Leadership, from: NodeStatement): void {
+    this.#options.logger.info(
+      { epoch: leadership.epoch, lineageId: leadership.lineageId, from: from.name },
+      `heard of ${describeLeadership(leadership)} from ${from.name}`,
+    );
+    if (this.#local.isFenced) this.#fenced();
+    this.#lookIn(LOOK_SOON_MS);
+  }
+
+  /** At once nothing more is written or confirmed. */
+  #fenced(): void {
+    if (this.#knowsFence) return;
+    this.#knowsFence = true;
+    const { host, logger } = this.#options;
+    const reason = refusals.fenced(this.#local);
+    this.#counters.timesFenced++;
+    this.#endDrain(false);
+    this.#set.end(reason);
+    logger.error({ ...reason.context }, `this node writes no more: ${reason.message}`);
+    const told = (error: unknown): void => logger.error({ err: error }, "a fenced node did not come to rest");
+    this.#listener?.stopSenders(reason).catch(told);
+    this.#askHost(() => host.followBegins()).catch(told);
+    this.#lookIn(LOOK_SOON_MS);
+  }
+
+  #listChanged(): void {
+    this.#set.listChanged();
+    for (const sender of this.#listener?.senders ?? []) sender.beat();
+    this.#upstream?.beat();
+  }
+
+  #heartbeat(heartbeat: Heartbeat, from: NodeStatement): void {
+    const upstream = this.#upstream;
+    if (upstream?.node?.nodeId === from.nodeId) upstream.heartbeat(heartbeat);
+    if (this.#mustLead() !== undefined || this.#local.role !== "master") return;
+    const sender = this.#listener?.senders.find(({ progress }) => progress.node.nodeId === from.nodeId);
+    if (sender === undefined) return;
+    const written = this.#noteReplica(heartbeat, from, sender.progress.remote);
+    written?.catch((error: unknown) =>
+      this.#options.logger.warn({ err: error }, "the list of nodes could not be written"),
+    );
+  }
+
+  /** A replica comes onto the list when it keeps the list as it is: then it knows whom to ask before it leads. */
+  #noteReplica(heartbeat: Heartbeat, from: NodeStatement, remote: string): Promise<unknown> | undefined {
+    const { list } = this.#local;
+    const { nodeId, name, http } = from;
+    const place = { nodeId, name, http, listen: reachable(from.listen, hostOf(remote)) };
+    const isListed = list.of(nodeId) !== undefined;
+    if (!isListed && heartbeat.peersVersion !== list.version) return undefined;
+    if (!isListed || !list.isAt(place)) return list.admit(place);
+    return list.confirm(nodeId, heartbeat.peersVersion);
+  }
+
+  // ---- finding the primary ----
+
+  /** Looks around now and then: a primary that was cut off hears that way that it was replaced, a replica where its primary is. */
+  #lookIn(ms: number): void {
+    if (this.#stopped || this.#local.role === "standalone") return;
+    const { clock, settings } = this.#options;
+    this.#cancelLook?.();
+    this.#cancelLook = clock.after(Math.min(ms, settings.reconnectDelayMs), () => {
+      this.#looking ??= this.#look().finally(() => {
+        this.#looking = undefined;
+        this.#lookIn(settings.reconnectDelayMs);
+      });
+    });
+  }
+
+  async #look(): Promise<void> {
+    const isAsked = (nodeId: string): boolean => !this.#set.isConnected(nodeId);
+    if (this.#changing === undefined && (this.#local.leads || this.#upstream?.node === undefined))
+      await askAround(this.#asking(), ASK_MS, isAsked);
+    this.#consider();
+  }
+
+  /** Follows the primary that was heard of, if this node has none, or one that was replaced. */
+  #consider(): void {
+    const { settings, logger } = this.#options;
+    const { leadership, heard, own } = this.#local;
+    const listen = leadership.primary?.listen;
+    if (!settings.rejoin || this.#stopped || this.#changing !== undefined || listen === undefined) return;
+    if (leadership.primary?.nodeId === this.#local.nodeId || !isHigher(heard, own)) return;
+    if (!this.#mayTurnTo(listen)) return;
+    logger.warn(
+      { primary: describeAddress(listen) },
+      `this node follows ${describeAddress(listen)} from now on`,
+    );
+    this.follow(listen).catch((error: unknown) =>
+      logger.error({ err: error }, `this node could not turn to ${describeAddress(listen)}`),
+    );
+  }
+
+  #mayTurnTo(listen: Address): boolean {
+    if (this.#local.leads) return this.#local.role === "master" && this.#local.isFenced;
+    const upstream = this.#upstream;
+    if (upstream === undefined || isSameAddress(upstream.address, listen)) return false;
+    const { node } = upstream;
+    // Whoever feeds this node without leading will get there itself.
+    return (
+      node === undefined || (node.primary?.nodeId === node.nodeId && isHigher(this.#local.heard, node.own))
+    );
+  }
+
+  // ---- small things ----
+
+  #asking(): { local: LocalNode; network: Network; link: LinkContext } {
+    return { local: this.#local, network: this.#options.network, link: this.#link };
+  }
+
+  #log(): EventLog {
+    const log = this.#options.host.log();
+    if (log === undefined) throw refusals.noLog();
+    return log;
+  }
+
+  #mustLead(): ReplicationError | undefined {
+    if (!this.#local.leads) return refusals.followsNow(this.following);
+    if (this.#local.isFenced) return refusals.fenced(this.#local);
+    if (this.#changing !== undefined) return refusals.changing(this.#changing);
+    return this.#drain === undefined ? undefined : refusals.changing(`hands over to ${this.#drain.nodeId}`);
+  }
+
+  #endDrain(leadsOn: boolean): void {
+    if (this.#drain === undefined) return;
+    this.#drain.cancel();
+    this.#drain = undefined;
+    const { host, logger } = this.#options;
+    if (!leadsOn || !this.#local.leads || this.#local.isFenced) return;
+    this.#askHost(() => host.lead()).catch((error: unknown) =>
+      logger.error({ err: error }, "this node could not go on writing by itself"),
+    );
+  }
+
+  #askHost<T>(ask: () => Promise<T>): Promise<T> {
+    const answer = this.#hostTurn.then(ask);
+    this.#hostTurn = answer.catch(() => undefined);
+    return answer;
+  }
+
+  async #exclusively<T>(what: string, change: () => Promise<T>): Promise<T> {
+    if (this.#stopped) throw refusals.stopping();
+    if (this.#changing !== undefined) throw refusals.changing(this.#changing);
+    this.#changing = what;
+    try {
+      const changed = change();
+      this.#change = changed.catch(() => undefined);
+      return await changed;
+    } finally {
+      this.#changing = undefined;
+      this.#consider();
+    }
+  }
 }

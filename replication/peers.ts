@@ -8,7 +8,7 @@
  * before the others count.
  */
 import type { Offset } from "../log/index.js";
-import { isSameNote } from "./leadership.js";
+import { isSameNote, isSamePlace } from "./leadership.js";
 import type { LeadershipFile, NodeListContent } from "./leadership-file.js";
 import { isSameLeadership, type Leadership } from "./leadership-order.js";
 import { PEERS_MAX, type PeerNote } from "./messages.js";
@@ -90,6 +90,20 @@ export class NodeList {
     return this.#change({ under, version, nodes: [first, ...rest] });
   }
 
+  /** After a restart under the same leadership: the list is there, perhaps with an old place of this node. */
+  async goOn(under: Leadership, self: NodePlace): Promise<void> {
+    const isOwn =
+      isSameLeadership(this.#file.content.list.under, under) && this.of(self.nodeId) !== undefined;
+    if (isOwn) await this.admit(self);
+    else await this.lead(under, self);
+  }
+
+  /** Whether the node is listed with this place. */
+  isAt(place: NodePlace): boolean {
+    const node = this.of(place.nodeId);
+    return node !== undefined && isSamePlace(place, node);
+  }
+
   /** A replica keeps the list as it is told now: it comes on it. False: there is no room. */
   async admit(place: NodePlace): Promise<boolean> {
     const { list } = this.#file.content;
@@ -102,7 +116,7 @@ export class NodeList {
       confirmed: known?.confirmed ?? list.version,
     };
     if (known !== undefined && isSameNote(known, node)) return true;
-    await this.#change({ ...this.#authored(version), nodes: [...without(list.nodes, place.nodeId), node] });
+    await this.#author(version, [...without(list.nodes, place.nodeId), node]);
     return true;
   }
 
@@ -120,7 +134,7 @@ export class NodeList {
     const { list } = this.#file.content;
     if (list.nodes.every((node) => node.nodeId !== nodeId)) return false;
     this.#heard.delete(nodeId);
-    await this.#change({ ...this.#authored(list.version + 1), nodes: without(list.nodes, nodeId) });
+    await this.#author(list.version + 1, without(list.nodes, nodeId));
     return true;
   }
 
@@ -138,8 +152,11 @@ export class NodeList {
   }
 
   /** The author has whatever it wrote. */
-  #authored(version: number): Omit<NodeListContent, "nodes"> {
-    return { under: this.#file.content.list.under, version };
+  #author(version: number, nodes: readonly PeerNote[]): Promise<void> {
+    const ownId = this.#ownId();
+    const { under } = this.#file.content.list;
+    const noted = nodes.map((node) => (node.nodeId === ownId ? { ...node, confirmed: version } : node));
+    return this.#change({ under, version, nodes: noted });
   }
 
   async #change(list: NodeListContent): Promise<void> {

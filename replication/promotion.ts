@@ -38,6 +38,7 @@ export interface Won {
   readonly warnings: readonly string[];
   /** The end of the node that is replaced, if it answered. */
   readonly oldEnd: Position | undefined;
+  readonly tookMs: number;
 }
 
 /** One node of the set, as it is asked. */
@@ -53,22 +54,29 @@ interface Asked {
 }
 
 /**
- * Asks every node that this one knows for what it has heard of; all of it is heard here, too. At most for `timeoutMs`; who cannot be
- * reached says nothing.
+ * Asks the nodes of the set for what they have heard of; all of it is heard here, too, and they hear what this one has. At most for
+ * `timeoutMs`. Returns how many could be reached.
  */
-export async function askAround(context: PromotionContext, timeoutMs: number): Promise<void> {
-  await Promise.all(
-    context.local.list.others.map(async (node) => {
+export async function askAround(
+  context: PromotionContext,
+  timeoutMs: number,
+  isAsked: (nodeId: string) => boolean = () => true,
+): Promise<number> {
+  const asked = context.local.list.others.filter(({ nodeId }) => isAsked(nodeId));
+  const reached = await Promise.all(
+    asked.map(async (node) => {
       try {
         const enquiry = await openEnquiry(context, node, timeoutMs);
         context.local.learnPrimary(enquiry.node, node.listen?.host);
         enquiry.close();
+        return true;
       } catch (error) {
-        const { code } = linkErrorOf(error);
-        context.link.logger.info({ node: node.name, code }, `${node.name} could not be asked`);
+        linkErrorOf(error);
+        return false;
       }
     }),
   );
+  return reached.filter(Boolean).length;
 }
 
 /**
@@ -77,6 +85,7 @@ export async function askAround(context: PromotionContext, timeoutMs: number): P
  */
 export async function winLeadership(context: PromotionContext, log: EventLog, force: boolean): Promise<Won> {
   const { local, link } = context;
+  const since = link.clock.stopwatch();
   const before = local.heard;
   const end = await endOf(log);
   if (!force) mustBeListed(local);
@@ -98,6 +107,7 @@ export async function winLeadership(context: PromotionContext, log: EventLog, fo
       answers: asked.map(answerOf),
       warnings: warningsOf(asked, end),
       oldEnd: asked.find(({ wasPrimary }) => wasPrimary)?.said?.end,
+      tookMs: link.clock.stopwatch() - since,
     };
   } finally {
     for (const { enquiry, opening } of asked) {
