@@ -2,13 +2,14 @@
 import { errnoOf, LogError } from "../log/index.js";
 import { type LinkErrorCode, ReplicationError } from "./errors.js";
 
-/** Anything that was thrown while a message was acted upon. A bug stays a bug. */
+/** Anything that was thrown while a message was acted upon. What carries no code is a bug, and stays one. */
 export function linkErrorOf(error: unknown): ReplicationError {
   if (error instanceof ReplicationError) return error;
   if (error instanceof LogError)
     return new ReplicationError(codeOf(error), `${error.code}: ${error.message}`, error.context, error);
-  const errno = errnoOf(error);
-  if (errno !== undefined) return new ReplicationError("REPLICATION_LOG_FAILED", errno, { errno }, error);
+  const code = errnoOf(error);
+  if (code !== undefined)
+    return new ReplicationError("REPLICATION_LOG_FAILED", `${code}: ${String(error)}`, { code }, error);
   throw error;
 }
 

@@ -13,6 +13,7 @@ import {
   decodeSegmentHeader,
   encodeSegmentHeader,
   type Offset,
+  parseSnapshotName,
   RECORD_HEADER_BYTES,
   SEGMENT_FORMAT_VERSION,
   SEGMENT_HEADER_BYTES,
@@ -203,12 +204,18 @@ function decodeInstall(fields: Fields): Message {
   const snapshot = fields.optional("snapshot", (name) => {
     const of = fields.fields(name);
     const file = of.text("name", FILE_NAME_LENGTH_MAX);
-    // It becomes a file's name here: nothing that leads elsewhere.
-    if (!/^[0-9A-Za-z_][0-9A-Za-z_.-]*$/.test(file))
-      throw new ReplicationError("REPLICATION_MESSAGE_BAD", "install.snapshot.name is no file name", {
-        file,
-      });
-    return { name: file, bytes: of.count("bytes", undefined, 1), offset: offsetOf(of, "offset", 1) };
+    const at = offsetOf(of, "offset", 1);
+    // It becomes a file's name here.
+    if (parseSnapshotName(file)?.offset !== at)
+      throw new ReplicationError(
+        "REPLICATION_MESSAGE_BAD",
+        "install.snapshot.name is not that of a snapshot",
+        {
+          found: file,
+          offset: at,
+        },
+      );
+    return { name: file, bytes: of.count("bytes", undefined, 1), offset: at };
   });
   const [from, until] = [offsetOf(fields, "from", 1), offsetOf(fields, "until", 1)];
   if (from > until)

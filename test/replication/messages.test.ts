@@ -227,8 +227,24 @@ describe("messages", () => {
     ["install", { clusterId: id("c1"), from: 2, until: 1 }],
     ["install", { clusterId: "c1", from: 1, until: 1 }],
     ["install", { clusterId: id("c1"), from: 1, until: 1, snapshot: { name: "../x", bytes: 1, offset: 1 } }],
-    ["install", { clusterId: id("c1"), from: 1, until: 1, snapshot: { name: ".x", bytes: 1, offset: 1 } }],
-    ["install", { clusterId: id("c1"), from: 1, until: 1, snapshot: { name: "x", bytes: 0, offset: 1 } }],
+    [
+      "install",
+      {
+        clusterId: id("c1"),
+        from: 1,
+        until: 1,
+        snapshot: { name: "snapshot_1_2.snap", bytes: 1, offset: 1 },
+      },
+    ],
+    [
+      "install",
+      {
+        clusterId: id("c1"),
+        from: 1,
+        until: 1,
+        snapshot: { name: "snapshot_1_1.snap", bytes: 0, offset: 1 },
+      },
+    ],
     ["ack", { bytes: 0, received: 1, committed: 2, durable: 0 }],
     ["ack", { bytes: 0, received: 1, committed: 0, durable: 2 }],
     ["heartbeat", { end: 0, durable: 0, firstOffset: 0, peers: Array(65).fill({}), peersVersion: 0 }],

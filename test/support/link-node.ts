@@ -3,16 +3,16 @@
  * a test says who leads, who follows, and what goes wrong.
  */
 import {
-  EMPTY_LOG,
   type EventLog,
   encodeSegmentHeader,
-  type LogPosition,
+  Installation,
+  type KeptRecords,
+  keepDiverged,
   type Offset,
   type OpenLogOptions,
   openLog,
-  type ReceivedRun,
+  readWholeFile,
 } from "../../log/index.js";
-import { Reception } from "../../log/reception.js";
 import { seededRandom } from "../../props/run-settings.js";
 import { seededBytes } from "../../props/world/seeded-world.js";
 import { SimulatedDisk, type SimulatedMount } from "../../props/world/simulated-file-system.js";
@@ -33,8 +33,8 @@ import type { Address } from "../../replication/ports.js";
 import type { Position } from "../../replication/position.js";
 import { Receiver } from "../../replication/receiver.js";
 import type { MemoryNetwork } from "./memory-network.js";
-import { appendMany, logOptions } from "./test-log.js";
-import { turns, type VirtualClock } from "./virtual-clock.js";
+import { appendMany, DISK, logOptions } from "./test-log.js";
+import type { VirtualClock } from "./virtual-clock.js";
 
 export const SETTINGS: LinkSettings = {
   heartbeatIntervalMs: 1_000,
@@ -61,8 +61,6 @@ export class LinkNodeDouble implements LinkNode, ReceiverHost, SenderHost {
   readonly overrides: Partial<OpenLogOptions>;
   files: SimulatedMount;
   #log: EventLog | undefined;
-  #directory: string;
-  #installs = 0;
   #heard: Leadership | undefined;
   /** Resolves when what was heard is durable; a test may make it wait. */
   noting: () => Promise<void> = async () => undefined;
@@ -73,10 +71,8 @@ export class LinkNodeDouble implements LinkNode, ReceiverHost, SenderHost {
   readonly senderEnds: ReplicationError[] = [];
   readonly heartbeats: Heartbeat[] = [];
   readonly cuts: Position[] = [];
-  /** Snapshots that came with full syncs, as bytes, by name. */
-  readonly snapshots = new Map<string, Buffer>();
+  readonly kept: KeptRecords[] = [];
   installs = 0;
-  abandoned = 0;
   /** The highest durable offset that a replica acknowledged. */
   acknowledged = 0;
 
@@ -92,7 +88,6 @@ export class LinkNodeDouble implements LinkNode, ReceiverHost, SenderHost {
     this.name = `node ${seed}`;
     this.disk = new SimulatedDisk(seed);
     this.files = this.disk.mount();
-    this.#directory = "/disk";
     this.overrides = { randomBytes: seededBytes(random), now: world.clock.now, ...overrides };
     this.context = {
       node: this,
@@ -111,7 +106,7 @@ export class LinkNodeDouble implements LinkNode, ReceiverHost, SenderHost {
 
   async open(following: boolean): Promise<void> {
     const { files, overrides } = this;
-    const opened = await openLog(logOptions(this.#directory, { files, ...overrides, following }));
+    const opened = await openLog(logOptions(DISK, { files, ...overrides, following }));
     this.#log = opened.log;
   }
 
@@ -216,21 +211,48 @@ export class LinkNodeDouble implements LinkNode, ReceiverHost, SenderHost {
 
   async cut(after: Position): Promise<void> {
     this.cuts.push(after);
-    await this.required.truncate(after.offset);
+    const kept = await keepDiverged(this.files, DISK, this.required, after.offset, this.world.clock.now());
+    if (kept !== undefined) this.kept.push(kept);
   }
 
-  async beginInstall(install: Parameters<ReceiverHost["beginInstall"]>[0]): Promise<Installing> {
-    return new InstallingDouble(this, install.clusterId);
+  beginInstall(install: Parameters<ReceiverHost["beginInstall"]>[0]): Promise<Installing> {
+    const { files, nodeId, name: holder } = this;
+    const { now, randomBytes } = logOptions(DISK, this.overrides);
+    const { clusterId } = install;
+    const isHeld = this.#log !== undefined;
+    return Installation.begin({
+      files,
+      dataDirectory: DISK,
+      holder,
+      now,
+      randomBytes,
+      clusterId,
+      nodeId,
+      isHeld,
+    });
   }
 
   async installed(installing: Installing): Promise<void> {
-    if (!(installing instanceof InstallingDouble)) throw new Error("somebody else's installation");
-    await turns(3);
+    if (!(installing instanceof Installation)) throw new Error("somebody else's installation");
     await this.#log?.close();
-    this.#directory = `/installed-${++this.#installs}`;
-    await installing.write(this.files, this.#directory);
+    await installing.commit({ keepOld: this.#log !== undefined });
     await this.open(true);
     this.installs++;
+  }
+
+  /** A power cut, then a new process that follows. */
+  async loseDisk(ending: "power" | "kill" = "power"): Promise<void> {
+    const stopping = this.receiver?.stop();
+    if (ending === "power") this.disk.losePower();
+    else this.disk.kill();
+    void stopping;
+    this.files = this.disk.mount();
+    await this.open(true);
+  }
+
+  /** What came with the last full sync, as it lies on the disk. */
+  async snapshotBytes(name: string): Promise<Buffer> {
+    return Buffer.from(await readWholeFile(this.files, `${DISK}/snapshots/${name}`, 100_000_000));
   }
 
   /** The bytes of its segments, up to the last record; by file name. */
@@ -244,63 +266,4 @@ export class LinkNodeDouble implements LinkNode, ReceiverHost, SenderHost {
     }
     return found;
   }
-}
-
-/** Gathers in memory what the log's own installation gathers on the disk; verified the same way. */
-class InstallingDouble implements Installing {
-  readonly #node: LinkNodeDouble;
-  readonly #clusterId: string;
-  readonly #reception: Reception;
-  readonly #segments = new Map<number, Uint8Array[]>();
-  end: LogPosition = EMPTY_LOG;
-
-  constructor(node: LinkNodeDouble, clusterId: string) {
-    this.#node = node;
-    this.#clusterId = clusterId;
-    const nothing = { offset: 1 as Offset, seed: 0, timestamp: 0 };
-    this.#reception = new Reception(clusterId, undefined, nothing);
-  }
-
-  async placeSnapshot(name: string, bytes: AsyncIterable<Uint8Array>): Promise<void> {
-    const pieces: Uint8Array[] = [];
-    for await (const piece of bytes) {
-      pieces.push(Uint8Array.from(piece));
-      await turns(1);
-    }
-    this.#node.snapshots.set(name, Buffer.concat(pieces));
-  }
-
-  async receive(run: ReceivedRun): Promise<void> {
-    const accepted = this.#reception.accept(run);
-    this.#reception.took(run, accepted);
-    const base = run.header.baseOffset;
-    if (accepted.begins !== undefined) this.#segments.set(base, [encodeSegmentHeader(run.header)]);
-    this.#segments.get(base)?.push(Uint8Array.from(run.bytes));
-    const { offset, seed } = accepted.end;
-    const { epoch, lineageId } = run.header;
-    await turns(1);
-    this.end = { offset: (offset - 1) as Offset, crc: seed, epoch, lineageId };
-  }
-
-  async abandon(): Promise<void> {
-    this.#node.abandoned++;
-  }
-
-  async write(files: SimulatedMount, directory: string): Promise<void> {
-    await files.makeDirectory(directory);
-    await files.makeDirectory(`${directory}/log`);
-    const identity = JSON.stringify({ clusterId: this.#clusterId, nodeId: this.#node.nodeId });
-    await writeFile(files, `${directory}/identity.json`, [Buffer.from(identity)]);
-    for (const [base, pieces] of this.#segments)
-      await writeFile(files, `${directory}/log/${String(base).padStart(20, "0")}.log`, pieces);
-    await files.syncDirectory(`${directory}/log`);
-    await files.syncDirectory(directory);
-  }
-}
-
-async function writeFile(files: SimulatedMount, path: string, pieces: readonly Uint8Array[]): Promise<void> {
-  const handle = await files.open(path, "create");
-  await handle.write(Buffer.concat(pieces), 0);
-  await handle.sync();
-  await handle.close();
 }
