@@ -141,17 +141,21 @@ export class Cluster {
         for (let count = 0; count < step.count; count += 1) this.#write(step.node, step.acks);
         return;
       case "read":
-        return this.#read(step.node, step.back);
+        this.#read(step.node, step.back);
+        return;
       case "promote":
-        return this.#count("promote", this.node(step.node).promote(step.force, this.#names()));
+        this.#count("promote", this.node(step.node).promote(step.force, this.#names()));
+        return;
       case "follow":
         if (step.node % this.nodes.length !== step.to % this.nodes.length)
           this.#count("follow", this.node(step.node).follow(this.node(step.to).address));
         return;
       case "end":
-        return this.#end(this.node(step.node), step);
+        this.#end(this.node(step.node), step);
+        return;
       case "pause":
-        return this.#pause(this.node(step.node), step.ms);
+        this.#pause(this.node(step.node), step.ms);
+        return;
       case "cut":
         this.#cut(this.node(step.from), this.node(step.to), step.ms);
         if (step.both) this.#cut(this.node(step.to), this.node(step.from), step.ms);
@@ -163,9 +167,11 @@ export class Cluster {
         }
         return;
       case "drop":
-        return this.network.drop(this.node(step.from).name, this.node(step.to).name);
+        this.network.drop(this.node(step.from).name, this.node(step.to).name);
+        return;
       case "retain":
-        return this.#count("retain", this.node(step.node).retain());
+        this.#count("retain", this.node(step.node).retain());
+        return;
       case "join":
         if (this.nodes.length < NODES_MAX) void this.#started(this.add());
         return;

@@ -137,8 +137,8 @@ export class SimulatedNetwork {
     const far = new End(this, target, listening.process, near.machine, `${near.machine.name}:${near.number}`);
     far.other = near;
     near.other = far;
-    far.handlers = listening.accept(far);
     far.out.push({ type: "open" });
+    far.handlers = listening.accept(far);
   }
 
   #connect(
@@ -163,7 +163,7 @@ export class SimulatedNetwork {
   ): Promise<Listener> {
     const name = `${machine.name}:${port}`;
     const there = this.#listeners.get(name);
-    if (there !== undefined && there.machine.lives(there.process)) throw connectionError("EADDRINUSE");
+    if (there?.machine.lives(there.process) === true) throw connectionError("EADDRINUSE");
     this.#listeners.set(name, { machine, process, accept });
     return { address: { host, port }, close: async () => void this.#listeners.delete(name) };
   }
