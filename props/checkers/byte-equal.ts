@@ -1,8 +1,8 @@
 /**
  * Promise: the segment files of nodes with the same log are byte-identical. What a node has written ahead behind its last record is zeros
- * and no part of it. Nodes that began with a full sync lack the oldest files; the others are compared.
+ * and no part of it, nor is a tail segment without a record: the next record decides what its header says. Nodes that began with a full sync lack the oldest files; the others are compared.
  */
-import { type FileSystem, LOG_DIRECTORY, parseSegmentName } from "../../log/index.js";
+import { type FileSystem, LOG_DIRECTORY, parseSegmentName, SEGMENT_HEADER_BYTES } from "../../log/index.js";
 import { PromiseBroken } from "./promise-broken.js";
 
 /** By file name; without the zeros at the end. */
@@ -19,7 +19,8 @@ export async function segmentFiles(files: FileSystem, dataDirectory: string): Pr
       let at = 0;
       for (let read = -1; at < bytes.length && read !== 0; at += read)
         read = await handle.read(bytes.subarray(at), at);
-      found.set(name, withoutZeros(bytes.subarray(0, at)));
+      const written = withoutZeros(bytes.subarray(0, at));
+      if (written.length > SEGMENT_HEADER_BYTES) found.set(name, written);
     } finally {
       await handle.close();
     }

@@ -201,6 +201,10 @@ export class Cluster {
     const winner = await this.#winner();
     for (const node of this.nodes) if (node !== winner) await this.#bring(node, winner);
     await this.must("all logs are equal", () => this.#areOne());
+    const outcome = await this.time.settled(winner.write("the last one", this.nodes.length - 1), 30_000);
+    if (outcome?.value !== "answered")
+      throw new Error(`a healed set does not confirm a write: ${outcome?.value} ${this.describe()}`);
+    await this.must("all logs are equal again", () => this.#areOne());
     return winner;
   }
 
@@ -338,8 +342,10 @@ export class Cluster {
 
   async #bring(node: ClusterNode, winner: ClusterNode): Promise<void> {
     node.replication?.resetBreaker();
-    if (await this.time.until(() => this.#hasAll(node), 5000)) return;
-    this.#tally("operator pointed");
+    // A replica of a replica has everything, but the primary does not hear of it: in the end all follow the one that leads.
+    const isNear = (): boolean => this.#hasAll(node) && node.replication?.following?.host === winner.name;
+    if (await this.time.until(isNear, 5000)) return;
+    this.#tally(this.#hasAll(node) ? "cascade ended" : "operator pointed");
     const outcome = await this.time.settled(node.follow(winner.address), 30_000);
     this.note(`operator points ${node.name} to ${winner.name}: ${outcome?.value}`);
   }
