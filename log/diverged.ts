@@ -3,7 +3,7 @@
  * their own, which every reader of logs can read.
  */
 
-import { assert } from "./errors.js";
+import { assert, LogError } from "./errors.js";
 import type { EventLog, LogPosition } from "./event-log.js";
 import {
   DIVERGED_DIRECTORY,
@@ -182,10 +182,19 @@ async function keptBefore(
 ): Promise<KeptRecords | undefined> {
   for (const kept of await listDiverged(files, dataDirectory)) {
     if (kept.first !== first || kept.last !== position.offset) continue;
-    const view = await openLogView(files, `${dataDirectory}/${kept.directory}`);
-    if (await view.agrees(position)) return kept;
+    if (await holds(files, `${dataDirectory}/${kept.directory}`, position)) return kept;
   }
   return undefined;
+}
+
+/** A damaged one does not. */
+async function holds(files: FileSystem, directory: string, position: LogPosition): Promise<boolean> {
+  try {
+    return await (await openLogView(files, directory)).agrees(position);
+  } catch (error) {
+    if (error instanceof LogError) return false;
+    throw error;
+  }
 }
 
 async function bytesOf(files: FileSystem, directory: string): Promise<number> {

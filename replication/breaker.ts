@@ -17,6 +17,7 @@ const VERIFICATION: ReadonlySet<ReplicationErrorCode> = new Set<ReplicationError
 export const isVerificationFailure = (code: ReplicationErrorCode): boolean => VERIFICATION.has(code);
 
 export const BREAKER_FAILURES_MAX = 5;
+const BREAKERS_MAX = 64;
 
 export class Breaker {
   readonly id: string;
@@ -67,5 +68,36 @@ export class Breaker {
       lastCode: this.#last?.code,
       lastMessage: this.#last?.message,
     };
+  }
+}
+
+/** Of every link that there is, and of those before that are still open: somebody has to look at them. */
+export class Breakers {
+  readonly #breakers = new Map<string, Breaker>();
+  readonly #now: () => number;
+
+  constructor(now: () => number) {
+    this.#now = now;
+  }
+
+  /** The breaker of a link that begins. Those of others are let go when they are closed, and the oldest when there are too many. */
+  of(id: string): Breaker {
+    const breaker = this.#breakers.get(id) ?? new Breaker(id, this.#now);
+    for (const [known, each] of this.#breakers)
+      if (!each.isOpen || this.#breakers.size >= BREAKERS_MAX) this.#breakers.delete(known);
+    this.#breakers.set(id, breaker);
+    return breaker;
+  }
+
+  /** All of them without an id. Returns how many were open. */
+  reset(id?: string): number {
+    let reset = 0;
+    for (const breaker of this.#breakers.values())
+      if ((id === undefined || breaker.id === id) && breaker.reset()) reset++;
+    return reset;
+  }
+
+  stats(): BreakerStats[] {
+    return [...this.#breakers.values()].map((breaker) => breaker.stats());
   }
 }

@@ -137,8 +137,9 @@ export class LeadershipFile {
     this.#directory = dataDirectory;
   }
 
-  /** Before anything else. @throws ReplicationError REPLICATION_LEADERSHIP_DAMAGED. */
+  /** Before anything else; makes the directory of a fresh replica. @throws ReplicationError REPLICATION_LEADERSHIP_DAMAGED. */
   async load(): Promise<void> {
+    await this.#files.makeDirectory(this.#directory);
     this.#content = await readLeadership(this.#files, this.#directory);
     this.#durable = this.#content;
   }

@@ -2,18 +2,12 @@
  * A node of a replicated set: puts role, door, links, fence and confirmations together. It changes its role in one way at a time; what the
  * others say may fence it at any moment.
  */
-import {
-  epoch as asEpoch,
-  type EpochEntry,
-  type EventLog,
-  type FileSystem,
-  type Offset,
-} from "../log/index.js";
-import { Breaker } from "./breaker.js";
+import { epoch as asEpoch, type EventLog, type Offset } from "../log/index.js";
+import { Breakers } from "./breaker.js";
 import type { Confirmation } from "./confirmations.js";
 import { Counters } from "./counters.js";
 import { ReplicationError } from "./errors.js";
-import type { ReplicationHost } from "./host.js";
+import { Handover } from "./handover.js";
 import { configuredRole, roleAtStart } from "./leadership.js";
 import { LeadershipFile } from "./leadership-file.js";
 import { describeLeadership, isHigher, type Leadership } from "./leadership-order.js";
@@ -22,21 +16,15 @@ import type { LinkContext } from "./link-ports.js";
 import { LinkListener } from "./listener.js";
 import { LocalNode } from "./local-node.js";
 import type { Heartbeat, NodeStatement } from "./messages.js";
+import type { ReplicationNodeOptions } from "./node-options.js";
 import { fenceStats, replicationStats } from "./node-stats.js";
-import {
-  type Address,
-  type Clock,
-  describeAddress,
-  type Network,
-  type Random,
-  type ReplicationLogger,
-} from "./ports.js";
-import { askAround, type Won, winLeadership } from "./promotion.js";
+import { type Address, describeAddress, type Network } from "./ports.js";
+import { askAround, reportOf, type Won, winAlone, winLeadership } from "./promotion.js";
 import type { PromotionReport } from "./promotion-report.js";
-import { hostOf, isSameAddress, reachable } from "./reachable.js";
 import * as refusals from "./refusals.js";
 import { ReplicaSet } from "./replica-set.js";
-import type { ReplicationSettings, Role } from "./settings.js";
+import { Seeker } from "./seeker.js";
+import type { Role } from "./settings.js";
 import type { FenceStats, ReplicationStats } from "./stats.js";
 import { Upstream } from "./upstream.js";
 
@@ -45,22 +33,6 @@ const ASK_MS = 1_000;
 /** A fenced primary, or a replica that lost its own, looks around after this at the latest. */
 const LOOK_SOON_MS = 1_000;
 
-export interface ReplicationNodeOptions {
-  readonly settings: ReplicationSettings;
-  readonly network: Network;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly files: FileSystem;
-  readonly dataDirectory: string;
-  readonly logger: ReplicationLogger;
-  readonly host: ReplicationHost;
-}
-
-interface Drain {
-  readonly nodeId: string;
-  readonly cancel: () => void;
-}
-
 export class ReplicationNode {
   readonly #options: ReplicationNodeOptions;
   readonly #file: LeadershipFile;
@@ -68,7 +40,9 @@ export class ReplicationNode {
   readonly #set: ReplicaSet;
   readonly #link: LinkContext;
   readonly #counters = new Counters();
-  readonly #breakers = new Map<string, Breaker>();
+  readonly #seeker: Seeker;
+  readonly #handover: Handover;
+  readonly #breakers = new Breakers(() => this.#options.clock.now());
   #listener: LinkListener | undefined;
   #upstream: Upstream | undefined;
   /** What change of the role is under way, for words. */
@@ -76,11 +50,8 @@ export class ReplicationNode {
   #change: Promise<unknown> = Promise.resolve();
   /** The host is asked for one thing at a time. */
   #hostTurn: Promise<unknown> = Promise.resolve();
-  #drain: Drain | undefined;
   #knowsFence = false;
   #stopped = false;
-  #cancelLook: (() => void) | undefined;
-  #looking: Promise<void> | undefined;
 
   constructor(options: ReplicationNodeOptions) {
     const { settings, clock, random, files, dataDirectory, logger, host } = options;
@@ -91,7 +62,7 @@ export class ReplicationNode {
       file: this.#file,
       events: {
         heard: (leadership, from) => this.#heard(leadership, from),
-        primaryKnown: () => this.#consider(),
+        primaryKnown: () => this.#seeker.consider(),
         listChanged: () => this.#listChanged(),
         heartbeat: (heartbeat, from) => this.#heartbeat(heartbeat, from),
       },
@@ -103,7 +74,21 @@ export class ReplicationNode {
         : { nodeId, host: this.#upstream.address.host };
     };
     const senders = () => this.#listener?.senders ?? [];
-    this.#set = new ReplicaSet({ settings, clock, local: this.#local, senders });
+    this.#set = new ReplicaSet({ settings, clock, logger, local: this.#local, senders });
+    const wentOn = (error: unknown): void =>
+      logger.error({ err: error }, "this node could not go on writing by itself");
+    this.#handover = new Handover({
+      ...{ clock, local: this.#local, set: this.#set },
+      hold: () => this.#askHost(() => host.followBegins()),
+      goOn: () => this.#askHost(() => host.lead()).catch(wentOn),
+    });
+    this.#seeker = new Seeker({
+      ...{ settings, clock, logger, local: this.#local },
+      ask: () => askAround(this.#asking(), ASK_MS, (nodeId) => !this.#set.isConnected(nodeId)),
+      upstream: () => this.#upstream,
+      isChanging: () => this.#changing !== undefined,
+      follow: (address) => this.follow(address),
+    });
     this.#link = {
       ...{ node: this.#local, clock, random, logger },
       settings: {
@@ -131,20 +116,18 @@ export class ReplicationNode {
       await this.stop();
       throw error;
     }
-    this.#lookIn(this.#options.settings.reconnectDelayMs);
+    this.#seeker.lookIn(this.#options.settings.reconnectDelayMs);
   }
 
   async stop(): Promise<void> {
     if (this.#stopped) return;
     this.#stopped = true;
-    this.#cancelLook?.();
-    this.#endDrain(false);
+    this.#handover.forget();
     const reason = new ReplicationError("REPLICATION_STOPPING", "this node stops");
     await this.#change;
-    await this.#upstream?.stop();
-    await this.#listener?.close(reason);
     this.#set.end(reason);
-    await this.#looking;
+    await Promise.all([this.#upstream?.stop(), this.#listener?.close(reason)]);
+    await this.#seeker.stop();
     await this.#hostTurn;
     await this.#file.settled();
   }
@@ -195,7 +178,7 @@ export class ReplicationNode {
     if (!this.#local.leads) return refusals.readOnly(this.primaryHttp, this.following);
     if (this.#local.isFenced) return refusals.fenced(this.#local);
     if (this.#changing !== undefined) return refusals.changing(this.#changing);
-    if (this.#drain !== undefined) return refusals.changing(`hands over to node ${this.#drain.nodeId}`);
+    if (this.#handover.to !== undefined) return refusals.handsOver(this.#handover.to);
     return this.#set.refusal();
   }
 
@@ -248,26 +231,12 @@ export class ReplicationNode {
   async drain(nodeId: string, timeoutMs: number): Promise<Offset> {
     const refusal = this.#mustLead();
     if (refusal !== undefined) throw refusal;
-    const { clock, host } = this.#options;
-    const until = clock.stopwatch() + timeoutMs;
-    const drain = { nodeId, cancel: clock.after(timeoutMs, () => this.#endDrain(true)) };
-    this.#drain = drain;
-    try {
-      await this.#askHost(() => host.followBegins());
-      const log = this.#log();
-      const end = log.endOffset;
-      await log.whenCommitted(end);
-      await this.#set.holds(nodeId, end, Math.max(0, until - clock.stopwatch()));
-      return end;
-    } catch (error) {
-      if (this.#drain === drain) this.#endDrain(true);
-      throw error;
-    }
+    return await this.#handover.begin(nodeId, this.#log(), timeoutMs);
   }
 
   /** Takes writes again after `drain`. */
   endDrain(): void {
-    this.#endDrain(true);
+    this.#handover.end();
   }
 
   /** Strikes a node that never comes back off the primary's list. False: it is not on it. @throws ReplicationError REPLICATION_ROLE_WRONG. */
@@ -282,9 +251,7 @@ export class ReplicationNode {
 
   /** Closes tripped breakers; all of them without an id. Returns how many were open. */
   resetBreaker(id?: string): number {
-    let reset = 0;
-    for (const breaker of this.#breakers.values())
-      if ((id === undefined || breaker.id === id) && breaker.reset()) reset++;
+    const reset = this.#breakers.reset(id);
     if (reset > 0) this.#upstream?.retryNow();
     return reset;
   }
@@ -294,8 +261,8 @@ export class ReplicationNode {
     return replicationStats({
       ...{ local: this.#local, set: this.#set, clock, upstream: this.#upstream },
       clusterId: host.identity().clusterId,
-      breakers: [...this.#breakers.values()].map((breaker) => breaker.stats()),
-      changing: this.#changing !== undefined || this.#drain !== undefined,
+      breakers: this.#breakers.stats(),
+      changing: this.#changing !== undefined || this.#handover.to !== undefined,
       counters: this.#counters.with(this.#set, this.#upstream),
     });
   }
@@ -332,15 +299,7 @@ export class ReplicationNode {
     this.#local.role = "replica";
     if (role === "master") await this.#promote(false);
     // Nobody is asked: a standalone node belongs to no set, and must not end that of a log that was copied.
-    else await this.#lead(role, this.#log(), await this.#winAlone(), false);
-  }
-
-  async #winAlone(): Promise<Won> {
-    const { heard, leadership: known } = this.#local;
-    const lineageId = Buffer.from(this.#options.random.bytes(16)).toString("hex");
-    const leadership = { epoch: asEpoch((heard?.epoch ?? 0) + 1), lineageId };
-    await known.raise(leadership, "its own start");
-    return { leadership, answers: [], warnings: [], oldEnd: undefined, tookMs: 0 };
+    else await this.#lead(role, this.#log(), await winAlone(this.#local, this.#link), false);
   }
 
   async #goOnLeading(role: "master" | "standalone"): Promise<void> {
@@ -398,26 +357,9 @@ export class ReplicationNode {
       `this node is the primary now: ${describeLeadership(leadership)} begins at offset ${entry.first}`,
     );
     // Those that were reached learn whom to follow; whoever was not asks around itself.
-    this.#lookIn(0);
-    return this.#report(entry, won, forced, end, clock.stopwatch() - since);
-  }
-
-  #report(entry: EpochEntry, won: Won, forced: boolean, end: Offset, tookMs: number): PromotionReport {
-    const oldEnd = won.oldEnd?.offset;
-    const warnings = [...won.warnings];
-    if (this.#local.listening === undefined)
-      warnings.push("this node does not listen for replicas: set replica_listen_address");
-    return {
-      epoch: entry.epoch,
-      lineageId: entry.lineageId,
-      offset: entry.first,
-      forced,
-      answers: won.answers,
-      oldEnd,
-      recordsLost: Math.max(0, (oldEnd ?? 0) - end),
-      warnings,
-      durationMs: tookMs + won.tookMs,
-    };
+    this.#seeker.lookIn(0);
+    const tookMs = won.tookMs + clock.stopwatch() - since;
+    return reportOf(entry, won, { forced, end, tookMs, listens: this.#listener !== undefined });
   }
 
   async #follow(address: Address): Promise<void> {
@@ -429,7 +371,7 @@ export class ReplicationNode {
     if (this.#local.leads) {
       this.#local.role = "replica";
       this.#knowsFence = false;
-      this.#endDrain(false);
+      this.#handover.forget();
       this.#set.end(refusals.followsNow(address));
       await this.#askHost(() => host.followBegins());
       const log = host.log();
@@ -440,10 +382,7 @@ export class ReplicationNode {
 
   #followFrom(address: Address): void {
     const { network, host, logger } = this.#options;
-    const id = describeAddress(address);
-    for (const [known, breaker] of this.#breakers) if (!breaker.isOpen) this.#breakers.delete(known);
-    const breaker = this.#breakers.get(id) ?? new Breaker(id, () => this.#options.clock.now());
-    this.#breakers.set(id, breaker);
+    const breaker = this.#breakers.of(describeAddress(address));
     this.#upstream = new Upstream({
       ...{ address, network, context: this.#link, host, breaker },
       events: {
@@ -456,8 +395,8 @@ export class ReplicationNode {
         },
         failed: (error) => {
           this.#counters.failed(error);
-          this.#consider();
-          this.#lookIn(LOOK_SOON_MS);
+          this.#seeker.consider();
+          this.#seeker.lookIn(LOOK_SOON_MS);
         },
         streaming: () => this.#upstream?.beat(),
       },
@@ -478,7 +417,7 @@ export class ReplicationNode {
       `heard of ${describeLeadership(leadership)} from ${from.name}`,
     );
     if (this.#local.isFenced) this.#fenced();
-    this.#lookIn(LOOK_SOON_MS);
+    this.#seeker.lookIn(LOOK_SOON_MS);
   }
 
   /** At once nothing more is written or confirmed. */
@@ -488,13 +427,13 @@ export class ReplicationNode {
     const { host, logger } = this.#options;
     const reason = refusals.fenced(this.#local);
     this.#counters.timesFenced++;
-    this.#endDrain(false);
+    this.#handover.forget();
     this.#set.end(reason);
     logger.error({ ...reason.context }, `this node writes no more: ${reason.message}`);
     const told = (error: unknown): void => logger.error({ err: error }, "a fenced node did not come to rest");
     this.#listener?.stopSenders(reason).catch(told);
     this.#askHost(() => host.followBegins()).catch(told);
-    this.#lookIn(LOOK_SOON_MS);
+    this.#seeker.lookIn(LOOK_SOON_MS);
   }
 
   #listChanged(): void {
@@ -506,74 +445,7 @@ export class ReplicationNode {
   #heartbeat(heartbeat: Heartbeat, from: NodeStatement): void {
     const upstream = this.#upstream;
     if (upstream?.node?.nodeId === from.nodeId) upstream.heartbeat(heartbeat);
-    if (this.#mustLead() !== undefined || this.#local.role !== "master") return;
-    const sender = this.#listener?.senders.find(({ progress }) => progress.node.nodeId === from.nodeId);
-    if (sender === undefined) return;
-    const written = this.#noteReplica(heartbeat, from, sender.progress.remote);
-    written?.catch((error: unknown) =>
-      this.#options.logger.warn({ err: error }, "the list of nodes could not be written"),
-    );
-  }
-
-  /** A replica comes onto the list when it keeps the list as it is: then it knows whom to ask before it leads. */
-  #noteReplica(heartbeat: Heartbeat, from: NodeStatement, remote: string): Promise<unknown> | undefined {
-    const { list } = this.#local;
-    const { nodeId, name, http } = from;
-    const place = { nodeId, name, http, listen: reachable(from.listen, hostOf(remote)) };
-    const isListed = list.of(nodeId) !== undefined;
-    if (!isListed && heartbeat.peersVersion !== list.version) return undefined;
-    if (!isListed || !list.isAt(place)) return list.admit(place);
-    return list.confirm(nodeId, heartbeat.peersVersion);
-  }
-
-  // ---- finding the primary ----
-
-  /** Looks around now and then: a primary that was cut off hears that way that it was replaced, a replica where its primary is. */
-  #lookIn(ms: number): void {
-    if (this.#stopped || this.#local.role === "standalone") return;
-    const { clock, settings } = this.#options;
-    this.#cancelLook?.();
-    this.#cancelLook = clock.after(Math.min(ms, settings.reconnectDelayMs), () => {
-      this.#looking ??= this.#look().finally(() => {
-        this.#looking = undefined;
-        this.#lookIn(settings.reconnectDelayMs);
-      });
-    });
-  }
-
-  async #look(): Promise<void> {
-    const isAsked = (nodeId: string): boolean => !this.#set.isConnected(nodeId);
-    if (this.#changing === undefined && (this.#local.leads || this.#upstream?.node === undefined))
-      await askAround(this.#asking(), ASK_MS, isAsked);
-    this.#consider();
-  }
-
-  /** Follows the primary that was heard of, if this node has none, or one that was replaced. */
-  #consider(): void {
-    const { settings, logger } = this.#options;
-    const { leadership, heard, own } = this.#local;
-    const listen = leadership.primary?.listen;
-    if (!settings.rejoin || this.#stopped || this.#changing !== undefined || listen === undefined) return;
-    if (leadership.primary?.nodeId === this.#local.nodeId || !isHigher(heard, own)) return;
-    if (!this.#mayTurnTo(listen)) return;
-    logger.warn(
-      { primary: describeAddress(listen) },
-      `this node follows ${describeAddress(listen)} from now on`,
-    );
-    this.follow(listen).catch((error: unknown) =>
-      logger.error({ err: error }, `this node could not turn to ${describeAddress(listen)}`),
-    );
-  }
-
-  #mayTurnTo(listen: Address): boolean {
-    if (this.#local.leads) return this.#local.role === "master" && this.#local.isFenced;
-    const upstream = this.#upstream;
-    if (upstream === undefined || isSameAddress(upstream.address, listen)) return false;
-    const { node } = upstream;
-    // Whoever feeds this node without leading will get there itself.
-    return (
-      node === undefined || (node.primary?.nodeId === node.nodeId && isHigher(this.#local.heard, node.own))
-    );
+    if (this.#local.role === "master" && this.#mustLead() === undefined) this.#set.heartbeat(heartbeat, from);
   }
 
   // ---- small things ----
@@ -592,18 +464,7 @@ export class ReplicationNode {
     if (!this.#local.leads) return refusals.followsNow(this.following);
     if (this.#local.isFenced) return refusals.fenced(this.#local);
     if (this.#changing !== undefined) return refusals.changing(this.#changing);
-    return this.#drain === undefined ? undefined : refusals.changing(`hands over to ${this.#drain.nodeId}`);
-  }
-
-  #endDrain(leadsOn: boolean): void {
-    if (this.#drain === undefined) return;
-    this.#drain.cancel();
-    this.#drain = undefined;
-    const { host, logger } = this.#options;
-    if (!leadsOn || !this.#local.leads || this.#local.isFenced) return;
-    this.#askHost(() => host.lead()).catch((error: unknown) =>
-      logger.error({ err: error }, "this node could not go on writing by itself"),
-    );
+    return this.#handover.to === undefined ? undefined : refusals.handsOver(this.#handover.to);
   }
 
   #askHost<T>(ask: () => Promise<T>): Promise<T> {
@@ -622,7 +483,7 @@ export class ReplicationNode {
       return await changed;
     } finally {
       this.#changing = undefined;
-      this.#consider();
+      this.#seeker.consider();
     }
   }
 }

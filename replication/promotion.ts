@@ -8,7 +8,7 @@
  *
  * First everybody is asked, and only then fenced: a promotion that is refused for what the others said has changed nothing.
  */
-import { epoch as asEpoch, type EventLog } from "../log/index.js";
+import { epoch as asEpoch, type EpochEntry, type EventLog, type Offset } from "../log/index.js";
 import { Enquiry } from "./enquiry.js";
 import { ReplicationError } from "./errors.js";
 import { compareLeaderships, describeLeadership, isHigher, type Leadership } from "./leadership-order.js";
@@ -18,7 +18,7 @@ import { describe, type LocalNode } from "./local-node.js";
 import type { NodeStatement, PeerNote } from "./messages.js";
 import { describeAddress, type Network } from "./ports.js";
 import { describePosition, type Position } from "./position.js";
-import type { PromotionAnswer } from "./promotion-report.js";
+import type { PromotionAnswer, PromotionReport } from "./promotion-report.js";
 
 /** For everybody to greet; a promotion is over within two seconds. */
 const SURVEY_MS = 700;
@@ -119,6 +119,13 @@ export async function winLeadership(context: PromotionContext, log: EventLog, fo
         );
     }
   }
+}
+
+/** A node that belongs to no set asks nobody, and must not end that of which its directory is a copy. */
+export async function winAlone(local: LocalNode, link: LinkContext): Promise<Won> {
+  const leadership = nextLeadership(local, link);
+  await local.leadership.raise(leadership, "its own start");
+  return { leadership, answers: [], warnings: [], oldEnd: undefined, tookMs: 0 };
 }
 
 /** Read from the files: a log that cannot even show its end may not lead. */
@@ -259,6 +266,22 @@ function warningsOf(asked: readonly Asked[], end: Position): string[] {
       );
   }
   return warnings;
+}
+
+/** What a promotion did, once its epoch has begun. `end`: of the log before. */
+export function reportOf(
+  { epoch, lineageId, first }: EpochEntry,
+  won: Won,
+  how: { readonly forced: boolean; readonly end: Offset; readonly tookMs: number; readonly listens: boolean },
+): PromotionReport {
+  const oldEnd = won.oldEnd?.offset;
+  const mute = "this node does not listen for replicas: set replica_listen_address";
+  return {
+    ...{ epoch, lineageId, offset: first, forced: how.forced, answers: won.answers, oldEnd },
+    recordsLost: Math.max(0, (oldEnd ?? 0) - how.end),
+    warnings: how.listens ? won.warnings : [...won.warnings, mute],
+    durationMs: how.tookMs,
+  };
 }
 
 /** Waits for the work, but no longer than that. */

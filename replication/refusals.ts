@@ -28,6 +28,8 @@ export function fenced(local: LocalNode): ReplicationError {
 export const changing = (what: string): ReplicationError =>
   new ReplicationError("REPLICATION_CHANGING", `this node ${what}; try again in a moment`, { what });
 
+export const handsOver = (nodeId: string): ReplicationError => changing(`hands over to node ${nodeId}`);
+
 export const stopping = (): ReplicationError =>
   new ReplicationError("REPLICATION_STOPPING", "this node stops");
 

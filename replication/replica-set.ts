@@ -7,7 +7,9 @@ import { Confirmations } from "./confirmations.js";
 import { ReplicationError } from "./errors.js";
 import type { ReplicaProgress } from "./link-ports.js";
 import type { LocalNode } from "./local-node.js";
-import type { Clock } from "./ports.js";
+import type { Heartbeat, NodeStatement } from "./messages.js";
+import type { Clock, ReplicationLogger } from "./ports.js";
+import { hostOf, reachable } from "./reachable.js";
 import type { Sender } from "./sender.js";
 import type { ReplicationSettings } from "./settings.js";
 
@@ -20,6 +22,7 @@ export interface ReplicaSetOptions {
   readonly settings: ReplicationSettings;
   readonly clock: Clock;
   readonly local: LocalNode;
+  readonly logger: ReplicationLogger;
   readonly senders: () => readonly Sender[];
 }
 
@@ -71,6 +74,26 @@ export class ReplicaSet {
     if (this.#options.local.list.of(progress.node.nodeId) !== undefined)
       this.#gone.set(progress.node.nodeId, { progress, counted: progress.phase === "streaming" });
     this.#enoughUntil = Number.NEGATIVE_INFINITY;
+  }
+
+  /** To be called while this node leads a set. */
+  heartbeat(heartbeat: Heartbeat, from: NodeStatement): void {
+    const { senders, logger } = this.#options;
+    const sender = senders().find(({ progress }) => progress.node.nodeId === from.nodeId);
+    if (sender === undefined) return;
+    const written = this.#note(heartbeat, from, sender.progress.remote);
+    written?.catch((error: unknown) => logger.warn({ err: error }, "the list of nodes could not be written"));
+  }
+
+  /** A replica comes onto the list when it keeps the list as it is: then it knows whom to ask before it leads. */
+  #note(heartbeat: Heartbeat, from: NodeStatement, remote: string): Promise<unknown> | undefined {
+    const { list } = this.#options.local;
+    const { nodeId, name, http } = from;
+    const place = { nodeId, name, http, listen: reachable(from.listen, hostOf(remote)) };
+    const isListed = list.of(nodeId) !== undefined;
+    if (!isListed && heartbeat.peersVersion !== list.version) return undefined;
+    if (!isListed || !list.isAt(place)) return list.admit(place);
+    return list.confirm(nodeId, heartbeat.peersVersion);
   }
 
   /** The list of nodes is not what it was: who came onto it counts from where it is. */

@@ -15,7 +15,11 @@ import {
 } from "../../log/index.js";
 import { seededRandom } from "../../props/run-settings.js";
 import { seededBytes } from "../../props/world/seeded-world.js";
-import { SimulatedDisk, type SimulatedMount } from "../../props/world/simulated-file-system.js";
+import {
+  type DiskOptions,
+  SimulatedDisk,
+  type SimulatedMount,
+} from "../../props/world/simulated-file-system.js";
 import type { ReplicationError } from "../../replication/errors.js";
 import { isHigher, type Leadership } from "../../replication/leadership-order.js";
 import type {
@@ -24,6 +28,7 @@ import type {
   LinkNode,
   LinkSettings,
   ReceiverHost,
+  ReplicaProgress,
   SenderHost,
   SnapshotSource,
 } from "../../replication/link-ports.js";
@@ -44,6 +49,12 @@ export const SETTINGS: LinkSettings = {
   autoReconnect: true,
   secret: undefined,
 };
+
+export interface NodeChanges {
+  readonly log?: Partial<OpenLogOptions>;
+  readonly settings?: Partial<LinkSettings>;
+  readonly disk?: DiskOptions;
+}
 
 export interface LinkWorld {
   readonly network: MemoryNetwork;
@@ -73,22 +84,19 @@ export class LinkNodeDouble implements LinkNode, ReceiverHost, SenderHost {
   readonly cuts: Position[] = [];
   readonly kept: KeptRecords[] = [];
   installs = 0;
+  onAcknowledged: (progress: ReplicaProgress) => void = () => undefined;
   /** The highest durable offset that a replica acknowledged. */
   acknowledged = 0;
 
-  constructor(
-    world: LinkWorld,
-    overrides: Partial<OpenLogOptions> = {},
-    settings: Partial<LinkSettings> = {},
-  ) {
+  constructor(world: LinkWorld, { log = {}, settings = {}, disk = {} }: NodeChanges = {}) {
     const seed = ++nodes;
     const random = seededRandom(seed);
     this.world = world;
     this.nodeId = Buffer.from(seededBytes(random)(16)).toString("hex");
     this.name = `node ${seed}`;
-    this.disk = new SimulatedDisk(seed);
+    this.disk = new SimulatedDisk(seed, disk);
     this.files = this.disk.mount();
-    this.overrides = { randomBytes: seededBytes(random), now: world.clock.now, ...overrides };
+    this.overrides = { randomBytes: seededBytes(random), now: world.clock.now, ...log };
     this.context = {
       node: this,
       clock: world.clock,
@@ -125,6 +133,7 @@ export class LinkNodeDouble implements LinkNode, ReceiverHost, SenderHost {
       events: {
         acknowledged: (sender) => {
           this.acknowledged = Math.max(this.acknowledged, sender.progress.durable);
+          this.onAcknowledged(sender.progress);
         },
         ended: (_, reason) => this.senderEnds.push(reason),
       },
@@ -255,15 +264,19 @@ export class LinkNodeDouble implements LinkNode, ReceiverHost, SenderHost {
     return Buffer.from(await readWholeFile(this.files, `${DISK}/snapshots/${name}`, 100_000_000));
   }
 
-  /** The bytes of its segments, up to the last record; by file name. */
-  async segments(): Promise<Map<string, string>> {
-    const found = new Map<string, string>();
-    for await (const run of this.required.ship(this.required.firstOffset)) {
-      const base = String(run.header.baseOffset);
-      const before = found.get(base) ?? Buffer.from(encodeSegmentHeader(run.header)).toString("hex");
-      found.set(base, before + Buffer.from(run.bytes).toString("hex"));
-      if (run.last >= this.required.durableOffset) break;
-    }
-    return found;
+  segments(): Promise<Map<number, string>> {
+    return segmentsOf(this.required);
   }
+}
+
+/** The bytes of its segments, up to the last durable record; by their first offset. */
+async function segmentsOf(log: EventLog): Promise<Map<number, string>> {
+  const found = new Map<number, string>();
+  if (log.durableOffset < log.firstOffset) return found;
+  for await (const { header, bytes, last } of log.ship(log.firstOffset)) {
+    const before = found.get(header.baseOffset) ?? Buffer.from(encodeSegmentHeader(header)).toString("hex");
+    found.set(header.baseOffset, before + Buffer.from(bytes).toString("hex"));
+    if (last >= log.durableOffset) break;
+  }
+  return found;
 }

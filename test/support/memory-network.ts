@@ -63,6 +63,11 @@ export class MemoryNetwork implements Network {
     return { address: taken, close: async () => void this.#listeners.delete(name) };
   }
 
+  /** Nobody listens there any more. */
+  forget(address: Address): void {
+    this.#listeners.delete(describeAddress(address));
+  }
+
   /** Ends every connection without a word. */
   cutAll(): void {
     for (const end of this.ends.splice(0)) end.finish(new Error("ECONNRESET"));

@@ -8,6 +8,10 @@ interface Timer {
   readonly run: () => void;
 }
 
+/** Turns of the event loop after which nothing more is expected to happen by itself. */
+const TURNS = 60;
+const IDLE_MAX = 50;
+
 export class VirtualClock implements Clock {
   #ms = 0;
   #order = 0;
@@ -38,13 +42,16 @@ export class VirtualClock implements Clock {
   /** Waits until something holds; time passes only when nothing else happens any more. */
   async until(holds: () => boolean, what: string, msMax = 300_000): Promise<void> {
     const end = this.#ms + msMax;
-    while (!holds()) {
-      for (let i = 0; i < 60 && !holds(); i++) await setImmediate();
+    for (let idle = 0; idle < IDLE_MAX; idle++) {
+      for (let i = 0; i < TURNS && !holds(); i++) await setImmediate();
       if (holds()) return;
       const next = this.#next();
-      if (next === undefined || next.at > end) throw new Error(`waited in vain until ${what}`);
+      if (next === undefined) continue;
+      if (next.at > end) break;
+      idle = 0;
       this.#fire(next);
     }
+    throw new Error(`waited in vain until ${what}`);
   }
 
   #next(): Timer | undefined {
