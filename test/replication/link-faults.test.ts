@@ -190,6 +190,16 @@ describe("a slow replica", () => {
   });
 });
 
+describe("messages", () => {
+  it("are acted upon one after the other, also those that come while one takes its time", async () => {
+    const set = await primaryWith(200);
+    set.world.network.faults.ignoresPause = true;
+    const replica = await replicaOf(set, { disk: { syncTurnsMax: 20 } });
+    expect(replica.failures).toEqual([]);
+    expect(replica.installs).toBe(1);
+  });
+});
+
 describe("what is acknowledged", () => {
   it("is durable on the replica's own disk, in every mode of syncing", async () => {
     for (const fsyncMode of ["always", "periodic", "never"] as const) {
