@@ -155,16 +155,16 @@ describe("strangers", () => {
     expect(second.isClosed).toBe(false);
   });
 
-  it("beyond what is taken are refused, and those before keep their place", async () => {
+  it("in a crowd keep no replica out: who has not greeted for longest goes", async () => {
     const set = await primaryWith(10);
-    const replica = await replicaOf(set);
-    const crowd = Array.from({ length: 256 }, () =>
-      RawPeer.dial(set.world.network, set.world.clock, set.address),
-    );
-    expect(await crowd.at(-1)!.refusal()).toBe("REPLICATION_TOO_MANY_CONNECTIONS");
-    await appendMany(set.primary.required, 5);
-    await same(set.primary, replica);
+    const first = await replicaOf(set);
+    const dial = (): RawPeer => RawPeer.dial(set.world.network, set.world.clock, set.address);
+    const crowd = Array.from({ length: 255 }, dial);
+    await set.world.clock.until(() => crowd.every(({ isOpen }) => isOpen), "all are there");
+    const second = await replicaOf(set);
+    expect(await crowd[0]!.refusal()).toBe("REPLICATION_TOO_MANY_CONNECTIONS");
     expect(crowd.filter(({ isClosed }) => isClosed).length).toBe(1);
+    expect([...first.failures, ...second.failures]).toEqual([]);
   });
 });
 
