@@ -9,7 +9,7 @@ import {
 } from "../../log/index.js";
 import { existingDataDirectory } from "./data-directory-argument.js";
 import { CliFailure, exitCodes } from "./failure.js";
-import { writeJson, writeLine } from "./output.js";
+import { counted, writeJson, writeLine } from "./output.js";
 
 interface RepairFlags {
   readonly apply?: boolean;
@@ -74,8 +74,4 @@ export function describePlan(plan: RepairPlan, when: "before" | "after"): string
       ? `how many later records ${many} lost is not known`
       : `at least ${counted(lost, "later record")} ${lost === 1 ? one : many} lost`,
   ];
-}
-
-function counted(count: number, what: string): string {
-  return `${count} ${what}${count === 1 ? "" : "s"}`;
 }

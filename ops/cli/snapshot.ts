@@ -7,7 +7,7 @@ import { makeSnapshot } from "../state/perform.js";
 import { existingDataDirectory } from "./data-directory-argument.js";
 import { requireConfig } from "./effective-config.js";
 import { CliFailure, exitCodes } from "./failure.js";
-import { talk, writeJson, writeLine } from "./output.js";
+import { counted, talk, writeJson, writeLine } from "./output.js";
 import { amount, duration, Progress } from "./progress.js";
 
 interface SnapshotFlags {
@@ -75,9 +75,9 @@ function report(directory: string, made: SnapshotMade, flags: SnapshotFlags): vo
   const { name, offset, bytes, counts } = facts;
   const begun = from === undefined ? "the beginning of the log" : `the snapshot of offset ${from}`;
   writeLine(`${directory}: snapshot of offset ${offset}, ${amount(bytes, "B")}, in ${duration(seconds)}`);
-  writeLine(`file ${name}; ${replayedRecords} records replayed behind ${begun}`);
+  writeLine(`file ${name}; ${counted(replayedRecords, "record")} replayed behind ${begun}`);
   writeLine(
-    `${counts.keys} keys, ${counts.queues} queues with ${counts.messages} messages, ${counts.streams} streams`,
+    `${counted(counts.keys, "key")}, ${counted(counts.queues, "queue")} with ${counted(counts.messages, "message")}, ${counted(counts.streams, "stream")}`,
   );
 }
 

@@ -11,6 +11,9 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { offset, realFileSystem } from "../../log/index.js";
+import { ArchiveWriter } from "../../ops/backup/archive-writer.js";
+import { openObjectStore } from "../../ops/backup/open-object-store.js";
 import { type CommandResult, runAnnals } from "../support/annals-command.js";
 import { type RunningServer, startServer } from "../support/server-process.js";
 
@@ -237,6 +240,26 @@ describe("annals diff of backups", () => {
 });
 
 describe("annals drill", () => {
+  it("proves an archive up to its newest record, by a fold of it, and says that it recorded no digests", async () => {
+    const archive = join(root, "archive");
+    const writer = new ArchiveWriter({
+      files: realFileSystem,
+      dataDirectory: data,
+      store: await openObjectStore(archive, {}),
+      rules: { keepDays: 0, keepSnapshots: 0 },
+      now: Date.now,
+    });
+    await writer.bringUpTo(offset(after.offset));
+    const result = await runAnnals(["drill", "--from", archive, "--json"]);
+    expect(result).toMatchObject({ code: 0, stderr: "" });
+    const report = JSON.parse(result.stdout);
+    expect(report).toMatchObject({ success: true, lastOffset: after.offset, recordedDigestsAt: null });
+    expect(report.backup).toBe("00000000000000000001");
+    const names = report.checks.map(({ name }: { name: string }) => name);
+    for (const part of ["kv", "queue", "stream", "all"])
+      expect(names).toContain(`digest at ${after.offset}, ${part}`);
+  });
+
   it("proves a whole backup, tells monitoring, and leaves nothing behind", async () => {
     const [work, metrics] = [join(root, "work"), join(root, "drill.prom")];
     mkdirSync(work);
