@@ -268,7 +268,7 @@ export class ServerProcess {
       stopwatch: () => performance.now(),
       onAsked: (durationMs) => this.#metrics.past.asked(durationMs),
       waitingMax: values["past.waiting_max"],
-      timeoutMs: values["past.timeout_ms"],
+      timeoutMs: () => this.#values["past.timeout_ms"],
       idleMs: values["past.idle_secs"] * 1000,
       start: () => startPastThread({ version, dataDirectory: this.#dataDirectory, values: this.#values }),
     });
