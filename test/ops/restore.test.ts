@@ -224,3 +224,24 @@ describe("the record of an epoch's start", () => {
     expect(decodeEpochStart(2, Buffer.from("nothing of the kind"))).toBeUndefined();
   });
 });
+
+describe("a backup whose log does not begin at its first record", () => {
+  it("reaches back to its oldest snapshot, and says so of what lies before", async () => {
+    await bench.grow(120, { segmentBytes: 4096 });
+    await bench.putSnapshot(70);
+    const { log } = await bench.openLog({ segmentBytes: 4096 });
+    const first = await log.retain(at(60));
+    await log.close();
+    expect(first).toBeGreaterThan(30);
+    const { id } = await bench.backup();
+    const plan = (offset: number) => restorer.plan({ type: "offset", offset });
+    for (const tooEarly of [1, first, 69])
+      await expect(plan(tooEarly)).rejects.toMatchObject({
+        code: "RESTORE_TARGET_RETIRED",
+        context: { earliest: 70 },
+      });
+    for (const last of [70, 71, 121]) expect(await plan(last)).toMatchObject({ backup: id, last });
+    const { dataDirectory } = await restorer.restore({ type: "offset", offset: 70 });
+    expect(await lookInto(restorer, dataDirectory)).toMatchObject({ firstOffset: first, endOffset: 71 });
+  });
+});
