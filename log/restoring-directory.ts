@@ -9,18 +9,20 @@
  *   1. the lock, then the mark; what an unfinished restore left is removed
  *   2. the segments and snapshots, in any order, each under a temporary name until every byte of it was verified
  *   3. the chain across the segments is checked, up to the wanted record
- *   4. the identity: the same cluster, a node of its own
+ *   4. the version of the directory, and its identity: the same cluster, a node of its own
  *   5. the segment of the new epoch, with the record that says where it came from
  *   6. the recovery point, as after a clean stop
  *   7. the mark goes
  */
 import { ADVICE_DAMAGED, corruption, type Finding } from "./corruption.js";
 import { createIdentity, type DataDirectory, openDataDirectory, randomId } from "./data-directory.js";
+import { raiseDirectoryFormat } from "./directory-format.js";
 import { EPOCH_START_VERSION, type EpochStart, encodeEpochStart } from "./epoch-start.js";
 import { EPOCH_STARTED } from "./epochs.js";
 import { assert, LogError } from "./errors.js";
 import type { EpochEntry } from "./event-log.js";
 import {
+  FORMAT_FILE,
   IDENTITY_FILE,
   LOCK_FILE,
   LOG_DIRECTORY,
@@ -229,6 +231,7 @@ export class RestoringDirectory {
     const found = first.file.header.clusterId;
     if (found !== clusterId) throw corruption(misnamed(first.file.name, `cluster ${clusterId}`, found));
     await files.syncDirectory(logPath);
+    await raiseDirectoryFormat(files, dataDirectory);
     const identity = await createIdentity(files, dataDirectory, randomBytes, clusterId);
 
     const lineage = tail.file.header.lineageId;
@@ -288,6 +291,7 @@ const MADE_HERE: ReadonlySet<string> = new Set([
   RESTORING_FILE,
   LOG_DIRECTORY,
   SNAPSHOT_DIRECTORY,
+  ...[FORMAT_FILE, `${FORMAT_FILE}${TEMPORARY_SUFFIX}`],
   ...[IDENTITY_FILE, `${IDENTITY_FILE}${TEMPORARY_SUFFIX}`],
   ...[RECOVERY_POINT_FILE, `${RECOVERY_POINT_FILE}${TEMPORARY_SUFFIX}`],
 ]);

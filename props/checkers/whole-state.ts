@@ -33,7 +33,14 @@ function keysOf({ kv }: Fold, now: number): unknown {
     kv.chargedFor(key),
     kv.chainOf(key),
   ]);
-  return { keys, stats, size: kv.size(now), held: kv.keysHeld, lastOffset: kv.lastOffset, never: kv.chainOf("never") };
+  return {
+    keys,
+    stats,
+    size: kv.size(now),
+    held: kv.keysHeld,
+    lastOffset: kv.lastOffset,
+    never: kv.chainOf("never"),
+  };
 }
 
 function queuesOf({ queue: view }: Fold, now: number): unknown {

@@ -224,7 +224,9 @@ describe("a snapshot", () => {
     bytes.set(later, 0);
     const { problem } = await verifySnapshot(files, pathOf(facts));
     expect(problem?.code).toBe("SNAPSHOT_VERSION_UNKNOWN");
-    expect(problem?.message).toMatch(/has format version 3, this release reads 1 to 2; start the release that wrote it/);
+    expect(problem?.message).toMatch(
+      /has format version 3, this release reads 1 to 2; start the release that wrote it/,
+    );
     expect(await begin({ log, files, made })).toMatchObject({ warnings: ["SNAPSHOT_VERSION_UNKNOWN"] });
   });
 

@@ -34,10 +34,7 @@ export function asFormat1(file: Uint8Array): Buffer {
   const footer = decodeFooter(bytes.subarray(-FOOTER_BYTES), headerCrcOf(bytes));
   if (typeof footer === "string") throw new Error(`no snapshot: ${footer}`);
   const chunks = countChunks(written);
-  const end = encodeFooter(
-    { ...footer, bytes: written.length + FOOTER_BYTES, chunks },
-    headerCrcOf(header),
-  );
+  const end = encodeFooter({ ...footer, bytes: written.length + FOOTER_BYTES, chunks }, headerCrcOf(header));
   const hashed = Buffer.concat([written, end]);
   return Buffer.concat([hashed, createHash("sha256").update(hashed).digest()]);
 }
