@@ -33,6 +33,7 @@ export {
   segmentBytes,
 } from "./segment-extent.js";
 export { decodeHeader as segmentHeaderOf } from "./segment-reader.js";
+export { SegmentRewriting } from "./segment-rewriting.js";
 export type * from "./settings.js";
 export * from "./units.js";
 export { type VerifyReport, verifyDirectory } from "./verify.js";

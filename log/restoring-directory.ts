@@ -97,6 +97,8 @@ export interface FinishRestore {
   readonly epochsUpTo: Epoch;
   /** What the record of the new epoch says of where it came from. */
   readonly from: string;
+  /** When the segments were not taken over but written anew: the lineage that the last record had before. */
+  readonly migratedLineage?: string;
 }
 
 export class RestoringDirectory {
@@ -224,7 +226,7 @@ export class RestoringDirectory {
    * Makes the directory one that a log opens from. Nobody believed any of it before this resolves.
    * @throws LogError LOG_CORRUPT when the segments are not one log up to `last`; then the mark stays.
    */
-  async finish({ last, clusterId, epochsUpTo, from }: FinishRestore): Promise<RestoredLog> {
+  async finish({ last, clusterId, epochsUpTo, from, migratedLineage }: FinishRestore): Promise<RestoredLog> {
     const { files, dataDirectory, now, randomBytes } = this.#options;
     const { logPath } = this.#directory;
     const { first, tail, epochs } = checkChain(this.#placed, last);
@@ -234,7 +236,8 @@ export class RestoringDirectory {
     await raiseDirectoryFormat(files, dataDirectory);
     const identity = await createIdentity(files, dataDirectory, randomBytes, clusterId);
 
-    const lineage = tail.file.header.lineageId;
+    const lineage = migratedLineage ?? tail.file.header.lineageId;
+    const reason = migratedLineage === undefined ? "restored" : "migrated";
     const header: SegmentHeader = {
       epoch: asEpoch(Math.max(epochsUpTo, ...epochs) + 1),
       baseOffset: tail.end.offset,
@@ -246,7 +249,7 @@ export class RestoringDirectory {
       chainTimestamp: tail.end.timestamp,
       chainCrc: tail.end.seed,
     };
-    const start: EpochStart = { reason: "restored", from, offset: last, lineage };
+    const start: EpochStart = { reason, from, offset: last, lineage };
     const { bytes, crc } = firstSegmentOf(header, start);
     await replaceNew(files, logPath, segmentName(header.baseOffset), bytes);
     const { baseOffset } = header;
