@@ -68,7 +68,7 @@ function explain(error: unknown, path: string): unknown {
 export async function checkIsNotRestoring(files: FileSystem, dataDirectory: string): Promise<void> {
   const file = `${dataDirectory}/${RESTORING_FILE}`;
   if (!(await files.exists(file))) return;
-  const message = `a restore into ${dataDirectory} was not finished: what is there is not whole`;
+  const message = `a restore or migration into ${dataDirectory} was not finished: what is there is not whole`;
   throw new LogError("LOG_RESTORE_UNFINISHED", message, { directory: dataDirectory, file });
 }
 

@@ -27,7 +27,7 @@ export async function readDirectoryFormat(files: FileSystem, dataDirectory: stri
     throw new LogError("LOG_CORRUPT", message, { file: path });
   }
   if (found > DIRECTORY_FORMAT_VERSION) {
-    const message = `the data directory ${dataDirectory} has format version ${found}, this release reads 1 to ${DIRECTORY_FORMAT_VERSION}: a later release wrote it. Nothing was changed; start that release, or restore a backup from before`;
+    const message = `the data directory ${dataDirectory} has format version ${found}, this release reads 1 to ${DIRECTORY_FORMAT_VERSION}: a later release wrote it`;
     throw new LogError("LOG_VERSION_UNKNOWN", message, {
       file: path,
       expected: DIRECTORY_FORMAT_VERSION,
