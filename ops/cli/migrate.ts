@@ -53,7 +53,7 @@ async function run(flags: MigrateFlags): Promise<void> {
     );
   const { values } = await requireConfig({ file: flags.config, flags: {} });
   const shown = new Shown(flags.progress === true);
-  const { migrate, planMigration } = await import("../migration/migrate.js");
+  const { migrate, MigrationDiffers, planMigration } = await import("../migration/migrate.js");
   const options: MigrationOptions = {
     files: realFileSystem,
     from,
@@ -73,12 +73,19 @@ async function run(flags: MigrateFlags): Promise<void> {
   }
   const lock = await locked(from, options.holder);
   try {
-    const report = await migrate(options);
+    const report = await migrate(options).catch((error: unknown) => {
+      throw error instanceof MigrationDiffers ? differs(error, from) : error;
+    });
     shown.finish();
     await writeReport(from, into, report, flags.json === true);
   } finally {
     await lock.release();
   }
+}
+
+function differs(error: Error, from: string): CliFailure {
+  const advice = `${from} is as it was: one of its snapshots may not be what its log says; ask \`annals verify\`, move the snapshots elsewhere, and migrate again`;
+  return new CliFailure(exitCodes.damaged, `MIGRATION_DIFFERS: ${error.message}; ${advice}`, error);
 }
 
 /** What is appended meanwhile would not be in the new directory. */
