@@ -32,8 +32,6 @@ const SEGMENT_BYTES_MAX = 1024 * 1024 * 1024;
 export async function openLog(options: OpenLogOptions): Promise<OpenedLog> {
   checkSettings(options);
   try {
-    // Before the lock, which is a file too: what a later release wrote stays as it is.
-    await readDirectoryFormat(options.files, options.dataDirectory);
     const directory = await openDataDirectory(options.files, options.dataDirectory, options.holder);
     try {
       return await openHeld(options, directory);
