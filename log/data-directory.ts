@@ -5,7 +5,7 @@
  */
 import { readDirectoryFormat } from "./directory-format.js";
 import { errnoOf, LogError } from "./errors.js";
-import { IDENTITY_FILE, LOCK_FILE, LOG_DIRECTORY, RESTORING_FILE } from "./file-names.js";
+import { IDENTITY_FILE, LOCK_FILE, LOG_DIRECTORY, RESTORING_FILE, TEMPORARY_SUFFIX } from "./file-names.js";
 import {
   type DirectoryLock,
   type FileSystem,
@@ -56,6 +56,15 @@ export async function openDataDirectory(
   }
 }
 
+/** Makes the directory if it is missing. @throws LogError LOG_DIRECTORY_UNUSABLE. */
+export async function makeUsable(files: FileSystem, path: string): Promise<void> {
+  try {
+    await files.makeDirectory(path);
+  } catch (error) {
+    throw explain(error, path);
+  }
+}
+
 function explain(error: unknown, path: string): unknown {
   if (error instanceof LockHeldError) {
     const message = `the data directory ${path} is in use by ${error.holder}`;
@@ -70,7 +79,12 @@ function explain(error: unknown, path: string): unknown {
 /** @throws LogError LOG_RESTORE_UNFINISHED when a restore into the directory did not come to its end. */
 export async function checkIsNotRestoring(files: FileSystem, dataDirectory: string): Promise<void> {
   const file = `${dataDirectory}/${RESTORING_FILE}`;
-  if (!(await files.exists(file))) return;
+  // The mark under its temporary name was about to be made; a log that is there was no restore's then.
+  const isMarked =
+    (await files.exists(file)) ||
+    ((await files.exists(`${file}${TEMPORARY_SUFFIX}`)) &&
+      !(await files.exists(`${dataDirectory}/${IDENTITY_FILE}`)));
+  if (!isMarked) return;
   const message = `a restore or migration into ${dataDirectory} was not finished: what is there is not whole`;
   throw new LogError("LOG_RESTORE_UNFINISHED", message, { directory: dataDirectory, file });
 }

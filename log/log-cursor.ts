@@ -1,20 +1,21 @@
 /**
  * A reader's place in the log: reads the next records, a batch (one disk read) at a time, over the borders of segments.
- * Holds one open file, so that a segment that retention removes under it is still read to its end. Every record's
- * checksum is verified; what does not hold at or below the wanted offset is corruption and never given out.
+ * Holds one open file, so that a segment that retention removes under it is still read to its end. The checksum of every
+ * record that is given out is verified; what does not hold at or below the wanted offset is corruption and never given out.
  */
 import { ADVICE_DAMAGED, corruption } from "./corruption.js";
 import { assert, errnoOf } from "./errors.js";
 import type { LogRecord } from "./event-log.js";
 import type { FileHandle, FileSystem } from "./file-system.js";
 import { RECORD_HEADER_BYTES } from "./format.js";
+import type { IdleHandles } from "./idle-handles.js";
 import type { LoadedIndexes } from "./loaded-indexes.js";
 import type { OffsetIndex } from "./offset-index.js";
 import { retired } from "./refusals.js";
 import { borderFinding, shownPath } from "./segment-chain.js";
 import type { LogSegment, SegmentList } from "./segment-list.js";
 import { CHUNK_BYTES, type ReadPoint, readBatch } from "./segment-reader.js";
-import { findingOfBad, pointAt } from "./segment-scan.js";
+import { findingOfBad } from "./segment-scan.js";
 import { offset as asOffset, type Offset } from "./units.js";
 
 export interface LogFiles {
@@ -22,6 +23,7 @@ export interface LogFiles {
   readonly logDirectory: string;
   readonly segments: SegmentList;
   readonly indexes: LoadedIndexes;
+  readonly handles: IdleHandles;
 }
 
 interface Seat {
@@ -67,12 +69,15 @@ export class LogCursor {
       const seat = await this.#sit();
       const from = seat.point;
       const { bytes, header } = seat.segment;
-      const batch = await readBatch(seat.handle, from, bytes, header, chunkUpTo(seat, last));
+      const batch = await readBatch(seat.handle, from, bytes, header, chunkUpTo(seat, last), {
+        first: this.#next,
+        last,
+      });
       const records = batch.records.filter(({ offset }) => offset >= this.#next && offset <= last);
       const taken = records[records.length - 1];
       if (taken !== undefined) {
         this.#next = asOffset(taken.offset + 1);
-        seat.point = pointAt(batch, from, this.#next - from.offset);
+        seat.point = batch.next;
         return records;
       }
       // The log was cut under this reader: what it saw is no longer there, which is no damage.
@@ -86,7 +91,7 @@ export class LogCursor {
   async close(): Promise<void> {
     const seat = this.#seat;
     this.#seat = undefined;
-    await seat?.handle.close();
+    if (seat !== undefined) await this.#log.handles.giveBack(seat.segment, seat.handle, seat.cuts);
   }
 
   async #sit(): Promise<Seat> {
@@ -96,14 +101,14 @@ export class LogCursor {
   }
 
   async #open(): Promise<Seat> {
-    const { files, logDirectory, segments, indexes } = this.#log;
+    const { segments, indexes, handles } = this.#log;
     const { cuts } = segments;
     const segment = segments.containing(this.#next);
     if (segment === undefined) throw retired(this.#next, this.#log.segments.first.base);
     try {
       const index = await indexes.of(segment);
       const point = index.floor(this.#next);
-      const handle = await files.open(`${logDirectory}/${segment.name}`, "read");
+      const handle = await handles.take(segment);
       return { segment, handle, cuts, index, point };
     } catch (error) {
       if (errnoOf(error) !== "ENOENT") throw error;

@@ -13,6 +13,7 @@ import { errnoOf } from "./errors.js";
 import type { LogMark, LogReader, LogRecord, ReadOptions } from "./event-log.js";
 import { LOG_DIRECTORY, parseSegmentName } from "./file-names.js";
 import type { FileSystem } from "./file-system.js";
+import { IdleHandles } from "./idle-handles.js";
 import { LoadedIndexes } from "./loaded-indexes.js";
 import { findOffsetAt, type LogFiles, readLog } from "./log-cursor.js";
 import { agrees, markAt } from "./log-mark.js";
@@ -100,6 +101,8 @@ async function tryToOpen(
     logDirectory,
     segments,
     indexes: new LoadedIndexes(files, logDirectory, "leave"),
+    // Nobody closes a view, so it keeps nothing open.
+    handles: new IdleHandles(files, logDirectory, segments, 0),
   };
   const tail = found[found.length - 1];
   if (tail === undefined) return new DirectoryView(log, asOffset(0), identity, []);

@@ -6,7 +6,8 @@
  * that mark does not open: a restore that was ended anywhere leaves a directory that nobody serves, and that only another
  * restore takes. The steps, each durable before the next:
  *
- *   1. the lock, then the mark; what an unfinished restore left is removed
+ *   1. the mark, then the lock: ended in between, there is no directory that looks as if nothing had been meant to be in it.
+ *      Then what an unfinished restore left is removed
  *   2. the segments and snapshots, in any order, each under a temporary name until every byte of it was verified
  *   3. the chain across the segments is checked, up to the wanted record
  *   4. the version of the directory, and its identity: the same cluster, a node of its own
@@ -15,7 +16,13 @@
  *   7. the mark goes
  */
 import { ADVICE_DAMAGED, corruption, type Finding } from "./corruption.js";
-import { createIdentity, type DataDirectory, openDataDirectory, randomId } from "./data-directory.js";
+import {
+  createIdentity,
+  type DataDirectory,
+  makeUsable,
+  openDataDirectory,
+  randomId,
+} from "./data-directory.js";
 import { raiseDirectoryFormat } from "./directory-format.js";
 import { EPOCH_START_VERSION, type EpochStart, encodeEpochStart } from "./epoch-start.js";
 import { EPOCH_STARTED } from "./epochs.js";
@@ -120,17 +127,14 @@ export class RestoringDirectory {
     note: Readonly<Record<string, string | number>>,
   ): Promise<RestoringDirectory> {
     const { files, dataDirectory, holder } = options;
-    await checkIsFree(files, dataDirectory);
+    const wasMarked = await checkIsFree(files, dataDirectory);
+    if (!wasMarked) await mark(options, note);
+    // Who has the lock may have begun a log in the meantime, or a restore of its own, which needs the mark: it is left to them.
     const directory = await openDataDirectory(files, dataDirectory, holder);
     try {
       // Now nobody else can put anything there.
-      await checkIsFree(files, dataDirectory);
-      await replaceFile(
-        files,
-        dataDirectory,
-        RESTORING_FILE,
-        Buffer.from(`${JSON.stringify(note, null, 2)}\n`),
-      );
+      await checkIsStillFree(files, dataDirectory, wasMarked);
+      if (wasMarked) await mark(options, note);
       await clear(files, dataDirectory);
       return new RestoringDirectory(options, directory);
     } catch (error) {
@@ -277,17 +281,57 @@ export class RestoringDirectory {
   }
 }
 
-async function checkIsFree(files: FileSystem, dataDirectory: string): Promise<void> {
+async function mark(
+  { files, dataDirectory }: RestoreDirectoryOptions,
+  note: Readonly<Record<string, string | number>>,
+): Promise<void> {
+  await makeUsable(files, dataDirectory);
+  const text = `${JSON.stringify(note, null, 2)}\n`;
+  await replaceFile(files, dataDirectory, RESTORING_FILE, Buffer.from(text));
+}
+
+/** Whether a restore that was not finished left it. @throws LogError LOG_DIRECTORY_UNUSABLE when anything else is there. */
+async function checkIsFree(files: FileSystem, dataDirectory: string): Promise<boolean> {
   const status = await files.stat(dataDirectory);
-  if (status === undefined) return;
+  if (status === undefined) return false;
   if (status.type !== "directory") throw notFree(dataDirectory, "a file");
   const names = await files.list(dataDirectory);
   const isMarked = names.includes(RESTORING_FILE);
+  const found = await foundAmong(files, dataDirectory, names, isMarked);
+  if (found !== undefined) throw notFree(dataDirectory, found);
+  return isMarked;
+}
+
+/**
+ * As `checkIsFree`, with the lock. A log that was begun, or a restore that was finished, before the lock was had keeps what it is,
+ * and loses the mark that was made meanwhile.
+ */
+async function checkIsStillFree(files: FileSystem, dataDirectory: string, wasMarked: boolean): Promise<void> {
+  const names = await files.list(dataDirectory);
+  const isUnfinished = wasMarked && names.includes(RESTORING_FILE);
+  const others = names.filter((name) => name !== RESTORING_FILE);
+  const found = await foundAmong(files, dataDirectory, others, isUnfinished);
+  if (found === undefined) return;
+  if (!wasMarked) {
+    await files.remove(`${dataDirectory}/${RESTORING_FILE}`);
+    await files.syncDirectory(dataDirectory);
+  }
+  throw notFree(dataDirectory, found);
+}
+
+/** The first name that a restore must not touch. */
+async function foundAmong(
+  files: FileSystem,
+  dataDirectory: string,
+  names: readonly string[],
+  isMarked: boolean,
+): Promise<string | undefined> {
   for (const name of names) {
     if (HARMLESS.has(name) || (isMarked && MADE_HERE.has(name))) continue;
     const isEmptyLog = name === LOG_DIRECTORY && (await files.list(`${dataDirectory}/${name}`)).length === 0;
-    if (!isEmptyLog) throw notFree(dataDirectory, name);
+    if (!isEmptyLog) return name;
   }
+  return undefined;
 }
 
 const MADE_HERE: ReadonlySet<string> = new Set([

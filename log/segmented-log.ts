@@ -23,6 +23,7 @@ import type {
 } from "./event-log.js";
 import { RECORD_HEADER_BYTES, writeRecordHeader } from "./format.js";
 import { FreeSpace } from "./free-space.js";
+import { IdleHandles } from "./idle-handles.js";
 import { LoadedIndexes } from "./loaded-indexes.js";
 import { findOffsetAt, LogCursor, type LogFiles } from "./log-cursor.js";
 import { agrees, markAt } from "./log-mark.js";
@@ -115,7 +116,8 @@ export class SegmentedLog implements EventLog {
     this.#end = asOffset(next.offset - 1);
     this.#timestamp = next.timestamp;
     this.#epoch = epochs.current?.epoch ?? asEpoch(0);
-    this.#files = { files, logDirectory, segments, indexes };
+    const handles = new IdleHandles(files, logDirectory, segments);
+    this.#files = { files, logDirectory, segments, indexes, handles };
     this.#freeSpace = freeSpace;
     this.#space = new SpaceAhead({ files, logDirectory, segmentBytes, syncOnWrite, freeSpace, failed });
     this.#tail = new TailWriter(
@@ -463,6 +465,7 @@ export class SegmentedLog implements EventLog {
     this.#appended.complete();
     this.#failed.complete();
     try {
+      await this.#files.handles.close();
       if (this.#failure !== undefined) await this.#letGo();
     } finally {
       await this.#start.directory.lock.release();

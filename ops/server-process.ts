@@ -305,6 +305,7 @@ export class ServerProcess {
       rules: this.#live.rules,
       hashSeed: randomBytes(8),
       snapshots: { files: this.#rooms.files, directory: `${this.#dataDirectory}/${SNAPSHOT_DIRECTORY}` },
+      lostRecords: this.#values["persistence.wal.fsync_mode"] === "never" ? "warn" : "refuse",
       onProgress: ({ step, done, total }) => {
         if (step === "log") this.#health.replaying(done, total);
         else this.#health.reading(done, total);

@@ -130,6 +130,11 @@ const snapshotAdvice: Readonly<Record<SnapshotErrorCode, Advice>> = {
   },
   SNAPSHOT_VERSION_UNKNOWN: { exitCode: exitCodes.damaged, advice: otherRelease },
   SNAPSHOT_FOREIGN: { exitCode: exitCodes.damaged, advice: "move the file to where it belongs" },
+  SNAPSHOT_BEYOND_LOG: {
+    exitCode: exitCodes.damaged,
+    advice:
+      "nothing was changed: restore a backup, or, to go on without the lost records, move the snapshot elsewhere",
+  },
   SNAPSHOT_MISSING: {
     exitCode: exitCodes.damaged,
     advice: "nothing was changed: restore a snapshot of that range, or the whole directory, from a backup",

@@ -67,6 +67,7 @@ export function describePlan(plan: RepairPlan, when: "before" | "after"): string
       ? []
       : [`${cut.file} ${one} cut at position ${cut.position}: ${counted(cut.bytes, "byte")} dropped`]),
     ...dropped.map(({ file, bytes }) => `${file} ${one} dropped: ${counted(bytes, "byte")}`),
+    ...plan.snapshots.map((file) => `${file} ${one} put aside: it is of later records`),
     `every record up to offset ${lastKept} ${one} kept`,
     // What is damaged cannot be counted: there may be more than is known.
     lost === 0
