@@ -3,6 +3,7 @@
  *
  * `identity.json` is written once, before the first segment, and never changes: a log without it has lost a file.
  */
+import { readDirectoryFormat } from "./directory-format.js";
 import { errnoOf, LogError } from "./errors.js";
 import { IDENTITY_FILE, LOCK_FILE, LOG_DIRECTORY, RESTORING_FILE, TEMPORARY_SUFFIX } from "./file-names.js";
 import {
@@ -30,7 +31,7 @@ export interface DataDirectory {
 
 /**
  * Makes the directory if it is missing and takes its lock, which the system gives back when the process dies.
- * @throws LogError LOG_LOCKED, LOG_DIRECTORY_UNUSABLE.
+ * @throws LogError LOG_LOCKED, LOG_DIRECTORY_UNUSABLE, LOG_VERSION_UNKNOWN, LOG_CORRUPT.
  */
 export async function openDataDirectory(
   files: FileSystem,
@@ -38,6 +39,8 @@ export async function openDataDirectory(
   holder: string,
 ): Promise<DataDirectory> {
   try {
+    // Before the lock, which is a file too: what a later release wrote stays as it is.
+    await readDirectoryFormat(files, path);
     await files.makeDirectory(path);
     const lock = await files.lock(`${path}/${LOCK_FILE}`, holder);
     const logPath = `${path}/${LOG_DIRECTORY}`;
@@ -82,7 +85,7 @@ export async function checkIsNotRestoring(files: FileSystem, dataDirectory: stri
     ((await files.exists(`${file}${TEMPORARY_SUFFIX}`)) &&
       !(await files.exists(`${dataDirectory}/${IDENTITY_FILE}`)));
   if (!isMarked) return;
-  const message = `a restore into ${dataDirectory} was not finished: what is there is not whole`;
+  const message = `a restore or migration into ${dataDirectory} was not finished: what is there is not whole`;
   throw new LogError("LOG_RESTORE_UNFINISHED", message, { directory: dataDirectory, file });
 }
 

@@ -8,6 +8,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { corruption, type Finding } from "./corruption.js";
 import { checkIsNotRestoring, readIdentity } from "./data-directory.js";
+import { readDirectoryFormat } from "./directory-format.js";
 import { errnoOf } from "./errors.js";
 import type { LogMark, LogReader, LogRecord, ReadOptions } from "./event-log.js";
 import { LOG_DIRECTORY, parseSegmentName } from "./file-names.js";
@@ -60,6 +61,7 @@ export async function openLogView(
   options: LogViewOptions = {},
 ): Promise<LogView> {
   await checkIsNotRestoring(files, dataDirectory);
+  await readDirectoryFormat(files, dataDirectory);
   return openUnmarkedView(files, dataDirectory, options);
 }
 

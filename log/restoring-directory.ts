@@ -10,7 +10,7 @@
  *      Then what an unfinished restore left is removed
  *   2. the segments and snapshots, in any order, each under a temporary name until every byte of it was verified
  *   3. the chain across the segments is checked, up to the wanted record
- *   4. the identity: the same cluster, a node of its own
+ *   4. the version of the directory, and its identity: the same cluster, a node of its own
  *   5. the segment of the new epoch, with the record that says where it came from
  *   6. the recovery point, as after a clean stop
  *   7. the mark goes
@@ -23,11 +23,13 @@ import {
   openDataDirectory,
   randomId,
 } from "./data-directory.js";
+import { raiseDirectoryFormat } from "./directory-format.js";
 import { EPOCH_START_VERSION, type EpochStart, encodeEpochStart } from "./epoch-start.js";
 import { EPOCH_STARTED } from "./epochs.js";
 import { assert, LogError } from "./errors.js";
 import type { EpochEntry } from "./event-log.js";
 import {
+  FORMAT_FILE,
   IDENTITY_FILE,
   LOCK_FILE,
   LOG_DIRECTORY,
@@ -102,6 +104,8 @@ export interface FinishRestore {
   readonly epochsUpTo: Epoch;
   /** What the record of the new epoch says of where it came from. */
   readonly from: string;
+  /** When the segments were not taken over but written anew: the lineage that the last record had before. */
+  readonly migratedLineage?: string;
 }
 
 export class RestoringDirectory {
@@ -226,16 +230,18 @@ export class RestoringDirectory {
    * Makes the directory one that a log opens from. Nobody believed any of it before this resolves.
    * @throws LogError LOG_CORRUPT when the segments are not one log up to `last`; then the mark stays.
    */
-  async finish({ last, clusterId, epochsUpTo, from }: FinishRestore): Promise<RestoredLog> {
+  async finish({ last, clusterId, epochsUpTo, from, migratedLineage }: FinishRestore): Promise<RestoredLog> {
     const { files, dataDirectory, now, randomBytes } = this.#options;
     const { logPath } = this.#directory;
     const { first, tail, epochs } = checkChain(this.#placed, last);
     const found = first.file.header.clusterId;
     if (found !== clusterId) throw corruption(misnamed(first.file.name, `cluster ${clusterId}`, found));
     await files.syncDirectory(logPath);
+    await raiseDirectoryFormat(files, dataDirectory);
     const identity = await createIdentity(files, dataDirectory, randomBytes, clusterId);
 
-    const lineage = tail.file.header.lineageId;
+    const lineage = migratedLineage ?? tail.file.header.lineageId;
+    const reason = migratedLineage === undefined ? "restored" : "migrated";
     const header: SegmentHeader = {
       epoch: asEpoch(Math.max(epochsUpTo, ...epochs) + 1),
       baseOffset: tail.end.offset,
@@ -247,7 +253,7 @@ export class RestoringDirectory {
       chainTimestamp: tail.end.timestamp,
       chainCrc: tail.end.seed,
     };
-    const start: EpochStart = { reason: "restored", from, offset: last, lineage };
+    const start: EpochStart = { reason, from, offset: last, lineage };
     const { bytes, crc } = firstSegmentOf(header, start);
     await replaceNew(files, logPath, segmentName(header.baseOffset), bytes);
     const { baseOffset } = header;
@@ -332,6 +338,7 @@ const MADE_HERE: ReadonlySet<string> = new Set([
   RESTORING_FILE,
   LOG_DIRECTORY,
   SNAPSHOT_DIRECTORY,
+  ...[FORMAT_FILE, `${FORMAT_FILE}${TEMPORARY_SUFFIX}`],
   ...[IDENTITY_FILE, `${IDENTITY_FILE}${TEMPORARY_SUFFIX}`],
   ...[RECOVERY_POINT_FILE, `${RECOVERY_POINT_FILE}${TEMPORARY_SUFFIX}`],
 ]);

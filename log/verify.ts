@@ -5,6 +5,7 @@
  */
 import type { Finding, FindingCode } from "./corruption.js";
 import {
+  FORMAT_FILE,
   IDENTITY_FILE,
   indexName,
   isLeftover,
@@ -111,6 +112,7 @@ async function noteIndexes(
 const KNOWN: ReadonlySet<string> = new Set([
   LOCK_FILE,
   IDENTITY_FILE,
+  FORMAT_FILE,
   RECOVERY_POINT_FILE,
   LOG_DIRECTORY,
   TORN_DIRECTORY,

@@ -43,6 +43,7 @@ const happened = {
   snapshots: 0,
   expiredHeld: 0,
   deleted: 0,
+  remembered: 0,
   delayed: 0,
   inFlight: 0,
   retried: 0,
@@ -80,6 +81,7 @@ function note({ kv, queue, stream, idempotency, clock }: Fold): void {
   happened.snapshots++;
   if (kv.keysHeld > kv.size(clock)) happened.expiredHeld++;
   if (kv.lastRemoval > 0) happened.deleted++;
+  happened.remembered += kv.removed.size;
   for (const slot of kv.table.slots())
     if (kv.table.contentTypeAt(slot) === "image/png") happened.otherTypes++;
   if (queue.vacantNumbers.length > 0) happened.vacant++;
@@ -208,7 +210,8 @@ describe("snapshot", () => {
     for (const row of [...rows.values()].flat()) expect(Array.isArray(row)).toBe(true);
     const counted = (section: number, tag: number): number =>
       (rows.get(section) ?? []).filter((row) => (row as unknown[])[0] === tag).length;
-    expect(rows.get(1)?.length).toBe(1 + fold.kv.keysHeld);
+    expect(rows.get(1)?.length).toBe(1 + fold.kv.keysHeld + fold.kv.removed.size);
+    expect(fold.kv.removed.size).toBeGreaterThan(0);
     expect(counted(2, 1)).toBe(fold.queue.queueCount);
     expect(counted(2, 3)).toBe(fold.queue.table.size);
     expect(counted(3, 1)).toBe(fold.stream.count);

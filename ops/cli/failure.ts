@@ -105,7 +105,8 @@ const adviceByCode: Readonly<Record<LogErrorCode, Advice>> = {
   LOG_OFFSET_BEYOND_END: { exitCode: exitCodes.failed, advice: "choose an offset up to the end" },
   LOG_RESTORE_UNFINISHED: {
     exitCode: exitCodes.damaged,
-    advice: "run `annals restore` into this directory again, or remove it and choose another",
+    advice:
+      "run the same `annals restore` or `annals migrate` into this directory again, or remove it and choose another",
   },
   LOG_READER_TOO_SLOW: { exitCode: exitCodes.failed, advice: "read on from the last offset seen" },
 };

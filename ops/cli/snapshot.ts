@@ -1,6 +1,6 @@
 /** `annals snapshot DIR`: makes a snapshot of a data directory that no server is running on. A running one makes its own. */
 import type { Command } from "commander";
-import { LOCK_FILE, LockHeldError, realFileSystem } from "../../log/index.js";
+import { LOCK_FILE, LockHeldError, readDirectoryFormat, realFileSystem } from "../../log/index.js";
 import { LiveSettings } from "../config/rooms.js";
 import type { JobProgress, SnapshotMade } from "../state/jobs.js";
 import { makeSnapshot } from "../state/perform.js";
@@ -52,6 +52,8 @@ async function snapshot(argument: string, flags: SnapshotFlags): Promise<void> {
 
 /** A server that starts meanwhile would remove the unfinished file, and the other way round. */
 async function locked(directory: string) {
+  // What a later release wrote stays as it is, the lock's file too.
+  await readDirectoryFormat(realFileSystem, directory);
   try {
     return await realFileSystem.lock(`${directory}/${LOCK_FILE}`, `annals snapshot, pid ${process.pid}`);
   } catch (error) {

@@ -210,7 +210,12 @@ describe("the record of an epoch's start", () => {
       offset: at(2 ** 40),
       lineage: "a".repeat(32),
     } as const;
-    for (const start of [{ reason: "created" } as const, { reason: "promoted" } as const, restored]) {
+    for (const start of [
+      { reason: "created" } as const,
+      { reason: "promoted" } as const,
+      restored,
+      { ...restored, reason: "migrated" } as const,
+    ]) {
       const body = encodeEpochStart(start);
       expect(decode(body)).toEqual(start);
       expect(decodeEpochStart(2, body)).toEqual(start);
@@ -219,7 +224,8 @@ describe("the record of an epoch's start", () => {
     }
     for (const offset of [1, 127, 128, 255, 256, 65_535, 65_536, 2 ** 32 - 1, 2 ** 32])
       expect(decode(encodeEpochStart({ ...restored, offset: at(offset) }))).toMatchObject({ offset });
-    expect(decodeEpochStart(1, new Uint8Array(0))).toBeUndefined();
+    // What the empty body of version 1 meant.
+    expect(decodeEpochStart(1, new Uint8Array(0))).toEqual({ reason: "created" });
     expect(decodeEpochStart(3, encodeEpochStart({ reason: "created" }))).toBeUndefined();
     expect(decodeEpochStart(2, Buffer.from("nothing of the kind"))).toBeUndefined();
   });
