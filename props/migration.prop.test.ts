@@ -9,10 +9,18 @@
  */
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { EPOCH_STARTED, type FileSystem, LogError, type LogRecord, openLogView } from "../log/index.js";
+import {
+  decodeEpochStart,
+  EPOCH_STARTED,
+  type FileSystem,
+  LogError,
+  type LogRecord,
+  openLogView,
+} from "../log/index.js";
 import { migrate, planMigration } from "../ops/migration/migrate.js";
 import { decodeEvents, foldTo, inspectSnapshot, listSnapshots, SnapshotError } from "../projections/index.js";
 import { inMemory, onDisk, RULES } from "../test/support/backup-bench.js";
+import { LINEAGE } from "../test/support/log-bytes.js";
 import type { MemoryFileSystem } from "../test/support/memory-file-system.js";
 import { OLD, olderDirectory } from "../test/support/older-directories.js";
 import { wholeHistoryRecords } from "../test/support/restore-bench.js";
@@ -82,6 +90,9 @@ const meaningOf = ({ offset, timestamp, epoch, kind }: LogRecord) => ({ offset, 
 async function expectMigrated(files: FileSystem, worldSeed: number): Promise<void> {
   const [old, found] = [await recordsIn(files, OLD), await recordsIn(files, NEW)];
   const begun = found.pop();
+  const last = old.at(-1)!.offset;
+  const told = { reason: "migrated", from: OLD, offset: last, lineage: LINEAGE };
+  expect(decodeEpochStart(begun?.version ?? 0, begun?.body ?? Buffer.alloc(0))).toEqual(told);
   expect([begun?.kind, begun?.offset]).toEqual([EPOCH_STARTED, old.length + (old[0]?.offset ?? 1)]);
   expect(found.map(meaningOf)).toEqual(old.map(meaningOf));
   for (const [i, record] of found.entries()) {
