@@ -20,6 +20,7 @@ import { BackupBench, DATA } from "../test/support/backup-bench.js";
 import { type S3Call, type S3Fault, S3Server } from "../test/support/s3-server.js";
 import { at, readAll } from "../test/support/test-log.js";
 import { factor, seed, seededRandom } from "./run-settings.js";
+import { anyBucketFault } from "./world/any-bucket-fault.js";
 import { SimulatedDisk, type SimulatedMount } from "./world/simulated-file-system.js";
 
 const LIMITS = { attempts: 3, firstPauseMs: 1, pauseMsMax: 3, timeoutMs: 50 };
@@ -147,21 +148,10 @@ class ArchiveWorld {
     }
   }
 
-  #fault({ method }: S3Call): S3Fault | undefined {
-    if (this.#random() > 0.2) return undefined;
-    happened.faults += 1;
-    const faults: readonly S3Fault[] = [
-      { type: "refuse", status: 500, code: "InternalError" },
-      { type: "refuse", status: 503, code: "SlowDown" },
-      { type: "refuse", status: 409, code: "ConditionalRequestConflict" },
-      { type: "reset" },
-      { type: "lose-answer" },
-      { type: "late", ms: this.#below(40) },
-      { type: "slow" },
-      { type: "error-in-body" },
-      method === "GET" ? { type: "cut", bytes: this.#below(1000) } : { type: "lose-answer" },
-    ];
-    return this.#random() < 0.03 ? { type: "hang" } : faults[this.#below(faults.length)];
+  #fault(call: S3Call): S3Fault | undefined {
+    const fault = anyBucketFault(this.#random, call);
+    if (fault !== undefined) happened.faults += 1;
+    return fault;
   }
 
   /** Nothing runs now, but for requests that were given up and come later. */
@@ -218,7 +208,7 @@ describe("archive", () => {
   test("is complete, whole and never overwritten, whatever service, disk and process do", {
     timeout: 600_000,
   }, async () => {
-    for (let run = 0; run < 3 * factor; run++) {
+    for (let run = 0; run < 2 * factor; run++) {
       const worldSeed = seed + run;
       const world = new ArchiveWorld(worldSeed);
       try {
