@@ -16,7 +16,7 @@ import type { S3Server } from "./s3-server.js";
 import { readAll } from "./test-log.js";
 
 /** So impatient that a service in trouble is soon given up. */
-export const IMPATIENT = { attempts: 3, firstPauseMs: 1, pauseMsMax: 3, timeoutMs: 50 };
+export const IMPATIENT = { attempts: 2, firstPauseMs: 1, pauseMsMax: 3, timeoutMs: 50 };
 /** Never gives up a service that means well, however busy the machine is. */
 export const PATIENT = { attempts: 5, firstPauseMs: 1, pauseMsMax: 3, timeoutMs: 10_000 };
 
