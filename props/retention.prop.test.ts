@@ -14,6 +14,7 @@ import { runs } from "./run-settings.js";
 import { anyFault } from "./world/any-fault.js";
 import type { Fault } from "./world/operations.js";
 import { type RetentionLife, RetentionLives, type RetentionStep } from "./world/retention-lives.js";
+import { share } from "./world/share.js";
 import { SimulatedDisk } from "./world/simulated-file-system.js";
 
 const count = fc.integer({ min: 1, max: 12 });
@@ -33,7 +34,7 @@ const step: fc.Arbitrary<RetentionStep> = fc.oneof(
     arbitrary: fc.record({
       type: fc.constant("decay"),
       back: fc.constantFrom(0, 1),
-      at: fc.double({ min: 0, max: 0.999, noNaN: true }),
+      at: share,
     }),
   },
 );
