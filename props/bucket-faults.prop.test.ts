@@ -7,6 +7,7 @@
  *   3. a service in trouble is never reported as damage
  *   4. nothing is ever replaced but the heads and the lock, and when the faults stop, all works and nothing is left over
  *   5. one fault at one request, whichever, is not noticed at all
+ *   6. whoever is killed at one request, whichever – never done, done, or done later – leaves nothing that the next one trips over
  */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { EventLog, LogRecord, Offset } from "../log/index.js";
@@ -253,6 +254,53 @@ async function withOneFault(work: string, n: number, fault: S3Fault): Promise<nu
   return met;
 }
 
+const WRITES = Object.keys(WORKS).filter((work) => !READS.has(work));
+const LAST_WORDS: readonly S3Fault[] = [{ type: "reset" }, { type: "lose-answer" }, { type: "late", ms: 20 }];
+
+/** Whether the work came as far as the n-th request, at which its process is killed. */
+async function killedAt(work: string, n: number, lastWord: S3Fault): Promise<boolean> {
+  const prefix = `killed-${work}-${n}-${lastWord.type}`;
+  server.copy(FILLED, prefix);
+  const { files, last, nowMs } = before;
+  const killed = new BucketBench(server, prefix, files.fork(), { worldSeed: seed + n, limits: PATIENT });
+  killed.nowMs = nowMs;
+  let requests = 0;
+  server.fault = () => {
+    if (++requests !== n) return undefined;
+    setImmediate(() => killed.bucket.close());
+    return lastWord;
+  };
+  const reported = await WORKS[work]?.(killed, last).catch((error: unknown) => {
+    if (!isServiceFailure(error)) throw error;
+  });
+  server.fault = () => undefined;
+  if (requests < n) return false;
+  // A lease outlasts what its holder had under way; an archive has none.
+  if (work !== "archive") await settled();
+
+  const next = new BucketBench(server, prefix, files.fork(), { worldSeed: seed - n, limits: PATIENT });
+  next.nowMs = nowMs + 100_000;
+  const archive = (): Promise<number> => next.archive({ durableOffset: last });
+  if (work === "archive" && typeof reported === "number") expect(reported).toBe(last);
+  expect(
+    await archive().catch((error) => (isServiceFailure(error) ? archive() : Promise.reject(error))),
+  ).toBe(last);
+  await settled();
+  await next.backup({ store: next.bucket });
+  await next.prune(1);
+  await next.sweep();
+  const { findings, notes } = await verifyBackups(next.bucket, { which: "all" });
+  expect({ findings, notes }).toEqual({ findings: [], notes: [] });
+  expect(server.overwritten.filter((key) => !isReplaceable(key))).toEqual([]);
+  const restorer = next.restorer();
+  expect(await restorer.restore({ type: "latest" }, "/new")).toMatchObject({
+    firstOffset: 1,
+    lastOffset: last,
+  });
+  expect((await lookInto(restorer, "/new")).start).toMatchObject({ reason: "restored", offset: last });
+  return true;
+}
+
 /** What it gave, or undefined when the service was in the way. */
 async function unlessFailed<T>(what: string, run: () => Promise<T>): Promise<T | undefined> {
   try {
@@ -300,5 +348,24 @@ describe("a bucket in trouble", () => {
           if (!over) met += 1;
         }
       expect(met).toBeGreaterThan(stride > 1 ? 0 : 50);
+    });
+
+  for (const work of WRITES)
+    test(`is left in order by a ${work} that is killed at the n-th request`, {
+      timeout: 600_000,
+    }, async () => {
+      const [stride, together] = factor > 1 ? [1, LAST_WORDS.length] : [11, 1];
+      let met = 0;
+      for (let n = 1 + (seed % stride), over = false; !over; n += stride)
+        for (let i = 0; i < together && !over; i++) {
+          const lastWord = LAST_WORDS[(seed + n + i) % LAST_WORDS.length]!;
+          try {
+            over = !(await killedAt(work, n, lastWord));
+          } catch (error) {
+            throw new Error(`${JSON.stringify(lastWord)} at request ${n} of a ${work}`, { cause: error });
+          }
+          if (!over) met += 1;
+        }
+      expect(met).toBeGreaterThan(stride > 1 ? 0 : 20);
     });
 });
