@@ -30,14 +30,14 @@ export class BucketBench extends BackupBench {
     server: S3Server,
     prefix: string,
     files: FileSystem,
-    options: { worldSeed: number; keepSnapshots?: number; limits?: S3Limits },
+    options: { worldSeed: number; limits?: S3Limits; partBytes?: number },
   ) {
     super(files, options.worldSeed);
     this.#worldSeed = options.worldSeed;
     this.bucket = new S3Store(server.address(prefix), {
       random: seededRandom(options.worldSeed),
       limits: options.limits ?? IMPATIENT,
-      partBytes: 1500,
+      partBytes: options.partBytes ?? 1500,
       // Who held the lock before is known to be gone: nothing is waited for.
       lease: { renewMs: 20_000, expireMs: 0 },
     });
@@ -45,7 +45,7 @@ export class BucketBench extends BackupBench {
       files,
       dataDirectory: DATA,
       store: this.bucket,
-      rules: { keepDays: 0, keepSnapshots: options.keepSnapshots ?? 0 },
+      rules: { keepDays: 0, keepSnapshots: 0 },
       now: () => this.nowMs,
     });
   }
