@@ -169,6 +169,27 @@ describe("retention", () => {
       expect(happened[what], `${what} of ${JSON.stringify(happened)}`).toBeGreaterThan(0);
   });
 
+  test("can go back to a moment before the first record of the window, whose snapshot is no help", async () => {
+    const disk = new SimulatedDisk(seed);
+    const lives = new RetentionLives(disk, { bytes: 1, windowMs: 20_000, snapshotsMax: 2 });
+    const steps: RetentionStep[] = [
+      ...beginning,
+      { type: "rest", ms: 50_000 },
+      { type: "set", count: 1 },
+      { type: "snapshot" },
+      { type: "set", count: 12 },
+      { type: "snapshot" },
+      { type: "rest", ms: 5_000 },
+      { type: "tidy" },
+      { type: "set", count: 12 },
+      { type: "snapshot" },
+      { type: "tidy" },
+    ];
+    await lives.live({ steps, fault: NEVER, ending: "power" });
+    await lives.look();
+    for (const what of ["retired", "wentBack"]) expect(lives.happened[what], what).toBeGreaterThan(0);
+  });
+
   for (const ending of ["power", "kill"] as const)
     test(`does so whichever operation ends by ${ending}`, { timeout: 900_000 }, async () => {
       const kinds = factor > 1 ? {} : { kinds: CHANGES };
