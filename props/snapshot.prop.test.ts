@@ -27,7 +27,7 @@ import { MemoryFileSystem } from "../test/support/memory-file-system.js";
 import { MemoryLog } from "../test/support/memory-log.js";
 import { wholeState } from "./checkers/whole-state.js";
 import { MODEL_START_MS } from "./model/kv-operations.js";
-import { runs } from "./run-settings.js";
+import { factor, runs } from "./run-settings.js";
 import { WholeHistory, type WholeStep, wholeStep } from "./world/whole-histories.js";
 
 /** So few answers are kept that the oldest goes. */
@@ -140,6 +140,7 @@ function expectSame(found: unknown, expected: unknown): void {
 }
 
 describe("snapshot", () => {
+  // In the long form everything that can be seen is compared at every offset; in the short one at some, and digests at all.
   it("reads back as it was written, and goes on as the whole log, at every offset", async () => {
     await fc.assert(
       fc.asyncProperty(steps, fc.integer({ min: 1, max: 9 }), async (history, batchRecords) => {
@@ -168,7 +169,7 @@ describe("snapshot", () => {
           const on = await snapshots.goOn(log.endOffset);
           expect(on.from?.name).toBe(written.name);
           expect(on.fold.digests()).toEqual(expectedDigests);
-          if (record.offset % 4 === 0) expectSame(comparable(on.fold), expected);
+          if (factor > 1 || record.offset % 4 === 0) expectSame(comparable(on.fold), expected);
           note(fold);
         }
       }),

@@ -311,6 +311,23 @@ describe("how far back an archive reaches", () => {
     expect(sent - before).toBeLessThan(3);
   });
 
+  it("a sweep removes what a killed server left half written, once nobody can be writing it any more", async () => {
+    await growAndArchive(20);
+    const left = [
+      "segments/x.log.0123abcd.tmp",
+      "snapshots/x.snap.0123abcd.tmp",
+      "archive/head.json.0123abcd.tmp",
+    ];
+    for (const name of left) disk.put(`${REPOSITORY}/${name}`, Buffer.from("half"));
+    expect((await bench.verify()).notes.map(({ name }) => name).sort()).toEqual([...left].sort());
+    let nowMs = 0;
+    const sweep = new ArchiveSweep(bench.store, { holder: "a test", stopwatch: () => nowMs, graceMs: 1000 });
+    expect(await sweep.run()).toBe(0);
+    nowMs = 1000;
+    expect(await sweep.run()).toBe(left.length);
+    expect(await bench.verify()).toMatchObject({ findings: [], notes: [] });
+  });
+
   it("a sweep leaves what a backup names, waits for who makes one, and removes nothing while a manifest is damaged", async () => {
     const writer = writerOf(bench, { rules: { keepDays: 0, keepSnapshots: 1 } });
     await growAndArchive(60, writer);
