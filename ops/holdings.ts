@@ -228,7 +228,7 @@ export class Holdings {
       stopwatch: () => performance.now(),
       onAsked: (durationMs) => metrics().past.asked(durationMs),
       waitingMax: values["past.waiting_max"],
-      timeoutMs: values["past.timeout_ms"],
+      timeoutMs: () => this.#parts.values()["past.timeout_ms"],
       idleMs: values["past.idle_secs"] * 1000,
       start: () => startPastThread({ version, dataDirectory, values: this.#parts.values() }),
     });
@@ -260,6 +260,7 @@ export class Holdings {
       rules: live.rules,
       hashSeed: randomBytes(8),
       snapshots: { files: rooms.files, directory: `${dataDirectory}/${SNAPSHOT_DIRECTORY}` },
+      lostRecords: this.#parts.values()["persistence.wal.fsync_mode"] === "never" ? "warn" : "refuse",
       wakes: this.store.wakes,
       followedTime,
       onProgress: ({ step, done, total }) => {
