@@ -144,6 +144,8 @@ describe("a primary that is lost", () => {
     await two.kill();
     for (const key of ["lost-1", "lost-2"]) expect((await write(one, key)).status).toBe(200);
     const lost = await write(one, "lost-3");
+    // Of what will be cut off: it must not stand in the way then.
+    expect((await one.post("/snapshot")).status).toBe(200);
     await one.kill();
 
     await set.restart(two, ["--role", "replica", "--master-address", one.address]);
