@@ -3,17 +3,32 @@ import { defineConfig } from "vitest/config";
 
 const report = process.env["ANNALS_TEST_REPORT"];
 
+/** Examples in this process, without a state of the process that one could leave to the next. */
+const pure = ["api", "checkers", "log", "projections", "world"].map((room) => `test/${room}/**/*.test.ts`);
+
 // The whole suite of `npm test`: examples in test/, and every property in props/ with a short run.
 export default defineConfig({
   root: fileURLToPath(new URL("../", import.meta.url)),
   test: {
-    include: ["test/**/*.test.ts", "props/**/*.prop.test.ts"],
     pool: "forks",
     // Most suites wait for processes, timers and disks: with three at a time two cores have something to do.
     maxWorkers: 3,
     reporters: report === undefined ? ["default"] : ["default", ["json", { outputFile: report }]],
-    testTimeout: 60_000,
-    hookTimeout: 60_000,
+    // A limit ends what hangs; on a busy machine what takes 10 s may take six times as long.
+    testTimeout: 180_000,
+    hookTimeout: 180_000,
     env: { UV_USE_IO_URING: "0" },
+    projects: [
+      // Loading the sources is most of what these cost, so a worker does it once for all that it runs.
+      { extends: true, test: { name: "in-process", include: pure, isolate: false } },
+      {
+        extends: true,
+        test: {
+          name: "alone",
+          include: ["test/**/*.test.ts", "props/**/*.prop.test.ts"],
+          exclude: ["**/node_modules/**", ...pure],
+        },
+      },
+    ],
   },
 });

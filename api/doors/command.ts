@@ -5,8 +5,8 @@
  */
 
 import { Type } from "@sinclair/typebox";
-import { TypeCompiler } from "@sinclair/typebox/compiler";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { Checker } from "../checker.js";
 import { errorTable, type Refusal, refusal } from "../errors.js";
 import { explain, nearestName } from "../explain.js";
 import { memberSpan } from "../json-text.js";
@@ -47,7 +47,7 @@ export const Envelope = Type.Object(
   },
   { additionalProperties: false },
 );
-const envelope = TypeCompiler.Compile(Envelope);
+const envelope = new Checker(Envelope);
 const envelopeFields = Object.keys(Envelope.properties);
 
 export function registerCommand(server: FastifyInstance, door: Door): void {
@@ -56,8 +56,8 @@ export function registerCommand(server: FastifyInstance, door: Door): void {
     const body = bodyOf(request) ?? refusal("API_FIELD_MISSING", "the body is missing");
     if (body.type === "refused") return door.reject(request, reply, body);
     const { value } = body;
-    if (!envelope.Check(value)) {
-      return door.reject(request, reply, explain(envelope.Errors(value), value, envelopeFields));
+    if (!envelope.accepts(value)) {
+      return door.reject(request, reply, explain(envelope.mistakes(value), value, envelopeFields));
     }
     const send = (done: Reply) => sendEnvelope(door, request, reply, value.request_id, done);
     runCommand(door, request, body, value, door.sender(request, reply, send));

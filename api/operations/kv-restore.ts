@@ -4,8 +4,8 @@
  * against the state as it is when the page is written, not as it was when it was read.
  */
 import { type Static, Type } from "@sinclair/typebox";
-import { TypeCompiler } from "@sinclair/typebox/compiler";
 import { bytesOf, type EntriesQuery, kv, type RestoreCommand } from "../../projections/index.js";
+import { Checker } from "../checker.js";
 import { type Refusal, refusal } from "../errors.js";
 import { type Json, JsonText, writeJson } from "../json-write.js";
 import { type Moment, parseMoment } from "../past.js";
@@ -39,7 +39,7 @@ const EntriesOutput = Type.Object({
   cursor: Type.Union([Type.String(), Type.Null()], { description: "For the next page; null: complete." }),
 });
 
-const entriesOutput = TypeCompiler.Compile(EntriesOutput);
+const entriesOutput = new Checker(EntriesOutput);
 
 export const entries = defineOperation({
   name: "kv.entries",
@@ -216,7 +216,7 @@ async function entriesAt(input: object, moment: Moment, call: Call): Promise<Ent
   const reply = await call.lookBack((past, signal) => past.read(entries.name, input, moment, signal));
   if (reply.type === "refused") return reply;
   const payload = parsed(reply.payload);
-  if (!entriesOutput.Check(payload) || reply.at === undefined)
+  if (!entriesOutput.accepts(payload) || reply.at === undefined)
     throw new TypeError("not what kv.entries answers");
   return { type: "entries", at: reply.at, ...payload };
 }

@@ -3,7 +3,7 @@
  * `run` is three moves: take the checked input, call the store, map the answer. It knows nothing of HTTP.
  */
 import type { Static, TObject, TSchema } from "@sinclair/typebox";
-import { TypeCompiler } from "@sinclair/typebox/compiler";
+import { Checker } from "../checker.js";
 import type { ErrorCode, Refusal } from "../errors.js";
 import { type ExactPath, type SourceText, takeExactText } from "../exact.js";
 import { explain } from "../explain.js";
@@ -99,16 +99,16 @@ function runnable<Input extends TObject>(
   facts: OperationFacts<Input>,
   run: Runnable<Input>["run"],
 ): Operation {
-  const validator = TypeCompiler.Compile(facts.input);
+  const validator = new Checker(facts.input);
   const names = Object.keys(facts.input.properties);
   return {
     ...factsOf(facts),
     check(input, limits) {
-      if (!validator.Check(input)) return explain(validator.Errors(input), input, names);
+      if (!validator.accepts(input)) return explain(validator.mistakes(input), input, names);
       return refuseNames(input, limits);
     },
     invoke(input, source, call) {
-      if (!validator.Check(input)) return explain(validator.Errors(input), input, names);
+      if (!validator.accepts(input)) return explain(validator.mistakes(input), input, names);
       const refused = refuseNames(input, call.limits);
       if (refused !== undefined) return refused;
       if (facts.exact !== undefined && source !== undefined) takeExactText(input, facts.exact, source);
@@ -124,10 +124,10 @@ function preparable<Input extends TObject>(
 ): Operation {
   // A client with an open transaction names itself in the input, and the write is queued instead of run.
   const accepted = { ...facts.input, properties: { ...facts.input.properties, client_id: ClientId } };
-  const validator = TypeCompiler.Compile<Input>(accepted);
+  const validator = new Checker<Input>(accepted);
   const names = Object.keys(accepted.properties);
   const prepare = (input: unknown, source: SourceText | undefined, options: ApiOptions): Preparation => {
-    if (!validator.Check(input)) return explain(validator.Errors(input), input, names);
+    if (!validator.accepts(input)) return explain(validator.mistakes(input), input, names);
     const refused = refuseNames(input, options.limits);
     if (refused !== undefined) return refused;
     if (facts.exact !== undefined && source !== undefined) takeExactText(input, facts.exact, source);
@@ -138,7 +138,7 @@ function preparable<Input extends TObject>(
     input: accepted,
     prepare,
     check(input, limits) {
-      if (!validator.Check(input)) return explain(validator.Errors(input), input, names);
+      if (!validator.accepts(input)) return explain(validator.mistakes(input), input, names);
       return refuseNames(input, limits);
     },
     invoke(input, source, call) {

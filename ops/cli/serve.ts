@@ -48,7 +48,7 @@ async function serve(options: ServeOptions): Promise<void> {
     format: config.values["logging.format"],
   });
   warnAtStart(config, logger);
-  // The rooms take a third of a second to load, which only the server needs: the other commands do without.
+  // Loading the rooms is most of a start, and only the server needs them: the other commands do without.
   const { createServer } = await import("../main.js");
   const server = createServer(config, logger);
   onSignals(server, request, logger);

@@ -11,7 +11,7 @@ let server: RunningServer;
 beforeAll(async () => {
   directory = mkdtempSync(join(tmpdir(), "annals-undo-"));
   server = await startServer({ dataDirectory: directory });
-}, 60_000);
+});
 afterAll(async () => {
   await server.kill();
   rmSync(directory, { recursive: true });
@@ -71,7 +71,7 @@ describe("history, on the real server", () => {
     // Of the past, too.
     const then = await ask("GET", `/kv/life/history?at=${first}`);
     expect(then.json.revisions).toHaveLength(1);
-  }, 60_000);
+  });
 
   it("of a message tells who had it and what became of it", async () => {
     await ask("POST", "/queue/work", {});
@@ -96,7 +96,7 @@ describe("annals undo", () => {
     for (let n = 120; n < 150; n++) await ask("DELETE", `/kv/del/user:${n}`);
     for (let n = 150; n < 160; n++) await set(`user:${n}`, "new");
     await set("other", "later");
-  }, 60_000);
+  });
   const only = ["--only", "kv:user:*"];
 
   it("says in a dry run what would change, and changes nothing", async () => {
@@ -115,7 +115,7 @@ describe("annals undo", () => {
     expect(report).toMatchObject({ at, dry_run: true, total: 160, last_offset: 0, changes_omitted: 0 });
     expect(report.counts).toEqual({ created: 30, replaced: 120, expiry_changed: 0, deleted: 10 });
     expect((await ask("GET", "/kv/get/user:1")).json).toBe("spoiled");
-  }, 60_000);
+  });
 
   it("writes back what differs, in pages of one record each, and leaves nothing to undo", async () => {
     const { code, stdout } = await command("undo", ...only, "--at", String(at), "--into", url());
@@ -133,7 +133,7 @@ describe("annals undo", () => {
     });
     const again = await command("undo", ...only, "--at", String(at), "--into", url(), "--dry-run");
     expect(again.stdout).toContain("nothing differs");
-  }, 60_000);
+  });
 
   it.each([
     ["queues", ["--only", "queue:work", "--at", "1"], 2, "cannot be undone"],

@@ -86,7 +86,7 @@ async function expectWhole(url: string): Promise<LogRecord[]> {
 }
 
 describe("the archive of a server", () => {
-  test("follows the log, and a clean stop leaves nothing behind", { timeout: 60_000 }, async () => {
+  test("follows the log, and a clean stop leaves nothing behind", async () => {
     const url = bucket.url("follows");
     const server = serve("follows", url);
     const client = await clientOf(server);
@@ -144,9 +144,7 @@ describe("the archive of a server", () => {
     expect(bucket.overwritten.filter((key) => !key.endsWith(ARCHIVE_HEAD))).toEqual([]);
   });
 
-  test("of another cluster is refused and left as it is, and the server serves", {
-    timeout: 60_000,
-  }, async () => {
+  test("of another cluster is refused and left as it is, and the server serves", async () => {
     const url = `file://${join(root, "repository")}`;
     const first = serve("one", url);
     await write(await clientOf(first), 20);
@@ -166,9 +164,7 @@ describe("the archive of a server", () => {
     expect((await expectWhole(url)).length).toBe(before.length);
   });
 
-  test("holds the log until it has it, and reaches further back when the log lets go", {
-    timeout: 60_000,
-  }, async () => {
+  test("holds the log until it has it, and reaches further back when the log lets go", async () => {
     const url = bucket.url("holds");
     bucket.fault = () => ({ type: "reset" });
     const server = serve("holds", url, { ANNALS_LOG_RETENTION_BYTES: "65536" });
@@ -193,9 +189,7 @@ describe("the archive of a server", () => {
     expect(archive?.manifest.snapshot?.offset).toBeGreaterThan(100);
   });
 
-  test("is checked by the command line, and shows lag while the service is away", {
-    timeout: 60_000,
-  }, async () => {
+  test("is checked by the command line, and shows lag while the service is away", async () => {
     const url = bucket.url("away");
     bucket.fault = () => ({ type: "reset" });
     const server = serve("away", url);

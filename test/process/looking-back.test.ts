@@ -45,7 +45,7 @@ beforeAll(async () => {
     const offset = Number(answer.headers["x-annals-offset"]);
     moments.push({ offset, size: await sizeNow() });
   }
-}, 60_000);
+});
 afterAll(async () => {
   client.close();
   await server.kill("SIGTERM");
@@ -204,7 +204,7 @@ describe("two logs that parted", () => {
       otherClient.close();
       await other.kill("SIGTERM");
     }
-  }, 60_000);
+  });
 });
 
 function byName(a: { name: string }, b: { name: string }): number {
