@@ -7,7 +7,7 @@ import type { EpochEntry } from "../log/index.js";
 
 const DIGITS = 8;
 
-type Epochs = readonly Pick<EpochEntry, "first" | "lineageId">[];
+export type Epochs = readonly Pick<EpochEntry, "epoch" | "first" | "lineageId">[];
 
 /** `lineage`: the first eight digits of the lineage id under which the offset was told. */
 export interface MinOffset {
@@ -18,6 +18,15 @@ export interface MinOffset {
 /** Of the epoch that wrote, or will write, the record at `offset`; undefined when the log no longer knows. */
 export function lineageAt(epochs: Epochs, offset: number): string | undefined {
   return epochs.findLast(({ first }) => first <= offset)?.lineageId.slice(0, DIGITS);
+}
+
+/**
+ * Whether an offset that was told without its lineage may be of a lost history: of a release that did not tell it yet. Offsets
+ * below the newest epoch's first are in every history that this log goes on from; the first epoch had none before it.
+ */
+export function mayBeLost(epochs: Epochs, offset: number): boolean {
+  const newest = epochs[epochs.length - 1];
+  return newest !== undefined && newest.epoch > 1 && offset >= newest.first;
 }
 
 /** Whether the record that was told as `<offset>@<lineage>` is not, and will not be, in this log: a restore has left it behind. */

@@ -30,6 +30,7 @@ import type { Logger } from "./logging.js";
 import { FreeDisk } from "./metrics/free-disk.js";
 import { Metrics } from "./metrics/metrics.js";
 import type { StreamSource } from "./metrics/stream-series.js";
+import { olderBeginnings, olderFiles, partText } from "./migration/older-parts.js";
 import { MonotonicClock } from "./monotonic-clock.js";
 import { PastThread } from "./past/past-thread.js";
 import { requestIds } from "./request-ids.js";
@@ -191,6 +192,9 @@ export class ServerProcess {
     const listening = addressOf(app);
     this.#logger.info({ ...listening }, "listening");
     onListening(listening);
+    await this.#tellOlder(opened).catch((error: unknown) =>
+      this.#logger.warn({ err: error }, "parts of older formats could not be looked for"),
+    );
   }
 
   async #openLog(): Promise<OpenedLog> {
@@ -268,7 +272,7 @@ export class ServerProcess {
       stopwatch: () => performance.now(),
       onAsked: (durationMs) => this.#metrics.past.asked(durationMs),
       waitingMax: values["past.waiting_max"],
-      timeoutMs: values["past.timeout_ms"],
+      timeoutMs: () => this.#values["past.timeout_ms"],
       idleMs: values["past.idle_secs"] * 1000,
       start: () => startPastThread({ version, dataDirectory: this.#dataDirectory, values: this.#values }),
     });
@@ -301,6 +305,7 @@ export class ServerProcess {
       rules: this.#live.rules,
       hashSeed: randomBytes(8),
       snapshots: { files: this.#rooms.files, directory: `${this.#dataDirectory}/${SNAPSHOT_DIRECTORY}` },
+      lostRecords: this.#values["persistence.wal.fsync_mode"] === "never" ? "warn" : "refuse",
       onProgress: ({ step, done, total }) => {
         if (step === "log") this.#health.replaying(done, total);
         else this.#health.reading(done, total);
@@ -332,7 +337,10 @@ export class ServerProcess {
     });
   }
 
-  #reportStart({ log, recovery, identity }: OpenedLog, { from }: OpenedStore): void {
+  #reportStart(
+    { log, recovery, identity, formatVersion: directoryFormat }: OpenedLog,
+    { from }: OpenedStore,
+  ): void {
     this.#logger.info(
       {
         version,
@@ -347,6 +355,8 @@ export class ServerProcess {
         endOffset: log.endOffset,
         recoveryMs: Math.round(recovery.durationMs),
         snapshot: from?.name,
+        snapshotFormat: from?.formatVersion,
+        directoryFormat,
         replayedRecords: log.endOffset - (from?.offset ?? 0),
         replaySeconds: Number(this.#replaySeconds.toFixed(3)),
         ...identity,
@@ -357,6 +367,17 @@ export class ServerProcess {
       this.#logger.warn(
         { bytes: recovery.tornBytes, keptIn: recovery.tornFile },
         "an unfinished end was cut from the log and kept aside",
+      );
+  }
+
+  /** Older formats are served as they are; whoever runs this knows then which they are, and how to have them written anew. */
+  async #tellOlder({ log, formatVersion }: OpenedLog): Promise<void> {
+    const files = await olderFiles(this.#rooms.files, this.#dataDirectory, formatVersion);
+    const older = [...files, ...(await olderBeginnings(log))].map(partText);
+    if (older.length > 0)
+      this.#logger.info(
+        { older },
+        "parts of the data directory are of older formats, and are read as they are; `annals migrate` writes them anew elsewhere",
       );
   }
 
