@@ -34,7 +34,7 @@ import { Forwarder } from "./forward.js";
 import { HoldingsHost } from "./host.js";
 import { acksByDefault, isReplicated, nodeSettings, readCertificates, readSecret } from "./node-settings.js";
 import { breakerFacts, factsOf, refusalOf, reportOf } from "./shown.js";
-import { switchOver } from "./switchover.js";
+import { nodeCalled, switchOver } from "./switchover.js";
 
 export interface SetMemberParts {
   readonly holdings: Holdings;
@@ -278,6 +278,15 @@ export class SetMember implements Replication {
 
   resync(): Promise<Refusal | undefined> {
     return this.#command(async (node) => void (await node.resync()));
+  }
+
+  forget(called: string): Promise<Refusal | undefined> {
+    return this.#command(async (node) => {
+      const found = nodeCalled(node.stats().peers, called);
+      if ("type" in found) return found;
+      const isStruck = await node.forget(found.nodeId);
+      return isStruck ? undefined : refusal("API_NODE_UNKNOWN", `${called} is not on the list of nodes`);
+    });
   }
 
   switchover(to: string): Promise<SwitchoverReport | Refusal> {

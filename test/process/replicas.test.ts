@@ -206,6 +206,9 @@ describe("a primary that is lost", () => {
     // A token of what was put aside is of no history any more.
     expect(errorCodeOf(await one.get(`/kv/get/kept?min_offset=${tokenOf(lost)}`))).toBe("API_LINEAGE_LOST");
 
+    const early = await runAnnals(["forget", "one", two.http]);
+    expect([early.code, early.stderr]).toEqual([1, expect.stringContaining("REPLICATION_ROLE_WRONG")]);
+
     const { diverged } = await one.json("/api/replication/diverged");
     expect(diverged).toMatchObject([{ first_offset: 3, last_offset: 5, records: 3 }]);
     const [{ directory }] = diverged as [{ directory: string }];
@@ -215,5 +218,11 @@ describe("a primary that is lost", () => {
 
     expect(await digestOf(one)).toEqual(await digestOf(two));
     await expectSameSegments(one, two);
+
+    await one.kill();
+    await expect
+      .poll(async () => (await runAnnals(["forget", "one", two.http])).code, { timeout: 10_000 })
+      .toBe(0);
+    expect(errorCodeOf(await two.post("/api/replication/forget", { node: "one" }))).toBe("API_NODE_UNKNOWN");
   });
 });
