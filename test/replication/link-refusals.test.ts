@@ -239,8 +239,9 @@ describe("a primary that says what does not belong there", () => {
 describe("a damaged log", () => {
   it("of a replica is told, and nothing is written behind it", async () => {
     const { set, replica } = await withReplica();
-    const base = replica.required.segmentStart(offset(20));
-    replica.disk.flip(`${DISK_LOG}/${segmentFile(base)}`, 104 + 20, 1);
+    const base = replica.required.segmentStart(offset(replica.end));
+    const bytes = ((await replica.segments()).get(base) ?? "").length / 2;
+    replica.disk.flip(`${DISK_LOG}/${segmentFile(base)}`, bytes - 10, 1);
     replica.receiver?.start();
     await set.world.clock.until(() => replica.failures.length > 0, "the link ended");
     expect(codesOf(replica.failures)).toEqual(["REPLICATION_LOG_DAMAGED"]);
