@@ -133,6 +133,17 @@ describe("a promotion", () => {
     expect(c!.node.following).toEqual(addressOf("b"));
   });
 
+  it("waits no longer than a second for a primary that answers nothing", async () => {
+    const [a, b] = await setOf("a", "b");
+    world.cut("a", "b");
+    const report = await settled(b!.node.promote(), "b leads");
+    expect(report.durationMs).toBeLessThanOrEqual(1_000);
+    expect(report.answers[0]).toMatchObject({ name: "a", reached: false });
+    // What was on its way to it then fences it only by what everybody says.
+    world.heal();
+    await until(() => has(a!, b!), "a follows b");
+  });
+
   it("puts aside what the old primary alone has, also when its log is longer", async () => {
     const [a, b] = await setOf("a", "b");
     await confirmedBy(a!, "one", 1);
