@@ -1,18 +1,18 @@
 /**
  * `leadership.json` of a data directory: what a node promised about leaderships and knows of its set, and must not forget. One JSON object
- * on one line, replaced as a whole:
+ * on one line, replaced as a whole; what is not known is left out:
  *
  *   field     meaning                                                            checked on read
  *   format    1                                                                  known; else REPLICATION_LEADERSHIP_DAMAGED with other advice
- *   heard     highest leadership ever heard of: epoch, lineageId; or null        epoch from 1, 32 hex digits
+ *   heard     highest leadership ever heard of: epoch, lineageId                 epoch from 1, 32 hex digits
  *   from      who told of it, for people                                         text
  *   since     when, ms since 1970                                                a whole number
- *   primary   who leads under `heard`, when that is known; or null               a node
- *   list      the set as its primary lists it: under (a leadership or null),     at most 64 nodes
+ *   primary   who leads under `heard`, when that is known                        a node
+ *   list      the set as its primary lists it: under (a leadership),             at most 64 nodes
  *             version, nodes (nodeId, name, listen, http, since, confirmed)
- *   lived     what the node was last; or null                                    a role
+ *   lived     what the node was last                                             a role
  *   told      what the node was made while it ran, and which settings it         roles are known
- *             overrules: role, address, settings {role, address}; or null
+ *             overrules: role, address, settings {role, address}
  *   crc       CRC-32 of the same JSON without this field, 8 hex digits           equal
  *
  * It is written before anything is done because of it. A node that forgot what it heard could confirm what must not be confirmed any

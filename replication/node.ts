@@ -386,6 +386,10 @@ export class ReplicationNode {
     this.#upstream = new Upstream({
       ...{ address, network, context: this.#link, host, breaker },
       events: {
+        logChanges: async () => {
+          const words = "this node's log gives way to its primary's";
+          await this.#listener?.stopSenders(new ReplicationError("REPLICATION_STOPPING", words));
+        },
         diverged: (kept) => {
           this.#counters.diverged(kept);
           logger.error(

@@ -18,6 +18,11 @@ export interface UpstreamOptions {
 }
 
 export interface UpstreamEvents {
+  /**
+   * The own log is about to lose records, or has lost some: whoever sends from it ends. Who connected in between may have compared
+   * with what is gone.
+   */
+  logChanges(): Promise<void>;
   /** An end of the own log was put aside. */
   diverged(kept: Kept): void;
   /** The connection ended, or could not be made. */
@@ -48,11 +53,17 @@ export class Upstream {
       host: {
         log: () => host.log(),
         cut: async (after) => {
+          await events.logChanges();
           const kept = await host.cut(after);
+          await events.logChanges();
           if (kept !== undefined) events.diverged(kept);
         },
         beginInstall: (install) => host.beginInstall(install),
-        installed: (installing) => host.installed(installing),
+        installed: async (installing) => {
+          await events.logChanges();
+          await host.installed(installing);
+          await events.logChanges();
+        },
       },
       events: {
         phase: (phase) => {

@@ -254,6 +254,25 @@ describe("leaderships", () => {
     await same(set.primary, replica);
   });
 
+  it("that change while records stream are heard durably before the first record under them is taken", async () => {
+    const set = await primaryWith(10);
+    const replica = await replicaOf(set);
+    const { end } = replica;
+    let note: (() => void) | undefined;
+    replica.noting = () =>
+      new Promise((resolve) => {
+        note = resolve;
+      });
+    await set.primary.required.startEpoch({ above: epoch(6) });
+    await set.world.clock.until(() => note !== undefined, "it is being noted");
+    await set.world.clock.advance(5_000);
+    expect(replica.end).toBe(end);
+    note?.();
+    await same(set.primary, replica);
+    expect(replica.own?.epoch).toBe(7);
+    expect(replica.failures).toEqual([]);
+  });
+
   it("that frames carry must be those that were stated", async () => {
     const { set, replica } = await withReplica();
     const peer = await rawReplica(set, replica);

@@ -263,6 +263,26 @@ describe("a chain of replicas", () => {
     expect(last.failures).toEqual([]);
   });
 
+  it("is cut link by link, each at its own last common record", async () => {
+    const old = await primaryWith(20);
+    const next = await replicaOf(old);
+    const set = await takeOver(next, old.primary, 30);
+    // The old primary led somebody else on, who has all of it, and one who has only some.
+    await appendMany(old.primary.required, 10);
+    const last = await replicaOf(old);
+    await appendMany(old.primary.required, 10);
+    await same(old.primary, last);
+    await old.primary.required.beginFollowing();
+    old.primary.follow(set.address);
+    await same(next, old.primary);
+    await same(old.primary, last);
+    expect(old.primary.kept).toMatchObject([{ first: 22, last: 41 }]);
+    expect(last.kept).toMatchObject([{ first: 22, last: 41 }]);
+    expect([...last.failures, ...old.primary.senderEnds].map(({ code }) => code)).not.toContain(
+      "REPLICATION_LOG_DAMAGED",
+    );
+  });
+
   it("waits for a middle that is only late, and cuts nothing that it will get itself", async () => {
     const set = await primaryWith(30);
     const middle = await replicaOf(set);

@@ -20,7 +20,7 @@ import {
   SimulatedDisk,
   type SimulatedMount,
 } from "../../props/world/simulated-file-system.js";
-import type { ReplicationError } from "../../replication/errors.js";
+import { ReplicationError } from "../../replication/errors.js";
 import { isHigher, type Leadership } from "../../replication/leadership-order.js";
 import type {
   Installing,
@@ -220,6 +220,8 @@ export class LinkNodeDouble implements LinkNode, ReceiverHost, SenderHost {
 
   async cut(after: Position): Promise<void> {
     this.cuts.push(after);
+    const stopping = new ReplicationError("REPLICATION_STOPPING", "the log is cut");
+    await this.listener?.stopSenders(stopping);
     const kept = await keepDiverged(this.files, DISK, this.required, after.offset, this.world.clock.now());
     if (kept !== undefined) this.kept.push(kept);
   }
