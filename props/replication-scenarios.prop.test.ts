@@ -23,6 +23,11 @@ function newCluster(world: number, nodes = 3): Cluster {
   return new Cluster({ seed: world, nodes, moved: (by) => void vi.advanceTimersByTime(by) });
 }
 
+function over(cluster: Cluster): void {
+  cluster.end();
+  vi.clearAllTimers();
+}
+
 async function onWorlds(
   worlds: number,
   scenario: (cluster: Cluster, world: number) => Promise<void>,
@@ -37,6 +42,8 @@ async function onWorlds(
       await checkCluster(cluster, await cluster.converge());
     } catch (error) {
       throw cluster.withTrace(error);
+    } finally {
+      over(cluster);
     }
   }
 }
@@ -111,6 +118,7 @@ describe("replication: the classics", () => {
       ]);
       await cluster.converge();
       traces.push([...cluster.trace]);
+      over(cluster);
     }
     expect(traces[1]).toEqual(traces[0]);
   });
@@ -155,6 +163,21 @@ describe("replication: the classics", () => {
       expect(late).not.toContain("answered");
       await inTime(cluster, waiting);
       await cluster.must("the old primary follows", () => one.replication?.role === "replica");
+    }));
+
+  test("a primary that its successor cannot reach, but a replica can, confirms nothing more", () =>
+    onWorlds(2 * WORLDS, async (cluster) => {
+      const [one, two, three_] = three(cluster);
+      cluster.network.cut(one.name, two.name);
+      cluster.network.cut(two.name, one.name);
+      expect(await promote(cluster, two)).toBe("promoted");
+      const late: Promise<string>[] = [];
+      for (let round = 0; round < 10; round += 1) {
+        late.push(one.write(`after it was replaced ${round}`, 1));
+        await cluster.time.pass(3);
+      }
+      expect(await inTime(cluster, Promise.all(late))).not.toContain("answered");
+      await cluster.must("the replica has changed over", () => hasEverything(three_, two));
     }));
 
   test("an old primary with a longer log follows, and keeps what only it had", () =>
@@ -261,6 +284,8 @@ describe("replication: a full sync that is interrupted", () => {
           ended += 1;
         } catch (error) {
           throw cluster.withTrace(error);
+        } finally {
+          over(cluster);
         }
       }
       expect(ended).toBeGreaterThan(1);

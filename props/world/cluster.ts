@@ -118,7 +118,7 @@ export class Cluster {
 
   note(line: string): void {
     if (this.#trace.length >= TRACE_MAX) this.#trace = this.#trace.slice(TRACE_MAX / 2);
-    this.#trace.push(`${this.time.ms.toFixed(1)} ${line}`);
+    this.#trace.push(`${this.time.ms} ${line}`);
   }
 
   /** What happened, for whoever reads a failing run. */
@@ -206,6 +206,11 @@ export class Cluster {
       throw new Error(`a healed set does not confirm a write: ${outcome?.value} ${this.describe()}`);
     await this.must("all logs are equal again", () => this.#areOne());
     return winner;
+  }
+
+  /** The world is over: nothing of it goes on. */
+  end(): void {
+    for (const node of this.nodes) node.end("off");
   }
 
   /** Whoever leads under the highest leadership of all. */
