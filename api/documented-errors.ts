@@ -15,7 +15,7 @@ export const bodyErrors: readonly ErrorCode[] = [
   "API_CONTENT_TYPE_UNSUPPORTED",
 ];
 
-const readErrors: readonly ErrorCode[] = [
+const minOffsetErrors: readonly ErrorCode[] = [
   "API_LINEAGE_LOST",
   "API_MIN_OFFSET_INVALID",
   "API_MIN_OFFSET_TIMEOUT",
@@ -67,7 +67,7 @@ export function commonErrors(operation: Operation, binding: RestBinding | undefi
     [binding === undefined || required.some(isFree), ["API_FIELD_MISSING"]],
     [withBody || Object.keys(input.properties).some(isFree), ["API_FIELD_INVALID"]],
     [withBody, bodyErrors],
-    [kind === "read", readErrors],
+    [true, minOffsetErrors],
     [kind === "write", writeErrors],
     [hasPast, atErrors],
     [hasPast || LOOK_BACK.has(name), pastErrors],

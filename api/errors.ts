@@ -248,6 +248,7 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorRow>> = {
   REPLICATION_TOO_FEW_REPLICAS: { status: 503, title: "Too few replicas are there", retryAfterSecs: 1 },
   RESTORE_POINT_EXISTS: { status: 409, title: "The restore point is there already" },
   RESTORE_POINT_NAME_INVALID: { status: 400, title: "Not a usable name of a restore point" },
+  SNAPSHOT_BEYOND_LOG: { status: 500, title: "The log has lost records" },
   SNAPSHOT_DAMAGED: { status: 500, title: "A snapshot is damaged" },
   SNAPSHOT_FOREIGN: { status: 500, title: "A snapshot is not of this log" },
   SNAPSHOT_MISSING: { status: 410, title: "The state of that time cannot be had any more" },

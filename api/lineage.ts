@@ -7,8 +7,8 @@ import type { EpochEntry } from "../log/index.js";
 
 const DIGITS = 8;
 
-type Entry = Pick<EpochEntry, "first" | "lineageId" | "epoch">;
-type Epochs = readonly Entry[];
+type Entry = Pick<EpochEntry, "epoch" | "first" | "lineageId">;
+export type Epochs = readonly Entry[];
 
 /** `lineage`: the first eight digits of the lineage id under which the offset was told. */
 export interface MinOffset {
@@ -21,8 +21,22 @@ export function epochAt(epochs: Epochs, offset: number): Entry | undefined {
   return epochs.findLast(({ first }) => first <= offset);
 }
 
+export function lineageAt(epochs: Epochs, offset: number): string | undefined {
+  const entry = epochAt(epochs, offset);
+  return entry === undefined ? undefined : lineageOf(entry);
+}
+
 export function lineageOf({ lineageId }: Pick<Entry, "lineageId">): string {
   return lineageId.slice(0, DIGITS);
+}
+
+/**
+ * Whether an offset that was told without its lineage may be of a lost history: of a release that did not tell it yet. Offsets
+ * below the newest epoch's first are in every history that this log goes on from; the first epoch had none before it.
+ */
+export function mayBeLost(epochs: Epochs, offset: number): boolean {
+  const newest = epochs[epochs.length - 1];
+  return newest !== undefined && newest.epoch > 1 && offset >= newest.first;
 }
 
 /**
@@ -37,4 +51,9 @@ export function standingOf(epochs: Epochs, offset: number, lineage: string): "ou
   const [entry, next] = [epochs[at], epochs[at + 1]];
   const isLost = entry === undefined || offset < entry.first || (next !== undefined && offset >= next.first);
   return isLost ? "lost" : "ours";
+}
+
+/** Where nothing comes from another node: whether the record is not, and will not be, in this log. */
+export function isLost(epochs: Epochs, offset: number, lineage: string): boolean {
+  return standingOf(epochs, offset, lineage) !== "ours";
 }

@@ -13,6 +13,8 @@ import { type Operation, pathFields, type RestBinding, takesBody } from "./opera
 
 type Node = Readonly<Record<string, unknown>>;
 
+const LINEAGE_PATTERN = "^[0-9a-f]{8}$";
+
 export function openApiDocument(version: string): Node {
   const paths = new Map<string, Record<string, unknown>>();
   for (const operation of operations) {
@@ -37,7 +39,11 @@ export function openApiDocument(version: string): Node {
     servers: [{ url: "/" }],
     tags: ["kv", "key", "queue", "admin", "command"].map((name) => ({ name })),
     paths: Object.fromEntries(paths),
-    components: { schemas: { Error: errorSchema, Problem: problemSchema } },
+    components: {
+      schemas: { Error: errorSchema, Problem: problemSchema },
+      parameters: askedBeside,
+      headers: { Offset: offsetHeader, Lineage: lineageHeader },
+    },
   };
 }
 
@@ -51,6 +57,7 @@ function restOperation(operation: Operation, binding: RestBinding, index: number
       ? []
       : others.map(([name, schema]) => parameter(name, "query", required.includes(name), schema))),
     ...(hasPast(operation) ? [atParameter] : []),
+    ...besideRefs(operation.kind),
   ];
   const withBody = takesBody(binding) && others.length > 0;
   const bodyRequired = required.filter((name) => !fromPath.includes(name));
@@ -66,9 +73,7 @@ function restOperation(operation: Operation, binding: RestBinding, index: number
     responses: {
       200: {
         description: "Done.",
-        ...(operation.kind === "write" || hasPast(operation)
-          ? { headers: { "X-Annals-Offset": offsetHeader } }
-          : {}),
+        ...(operation.kind === "write" || hasPast(operation) ? { headers: offsetHeaders } : {}),
         content: { [contentType]: { schema: binding.output ?? answerSchema(operation) } },
       },
       ...errorResponses([...operation.errors, ...commonErrors(operation, binding)]),
@@ -168,6 +173,25 @@ function commandOperation(): Node {
   };
 }
 
+const MIN_OFFSET =
+  "An offset as `X-Annals-Offset` told it, alone or with `@` and the `X-Annals-Lineage` beside it. Nothing is decided or shown before it is there; one of a history that a restore left behind is refused.";
+
+/** What may be asked beside every operation. */
+const askedBeside = {
+  MinOffset: header("X-Annals-Min-Offset", MIN_OFFSET),
+  Lineage: {
+    ...header("X-Annals-Lineage", "The lineage of `X-Annals-Min-Offset`, if it does not name it itself."),
+    schema: { type: "string", pattern: LINEAGE_PATTERN },
+  },
+  MinOffsetInQuery: { ...header("min_offset", "The same as `X-Annals-Min-Offset`."), in: "query" },
+};
+
+function besideRefs(kind: Operation["kind"]): readonly Node[] {
+  const names: readonly (keyof typeof askedBeside)[] =
+    kind === "read" ? ["MinOffset", "Lineage", "MinOffsetInQuery"] : ["MinOffset", "Lineage"];
+  return names.map((name) => ({ $ref: `#/components/parameters/${name}` }));
+}
+
 function hasPast({ kind, ofNow }: Operation): boolean {
   return kind === "read" && ofNow !== true;
 }
@@ -182,6 +206,15 @@ const atParameter = {
 };
 
 const offsetHeader = { description: "Offset in the log.", schema: { type: "integer" } };
+const lineageHeader = {
+  description:
+    "Which history the offset beside it belongs to: a restore to an earlier time begins another. Sent back with the offset it tells what is of a lost one.",
+  schema: { type: "string", pattern: LINEAGE_PATTERN },
+};
+const offsetHeaders = {
+  "X-Annals-Offset": { $ref: "#/components/headers/Offset" },
+  "X-Annals-Lineage": { $ref: "#/components/headers/Lineage" },
+};
 const etagHeader = { description: "The revision, in quotes.", schema: { type: "string" } };
 
 const rawKey = parameter("key", "path", true, set.input.properties["key"]);
@@ -209,9 +242,9 @@ function rawOperations(): Node {
       operationId: "raw.delete",
       tags: ["kv"],
       summary: "Delete a key",
-      parameters: [rawKey, ifMatch],
+      parameters: [rawKey, ifMatch, ...besideRefs("write")],
       responses: {
-        204: { description: "Deleted.", headers: { "X-Annals-Offset": offsetHeader } },
+        204: { description: "Deleted.", headers: offsetHeaders },
         412: mismatch,
         ...errorResponses([...keyErrors, "KV_KEY_NOT_FOUND", ...writeErrors]),
       },
@@ -222,7 +255,7 @@ function rawOperations(): Node {
 function rawRead(): Node {
   return {
     tags: ["kv"],
-    parameters: [rawKey, atParameter, ifMatch, ifChanged],
+    parameters: [rawKey, atParameter, ifMatch, ifChanged, ...besideRefs("read")],
     responses: {
       200: { description: "The value as it came.", headers: { ETag: etagHeader }, content: anything },
       304: { description: "Not changed." },
@@ -233,12 +266,19 @@ function rawRead(): Node {
 }
 
 function rawWrite(): Node {
-  const headers = { ETag: etagHeader, "X-Annals-Offset": offsetHeader };
+  const headers = { ETag: etagHeader, ...offsetHeaders };
   return {
     operationId: "raw.put",
     tags: ["kv"],
     summary: "Store any bytes with their content type",
-    parameters: [rawKey, rawTtl, header("X-Annals-Ttl", "The same as `ttl`."), ifMatch, ifAbsent],
+    parameters: [
+      rawKey,
+      rawTtl,
+      header("X-Annals-Ttl", "The same as `ttl`."),
+      ifMatch,
+      ifAbsent,
+      ...besideRefs("write"),
+    ],
     requestBody: { required: false, content: anything },
     responses: {
       201: { description: "Created.", headers },

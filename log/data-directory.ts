@@ -3,6 +3,7 @@
  *
  * `identity.json` is written once, before the first segment, and never changes: a log without it has lost a file.
  */
+import { readDirectoryFormat } from "./directory-format.js";
 import { errnoOf, LogError } from "./errors.js";
 import {
   FOLLOWING_FILE,
@@ -11,6 +12,7 @@ import {
   LOCK_FILE,
   LOG_DIRECTORY,
   RESTORING_FILE,
+  TEMPORARY_SUFFIX,
 } from "./file-names.js";
 import {
   type DirectoryLock,
@@ -38,7 +40,7 @@ export interface DataDirectory {
 
 /**
  * Makes the directory if it is missing and takes its lock, which the system gives back when the process dies.
- * @throws LogError LOG_LOCKED, LOG_DIRECTORY_UNUSABLE.
+ * @throws LogError LOG_LOCKED, LOG_DIRECTORY_UNUSABLE, LOG_VERSION_UNKNOWN, LOG_CORRUPT.
  */
 export async function openDataDirectory(
   files: FileSystem,
@@ -46,6 +48,8 @@ export async function openDataDirectory(
   holder: string,
 ): Promise<DataDirectory> {
   try {
+    // Before the lock, which is a file too: what a later release wrote stays as it is.
+    await readDirectoryFormat(files, path);
     await files.makeDirectory(path);
     const lock = await files.lock(`${path}/${LOCK_FILE}`, holder);
     const logPath = `${path}/${LOG_DIRECTORY}`;
@@ -56,6 +60,15 @@ export async function openDataDirectory(
       throw error;
     }
     return { path, logPath, lock };
+  } catch (error) {
+    throw explain(error, path);
+  }
+}
+
+/** Makes the directory if it is missing. @throws LogError LOG_DIRECTORY_UNUSABLE. */
+export async function makeUsable(files: FileSystem, path: string): Promise<void> {
+  try {
+    await files.makeDirectory(path);
   } catch (error) {
     throw explain(error, path);
   }
@@ -75,8 +88,13 @@ function explain(error: unknown, path: string): unknown {
 /** @throws LogError LOG_RESTORE_UNFINISHED when a restore into the directory did not come to its end. */
 export async function checkIsNotRestoring(files: FileSystem, dataDirectory: string): Promise<void> {
   const file = `${dataDirectory}/${RESTORING_FILE}`;
-  if (!(await files.exists(file))) return;
-  const message = `a restore into ${dataDirectory} was not finished: what is there is not whole`;
+  // The mark under its temporary name was about to be made; a log that is there was no restore's then.
+  const isMarked =
+    (await files.exists(file)) ||
+    ((await files.exists(`${file}${TEMPORARY_SUFFIX}`)) &&
+      !(await files.exists(`${dataDirectory}/${IDENTITY_FILE}`)));
+  if (!isMarked) return;
+  const message = `a restore or migration into ${dataDirectory} was not finished: what is there is not whole`;
   throw new LogError("LOG_RESTORE_UNFINISHED", message, { directory: dataDirectory, file });
 }
 

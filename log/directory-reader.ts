@@ -9,6 +9,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { corruption, type Finding } from "./corruption.js";
 import { readDirectoryState } from "./data-directory.js";
+import { readDirectoryFormat } from "./directory-format.js";
 import type { LogRecord } from "./event-log.js";
 import { LOG_DIRECTORY, parseSegmentName } from "./file-names.js";
 import type { FileHandle, FileSystem } from "./file-system.js";
@@ -63,6 +64,7 @@ export async function* readDirectory(
     fromTime = 0,
     toTime = Number.POSITIVE_INFINITY,
   } = options;
+  await readDirectoryFormat(files, dataDirectory);
   const reader = new DirectoryReader(files, dataDirectory, options);
   for await (const batch of reader.batches()) {
     const wanted = batch.filter(

@@ -1,11 +1,12 @@
 /**
- * The body of an epoch's first record: why the epoch began. Version 1 is empty and says nothing; it is read for ever.
- * Version 2 is a MessagePack map with text keys, in this order:
+ * The body of an epoch's first record: why the epoch began. Version 1 is empty: whoever wrote it knew neither promotions nor
+ * restores, so it began the log's first epoch. Version 2 is a MessagePack map with text keys, in this order:
  *
  *   reason    str    "created": the log's first; "promoted": this node became the primary; "restored": from a backup
- *   from      str    restored: which backup, of which repository
- *   offset    uint   restored: the last offset that was taken over
- *   lineage   str    restored: lineage id of the epoch that wrote it, 32 hex digits
+ *                    "migrated": rewritten from an older directory
+ *   from      str    restored: which backup, of which repository; migrated: which directory
+ *   offset    uint   the last offset that was taken over
+ *   lineage   str    lineage id of the epoch that wrote it there, 32 hex digits
  *
  * What a later release adds to the map is passed over. The log writes MessagePack by hand, for it imports no codec; a test
  * holds the bytes equal to those of `@msgpack/msgpack`.
@@ -18,15 +19,14 @@ const FROM_BYTES_MAX = 4096;
 export type EpochStart =
   | { readonly reason: "created" | "promoted" }
   | {
-      readonly reason: "restored";
+      readonly reason: "restored" | "migrated";
       readonly from: string;
       readonly offset: Offset;
       readonly lineage: string;
     };
 
 export function encodeEpochStart(start: EpochStart): Uint8Array {
-  if (start.reason !== "restored")
-    return Buffer.concat([Buffer.of(0x81), text("reason"), text(start.reason)]);
+  if (!("from" in start)) return Buffer.concat([Buffer.of(0x81), text("reason"), text(start.reason)]);
   return Buffer.concat([
     Buffer.of(0x84),
     ...[text("reason"), text(start.reason)],
@@ -36,15 +36,20 @@ export function encodeEpochStart(start: EpochStart): Uint8Array {
   ]);
 }
 
-/** Undefined when the record does not say: it is of version 1, or of a later one that means something else. Never throws. */
+/** The body of version 2 that says what the empty one of version 1 did. */
+export const upgradeEpochStart1 = (): Uint8Array => encodeEpochStart({ reason: "created" });
+
+/** Undefined when the record does not say: it is of a later version that means something else. Never throws. */
 export function decodeEpochStart(version: number, body: Uint8Array): EpochStart | undefined {
+  if (version === 1) return decodeEpochStart(2, upgradeEpochStart1());
   if (version !== EPOCH_START_VERSION) return undefined;
   const fields = new FieldReader(body).fields();
   const [reason, from] = [fields?.get("reason"), fields?.get("from")];
   const [last, lineage] = [fields?.get("offset"), fields?.get("lineage")];
   if (reason === "created" || reason === "promoted") return { reason };
   const isWhole = typeof from === "string" && typeof last === "number" && typeof lineage === "string";
-  return reason === "restored" && isWhole ? { reason, from, offset: asOffset(last), lineage } : undefined;
+  const isTakenOver = reason === "restored" || reason === "migrated";
+  return isTakenOver && isWhole ? { reason, from, offset: asOffset(last), lineage } : undefined;
 }
 
 function text(value: string): Uint8Array {

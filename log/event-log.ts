@@ -99,7 +99,7 @@ export interface LogReader {
   readonly epochs: readonly EpochEntry[];
 
   /**
-   * Reads records from `from` in order, a batch (one disk read) at a time; every checksum is verified.
+   * Reads records from `from` in order, a batch (one disk read) at a time; the checksum of each is verified.
    * @throws LogError LOG_OFFSET_RETIRED, LOG_OFFSET_BEYOND_END (`from` > end + 1), LOG_CORRUPT.
    */
   read(from: Offset, options?: ReadOptions): AsyncIterable<readonly LogRecord[]>;

@@ -3,6 +3,7 @@
  *
  *   <data-dir>/LOCK                            who holds the directory
  *   <data-dir>/identity.json                   cluster id and node id
+ *   <data-dir>/format.json                     version of the directory: which formats may be in it; missing: 1
  *   <data-dir>/restoring.json                  a restore into this directory is not finished: no log opens here
  *   <data-dir>/installing.json                 another node's log is being put into place: the next opening ends it
  *   <data-dir>/incoming/                       another node's log and snapshot on their way, as in a data directory
@@ -22,6 +23,7 @@ import { offset as asOffset, type Offset } from "./units.js";
 
 export const LOCK_FILE = "LOCK";
 export const IDENTITY_FILE = "identity.json";
+export const FORMAT_FILE = "format.json";
 export const RECOVERY_POINT_FILE = "recovery-point";
 export const RESTORING_FILE = "restoring.json";
 export const INSTALLING_FILE = "installing.json";

@@ -8,6 +8,7 @@
  * recovery point, which is noted first.
  */
 import { markFollowing, unmarkFollowing } from "./data-directory.js";
+import { raiseDirectoryFormat } from "./directory-format.js";
 import { LogError } from "./errors.js";
 import type { FileSystem } from "./file-system.js";
 import { Reception } from "./reception.js";
@@ -59,7 +60,11 @@ export class Following {
     await tail.sync();
     tail.adopt();
     await note();
-    if (!this.#isMarked) await markFollowing(files, dataDirectory, now());
+    if (!this.#isMarked) {
+      // An earlier release would append to the other node's epoch.
+      await raiseDirectoryFormat(files, dataDirectory);
+      await markFollowing(files, dataDirectory, now());
+    }
     this.#isMarked = true;
     this.#receiveAtEnd();
   }

@@ -1,9 +1,10 @@
 /** What the log room shows to the others. */
 export { crc32 } from "./checksum.js";
 export { describeFinding, type Finding, type FindingCode } from "./corruption.js";
+export { DIRECTORY_FORMAT_VERSION, raiseDirectoryFormat, readDirectoryFormat } from "./directory-format.js";
 export { type ReadDirectoryOptions, readDirectory } from "./directory-reader.js";
 export { type KeptRecords, keepDiverged, listDiverged } from "./diverged.js";
-export { decodeEpochStart, type EpochStart } from "./epoch-start.js";
+export { decodeEpochStart, EPOCH_START_VERSION, type EpochStart, upgradeEpochStart1 } from "./epoch-start.js";
 export { EPOCH_STARTED } from "./epochs.js";
 export * from "./errors.js";
 export type * from "./event-log.js";
@@ -50,6 +51,7 @@ export {
   segmentBytes,
 } from "./segment-extent.js";
 export { decodeHeader as segmentHeaderOf } from "./segment-reader.js";
+export { SegmentRewriting } from "./segment-rewriting.js";
 export type * from "./settings.js";
 export * from "./units.js";
 export { type VerifyReport, verifyDirectory } from "./verify.js";

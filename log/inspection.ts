@@ -5,6 +5,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { ADVICE_DAMAGED, CorruptionError, type Finding, type FindingCode } from "./corruption.js";
 import { checkIsWhole, type DirectoryState, isFollowing, readIdentity } from "./data-directory.js";
+import { readDirectoryFormat } from "./directory-format.js";
 import { errnoOf, LogError } from "./errors.js";
 import { IDENTITY_FILE, LOG_DIRECTORY, RECOVERY_POINT_FILE } from "./file-names.js";
 import type { FileHandle, FileSystem } from "./file-system.js";
@@ -64,6 +65,7 @@ export async function inspectLog(
   options: InspectOptions = {},
 ): Promise<LogInspection> {
   await checkIsWhole(files, dataDirectory);
+  await readDirectoryFormat(files, dataDirectory);
   const findings: Finding[] = [];
   const identity = await orFinding(findings, "identity", IDENTITY_FILE, () =>
     readIdentity(files, dataDirectory),

@@ -19,6 +19,7 @@ import {
   randomId,
   readIdentity,
 } from "./data-directory.js";
+import { raiseDirectoryFormat } from "./directory-format.js";
 import { assert, LogError } from "./errors.js";
 import type { LogPosition, ReceivedRun } from "./event-log.js";
 import { INCOMING_DIRECTORY, LOG_DIRECTORY, parseSnapshotName, SNAPSHOT_DIRECTORY } from "./file-names.js";
@@ -150,6 +151,7 @@ export class Installation {
       const point = { durable: end.offset, crc: end.crc, tail: tailBase, clean: true };
       await placeSmallFiles(files, this.#incoming, encodeIdentity(this.identity), point, now());
       const kept = keepOld ? await keepOldLog(files, dataDirectory, now()) : undefined;
+      await raiseDirectoryFormat(files, dataDirectory);
       await markInstalling(files, dataDirectory, now());
       await rollForward(files, dataDirectory);
       return { identity: this.identity, end, kept };

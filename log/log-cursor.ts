@@ -1,13 +1,14 @@
 /**
  * A reader's place in the log: reads the next records, a batch (one disk read) at a time, over the borders of segments.
- * Holds one open file, so that a segment that retention removes under it is still read to its end. Every record's
- * checksum is verified; what does not hold at or below the wanted offset is corruption and never given out.
+ * Holds one open file, so that a segment that retention removes under it is still read to its end. The checksum of every
+ * record that is given out is verified; what does not hold at or below the wanted offset is corruption and never given out.
  */
 import { ADVICE_DAMAGED, corruption } from "./corruption.js";
 import { assert, errnoOf } from "./errors.js";
 import type { LogRecord, RecordRun } from "./event-log.js";
 import type { FileHandle, FileSystem } from "./file-system.js";
 import { RECORD_BODY_BYTES_MAX, RECORD_HEADER_BYTES, recordLength, SEGMENT_HEADER_BYTES } from "./format.js";
+import type { IdleHandles } from "./idle-handles.js";
 import type { LoadedIndexes } from "./loaded-indexes.js";
 import type { OffsetIndex } from "./offset-index.js";
 import { type CheckedRecords, checkRecords } from "./record-check.js";
@@ -15,7 +16,7 @@ import { retired } from "./refusals.js";
 import { borderFinding, shownPath } from "./segment-chain.js";
 import type { LogSegment, SegmentList } from "./segment-list.js";
 import { CHUNK_BYTES, parseRecords, type ReadPoint, readBatch, readFully, viewOf } from "./segment-reader.js";
-import { findingOfBad, pointAt } from "./segment-scan.js";
+import { findingOfBad } from "./segment-scan.js";
 import { offset as asOffset, type Offset } from "./units.js";
 
 /** What is read of a segment at once as bytes; a larger record is read alone. */
@@ -26,6 +27,7 @@ export interface LogFiles {
   readonly logDirectory: string;
   readonly segments: SegmentList;
   readonly indexes: LoadedIndexes;
+  readonly handles: IdleHandles;
 }
 
 interface Seat {
@@ -71,12 +73,15 @@ export class LogCursor {
       const seat = await this.#sit();
       const from = seat.point;
       const { bytes, header } = seat.segment;
-      const batch = await readBatch(seat.handle, from, bytes, header, chunkUpTo(seat, last));
+      const batch = await readBatch(seat.handle, from, bytes, header, chunkUpTo(seat, last), {
+        first: this.#next,
+        last,
+      });
       const records = batch.records.filter(({ offset }) => offset >= this.#next && offset <= last);
       const taken = records[records.length - 1];
       if (taken !== undefined) {
         this.#next = asOffset(taken.offset + 1);
-        seat.point = pointAt(batch, from, this.#next - from.offset);
+        seat.point = batch.next;
         return records;
       }
       // The log was cut under this reader: what it saw is no longer there, which is no damage.
@@ -123,7 +128,7 @@ export class LogCursor {
   async close(): Promise<void> {
     const seat = this.#seat;
     this.#seat = undefined;
-    await seat?.handle.close();
+    if (seat !== undefined) await this.#log.handles.giveBack(seat.segment, seat.handle, seat.cuts);
   }
 
   async #sit(): Promise<Seat> {
@@ -133,14 +138,14 @@ export class LogCursor {
   }
 
   async #open(): Promise<Seat> {
-    const { files, logDirectory, segments, indexes } = this.#log;
+    const { segments, indexes, handles } = this.#log;
     const { cuts } = segments;
     const segment = segments.containing(this.#next);
     if (segment === undefined) throw retired(this.#next, this.#log.segments.first.base);
     try {
       const index = await indexes.of(segment);
       const point = index.floor(this.#next);
-      const handle = await files.open(`${logDirectory}/${segment.name}`, "read");
+      const handle = await handles.take(segment);
       return { segment, handle, cuts, index, point };
     } catch (error) {
       if (errnoOf(error) !== "ENOENT") throw error;

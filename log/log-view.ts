@@ -8,10 +8,12 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { corruption, type Finding } from "./corruption.js";
 import { checkIsWhole, type DirectoryState, readDirectoryState } from "./data-directory.js";
+import { readDirectoryFormat } from "./directory-format.js";
 import { errnoOf } from "./errors.js";
 import type { LogMark, LogPosition, LogReader, LogRecord, ReadOptions } from "./event-log.js";
 import { LOG_DIRECTORY, parseSegmentName } from "./file-names.js";
 import type { FileSystem } from "./file-system.js";
+import { IdleHandles } from "./idle-handles.js";
 import { LoadedIndexes } from "./loaded-indexes.js";
 import { findOffsetAt, type LogFiles, readLog } from "./log-cursor.js";
 import { agrees, markAt } from "./log-mark.js";
@@ -58,6 +60,7 @@ export async function openLogView(
   options: LogViewOptions = {},
 ): Promise<LogView> {
   await checkIsWhole(files, dataDirectory);
+  await readDirectoryFormat(files, dataDirectory);
   return openUnmarkedView(files, dataDirectory, options);
 }
 
@@ -97,6 +100,8 @@ async function tryToOpen(
     logDirectory,
     segments,
     indexes: new LoadedIndexes(files, logDirectory, "leave"),
+    // Nobody closes a view, so it keeps nothing open.
+    handles: new IdleHandles(files, logDirectory, segments, 0),
   };
   const tail = found[found.length - 1];
   if (tail === undefined) return new DirectoryView(log, asOffset(0), identity, []);

@@ -12,6 +12,7 @@ import {
   openDataDirectory,
   readIdentity,
 } from "./data-directory.js";
+import { DIRECTORY_FORMAT_VERSION, raiseDirectoryFormat, readDirectoryFormat } from "./directory-format.js";
 import { EpochTable } from "./epochs.js";
 import { assert, errnoOf, LogError } from "./errors.js";
 import { RECORD_BODY_BYTES_MAX } from "./format.js";
@@ -62,6 +63,7 @@ async function openHeld(options: OpenLogOptions, directory: DataDirectory): Prom
   const stopwatch = options.stopwatch ?? options.now;
   const since = stopwatch();
   await checkIsNotRestoring(files, dataDirectory);
+  const formatVersion = await readDirectoryFormat(files, dataDirectory);
   await endInstallation(files, dataDirectory);
   const known = await readIdentity(files, dataDirectory);
   await checkIdentityIsThere(files, directory, known);
@@ -76,6 +78,8 @@ async function openHeld(options: OpenLogOptions, directory: DataDirectory): Prom
     ...(known === undefined ? {} : { identity: known }),
   });
   if (options.following === true && recovered.segments.length === 0) throw nothingToFollow(dataDirectory);
+  // A directory with an identity and no version is an older release's: the version goes first.
+  if (known === undefined) await raiseDirectoryFormat(files, dataDirectory);
   const identity = known ?? (await createIdentity(files, dataDirectory, randomBytes));
 
   const segments = new SegmentList();
@@ -98,6 +102,7 @@ async function openHeld(options: OpenLogOptions, directory: DataDirectory): Prom
   return {
     log,
     identity,
+    formatVersion: known === undefined ? DIRECTORY_FORMAT_VERSION : formatVersion,
     usage: () => log.usage(),
     firstWithin: (bytesMax) => log.firstWithin(bytesMax),
     recovery: {

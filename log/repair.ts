@@ -12,8 +12,10 @@ import { openDataDirectory } from "./data-directory.js";
 import {
   indexName,
   LOG_DIRECTORY,
+  parseSnapshotName,
   RECOVERY_POINT_FILE,
   repairDirectoryName,
+  SNAPSHOT_DIRECTORY,
   segmentName,
 } from "./file-names.js";
 import type { FileSystem } from "./file-system.js";
@@ -36,6 +38,8 @@ export interface RepairPlan {
   readonly cut: { readonly file: string; readonly position: number; readonly bytes: number } | undefined;
   /** Segments that would be removed. */
   readonly dropped: readonly { readonly file: string; readonly bytes: number }[];
+  /** Snapshots of records that would not be there any more: put aside. */
+  readonly snapshots: readonly string[];
   /** What the log would then say of itself. */
   readonly recoveryPoint: RecoveryPoint;
 }
@@ -59,7 +63,8 @@ export interface RepairReport {
  * @throws LogError LOG_CORRUPT, LOG_VERSION_UNKNOWN when no repair can help: nothing would be left, or files are another log's.
  */
 export async function planRepair(files: FileSystem, dataDirectory: string): Promise<RepairPlan> {
-  return planOf(await inspectLog(files, dataDirectory));
+  const plan = planOf(await inspectLog(files, dataDirectory));
+  return { ...plan, snapshots: await snapshotsBeyond(files, dataDirectory, plan.lastKept) };
 }
 
 /** @throws LogError LOG_LOCKED, and as `planRepair`. */
@@ -81,7 +86,16 @@ export async function applyRepair(options: RepairOptions): Promise<RepairReport>
   }
 }
 
-function planOf(inspection: LogInspection): RepairPlan {
+async function snapshotsBeyond(files: FileSystem, dataDirectory: string, last: Offset): Promise<string[]> {
+  const directory = `${dataDirectory}/${SNAPSHOT_DIRECTORY}`;
+  if (!(await files.exists(directory))) return [];
+  const names = await files.list(directory);
+  return names
+    .filter((name) => (parseSnapshotName(name)?.offset ?? 0) > last)
+    .map((name) => `${SNAPSHOT_DIRECTORY}/${name}`);
+}
+
+function planOf(inspection: LogInspection): Omit<RepairPlan, "snapshots"> {
   const problems = problemsOf(inspection);
   const hopeless = problems.find(({ code }) => code === "version" || code === "identity");
   const kept: SegmentFile[] = [];
@@ -143,7 +157,7 @@ async function keepOriginals(
   const keptIn = repairDirectoryName(ms);
   const directory = `${dataDirectory}/${keptIn}`;
   await files.makeDirectory(directory);
-  const changed = [...touched(plan), ...touched(plan).map(indexOf), RECOVERY_POINT_FILE];
+  const changed = [...touched(plan), ...touched(plan).map(indexOf), ...plan.snapshots, RECOVERY_POINT_FILE];
   for (const file of changed) {
     if (!(await files.exists(`${dataDirectory}/${file}`))) continue;
     await copyFile(
@@ -179,6 +193,8 @@ async function carryOut(files: FileSystem, dataDirectory: string, plan: RepairPl
       await handle.close();
     }
   }
+  for (const snapshot of plan.snapshots) await remove(snapshot);
+  if (plan.snapshots.length > 0) await files.syncDirectory(`${dataDirectory}/${SNAPSHOT_DIRECTORY}`);
   // The last segment is the tail now; a tail has no index file.
   await remove(shownPath(indexName(plan.recoveryPoint.tail)));
   await files.syncDirectory(`${dataDirectory}/${LOG_DIRECTORY}`);

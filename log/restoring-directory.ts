@@ -6,21 +6,30 @@
  * that mark does not open: a restore that was ended anywhere leaves a directory that nobody serves, and that only another
  * restore takes. The steps, each durable before the next:
  *
- *   1. the lock, then the mark; what an unfinished restore left is removed
+ *   1. the mark, then the lock: ended in between, there is no directory that looks as if nothing had been meant to be in it.
+ *      Then what an unfinished restore left is removed
  *   2. the segments and snapshots, in any order, each under a temporary name until every byte of it was verified
  *   3. the chain across the segments is checked, up to the wanted record
- *   4. the identity: the same cluster, a node of its own
+ *   4. the version of the directory, and its identity: the same cluster, a node of its own
  *   5. the segment of the new epoch, with the record that says where it came from
  *   6. the recovery point, as after a clean stop
  *   7. the mark goes
  */
 import { ADVICE_DAMAGED, corruption, type Finding } from "./corruption.js";
-import { createIdentity, type DataDirectory, openDataDirectory, randomId } from "./data-directory.js";
+import {
+  createIdentity,
+  type DataDirectory,
+  makeUsable,
+  openDataDirectory,
+  randomId,
+} from "./data-directory.js";
+import { raiseDirectoryFormat } from "./directory-format.js";
 import { EPOCH_START_VERSION, type EpochStart, encodeEpochStart } from "./epoch-start.js";
 import { EPOCH_STARTED } from "./epochs.js";
 import { assert, LogError } from "./errors.js";
 import type { EpochEntry } from "./event-log.js";
 import {
+  FORMAT_FILE,
   IDENTITY_FILE,
   LOCK_FILE,
   LOG_DIRECTORY,
@@ -95,6 +104,8 @@ export interface FinishRestore {
   readonly epochsUpTo: Epoch;
   /** What the record of the new epoch says of where it came from. */
   readonly from: string;
+  /** When the segments were not taken over but written anew: the lineage that the last record had before. */
+  readonly migratedLineage?: string;
 }
 
 export class RestoringDirectory {
@@ -116,17 +127,14 @@ export class RestoringDirectory {
     note: Readonly<Record<string, string | number>>,
   ): Promise<RestoringDirectory> {
     const { files, dataDirectory, holder } = options;
-    await checkIsFree(files, dataDirectory);
+    const wasMarked = await checkIsFree(files, dataDirectory);
+    if (!wasMarked) await mark(options, note);
+    // Who has the lock may have begun a log in the meantime, or a restore of its own, which needs the mark: it is left to them.
     const directory = await openDataDirectory(files, dataDirectory, holder);
     try {
       // Now nobody else can put anything there.
-      await checkIsFree(files, dataDirectory);
-      await replaceFile(
-        files,
-        dataDirectory,
-        RESTORING_FILE,
-        Buffer.from(`${JSON.stringify(note, null, 2)}\n`),
-      );
+      await checkIsStillFree(files, dataDirectory, wasMarked);
+      if (wasMarked) await mark(options, note);
       await clear(files, dataDirectory);
       return new RestoringDirectory(options, directory);
     } catch (error) {
@@ -222,16 +230,18 @@ export class RestoringDirectory {
    * Makes the directory one that a log opens from. Nobody believed any of it before this resolves.
    * @throws LogError LOG_CORRUPT when the segments are not one log up to `last`; then the mark stays.
    */
-  async finish({ last, clusterId, epochsUpTo, from }: FinishRestore): Promise<RestoredLog> {
+  async finish({ last, clusterId, epochsUpTo, from, migratedLineage }: FinishRestore): Promise<RestoredLog> {
     const { files, dataDirectory, now, randomBytes } = this.#options;
     const { logPath } = this.#directory;
     const { first, tail, epochs } = checkChain(this.#placed, last);
     const found = first.file.header.clusterId;
     if (found !== clusterId) throw corruption(misnamed(first.file.name, `cluster ${clusterId}`, found));
     await files.syncDirectory(logPath);
+    await raiseDirectoryFormat(files, dataDirectory);
     const identity = await createIdentity(files, dataDirectory, randomBytes, clusterId);
 
-    const lineage = tail.file.header.lineageId;
+    const lineage = migratedLineage ?? tail.file.header.lineageId;
+    const reason = migratedLineage === undefined ? "restored" : "migrated";
     const header: SegmentHeader = {
       epoch: asEpoch(Math.max(epochsUpTo, ...epochs) + 1),
       baseOffset: tail.end.offset,
@@ -243,7 +253,7 @@ export class RestoringDirectory {
       chainTimestamp: tail.end.timestamp,
       chainCrc: tail.end.seed,
     };
-    const start: EpochStart = { reason: "restored", from, offset: last, lineage };
+    const start: EpochStart = { reason, from, offset: last, lineage };
     const { bytes, crc } = firstSegmentOf(header, start);
     await replaceNew(files, logPath, segmentName(header.baseOffset), bytes);
     const { baseOffset } = header;
@@ -271,23 +281,64 @@ export class RestoringDirectory {
   }
 }
 
-async function checkIsFree(files: FileSystem, dataDirectory: string): Promise<void> {
+async function mark(
+  { files, dataDirectory }: RestoreDirectoryOptions,
+  note: Readonly<Record<string, string | number>>,
+): Promise<void> {
+  await makeUsable(files, dataDirectory);
+  const text = `${JSON.stringify(note, null, 2)}\n`;
+  await replaceFile(files, dataDirectory, RESTORING_FILE, Buffer.from(text));
+}
+
+/** Whether a restore that was not finished left it. @throws LogError LOG_DIRECTORY_UNUSABLE when anything else is there. */
+async function checkIsFree(files: FileSystem, dataDirectory: string): Promise<boolean> {
   const status = await files.stat(dataDirectory);
-  if (status === undefined) return;
+  if (status === undefined) return false;
   if (status.type !== "directory") throw notFree(dataDirectory, "a file");
   const names = await files.list(dataDirectory);
   const isMarked = names.includes(RESTORING_FILE);
+  const found = await foundAmong(files, dataDirectory, names, isMarked);
+  if (found !== undefined) throw notFree(dataDirectory, found);
+  return isMarked;
+}
+
+/**
+ * As `checkIsFree`, with the lock. A log that was begun, or a restore that was finished, before the lock was had keeps what it is,
+ * and loses the mark that was made meanwhile.
+ */
+async function checkIsStillFree(files: FileSystem, dataDirectory: string, wasMarked: boolean): Promise<void> {
+  const names = await files.list(dataDirectory);
+  const isUnfinished = wasMarked && names.includes(RESTORING_FILE);
+  const others = names.filter((name) => name !== RESTORING_FILE);
+  const found = await foundAmong(files, dataDirectory, others, isUnfinished);
+  if (found === undefined) return;
+  if (!wasMarked) {
+    await files.remove(`${dataDirectory}/${RESTORING_FILE}`);
+    await files.syncDirectory(dataDirectory);
+  }
+  throw notFree(dataDirectory, found);
+}
+
+/** The first name that a restore must not touch. */
+async function foundAmong(
+  files: FileSystem,
+  dataDirectory: string,
+  names: readonly string[],
+  isMarked: boolean,
+): Promise<string | undefined> {
   for (const name of names) {
     if (HARMLESS.has(name) || (isMarked && MADE_HERE.has(name))) continue;
     const isEmptyLog = name === LOG_DIRECTORY && (await files.list(`${dataDirectory}/${name}`)).length === 0;
-    if (!isEmptyLog) throw notFree(dataDirectory, name);
+    if (!isEmptyLog) return name;
   }
+  return undefined;
 }
 
 const MADE_HERE: ReadonlySet<string> = new Set([
   RESTORING_FILE,
   LOG_DIRECTORY,
   SNAPSHOT_DIRECTORY,
+  ...[FORMAT_FILE, `${FORMAT_FILE}${TEMPORARY_SUFFIX}`],
   ...[IDENTITY_FILE, `${IDENTITY_FILE}${TEMPORARY_SUFFIX}`],
   ...[RECOVERY_POINT_FILE, `${RECOVERY_POINT_FILE}${TEMPORARY_SUFFIX}`],
 ]);

@@ -48,13 +48,14 @@ export async function removeOldest(
   needed: Offset,
   indexFileWritten: () => Promise<void>,
 ): Promise<Offset> {
-  const { files, logDirectory, segments, indexes } = log;
+  const { files, logDirectory, segments, indexes, handles } = log;
   for (;;) {
     const second = segments.all()[1];
     if (second === undefined || second.base > needed) return asOffset(segments.first.base);
     // Out of the list first, so that no reader looks for a file that is about to go.
     const oldest = segments.dropFirst();
     indexes.forget(oldest);
+    await handles.forget(oldest);
     // The index of a segment sealed just now may still be on its way to the disk.
     await indexFileWritten();
     const index = `${logDirectory}/${indexName(oldest.base)}`;

@@ -75,6 +75,12 @@ export interface RecordBatch {
 /** The chained crc and the decoding cost the same per byte; larger reads only help slow disks. */
 export const CHUNK_BYTES = 1024 * 1024;
 
+/** Which records a reader is after; both inclusive. */
+export interface WantedRecords {
+  readonly first: Offset;
+  readonly last: Offset;
+}
+
 /** Where the first record of a log that holds nothing yet will be. */
 export const LOG_START: ReadPoint = {
   offset: asOffset(1),
@@ -94,8 +100,9 @@ export function basePoint(header: SegmentHeader): ReadPoint {
 }
 
 /**
- * One disk read: the whole records between `point` and `end` (bytes) that fit into a chunk; at least one unless the first
- * is bad or `point` is at `end`. A record larger than a chunk gets a buffer of its own. The bodies show the read buffer.
+ * One disk read: the whole records between `point` and `end` (bytes) that fit into a chunk, of those that are wanted if the
+ * first of them does; at least one unless the first is bad or `point` is at `end`. A record larger than a chunk gets a buffer of
+ * its own. The bodies show the read buffer.
  * @throws what the file system throws; never because of the bytes.
  */
 export async function readBatch(
@@ -104,10 +111,18 @@ export async function readBatch(
   end: number,
   header: SegmentHeader,
   chunkBytes = CHUNK_BYTES,
+  wanted?: WantedRecords,
 ): Promise<RecordBatch> {
   const available = Math.max(0, end - point.position);
   const bytes = await readFully(handle, point.position, Math.min(chunkBytes, available));
   const isLast = bytes.length === available || bytes.length < chunkBytes;
+  if (wanted !== undefined) {
+    const from = skipTo(bytes, point, header, wanted.first);
+    const rest = bytes.subarray(from.position - point.position);
+    const found = parseRecords(rest, from, header, isLast, wanted.last);
+    // Where nothing is found, whatever lies before may be what does not hold: then all of it is verified.
+    if (found.records.length > 0) return found;
+  }
   const batch = parseRecords(bytes, point, header, isLast);
   if (isLast || batch.records.length > 0 || batch.bad !== undefined) return batch;
 
@@ -123,13 +138,15 @@ export async function readBatch(
 
 /**
  * The records at the beginning of `bytes`, of which the first is expected at `point`. With `isLast` nothing comes after
- * `bytes`, so a record that does not fit is bad; otherwise it is left for the next read. Never throws, whatever the bytes.
+ * `bytes`, so a record that does not fit is bad; otherwise it is left for the next read. What comes after `last` is not looked
+ * at: each record costs a checksum. Never throws, whatever the bytes.
  */
 export function parseRecords(
   bytes: Uint8Array,
   point: ReadPoint,
   header: SegmentHeader,
   isLast: boolean,
+  last = Number.POSITIVE_INFINITY,
 ): RecordBatch {
   const view = viewOf(bytes);
   const size = bytes.length;
@@ -145,7 +162,7 @@ export function parseRecords(
   let { seed, timestamp } = point;
   let proven = 0;
   let bad: BadRecord | undefined;
-  while (at < size) {
+  while (at < size && expected <= last) {
     const left = size - at;
     if (left < RECORD_HEADER_BYTES || !headerHolds(view, at, expected, timestamp, epoch)) {
       if (left >= RECORD_HEADER_BYTES || isLast)
@@ -184,6 +201,28 @@ export function parseRecords(
   const next = { offset: asOffset(expected), position: asPosition(point.position + at), seed, timestamp };
   const batch = { records, positions, next, proven: proven > 0 ? asOffset(proven) : BEFORE_FIRST };
   return bad === undefined ? batch : { ...batch, bad };
+}
+
+/**
+ * Where the record `wanted` is expected, or the last record before it that `bytes` show. Goes from header to header: who wants
+ * one record of an interval of the index does not need the checksums of the others. What it believes on the way (lengths, and
+ * the crc that the record before has) is proven by the wanted record's own crc, which is chained to that.
+ */
+function skipTo(bytes: Uint8Array, point: ReadPoint, header: SegmentHeader, wanted: Offset): ReadPoint {
+  const view = viewOf(bytes);
+  let { offset, position, seed, timestamp } = point;
+  for (let at = 0; offset < wanted; ) {
+    const end = at + RECORD_HEADER_BYTES;
+    if (end > bytes.length || !headerHolds(view, at, offset, timestamp, header.epoch)) break;
+    const next = end + recordLength(view, at);
+    if (next > bytes.length) break;
+    seed = view.getUint32(at, true);
+    timestamp = recordTimestamp(view, at);
+    offset = asOffset(offset + 1);
+    position = asPosition(point.position + next);
+    at = next;
+  }
+  return { offset, position, seed, timestamp };
 }
 
 /**

@@ -28,6 +28,7 @@ import type {
 import { Following } from "./following.js";
 import { RECORD_HEADER_BYTES } from "./format.js";
 import { FreeSpace } from "./free-space.js";
+import { IdleHandles } from "./idle-handles.js";
 import { Intake } from "./intake.js";
 import { LoadedIndexes } from "./loaded-indexes.js";
 import type { LogFiles } from "./log-cursor.js";
@@ -114,7 +115,8 @@ export class SegmentedLog implements EventLog {
     this.#observer = observer;
     this.#stopwatch = stopwatch;
     this.#start = start;
-    this.#files = { files, logDirectory, segments, indexes };
+    const handles = new IdleHandles(files, logDirectory, segments);
+    this.#files = { files, logDirectory, segments, indexes, handles };
     this.#freeSpace = freeSpace;
     this.#space = new SpaceAhead({ files, logDirectory, segmentBytes, syncOnWrite, freeSpace, failed });
     this.#tail = new TailWriter(
@@ -466,6 +468,7 @@ export class SegmentedLog implements EventLog {
     this.#moved.complete();
     this.#failed.complete();
     try {
+      await this.#files.handles.close();
       if (this.#failure !== undefined) await this.#letGo();
     } finally {
       await this.#start.directory.lock.release();

@@ -79,4 +79,6 @@ export interface OpenedLog {
   readonly firstWithin: (bytesMax: number) => Offset;
   readonly recovery: RecoveryReport;
   readonly identity: Identity;
+  /** Of the data directory when it was opened. */
+  readonly formatVersion: number;
 }

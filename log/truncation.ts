@@ -52,10 +52,11 @@ export async function findCut(log: LogFiles, last: Offset): Promise<CutPoint> {
  * the log without a hole; the new tail is cut last.
  */
 export async function cutLog(log: LogFiles, cut: CutPoint): Promise<void> {
-  const { files, logDirectory, segments, indexes } = log;
+  const { files, logDirectory, segments, indexes, handles } = log;
   while (segments.tail !== cut.segment) {
     const newest = segments.dropTail();
     indexes.forget(newest);
+    await handles.forget(newest);
     await removeIndex(log, newest);
     await files.remove(`${logDirectory}/${newest.name}`);
     await files.syncDirectory(logDirectory);
@@ -65,12 +66,15 @@ export async function cutLog(log: LogFiles, cut: CutPoint): Promise<void> {
   // A tail has no index file: the one it had as a sealed segment speaks of an end that is no more.
   await removeIndex(log, segment);
   indexes.forget(segment);
+  await handles.forget(segment);
   index.truncate(asOffset(next.offset - 1));
   segment.index = index;
   segment.sealed = false;
   segment.bytes = next.position;
   segments.cuts += 1;
   await ownFile(files, logDirectory, segment.name);
+  // The name may stand for another file now: who opened the one before looks again.
+  segments.cuts += 1;
   const handle = await files.open(`${logDirectory}/${segment.name}`, "write");
   try {
     await handle.truncate(next.position);

@@ -7,6 +7,7 @@ import type { Finding, FindingCode } from "./corruption.js";
 import {
   DIVERGED_DIRECTORY,
   FOLLOWING_FILE,
+  FORMAT_FILE,
   IDENTITY_FILE,
   INCOMING_DIRECTORY,
   indexName,
@@ -115,6 +116,7 @@ async function noteIndexes(
 const KNOWN: ReadonlySet<string> = new Set([
   LOCK_FILE,
   IDENTITY_FILE,
+  FORMAT_FILE,
   RECOVERY_POINT_FILE,
   FOLLOWING_FILE,
   LEADERSHIP_FILE,

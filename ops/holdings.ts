@@ -4,7 +4,13 @@
  * cut or replaced. When that happens is decided elsewhere, and so is how a failure ends the process.
  */
 import { randomBytes } from "node:crypto";
-import { type FileSystem, type OpenedLog, type OpenLogOptions, SNAPSHOT_DIRECTORY } from "../log/index.js";
+import {
+  type FileSystem,
+  type OffsetHolder,
+  type OpenedLog,
+  type OpenLogOptions,
+  SNAPSHOT_DIRECTORY,
+} from "../log/index.js";
 import type { OpenedStore, OpenStoreOptions } from "../projections/index.js";
 import type { ContinuousArchive } from "./backup/archive.js";
 import { startArchive } from "./backup/server-archive.js";
@@ -111,8 +117,6 @@ export class Holdings {
     metrics().log.tell(opened);
     health.watch(opened.log);
     await this.#raiseClock(opened);
-    // Before anything of the log may go: what is not archived stays.
-    if (!following) this.#startArchive(opened);
     this.#prepareUpkeep(opened);
     return opened;
   }
@@ -199,6 +203,15 @@ export class Holdings {
     });
   }
 
+  /**
+   * Only a node that leads archives: what another one wrote meanwhile may take the place of what is here. Until it is known which it is
+   * nothing goes; of a replica its primary archives it.
+   */
+  #unarchived({ log }: OpenedLog): readonly OffsetHolder[] {
+    const isArchived = this.#parts.values()["archive.url"] !== "";
+    return isArchived && !log.following ? [{ name: "archive", offset: log.firstOffset }] : [];
+  }
+
   #prepareUpkeep(opened: OpenedLog): void {
     this.#past = this.#lookBack(opened);
     this.#house = this.#keepHouse(opened);
@@ -215,7 +228,7 @@ export class Holdings {
       stopwatch: () => performance.now(),
       onAsked: (durationMs) => metrics().past.asked(durationMs),
       waitingMax: values["past.waiting_max"],
-      timeoutMs: values["past.timeout_ms"],
+      timeoutMs: () => this.#parts.values()["past.timeout_ms"],
       idleMs: values["past.idle_secs"] * 1000,
       start: () => startPastThread({ version, dataDirectory, values: this.#parts.values() }),
     });
@@ -233,7 +246,7 @@ export class Holdings {
       logger,
       startThread: () => startSnapshotThread(values()["persistence.snapshot.niceness"]),
     });
-    house.register(() => this.#archive?.holders() ?? []);
+    house.register(() => this.#archive?.holders() ?? this.#unarchived(opened));
     return house;
   }
 
@@ -247,6 +260,7 @@ export class Holdings {
       rules: live.rules,
       hashSeed: randomBytes(8),
       snapshots: { files: rooms.files, directory: `${dataDirectory}/${SNAPSHOT_DIRECTORY}` },
+      lostRecords: this.#parts.values()["persistence.wal.fsync_mode"] === "never" ? "warn" : "refuse",
       wakes: this.store.wakes,
       followedTime,
       onProgress: ({ step, done, total }) => {

@@ -33,7 +33,8 @@ export interface RetentionParts {
   /** The oldest record that a live stream shows. */
   readonly oldestShown: (now: number) => Offset | undefined;
   readonly now: () => number;
-  readonly rules: RetentionRules;
+  /** Asked once a round: they may change while the process runs. */
+  readonly rules: () => RetentionRules;
 }
 
 export interface RetentionReport {
@@ -62,9 +63,12 @@ export class Retention {
   readonly #parts: RetentionParts;
   readonly #sources = new Set<() => readonly OffsetHolder[]>();
   #turn: Promise<unknown> = Promise.resolve();
+  /** Of the round that is going on: what is decided in one is decided by the same rules. */
+  #rules: RetentionRules;
 
   constructor(parts: RetentionParts) {
     this.#parts = parts;
+    this.#rules = parts.rules();
   }
 
   /** Asks `holders` before each removal from now on. The function that comes back ends that. */
@@ -81,7 +85,9 @@ export class Retention {
   }
 
   async #round(): Promise<RetentionReport> {
-    const { log, shelf, rules } = this.#parts;
+    const { log, shelf } = this.#parts;
+    const rules = this.#parts.rules();
+    this.#rules = rules;
     const firstBefore = log.firstOffset;
     const window = await this.#window();
     // Most rounds end here: nothing is old enough, and no snapshot need be read back for that.
@@ -101,7 +107,8 @@ export class Retention {
   }
 
   async #window(): Promise<Window | undefined> {
-    const { log, now, rules } = this.#parts;
+    const { log, now } = this.#parts;
+    const rules = this.#rules;
     if (rules.windowMs === 0) return undefined;
     const beginsAt = Math.max(0, Math.floor(now() - rules.windowMs));
     return { beginsAt, lengthMs: rules.windowMs, offset: await log.offsetAt(beginsAt) };
@@ -127,7 +134,7 @@ export class Retention {
     anchors: Anchors,
     window: Window | undefined,
   ): Promise<string[]> {
-    const { shelf, rules, log } = this.#parts;
+    const { shelf, log } = this.#parts;
     // Each of the few that are left may be the one that the next start needs.
     if (log.firstOffset > 1 && anchors.starts.length < SNAPSHOTS_NEEDED) return [];
     const names = new Set(usable.map(({ name }) => name));
@@ -140,7 +147,7 @@ export class Retention {
         usable: names.has(name),
       })),
       {
-        max: rules.snapshotsMax,
+        max: this.#rules.snapshotsMax,
         anchors: new Set(
           [...anchors.starts, ...(anchors.window === undefined ? [] : [anchors.window])].map(
             ({ facts }) => facts.name,
@@ -168,7 +175,8 @@ export class Retention {
 
   /** Up to where the settings let it go. */
   #limit(window: Window | undefined): Offset {
-    const { firstWithin, rules, log } = this.#parts;
+    const { firstWithin, log } = this.#parts;
+    const rules = this.#rules;
     let limit = log.durableOffset;
     if (rules.bytes > 0) limit = min(limit, firstWithin(rules.bytes));
     if (window !== undefined) limit = min(limit, window.offset);

@@ -21,6 +21,7 @@ import type { Logger } from "./logging.js";
 import { FreeDisk } from "./metrics/free-disk.js";
 import { Metrics } from "./metrics/metrics.js";
 import type { StreamSource } from "./metrics/stream-series.js";
+import { olderBeginnings, olderFiles, partText } from "./migration/older-parts.js";
 import { MonotonicClock } from "./monotonic-clock.js";
 import { nothingYet } from "./not-yet.js";
 import { SetMember } from "./replication/member.js";
@@ -198,6 +199,10 @@ export class ServerProcess {
     const listening = addressOf(app);
     this.#logger.info({ ...listening }, "listening");
     onListening(listening);
+    if (opened === undefined) return;
+    await this.#tellOlder(opened).catch((error: unknown) =>
+      this.#logger.warn({ err: error }, "parts of older formats could not be looked for"),
+    );
   }
 
   #buildServer(): FastifyInstance {
@@ -257,7 +262,10 @@ export class ServerProcess {
     });
   }
 
-  #reportStart({ log, recovery, identity }: OpenedLog, { from }: OpenedStore): void {
+  #reportStart(
+    { log, recovery, identity, formatVersion: directoryFormat }: OpenedLog,
+    { from }: OpenedStore,
+  ): void {
     this.#logger.info(
       {
         version,
@@ -272,6 +280,8 @@ export class ServerProcess {
         endOffset: log.endOffset,
         recoveryMs: Math.round(recovery.durationMs),
         snapshot: from?.name,
+        snapshotFormat: from?.formatVersion,
+        directoryFormat,
         replayedRecords: log.endOffset - (from?.offset ?? 0),
         replaySeconds: Number(this.#holdings.replaySeconds.toFixed(3)),
         ...identity,
@@ -282,6 +292,17 @@ export class ServerProcess {
       this.#logger.warn(
         { bytes: recovery.tornBytes, keptIn: recovery.tornFile },
         "an unfinished end was cut from the log and kept aside",
+      );
+  }
+
+  /** Older formats are served as they are; whoever runs this knows then which they are, and how to have them written anew. */
+  async #tellOlder({ log, formatVersion }: OpenedLog): Promise<void> {
+    const files = await olderFiles(this.#rooms.files, this.#dataDirectory, formatVersion);
+    const older = [...files, ...(await olderBeginnings(log))].map(partText);
+    if (older.length > 0)
+      this.#logger.info(
+        { older },
+        "parts of the data directory are of older formats, and are read as they are; `annals migrate` writes them anew elsewhere",
       );
   }
 

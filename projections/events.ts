@@ -1,7 +1,7 @@
 /**
  * The catalogue of events: which kind number stands for what, and how one command's events become one record's body and
- * back. Kind numbers are never reused. Old versions are upgraded here or in the projection's own codec, on read, so that
- * `evolve` sees only the newest shape.
+ * back. Kind numbers are never reused. What an event of an earlier version becomes is in `upgrades.ts`, so that `evolve` sees only
+ * the newest shape.
  *
  *   kind    what                              codec
  *   1       epoch.started                     the log's own; no projection reads it
@@ -24,6 +24,7 @@ import { isKvKind, type KvChange, kvCodec, readKvChange, writeCause } from "./kv
 import { pointCodec } from "./points/codec.js";
 import { queueCodec } from "./queue/codec.js";
 import { streamCodec } from "./stream/codec.js";
+import { eventVersions, upgraded } from "./upgrades.js";
 import { BodyReader, BodyWriter } from "./wire.js";
 
 export const SEVERAL_KIND = 2;
@@ -50,6 +51,17 @@ const codecsByType = new Map(
 const codecsByKind = new Map(
   codecs.flatMap((codec) => Object.values(codec.kinds).map((kind) => [kind, codec])),
 );
+
+/** The versions of each kind, by its number. */
+export const versionsByKind = eventVersions([
+  [SEVERAL_KIND, SEVERAL_VERSION],
+  ...[...codecsByKind].map(([kind, { version }]) => [kind, version] as const),
+]);
+
+/** A record of an earlier version as the newest would have written it; the same object where it is that already. */
+export function newestForm<Stored extends EncodedRecord>(record: Stored): Stored {
+  return upgraded(record, versionsByKind);
+}
 
 /** Every kind of record that this release reads, the log's own too. */
 export const knownKinds: readonly number[] = [EPOCH_STARTED, SEVERAL_KIND, ...codecsByKind.keys()];

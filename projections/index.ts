@@ -5,7 +5,7 @@ export type * from "./decision.js";
 export { asIs } from "./decision.js";
 export { type Difference, type DifferenceKind, differences } from "./differences.js";
 export * from "./errors.js";
-export { decodeEvents, type EncodedRecord } from "./events.js";
+export { decodeEvents, type EncodedRecord, knownKinds, newestForm, versionsByKind } from "./events.js";
 export { type Digests, Fold, type FoldOptions } from "./fold.js";
 export * from "./history/index.js";
 export * from "./idempotency/contract.js";

@@ -4,10 +4,13 @@ import type { BodyReader } from "./wire.js";
 /** Rows are taken when they have grown to this: most chunks of a snapshot are then of nearly one size, and none is too large. */
 export const ROWS_BYTES = 192 * 1024;
 
-/** Reads one section's rows, in order, into a state that was empty. */
+/**
+ * Reads one section's rows, in order, into a state that was empty. Rows of an older format are upgraded here, on reading: the state
+ * comes out as that format knew it.
+ */
 export interface SectionReader {
   /** One row. The reader stands at its beginning. @throws ProjectionError when it is none. */
-  row(reader: BodyReader): void;
+  row(reader: BodyReader, formatVersion: number): void;
   /** There are no more. */
   end(): void;
 }

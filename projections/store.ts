@@ -19,6 +19,7 @@ import type { QueueStats } from "./queue/contract.js";
 import type { FoldedState, FoldProgress, SnapshotDirectory, SnapshotFacts } from "./snapshot/contract.js";
 import type { SnapshotError } from "./snapshot/errors.js";
 import { foldTo } from "./snapshot/fold-to.js";
+import { findLost } from "./snapshot/lost-records.js";
 import { StreamBodies } from "./stream/bodies.js";
 import type { FamilySums, ReadPlan, ReadSlice, StreamSize, StreamTotals } from "./stream/contract.js";
 import { TouchedTopics, Wakes } from "./wakes.js";
@@ -33,6 +34,11 @@ export interface OpenStoreOptions {
   readonly hashSeed?: Uint8Array;
   /** Where snapshots lie, if there are any to begin with. */
   readonly snapshots?: SnapshotDirectory;
+  /**
+   * Of records that a snapshot has and the log has no more: refuse to open, which is the default, or warn. For a log that a power cut
+   * may have taken records from (`fsync_mode: never`) they prove nothing.
+   */
+  readonly lostRecords?: "refuse" | "warn";
   /** Rung for what is waited for. Of a state that takes another's place it is the same one, so that whoever waits need not know. */
   readonly wakes?: Wakes;
   /**
@@ -74,10 +80,13 @@ export interface OpenedStore extends Store {
 
 /**
  * Folds the log up to its end (`foldTo`), then follows what this process appends or receives. Nobody may append until it resolves.
- * @throws ProjectionError when a record cannot be read; SnapshotError SNAPSHOT_MISSING; LogError as `EventLog.read` does.
+ * @throws ProjectionError when a record cannot be read; SnapshotError SNAPSHOT_MISSING, SNAPSHOT_BEYOND_LOG; LogError as `EventLog.read` does.
  */
 export async function openStore(options: OpenStoreOptions): Promise<OpenedStore> {
   const { log, rules, hashSeed, onProgress, onWarning } = options;
+  const lost = options.snapshots === undefined ? undefined : await findLost(log, options.snapshots);
+  if (lost !== undefined && options.lostRecords !== "warn") throw lost;
+  if (lost !== undefined) onWarning?.(lost);
   const wakes = options.wakes ?? new Wakes();
   const touched = new TouchedTopics(wakes);
   const { fold, from } = await foldTo(log, options.snapshots, {

@@ -14,15 +14,17 @@ import { ArchiveWriter } from "../ops/backup/archive-writer.js";
 import { BackupError } from "../ops/backup/errors.js";
 import { ARCHIVE_HEAD } from "../ops/backup/layout.js";
 import { segmentsOf } from "../ops/backup/manifest.js";
+import type { S3Limits } from "../ops/backup/s3-client.js";
 import { S3Store } from "../ops/backup/s3-store.js";
 import { verifyBackups } from "../ops/backup/verify.js";
 import { BackupBench, DATA } from "../test/support/backup-bench.js";
+import { IMPATIENT, PATIENT } from "../test/support/bucket-bench.js";
 import { type S3Call, type S3Fault, S3Server } from "../test/support/s3-server.js";
 import { at, readAll } from "../test/support/test-log.js";
 import { factor, seed, seededRandom } from "./run-settings.js";
+import { anyBucketFault } from "./world/any-bucket-fault.js";
 import { SimulatedDisk, type SimulatedMount } from "./world/simulated-file-system.js";
 
-const LIMITS = { attempts: 3, firstPauseMs: 1, pauseMsMax: 3, timeoutMs: 50 };
 const happened = {
   faults: 0,
   failedPasses: 0,
@@ -56,10 +58,10 @@ class ArchiveWorld {
     this.#bench = new BackupBench(this.#disk.mount(), worldSeed);
   }
 
-  store(): S3Store {
+  store(limits: S3Limits): S3Store {
     return new S3Store(server.address(this.#prefix), {
       random: this.#random,
-      limits: LIMITS,
+      limits,
       partBytes: 1500,
     });
   }
@@ -73,7 +75,7 @@ class ArchiveWorld {
     const bench = new BackupBench(files, worldSeed + this.#below(1e6));
     bench.nowMs = this.#bench.nowMs + 1000;
     this.#bench = bench;
-    const store = this.store();
+    const store = this.store(IMPATIENT);
     server.fault = (call) => this.#fault(call);
     const scenario = this.#run(files, bench, this.#writer(store, bench));
     await Promise.race([scenario, this.#disk.ended()]);
@@ -147,26 +149,15 @@ class ArchiveWorld {
     }
   }
 
-  #fault({ method }: S3Call): S3Fault | undefined {
-    if (this.#random() > 0.2) return undefined;
-    happened.faults += 1;
-    const faults: readonly S3Fault[] = [
-      { type: "refuse", status: 500, code: "InternalError" },
-      { type: "refuse", status: 503, code: "SlowDown" },
-      { type: "refuse", status: 409, code: "ConditionalRequestConflict" },
-      { type: "reset" },
-      { type: "lose-answer" },
-      { type: "late", ms: this.#below(40) },
-      { type: "slow" },
-      { type: "error-in-body" },
-      method === "GET" ? { type: "cut", bytes: this.#below(1000) } : { type: "lose-answer" },
-    ];
-    return this.#random() < 0.03 ? { type: "hang" } : faults[this.#below(faults.length)];
+  #fault(call: S3Call): S3Fault | undefined {
+    const fault = anyBucketFault(this.#random, call);
+    if (fault !== undefined) happened.faults += 1;
+    return fault;
   }
 
   /** Nothing runs now, but for requests that were given up and come later. */
   async #check(): Promise<void> {
-    const store = this.store();
+    const store = this.store(PATIENT);
     const archive = await loadArchive(store);
     if (archive === undefined) return;
     happened.lastOffsets += 1;
@@ -190,11 +181,11 @@ class ArchiveWorld {
     bench.nowMs = this.#bench.nowMs + 1000;
     const { log } = await bench.openLog();
     await bench.append(log, 3);
-    const writer = this.#writer(this.store(), bench);
+    const writer = this.#writer(this.store(PATIENT), bench);
     await this.#pass(writer, log);
     await this.#pass(writer, log);
     expect(writer.report()).toMatchObject({ firstOffset: 1, lastOffset: log.endOffset });
-    const archived = await recordsOf(this.store());
+    const archived = await recordsOf(this.store(PATIENT));
     expect(archived.slice(log.firstOffset - 1).map(facts)).toEqual((await readAll(log)).map(facts));
     await this.#check();
     await log.close();
@@ -218,7 +209,7 @@ describe("archive", () => {
   test("is complete, whole and never overwritten, whatever service, disk and process do", {
     timeout: 600_000,
   }, async () => {
-    for (let run = 0; run < 3 * factor; run++) {
+    for (let run = 0; run < 2 * factor; run++) {
       const worldSeed = seed + run;
       const world = new ArchiveWorld(worldSeed);
       try {

@@ -20,6 +20,7 @@ import {
   keyAtRevision,
   keyHistory,
   kv,
+  type SnapshotDirectory,
   type StoreEvent,
   writeSnapshot,
 } from "../projections/index.js";
@@ -219,6 +220,15 @@ async function expectReverts(t: TestStore): Promise<void> {
   }
 }
 
+/** A start from it reads no record before. */
+async function snapshotOf({ log }: TestStore, kvRules: typeof RULES): Promise<SnapshotDirectory> {
+  const files = new MemoryFileSystem();
+  const fold = new Fold({ rules: { ...TEST_STORE_RULES, kv: kvRules } });
+  for (const record of log.records) fold.take(record);
+  await writeSnapshot(files, DIRECTORY, fold, await log.markAt(fold.offset), { now: () => MODEL_START_MS });
+  return { files, directory: DIRECTORY };
+}
+
 describe("history", () => {
   it("of a key is the list of its events, and each of them can be had again", async () => {
     await fc.assert(
@@ -237,6 +247,22 @@ describe("history", () => {
     );
   });
 
+  it("goes on through a start from a snapshot, whatever was removed before it", async () => {
+    await fc.assert(
+      fc.asyncProperty(steps, steps, async (before, after) => {
+        const first = await live(await TestStore.open({ now: MODEL_START_MS, rules: RULES }), before, RULES);
+        const { log, now } = first;
+        if (log.endOffset === 0) return;
+        const snapshots = await snapshotOf(first, RULES);
+        const second = await TestStore.open({ log, now, rules: RULES, snapshots });
+        await expectWhole(second, 3);
+        const withoutRestarts = after.filter(({ type }) => type !== "restart");
+        await expectWhole(await live(second, withoutRestarts, RULES), 3);
+      }),
+      runs(20) as fc.Parameters<[Step[], Step[]]>,
+    );
+  });
+
   it("is the newest part of that list where something was forgotten, and says so", async () => {
     await fc.assert(
       fc.asyncProperty(steps, steps, fc.integer({ min: 0, max: 400 }), async (before, after, bytesMax) => {
@@ -245,12 +271,7 @@ describe("history", () => {
         await expectPart(first, 3);
         if (first.log.endOffset === 0) return;
 
-        const files = new MemoryFileSystem();
-        const fold = new Fold({ rules: { ...TEST_STORE_RULES, kv: small } });
-        for (const record of first.log.records) fold.take(record);
-        const mark = await first.log.markAt(fold.offset);
-        await writeSnapshot(files, DIRECTORY, fold, mark, { now: () => MODEL_START_MS });
-        const snapshots = { files, directory: DIRECTORY };
+        const snapshots = await snapshotOf(first, small);
         const { log, now } = first;
         const second = await TestStore.open({ log, now, rules: RULES, snapshots });
         await expectPart(second, 3);

@@ -15,6 +15,7 @@ import { MemoryLog } from "../test/support/memory-log.js";
 import type { Operation } from "./model/kv-model.js";
 import { MODEL_KEYS, MODEL_START_MS, operation, runOperation } from "./model/kv-operations.js";
 import { runs } from "./run-settings.js";
+import { share } from "./world/share.js";
 
 const LIMIT = 1_600;
 const happened = { evictions: 0, refusals: 0, expiries: 0 };
@@ -36,7 +37,7 @@ const bigAppend: fc.Arbitrary<Operation> = fc
 const move = fc.record({
   operation: fc.oneof({ weight: 5, arbitrary: operation }, { weight: 1, arbitrary: bigAppend }),
   clockMs: fc.oneof({ weight: 4, arbitrary: fc.constant(0) }, fc.integer({ min: 1, max: 700 })),
-  random: fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }),
+  random: share,
 });
 
 /** Every key that is there, with its expiry. */

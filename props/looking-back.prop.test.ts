@@ -25,6 +25,7 @@ import {
   storeOperation,
 } from "./model/store-operations.js";
 import { runs } from "./run-settings.js";
+import { share } from "./world/share.js";
 
 const happened = {
   kept: 0,
@@ -80,7 +81,7 @@ interface Ask {
   readonly givesUpAfter: number | undefined;
 }
 const ask: fc.Arbitrary<Ask> = fc.record({
-  share: fc.double({ min: 0, max: 1, noNaN: true }),
+  share,
   held: fc.integer({ min: 0, max: 2 }),
   twins: fc.integer({ min: 0, max: 2 }),
   givesUpAfter: fc.oneof({ weight: 3, arbitrary: fc.constant(undefined) }, fc.integer({ min: 0, max: 4 })),
@@ -163,7 +164,7 @@ describe("looking back", () => {
           for (const each of asks) await looks.ask(each);
         },
       ),
-      runs(60),
+      runs(40),
     );
   });
 

@@ -5,10 +5,16 @@
  *      the fold of that prefix, by digest, whichever backup and snapshot it was made from
  *   2. restored to a time, it holds every record with a timestamp up to that millisecond, and no other
  *   3. behind the last record a new epoch begins, which says where the log came from
+ *   4. what the live directory shows of the past (`?at=`) is the same state, at every offset and time
  *
  * At a sample of offsets and every border of a segment in `npm test`; at every offset in `npm run props`.
  */
 import { beforeAll, describe, expect, test } from "vitest";
+import { openLogView } from "../log/index.js";
+import { DirectorySource } from "../ops/past/fold-source.js";
+import { pointOf } from "../ops/past/moment.js";
+import { PastFolds } from "../ops/past/past-folds.js";
+import { DATA, RULES } from "../test/support/backup-bench.js";
 import {
   lookInto,
   prefixDigests,
@@ -18,10 +24,12 @@ import {
   wholeHistoryRecords,
   worldOf,
 } from "../test/support/restore-bench.js";
+import { at } from "../test/support/test-log.js";
 import { factor, seed, seededRandom } from "./run-settings.js";
 
 const RECORDS = 5_000;
-const SAMPLE = 60;
+const SAMPLE = 50;
+const FOLD_LIMITS = { foldsMax: 2, bytesMax: 1 << 30, recordsMax: RECORDS };
 
 let world: RestoreWorld;
 
@@ -56,6 +64,10 @@ describe("restore", () => {
     const when = RESTORED_AT_MS + 1;
     const expected = prefixDigests(records, new Set(chosen), when);
     const [states, snapshots] = [new Set<string>(), new Set<number | null>()];
+    const past = new PastFolds(
+      new DirectorySource({ files, dataDirectory: DATA, rules: RULES }),
+      FOLD_LIMITS,
+    );
     for (const offset of chosen) {
       const restorer = new RestoreBench(files.fork(), bench, seed + offset);
       const report = await restorer.restore({ type: "offset", offset }, "/restored");
@@ -68,12 +80,16 @@ describe("restore", () => {
         digests: expected.get(offset)!,
       });
       expect(report.warnings).toEqual([]);
+      const looked = await past.lease(at(offset), new AbortController().signal);
+      if (looked.type !== "lease") throw new Error(`offset ${offset}: ${looked.code}`);
+      expect(looked.fold.digests(when), `the past at ${offset}`).toEqual(found.digests);
+      looked.release();
       states.add(found.digests.all);
       snapshots.add(report.snapshotOffset);
     }
     expect(states.size).toBeGreaterThan(chosen.length / 3);
     expect(snapshots.size).toBeGreaterThan(1);
-  }, 600_000);
+  }, 1_800_000);
 
   test("to a time takes every record up to that millisecond and no other", async () => {
     const { records, files, bench } = world;
@@ -81,6 +97,9 @@ describe("restore", () => {
     const endOf = (time: number): number => records.findLastIndex(({ timestamp }) => timestamp <= time) + 1;
     const newest = records.at(-1)!.timestamp;
     const stride = factor > 1 ? 1 : 17;
+    const view = await openLogView(files, DATA);
+    const horizon = { log: view, end: view.endOffset, now: Number.MAX_SAFE_INTEGER };
+    let [restored, number] = [0, 0];
     const times = new Set<number>();
     for (let i = 0; i < records.length; i += stride)
       for (const time of [-1, 0, 1]) times.add(records[i]!.timestamp + time);
@@ -89,14 +108,29 @@ describe("restore", () => {
       if (time > newest || endOf(time) === 0) {
         const code = time > newest ? "RESTORE_TARGET_BEYOND" : "RESTORE_TARGET_RETIRED";
         await expect(restorer.plan({ type: "time", time })).rejects.toMatchObject({ code });
+        if (time < newest)
+          expect(await pointOf({ type: "time", time }, horizon)).toMatchObject({
+            code: "API_AT_BEFORE_FIRST",
+          });
         continue;
       }
       const { last, warnings } = await restorer.plan({ type: "time", time });
       expect(last, `time ${time}`).toBe(endOf(time));
       expect(warnings.length).toBe(time === newest ? 1 : 0);
+      expect(await pointOf({ type: "time", time }, horizon)).toMatchObject({ at: last });
+      if (++number % 40 === seed % 40) {
+        const into = new RestoreBench(files.fork(), bench, seed + number);
+        await into.restore({ type: "time", time }, "/restored");
+        expect(await lookInto(into, "/restored"), `time ${time}`).toMatchObject({
+          endOffset: last + 1,
+          lastCrc: records[last - 1]!.crc,
+        });
+        restored += 1;
+      }
       if (records[last - 2]?.timestamp === records[last - 1]!.timestamp) tied += 1;
     }
     expect(times.size).toBeGreaterThan(100);
     expect(tied).toBeGreaterThan(10);
-  }, 600_000);
+    expect(restored).toBeGreaterThan(2);
+  }, 1_800_000);
 });

@@ -10,10 +10,11 @@
  */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { runs } from "./run-settings.js";
+import { factor, runs, seed } from "./run-settings.js";
 import { anyFault } from "./world/any-fault.js";
-import type { Fault } from "./world/operations.js";
+import type { Fault, OperationKind } from "./world/operations.js";
 import { type RetentionLife, RetentionLives, type RetentionStep } from "./world/retention-lives.js";
+import { share } from "./world/share.js";
 import { SimulatedDisk } from "./world/simulated-file-system.js";
 
 const count = fc.integer({ min: 1, max: 12 });
@@ -33,7 +34,7 @@ const step: fc.Arbitrary<RetentionStep> = fc.oneof(
     arbitrary: fc.record({
       type: fc.constant("decay"),
       back: fc.constantFrom(0, 1),
-      at: fc.double({ min: 0, max: 0.999, noNaN: true }),
+      at: share,
     }),
   },
 );
@@ -97,6 +98,34 @@ const script: RetentionStep[] = [
   { type: "tidy" },
 ];
 
+/** What there is to be let go of, and two rounds in which it is. */
+const beginning: RetentionStep[] = [
+  { type: "set", count: 12 },
+  { type: "snapshot" },
+  { type: "set", count: 12 },
+  { type: "rest", ms: 200 },
+  { type: "snapshot" },
+  { type: "set", count: 12 },
+  { type: "rest", ms: 200 },
+];
+const rounds: RetentionStep[] = [
+  { type: "snapshot" },
+  { type: "tidy" },
+  { type: "set", count: 4 },
+  { type: "rest", ms: 300 },
+  { type: "snapshot" },
+  { type: "tidy" },
+];
+const CHANGES: ReadonlySet<OperationKind> = new Set([
+  "create",
+  "write",
+  "syncedWrite",
+  "sync",
+  "rename",
+  "remove",
+  "syncDirectory",
+]);
+
 const NEVER: Fault = { type: "fail", at: Number.MAX_SAFE_INTEGER, errno: "EIO", sticky: false };
 
 describe("retention", () => {
@@ -121,7 +150,7 @@ describe("retention", () => {
             happened[what] = (happened[what] ?? 0) + times;
         },
       ),
-      runs(30),
+      runs(24),
     );
     for (const what of [
       "ends",
@@ -139,4 +168,53 @@ describe("retention", () => {
     ])
       expect(happened[what], `${what} of ${JSON.stringify(happened)}`).toBeGreaterThan(0);
   });
+
+  test("can go back to a moment before the first record of the window, whose snapshot is no help", async () => {
+    const disk = new SimulatedDisk(seed);
+    const lives = new RetentionLives(disk, { bytes: 1, windowMs: 20_000, snapshotsMax: 2 });
+    const steps: RetentionStep[] = [
+      ...beginning,
+      { type: "rest", ms: 50_000 },
+      { type: "set", count: 1 },
+      { type: "snapshot" },
+      { type: "set", count: 12 },
+      { type: "snapshot" },
+      { type: "rest", ms: 5_000 },
+      { type: "tidy" },
+      { type: "set", count: 12 },
+      { type: "snapshot" },
+      { type: "tidy" },
+    ];
+    await lives.live({ steps, fault: NEVER, ending: "power" });
+    await lives.look();
+    for (const what of ["retired", "wentBack"]) expect(lives.happened[what], what).toBeGreaterThan(0);
+  });
+
+  for (const ending of ["power", "kill"] as const)
+    test(`does so whichever operation ends by ${ending}`, { timeout: 900_000 }, async () => {
+      const kinds = factor > 1 ? {} : { kinds: CHANGES };
+      const stride = factor > 1 ? 1 : 9;
+      const happened: Record<string, number> = {};
+      let met = 0;
+      for (let at = 1 + (seed % stride); ; at += stride) {
+        const disk = new SimulatedDisk(seed + at);
+        const lives = new RetentionLives(disk, { bytes: 1, windowMs: 100, snapshotsMax: 2 });
+        try {
+          await lives.live({ steps: beginning, fault: NEVER, ending });
+          await lives.live({ steps: rounds, fault: { type: "end", at, ending, ...kinds }, ending });
+          await lives.look();
+          await lives.live({ steps: [{ type: "tidy" }], fault: NEVER, ending });
+          await lives.look();
+        } catch (error) {
+          throw disk.withTrace(error, `${ending} in operation ${at}`);
+        }
+        for (const [what, times] of Object.entries(lives.happened))
+          happened[what] = (happened[what] ?? 0) + times;
+        if (disk.counts.ends === 0) break;
+        met += 1;
+      }
+      expect(met).toBeGreaterThan(100 / stride / (factor > 1 ? 1 : 3));
+      for (const what of ["retired", "pruned", "begunWithoutBeginning"])
+        expect(happened[what], what).toBeGreaterThan(0);
+    });
 });

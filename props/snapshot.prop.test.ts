@@ -27,7 +27,7 @@ import { MemoryFileSystem } from "../test/support/memory-file-system.js";
 import { MemoryLog } from "../test/support/memory-log.js";
 import { wholeState } from "./checkers/whole-state.js";
 import { MODEL_START_MS } from "./model/kv-operations.js";
-import { runs } from "./run-settings.js";
+import { factor, runs } from "./run-settings.js";
 import { WholeHistory, type WholeStep, wholeStep } from "./world/whole-histories.js";
 
 /** So few answers are kept that the oldest goes. */
@@ -43,6 +43,7 @@ const happened = {
   snapshots: 0,
   expiredHeld: 0,
   deleted: 0,
+  remembered: 0,
   delayed: 0,
   inFlight: 0,
   retried: 0,
@@ -80,6 +81,7 @@ function note({ kv, queue, stream, idempotency, clock }: Fold): void {
   happened.snapshots++;
   if (kv.keysHeld > kv.size(clock)) happened.expiredHeld++;
   if (kv.lastRemoval > 0) happened.deleted++;
+  happened.remembered += kv.removed.size;
   for (const slot of kv.table.slots())
     if (kv.table.contentTypeAt(slot) === "image/png") happened.otherTypes++;
   if (queue.vacantNumbers.length > 0) happened.vacant++;
@@ -138,6 +140,7 @@ function expectSame(found: unknown, expected: unknown): void {
 }
 
 describe("snapshot", () => {
+  // In the long form everything that can be seen is compared at every offset; in the short one at some, and digests at all.
   it("reads back as it was written, and goes on as the whole log, at every offset", async () => {
     await fc.assert(
       fc.asyncProperty(steps, fc.integer({ min: 1, max: 9 }), async (history, batchRecords) => {
@@ -166,7 +169,7 @@ describe("snapshot", () => {
           const on = await snapshots.goOn(log.endOffset);
           expect(on.from?.name).toBe(written.name);
           expect(on.fold.digests()).toEqual(expectedDigests);
-          if (record.offset % 4 === 0) expectSame(comparable(on.fold), expected);
+          if (factor > 1 || record.offset % 4 === 0) expectSame(comparable(on.fold), expected);
           note(fold);
         }
       }),
@@ -208,7 +211,8 @@ describe("snapshot", () => {
     for (const row of [...rows.values()].flat()) expect(Array.isArray(row)).toBe(true);
     const counted = (section: number, tag: number): number =>
       (rows.get(section) ?? []).filter((row) => (row as unknown[])[0] === tag).length;
-    expect(rows.get(1)?.length).toBe(1 + fold.kv.keysHeld);
+    expect(rows.get(1)?.length).toBe(1 + fold.kv.keysHeld + fold.kv.removed.size);
+    expect(fold.kv.removed.size).toBeGreaterThan(0);
     expect(counted(2, 1)).toBe(fold.queue.queueCount);
     expect(counted(2, 3)).toBe(fold.queue.table.size);
     expect(counted(3, 1)).toBe(fold.stream.count);

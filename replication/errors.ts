@@ -25,7 +25,7 @@ export const LINK_ERROR_CODES = [
   "REPLICATION_FENCED",
   /** → Whoever offers records leads under a lower leadership than the highest that was heard of here. */
   "REPLICATION_PRIMARY_STALE",
-  /** → The node has no log to send yet. */
+  /** → There is nothing yet that the other side could begin with: no log, or no snapshot that reaches up to where the log begins. */
   "REPLICATION_NOT_READY",
   /** → More connections than are taken. */
   "REPLICATION_TOO_MANY_CONNECTIONS",

@@ -71,15 +71,17 @@ export class LinkListener {
     );
     const session = new Session(this.#context, greeting);
     session.attach(connection, true);
-    if (this.#sessions.size >= CONNECTIONS_MAX)
-      session.end(
-        new ReplicationError("REPLICATION_TOO_MANY_CONNECTIONS", `${CONNECTIONS_MAX} connections are taken`),
-      );
-    else {
-      this.#sessions.add(session);
-      greeting.begin(session);
-    }
+    this.#sessions.add(session);
+    greeting.begin(session);
+    if (this.#sessions.size > CONNECTIONS_MAX) this.#makeRoom(session);
     return session;
+  }
+
+  /** Who has not greeted for longest goes first, so that a crowd of strangers keeps no replica out. */
+  #makeRoom(newest: Session): void {
+    const stranger = [...this.#sessions].find((session) => !session.isGreeted) ?? newest;
+    const words = `${CONNECTIONS_MAX} connections are taken`;
+    stranger.end(new ReplicationError("REPLICATION_TOO_MANY_CONNECTIONS", words));
   }
 
   #greeted(session: Session, hello: HelloBody): SessionOwner {

@@ -62,6 +62,10 @@ export class Session implements ConnectionHandlers {
     this.#isOpen = isOpen;
   }
 
+  get isGreeted(): boolean {
+    return this.#other !== undefined;
+  }
+
   get remote(): string {
     return this.#connection?.remote ?? "nobody yet";
   }

@@ -1,7 +1,7 @@
 /**
  * What a request may ask beside its operation, the same through every door: that a write happens once however often it is
- * sent (`Idempotency-Key`) or is on the disks of so many replicas (`X-Annals-Acks`), that a read shows at least an offset (`X-Annals-Min-Offset`, `min_offset`), or the state as it was
- * at a moment (`at`).
+ * sent (`Idempotency-Key`) or is on the disks of so many replicas (`X-Annals-Acks`), that nothing is answered or decided before an offset, of this history, is there (`X-Annals-Min-Offset`
+ * with `X-Annals-Lineage`; of a read also `min_offset`), or that a read shows the state as it was at a moment (`at`).
  */
 import type { FastifyRequest } from "fastify";
 import { type Refusal, refusal } from "../errors.js";
@@ -48,13 +48,16 @@ export function asksOf(
   if (kind === "write") {
     if (moment !== undefined) return atUnsupported();
     const key = inBody?.idempotency_key ?? headers["idempotency-key"];
+    const from = headers["x-annals-min-offset"];
     const wantedAcks = inBody?.acks ?? headers["x-annals-acks"];
-    if (key === undefined && wantedAcks === undefined) return NOTHING;
+    if (key === undefined && from === undefined && wantedAcks === undefined) return NOTHING;
     const acks = wantedAcks === undefined ? undefined : parseAcks(String(wantedAcks));
     if (acks === "invalid") return refusal("API_ACKS_INVALID", `acks is 0 to ${ACKS_MAX}, or quorum`);
-    if (key === undefined) return { ...NOTHING, acks };
+    const minOffset = from === undefined ? undefined : minOffsetOf(from, headers);
+    if (minOffset !== undefined && "type" in minOffset) return minOffset;
+    if (key === undefined) return { ...NOTHING, acks, minOffset };
     const once = onceKey(key, identity());
-    return once.type === "refused" ? once : { ...NOTHING, once, acks };
+    return once.type === "refused" ? once : { ...NOTHING, once, acks, minOffset };
   }
   const wanted =
     inBody?.min_offset ?? headers["x-annals-min-offset"] ?? fieldInQuery(request, MIN_OFFSET_FIELD);
@@ -68,12 +71,20 @@ export function asksOf(
     );
   }
   if (wanted === undefined) return { ...NOTHING, at };
-  const [, digits = "", lineage] = MIN_OFFSET.exec(String(wanted)) ?? [];
+  const minOffset = minOffsetOf(wanted, headers);
+  return "type" in minOffset ? minOffset : { ...NOTHING, minOffset, at };
+}
+
+/** The lineage stands behind the offset, or in the header in which it was told. */
+function minOffsetOf(wanted: unknown, headers: FastifyRequest["headers"]): MinOffset | Refusal {
+  const [, digits = "", own] = MIN_OFFSET.exec(String(wanted)) ?? [];
   const offset = digits === "" ? Number.NaN : Number(digits);
-  if (Number.isSafeInteger(offset)) return { ...NOTHING, minOffset: { offset, lineage }, at };
+  const lineage = own ?? headers["x-annals-lineage"]?.toString();
+  if (Number.isSafeInteger(offset) && (lineage === undefined || LINEAGE.test(lineage)))
+    return { offset, lineage };
   return refusal(
     "API_MIN_OFFSET_INVALID",
-    "a minimum offset is a whole number from 0, or one with its lineage: 42@0f3c9a1e",
+    "a minimum offset is a whole number from 0, or one with its lineage, eight digits: 42@0f3c9a1e",
   );
 }
 
@@ -85,6 +96,7 @@ function parseAcks(text: string): Acks | "invalid" {
   return /^\d{1,2}$/.test(text) && Number(text) <= ACKS_MAX ? Number(text) : "invalid";
 }
 
+const LINEAGE = /^[0-9a-f]{8}$/;
 const MIN_OFFSET = /^([0-9]{1,16})(?:@([0-9a-f]{8}))?$/;
 
 function atUnsupported(): Refusal {

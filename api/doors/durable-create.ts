@@ -60,16 +60,21 @@ export function getOrCreate(
   asked: DurableRequest,
   command: Omit<CreateStreamCommand, "name"> & { readonly fingerprint: string },
 ): Later<DurableResult> {
-  const { call, name, request } = asked;
+  const { call, name } = asked;
   return perform(call, stream.getOrCreate, { name, ...command }, (made, offset): DurableResult => {
     if (made.created) {
-      const done = created(request, command.contentType, made, offset);
+      const done = created(asked, command.contentType, made, offset);
       return publishing(done, command.messages?.length ?? 0);
     }
+    const { epochs } = call.desk.options.log;
     const existing = made.existing;
     if (existing === undefined || existing.fingerprint !== command.fingerprint) return otherConfig();
     if (existing.closed !== (command.closed ?? false)) return otherConfig();
-    return answer(200, ["Content-Type", existing.contentType, ...tailHeaders(made.tail, made.closed)]);
+    return answer(200, [
+      "Content-Type",
+      existing.contentType,
+      ...tailHeaders(epochs, made.tail, made.closed),
+    ]);
   });
 }
 
@@ -78,7 +83,7 @@ export function otherConfig(): Refusal {
 }
 
 function created(
-  request: FastifyRequest,
+  { request, call }: DurableRequest,
   contentType: string,
   made: CreateStreamAnswer,
   offset: Offset,
@@ -87,5 +92,6 @@ function created(
   const path = pathOf(request);
   const location = host === undefined ? path : `${request.protocol}://${host}${path}`;
   const headers = ["Location", location, "Content-Type", contentType];
-  return answer(201, [...headers, ...tailHeaders(made.tail, made.closed), ...offsetHeader(offset)]);
+  const { epochs } = call.desk.options.log;
+  return answer(201, [...headers, ...tailHeaders(epochs, made.tail, made.closed), ...offsetHeader(offset)]);
 }

@@ -21,7 +21,7 @@ import {
 } from "./durable-create.js";
 import { bareType, type ForkRequest, headerOf, isJsonType } from "./durable-headers.js";
 import { joinBytes } from "./durable-json.js";
-import { compareTokens, parseReadOffset } from "./durable-offsets.js";
+import { compareTokens, isOfLostHistory, parseReadOffset } from "./durable-offsets.js";
 import { type DurableRequest, streamName } from "./durable-request.js";
 import type { DurableResult } from "./durable-result.js";
 
@@ -86,6 +86,9 @@ async function forkPoint(asked: DurableRequest, fork: ForkRequest): Promise<Fork
   // A source that lives on for its forks only takes no more of them.
   if (head.type === "refused") {
     return head.code === "STREAM_GONE" ? refusal("STREAM_EXISTS", "the source is deleted") : head;
+  }
+  if (wanted.type === "at" && isOfLostHistory(call.desk.options.log.epochs, wanted)) {
+    return refusal("API_LINEAGE_LOST", "Stream-Fork-Offset is of a history that a restore has left behind");
   }
   if (wanted.type === "at" && compareTokens(wanted.token, head.facts.tail) > 0) {
     return refusal("STREAM_FORK_INVALID", "Stream-Fork-Offset lies beyond the source's end");

@@ -6,6 +6,7 @@ import type { IncomingHttpHeaders } from "node:http";
 import type { Offset } from "../../log/index.js";
 import type { EventPlace, Lifetime, Producer } from "../../projections/index.js";
 import { type Refusal, refusal } from "../errors.js";
+import type { Epochs } from "../lineage.js";
 import { formatToken } from "./durable-offsets.js";
 
 export const DURABLE_PATH = "/v1/stream/";
@@ -28,8 +29,8 @@ export const EXPOSED_HEADERS: readonly string[] = [
   ...["Producer-Epoch", "Producer-Seq", "Producer-Expected-Seq", "Producer-Received-Seq"],
 ];
 
-export function tailHeaders(tail: EventPlace, closed: boolean): string[] {
-  const headers = ["Stream-Next-Offset", formatToken(tail)];
+export function tailHeaders(epochs: Epochs, tail: EventPlace, closed: boolean): string[] {
+  const headers = ["Stream-Next-Offset", formatToken(epochs, tail)];
   if (closed) headers.push("Stream-Closed", "true");
   return headers;
 }

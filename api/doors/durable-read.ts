@@ -2,11 +2,18 @@
 import type { FastifyRequest } from "fastify";
 import { stream } from "../../projections/index.js";
 import { type Refusal, refusal } from "../errors.js";
+import { type Epochs, standingOf } from "../lineage.js";
 import type { Later } from "../operations/reply.js";
 import { nextCursor } from "./durable-cursor.js";
 import { headerOf, lifetimeHeaders, matchesTag, tailHeaders } from "./durable-headers.js";
 import { LiveWait } from "./durable-live.js";
-import { formatToken, parseReadOffset } from "./durable-offsets.js";
+import {
+  type AtToken,
+  formatPlace,
+  formatToken,
+  isOfLostHistory,
+  parseReadOffset,
+} from "./durable-offsets.js";
 import { bytesOf, caughtUp, type Page, type ReadFrom, readPage, renew } from "./durable-page.js";
 import type { DurableRequest } from "./durable-request.js";
 import { answer, type DurableResult } from "./durable-result.js";
@@ -21,7 +28,7 @@ export function head({ call, name }: DurableRequest): Later<DurableResult> {
     const headers = ["Content-Type", facts.contentType, "Cache-Control", "no-store"];
     return answer(200, [
       ...headers,
-      ...tailHeaders(facts.tail, facts.closed),
+      ...tailHeaders(call.desk.options.log.epochs, facts.tail, facts.closed),
       ...lifetimeHeaders(facts.lifetime),
     ]);
   });
@@ -30,6 +37,8 @@ export function head({ call, name }: DurableRequest): Later<DurableResult> {
 interface Asked {
   readonly type: "asked";
   readonly from: ReadFrom;
+  /** `from` as it was asked for, if it is a token. */
+  readonly token: AtToken | undefined;
   readonly live: "no" | "long-poll" | "sse";
   readonly cursor: string | undefined;
 }
@@ -37,6 +46,15 @@ interface Asked {
 export function read(asked: DurableRequest): Later<DurableResult> {
   const wanted = wantedOf(asked.request);
   if (wanted.type === "refused") return wanted;
+  const { epochs } = asked.call.desk.options.log;
+  const ahead = wanted.token === undefined ? undefined : whenCaughtUp(asked, wanted.token);
+  if (ahead !== undefined) return ahead;
+  if (wanted.token !== undefined && isOfLostHistory(epochs, wanted.token)) {
+    return refusal(
+      "API_LINEAGE_LOST",
+      "the offset is of a history that is lost: the data was restored to an earlier time since; begin again with -1",
+    );
+  }
   if (wanted.live === "no") return catchUp(asked, wanted.from);
   const { limits } = asked.call;
   if (asked.readers.count >= limits.liveReadersMax) {
@@ -44,6 +62,18 @@ export function read(asked: DurableRequest): Later<DurableResult> {
   }
   if (wanted.live === "sse") return serveEvents(asked, wanted.from, wanted.cursor);
   return longPoll(asked, wanted.from, wanted.cursor);
+}
+
+/** A node that follows another may not have yet what its reader has: it has read elsewhere. Undefined: it has. */
+function whenCaughtUp(
+  asked: DurableRequest,
+  { token: { offset }, lineage }: AtToken,
+): Promise<DurableResult> | undefined {
+  const { log, replication } = asked.call.desk.options;
+  if (replication?.isBehind !== true || offset === 0) return undefined;
+  const isHere = lineage === undefined || standingOf(log.epochs, offset, lineage) !== "unknown";
+  if (isHere && offset <= log.committedOffset) return undefined;
+  return asked.call.whenReached({ offset, lineage }).then((refused) => refused ?? read(asked));
 }
 
 function wantedOf(request: FastifyRequest): Asked | Refusal {
@@ -67,17 +97,19 @@ function wantedOf(request: FastifyRequest): Asked | Refusal {
   }
   const cursor = member("cursor");
   const from = parsed === undefined ? "start" : parsed.type === "at" ? parsed.token : parsed.type;
-  return { type: "asked", from, live, cursor: typeof cursor === "string" ? cursor : undefined };
+  const token = parsed?.type === "at" ? parsed : undefined;
+  return { type: "asked", from, token, live, cursor: typeof cursor === "string" ? cursor : undefined };
 }
 
 async function catchUp(asked: DurableRequest, from: ReadFrom): Promise<DurableResult> {
   const page = await readPage(asked, from, PAGE);
   if (page.type === "refused") return page;
   renew(asked, page);
-  const headers = pageHeaders(page);
+  const { epochs } = asked.call.desk.options.log;
+  const headers = pageHeaders(epochs, page);
   if (from === "now") headers.push("Cache-Control", "no-store");
   else {
-    const tag = etagOf(from, page);
+    const tag = etagOf(epochs, from, page);
     headers.push("ETag", tag, "Cache-Control", cachePolicy(from, page));
     const known = headerOf(asked.request.headers, "if-none-match");
     if (known !== undefined && matchesTag(known, tag)) return answer(304, headers);
@@ -85,17 +117,21 @@ async function catchUp(asked: DurableRequest, from: ReadFrom): Promise<DurableRe
   return withBody(asked, page, headers);
 }
 
-function pageHeaders({ answer: { atEnd, closed }, next }: Page): string[] {
-  const headers = tailHeaders(next, closed);
+function pageHeaders(epochs: Epochs, { answer: { atEnd, closed }, next }: Page): string[] {
+  const headers = tailHeaders(epochs, next, closed);
   if (atEnd) headers.push("Stream-Up-To-Date", "true");
   return headers;
 }
 
-/** Everything that the answer depends on: which stream, from where, to where, and whether that is the end, or the last. */
-function etagOf(from: ReadFrom, { answer: { stream: facts, atEnd, closed }, next }: Page): string {
-  const begin = typeof from === "string" ? from : formatToken(from);
+/** Everything that the answer depends on: which stream, from where, to where in which history, and whether that is the end, or the last. */
+function etagOf(
+  epochs: Epochs,
+  from: ReadFrom,
+  { answer: { stream: facts, atEnd, closed }, next }: Page,
+): string {
+  const begin = typeof from === "string" ? from : formatPlace(from);
   const end = closed ? "closed" : atEnd ? "tail" : "more";
-  return `"${formatToken(facts.id)}:${begin}:${formatToken(next)}:${end}"`;
+  return `"${formatPlace(facts.id)}:${begin}:${formatToken(epochs, next)}:${end}"`;
 }
 
 /** What lies between two tokens never changes. The tail moves, and a beginning may be another stream's tomorrow. */
@@ -126,7 +162,7 @@ async function longPoll(
   try {
     const page = await untilNews(asked, from, wait);
     if (page.type === "refused") return page;
-    const headers = [...pageHeaders(page), "Cache-Control", "no-store"];
+    const headers = [...pageHeaders(asked.call.desk.options.log.epochs, page), "Cache-Control", "no-store"];
     if (!page.answer.closed || page.answer.plan.count > 0) {
       const { now, random } = asked.call.desk.options;
       headers.push("Stream-Cursor", nextCursor(now(), cursor, random()));

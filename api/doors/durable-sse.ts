@@ -88,7 +88,7 @@ async function framesOf({ asked, isBinary, cursor }: Pouring, page: Page): Promi
   const { answer, next } = page;
   const { now, random } = asked.call.desk.options;
   const control: ControlEvent = {
-    streamNextOffset: formatToken(next),
+    streamNextOffset: formatToken(asked.call.desk.options.log.epochs, next),
     ...(answer.closed ? {} : { streamCursor: nextCursor(now(), cursor, random()) }),
     ...(answer.atEnd ? { upToDate: true } : {}),
     ...(answer.closed ? { streamClosed: true } : {}),

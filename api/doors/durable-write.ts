@@ -3,6 +3,7 @@ import type { IncomingHttpHeaders } from "node:http";
 import type { Offset } from "../../log/index.js";
 import { type AppendOutcome, type AppendStreamCommand, BYTES_TYPE, stream } from "../../projections/index.js";
 import { type Refusal, refusal } from "../errors.js";
+import type { Epochs } from "../lineage.js";
 import type { Later } from "../operations/reply.js";
 import { bodyOf, fingerprintOf, getOrCreate, messagesOf, present } from "./durable-create.js";
 import { createFork } from "./durable-fork.js";
@@ -40,7 +41,7 @@ export function append({ call, name, request }: DurableRequest): Later<DurableRe
   const command = appendCommand(name, request.headers, bodyOf(request), call.limits.jsonDepthMax);
   if ("type" in command) return command;
   return perform(call, stream.append, command, (outcome, offset) => {
-    const done = appended(outcome, offset);
+    const done = appended(call.desk.options.log.epochs, outcome, offset);
     const isNews = outcome.type === "appended" && done.type === "answer";
     return isNews ? publishing(done, command.messages.length) : done;
   });
@@ -75,8 +76,8 @@ function appendCommand(
 }
 
 /** A case that is missing here does not compile. */
-function appended(outcome: AppendOutcome, offset: Offset): DurableResult {
-  const headers = tailHeaders(outcome.tail, outcome.closed);
+function appended(epochs: Epochs, outcome: AppendOutcome, offset: Offset): DurableResult {
+  const headers = tailHeaders(epochs, outcome.tail, outcome.closed);
   switch (outcome.type) {
     case "appended":
     case "closed":

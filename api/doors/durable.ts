@@ -91,6 +91,8 @@ function leave(door: Door, request: FastifyRequest, reply: FastifyReply, done: D
 
 /** What the protocol answers, where the rest of the API keeps to the statuses of rooms. */
 const protocolStatus: Partial<Record<ErrorCode, number>> = {
+  // Clients of the protocol begin again when an offset is gone.
+  API_LINEAGE_LOST: 410,
   STREAM_NOT_FOUND: 404,
   STREAM_EXISTS: 409,
   STREAM_OFFSET_TRIMMED: 410,

@@ -1,11 +1,11 @@
 /**
- * Removes what no manifest names any more: pieces of a tail that was sealed since, and what left an archive by its rules. An
- * object goes when it has had no name for so long that nobody can be about to use it: neither a restore that began with an
+ * Removes what no manifest names any more: pieces of a tail that was sealed since, what left an archive by its rules, and what was
+ * half written when a server was killed. An object goes when it has had no name for so long that nobody can be about to use it: neither a restore that began with an
  * older manifest nor a backup that found it there.
  */
 import { eachArchiveManifest } from "./archive-chain.js";
 import { BackupError } from "./errors.js";
-import { parseObject, SEGMENTS, SNAPSHOTS } from "./layout.js";
+import { ARCHIVE, parseObject, SEGMENTS, SNAPSHOTS } from "./layout.js";
 import type { Manifest } from "./manifest.js";
 import type { ObjectStore } from "./object-store.js";
 import { eachBackup } from "./repository.js";
@@ -44,8 +44,8 @@ export class ArchiveSweep {
     const { stopwatch, graceMs } = this.#options;
     // Before the manifests: what is put meanwhile may be named by one that comes later still.
     const present: string[] = [];
-    for (const prefix of [SEGMENTS, SNAPSHOTS])
-      for await (const { name } of this.#store.list(prefix)) if (isObject(name)) present.push(name);
+    for (const prefix of [SEGMENTS, SNAPSHOTS, ARCHIVE])
+      for await (const { name } of this.#store.list(prefix)) if (needsName(name)) present.push(name);
     const named = await this.#named();
     const now = stopwatch();
     const unnamed = present.filter((name) => !named.has(name));
@@ -72,7 +72,8 @@ export class ArchiveSweep {
   }
 }
 
-function isObject(name: string): boolean {
+/** What is there because somebody names it, or is about to. */
+function needsName(name: string): boolean {
   const kind = parseObject(name)?.kind;
-  return kind === "segment" || kind === "snapshot";
+  return kind === "segment" || kind === "snapshot" || kind === "temporary";
 }

@@ -29,6 +29,7 @@ import {
   MANIFEST_FORMAT_VERSION,
   type Manifest,
   type ManifestBody,
+  type ManifestEntry,
   type SegmentEntry,
   type SnapshotEntry,
   sealManifest,
@@ -80,6 +81,8 @@ export class ArchiveWriter {
   #hasPut = false;
   #older: number[] = [];
   #there = new Map<string, number>();
+  /** Objects of this run that somebody had brought before. */
+  readonly #found = new Set<string>();
   #sentBytes = 0;
   #snapshotsSeen = "";
 
@@ -122,6 +125,7 @@ export class ArchiveWriter {
 
   /** What was sent and has no name may have been swept since: only what the manifest names is there for sure. */
   #forgetUnnamed(): void {
+    this.#found.clear();
     this.#there = new Map(this.#archive?.manifest.files.map(({ name, bytes }) => [name, bytes]));
   }
 
@@ -219,8 +223,33 @@ export class ArchiveWriter {
     const all: ArchivedFiles = { segments: pass.segments, snapshots: pass.snapshots };
     const kept = retainedFiles(all, this.#options.rules, this.#options.now());
     const body = await this.#bodyOf(pass, kept, last);
-    await this.#putManifest(body);
+    const named = new Set(before?.files.map(({ name }) => name));
+    const found = body.files.filter(({ name }) => this.#found.has(name) && !named.has(name));
+    await this.#whileNobodyPrunes(found, () => this.#putManifest(body));
     this.#sentBytes = 0;
+  }
+
+  /**
+   * What was found there has no name of the archive's yet, so whoever prunes may be about to remove it. With the lock nobody is: it
+   * is looked for once more, and named before the lock is given back. What was sent just now is younger than any prune removes.
+   */
+  async #whileNobodyPrunes(found: readonly ManifestEntry[], put: () => Promise<void>): Promise<void> {
+    if (found.length === 0) return put();
+    const { store } = this.#options;
+    const lock = await store.lock(`annals archive, pid ${process.pid}`);
+    try {
+      for (const { name, bytes } of found) {
+        if ((await store.head(name))?.bytes === bytes) continue;
+        throw new BackupError(
+          "BACKUP_LOCKED",
+          `${name} was removed from ${store.url} before the archive could name it; it is sent again`,
+          { url: store.url, name },
+        );
+      }
+      await put();
+    } finally {
+      await lock.release();
+    }
   }
 
   async #bodyOf(
@@ -311,7 +340,10 @@ export class ArchiveWriter {
     kind: UploadKind,
     { entry, how }: SentFile<Entry>,
   ): Entry {
-    if (how === "there") return entry;
+    if (how === "there") {
+      this.#found.add(entry.name);
+      return entry;
+    }
     this.#sentBytes += entry.bytes;
     this.#options.onUpload?.(kind, entry.bytes);
     return entry;

@@ -143,7 +143,9 @@ class Backup {
       previous: previous === undefined ? null : { id: idOf(previous), sha256: previous.sha256 },
     });
     const id = idOf(manifest);
-    if ((await store.put(backupObject(id), Buffer.from(text), { ifAbsent: true })) === "exists")
+    const done = await store.put(backupObject(id), Buffer.from(text), { ifAbsent: true });
+    // Taken by an attempt of our own whose answer was lost, or by somebody else.
+    if (done === "exists" && (await loadBackup(store, id)).sha256 !== manifest.sha256)
       throw new BackupError("BACKUP_LOCKED", `another backup ${id} appeared in ${store.url}`, { id });
     await storeHead(store, {
       oldest: head?.oldest ?? backups[0]?.id ?? id,

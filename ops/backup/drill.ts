@@ -56,6 +56,8 @@ export interface DrillReport {
   readonly restoreMs: number;
   readonly readyMs: number;
   readonly bytes: number;
+  /** Where the state was held against digests that the backup recorded; null: it recorded none that can be asked for. */
+  readonly recordedDigestsAt: number | null;
   readonly checks: readonly DrillCheck[];
 }
 
@@ -103,6 +105,7 @@ export async function drill(options: DrillOptions): Promise<DrillReport> {
       restoreMs: Math.round(restoreMs),
       readyMs: Math.round(server.readyMs),
       bytes: plan.bytes,
+      recordedDigestsAt: recordedDigests(plan.manifest)?.offset ?? null,
       checks,
     };
   } finally {
@@ -161,12 +164,8 @@ async function checkServer(
   ];
   const keys = keysIn(await ask(url, `/kv/scan?limit=${PROBES}`));
   fold.close();
-  const { snapshot } = manifest;
-  if (
-    snapshot !== null &&
-    Object.keys(snapshot.digests).length > 0 &&
-    snapshot.offset >= manifest.firstOffset
-  ) {
+  const snapshot = recordedDigests(manifest);
+  if (snapshot !== undefined) {
     const then = (await ask(url, `/digest?offset=${snapshot.offset}`)).get("digests");
     // What is kept under idempotency keys is bounded by settings, which are not in the backup.
     const { kv, queue, stream } = { kv: "", queue: "", stream: "", ...snapshot.digests };
@@ -186,6 +185,13 @@ async function checkServer(
     });
   }
   return checks;
+}
+
+/** The digests that a backup or an archive has of a state that its own log leads to; without a snapshot it has none. */
+function recordedDigests({ snapshot, firstOffset }: Manifest): NonNullable<Manifest["snapshot"]> | undefined {
+  const isThere =
+    snapshot !== null && Object.keys(snapshot.digests).length > 0 && snapshot.offset >= firstOffset;
+  return isThere ? snapshot : undefined;
 }
 
 function digestChecks(name: string, expected: Partial<Digests>, found: unknown): DrillCheck[] {

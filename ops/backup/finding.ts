@@ -15,7 +15,7 @@ export type BackupFindingCode =
   | "chain"
   /** Written by a release with another format. No damage. */
   | "version"
-  /** Harmless: what a killed backup or prune left. The next prune removes it. */
+  /** Harmless: what a killed backup, prune or server left. The next prune removes it, or a server's sweep. */
   | "leftover";
 
 export interface BackupFinding {
@@ -38,7 +38,7 @@ const ADVICE: Readonly<Record<BackupFindingCode, string>> = {
   chain:
     "somebody removed or changed a manifest: look at another copy of the repository; a new backup begins anew",
   version: "use the release that wrote it, or a newer one",
-  leftover: "`annals backup prune` removes it",
+  leftover: "`annals backup prune` removes it, or in time the server that archives here",
 };
 
 export function finding(

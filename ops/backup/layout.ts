@@ -20,6 +20,7 @@ import { offset as asOffset, type Offset, parseSnapshotName } from "../../log/in
 export const SEGMENTS = "segments/";
 export const SNAPSHOTS = "snapshots/";
 export const BACKUPS = "backups/";
+export const ARCHIVE = "archive/";
 export const ARCHIVE_MANIFESTS = "archive/manifests/";
 export const ARCHIVE_HEAD = "archive/head.json";
 export const BACKUP_HEAD = "backups/head.json";

@@ -53,6 +53,9 @@ async function at(
   }
   const place = placeArgument(where);
   if (place.type === "node") return atNode(place.url, moment, operation, input, flags);
+  if (place.type === "backup") {
+    throw usage(`${where}: a backup is restored before it is looked into, by annals restore`);
+  }
   if (place.moment !== undefined) throw usage(`${where}: the moment is given already`);
   const past = await openPast(place.path, "replay", flags);
   const point = await past.point(moment);

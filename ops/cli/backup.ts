@@ -14,7 +14,7 @@ import type { VerifyBackupReport } from "../backup/verify.js";
 import { existingDataDirectory } from "./data-directory-argument.js";
 import { requireConfig } from "./effective-config.js";
 import { CliFailure, exitCodes } from "./failure.js";
-import { colour, talk, writeJson, writeLine } from "./output.js";
+import { colour, counted, talk, writeJson, writeLine } from "./output.js";
 import { amount, duration, Progress } from "./progress.js";
 
 interface MakeFlags {
@@ -158,7 +158,7 @@ function writeReport(report: BackupReport): void {
     `offsets ${firstOffset} to ${lastOffset} (${new Date(lastTimestamp).toISOString()}), ${snapshot}`,
   );
   writeLine(
-    `${amount(bytes, "B")} in ${report.files} files; ${amount(sentBytes, "B")} in ${report.sentFiles} were new${linked}; ${duration(report.durationMs / 1000)}`,
+    `${amount(bytes, "B")} in ${counted(report.files, "file")}; ${amount(sentBytes, "B")} in ${report.sentFiles} ${report.sentFiles === 1 ? "was" : "were"} new${linked}; ${duration(report.durationMs / 1000)}`,
   );
 }
 
@@ -177,7 +177,7 @@ function listLine({ id, contents, problem }: ListedBackup): string {
   const { firstOffset, lastOffset, lastTimestamp, snapshotOffset, bytes, files } = contents;
   const snapshot = snapshotOffset === null ? "no snapshot" : `snapshot at ${snapshotOffset}`;
   const time = new Date(lastTimestamp).toISOString();
-  return `${id}  offsets ${firstOffset} to ${lastOffset} (${time})  ${amount(bytes, "B")} in ${files} files  ${snapshot}`;
+  return `${id}  offsets ${firstOffset} to ${lastOffset} (${time})  ${amount(bytes, "B")} in ${counted(files, "file")}  ${snapshot}`;
 }
 
 async function verify(target: string, id: string | undefined, flags: VerifyFlags): Promise<void> {
@@ -203,7 +203,9 @@ async function writeVerification(url: string, report: VerifyBackupReport, json: 
   const { findings, notes, verified, backups, bytesRead } = report;
   if (json) return writeJson({ whole: findings.length === 0, repository: url, ...report });
   const { describeBackupFinding } = await import("../backup/finding.js");
-  writeLine(`${url}: ${verified.length} of ${backups} backups checked, ${amount(bytesRead, "B")} read`);
+  writeLine(
+    `${url}: ${verified.length} of ${counted(backups, "backup")} checked, ${amount(bytesRead, "B")} read`,
+  );
   for (const each of findings)
     writeLine(`${colour(process.stdout, 31, "damage")}  ${describeBackupFinding(each)}`);
   for (const each of notes) writeLine(`${colour(process.stdout, 2, "note")}  ${describeBackupFinding(each)}`);
@@ -229,6 +231,6 @@ function pruneLines(report: PruneReport): string[] {
   const verb = report.dryRun ? "would be removed" : "removed";
   return [
     ...report.removedBackups.map((id) => `backup ${id} ${verb}`),
-    `${report.removedObjects.length} files with ${amount(report.removedBytes, "B")} ${verb}; ${report.keptBackups.length} backups stay`,
+    `${counted(report.removedObjects.length, "file")} with ${amount(report.removedBytes, "B")} ${verb}; ${counted(report.keptBackups.length, "backup stays", "backups stay")}`,
   ];
 }

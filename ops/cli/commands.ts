@@ -13,6 +13,7 @@ const commands: Readonly<Record<string, () => Promise<AddCommand>>> = {
   snapshot: async () => (await import("./snapshot.js")).addSnapshot,
   backup: async () => (await import("./backup.js")).addBackup,
   restore: async () => (await import("./restore.js")).addRestore,
+  migrate: async () => (await import("./migrate.js")).addMigrate,
   drill: async () => (await import("./drill.js")).addDrill,
   verify: async () => (await import("./verify.js")).addVerify,
   dump: async () => (await import("./dump.js")).addDump,

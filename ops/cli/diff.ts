@@ -1,10 +1,13 @@
 /** `annals diff A B`: what differs between two states, and how far two logs are the same. */
+import { tmpdir } from "node:os";
+import { resolve } from "node:path";
 import type { Command } from "commander";
-import type { LogReader } from "../../log/index.js";
+import type { LogReader, Offset } from "../../log/index.js";
 import { offset as asOffset } from "../../log/index.js";
 import { type Difference, type Digests, differences, type Fold } from "../../projections/index.js";
 import { type Agreement, agreementOf, type CrcSource } from "../past/agreement.js";
 import type { OfflinePast } from "../past/offline-past.js";
+import { removeAside, restoreAside } from "./backup-place.js";
 import { CliFailure, exitCodes } from "./failure.js";
 import { askNode } from "./node-door.js";
 import { colour, writeJson, writeLine } from "./output.js";
@@ -20,6 +23,7 @@ import {
 interface DiffFlags extends ProgressFlags {
   readonly json?: boolean;
   readonly limit: number;
+  readonly workDir: string;
 }
 
 const LIMIT = 1000;
@@ -30,9 +34,13 @@ export function addDiff(program: Command): void {
     .description(
       "tell what two states differ in; of two servers, the first offset at which their logs differ",
     )
-    .argument("<a>", "DIR (its end), DIR@OFFSET, DIR@TIME, or the address of a server")
-    .argument("<b>", "the same; @OFFSET or @TIME alone is of the same directory")
+    .argument(
+      "<a>",
+      "DIR (its end), DIR@OFFSET, DIR@TIME, REPOSITORY#BACKUP, REPOSITORY# (the newest), or the address of a server",
+    )
+    .argument("<b>", "the same; @OFFSET or @TIME alone is of the same directory or backup")
     .option("--limit <count>", "differences shown; all are counted", (text) => limitOf(text), LIMIT)
+    .option("--work-dir <directory>", "where there is room for each backup, for a while", tmpdir())
     .option("--json", "one JSON object")
     .option("--progress", "show progress on stderr, terminal or not")
     .action(diff);
@@ -48,33 +56,48 @@ async function diff(first: string, second: string, flags: DiffFlags): Promise<vo
   const b = placeArgument(second, a);
   if (a.type === "node" && b.type === "node") return diffNodes(a.url, b.url, flags);
   if (a.type === "node" || b.type === "node") {
-    throw usage("a server is compared with a server, a directory with a directory");
+    throw usage("a server is compared with a server, a directory or a backup with a directory or a backup");
   }
-  return diffStates(a, b, flags);
+  const directories: string[] = [];
+  try {
+    const before = await stateOf(a, flags, directories);
+    await diffStates(before, await stateOf(b, flags, directories), flags);
+  } finally {
+    await removeAside(directories);
+  }
 }
+
+type StatePlace = Exclude<Place, { type: "node" }>;
 
 interface State {
   readonly past: OfflinePast;
   readonly fold: Fold;
   readonly place: string;
   readonly path: string;
+  /** The last record that counts. */
+  readonly end: Offset;
 }
 
-async function stateOf(place: Place & { type: "directory" }, flags: DiffFlags): Promise<State> {
+async function stateOf(place: StatePlace, flags: DiffFlags, directories: string[]): Promise<State> {
+  if (place.type === "backup") {
+    const { dataDirectory, last, name } = await restoreAside(
+      place,
+      resolve(flags.workDir),
+      directories,
+      flags,
+    );
+    const past = await openPast(dataDirectory, name, flags);
+    const end = asOffset(last);
+    return { past, fold: await past.foldAt(end), place: `${name}@${end}`, path: name, end };
+  }
   const past = await openPast(place.path, place.path, flags);
   const point = await past.point(place.moment);
   if (point.type === "refused") throw refusedBy(place.path, point);
   const fold = await past.foldAt(point.at);
-  return { past, fold, place: `${place.path}@${point.at}`, path: place.path };
+  return { past, fold, place: `${place.path}@${point.at}`, path: place.path, end: past.log.endOffset };
 }
 
-async function diffStates(
-  a: Place & { type: "directory" },
-  b: Place & { type: "directory" },
-  flags: DiffFlags,
-): Promise<void> {
-  const before = await stateOf(a, flags);
-  const after = await stateOf(b, flags);
+async function diffStates(before: State, after: State, flags: DiffFlags): Promise<void> {
   const shown: Difference[] = [];
   const counts = { added: 0, changed: 0, removed: 0 };
   for (const difference of differences(before.fold, after.fold)) {
@@ -125,12 +148,12 @@ function lineOf({ kind, name, change, sameValue }: Difference): string {
   return `${colour(process.stdout, shade, sign)} ${kind} ${JSON.stringify(name)}${note}`;
 }
 
-function sourceOf({ past: { log }, place }: State, clusterId: string): CrcSource {
+function sourceOf({ past: { log }, place, end }: State, clusterId: string): CrcSource {
   return {
     name: place,
     clusterId,
     firstOffset: log.firstOffset,
-    endOffset: log.endOffset,
+    endOffset: end,
     crcAt: async (at) => (await log.markAt(asOffset(at))).crc,
   };
 }

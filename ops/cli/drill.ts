@@ -8,7 +8,7 @@ import type { DrillCheck, DrillReport } from "../backup/drill.js";
 import { loadConfig } from "../config/load.js";
 import { LiveSettings } from "../config/rooms.js";
 import { CliFailure, configFailure, exitCodes } from "./failure.js";
-import { colour, writeJson, writeLine } from "./output.js";
+import { colour, counted, writeJson, writeLine } from "./output.js";
 import { amount, duration, Progress } from "./progress.js";
 
 interface DrillFlags {
@@ -107,11 +107,14 @@ function linesOf(report: DrillReport): string[] {
   const failed = checks.filter(({ ok }) => !ok);
   const verdict =
     failed.length === 0
-      ? colour(process.stdout, 32, `${checks.length} checks passed`)
-      : colour(process.stdout, 31, `${failed.length} of ${checks.length} checks failed`);
+      ? colour(process.stdout, 32, `${counted(checks.length, "check")} passed`)
+      : colour(process.stdout, 31, `${failed.length} of ${counted(checks.length, "check")} failed`);
   return [
     `${report.repository}: ${report.backup} restored up to offset ${lastOffset} (${new Date(lastTimestamp).toISOString()}), ${amount(bytes, "B")}`,
     `ready after ${secondsText(report.rtoMs)} (restore ${secondsText(report.restoreMs)}, start ${secondsText(report.readyMs)}); the backup is ${duration(report.ageMs / 1000)} old, its last record ${duration(report.rpoMs / 1000)}`,
+    report.recordedDigestsAt === null
+      ? "the backup recorded no digests of a state: what was served was held against a fold of the restored log alone"
+      : `what was served was held against a fold of the restored log, and at offset ${report.recordedDigestsAt} against the digests that the backup recorded`,
     ...failed.map((check) => `${colour(process.stdout, 31, "failed")}  ${checkText(check)}`),
     verdict,
   ];

@@ -105,7 +105,8 @@ const adviceByCode: Readonly<Record<LogErrorCode, Advice>> = {
   LOG_OFFSET_BEYOND_END: { exitCode: exitCodes.failed, advice: "choose an offset up to the end" },
   LOG_RESTORE_UNFINISHED: {
     exitCode: exitCodes.damaged,
-    advice: "run `annals restore` into this directory again, or remove it and choose another",
+    advice:
+      "run the same `annals restore` or `annals migrate` into this directory again, or remove it and choose another",
   },
   LOG_INSTALL_UNFINISHED: {
     exitCode: exitCodes.damaged,
@@ -140,6 +141,11 @@ const snapshotAdvice: Readonly<Record<SnapshotErrorCode, Advice>> = {
   },
   SNAPSHOT_VERSION_UNKNOWN: { exitCode: exitCodes.damaged, advice: otherRelease },
   SNAPSHOT_FOREIGN: { exitCode: exitCodes.damaged, advice: "move the file to where it belongs" },
+  SNAPSHOT_BEYOND_LOG: {
+    exitCode: exitCodes.damaged,
+    advice:
+      "nothing was changed: restore a backup, or, to go on without the lost records, move the snapshot elsewhere",
+  },
   SNAPSHOT_MISSING: {
     exitCode: exitCodes.damaged,
     advice: "nothing was changed: restore a snapshot of that range, or the whole directory, from a backup",

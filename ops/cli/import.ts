@@ -7,7 +7,7 @@ import { type ImportSummary, importLines } from "../import/import-run.js";
 import { LineReader } from "../import/lines.js";
 import { ServerDoor } from "../import/server-door.js";
 import { CliFailure, exitCodes } from "./failure.js";
-import { talk, writeJson, writeLine } from "./output.js";
+import { counted, talk, writeJson, writeLine } from "./output.js";
 import { Progress } from "./progress.js";
 
 interface ImportFlags {
@@ -87,9 +87,12 @@ function show(file: string, summary: ImportSummary, seconds: number, json: boole
     writeJson({ file, ...summary, seconds: Math.round(seconds * 1000) / 1000 });
     return;
   }
-  const before = summary.linesBefore > 0 ? `, ${summary.linesBefore} lines were there before` : "";
+  const before =
+    summary.linesBefore > 0 ? `, ${counted(summary.linesBefore, "line was", "lines were")} there before` : "";
   const upTo = summary.lastOffset > 0 ? `, up to offset ${summary.lastOffset}` : "";
-  writeLine(`${file}: ${summary.entriesStored} entries stored in ${seconds.toFixed(1)} s${before}${upTo}`);
+  writeLine(
+    `${file}: ${counted(summary.entriesStored, "entry", "entries")} stored in ${seconds.toFixed(1)} s${before}${upTo}`,
+  );
 }
 
 function failureOf(error: unknown): unknown {

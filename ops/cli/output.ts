@@ -17,6 +17,11 @@ export function talk(text: string): void {
   process.stderr.write(`${text}\n`);
 }
 
+/** `1 file`, `2 files`; `many` where an s is not enough. */
+export function counted(count: number, one: string, many = `${one}s`): string {
+  return `${count} ${count === 1 ? one : many}`;
+}
+
 type Stream = { readonly isTTY?: boolean };
 
 export function colour(stream: Stream, code: 31 | 32 | 33 | 2, text: string): string {

@@ -19,11 +19,21 @@ export function momentArgument(text: string): Moment {
   return moment;
 }
 
+export interface BackupPlace {
+  readonly type: "backup";
+  /** A directory or an address, as `annals backup` takes it. */
+  readonly repository: string;
+  /** Undefined: the newest that reaches the moment. */
+  readonly backup: string | undefined;
+  readonly moment: Moment | undefined;
+}
+
 export type Place =
   | { readonly type: "directory"; readonly path: string; readonly moment: Moment | undefined }
+  | BackupPlace
   | { readonly type: "node"; readonly url: string };
 
-/** `DIR`, `DIR@WHEN` or an address. `@WHEN` alone is the directory of the one before. */
+/** `DIR`, `DIR@WHEN`, `REPOSITORY#BACKUP@WHEN` or an address. `@WHEN` alone is the directory or backup of the one before. */
 export function placeArgument(text: string, before?: Place): Place {
   if (/^https?:\/\//.test(text)) {
     if (!URL.canParse(text)) throw usage(`${text} is not an address`);
@@ -34,8 +44,10 @@ export function placeArgument(text: string, before?: Place): Place {
   if (when !== undefined && moment === undefined) {
     throw usage(`${text}: behind @ stands an offset or a time such as 2026-01-31T12:00:00Z`);
   }
+  const [, repository, backup] = /^(.+)#(.*)$/s.exec(path) ?? [];
+  if (repository !== undefined) return { type: "backup", repository, backup: backup || undefined, moment };
   if (path !== "") return { type: "directory", path, moment };
-  if (before?.type === "directory") return { type: "directory", path: before.path, moment };
+  if (before !== undefined && before.type !== "node") return { ...before, moment };
   throw usage(`${text} names no directory`);
 }
 

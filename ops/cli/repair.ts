@@ -9,7 +9,7 @@ import {
 } from "../../log/index.js";
 import { existingDataDirectory } from "./data-directory-argument.js";
 import { CliFailure, exitCodes } from "./failure.js";
-import { writeJson, writeLine } from "./output.js";
+import { counted, writeJson, writeLine } from "./output.js";
 
 interface RepairFlags {
   readonly apply?: boolean;
@@ -67,14 +67,11 @@ export function describePlan(plan: RepairPlan, when: "before" | "after"): string
       ? []
       : [`${cut.file} ${one} cut at position ${cut.position}: ${counted(cut.bytes, "byte")} dropped`]),
     ...dropped.map(({ file, bytes }) => `${file} ${one} dropped: ${counted(bytes, "byte")}`),
+    ...plan.snapshots.map((file) => `${file} ${one} put aside: it is of later records`),
     `every record up to offset ${lastKept} ${one} kept`,
     // What is damaged cannot be counted: there may be more than is known.
     lost === 0
       ? `how many later records ${many} lost is not known`
       : `at least ${counted(lost, "later record")} ${lost === 1 ? one : many} lost`,
   ];
-}
-
-function counted(count: number, what: string): string {
-  return `${count} ${what}${count === 1 ? "" : "s"}`;
 }

@@ -11,7 +11,7 @@ import type { RestoreReport } from "../backup/restore.js";
 import type { RestorePlan, RestoreTarget } from "../backup/restore-plan.js";
 import { existingDataDirectory } from "./data-directory-argument.js";
 import { CliFailure, exitCodes } from "./failure.js";
-import { talk, writeJson, writeLine } from "./output.js";
+import { counted, talk, writeJson, writeLine } from "./output.js";
 import { amount, duration, Progress } from "./progress.js";
 import { PATIENCE_SECS, parseOnly, runUndo } from "./undo.js";
 
@@ -207,7 +207,7 @@ function writePlan(plan: RestorePlan, repository: string, comparisons: readonly 
   const files = segments.length + snapshots.length;
   writeLine(`${repository}: would be restored from ${backup}; nothing was written`);
   writeLine(
-    `offsets ${manifest.firstOffset} to ${last}, ${amount(bytes, "B")} in ${files} files; ${leftOutText(manifest.lastOffset - last)}`,
+    `offsets ${manifest.firstOffset} to ${last}, ${amount(bytes, "B")} in ${counted(files, "file")}; ${leftOutText(manifest.lastOffset - last)}`,
   );
   for (const each of comparisons) writeLine(comparisonText(each));
 }
@@ -219,13 +219,15 @@ function writeReport(report: RestoreReport, comparisons: readonly Comparison[]):
   writeLine(`offsets ${firstOffset} to ${lastOffset} (${time}); ${leftOutText(report.leftOut)}`);
   writeLine(`epoch ${epoch} begins with lineage ${lineageId.slice(0, 8)} at offset ${lastOffset + 1}`);
   writeLine(
-    `${amount(report.bytes, "B")} in ${report.files} files, ${duration(report.durationMs / 1000)}; start it with: annals serve --data-dir ${dataDirectory}`,
+    `${amount(report.bytes, "B")} in ${counted(report.files, "file")}, ${duration(report.durationMs / 1000)}; start it with: annals serve --data-dir ${dataDirectory}`,
   );
   for (const each of comparisons) writeLine(comparisonText(each));
 }
 
 const leftOutText = (records: number): string =>
-  records === 0 ? "all of the backup" : `${records} later records of the backup are left out`;
+  records === 0
+    ? "all of the backup"
+    : `${counted(records, "later record of the backup is", "later records of the backup are")} left out`;
 
 function comparisonText(comparison: Comparison): string {
   const { endOffset, commonOffset, lostRecords, otherRecords, lostFrom, lostTo } = comparison;
@@ -235,8 +237,11 @@ function comparisonText(comparison: Comparison): string {
       : `, written from ${new Date(lostFrom).toISOString()} to ${new Date(lostTo).toISOString()}`;
   const events = Object.entries(comparison.lostEvents ?? {}).map(([type, count]) => `${count} ${type}`);
   const kinds = events.length === 0 ? "" : ` (${events.join(", ")})`;
-  const other = otherRecords === 0 ? "" : `; ${otherRecords} restored records are not in it`;
+  const other =
+    otherRecords === 0
+      ? ""
+      : `; ${counted(otherRecords, "restored record is", "restored records are")} not in it`;
   return lostRecords === 0
     ? `${comparison.with} ends at ${endOffset}: nothing of it would be lost${other}`
-    : `${comparison.with} ends at ${endOffset}: ${lostRecords} records behind offset ${commonOffset} would be lost${times}${kinds}${other}`;
+    : `${comparison.with} ends at ${endOffset}: ${counted(lostRecords, "record")} behind offset ${commonOffset} would be lost${times}${kinds}${other}`;
 }

@@ -1,13 +1,13 @@
 /** `annals snapshot DIR`: makes a snapshot of a data directory that no server is running on. A running one makes its own. */
 import type { Command } from "commander";
-import { LOCK_FILE, LockHeldError, realFileSystem } from "../../log/index.js";
+import { LOCK_FILE, LockHeldError, readDirectoryFormat, realFileSystem } from "../../log/index.js";
 import { LiveSettings } from "../config/rooms.js";
 import type { JobProgress, SnapshotMade } from "../state/jobs.js";
 import { makeSnapshot } from "../state/perform.js";
 import { existingDataDirectory } from "./data-directory-argument.js";
 import { requireConfig } from "./effective-config.js";
 import { CliFailure, exitCodes } from "./failure.js";
-import { talk, writeJson, writeLine } from "./output.js";
+import { counted, talk, writeJson, writeLine } from "./output.js";
 import { amount, duration, Progress } from "./progress.js";
 
 interface SnapshotFlags {
@@ -52,6 +52,8 @@ async function snapshot(argument: string, flags: SnapshotFlags): Promise<void> {
 
 /** A server that starts meanwhile would remove the unfinished file, and the other way round. */
 async function locked(directory: string) {
+  // What a later release wrote stays as it is, the lock's file too.
+  await readDirectoryFormat(realFileSystem, directory);
   try {
     return await realFileSystem.lock(`${directory}/${LOCK_FILE}`, `annals snapshot, pid ${process.pid}`);
   } catch (error) {
@@ -75,9 +77,9 @@ function report(directory: string, made: SnapshotMade, flags: SnapshotFlags): vo
   const { name, offset, bytes, counts } = facts;
   const begun = from === undefined ? "the beginning of the log" : `the snapshot of offset ${from}`;
   writeLine(`${directory}: snapshot of offset ${offset}, ${amount(bytes, "B")}, in ${duration(seconds)}`);
-  writeLine(`file ${name}; ${replayedRecords} records replayed behind ${begun}`);
+  writeLine(`file ${name}; ${counted(replayedRecords, "record")} replayed behind ${begun}`);
   writeLine(
-    `${counts.keys} keys, ${counts.queues} queues with ${counts.messages} messages, ${counts.streams} streams`,
+    `${counted(counts.keys, "key")}, ${counted(counts.queues, "queue")} with ${counted(counts.messages, "message")}, ${counted(counts.streams, "stream")}`,
   );
 }
 

@@ -12,7 +12,7 @@ import {
   SNAPSHOT_DIRECTORY,
   TEMPORARY_SUFFIX,
 } from "../../log/index.js";
-import { listSnapshots, type SnapshotFacts, verifySnapshot } from "../../projections/index.js";
+import { listSnapshots, type SnapshotFacts, tellsOfLost, verifySnapshot } from "../../projections/index.js";
 
 export type SnapshotFinding = Omit<Finding, "code"> & { readonly code: "snapshot" | "unknown-file" };
 
@@ -78,7 +78,12 @@ async function compare(
   for (const facts of whole) {
     const { name, offset, crc } = facts;
     if (await log.agrees(facts)) usable++;
-    else if (offset + 1 < log.firstOffset) {
+    else if (tellsOfLost(log, facts)) {
+      const expected = `the log to end at offset ${offset} or later, of which the snapshot was made`;
+      problems.push(
+        findingOf(name, expected, `its end at offset ${log.endOffset}`, { offset, advice: LOST }),
+      );
+    } else if (offset + 1 < log.firstOffset) {
       notes.push(
         findingOf(name, `offset ${log.firstOffset - 1} or later`, `offset ${offset}`, {
           offset,
@@ -95,6 +100,8 @@ async function compare(
   problems.push(findingOf("", needed, "none that can be used", { advice: MISSING }));
 }
 
+const LOST =
+  "records that were durable are lost: restore a backup, or, to go on without them, move the snapshot elsewhere";
 const TOO_OLD = "the log behind it was removed: a start cannot use it";
 const FOREIGN = "a start passes over it; move it to where it belongs";
 const MISSING = "restore such a snapshot from a backup: without one a start is refused";

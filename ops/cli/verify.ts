@@ -9,7 +9,7 @@ import {
 } from "../../log/index.js";
 import { existingDataDirectory } from "./data-directory-argument.js";
 import { CliFailure, exitCodes } from "./failure.js";
-import { colour, writeJson, writeLine } from "./output.js";
+import { colour, counted, writeJson, writeLine } from "./output.js";
 import { amount, Progress } from "./progress.js";
 import { type SnapshotFinding, type SnapshotsReport, verifySnapshots } from "./verify-snapshots.js";
 
@@ -65,8 +65,9 @@ function writeReport(
   problems: readonly AnyFinding[],
   notes: readonly AnyFinding[],
 ): void {
-  const range = records === 0 ? "no records" : `${records} records, offsets ${firstOffset} to ${endOffset}`;
-  writeLine(`${directory}: ${segments} segments, ${range}, ${amount(bytes, "B")}`);
+  const range =
+    records === 0 ? "no records" : `${counted(records, "record")}, offsets ${firstOffset} to ${endOffset}`;
+  writeLine(`${directory}: ${counted(segments, "segment")}, ${range}, ${amount(bytes, "B")}`);
   const newest = snapshots.at(-1);
   if (newest !== undefined) {
     const count = snapshots.length === 1 ? "1 whole snapshot" : `${snapshots.length} whole snapshots`;

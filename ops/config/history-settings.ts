@@ -18,6 +18,6 @@ export const historySettings = {
     max: 4 * 1024 ** 3,
     unit: "bytes",
     live: true,
-    why: "Memory for the last events of keys that were removed, about 100 bytes and the key each, so that the history of a key that comes back goes on through its absence. Past it the key removed longest ago is forgotten, and its history ends where it came back. A start from a snapshot knows of no removals before it.",
+    why: "Memory for the last events of keys that were removed, about 100 bytes and the key each, so that the history of a key that comes back goes on through its absence. Past it the key removed longest ago is forgotten, and its history ends where it came back. A snapshot carries it along.",
   },
 } satisfies Record<string, Setting>;

@@ -30,6 +30,7 @@ export const pastSettings = {
     min: 10,
     max: 3_600_000,
     unit: "ms",
+    live: true,
     why: "How long a read with `at` may take; past it it is answered 503. What was folded by then is kept: the same read, repeated, goes on from there.",
   },
   "past.waiting_max": {

@@ -19,6 +19,7 @@ export const snapshotSettings = {
     min: 0,
     max: YEAR_SECS,
     unit: "s",
+    live: true,
     why: "Time after which a snapshot is made if there is a new record; 0 = never by time.",
   },
   "persistence.snapshot.operation_threshold": {
@@ -26,6 +27,7 @@ export const snapshotSettings = {
     default: 1_000_000,
     min: 0,
     max: 1_000_000_000_000,
+    live: true,
     why: "New records after which a snapshot is made; 0 = never by number. A start replays about half a million records in a second. Below a heavy load snapshots keep apart: making them takes at most a tenth of the time.",
   },
   "persistence.snapshot.max_snapshots": {
@@ -33,6 +35,7 @@ export const snapshotSettings = {
     default: 4,
     min: 2,
     max: 1000,
+    live: true,
     why: "Newest snapshots that are kept. Each is about as large as the state. With `log.retention_secs` up to as many more are kept, spread over that window.",
   },
   "persistence.snapshot.niceness": {
@@ -48,6 +51,7 @@ export const snapshotSettings = {
     min: 0,
     max: 1024 * TIB,
     unit: "bytes",
+    live: true,
     why: "Log that is kept; older segments go, once two snapshots replace them and nobody else needs them. 0 = not by size. With `log.retention_secs` as well, a segment goes when both let it.",
   },
   "log.retention_secs": {
@@ -56,6 +60,7 @@ export const snapshotSettings = {
     min: 0,
     max: 100 * YEAR_SECS,
     unit: "s",
+    live: true,
     why: "Window within which every moment stays restorable; what is only needed for older ones goes. 0 = not by time. With neither of both everything is kept.",
   },
 } satisfies Record<string, Setting>;

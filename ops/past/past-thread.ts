@@ -29,7 +29,8 @@ export interface PastThreadOptions {
   /** Told of every ask that went to the thread, however it ended. */
   readonly onAsked: (durationMs: number) => void;
   readonly waitingMax: number;
-  readonly timeoutMs: number;
+  /** Asked for each look: it may change while the process runs. */
+  readonly timeoutMs: () => number;
   readonly idleMs: number;
   readonly start: () => WorkerThread;
 }
@@ -118,7 +119,8 @@ export class PastThread implements Past {
   }
 
   async #ask(question: Question, { at, time }: Point, signal: AbortSignal): Promise<Outcome> {
-    const { timeoutMs, log, stopwatch, onAsked } = this.#options;
+    const { log, stopwatch, onAsked } = this.#options;
+    const timeoutMs = this.#options.timeoutMs();
     if (signal.aborted) return gone();
     const since = stopwatch();
     const patience = new AbortController();

@@ -8,6 +8,8 @@ import {
   type FileSystem,
   Installation,
   keepDiverged,
+  type Offset,
+  parseSnapshotName,
   SNAPSHOT_DIRECTORY,
 } from "../../log/index.js";
 import type {
@@ -67,6 +69,7 @@ export class HoldingsHost implements ReplicationHost {
     if (log === undefined) return undefined;
     await holdings.closeState();
     try {
+      await this.#removeSnapshotsAfter(after.offset);
       const kept = await keepDiverged(files, dataDirectory, log, after.offset, Date.now());
       if (kept !== undefined) logger.warn({ ...kept }, "records that only this node had were put aside");
       return kept;
@@ -111,6 +114,17 @@ export class HoldingsHost implements ReplicationHost {
     const { name, offset, bytes } = facts;
     const path = `${dataDirectory}/${SNAPSHOT_DIRECTORY}/${name}`;
     return { name, offset, bytes, read: () => piecesOf(files, path, bytes) };
+  }
+
+  /** Before the records: a snapshot of what a log does not have any more would tell of a loss. */
+  async #removeSnapshotsAfter(last: Offset): Promise<void> {
+    const { files, dataDirectory } = this.#parts;
+    const directory = `${dataDirectory}/${SNAPSHOT_DIRECTORY}`;
+    if (!(await files.exists(directory))) return;
+    for (const name of await files.list(directory)) {
+      if ((parseSnapshotName(name)?.offset ?? 0) > last) await files.remove(`${directory}/${name}`);
+    }
+    await files.syncDirectory(directory);
   }
 
   /** A former primary may have what nobody else has; what a replica has, its primary has. */

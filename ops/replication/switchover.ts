@@ -3,13 +3,20 @@
  * and points the rest there. Nothing that was answered is lost; writes are refused (503, try again) meanwhile. Whatever goes wrong before
  * the other leads leaves everything as it was.
  */
+import { setTimeout as sleep } from "node:timers/promises";
 import { errorTable, type Refusal, refusal, type SwitchoverReport } from "../../api/index.js";
-import type { PeerStats, ReplicationNode } from "../../replication/index.js";
+import {
+  type Address,
+  type PeerStats,
+  ReplicationError,
+  type ReplicationNode,
+} from "../../replication/index.js";
 import { parseAddress } from "./address.js";
 
 /** Writes are held no longer than this. */
 const HELD_MS = 3000;
 const ANSWER_MS = 2500;
+const AGAIN_MS = 20;
 
 interface NodeAnswer {
   readonly ok: boolean;
@@ -39,8 +46,7 @@ export async function switchOver(node: ReplicationNode, to: string): Promise<Swi
     return refusedThere(target, promoted);
   }
   const heldMs = Math.round(performance.now() - since);
-  // It heard of the promotion by itself, perhaps, and follows already; to say it again changes nothing.
-  await node.follow(parsed);
+  const follows = await followSoon(node, parsed);
   const others = peers.filter((peer) => !peer.isSelf && peer !== target);
   const told = await Promise.all(
     others.map(async (peer) => {
@@ -55,8 +61,26 @@ export async function switchOver(node: ReplicationNode, to: string): Promise<Swi
     offset: Number(promoted.body["offset"]),
     heldMs,
     repointed: told.filter(({ ok }) => ok).map(({ name }) => name),
-    notRepointed: told.filter(({ ok }) => !ok).map(({ name }) => name),
+    notRepointed: [...told.filter(({ ok }) => !ok), ...(follows ? [] : [node.stats()])].map(
+      ({ name }) => name,
+    ),
   };
+}
+
+/** It has heard of the promotion, and follows by itself as soon as it may; or it is told to. */
+async function followSoon(node: ReplicationNode, address: Address): Promise<boolean> {
+  const until = performance.now() + ANSWER_MS;
+  while (performance.now() < until) {
+    if (node.role === "replica") return true;
+    try {
+      await node.follow(address);
+      return true;
+    } catch (error) {
+      if (!(error instanceof ReplicationError) || error.code !== "REPLICATION_CHANGING") throw error;
+      await sleep(AGAIN_MS);
+    }
+  }
+  return node.role === "replica";
 }
 
 function isCalled({ nodeId, name, address, http }: PeerStats, to: string): boolean {

@@ -113,11 +113,11 @@ export class House implements Snapshots {
       shelf: this.#shelf,
       oldestShown: (at) => store.oldestShown(at),
       now,
-      rules: {
-        bytes: settings["log.retention_bytes"],
-        windowMs: settings["log.retention_secs"] * 1000,
-        snapshotsMax: settings["persistence.snapshot.max_snapshots"],
-      },
+      rules: () => ({
+        bytes: values()["log.retention_bytes"],
+        windowMs: values()["log.retention_secs"] * 1000,
+        snapshotsMax: values()["persistence.snapshot.max_snapshots"],
+      }),
     });
     for (const holders of this.#waitingHolders) this.#retention.register(holders);
     this.#snapshotter = new Snapshotter({
@@ -127,8 +127,12 @@ export class House implements Snapshots {
         this.#worker.run({ type: "snapshot", dataDirectory, last, values: values() }, { onProgress, signal }),
       schedule: {
         automatic: settings["persistence.snapshot.enabled"],
-        intervalMs: settings["persistence.snapshot.interval_secs"] * 1000,
-        records: settings["persistence.snapshot.operation_threshold"],
+        get intervalMs() {
+          return values()["persistence.snapshot.interval_secs"] * 1000;
+        },
+        get records() {
+          return values()["persistence.snapshot.operation_threshold"];
+        },
       },
       newest: listed.findLast(({ info }) => info !== undefined)?.info,
       stopwatch,

@@ -4,6 +4,7 @@ import {
   LogError,
   type Offset,
   openLogView,
+  raiseDirectoryFormat,
   SNAPSHOT_DIRECTORY,
   unreachable,
 } from "../../log/index.js";
@@ -83,6 +84,8 @@ export async function makeSnapshot(
     const foldedAt = stopwatch();
     const room = new Room(files, dataDirectory, reserveBytes, signal);
     await room.look(from?.bytes ?? 0);
+    // Before there is a file that an earlier release cannot read.
+    await raiseDirectoryFormat(files, dataDirectory);
     const facts = await writeSnapshot(files, directory, fold, await log.markAt(fold.offset), {
       now,
       signal: room.signal,

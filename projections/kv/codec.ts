@@ -198,7 +198,7 @@ const TYPES_BY_KIND = new Map<number, KvEvent["type"]>(
 
 export const isKvKind = (kind: number): boolean => TYPES_BY_KIND.has(kind);
 
-/** Older versions would be upgraded here, by one small function each, before anything else sees them; there are none yet. */
+/** There is one version of each event so far; what becomes of an earlier one is told in `upgrades.ts`. */
 function kvTypeOf(kind: number, version: number): KvEvent["type"] {
   const type = TYPES_BY_KIND.get(kind);
   if (type === undefined || version !== KV_VERSION) {

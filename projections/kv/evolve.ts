@@ -3,7 +3,7 @@
  * serves live, restart and, later, replicas.
  */
 
-import { unreachable } from "../../log/index.js";
+import { offset as asOffset, unreachable } from "../../log/index.js";
 import type { ProjectedRecord } from "../projector.js";
 import type { KeyStored, KvChange } from "./codec.js";
 import type { KvState } from "./state.js";
@@ -57,8 +57,11 @@ function stored(state: KvState, change: KeyStored, { offset, timestamp }: KvReco
     return;
   }
   if (table.isExpired(slot, timestamp)) state.expiredTotal++;
-  // Whoever wrote it did not know of the events before it.
-  if (change.previous === 0) table.setWhole(slot, false);
+  if (change.previous === 0) {
+    // Whoever wrote it did not know of the events before it: there the key had expired and was gone.
+    table.setWhole(slot, false);
+    state.lastRemoval = asOffset(Math.max(state.lastRemoval, table.revisionAt(slot)));
+  }
   table.replace(slot, change, offset);
   access.touch(slot, timestamp);
 }

@@ -3,8 +3,8 @@
  * one comes, names it as `previous` and the history goes on. Bounded: past the bound the key removed longest ago is forgotten, and
  * then `isWhole` is false for good, for a key that comes back may have been one of those.
  *
- * Local, and no part of what the state is: it follows from the records that this process has read, no snapshot carries it, no
- * digest knows it. What it made of an event (`previous`) is in the log.
+ * Local, and no part of what the state is: it follows from the records that were read and from how much may be remembered. No digest
+ * knows it; a snapshot carries it along. What it made of an event (`previous`) is in the log.
  */
 import { assert, type Offset, offset } from "../../log/index.js";
 
@@ -40,6 +40,11 @@ export class RemovedKeys {
   /** What the entries take, about. */
   get bytes(): number {
     return this.#bytes;
+  }
+
+  /** The one removed longest ago first. */
+  *ends(): Generator<ChainEnd & { readonly key: string }> {
+    for (const [key, end] of this.#ends) yield { key, offset: offset(Math.abs(end)), isWhole: end > 0 };
   }
 
   endOf(key: string): ChainEnd | undefined {

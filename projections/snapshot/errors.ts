@@ -1,6 +1,7 @@
 /**
  * Failures of snapshots. None of them loses anything: the log is the truth, a snapshot only saves a start the time to read all
- * of it. Only SNAPSHOT_MISSING ends a start: then the log does not reach back far enough to do without one.
+ * of it. Two end a start: SNAPSHOT_MISSING, when the log does not reach back far enough to do without one, and SNAPSHOT_BEYOND_LOG,
+ * when one shows that the log lost its end.
  */
 
 export type SnapshotErrorCode =
@@ -11,7 +12,9 @@ export type SnapshotErrorCode =
   /** Whole, but of another log, of a lost future of this one, or of another offset than its name says. */
   | "SNAPSHOT_FOREIGN"
   /** The log begins after its first record, and no snapshot that can be used reaches up to where it begins. */
-  | "SNAPSHOT_MISSING";
+  | "SNAPSHOT_MISSING"
+  /** It was made of durable records of this very log, and the log ends before them: they are lost. */
+  | "SNAPSHOT_BEYOND_LOG";
 
 export type SnapshotErrorContext = Readonly<Record<string, string | number | undefined>>;
 

@@ -6,7 +6,7 @@
  *
  *   place bytes field         meaning                                                   checked on read
  *     0     8   magic         "ANNALSNP"                                                equal
- *     8     2   version       format version, 1                                         known; else SNAPSHOT_VERSION_UNKNOWN
+ *     8     2   version       format version, 2; of earlier ones, 1 is read             known; else SNAPSHOT_VERSION_UNKNOWN
  *    10     2   headerBytes   88                                                        equal
  *    12     4   epoch         leadership that wrote the record at offset                > 0, = the log's
  *    16     8   offset        last record that the state contains                       > 0, = the name's
@@ -24,7 +24,8 @@
  *     0     4   crc           CRC-32 of all that follows, body included, seeded with    equal
  *                             the crc of the chunk before; the first with headerCrc
  *     4     4   length        bytes of the body                                         1 to 262,144, before it is used
- *     8     2   section       whose rows: 1 kv, 2 queue, 3 stream, 4 idempotency        known, ≥ the one before
+ *     8     2   section       whose rows: 1 kv, 2 queue, 3 stream, 4 idempotency,       known, ≥ the one before
+ *                             5 restore points
  *    10     2   more          1 = the next chunk goes on where this one ends            0 or 1; then the same section follows
  *
  * Footer, the last 260 bytes of the file.
@@ -52,21 +53,25 @@
  * Every byte of the file is under one of the two, and nothing is behind the footer: a flipped byte and a cut end both show.
  *
  * Rows are MessagePack values, one behind the other; `snapshot.ts` of each projection says what is in them. Their shape, and what the
- * digests are over, belong to the format version.
+ * digests are over, belong to the format version. In version 1 the rows of kv tell nothing of removed keys, and not whether the
+ * chain of a key is whole; all else is the same.
  *
  * Example: the beginning of a snapshot of one key, k = "v":
  *
- *   414e4e414c534e50 0100 5800 01000000 0100000000000000 0368e5cf8b010000   magic .. timestamp
+ *   414e4e414c534e50 0200 5800 01000000 0100000000000000 0368e5cf8b010000   magic .. timestamp
  *   c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1 5ea15ea15ea15ea15ea15ea15ea15ea1       clusterId, lineageId
- *   0368e5cf8b010000 0468e5cf8b010000 d7f1f4b1 b4f22be8                     clock, createdAt, crc, headerCrc
- *   c130fc03 0d000000 0100 0000                                             a chunk of section 1: crc, length, section, more
- *   92 01 00 95 c4016b c40176 00 c0 01                                      two rows: what of all keys, then the key
+ *   0368e5cf8b010000 0468e5cf8b010000 d7f1f4b1 b7279da1                     clock, createdAt, crc, headerCrc
+ *   43a64338 0f000000 0100 0000                                             a chunk of section 1: crc, length, section, more
+ *   93 01 00 01 96 c4016b c40176 00 c0 01 01                                two rows: what of all keys, then the key
  */
 import { epoch as asEpoch, offset as asOffset, assert, crc32 } from "../../log/index.js";
 import type { Digests } from "../fold.js";
 import type { SnapshotCounts, SnapshotMark } from "./contract.js";
 
-export const SNAPSHOT_FORMAT_VERSION = 1;
+/** The one that is written. */
+export const SNAPSHOT_FORMAT_VERSION = 2;
+/** The oldest that is read: from here on every one is, for ever. */
+export const SNAPSHOT_FORMAT_OLDEST = 1;
 export const HEADER_BYTES = 88;
 export const CHUNK_HEADER_BYTES = 12;
 export const CHUNK_BODY_BYTES_MAX = 256 * 1024;
@@ -81,6 +86,7 @@ const MAGIC = "ANNALSNP";
 const END_MAGIC = "ANNALEND";
 
 export interface SnapshotHeader extends SnapshotMark {
+  readonly formatVersion: number;
   readonly clock: number;
   readonly createdAt: number;
 }
@@ -98,7 +104,8 @@ export type FormatFault = "short" | "magic" | "version" | "checksum" | "range";
 const COUNTS = ["keys", "queues", "messages", "streams", "answers"] as const;
 const DIGESTS = ["kv", "queue", "stream", "idempotency", "all"] as const;
 
-export function encodeHeader(header: SnapshotHeader): Buffer {
+/** Of the newest format version. */
+export function encodeHeader(header: Omit<SnapshotHeader, "formatVersion">): Buffer {
   const bytes = Buffer.alloc(HEADER_BYTES);
   bytes.write(MAGIC, 0, "latin1");
   bytes.writeUInt16LE(SNAPSHOT_FORMAT_VERSION, 8);
@@ -118,6 +125,9 @@ export function encodeHeader(header: SnapshotHeader): Buffer {
 
 export const headerCrcOf = (header: Buffer): number => header.readUInt32LE(HEADER_CRC_AT);
 
+/** Of a header, whatever release wrote it. */
+export const versionOf = (header: Buffer): number => header.readUInt16LE(8);
+
 /** Decodes a header, or says what is wrong with it. Never throws, whatever the bytes. */
 export function decodeHeader(bytes: Buffer): SnapshotHeader | FormatFault {
   if (bytes.length < HEADER_BYTES) return "short";
@@ -125,8 +135,10 @@ export function decodeHeader(bytes: Buffer): SnapshotHeader | FormatFault {
   const checksumHolds = headerCrcOf(bytes) === crc32(bytes.subarray(0, HEADER_CRC_AT), 0);
   // A sound header of another version is another release's file; a damaged version byte is damage.
   if (!checksumHolds) return "checksum";
-  if (bytes.readUInt16LE(8) !== SNAPSHOT_FORMAT_VERSION) return "version";
+  const formatVersion = versionOf(bytes);
+  if (formatVersion < SNAPSHOT_FORMAT_OLDEST || formatVersion > SNAPSHOT_FORMAT_VERSION) return "version";
   const header: SnapshotHeader = {
+    formatVersion,
     clusterId: bytes.toString("hex", 32, 48),
     lineageId: bytes.toString("hex", 48, 64),
     epoch: asEpoch(bytes.readUInt32LE(12)),
@@ -160,7 +172,10 @@ export function encodeFooter(footer: SnapshotFooter, headerCrc: number): Buffer 
 }
 
 /** `bytes`: the footer, at least without its SHA-256. */
-export function decodeFooter(bytes: Buffer, headerCrc: number): SnapshotFooter | FormatFault {
+export function decodeFooter(
+  bytes: Buffer,
+  headerCrc: number,
+): SnapshotFooter | Exclude<FormatFault, "version"> {
   if (bytes.length < FOOTER_HASHED_BYTES) return "short";
   if (bytes.toString("latin1", 0, 8) !== END_MAGIC) return "magic";
   const crc = crc32(bytes.subarray(0, FOOTER_CRC_AT), headerCrc);

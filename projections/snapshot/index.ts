@@ -2,5 +2,7 @@
 export type * from "./contract.js";
 export * from "./errors.js";
 export { foldTo } from "./fold-to.js";
+export { SNAPSHOT_FORMAT_OLDEST, SNAPSHOT_FORMAT_VERSION } from "./format.js";
+export { findLost, tellsOfLost } from "./lost-records.js";
 export { inspectSnapshot, listSnapshots, readSnapshot, verifySnapshot } from "./read.js";
 export { writeSnapshot } from "./write.js";

@@ -13,7 +13,7 @@ import type {
 } from "./contract.js";
 import { SnapshotError } from "./errors.js";
 import { countsOf, SECTIONS } from "./sections.js";
-import { damaged, readEnds, walkSnapshot } from "./walk.js";
+import { damaged, readEnds, type TakeRows, walkSnapshot } from "./walk.js";
 
 /**
  * Reads the state into a fold that has read nothing. When this throws, the fold holds a part of something and must not be used.
@@ -28,7 +28,7 @@ export async function readSnapshot(
   const state = new StateReader(fold);
   const name = path.slice(path.lastIndexOf("/") + 1);
   try {
-    const info = await walkSnapshot(files, path, (section, rows) => state.take(section, rows), options);
+    const info = await walkSnapshot(files, path, state.take, options);
     state.end();
     const counts = countsOf(fold);
     if (!areEqual(counts, info.counts)) {
@@ -120,13 +120,13 @@ class StateReader {
     this.#readers = new Map(SECTIONS.map(({ number, reader }) => [number, reader(fold)]));
   }
 
-  take(section: number, rows: Buffer): void {
+  readonly take: TakeRows = (section, rows, formatVersion) => {
     const reader = this.#readers.get(section);
     assert(reader !== undefined, "a section is known");
     const body = this.#body;
     body.begin(rows);
-    while (!body.isAtEnd) reader.row(body);
-  }
+    while (!body.isAtEnd) reader.row(body, formatVersion);
+  };
 
   end(): void {
     for (const reader of this.#readers.values()) reader.end();

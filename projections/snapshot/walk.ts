@@ -18,9 +18,11 @@ import {
   HEADER_BYTES,
   headerCrcOf,
   readChunkHeader,
+  SNAPSHOT_FORMAT_OLDEST,
   SNAPSHOT_FORMAT_VERSION,
   type SnapshotFooter,
   type SnapshotHeader,
+  versionOf,
 } from "./format.js";
 import { LAST_SECTION } from "./sections.js";
 
@@ -38,8 +40,8 @@ interface OpenSnapshot {
   readonly footer: SnapshotFooter;
 }
 
-/** `take` gets the rows of a section, some at a time, in the order of the file; borrowed until it returns. */
-export type TakeRows = (section: number, rows: Buffer) => void;
+/** Gets the rows of a section, some at a time, in the order of the file, as the file's format has them; borrowed until it returns. */
+export type TakeRows = (section: number, rows: Buffer, formatVersion: number) => void;
 
 /**
  * Header and footer only.
@@ -83,6 +85,7 @@ async function openEnds(handle: FileHandle, name: string): Promise<OpenSnapshot>
   const size = await handle.size();
   const headerBytes = await readAt(handle, 0, Math.min(size, HEADER_BYTES));
   const header = decodeHeader(headerBytes);
+  if (header === "version") throw unknownVersion(name, versionOf(headerBytes));
   if (typeof header === "string") throw faulty(name, 0, header);
   if (size < HEADER_BYTES + FOOTER_BYTES) throw faulty(name, size, "short");
   const footerBytes = await readAt(handle, size - FOOTER_BYTES, FOOTER_BYTES);
@@ -104,7 +107,7 @@ async function openEnds(handle: FileHandle, name: string): Promise<OpenSnapshot>
 function infoOf({ name, header, footer, footerBytes }: OpenSnapshot): SnapshotFacts {
   const { bytes, counts, digests } = footer;
   const sha256 = footerBytes.toString("hex", FOOTER_HASHED_BYTES);
-  return { name, ...header, bytes, formatVersion: SNAPSHOT_FORMAT_VERSION, counts, digests, sha256 };
+  return { name, ...header, bytes, counts, digests, sha256 };
 }
 
 async function walkChunks(
@@ -112,11 +115,11 @@ async function walkChunks(
   take: TakeRows,
   { signal, onProgress }: ReadSnapshotOptions,
 ): Promise<void> {
-  const { name, handle, headerBytes, footerBytes, footer } = snapshot;
+  const { name, handle, headerBytes, footerBytes, header, footer } = snapshot;
   const end = footer.bytes - FOOTER_BYTES;
   const window = new FileWindow(handle, name, HEADER_BYTES, end);
   const hash = createHash("sha256").update(headerBytes);
-  const rows = new Rows(name, take);
+  const rows = new Rows(name, (section, body) => take(section, body, header.formatVersion));
   let crc = headerCrcOf(headerBytes);
   let chunks = 0;
   for (let position = HEADER_BYTES; position < end; ) {
@@ -148,12 +151,12 @@ async function walkChunks(
 /** Puts rows that go on over several chunks together again. */
 class Rows {
   readonly #name: string;
-  readonly #take: TakeRows;
+  readonly #take: (section: number, rows: Buffer) => void;
   #section = 0;
   #begun: Buffer[] = [];
   #bytes = 0;
 
-  constructor(name: string, take: TakeRows) {
+  constructor(name: string, take: (section: number, rows: Buffer) => void) {
     this.#name = name;
     this.#take = take;
   }
@@ -236,20 +239,24 @@ async function readAt(handle: FileHandle, position: number, length: number): Pro
   return bytes.subarray(0, filled);
 }
 
-const FAULTS: Readonly<Record<Exclude<FormatFault, "version">, readonly [expected: string, found: string]>> =
-  {
-    short: ["a whole snapshot", "the end of the file"],
-    magic: ["a snapshot", "something else"],
-    checksum: ["a checksum that holds", "another one"],
-    range: ["numbers that can be", "one that cannot"],
-  };
+type Damage = Exclude<FormatFault, "version">;
 
-function faulty(name: string, position: number, fault: FormatFault): SnapshotError {
-  if (fault !== "version") return damaged(name, position, ...FAULTS[fault]);
+const FAULTS: Readonly<Record<Damage, readonly [expected: string, found: string]>> = {
+  short: ["a whole snapshot", "the end of the file"],
+  magic: ["a snapshot", "something else"],
+  checksum: ["a checksum that holds", "another one"],
+  range: ["numbers that can be", "one that cannot"],
+};
+
+function faulty(name: string, position: number, fault: Damage): SnapshotError {
+  return damaged(name, position, ...FAULTS[fault]);
+}
+
+function unknownVersion(name: string, found: number): SnapshotError {
   return new SnapshotError(
     "SNAPSHOT_VERSION_UNKNOWN",
-    `${name}: expected format version ${SNAPSHOT_FORMAT_VERSION}, found another; start the release that wrote it, or a newer one`,
-    { file: name, expected: SNAPSHOT_FORMAT_VERSION },
+    `${name} has format version ${found}, this release reads ${SNAPSHOT_FORMAT_OLDEST} to ${SNAPSHOT_FORMAT_VERSION}; start the release that wrote it, or a newer one`,
+    { file: name, expected: SNAPSHOT_FORMAT_VERSION, found },
   );
 }
 

@@ -31,8 +31,16 @@ function keysOf({ kv }: Fold, now: number): unknown {
     kv.look(key, now),
     kv.revisionOf(key),
     kv.chargedFor(key),
+    kv.chainOf(key),
   ]);
-  return { keys, stats, size: kv.size(now), held: kv.keysHeld, lastOffset: kv.lastOffset };
+  return {
+    keys,
+    stats,
+    size: kv.size(now),
+    held: kv.keysHeld,
+    lastOffset: kv.lastOffset,
+    never: kv.chainOf("never"),
+  };
 }
 
 function queuesOf({ queue: view }: Fold, now: number): unknown {

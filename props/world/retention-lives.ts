@@ -145,7 +145,7 @@ export class RetentionLives {
       shelf,
       oldestShown: (now) => store.oldestShown(now),
       now: this.#clock.now,
-      rules: this.#rules,
+      rules: () => this.#rules,
     });
     retention.register(() => (this.#held === undefined ? [] : [{ name: "somebody", offset: this.#held }]));
     const open = { files, opened, store, retention };

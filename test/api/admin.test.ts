@@ -195,11 +195,30 @@ describe("the documentation", () => {
         }
       }
     }
-    for (const [, reference] of JSON.stringify(document).matchAll(
-      /"\$ref":"#\/components\/schemas\/(\w+)"/g,
-    )) {
-      expect(document.components.schemas).toHaveProperty(reference ?? "");
+    for (const [, reference] of JSON.stringify(document).matchAll(/"\$ref":"#\/components\/(\w+\/\w+)"/g)) {
+      expect(document.components).toHaveProperty((reference ?? "").split("/"));
     }
+  });
+
+  it("tells offset and lineage where they are told, and takes them back everywhere", async () => {
+    const { paths, components } = (await server.get("/openapi.json")).json as Document;
+    const beside = ["MinOffset", "Lineage"].map((name) => ({ $ref: `#/components/parameters/${name}` }));
+    for (const path of [
+      "/kv/set",
+      "/kv/get/{key}",
+      "/queue/{queue}/ack",
+      "/stream/{room}/publish",
+      "/kv/{key}",
+    ])
+      for (const [method, operation] of Object.entries(paths[path] ?? {}))
+        expect(operation.parameters, `${method} ${path}`).toEqual(expect.arrayContaining(beside));
+    expect(components).toMatchObject({
+      parameters: { Lineage: { in: "header", name: "X-Annals-Lineage" } },
+      headers: { Lineage: { schema: { pattern: "^[0-9a-f]{8}$" } } },
+    });
+    const told = { "X-Annals-Lineage": { $ref: "#/components/headers/Lineage" } };
+    expect(paths["/kv/set"]?.["post"]?.responses["200"]).toMatchObject({ headers: told });
+    expect(paths["/kv/{key}"]?.["put"]?.responses["204"]).toMatchObject({ headers: told });
   });
 
   it("is true about every route that the server answers", async () => {

@@ -7,12 +7,14 @@ import { base64Frame, controlFrame, needsBase64, textFrame } from "../../api/doo
 import { closesStream, forkOf, lifetimeOf, matchesTag, producerOf } from "../../api/doors/durable-headers.js";
 import { joinJson, splitJson } from "../../api/doors/durable-json.js";
 import { LiveReaders, LiveWait } from "../../api/doors/durable-live.js";
-import { formatToken, parseReadOffset } from "../../api/doors/durable-offsets.js";
-import { offset } from "../../log/index.js";
+import { formatToken, isOfLostHistory, parseReadOffset } from "../../api/doors/durable-offsets.js";
+import { epoch, offset } from "../../log/index.js";
 import { Wakes } from "../../projections/index.js";
 import { StoredSlice } from "../../projections/stream/stored-slice.js";
 
 const T = (position: number, place = 0) => ({ offset: offset(position), place });
+
+const EPOCHS = [{ epoch: epoch(1), first: offset(1), lineageId: `0f3c9a1e${"0".repeat(24)}` }];
 
 /** Each text as an append of its own, read. */
 const slicesOf = (texts: readonly string[]) =>
@@ -25,11 +27,28 @@ const slicesOf = (texts: readonly string[]) =>
 describe("an offset token", () => {
   it("sorts as text as it sorts as a number, and comes back", () => {
     const tokens = [T(1), T(9), T(10), T(10, 2), T(99_999), T(Number.MAX_SAFE_INTEGER)];
-    const texts = tokens.map(formatToken);
+    const texts = tokens.map((token) => formatToken(EPOCHS, token));
     expect([...texts].sort()).toEqual(texts);
     for (const [index, text] of texts.entries()) {
-      expect(parseReadOffset(text)).toEqual({ type: "at", token: tokens[index] });
+      expect(parseReadOffset(text)).toEqual({ type: "at", token: tokens[index], lineage: "0f3c9a1e" });
     }
+    expect(formatToken([], T(5))).toBe("0000000000000005_0000000000000000");
+    expect(formatToken(EPOCHS, T(0))).toBe("0000000000000000_0000000000000000");
+  });
+
+  it("is of a lost history when its lineage was left behind before it", () => {
+    const restored = [EPOCHS[0]!, { epoch: epoch(4), first: offset(10), lineageId: "b".repeat(32) }];
+    const isLost = (text: string): boolean => {
+      const read = parseReadOffset(text);
+      if (read?.type !== "at") throw new Error(`${text} is no token`);
+      return isOfLostHistory(restored, read);
+    };
+    const told = (at: number, suffix: string): string =>
+      `${String(at).padStart(16, "0")}_${"0".repeat(16)}${suffix}`;
+    expect([9, 10].map((at) => isLost(told(at, "_0f3c9a1e")))).toEqual([false, true]);
+    expect([9, 10].map((at) => isLost(told(at, "_bbbbbbbb")))).toEqual([true, false]);
+    expect([0, 9, 10].map((at) => isLost(told(at, "")))).toEqual([false, false, true]);
+    expect(isLost(told(12, "_cccccccc"))).toBe(true);
   });
 
   it("of zeros is before everything", () => {
@@ -42,8 +61,16 @@ describe("an offset token", () => {
   );
 
   it("is not one with anything around it", () => {
-    const token = formatToken(T(7));
-    for (const text of [` ${token}`, `${token}\n`, `${token},`, `+${token}`]) {
+    const token = formatToken(EPOCHS, T(7));
+    for (const text of [
+      ` ${token}`,
+      `${token}\n`,
+      `${token},`,
+      `+${token}`,
+      `${token}0`,
+      token.slice(0, -1),
+      token.toUpperCase(),
+    ]) {
       expect(parseReadOffset(text), text).toBeUndefined();
     }
   });
@@ -217,7 +244,7 @@ describe("an event frame", () => {
   });
 
   it("of control is one line of JSON", () => {
-    const frame = controlFrame({ streamNextOffset: formatToken(T(3)), upToDate: true });
+    const frame = controlFrame({ streamNextOffset: formatToken(EPOCHS, T(3)), upToDate: true });
     expect(frame).toMatch(/^event: control\ndata:\{[^\n]*\}\n\n$/);
   });
 

@@ -227,6 +227,28 @@ describe("a replica", () => {
     expect((await lost).json).toMatchObject({ error_code: "API_LINEAGE_LOST" });
   });
 
+  it("lets a reader of a stream wait that has read further elsewhere", async () => {
+    server = await TestServer.start({ limits: { minOffsetWaitMs: 20_000 } });
+    await server.request("PUT", "/v1/stream/s", "one ", TEXT);
+    server.replication.isBehind = true;
+    const token = (offset: number, lineage: string) =>
+      `${String(offset).padStart(16, "0")}_${"0".repeat(16)}_${lineage}`;
+    const read = server.get(`/v1/stream/s?offset=${token(2, "0".repeat(8))}`);
+    let answered = false;
+    void read.finally(() => {
+      answered = true;
+    });
+    await new Promise((resolve) => setTimeout(resolve, 30));
+    expect(answered).toBe(false);
+    await server.post("/v1/stream/s", "two ", TEXT);
+    await server.post("/v1/stream/s", "three", TEXT);
+    // It has what it waited for, and shows what came after the reader's own place.
+    expect((await read).status).toBe(200);
+    server.replication.isBehind = false;
+    const lost = await server.get(`/v1/stream/s?offset=${token(1, "f".repeat(8))}`);
+    expect(lost.json).toMatchObject({ error_code: "API_LINEAGE_LOST" });
+  });
+
   it("is told of in the documented shapes", async () => {
     server = await TestServer.start();
     server.replication.upstream = UPSTREAM;

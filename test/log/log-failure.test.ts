@@ -152,7 +152,7 @@ describe("log failure › the disk fills up", () => {
   }
 
   it("refuses appends before the reserve is touched, keeps reading, and resumes by itself", async () => {
-    const disk = new SimulatedDisk(10, { capacityBytes: 256 * KIB });
+    const disk = new SimulatedDisk(10, { capacityBytes: 260 * KIB });
     const full: boolean[] = [];
     const { log } = await openOn(disk, { ...settings, observer: { diskFull: (is) => full.push(is) } });
     expect(await fillUp(log)).toMatchObject({ code: "LOG_DISK_FULL" });

@@ -105,6 +105,36 @@ describe("segment reader", () => {
     expect(sizes).toEqual([10, 5_000, 10, 10]);
   });
 
+  test("one record is found among others, and never given out when it, or what it is chained to, is damaged", async () => {
+    const log = composeLog({ batches: [1, 2, 3, 4, 5].map((each) => [bodyOf(20 * each, each)]) });
+    const { header, path, contentEnd } = log.tail;
+    const wanted = { first: offset(4), last: offset(4) };
+    const files = log.files();
+    const read = async () => {
+      const handle = await files.open(path, "read");
+      return readBatch(handle, basePoint(header), contentEnd, header, contentEnd, wanted);
+    };
+    const whole = await read();
+    expect(whole.records.map(({ body }) => body)).toEqual([bodyOf(80, 4)]);
+    expect(whole.next.offset).toBe(5);
+
+    const writer = await files.open(path, "write");
+    const outcomes = new Set<string>();
+    for (let position = SEGMENT_HEADER_BYTES; position < contentEnd; position++) {
+      const byte = log.tail.bytes[position]!;
+      await writer.write(Uint8Array.of(byte ^ 0x41), position);
+      const batch = await read();
+      const given = batch.records.find((record) => record.offset === 4);
+      if (given !== undefined)
+        expect([given.body, given.crc]).toEqual([bodyOf(80, 4), whole.records[0]!.crc]);
+      else expect(batch.bad?.offset).toBeLessThanOrEqual(4);
+      outcomes.add(given === undefined ? `bad at ${batch.bad?.offset}` : "given");
+      await writer.write(Uint8Array.of(byte), position);
+    }
+    // A body that nobody asked for is not looked at; a header on the way, and the record itself, are.
+    expect([...outcomes].sort()).toEqual(["bad at 1", "bad at 2", "bad at 3", "bad at 4", "given"]);
+  });
+
   test("puts up with a system that reads less than it is asked for", async () => {
     const log = composeLog({ batches: [[bodyOf(300, 1), bodyOf(300, 2)]] });
     const inner = await log.files().open(log.tail.path, "read");

@@ -7,6 +7,7 @@ import { ArchiveSweep } from "../../ops/backup/archive-sweep.js";
 import { ArchiveWriter, type ArchiveWriterOptions } from "../../ops/backup/archive-writer.js";
 import { type Manifest, segmentsOf } from "../../ops/backup/manifest.js";
 import { type ObjectStore, readObject } from "../../ops/backup/object-store.js";
+import { pruneBackups } from "../../ops/backup/prune.js";
 import { BackupBench, DATA, inMemory, REPOSITORY } from "../support/backup-bench.js";
 import { MemoryFileSystem } from "../support/memory-file-system.js";
 import { at, offsetsOf, span } from "../support/test-log.js";
@@ -310,6 +311,23 @@ describe("how far back an archive reaches", () => {
     expect(sent - before).toBeLessThan(3);
   });
 
+  it("a sweep removes what a killed server left half written, once nobody can be writing it any more", async () => {
+    await growAndArchive(20);
+    const left = [
+      "segments/x.log.0123abcd.tmp",
+      "snapshots/x.snap.0123abcd.tmp",
+      "archive/head.json.0123abcd.tmp",
+    ];
+    for (const name of left) disk.put(`${REPOSITORY}/${name}`, Buffer.from("half"));
+    expect((await bench.verify()).notes.map(({ name }) => name).sort()).toEqual([...left].sort());
+    let nowMs = 0;
+    const sweep = new ArchiveSweep(bench.store, { holder: "a test", stopwatch: () => nowMs, graceMs: 1000 });
+    expect(await sweep.run()).toBe(0);
+    nowMs = 1000;
+    expect(await sweep.run()).toBe(left.length);
+    expect(await bench.verify()).toMatchObject({ findings: [], notes: [] });
+  });
+
   it("a sweep leaves what a backup names, waits for who makes one, and removes nothing while a manifest is damaged", async () => {
     const writer = writerOf(bench, { rules: { keepDays: 0, keepSnapshots: 1 } });
     await growAndArchive(60, writer);
@@ -330,5 +348,77 @@ describe("how far back an archive reaches", () => {
     await bench.store.put(backup, whole);
     await sweep.run();
     expect(await bench.verify()).toMatchObject({ findings: [], backups: 1 });
+  });
+});
+
+describe("an archive beside backups that are pruned", () => {
+  const DAYS_MS = 2 * 24 * 3_600_000;
+  const prune = () =>
+    pruneBackups(bench.store, {
+      keep: 1,
+      keepDays: undefined,
+      graceMs: DAYS_MS / 2,
+      dryRun: false,
+      now: () => bench.nowMs,
+      holder: "prune",
+    });
+
+  /** A store of which one method does something else first. */
+  const preceding = (method: "lock" | "put", act: (name: string) => Promise<void>): ObjectStore =>
+    new Proxy<ObjectStore>(bench.store, {
+      get: (target, property) => {
+        const value: unknown = Reflect.get(target, property, target);
+        if (typeof value !== "function") return value;
+        if (property !== method) return value.bind(target);
+        return async (name: string, ...others: unknown[]) => {
+          await act(name);
+          return value.call(target, name, ...others);
+        };
+      },
+    });
+
+  /** What an archiver that died had sent lies there without a name, older than any grace. */
+  async function leftovers(): Promise<void> {
+    await bench.grow(60);
+    await bench.backup({ copy: true });
+    await bench.grow(60);
+    const dying = preceding("put", async (name) => {
+      if (name.startsWith("archive/")) throw new Error("killed");
+    });
+    await expect(writerOf(bench, { store: dying }).bringUpTo(at(121))).rejects.toThrow("killed");
+    bench.nowMs += DAYS_MS;
+    bench.keys += 1;
+  }
+
+  it("holds the lock while it names what it found there", async () => {
+    await leftovers();
+    const outcomes: unknown[] = [];
+    const store = preceding("put", async (name) => {
+      if (!name.startsWith("archive/manifests/")) return;
+      outcomes.push(
+        await prune().then(
+          ({ removedObjects }) => removedObjects.length,
+          (error) => error.code,
+        ),
+      );
+    });
+    await writerOf(bench, { store }).bringUpTo(at(121));
+    expect(outcomes).toEqual(["BACKUP_LOCKED"]);
+    expect(offsetsOf(await records())).toEqual(span(1, 121));
+    expect((await prune()).removedObjects).toEqual([]);
+    expect(offsetsOf(await records())).toEqual(span(1, 121));
+  });
+
+  it("sends anew what was removed after it was found", async () => {
+    await leftovers();
+    let removed = 0;
+    const store = preceding("lock", async () => {
+      removed += (await prune()).removedObjects.length;
+    });
+    const writer = writerOf(bench, { store });
+    await expect(writer.bringUpTo(at(121))).rejects.toMatchObject({ code: "BACKUP_LOCKED" });
+    expect(removed).toBeGreaterThan(0);
+    await writer.bringUpTo(at(121));
+    expect(offsetsOf(await records())).toEqual(span(1, 121));
   });
 });

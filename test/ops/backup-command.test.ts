@@ -74,7 +74,7 @@ describe("annals backup", () => {
     const dry = JSON.parse((await backup("prune", repository, "--keep", "1", "--dry-run", "--json")).stdout);
     expect(dry).toMatchObject({ dryRun: true, keptBackups: [report.id] });
     expect(readdirSync(join(repository, "backups"))).toHaveLength(3);
-    expect((await backup("prune", repository, "--keep", "1")).stdout).toContain("1 backups stay");
+    expect((await backup("prune", repository, "--keep", "1")).stdout).toContain("1 backup stays");
     expect(readdirSync(join(repository, "backups"))).toHaveLength(2);
     expect((await backup("verify", repository, "--all")).stdout).toContain("whole");
 

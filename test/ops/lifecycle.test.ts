@@ -288,6 +288,39 @@ describe("SIGHUP", () => {
     }
   });
 
+  it("changes what retention leaves, from the next round on", async () => {
+    const [config, data] = [join(fresh(), "annals.yml"), fresh()];
+    const text = (bytes: number): string =>
+      `log:\n  segment_bytes: 4096\n  retention_bytes: ${bytes}\npersistence:\n  snapshot:\n    max_snapshots: 3\n`;
+    writeFileSync(config, text(0));
+    const server = serve(data, {}, "--config", config);
+    try {
+      const client = new HttpClient(await server.port(), 8);
+      const write = async (): Promise<void> => {
+        for (let i = 0; i < 40; i++) await client.post("/kv/set", { key: "k", value: "x".repeat(500) });
+        expect((await client.post("/snapshot", {})).status).toBe(200);
+      };
+      const first = async (): Promise<number> =>
+        JSON.parse((await client.send("GET", "/log/crc")).text).first_offset;
+      await write();
+      await write();
+      expect(await first()).toBe(1);
+      writeFileSync(config, text(8192));
+      server.signal("SIGHUP");
+      expect(await server.untilLogged("configuration read again")).toMatchObject({
+        applied: ["log.retention_bytes: 0 → 8192"],
+      });
+      // A snapshot is followed by a round.
+      await write();
+      for (let i = 0; i < 200 && (await first()) === 1; i++)
+        await new Promise((wait) => setTimeout(wait, 20));
+      expect(await first()).toBeGreaterThan(1);
+      client.close();
+    } finally {
+      await server.end();
+    }
+  });
+
   it("changes the level of the log", async () => {
     const config = join(fresh(), "annals.yml");
     writeFileSync(config, "logging:\n  level: info\n");

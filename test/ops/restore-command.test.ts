@@ -11,6 +11,9 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { offset, realFileSystem } from "../../log/index.js";
+import { ArchiveWriter } from "../../ops/backup/archive-writer.js";
+import { openObjectStore } from "../../ops/backup/open-object-store.js";
 import { type CommandResult, runAnnals } from "../support/annals-command.js";
 import { type RunningServer, startServer } from "../support/server-process.js";
 
@@ -206,7 +209,57 @@ describe("annals restore", () => {
   });
 });
 
+describe("annals diff of backups", () => {
+  const work = join(root, "diffs");
+  const diff = (a: string, b: string): Promise<CommandResult> =>
+    runAnnals(["diff", a, b, "--work-dir", work, "--json"]);
+
+  it("tells what two states of a repository, or of one and a directory, differ in, and leaves nothing behind", async () => {
+    mkdirSync(work);
+    const within = await diff(`${repository}#@${before.offset}`, `${repository}#`);
+    expect(within).toMatchObject({ code: 0, stderr: "" });
+    const report = JSON.parse(within.stdout);
+    expect(report).toMatchObject({ a: { offset: before.offset }, added: 0, changed: 20, removed: 0 });
+    const [backup] = readdirSync(join(repository, "backups"));
+    const named = `${repository}#${backup?.replace(/\.json$/, "")}`;
+    const same = JSON.parse((await diff(named, `@${report.b.offset}`)).stdout);
+    expect(same).toMatchObject({ added: 0, changed: 0, removed: 0 });
+    expect(same.a.digests).toEqual(report.b.digests);
+    const since = JSON.parse((await diff(named, data)).stdout);
+    expect(since).toMatchObject({ added: 0, changed: 5, removed: 0 });
+    expect(since.logs).toMatchObject({ same_up_to: report.b.offset, first_different: null });
+    expect(readdirSync(work)).toEqual([]);
+  });
+
+  it("says what there is none of", async () => {
+    expectRefusal(await diff(`${repository}#nothing`, data), 2, /has no backup nothing/);
+    expectRefusal(await diff(`${repository}#`, `${repository}#@999999`), 2, /behind|beyond|ends/);
+    expectRefusal(await runAnnals(["at", "1", `${repository}#`, "kv.get", "key=a"]), 2, /annals restore/);
+    expect(readdirSync(work)).toEqual([]);
+  });
+});
+
 describe("annals drill", () => {
+  it("proves an archive up to its newest record, by a fold of it, and says that it recorded no digests", async () => {
+    const archive = join(root, "archive");
+    const writer = new ArchiveWriter({
+      files: realFileSystem,
+      dataDirectory: data,
+      store: await openObjectStore(archive, {}),
+      rules: { keepDays: 0, keepSnapshots: 0 },
+      now: Date.now,
+    });
+    await writer.bringUpTo(offset(after.offset));
+    const result = await runAnnals(["drill", "--from", archive, "--json"]);
+    expect(result).toMatchObject({ code: 0, stderr: "" });
+    const report = JSON.parse(result.stdout);
+    expect(report).toMatchObject({ success: true, lastOffset: after.offset, recordedDigestsAt: null });
+    expect(report.backup).toBe("00000000000000000001");
+    const names = report.checks.map(({ name }: { name: string }) => name);
+    for (const part of ["kv", "queue", "stream", "all"])
+      expect(names).toContain(`digest at ${after.offset}, ${part}`);
+  });
+
   it("proves a whole backup, tells monitoring, and leaves nothing behind", async () => {
     const [work, metrics] = [join(root, "work"), join(root, "drill.prom")];
     mkdirSync(work);

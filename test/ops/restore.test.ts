@@ -210,7 +210,12 @@ describe("the record of an epoch's start", () => {
       offset: at(2 ** 40),
       lineage: "a".repeat(32),
     } as const;
-    for (const start of [{ reason: "created" } as const, { reason: "promoted" } as const, restored]) {
+    for (const start of [
+      { reason: "created" } as const,
+      { reason: "promoted" } as const,
+      restored,
+      { ...restored, reason: "migrated" } as const,
+    ]) {
       const body = encodeEpochStart(start);
       expect(decode(body)).toEqual(start);
       expect(decodeEpochStart(2, body)).toEqual(start);
@@ -219,8 +224,30 @@ describe("the record of an epoch's start", () => {
     }
     for (const offset of [1, 127, 128, 255, 256, 65_535, 65_536, 2 ** 32 - 1, 2 ** 32])
       expect(decode(encodeEpochStart({ ...restored, offset: at(offset) }))).toMatchObject({ offset });
-    expect(decodeEpochStart(1, new Uint8Array(0))).toBeUndefined();
+    // What the empty body of version 1 meant.
+    expect(decodeEpochStart(1, new Uint8Array(0))).toEqual({ reason: "created" });
     expect(decodeEpochStart(3, encodeEpochStart({ reason: "created" }))).toBeUndefined();
     expect(decodeEpochStart(2, Buffer.from("nothing of the kind"))).toBeUndefined();
+  });
+});
+
+describe("a backup whose log does not begin at its first record", () => {
+  it("reaches back to its oldest snapshot, and says so of what lies before", async () => {
+    await bench.grow(120, { segmentBytes: 4096 });
+    await bench.putSnapshot(70);
+    const { log } = await bench.openLog({ segmentBytes: 4096 });
+    const first = await log.retain(at(60));
+    await log.close();
+    expect(first).toBeGreaterThan(30);
+    const { id } = await bench.backup();
+    const plan = (offset: number) => restorer.plan({ type: "offset", offset });
+    for (const tooEarly of [1, first, 69])
+      await expect(plan(tooEarly)).rejects.toMatchObject({
+        code: "RESTORE_TARGET_RETIRED",
+        context: { earliest: 70 },
+      });
+    for (const last of [70, 71, 121]) expect(await plan(last)).toMatchObject({ backup: id, last });
+    const { dataDirectory } = await restorer.restore({ type: "offset", offset: 70 });
+    expect(await lookInto(restorer, dataDirectory)).toMatchObject({ firstOffset: first, endOffset: 71 });
   });
 });

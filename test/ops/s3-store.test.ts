@@ -158,6 +158,16 @@ describe("a bucket as a store", () => {
     expect(await store.head("b")).toBe(undefined);
   });
 
+  it("of several that put one absent large object at once exactly one does", async () => {
+    // None of them sees another before all have sent their parts.
+    const outcomes = await Promise.all(
+      [1, 2, 3].map((each) => store.put("a", Buffer.alloc(LARGE.length, each), { ifAbsent: true })),
+    );
+    expect(outcomes.toSorted()).toEqual(["exists", "exists", "stored"]);
+    const kept = await readObject(store, "a", LARGE.length);
+    expect(kept.every((byte) => byte === outcomes.indexOf("stored") + 1)).toBe(true);
+  });
+
   it("does not send a large object that is there", async () => {
     await putLarge();
     server.calls.length = 0;

@@ -172,6 +172,7 @@ describe("repair", () => {
     lastKnown: offset(lastKnown),
     cut: { file: "log/1", position: 9, bytes },
     dropped: [{ file: "log/2", bytes }],
+    snapshots: ["snapshots/1"],
     recoveryPoint: { durable: offset(1), crc: 0, tail: offset(1), clean: false },
   });
 
@@ -179,6 +180,7 @@ describe("repair", () => {
     expect(describePlan(plan(2, 1), "before").slice(1)).toEqual([
       "log/1 would be cut at position 9: 1 byte dropped",
       "log/2 would be dropped: 1 byte",
+      "snapshots/1 would be put aside: it is of later records",
       "every record up to offset 1 would be kept",
       "at least 1 later record would be lost",
     ]);
@@ -186,6 +188,7 @@ describe("repair", () => {
     expect(describePlan(plan(3, 2), "after").slice(1)).toEqual([
       "log/1 was cut at position 9: 2 bytes dropped",
       "log/2 was dropped: 2 bytes",
+      "snapshots/1 was put aside: it is of later records",
       "every record up to offset 1 was kept",
       "at least 2 later records were lost",
     ]);

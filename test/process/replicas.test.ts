@@ -1,4 +1,6 @@
 /** Replication between real servers: from nothing to a set, a fail-over, and the return of the old primary with more than it was asked for. */
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
 import { runAnnals } from "../support/annals-command.js";
 import { errorCodeOf } from "../support/http-client.js";
@@ -48,9 +50,35 @@ describe("a primary and a replica", () => {
     expect(errorCodeOf(refused)).toBe("REPLICATION_READ_ONLY");
     expect((await two.get("/readyz")).status).toBe(200);
 
-    const metrics = (await one.get("/metrics")).text;
-    const { node_id } = await two.stats();
-    expect(metrics).toMatch(new RegExp(`annals_replication_lag_operations\\{replica_id="${node_id}"\\} 0`));
+    const { node_id: id } = await two.stats();
+    const [there, here] = [(await one.get("/metrics")).text, (await two.get("/metrics")).text];
+    for (const line of [
+      ...["lag_operations", "lag_bytes", "lag_ms", "lag_seconds"].map(
+        (name) => `${name}{replica_id="${id}"} 0`,
+      ),
+      ...['role{role="master"} 1', "epoch 1", "heard_epoch 1", "fenced 0", "connected_replicas 1"],
+      ...["breakers_open 0", "waiting_writes 0", 'writes_total{outcome="confirmed"} 1', "promotions_total 0"],
+      ...['records_total{direction="sent"} 3', 'operations_total{type="append",status="success"} 3'],
+    ])
+      expect(there).toContain(`annals_replication_${line}\n`);
+    for (const line of [
+      ...[
+        `lag_operations{replica_id="${id}"} 0`,
+        'role{role="replica"} 1',
+        "connected 1",
+        "reconnects_total 0",
+      ],
+      ...['operations_total{type="full_sync",status="success"} 1', 'records_total{direction="received"} 3'],
+      ...[
+        "divergences_total 0",
+        "diverged_records_total 0",
+        "verification_failures_total 0",
+        "fenced_total 0",
+      ],
+    ])
+      expect(here).toContain(`annals_replication_${line}\n`);
+    for (const text of [there, here])
+      expect(text).toMatch(/annals_replication_bytes_total\{direction="\w+"\} [1-9]/);
     const shown = await runAnnals(["status", two.http, "--json"]);
     expect(shown.code, shown.stderr).toBe(0);
     expect(JSON.parse(shown.stdout).nodes).toMatchObject([
@@ -77,6 +105,33 @@ describe("a primary and a replica", () => {
   });
 });
 
+describe("a role that was changed in the file", () => {
+  it("is taken at SIGHUP: the replica is promoted, and told back it follows", {
+    timeout: 60_000,
+  }, async () => {
+    set = await ReplicaSet.begin();
+    const one = await set.primary("one");
+    const file = join(set.directory, "two.yml");
+    const configure = (role: string) =>
+      writeFile(file, `replication: { role: ${role}, master_address: "${one.address}" }\n`);
+    await configure("replica");
+    const two = await set.configured("two", file);
+    await expect.poll(async () => (await two.stats())["listed"], { timeout: 10_000 }).toBe(true);
+    await configure("master");
+    two.signal("SIGHUP");
+    const roleOf = async (node: SetNode) => (await node.stats())["role"];
+    await expect.poll(() => roleOf(two), { timeout: 10_000 }).toBe("master");
+    await expect.poll(async () => (await write(two, "a")).status, { timeout: 10_000 }).toBe(200);
+    // The old one has heard of it, and follows.
+    await expect.poll(() => roleOf(one), { timeout: 10_000 }).toBe("replica");
+    expect(two.output).toContain("the role was changed");
+    await configure("replica");
+    two.signal("SIGHUP");
+    await expect.poll(() => roleOf(two), { timeout: 10_000 }).toBe("replica");
+    expect(errorCodeOf(await write(two, "b"))).toBe("REPLICATION_READ_ONLY");
+  });
+});
+
 describe("a primary that is lost", () => {
   it("is replaced, and returns as a replica with its extra records put aside", {
     timeout: 60_000,
@@ -89,6 +144,8 @@ describe("a primary that is lost", () => {
     await two.kill();
     for (const key of ["lost-1", "lost-2"]) expect((await write(one, key)).status).toBe(200);
     const lost = await write(one, "lost-3");
+    // Of what will be cut off: it must not stand in the way then.
+    expect((await one.post("/snapshot")).status).toBe(200);
     await one.kill();
 
     await set.restart(two, ["--role", "replica", "--master-address", one.address]);

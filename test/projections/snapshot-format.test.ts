@@ -9,6 +9,8 @@ import {
   DEFAULT_QUEUE_RULES,
   DEFAULT_STREAM_RULES,
   Fold,
+  foldTo,
+  kv,
   listSnapshots,
   readSnapshot,
   type StoreRules,
@@ -16,8 +18,9 @@ import {
   verifySnapshot,
   writeSnapshot,
 } from "../../projections/index.js";
-import { TEST_RULES } from "../support/kv-store.js";
+import { TEST_RULES, TestStore } from "../support/kv-store.js";
 import { MemoryFileSystem } from "../support/memory-file-system.js";
+import { asFormat1 } from "../support/older-snapshots.js";
 
 const rules: StoreRules = {
   kv: TEST_RULES,
@@ -102,6 +105,43 @@ describe("a snapshot of format version 1", () => {
     // Over every field of every projection; `digest.ts` of each says what of it.
     expect(fold.digests(facts.clock)).toEqual(facts.digests);
     expect(facts.digests.all).toBe("c0c797eebd938ae56152e23507bd32c1506317b00f60e83acc31a355f42dabb2");
+  });
+
+  it("is what tests make of a newer one that is to be old: byte for byte", async () => {
+    const [listed] = await listSnapshots(realFileSystem, directory);
+    const path = `${directory}/${listed?.name}`;
+    const fold = new Fold({ rules });
+    const facts = await readSnapshot(realFileSystem, path, fold);
+    const files = new MemoryFileSystem();
+    const { name, formatVersion } = await writeSnapshot(files, "/data", fold, facts, {
+      now: () => facts.createdAt,
+    });
+    expect([name, formatVersion]).toEqual([facts.name, 2]);
+    expect(asFormat1(files.get(`/data/${name}`)).equals(readFileSync(path))).toBe(true);
+  });
+
+  it("tells of no removed key, so no chain is called whole that may have begun before a removal", async () => {
+    const t = await TestStore.open({ now: 1_000 });
+    const set = (key: string) => t.ok(kv.set, { key, value: key, contentType: TEXT_TYPE });
+    const begin = async (convert: boolean) => {
+      const files = new MemoryFileSystem();
+      const { fold } = await foldTo(t.log, undefined, { rules });
+      const mark = await t.log.markAt(fold.offset);
+      const { name } = await writeSnapshot(files, "/data", fold, mark, { now: () => 1 });
+      if (convert) files.put(`/data/${name}`, asFormat1(files.get(`/data/${name}`)));
+      const read = new Fold({ rules });
+      const { formatVersion } = await readSnapshot(files, `/data/${name}`, read);
+      expect([formatVersion, read.digests()]).toEqual([convert ? 1 : 2, fold.digests()]);
+      return ["kept", "gone", "never"].map((key) => read.kv.chainOf(key));
+    };
+    await set("kept");
+    const whole = (at: number) => ({ offset: at, isWhole: true });
+    const unknown = (at: number) => ({ offset: at, isWhole: false });
+    expect(await begin(true)).toEqual([whole(1), whole(0), whole(0)]);
+    await set("gone");
+    await t.ok(kv.delete, { key: "gone" });
+    expect(await begin(true)).toEqual([unknown(1), unknown(0), unknown(0)]);
+    expect(await begin(false)).toEqual([whole(1), whole(3), whole(0)]);
   });
 
   it("holds keys, a queue in every state of a message, forked and closed streams, and kept answers", async () => {

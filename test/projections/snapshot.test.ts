@@ -93,7 +93,7 @@ describe("a snapshot", () => {
       ...(await log.markAt(offset(5))),
       clock: 1_030,
       createdAt: 5_000,
-      formatVersion: 1,
+      formatVersion: 2,
       bytes: files.get(pathOf(facts)).length,
       counts: { keys: 3, queues: 1, messages: 1, streams: 0, answers: 0 },
     });
@@ -216,15 +216,17 @@ describe("a snapshot", () => {
     const { files, made } = await withSnapshots(log, 4);
     const [facts] = made as [SnapshotFacts];
     const bytes = files.own(pathOf(facts));
-    // A sound header that says version 2: its own checksum holds.
+    // A sound header that says version 3: its own checksum holds.
     const later = encodeHeader({ ...facts });
-    later.writeUInt16LE(2, 8);
+    later.writeUInt16LE(3, 8);
     const { crc32 } = await import("../../log/index.js");
     later.writeUInt32LE(crc32(later.subarray(0, 84), 0), 84);
     bytes.set(later, 0);
     const { problem } = await verifySnapshot(files, pathOf(facts));
     expect(problem?.code).toBe("SNAPSHOT_VERSION_UNKNOWN");
-    expect(problem?.message).toMatch(/format version 1, found another; start the release that wrote it/);
+    expect(problem?.message).toMatch(
+      /has format version 3, this release reads 1 to 2; start the release that wrote it/,
+    );
     expect(await begin({ log, files, made })).toMatchObject({ warnings: ["SNAPSHOT_VERSION_UNKNOWN"] });
   });
 

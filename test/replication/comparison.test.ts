@@ -57,6 +57,17 @@ describe("the last common record", () => {
     );
   });
 
+  it("is not one that has the same crc by chance, under another leadership", async () => {
+    const own = logOf(1, 20, 20, 0);
+    for (const other of [{ lineageId: "1".repeat(32) }, { epoch: epoch(2) }]) {
+      const alike: ComparedLog = {
+        ...own,
+        positionAt: async (at) => ({ ...(await own.positionAt(at)), ...(at > 7 ? other : {}) }),
+      };
+      expect((await lastCommon(own, alike))?.offset).toBe(7);
+    }
+  });
+
   it("of logs as long as offsets can be takes no more questions than are allowed", async () => {
     const most = Number.MAX_SAFE_INTEGER;
     for (const common of [1, 2, 12_345, most - 1]) {

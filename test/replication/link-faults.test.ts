@@ -1,4 +1,5 @@
 /** What the world does to a link: it ends at any byte, bytes change on the way, a replica is slow, a disk decays. */
+import { setTimeout } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import { offset, SEGMENT_HEADER_BYTES } from "../../log/index.js";
 import { seededRandom } from "../../props/run-settings.js";
@@ -190,6 +191,16 @@ describe("a slow replica", () => {
   });
 });
 
+describe("messages", () => {
+  it("are acted upon one after the other, also those that come while one takes its time", async () => {
+    const set = await primaryWith(200);
+    set.world.network.faults.ignoresPause = true;
+    const replica = await replicaOf(set, { disk: { syncTurnsMax: 20 } });
+    expect(replica.failures).toEqual([]);
+    expect(replica.installs).toBe(1);
+  });
+});
+
 describe("what is acknowledged", () => {
   it("is durable on the replica's own disk, in every mode of syncing", async () => {
     for (const fsyncMode of ["always", "periodic", "never"] as const) {
@@ -208,6 +219,10 @@ describe("what is acknowledged", () => {
       for (let i = 0; i < 5; i++) await appendMany(set.primary.required, 20);
       await set.world.clock.until(() => replica.required.committedOffset === set.primary.end, "it has all");
       if (fsyncMode === "always") await same(set.primary, replica);
+      if (fsyncMode === "periodic") {
+        await setTimeout(80);
+        await set.world.clock.until(() => set.primary.acknowledged === set.primary.end, "the primary knows");
+      }
       if (fsyncMode === "never") expect(set.primary.acknowledged).toBeLessThan(set.primary.end);
       expect(acks).toBeGreaterThan(3);
       await replica.receiver?.stop();

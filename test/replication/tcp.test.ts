@@ -26,7 +26,7 @@ const stopping = new ReplicationError("REPLICATION_STOPPING", "the test is over"
 
 function newNode(timeoutMs = 10_000): LinkNodeDouble {
   const world = { network: new MemoryNetwork(), clock: new VirtualClock() };
-  return new LinkNodeDouble(world, { settings: { timeoutMs } });
+  return new LinkNodeDouble(world, { settings: { timeoutMs }, log: { segmentBytes: 1024 * 1024 } });
 }
 
 const real = (node: LinkNodeDouble) => ({ ...node.context, clock: systemClock, random: systemRandom });

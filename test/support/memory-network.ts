@@ -16,6 +16,8 @@ export interface NetworkFaults {
   pieceBytes?: () => number;
   /** Called with everything that goes over any connection, before it arrives. May change it, or end the connection with "cut". */
   onWay?: (bytes: Uint8Array, way: Way) => Uint8Array | "cut";
+  /** Bytes arrive also at an end that is paused, as those that were under way already may. */
+  ignoresPause?: boolean;
   /** No bytes arrive on this way while it holds. */
   stalled?: (way: Way) => boolean;
 }
@@ -71,6 +73,11 @@ export class MemoryNetwork implements Network {
   /** Ends every connection without a word. */
   cutAll(): void {
     for (const end of this.ends.splice(0)) end.finish(new Error("ECONNRESET"));
+  }
+
+  /** Bytes that were written and have not arrived, on all ways together. */
+  get waitingBytes(): number {
+    return this.ends.reduce((sum, end) => sum + end.bufferedBytes, 0);
   }
 
   /** Stalled ways look again. */
@@ -151,7 +158,7 @@ class End implements Connection {
       return;
     }
     // Bytes for an end that has closed go nowhere.
-    if (other.#isPaused && !other.isClosed) return;
+    if (other.#isPaused && !other.isClosed && faults.ignoresPause !== true) return;
     const size = Math.max(1, Math.min(first.length, faults.pieceBytes?.() ?? first.length));
     const piece = first.slice(0, size);
     if (size === first.length) this.#waiting.shift();

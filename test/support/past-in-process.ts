@@ -157,7 +157,7 @@ export function pastInProcess(
     stopwatch: () => performance.now(),
     onAsked: () => undefined,
     waitingMax: 100,
-    timeoutMs: 60_000,
+    timeoutMs: () => 60_000,
     idleMs: 60_000,
     start: () => {
       const foldLimits = { ...TEST_FOLD_LIMITS, ...options.folds };

@@ -27,8 +27,18 @@ export class SetNode {
     return `127.0.0.1:${this.replicationPort}`;
   }
 
+  /** Its own log of what happened. */
+  get output(): string {
+    return this.server.output;
+  }
+
   get http(): string {
     return `http://127.0.0.1:${this.server.port}`;
+  }
+
+  /** Goes on running. */
+  signal(signal: NodeJS.Signals): void {
+    this.server.signal(signal);
   }
 
   async kill(signal: NodeJS.Signals = "SIGKILL"): Promise<void> {
@@ -63,11 +73,11 @@ export class SetNode {
 }
 
 export class ReplicaSet {
-  readonly #directory: string;
+  readonly directory: string;
   readonly #nodes: SetNode[] = [];
 
   private constructor(directory: string) {
-    this.#directory = directory;
+    this.directory = directory;
   }
 
   static async begin(): Promise<ReplicaSet> {
@@ -87,12 +97,17 @@ export class ReplicaSet {
     return this.#start(name, ["--role", "replica", "--master-address", of.address, ...flags], environment);
   }
 
+  /** A node whose role stands in this file, where SIGHUP finds it changed. */
+  configured(name: string, config: string): Promise<SetNode> {
+    return this.#start(name, ["--config", config]);
+  }
+
   async #start(
     name: string,
     flags: readonly string[],
     environment: Readonly<Record<string, string>> = {},
   ): Promise<SetNode> {
-    const directory = join(this.#directory, name);
+    const directory = join(this.directory, name);
     const replicationPort = await freePort();
     const server = await startServer({
       dataDirectory: directory,
@@ -112,7 +127,7 @@ export class ReplicaSet {
 
   async end(): Promise<void> {
     await Promise.all(this.#nodes.map((node) => node.kill()));
-    await rm(this.#directory, { recursive: true, force: true });
+    await rm(this.directory, { recursive: true, force: true });
   }
 }
 

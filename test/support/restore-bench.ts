@@ -9,6 +9,7 @@ import {
   SNAPSHOT_DIRECTORY,
 } from "../../log/index.js";
 import { findRestorePoint } from "../../ops/backup/find-point.js";
+import type { ObjectStore } from "../../ops/backup/object-store.js";
 import { type RestoreOptions, type RestoreReport, restore } from "../../ops/backup/restore.js";
 import { planRestore, type RestorePlan, type RestoreTarget } from "../../ops/backup/restore-plan.js";
 import { type Digests, Fold, foldTo } from "../../projections/index.js";
@@ -78,12 +79,13 @@ export async function worldOf(
 
 export class RestoreBench {
   readonly files: FileSystem;
-  readonly bench: BackupBench;
+  readonly bench: { readonly store: ObjectStore };
   readonly #random: () => number;
   nowMs = RESTORED_AT_MS;
   #number = 0;
 
-  constructor(files: FileSystem, bench: BackupBench, worldSeed = 1) {
+  /** `bench`: whose repository it restores from. */
+  constructor(files: FileSystem, bench: { readonly store: ObjectStore }, worldSeed = 1) {
     this.files = files;
     this.bench = bench;
     this.#random = seededRandom(worldSeed);

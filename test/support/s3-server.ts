@@ -110,6 +110,12 @@ export class S3Server {
     };
   }
 
+  /** Every object below a prefix, below another one too. */
+  copy(from: string, to: string): void {
+    for (const [key, stored] of [...this.objects])
+      if (key.startsWith(`${from}/`)) this.objects.set(`${to}${key.slice(from.length)}`, stored);
+  }
+
   /** Uploads in parts that were begun and not ended. */
   get openUploads(): number {
     return this.#uploads.size;

@@ -41,6 +41,11 @@ export class RunningServer {
     return this.#child.exitCode === null && this.#child.signalCode === null;
   }
 
+  /** Sends a signal that the server goes on after. */
+  signal(signal: NodeJS.Signals): void {
+    this.#child.kill(signal);
+  }
+
   /** Sends the signal to the server and to what wraps it, and waits until they are gone. */
   async kill(signal: NodeJS.Signals = "SIGKILL"): Promise<Exit> {
     if (this.running) killGroup(this.#child, signal);

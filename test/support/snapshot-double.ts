@@ -37,7 +37,7 @@ function factsAt(at: ReturnType<typeof offset>): SnapshotFacts {
     timestamp: 1_700_000_000_000,
     crc: 7,
     bytes: 1234,
-    formatVersion: 1,
+    formatVersion: 2,
     createdAt: 1_700_000_000_001,
     clock: 1_700_000_000_000,
     counts: { keys: 1, queues: 2, messages: 3, streams: 4, answers: 5 },

@@ -80,7 +80,7 @@ describe("a look at the past", () => {
   });
 
   it("is given up after its time; what was folded by then is kept for the next one", async () => {
-    begin({ timeoutMs: 30 });
+    begin({ timeoutMs: () => 30 });
     const { asked, go } = hold();
     const late = get(40);
     await asked;
