@@ -93,6 +93,8 @@ const catchUp: Row = {
 
 const WRITES_PER_SECOND = 20_000;
 const TICK_MS = 5;
+/** A server that cannot keep up is not sent more than this: the row then tells the rate that it had. */
+const OUTSTANDING_MAX = 2000;
 
 /** So many writes a second, whatever the answers do; counts those that were answered well. */
 class PacedLoad {
@@ -115,7 +117,8 @@ class PacedLoad {
     this.#timer = setInterval(() => {
       const due = Math.floor(((performance.now() - begun) / 1000) * WRITES_PER_SECOND);
       const texts = this.#sockets.map(() => "");
-      for (; sent < due; sent++) texts[sent % texts.length] += requestOf(sent);
+      for (; sent < due && sent - this.answered < OUTSTANDING_MAX; sent++)
+        texts[sent % texts.length] += requestOf(sent);
       for (const [at, text] of texts.entries()) if (text !== "") this.#sockets[at]?.write(text);
     }, TICK_MS);
   }
