@@ -41,6 +41,7 @@ interface Primary {
 
 let primary: Primary;
 
+/** `i` decides the size, so that logs with other records have other segments. */
 const record = (i: number) => ({
   kind: 2,
   version: 1,
@@ -51,8 +52,8 @@ const record = (i: number) => ({
 const optionsOn = (disk: SimulatedDisk, files: SimulatedMount) =>
   worldLogOptions(disk, files, seededClock(disk.random), "always");
 
-async function append(log: EventLog, count: number): Promise<void> {
-  for (let i = 0; i < count; i++) log.append(record(log.endOffset + 1));
+async function append(log: EventLog, count: number, shift = 1): Promise<void> {
+  for (let i = 0; i < count; i++) log.append(record(log.endOffset + shift));
   await log.whenCommitted(log.endOffset);
 }
 
@@ -94,7 +95,7 @@ async function diverged(disk: SimulatedDisk): Promise<LogPosition> {
   const log = await follow(disk, files);
   await log.truncate(asOffset(COMMON));
   await log.startEpoch({ above: primary.end.epoch });
-  await append(log, 11);
+  await append(log, 16, 9);
   const end = await log.positionAt(log.endOffset);
   disk.kill();
   return end;
@@ -134,7 +135,7 @@ async function expectKept(files: FileSystem, end: LogPosition, from: number): Pr
 }
 
 /** In the short form some of the operations that change something. */
-const stride = factor > 1 ? 1 : 7;
+const stride = factor > 1 ? 1 : 11;
 const CHANGES: ReadonlySet<OperationKind> = new Set([
   ...(["create", "write", "syncedWrite", "sync", "truncate", "rename", "link", "remove"] as const),
   ...(["makeDirectory", "syncDirectory"] as const),

@@ -97,7 +97,7 @@ describe("shipping", () => {
           throw followed.followerDisk.withTrace(error, "a followed log");
         });
       }),
-      runs(60),
+      runs(50),
     );
     const { tornEnds, ...others } = met;
     for (const [what, count] of Object.entries(others)) expect(count, what).toBeGreaterThan(0);

@@ -169,9 +169,11 @@ export class FollowedLog {
 
   async #openPrimary(): Promise<void> {
     const files = this.#primaryDisk.mount();
-    const { log } = await openLog(
-      worldLogOptions(this.#primaryDisk, files, this.#clock, this.#modes.primary),
-    );
+    const { log } = await openLog({
+      ...worldLogOptions(this.#primaryDisk, files, this.#clock, this.#modes.primary),
+      // Larger than the follower's own, mostly: where a segment ends is the primary's decision.
+      segmentBytes: 4096 * (1 + Math.floor(this.#random() * 4)),
+    });
     for (const at of [...this.#truth.keys()])
       if (at > log.endOffset) {
         this.#truth.delete(at);
@@ -342,6 +344,11 @@ export class FollowedLog {
     const { primary } = this;
     if (from < primary.firstOffset || from > primary.durableOffset) return runs;
     for await (const run of primary.ship(asOffset(from))) {
+      if (run.last > primary.durableOffset)
+        throw new PromiseBroken(
+          "only durable",
+          `${run.last} was shipped, ${primary.durableOffset} is durable`,
+        );
       runs.push(run);
       if (runs.length >= count || run.last >= primary.durableOffset) break;
     }
@@ -432,6 +439,9 @@ export class FollowedLog {
     const { log } = await this.#following();
     if (log.endOffset + 1 < this.primary.firstOffset) return;
     while (log.endOffset < this.primary.endOffset) await this.#follow(1_000, false);
+    const [ours, theirs] = [this.primary.epochs.at(-1), log.epochs.at(-1)];
+    if (JSON.stringify(ours) !== JSON.stringify(theirs))
+      throw new PromiseBroken("epochs", `the follower knows of ${JSON.stringify(theirs)}`);
     await this.#closeFollower();
   }
 }
