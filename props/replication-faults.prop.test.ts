@@ -82,20 +82,28 @@ describe("replication", () => {
     const seen = new Map<string, number>();
     const add = (what: string, count: number): void => void seen.set(what, (seen.get(what) ?? 0) + count);
     await fc.assert(
-      fc.asyncProperty(world, fc.array(step, { minLength: 5, maxLength: 40 }), async (seed, steps) => {
-        const cluster = new Cluster({ seed, nodes: 3, moved: (by) => void vi.advanceTimersByTime(by) });
-        try {
-          await cluster.begin();
-          await cluster.run(steps);
-          const winner = await cluster.converge();
-          const checked = await checkCluster(cluster, winner);
-          for (const [what, count] of cluster.outcomes) add(what, count);
-          for (const [what, count] of Object.entries({ ...checked, ...cluster.hostCounts })) add(what, count);
-        } catch (error) {
-          throw cluster.withTrace(error);
-        }
-      }),
-      runs(40),
+      fc.asyncProperty(
+        world,
+        fc.array(step, { minLength: 8, maxLength: 50, size: "max" }),
+        async (seed, steps) => {
+          const cluster = new Cluster({ seed, nodes: 3, moved: (by) => void vi.advanceTimersByTime(by) });
+          try {
+            await cluster.begin();
+            await cluster.run(steps);
+            const winner = await cluster.converge();
+            const checked = await checkCluster(cluster, winner);
+            for (const [what, count] of cluster.outcomes) add(what, count);
+            for (const [what, count] of Object.entries({ ...checked, ...cluster.hostCounts }))
+              add(what, count);
+          } catch (error) {
+            throw cluster.withTrace(error);
+          } finally {
+            cluster.end();
+            vi.clearAllTimers();
+          }
+        },
+      ),
+      runs(15),
     );
     if (process.env["ANNALS_PROPS_TALLY"] !== undefined) console.log([...seen].sort());
     for (const what of ["write: answered", "promote: promoted", "acknowledged", "segments"])

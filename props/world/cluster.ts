@@ -85,7 +85,7 @@ export class Cluster {
   async begin(): Promise<void> {
     for (let index = 0; index < this.#options.nodes; index += 1)
       await this.time.settled(this.#started(this.add()), 10_000);
-    await this.must("everybody has joined", () => this.nodes.every((node) => this.#hasAll(node)));
+    await this.must("everybody has joined", () => this.#areOne() && this.#allCount());
   }
 
   add(settings: Partial<ReplicationSettings> = {}): ClusterNode {
@@ -118,7 +118,7 @@ export class Cluster {
 
   note(line: string): void {
     if (this.#trace.length >= TRACE_MAX) this.#trace = this.#trace.slice(TRACE_MAX / 2);
-    this.#trace.push(`${this.time.ms.toFixed(1)} ${line}`);
+    this.#trace.push(`${this.time.ms} ${line}`);
   }
 
   /** What happened, for whoever reads a failing run. */
@@ -208,6 +208,11 @@ export class Cluster {
     return winner;
   }
 
+  /** The world is over: nothing of it goes on. */
+  end(): void {
+    for (const node of this.nodes) node.end("off");
+  }
+
   /** Whoever leads under the highest leadership of all. */
   get leader(): ClusterNode | undefined {
     return this.nodes
@@ -216,6 +221,18 @@ export class Cluster {
         return role === "master" && fence === undefined;
       })
       .sort((a, b) => (isHigher(a.replication?.own, b.replication?.own) ? -1 : 1))[0];
+  }
+
+  /** What happened, line by line. */
+  get trace(): readonly string[] {
+    return this.#trace;
+  }
+
+  /** Takes a step and lets time pass until what it began has ended. */
+  async do(step: ClusterStep, msMax = 20_000): Promise<void> {
+    this.take(step);
+    await this.time.until(() => this.#pending === 0 || this.#broken.length > 0, msMax);
+    if (this.#broken.length > 0) throw this.#broken[0];
   }
 
   describe(): string {
@@ -364,6 +381,12 @@ export class Cluster {
       own.epochs.at(-1)?.lineageId === lead.epochs.at(-1)?.lineageId &&
       node.replication?.stats().upstream?.phase === "streaming"
     );
+  }
+
+  /** Everybody is on the primary's list, and everybody else knows that. */
+  #allCount(): boolean {
+    const replicas = this.leader?.replication?.stats().replicas ?? [];
+    return replicas.filter(({ counts }) => counts).length === this.nodes.length - 1;
   }
 
   #areOne(): boolean {

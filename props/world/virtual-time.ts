@@ -42,8 +42,9 @@ export class VirtualTime {
     return this.#ms;
   }
 
+  /** Time moves in whole ms, so that no clock that follows it has to carry a rest into the next world. */
   after(ms: number, run: () => void): () => void {
-    const timer = { at: this.#ms + Math.max(0, ms), order: this.#order++, run };
+    const timer = { at: this.#ms + Math.max(0, Math.round(ms)), order: this.#order++, run };
     const timers = this.#timers;
     let low = 0;
     let high = timers.length;
@@ -61,7 +62,7 @@ export class VirtualTime {
 
   /** Lets the world go on until `holds`, for so long at most. Whether it holds. */
   async until(holds: () => boolean, msMax: number): Promise<boolean> {
-    const end = this.#ms + msMax;
+    const end = this.#ms + Math.round(msMax);
     while (!holds()) {
       await new Promise<void>((resolve) => void setImmediate(resolve));
       this.#quiet = this.#options.isBusy() ? 0 : this.#quiet + 1;

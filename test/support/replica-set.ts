@@ -75,6 +75,7 @@ export class SetNode {
 export class ReplicaSet {
   readonly directory: string;
   readonly #nodes: SetNode[] = [];
+  readonly #started = new Map<SetNode, ReturnType<typeof launched>>();
 
   private constructor(directory: string) {
     this.directory = directory;
@@ -84,13 +85,17 @@ export class ReplicaSet {
     return new ReplicaSet(await mkdtemp(join(tmpdir(), "annals-set-")));
   }
 
-  primary(name: string, flags: readonly string[] = []): Promise<SetNode> {
-    return this.#start(name, ["--role", "master", ...flags]);
+  primary(
+    name: string,
+    flags: readonly string[] = [],
+    environment: Readonly<Record<string, string>> = {},
+  ): Promise<SetNode> {
+    return this.#start(name, ["--role", "master", ...flags], environment);
   }
 
   replica(
     name: string,
-    of: SetNode,
+    of: Pick<SetNode, "address">,
     flags: readonly string[] = [],
     environment: Readonly<Record<string, string>> = {},
   ): Promise<SetNode> {
@@ -109,18 +114,21 @@ export class ReplicaSet {
   ): Promise<SetNode> {
     const directory = join(this.directory, name);
     const replicationPort = await freePort();
-    const server = await startServer({
-      dataDirectory: directory,
-      ...launched(name, replicationPort, flags, environment),
-    });
+    const options = launched(name, replicationPort, flags, environment);
+    const server = await startServer({ dataDirectory: directory, ...options });
     const node = new SetNode(name, directory, replicationPort, server);
+    this.#started.set(node, options);
     this.#nodes.push(node);
     return node;
   }
 
-  /** The same node again, on the same replication port. */
-  async restart(node: SetNode, flags: readonly string[]): Promise<void> {
-    const options = launched(node.name, node.replicationPort, flags);
+  /** The same node again, on the same replication port; with these flags, or as it was started. */
+  async restart(node: SetNode, flags?: readonly string[]): Promise<void> {
+    const before = this.#started.get(node);
+    const options =
+      flags === undefined && before !== undefined
+        ? before
+        : launched(node.name, node.replicationPort, flags ?? []);
     node.server = await startServer({ dataDirectory: node.directory, ...options });
     node.client = new HttpClient(node.server.port, 8);
   }

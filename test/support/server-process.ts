@@ -37,6 +37,11 @@ export class RunningServer {
     return this.#output.join("");
   }
 
+  get pid(): number {
+    if (this.#child.pid === undefined) throw new Error("the server never ran");
+    return this.#child.pid;
+  }
+
   get running(): boolean {
     return this.#child.exitCode === null && this.#child.signalCode === null;
   }
