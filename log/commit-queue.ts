@@ -131,6 +131,14 @@ export class CommitQueue<Mark> {
    * @throws LogError LOG_BUSY when more would wait than the log may hold. A record alone always fits.
    */
   room(size: number): Batch<Mark> {
+    this.checkRoom(size);
+    const arena = this.#gathering;
+    if (arena.used + size > arena.bytes.length) arena.grow(arena.used + size);
+    return arena;
+  }
+
+  /** @throws LogError LOG_BUSY as `room`. */
+  checkRoom(size: number): void {
     const waiting = this.#waitingBytes;
     if (waiting > 0 && waiting + size > this.#options.bytesMax) {
       throw new LogError("LOG_BUSY", "too much is waiting for the disk; try again shortly", {
@@ -138,21 +146,18 @@ export class CommitQueue<Mark> {
         waitingBytesMax: this.#options.bytesMax,
       });
     }
-    const arena = this.#gathering;
-    if (arena.used + size > arena.bytes.length) arena.grow(arena.used + size);
-    return arena;
   }
 
-  /** The record with this offset was written into the arena that `room` gave. */
-  added(offset: Offset, size: number): void {
+  /** So many records, of which the first has this offset, were written into the arena that `room` gave. */
+  added(first: Offset, records: number, size: number): void {
     const arena = this.#gathering;
     if (arena.records === 0) {
-      arena.first = offset;
+      arena.first = first;
       arena.since = this.#options.now();
     }
-    assert(arena.first + arena.records === offset, "a batch holds consecutive offsets");
+    assert(arena.first + arena.records === first, "a batch holds consecutive offsets");
     arena.used += size;
-    arena.records += 1;
+    arena.records += records;
     this.#waitingBytes += size;
     // One turn of the event loop's requests go together; while a batch is in flight, its end starts the next.
     if (!this.#busy) this.#schedule();

@@ -5,7 +5,15 @@
  */
 import { readDirectoryFormat } from "./directory-format.js";
 import { errnoOf, LogError } from "./errors.js";
-import { IDENTITY_FILE, LOCK_FILE, LOG_DIRECTORY, RESTORING_FILE, TEMPORARY_SUFFIX } from "./file-names.js";
+import {
+  FOLLOWING_FILE,
+  IDENTITY_FILE,
+  INSTALLING_FILE,
+  LOCK_FILE,
+  LOG_DIRECTORY,
+  RESTORING_FILE,
+  TEMPORARY_SUFFIX,
+} from "./file-names.js";
 import {
   type DirectoryLock,
   type FileSystem,
@@ -14,6 +22,7 @@ import {
   replaceFile,
 } from "./file-system.js";
 import { ID_BYTES } from "./format.js";
+import { type RecoveryPoint, readRecoveryPoint } from "./recovery-point.js";
 import { listSegments } from "./segment-chain.js";
 import type { Identity } from "./settings.js";
 
@@ -89,6 +98,44 @@ export async function checkIsNotRestoring(files: FileSystem, dataDirectory: stri
   throw new LogError("LOG_RESTORE_UNFINISHED", message, { directory: dataDirectory, file });
 }
 
+/** As `checkIsNotRestoring`; also LOG_INSTALL_UNFINISHED, for whoever does not own the directory and can't end it. */
+export async function checkIsWhole(files: FileSystem, dataDirectory: string): Promise<void> {
+  await checkIsNotRestoring(files, dataDirectory);
+  const file = `${dataDirectory}/${INSTALLING_FILE}`;
+  if (!(await files.exists(file))) return;
+  const message = `the log of another node is being put into ${dataDirectory}: what is there is not whole`;
+  throw new LogError("LOG_INSTALL_UNFINISHED", message, { directory: dataDirectory, file });
+}
+
+/** What the small files of a directory say of its log. */
+export interface DirectoryState {
+  readonly recoveryPoint: RecoveryPoint | undefined;
+  readonly identity: Identity | undefined;
+  readonly isFollowing: boolean;
+}
+
+/** To be read before the log: what they tell of must be there. @throws LogError LOG_CORRUPT, LOG_VERSION_UNKNOWN. */
+export async function readDirectoryState(files: FileSystem, dataDirectory: string): Promise<DirectoryState> {
+  const recoveryPoint = await readRecoveryPoint(files, dataDirectory);
+  const follows = await isFollowing(files, dataDirectory);
+  return { recoveryPoint, isFollowing: follows, identity: await readIdentity(files, dataDirectory) };
+}
+
+/** Whether the directory's log follows another one, or followed when it was open last: see `following.ts`. */
+export function isFollowing(files: FileSystem, dataDirectory: string): Promise<boolean> {
+  return files.exists(`${dataDirectory}/${FOLLOWING_FILE}`);
+}
+
+export async function markFollowing(files: FileSystem, dataDirectory: string, since: number): Promise<void> {
+  const text = `${JSON.stringify({ since: Math.floor(since) })}\n`;
+  await replaceFile(files, dataDirectory, FOLLOWING_FILE, Buffer.from(text));
+}
+
+export async function unmarkFollowing(files: FileSystem, dataDirectory: string): Promise<void> {
+  await files.remove(`${dataDirectory}/${FOLLOWING_FILE}`);
+  await files.syncDirectory(dataDirectory);
+}
+
 /** The identity of the directory, or undefined in one that has none yet. @throws LogError LOG_CORRUPT. */
 export async function readIdentity(files: FileSystem, directory: string): Promise<Identity | undefined> {
   const path = `${directory}/${IDENTITY_FILE}`;
@@ -124,9 +171,12 @@ export async function createIdentity(
   clusterId = randomId(randomBytes),
 ): Promise<Identity> {
   const identity = { clusterId, nodeId: randomId(randomBytes) };
-  const text = `${JSON.stringify(identity, null, 2)}\n`;
-  await replaceFile(files, directory, IDENTITY_FILE, Buffer.from(text));
+  await replaceFile(files, directory, IDENTITY_FILE, encodeIdentity(identity));
   return identity;
+}
+
+export function encodeIdentity({ clusterId, nodeId }: Identity): Uint8Array {
+  return Buffer.from(`${JSON.stringify({ clusterId, nodeId }, null, 2)}\n`);
 }
 
 export function randomId(randomBytes: (count: number) => Uint8Array): string {

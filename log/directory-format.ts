@@ -5,6 +5,7 @@
  *   version   what may be there that the one before did not have
  *   1         (the file `format.json` is missing)
  *   2         snapshots of format 2
+ *   3         the marks `following.json` and `installing.json`: a log that is another node's, or is being replaced
  *
  * The version is that of what is there, not of who opened it: it is raised, durably, before the first thing is written that an
  * earlier release does not read, and until then that release opens the directory. A new directory begins at the newest.
@@ -14,7 +15,7 @@ import { LogError } from "./errors.js";
 import { FORMAT_FILE } from "./file-names.js";
 import { type FileSystem, readWholeFile, replaceFile } from "./file-system.js";
 
-export const DIRECTORY_FORMAT_VERSION = 2;
+export const DIRECTORY_FORMAT_VERSION = 3;
 const FORMAT_BYTES_MAX = 4096;
 
 /** @throws LogError LOG_VERSION_UNKNOWN when a later release wrote it, LOG_CORRUPT. */

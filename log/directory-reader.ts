@@ -8,13 +8,12 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { corruption, type Finding } from "./corruption.js";
-import { readIdentity } from "./data-directory.js";
+import { readDirectoryState } from "./data-directory.js";
 import { readDirectoryFormat } from "./directory-format.js";
 import type { LogRecord } from "./event-log.js";
 import { LOG_DIRECTORY, parseSegmentName } from "./file-names.js";
 import type { FileHandle, FileSystem } from "./file-system.js";
 import { readIndexFile } from "./offset-index.js";
-import { readRecoveryPoint } from "./recovery-point.js";
 import { retired } from "./refusals.js";
 import {
   borderFinding,
@@ -171,8 +170,8 @@ class DirectoryReader {
   /** No record at the cursor: is there more by now, another segment, is it the end, or is something wrong? */
   async #lookAround(cursor: Cursor): Promise<"more" | "end" | Cursor | Finding> {
     // First what others tell of the log, then the log: what they tell of must be there.
-    const point = await readRecoveryPoint(this.#files, this.#directory);
-    const identity = await readIdentity(this.#files, this.#directory);
+    const state = await readDirectoryState(this.#files, this.#directory);
+    const point = state.recoveryPoint;
     const names = await listSegments(this.#files, this.#logDirectory);
     const { handle, segment } = cursor;
     const size = await handle.size();
@@ -187,7 +186,7 @@ class DirectoryReader {
     const isExpected = point !== undefined && cursor.point.offset <= point.durable;
     // Following, most looks find the zeros written ahead; reading on through all of them each time would cost too much.
     if (this.#options.follow === true && batch.bad?.reason === "zero" && !isExpected) return "end";
-    const end = { next: cursor.point, bad: batch.bad, size, recoveryPoint: point, identity };
+    const end = { next: cursor.point, bad: batch.bad, size, ...state };
     return (await findingAtEnd(handle, segment, end)) ?? "end";
   }
 

@@ -4,10 +4,13 @@
  */
 import { assert } from "./errors.js";
 import type { EpochEntry } from "./event-log.js";
-import { epoch as asEpoch, type Offset } from "./units.js";
+import type { SegmentHeader } from "./format.js";
+import { epoch as asEpoch, type Epoch, type Offset } from "./units.js";
 
 /** Kind of an epoch's first record. The only kind that belongs to the log itself. */
 export const EPOCH_STARTED = 1;
+
+const EPOCH_MAX = 0xffff_ffff;
 
 export class EpochTable {
   #entries: readonly EpochEntry[];
@@ -25,11 +28,23 @@ export class EpochTable {
     return this.#entries[this.#entries.length - 1];
   }
 
-  /** Begins the next epoch at `first`, with a lineage that no other node can have drawn. */
-  begin(first: Offset, nodeId: string, lineageId: string): EpochEntry {
+  /** Begins the next epoch at `first`, above `above` too, with a lineage that no other node can have drawn. */
+  begin(first: Offset, nodeId: string, lineageId: string, above: Epoch = asEpoch(0)): EpochEntry {
+    const epoch = asEpoch(Math.max(this.current?.epoch ?? 0, above) + 1);
+    assert(epoch <= EPOCH_MAX, "an epoch is a u32");
+    return this.#add({ epoch, first, nodeId, lineageId });
+  }
+
+  /** A segment of another node begins: with it an epoch, perhaps, also in the place of one that has no record. */
+  follow({ epoch, epochFirst: first, nodeId, lineageId }: SegmentHeader): void {
+    if (lineageId === this.current?.lineageId) return;
+    this.#entries = this.#entries.filter((entry) => entry.first < first);
+    this.#add({ epoch, first, nodeId, lineageId });
+  }
+
+  #add(entry: EpochEntry): EpochEntry {
     const before = this.current;
-    assert(before === undefined || first > before.first, "an epoch begins after the one before");
-    const entry = { epoch: asEpoch((before?.epoch ?? 0) + 1), first, nodeId, lineageId };
+    assert(before === undefined || entry.first > before.first, "an epoch begins after the one before");
     this.#entries = [...this.#entries, entry];
     return entry;
   }

@@ -30,6 +30,16 @@ export type LogErrorCode =
   | "LOG_DIRECTORY_UNUSABLE"
   /** A restore into the data directory was ended before it was whole. */
   | "LOG_RESTORE_UNFINISHED"
+  /** An installation of another node's log was ended before it was whole; the next opening ends it. */
+  | "LOG_INSTALL_UNFINISHED"
+  /** The log follows another one: it takes no records of its own. */
+  | "LOG_FOLLOWING"
+  /** Records were received by a log that follows none. */
+  | "LOG_NOT_FOLLOWING"
+  /** What was received does not continue the log; `context` says what was expected and found. */
+  | "LOG_NOT_CONTINUED"
+  /** A received record does not hold. */
+  | "LOG_RECORD_BAD"
   /** A reader fell too far behind a bounded buffer and was let go. */
   | "LOG_READER_TOO_SLOW";
 

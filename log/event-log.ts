@@ -9,6 +9,7 @@
  * In `fsync_mode: always` committed and durable are the same.
  */
 import type { Observable } from "rxjs";
+import type { SegmentHeader } from "./format.js";
 import type { Epoch, Offset } from "./units.js";
 
 /** What a caller appends: one command's events, encoded. */
@@ -52,18 +53,42 @@ export interface EpochEntry {
   readonly lineageId: string;
 }
 
-/** What names the log up to one record, for whoever keeps something that belongs to it: a snapshot, a backup, a token. */
-export interface LogMark {
-  /** 32 hex digits each; the lineage of the epoch in which the record was written. */
-  readonly clusterId: string;
-  readonly lineageId: string;
-  readonly epoch: Epoch;
+/** A place in the log, as two nodes compare it: the crc tells the whole log up to there. See `EMPTY_LOG` for the place before the first record. */
+export interface LogPosition {
   readonly offset: Offset;
-  /** Ms since 1970, of the record. */
-  readonly timestamp: number;
   /** CRC-32 chained over every record up to this one. */
   readonly crc: number;
+  /** Of the record. */
+  readonly epoch: Epoch;
+  /** 32 hex digits; the lineage of the epoch in which the record was written. */
+  readonly lineageId: string;
 }
+
+/** What names the log up to one record, for whoever keeps something that belongs to it: a snapshot, a backup, a token. */
+export interface LogMark extends LogPosition {
+  /** 32 hex digits. */
+  readonly clusterId: string;
+  /** Ms since 1970, of the record. */
+  readonly timestamp: number;
+}
+
+/** Records as their bytes lie in one segment, for somebody who follows this log. */
+export interface RecordRun {
+  /** Of the segment that holds them. */
+  readonly header: SegmentHeader;
+  /** They begin with the segment's first record. */
+  readonly startsSegment: boolean;
+  readonly first: Offset;
+  readonly last: Offset;
+  /** Whole records, each verified. The reader's to keep. */
+  readonly bytes: Uint8Array;
+  /** Chained crc and timestamp of the last one. */
+  readonly lastCrc: number;
+  readonly lastTimestamp: number;
+}
+
+/** A run as it arrives: nothing of it is believed before it was verified. */
+export type ReceivedRun = Pick<RecordRun, "header" | "startsSegment" | "bytes">;
 
 /** A log to be read, whoever keeps it: what a fold, a snapshot, a look at the past and a backup need. */
 export interface LogReader {
@@ -93,21 +118,23 @@ export interface LogReader {
    * continues it. False also when the record lies beyond the end or before what is kept.
    * @throws LogError LOG_CORRUPT.
    */
-  agrees(mark: LogMark): Promise<boolean>;
+  agrees(mark: LogPosition | LogMark): Promise<boolean>;
 }
 
 export interface EventLog extends LogReader {
   /**
    * Gives the record the next offset, hands it to `appended` and queues it for the disk. Synchronous.
-   * @throws LogError LOG_FAILED, LOG_CLOSED, LOG_DISK_FULL, LOG_BUSY, LOG_RECORD_TOO_LARGE; then nothing has happened.
+   * @throws LogError LOG_FAILED, LOG_CLOSED, LOG_DISK_FULL, LOG_BUSY, LOG_RECORD_TOO_LARGE, LOG_FOLLOWING; then nothing has happened.
    */
   append(record: NewRecord): Offset;
 
-  /** Every record appended by this process, delivered inside `append`. For the projections of this process only. */
+  /** Every record appended or received by this process, delivered inside `append` and `receive`. For the projections of this process only. */
   readonly appended: Observable<AppendedRecord>;
 
   readonly committedOffset: Offset;
   readonly durableOffset: Offset;
+  /** Emits after the committed or the durable offset has moved; costs nothing while nobody listens. */
+  readonly moved: Observable<void>;
 
   /** Resolves when `offset` is committed; at once if it is. Rejects with LOG_FAILED when the log fails before. */
   whenCommitted(offset: Offset): Promise<void>;
@@ -120,6 +147,15 @@ export interface EventLog extends LogReader {
    */
   follow(from: Offset): AsyncIterableIterator<readonly LogRecord[]>;
 
+  /**
+   * As `follow`, but bytes, for whoever keeps a copy of this log elsewhere: verified here, at most 1 MiB or one record at a time, never
+   * over the border of a segment.
+   */
+  ship(from: Offset): AsyncIterableIterator<RecordRun>;
+
+  /** The first offset of the segment that holds `offset`: where a copy of the log can begin. @throws LogError LOG_OFFSET_RETIRED. */
+  segmentStart(offset: Offset): Offset;
+
   /** As `follow`, pushed record by record; the next batch is read when the subscriber has taken the last one. */
   tail(from: Offset): Observable<LogRecord>;
 
@@ -129,8 +165,34 @@ export interface EventLog extends LogReader {
   /** Allows retention to remove whole sealed segments whose every offset is < `firstNeeded`. Returns the new first offset. */
   retain(firstNeeded: Offset): Promise<Offset>;
 
-  /** Begins a new epoch with this node as its writer; resolves when its first record is durable. */
-  startEpoch(): Promise<EpochEntry>;
+  /**
+   * Begins a new epoch with this node as its writer, above every one in the log and above `above`; resolves when its first record is
+   * durable. A log that follows no longer does: from then on it takes appends again.
+   */
+  startEpoch(options?: { readonly above?: Epoch }): Promise<EpochEntry>;
+
+  /** True while the log takes its records from another one: `receive`, not `append`. */
+  readonly following: boolean;
+
+  /**
+   * From now on the log follows another one: appends are refused (LOG_FOLLOWING). Resolves when what was appended is durable and it is
+   * noted that what comes now was written first by another node.
+   */
+  beginFollowing(): Promise<void>;
+
+  /**
+   * Takes the next records of the log that this one follows, byte for byte, segments beginning where they begin there. They are
+   * verified and handed to `appended` in this turn, and written and synced by this log's own rule; resolves when they are committed.
+   * @throws LogError LOG_NOT_FOLLOWING; LOG_NOT_CONTINUED when they do not continue this log; LOG_RECORD_BAD when one does not hold;
+   * LOG_BUSY, LOG_DISK_FULL, LOG_FAILED, LOG_CLOSED. Then nothing of the run has happened.
+   */
+  receive(run: ReceivedRun): Promise<void>;
+
+  /**
+   * The place of the record at `offset`, which is written; `EMPTY_LOG` for 0.
+   * @throws LogError LOG_OFFSET_RETIRED, LOG_OFFSET_BEYOND_END, LOG_CORRUPT.
+   */
+  positionAt(offset: Offset): Promise<LogPosition>;
 
   /** Emits once, when the log has failed. From then on every append is refused. */
   readonly failed: Observable<Error>;

@@ -5,6 +5,11 @@
  *   <data-dir>/identity.json                   cluster id and node id
  *   <data-dir>/format.json                     version of the directory: which formats may be in it; missing: 1
  *   <data-dir>/restoring.json                  a restore into this directory is not finished: no log opens here
+ *   <data-dir>/installing.json                 another node's log is being put into place: the next opening ends it
+ *   <data-dir>/incoming/                       another node's log and snapshot on their way, as in a data directory
+ *   <data-dir>/diverged/<ms>-<first>-<last>-<lineage, 8 digits>/   records that were cut off, as a data directory
+ *   <data-dir>/leadership.json                 the highest leadership that the node has heard of (written by replication)
+ *   <data-dir>/following.json                  the log's last records came, or may come, from another node
  *   <data-dir>/recovery-point                  last offset known durable, and whether the last stop was clean
  *   <data-dir>/log/<base offset, 20 digits>.log    a segment
  *   <data-dir>/log/<base offset, 20 digits>.log.new   a segment being made; holds no record, removed by recovery
@@ -21,6 +26,11 @@ export const IDENTITY_FILE = "identity.json";
 export const FORMAT_FILE = "format.json";
 export const RECOVERY_POINT_FILE = "recovery-point";
 export const RESTORING_FILE = "restoring.json";
+export const INSTALLING_FILE = "installing.json";
+export const INCOMING_DIRECTORY = "incoming";
+export const DIVERGED_DIRECTORY = "diverged";
+export const LEADERSHIP_FILE = "leadership.json";
+export const FOLLOWING_FILE = "following.json";
 export const LOG_DIRECTORY = "log";
 export const TORN_DIRECTORY = "torn";
 export const SNAPSHOT_DIRECTORY = "snapshots";
@@ -32,6 +42,7 @@ export const TEMPORARY_SUFFIX = ".tmp";
 
 const SEGMENT_NAME = /^(\d{20})\.log$/;
 const SNAPSHOT_NAME = /^snapshot_(0|[1-9]\d{0,15})_([1-9]\d{0,15})\.snap$/;
+const DIVERGED_NAME = /^(\d{1,16})-(\d{1,16})-(\d{1,16})-([0-9a-f]{8})$/;
 const INDEX_NAME = /^(\d{20})\.index$/;
 
 const digits = (base: Offset): string => String(base).padStart(20, "0");
@@ -80,6 +91,23 @@ export function parseIndexName(name: string): Offset | undefined {
 /** `timestamp`: ms since 1970, of the record at `offset`. */
 export function snapshotName(timestamp: number, offset: Offset): string {
   return `snapshot_${timestamp}_${offset}.snap`;
+}
+
+/** `ms`: when the records `first` to `last` were kept, of which the last is of this lineage. */
+export function divergedName(ms: number, first: Offset, last: Offset, lineageId: string): string {
+  return `${ms}-${first}-${last}-${lineageId.slice(0, 8)}`;
+}
+
+/** What the name of a directory below `diverged/` says, or undefined if it is not one of ours. */
+export function parseDivergedName(
+  name: string,
+): { keptAt: number; first: Offset; last: Offset; lineage: string } | undefined {
+  const [, ms, first, last, lineage] = DIVERGED_NAME.exec(name) ?? [];
+  if (ms === undefined || first === undefined || last === undefined || lineage === undefined)
+    return undefined;
+  const parsed = { keptAt: Number(ms), first: Number(first), last: Number(last) };
+  if (!Object.values(parsed).every(Number.isSafeInteger)) return undefined;
+  return { keptAt: parsed.keptAt, first: asOffset(parsed.first), last: asOffset(parsed.last), lineage };
 }
 
 /** What a snapshot's name says, or undefined if the name is not one of ours. */

@@ -3,13 +3,27 @@ export { crc32 } from "./checksum.js";
 export { describeFinding, type Finding, type FindingCode } from "./corruption.js";
 export { DIRECTORY_FORMAT_VERSION, raiseDirectoryFormat, readDirectoryFormat } from "./directory-format.js";
 export { type ReadDirectoryOptions, readDirectory } from "./directory-reader.js";
+export { type KeptRecords, keepDiverged, listDiverged } from "./diverged.js";
 export { decodeEpochStart, EPOCH_START_VERSION, type EpochStart, upgradeEpochStart1 } from "./epoch-start.js";
 export { EPOCH_STARTED } from "./epochs.js";
 export * from "./errors.js";
 export type * from "./event-log.js";
 export * from "./file-names.js";
 export * from "./file-system.js";
-export { SEGMENT_FORMAT_VERSION, type SegmentHeader } from "./format.js";
+export {
+  encodeSegmentHeader,
+  SEGMENT_FORMAT_VERSION,
+  SEGMENT_HEADER_BYTES,
+  type SegmentHeader,
+} from "./format.js";
+export {
+  type CommitInstallation,
+  Installation,
+  type InstallationOptions,
+  type InstalledLog,
+} from "./installation.js";
+export { holdsLog } from "./installing.js";
+export { EMPTY_LOG } from "./log-mark.js";
 export { type LogView, type LogViewOptions, openLogView } from "./log-view.js";
 export { openLog } from "./open-log.js";
 export { realFileSystem } from "./real-file-system.js";

@@ -4,7 +4,7 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { ADVICE_DAMAGED, CorruptionError, type Finding, type FindingCode } from "./corruption.js";
-import { checkIsNotRestoring, readIdentity } from "./data-directory.js";
+import { checkIsWhole, type DirectoryState, isFollowing, readIdentity } from "./data-directory.js";
 import { readDirectoryFormat } from "./directory-format.js";
 import { errnoOf, LogError } from "./errors.js";
 import { IDENTITY_FILE, LOG_DIRECTORY, RECOVERY_POINT_FILE } from "./file-names.js";
@@ -23,7 +23,7 @@ import type { ReadPoint, RecordBatch } from "./segment-reader.js";
 import { findingOfBad, type SegmentScan, scanSegment } from "./segment-scan.js";
 import type { Identity } from "./settings.js";
 import { readAfterEnd } from "./tail-evidence.js";
-import { fingerprintFinding, judgeTail, lostTailFinding } from "./torn-or-corrupt.js";
+import { fingerprintFinding, isOwnWriter, judgeTail, lostTailFinding } from "./torn-or-corrupt.js";
 
 export interface InspectOptions {
   /** Another process may be writing: what looks unfinished at the end is looked at again before it is called damaged. */
@@ -64,7 +64,7 @@ export async function inspectLog(
   dataDirectory: string,
   options: InspectOptions = {},
 ): Promise<LogInspection> {
-  await checkIsNotRestoring(files, dataDirectory);
+  await checkIsWhole(files, dataDirectory);
   await readDirectoryFormat(files, dataDirectory);
   const findings: Finding[] = [];
   const identity = await orFinding(findings, "identity", IDENTITY_FILE, () =>
@@ -77,7 +77,8 @@ export async function inspectLog(
   // A log that is being written may have been closed cleanly when we looked and opened since.
   const recoveryPoint = read !== undefined && options.live === true ? { ...read, clean: false } : read;
   const logDirectory = `${dataDirectory}/${LOG_DIRECTORY}`;
-  const walk = new Walk(files, logDirectory, identity, recoveryPoint, options);
+  const follows = await isFollowing(files, dataDirectory);
+  const walk = new Walk(files, logDirectory, { identity, recoveryPoint, isFollowing: follows }, options);
   const segments = await walk.all(await listSegments(files, logDirectory));
   if (segments.length > 0 && identity === undefined && findings.length === 0)
     findings.push(lostIdentity(segments));
@@ -91,6 +92,7 @@ class Walk {
   readonly #logDirectory: string;
   readonly #identity: Identity | undefined;
   readonly #recoveryPoint: RecoveryPoint | undefined;
+  readonly #isFollowing: boolean;
   readonly #options: InspectOptions;
   #before: SegmentFile | undefined;
   /** Where the segment before ended; undefined when it is damaged or its header is. */
@@ -102,14 +104,14 @@ class Walk {
   constructor(
     files: FileSystem,
     logDirectory: string,
-    identity: Identity | undefined,
-    recoveryPoint: RecoveryPoint | undefined,
+    { identity, recoveryPoint, isFollowing }: DirectoryState,
     options: InspectOptions,
   ) {
     this.#files = files;
     this.#logDirectory = logDirectory;
     this.#identity = identity;
     this.#recoveryPoint = recoveryPoint;
+    this.#isFollowing = isFollowing;
     this.#options = options;
   }
 
@@ -203,7 +205,7 @@ class Walk {
       bad: scan.bad,
       ...after,
       recoveryPoint: this.#recoveryPoint,
-      isOwnWriter: this.#identity === undefined || this.#identity.nodeId === file.header.nodeId,
+      isOwnWriter: isOwnWriter(file.header, this.#identity, this.#isFollowing),
     });
     return {
       scan,

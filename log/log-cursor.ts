@@ -5,18 +5,22 @@
  */
 import { ADVICE_DAMAGED, corruption } from "./corruption.js";
 import { assert, errnoOf } from "./errors.js";
-import type { LogRecord } from "./event-log.js";
+import type { LogRecord, RecordRun } from "./event-log.js";
 import type { FileHandle, FileSystem } from "./file-system.js";
-import { RECORD_HEADER_BYTES } from "./format.js";
+import { RECORD_BODY_BYTES_MAX, RECORD_HEADER_BYTES, recordLength, SEGMENT_HEADER_BYTES } from "./format.js";
 import type { IdleHandles } from "./idle-handles.js";
 import type { LoadedIndexes } from "./loaded-indexes.js";
 import type { OffsetIndex } from "./offset-index.js";
+import { type CheckedRecords, checkRecords } from "./record-check.js";
 import { retired } from "./refusals.js";
 import { borderFinding, shownPath } from "./segment-chain.js";
 import type { LogSegment, SegmentList } from "./segment-list.js";
-import { CHUNK_BYTES, type ReadPoint, readBatch } from "./segment-reader.js";
+import { CHUNK_BYTES, parseRecords, type ReadPoint, readBatch, readFully, viewOf } from "./segment-reader.js";
 import { findingOfBad } from "./segment-scan.js";
 import { offset as asOffset, type Offset } from "./units.js";
+
+/** What is read of a segment at once as bytes; a larger record is read alone. */
+const RUN_BYTES = 1024 * 1024;
 
 export interface LogFiles {
   readonly files: FileSystem;
@@ -88,6 +92,39 @@ export class LogCursor {
     }
   }
 
+  /** As `read`, but bytes: at least one record, never over the border of a segment. */
+  async readRun(last: Offset): Promise<RecordRun> {
+    assert(this.#next <= last, "there is something to read");
+    for (;;) {
+      const seat = await this.#sit();
+      const { point, segment } = seat;
+      const { bytes, checked } = await checkedAt(seat, this.#next, last);
+      const { start, end, next } = checked;
+      if (next.offset > this.#next) {
+        const first = this.#next;
+        this.#next = next.offset;
+        seat.point = next;
+        return {
+          header: segment.header,
+          startsSegment: point.position + start === SEGMENT_HEADER_BYTES,
+          first,
+          last: asOffset(next.offset - 1),
+          bytes: bytes.subarray(start, end),
+          lastCrc: next.seed,
+          lastTimestamp: next.timestamp,
+        };
+      }
+      // As in `read`.
+      if (seat.cuts !== this.#log.segments.cuts) continue;
+      if (end === 0) {
+        const { bad } = parseRecords(bytes, point, segment.header, true);
+        if (bad !== undefined) throw corruption(findingOfBad(shownPath(segment.name), bad));
+        await this.#leave(seat);
+      }
+      seat.point = next;
+    }
+  }
+
   async close(): Promise<void> {
     const seat = this.#seat;
     this.#seat = undefined;
@@ -144,6 +181,24 @@ export class LogCursor {
     if (foreign !== undefined) throw corruption(foreign);
     await this.close();
   }
+}
+
+/** The bytes at a reader's place, and how far the records in them hold: at least one, if there is any that does. */
+async function checkedAt(
+  { handle, point, segment }: Seat,
+  from: Offset,
+  last: Offset,
+): Promise<{ bytes: Uint8Array; checked: CheckedRecords }> {
+  const available = Math.max(0, segment.bytes - point.position);
+  const check = async (count: number): Promise<{ bytes: Uint8Array; checked: CheckedRecords }> => {
+    const bytes = await readFully(handle, point.position, Math.min(count, available));
+    return { bytes, checked: checkRecords(bytes, point, segment.header, from, last) };
+  };
+  const run = await check(RUN_BYTES);
+  const { bytes } = run;
+  if (run.checked.end > 0 || bytes.length < RUN_BYTES) return run;
+  // Not one whole record: what its length says is a rumour, so it is bounded.
+  return check(RECORD_HEADER_BYTES + Math.min(recordLength(viewOf(bytes), 0), RECORD_BODY_BYTES_MAX));
 }
 
 /** Records from `from` to `last`, which is written, a batch at a time. @throws LogError LOG_OFFSET_RETIRED, LOG_CORRUPT. */

@@ -3,10 +3,18 @@
  * that is kept, the header of the segment that continues it still tells.
  */
 import { LogError } from "./errors.js";
-import type { LogMark, LogReader } from "./event-log.js";
+import type { LogMark, LogPosition, LogReader } from "./event-log.js";
 import { beyondEnd } from "./refusals.js";
 import type { SegmentList } from "./segment-list.js";
-import type { Offset } from "./units.js";
+import { epoch as asEpoch, BEFORE_FIRST, type Offset } from "./units.js";
+
+/** Where a log without a record ends, and where every log begins. */
+export const EMPTY_LOG: LogPosition = {
+  offset: BEFORE_FIRST,
+  crc: 0,
+  epoch: asEpoch(0),
+  lineageId: "0".repeat(32),
+};
 
 type Records = Pick<LogReader, "read">;
 
@@ -21,11 +29,27 @@ export async function markAt(log: Records, segments: SegmentList, at: Offset, en
   throw beyondEnd(at, end);
 }
 
+/** @throws LogError LOG_OFFSET_RETIRED, LOG_OFFSET_BEYOND_END, LOG_CORRUPT. */
+export async function positionAt(
+  log: Records,
+  segments: SegmentList,
+  at: Offset,
+  end: Offset,
+): Promise<LogPosition> {
+  if (at === EMPTY_LOG.offset) return EMPTY_LOG;
+  const { header } = segments.first;
+  // Of the record just before the oldest the header tells, unless another epoch wrote it.
+  if (at + 1 === header.baseOffset && header.epochFirst < header.baseOffset)
+    return { offset: at, crc: header.chainCrc, epoch: header.epoch, lineageId: header.lineageId };
+  const { crc, epoch, lineageId } = await markAt(log, segments, at, end);
+  return { offset: at, crc, epoch, lineageId };
+}
+
 /** @throws LogError LOG_CORRUPT. */
 export async function agrees(
   log: Records,
   segments: SegmentList,
-  mark: LogMark,
+  mark: LogPosition | LogMark,
   end: Offset,
 ): Promise<boolean> {
   if (segments.count === 0 || mark.offset > end) return false;
@@ -34,11 +58,10 @@ export async function agrees(
   try {
     const own = await markAt(log, segments, mark.offset, end);
     return (
-      own.clusterId === mark.clusterId &&
       own.lineageId === mark.lineageId &&
       own.epoch === mark.epoch &&
-      own.timestamp === mark.timestamp &&
-      own.crc === mark.crc
+      own.crc === mark.crc &&
+      (!("clusterId" in mark) || (own.clusterId === mark.clusterId && own.timestamp === mark.timestamp))
     );
   } catch (error) {
     // Retention was quicker: what is not there cannot agree.
@@ -48,14 +71,14 @@ export async function agrees(
 }
 
 /** The oldest segment knows crc and time of the record before it; its epoch only when it is not the first of its own. */
-function isContinuedBy(mark: LogMark, segments: SegmentList): boolean {
+function isContinuedBy(mark: LogPosition | LogMark, segments: SegmentList): boolean {
   const { header } = segments.first;
   const isSameEpoch = header.epoch === mark.epoch && header.lineageId === mark.lineageId;
   const beginsEpoch = header.epochFirst === header.baseOffset && header.epoch > mark.epoch;
   return (
-    header.clusterId === mark.clusterId &&
     header.chainCrc === mark.crc &&
-    header.chainTimestamp === mark.timestamp &&
-    (isSameEpoch || beginsEpoch)
+    (isSameEpoch || beginsEpoch) &&
+    (!("clusterId" in mark) ||
+      (header.clusterId === mark.clusterId && header.chainTimestamp === mark.timestamp))
   );
 }

@@ -7,17 +7,16 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { corruption, type Finding } from "./corruption.js";
-import { checkIsNotRestoring, readIdentity } from "./data-directory.js";
+import { checkIsWhole, type DirectoryState, readDirectoryState } from "./data-directory.js";
 import { readDirectoryFormat } from "./directory-format.js";
 import { errnoOf } from "./errors.js";
-import type { LogMark, LogReader, LogRecord, ReadOptions } from "./event-log.js";
+import type { LogMark, LogPosition, LogReader, LogRecord, ReadOptions } from "./event-log.js";
 import { LOG_DIRECTORY, parseSegmentName } from "./file-names.js";
 import type { FileSystem } from "./file-system.js";
 import { IdleHandles } from "./idle-handles.js";
 import { LoadedIndexes } from "./loaded-indexes.js";
 import { findOffsetAt, type LogFiles, readLog } from "./log-cursor.js";
 import { agrees, markAt } from "./log-mark.js";
-import { type RecoveryPoint, readRecoveryPoint } from "./recovery-point.js";
 import { beyondEnd, retired } from "./refusals.js";
 import {
   epochsOf,
@@ -52,7 +51,7 @@ const LOOKS = 10;
 const LOOK_AGAIN_MS = 50;
 
 /**
- * @throws LogError LOG_CORRUPT when what must be there is not, LOG_VERSION_UNKNOWN, LOG_RESTORE_UNFINISHED, LOG_OFFSET_BEYOND_END when the log ends
+ * @throws LogError LOG_CORRUPT when what must be there is not, LOG_VERSION_UNKNOWN, LOG_RESTORE_UNFINISHED, LOG_INSTALL_UNFINISHED, LOG_OFFSET_BEYOND_END when the log ends
  * before `last`, LOG_OFFSET_RETIRED when it begins after it.
  */
 export async function openLogView(
@@ -60,7 +59,7 @@ export async function openLogView(
   dataDirectory: string,
   options: LogViewOptions = {},
 ): Promise<LogView> {
-  await checkIsNotRestoring(files, dataDirectory);
+  await checkIsWhole(files, dataDirectory);
   await readDirectoryFormat(files, dataDirectory);
   return openUnmarkedView(files, dataDirectory, options);
 }
@@ -90,8 +89,8 @@ async function tryToOpen(
   last: Offset | undefined,
 ): Promise<LogView | Finding> {
   // First what others tell of the log, then the log: what they tell of must be there.
-  const point = await readRecoveryPoint(files, dataDirectory);
-  const identity = await readIdentity(files, dataDirectory);
+  const state = await readDirectoryState(files, dataDirectory);
+  const { identity } = state;
   const logDirectory = `${dataDirectory}/${LOG_DIRECTORY}`;
   const { found, isWhole } = await readSegments(files, logDirectory, last);
   const segments = new SegmentList();
@@ -111,7 +110,7 @@ async function tryToOpen(
 
   const { scan, finding } = isWhole
     ? await readSealed(files, logDirectory, tail)
-    : await readTail(files, logDirectory, tail, point, identity);
+    : await readTail(files, logDirectory, tail, state);
   if (finding !== undefined && (last === undefined || last >= scan.next.offset)) return finding;
   const end = asOffset(scan.next.offset - 1);
   if (last !== undefined && last > end) throw beyondEnd(last, end);
@@ -170,14 +169,13 @@ async function readTail(
   files: FileSystem,
   logDirectory: string,
   tail: SegmentFile,
-  point: RecoveryPoint | undefined,
-  identity: Identity | undefined,
+  state: DirectoryState,
 ): Promise<LastSegment> {
   const handle = await files.open(`${logDirectory}/${tail.name}`, "read");
   try {
     const size = await handle.size();
     const scan = await scanSegment(handle, tail.header, size);
-    const end = { next: scan.next, bad: scan.bad, size, recoveryPoint: point, identity };
+    const end = { next: scan.next, bad: scan.bad, size, ...state };
     const finding = await findingAtEnd(handle, tail, end);
     return finding === undefined ? { scan } : { scan, finding };
   } finally {
@@ -236,7 +234,7 @@ class DirectoryView implements LogView {
     return markAt(this, this.#log.segments, offset, this.endOffset);
   }
 
-  agrees(mark: LogMark): Promise<boolean> {
+  agrees(mark: LogPosition | LogMark): Promise<boolean> {
     return agrees(this, this.#log.segments, mark, this.endOffset);
   }
 

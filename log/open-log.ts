@@ -8,6 +8,7 @@ import {
   checkIdentityIsThere,
   checkIsNotRestoring,
   createIdentity,
+  isFollowing,
   openDataDirectory,
   readIdentity,
 } from "./data-directory.js";
@@ -16,6 +17,7 @@ import { EpochTable } from "./epochs.js";
 import { assert, errnoOf, LogError } from "./errors.js";
 import { RECORD_BODY_BYTES_MAX } from "./format.js";
 import { isNoSpace } from "./free-space.js";
+import { endInstallation } from "./installing.js";
 import { recoverLog } from "./recovery.js";
 import { readRecoveryPoint } from "./recovery-point.js";
 import { logSegment, SegmentList } from "./segment-list.js";
@@ -62,16 +64,20 @@ async function openHeld(options: OpenLogOptions, directory: DataDirectory): Prom
   const since = stopwatch();
   await checkIsNotRestoring(files, dataDirectory);
   const formatVersion = await readDirectoryFormat(files, dataDirectory);
+  await endInstallation(files, dataDirectory);
   const known = await readIdentity(files, dataDirectory);
   await checkIdentityIsThere(files, directory, known);
   const recoveryPoint = await readRecoveryPoint(files, dataDirectory);
+  const followed = await isFollowing(files, dataDirectory);
   const recovered = await recoverLog({
     files,
     dataDirectory,
     now: () => Math.floor(options.now()),
     recoveryPoint,
+    isFollowing: followed,
     ...(known === undefined ? {} : { identity: known }),
   });
+  if (options.following === true && recovered.segments.length === 0) throw nothingToFollow(dataDirectory);
   // A directory with an identity and no version is an older release's: the version goes first.
   if (known === undefined) await raiseDirectoryFormat(files, dataDirectory);
   const identity = known ?? (await createIdentity(files, dataDirectory, randomBytes));
@@ -84,7 +90,14 @@ async function openHeld(options: OpenLogOptions, directory: DataDirectory): Prom
   }
   const created = segments.count === 0;
   const epochs = new EpochTable(recovered.epochs);
-  const log = new SegmentedLog(options, { directory, identity, segments, epochs, next: recovered.next });
+  const log = new SegmentedLog(options, {
+    directory,
+    identity,
+    segments,
+    epochs,
+    next: recovered.next,
+    followed,
+  });
   await log.begin();
   return {
     log,
@@ -102,6 +115,11 @@ async function openHeld(options: OpenLogOptions, directory: DataDirectory): Prom
       durationMs: stopwatch() - since,
     },
   };
+}
+
+function nothingToFollow(directory: string): LogError {
+  const message = `${directory} holds no log: it cannot follow another one before the first records were installed`;
+  return new LogError("LOG_DIRECTORY_UNUSABLE", message, { directory, found: "no log" });
 }
 
 /** The system's own errors get a code of the log's; a full disk is no failure, it only comes at a bad moment. */

@@ -36,7 +36,7 @@ import { LOG_START, type ReadPoint, readBatch } from "./segment-reader.js";
 import { loadIndex, pointAt, rebuildIndex, type SegmentScan, scanSegment } from "./segment-scan.js";
 import type { Identity } from "./settings.js";
 import { type AfterEnd, readAfterEnd } from "./tail-evidence.js";
-import { fingerprintFinding, judgeTail, lostTailFinding } from "./torn-or-corrupt.js";
+import { fingerprintFinding, isOwnWriter, judgeTail, lostTailFinding } from "./torn-or-corrupt.js";
 import { offset as asOffset, type Offset } from "./units.js";
 
 export type { RecoveryPoint } from "./recovery-point.js";
@@ -48,6 +48,8 @@ export interface RecoverOptions {
   readonly recoveryPoint: RecoveryPoint | undefined;
   /** Whose directory this is. Without it nothing is compared with it, and the segments count as this node's own. */
   readonly identity?: Identity;
+  /** Its last records came from another node, so that their `unsynced` proves nothing. */
+  readonly isFollowing?: boolean;
 }
 
 export interface RecoveredLog {
@@ -81,14 +83,14 @@ export async function recoverLog(options: RecoverOptions): Promise<RecoveredLog>
   try {
     const scan = await scanSegment(handle, tail.header, tail.bytes);
     const after = await readAfterEnd(handle, tail.header, scan.next, tail.bytes);
-    const isOwnWriter = identity === undefined || identity.nodeId === tail.header.nodeId;
+    const isOwn = isOwnWriter(tail.header, identity, options.isFollowing === true);
     const verdict = judgeTail({
       file: shownPath(tail.name),
       next: scan.next,
       bad: scan.bad,
       ...after,
       recoveryPoint,
-      isOwnWriter,
+      isOwnWriter: isOwn,
     });
     if (verdict.type === "corrupt") throw corruption(verdict.finding);
     if (recoveryPoint !== undefined) {
@@ -101,7 +103,7 @@ export async function recoverLog(options: RecoverOptions): Promise<RecoveredLog>
     const torn =
       verdict.type === "torn" ? await cutTornEnd(options, tail, handle, scan.next, after) : undefined;
     if (recoveryPoint?.clean !== true)
-      await makeDurable(handle, tail, scan, knownDurable(scan, recoveryPoint, isOwnWriter, tail.base));
+      await makeDurable(handle, tail, scan, knownDurable(scan, recoveryPoint, isOwn, tail.base));
     // A rename whose directory was not synced may still be undone by a power cut: the tail's name must not be.
     await files.syncDirectory(logDirectory);
 
@@ -238,10 +240,10 @@ async function seek(
 function knownDurable(
   scan: SegmentScan,
   point: RecoveryPoint | undefined,
-  isOwnWriter: boolean,
+  isOwn: boolean,
   base: Offset,
 ): Offset {
-  return asOffset(Math.max(base - 1, point?.durable ?? 0, isOwnWriter ? scan.proven : 0));
+  return asOffset(Math.max(base - 1, point?.durable ?? 0, isOwn ? scan.proven : 0));
 }
 
 /**

@@ -6,10 +6,11 @@
  * again and every append is refused until a restart has read the files.
  */
 import { type Observable, ReplaySubject, Subject } from "rxjs";
+import { watchAge } from "./age-watch.js";
 import { type Batch, CommitQueue } from "./commit-queue.js";
 import { type DataDirectory, randomId } from "./data-directory.js";
-import { EPOCH_START_VERSION, encodeEpochStart } from "./epoch-start.js";
-import { EPOCH_STARTED, type EpochTable } from "./epochs.js";
+import { type EpochStart, encodeEpochStart } from "./epoch-start.js";
+import type { EpochTable } from "./epochs.js";
 import { assert, LogError } from "./errors.js";
 import type {
   AppendedRecord,
@@ -17,16 +18,21 @@ import type {
   EventLog,
   LogMark,
   LogObserver,
+  LogPosition,
   LogRecord,
   NewRecord,
   ReadOptions,
+  ReceivedRun,
+  RecordRun,
 } from "./event-log.js";
-import { RECORD_HEADER_BYTES, writeRecordHeader } from "./format.js";
+import { Following } from "./following.js";
+import { RECORD_HEADER_BYTES } from "./format.js";
 import { FreeSpace } from "./free-space.js";
 import { IdleHandles } from "./idle-handles.js";
+import { Intake } from "./intake.js";
 import { LoadedIndexes } from "./loaded-indexes.js";
-import { findOffsetAt, LogCursor, type LogFiles } from "./log-cursor.js";
-import { agrees, markAt } from "./log-mark.js";
+import type { LogFiles } from "./log-cursor.js";
+import { LogReads, readSourceOf } from "./log-reads.js";
 import { PeriodicSync } from "./periodic-sync.js";
 import { RecoveryNotes } from "./recovery-notes.js";
 import type { RecoveryPoint } from "./recovery-point.js";
@@ -44,16 +50,10 @@ import type { SegmentList } from "./segment-list.js";
 import type { ReadPoint } from "./segment-reader.js";
 import type { Identity, LogUsage, OpenLogOptions } from "./settings.js";
 import { SpaceAhead } from "./space-ahead.js";
-import { Follower, FollowerBell, type FollowSource, tailOf } from "./tail.js";
-import { type Lineage, TailWriter } from "./tail-writer.js";
+import { FollowerBell } from "./tail.js";
+import { type BatchMark, TailWriter } from "./tail-writer.js";
 import { cutLog, findCut } from "./truncation.js";
 import { epoch as asEpoch, offset as asOffset, type Epoch, type Offset } from "./units.js";
-
-const KIND_MAX = 0xffff;
-const VERSION_MAX = 0xff;
-/** Bounds of how often an idle log looks whether its tail got old. */
-const AGE_CHECK_MS_MIN = 10;
-const AGE_CHECK_MS_MAX = 60_000;
 
 /** What recovery found, as the log goes on from it. */
 export interface LogStart {
@@ -63,6 +63,8 @@ export interface LogStart {
   readonly epochs: EpochTable;
   /** Where the log ends. */
   readonly next: ReadPoint;
+  /** The log followed another one when it was open last. */
+  readonly followed: boolean;
 }
 
 export class SegmentedLog implements EventLog {
@@ -74,19 +76,18 @@ export class SegmentedLog implements EventLog {
   readonly #freeSpace: FreeSpace;
   readonly #space: SpaceAhead;
   readonly #tail: TailWriter;
-  readonly #queue: CommitQueue<Lineage>;
+  readonly #queue: CommitQueue<BatchMark>;
+  readonly #intake: Intake;
   readonly #notes: RecoveryNotes;
+  readonly #following: Following;
   readonly #periodic: PeriodicSync | undefined;
-  readonly #appended = new Subject<AppendedRecord>();
   readonly #failed = new ReplaySubject<Error>(1);
+  readonly #moved = new Subject<void>();
   readonly #followers = new FollowerBell();
-  readonly #source: FollowSource;
-  /** What the record appended last left for the next one. */
-  #end: Offset;
-  #timestamp: number;
-  #epoch: Epoch;
-  #delivering = false;
-  /** Why appends are refused, whatever the disk's free space. */
+  readonly #reads: LogReads;
+  /** Why nothing is changed now: the log has failed, is being closed or cut. */
+  #halt: LogError | undefined;
+  /** Why appends are refused, whatever the disk's free space: that, or because the log follows another one. */
   #refusal: LogError | undefined;
   #failure: LogError | undefined;
   #closing: Promise<void> | undefined;
@@ -95,7 +96,7 @@ export class SegmentedLog implements EventLog {
   #lowered: Omit<RecoveryPoint, "clean"> | undefined;
   /** Retention and truncation change the list of segments: one after the other. */
   #changing: Promise<unknown> = Promise.resolve();
-  #ageTimer: NodeJS.Timeout | undefined;
+  #stopWatch: () => void = () => undefined;
 
   constructor(options: OpenLogOptions, start: LogStart) {
     const { files, segmentBytes, fsyncMode, now } = options;
@@ -104,6 +105,7 @@ export class SegmentedLog implements EventLog {
     const observer = options.observer ?? {};
     const stopwatch = options.stopwatch ?? now;
     const failed = (error: unknown): void => this.#fail(error);
+    const end = asOffset(next.offset - 1);
     const syncOnWrite = fsyncMode === "always";
     const indexes = new LoadedIndexes(files, logDirectory);
     const freeSpace = new FreeSpace(files, logDirectory, options.reserveBytes, (full) =>
@@ -113,9 +115,6 @@ export class SegmentedLog implements EventLog {
     this.#observer = observer;
     this.#stopwatch = stopwatch;
     this.#start = start;
-    this.#end = asOffset(next.offset - 1);
-    this.#timestamp = next.timestamp;
-    this.#epoch = epochs.current?.epoch ?? asEpoch(0);
     const handles = new IdleHandles(files, logDirectory, segments);
     this.#files = { files, logDirectory, segments, indexes, handles };
     this.#freeSpace = freeSpace;
@@ -144,11 +143,21 @@ export class SegmentedLog implements EventLog {
         committed: (batch) => observer.appendCommitted?.(stopwatch() - batch.since),
         failed,
       },
-      this.#end,
+      end,
     );
+    this.#intake = new Intake(this.#queue, end, next.timestamp, epochs.current?.epoch ?? asEpoch(0));
     this.#notes = new RecoveryNotes({ files, dataDirectory, point: () => this.#recoveryPoint(), failed });
+    this.#following = new Following({
+      ...{ files, dataDirectory, now, segments, tail: this.#tail },
+      clusterId: start.identity.clusterId,
+      note: () => this.#notes.note(false),
+      isMarked: start.followed,
+    });
     this.#periodic = fsyncMode === "periodic" ? this.#periodicSync(failed) : undefined;
-    this.#source = this.#followSource();
+    this.#reads = new LogReads(
+      this.#files,
+      readSourceOf(this, () => this.#ended, this.#followers),
+    );
   }
 
   /** Makes the log ready for appends: opens its tail at the end that recovery found, or begins the first epoch. */
@@ -172,26 +181,27 @@ export class SegmentedLog implements EventLog {
     }
     // Takes the mark of a clean stop away before anything is appended behind it.
     await this.#notes.note(false);
+    if (this.#options.following === true) await this.beginFollowing();
+    // Nobody appends to an epoch that another node has begun.
+    else if (this.#following.isMarked) await this.startEpoch();
     this.#space.waitWhenFull(true);
-    this.#watchAge();
+    this.#stopWatch = watchAge(this.#options.segmentAgeMs, () => this.#rollIfOld());
   }
 
   append(record: NewRecord): Offset {
     if (this.#refusal !== undefined) throw this.#refusal;
     if (this.#freeSpace.full) throw diskFull(this.#options);
-    const { kind, version, timestamp, body } = record;
     const { recordBytesMax } = this.#options;
-    if (body.length > recordBytesMax) {
-      throw tooLarge(body.length, recordBytesMax);
-    }
-    assert(kind > EPOCH_STARTED && kind <= KIND_MAX, "a caller's kind is 2 to 65535");
-    assert(version >= 0 && version <= VERSION_MAX, "a version is 0 to 255");
-    assert(Number.isSafeInteger(timestamp) && timestamp >= 0, "a timestamp is whole milliseconds since 1970");
-    return this.#add(kind, version, timestamp, body);
+    if (record.body.length > recordBytesMax) throw tooLarge(record.body.length, recordBytesMax);
+    return this.#intake.append(record);
   }
 
   get appended(): Observable<AppendedRecord> {
-    return this.#appended;
+    return this.#intake.appended;
+  }
+
+  get moved(): Observable<void> {
+    return this.#moved;
   }
 
   get failed(): Observable<Error> {
@@ -203,7 +213,7 @@ export class SegmentedLog implements EventLog {
   }
 
   get endOffset(): Offset {
-    return this.#end;
+    return this.#intake.end;
   }
 
   get committedOffset(): Offset {
@@ -212,6 +222,10 @@ export class SegmentedLog implements EventLog {
 
   get durableOffset(): Offset {
     return this.#tail.durable.offset;
+  }
+
+  get #ended(): Error | "closed" | undefined {
+    return this.#closed ? "closed" : this.#failure;
   }
 
   get epochs(): readonly EpochEntry[] {
@@ -235,41 +249,42 @@ export class SegmentedLog implements EventLog {
     return this.#queue.whenCommitted(offset);
   }
 
-  async *read(from: Offset, options: ReadOptions = {}): AsyncGenerator<readonly LogRecord[], void> {
-    const cursor = this.#cursor(from);
-    const committed = this.committedOffset;
-    const last = Math.min(options.last ?? committed, committed);
-    try {
-      while (cursor.next <= last) {
-        if (this.#closed) throw closedError();
-        yield await cursor.read(asOffset(last));
-      }
-    } finally {
-      await cursor.close();
-    }
+  read(from: Offset, options: ReadOptions = {}): AsyncIterable<readonly LogRecord[]> {
+    return this.#reads.read(from, options);
   }
 
   follow(from: Offset): AsyncIterableIterator<readonly LogRecord[]> {
-    return new Follower(this.#source, () => this.#cursor(from));
+    return this.#reads.follow(from);
   }
 
   tail(from: Offset): Observable<LogRecord> {
-    return tailOf(() => this.follow(from));
+    return this.#reads.tail(from);
+  }
+
+  ship(from: Offset): AsyncIterableIterator<RecordRun> {
+    return this.#reads.ship(from);
+  }
+
+  segmentStart(offset: Offset): Offset {
+    return this.#reads.segmentStart(offset);
   }
 
   async offsetAt(timestamp: number): Promise<Offset> {
     // What is in memory only cannot be searched; it is on the disk in a moment, unless the disk has failed.
-    if (this.#failure === undefined) await this.whenCommitted(this.#end);
-    const last = this.committedOffset;
-    return findOffsetAt(this.#files, timestamp, last);
+    if (this.#failure === undefined) await this.whenCommitted(this.endOffset);
+    return this.#reads.offsetAt(timestamp);
   }
 
   markAt(offset: Offset): Promise<LogMark> {
-    return markAt(this, this.#files.segments, offset, this.committedOffset);
+    return this.#reads.markAt(offset);
   }
 
-  agrees(mark: LogMark): Promise<boolean> {
-    return agrees(this, this.#files.segments, mark, this.committedOffset);
+  positionAt(offset: Offset): Promise<LogPosition> {
+    return this.#reads.positionAt(offset);
+  }
+
+  agrees(mark: LogPosition | LogMark): Promise<boolean> {
+    return this.#reads.agrees(mark);
   }
 
   retain(firstNeeded: Offset): Promise<Offset> {
@@ -277,35 +292,63 @@ export class SegmentedLog implements EventLog {
   }
 
   async truncate(last: Offset): Promise<void> {
-    if (this.#refusal !== undefined) throw this.#refusal;
-    if (last > this.#end) throw beyondEnd(last, this.#end);
-    if (!this.#queue.idle || this.#end !== this.committedOffset) {
-      throw recordsWait(this.#end - this.committedOffset);
+    if (this.#halt !== undefined) throw this.#halt;
+    if (last > this.endOffset) throw beyondEnd(last, this.endOffset);
+    if (!this.#queue.idle || this.endOffset !== this.committedOffset) {
+      throw recordsWait(this.endOffset - this.committedOffset);
     }
-    this.#refusal = beingCut();
+    this.#haltBecause(beingCut());
     try {
       await this.#change(() => this.#queue.whenIdle(() => this.#cutAfter(last)));
     } finally {
-      this.#refusal = this.#failure ?? (this.#closing === undefined ? undefined : closedError());
+      this.#haltBecause(this.#failure ?? (this.#closing === undefined ? undefined : closedError()));
     }
   }
 
-  async startEpoch(): Promise<EpochEntry> {
-    if (this.#refusal !== undefined) throw this.#refusal;
+  async startEpoch({ above }: { readonly above?: Epoch } = {}): Promise<EpochEntry> {
+    if (this.#halt !== undefined) throw this.#halt;
     const { epochs, identity } = this.#start;
     const { randomBytes, now } = this.#options;
+    const start: EpochStart = { reason: epochs.current === undefined ? "created" : "promoted" };
     // Refuses before anything has changed.
-    const body = encodeEpochStart({ reason: epochs.current === undefined ? "created" : "promoted" });
-    this.#queue.room(RECORD_HEADER_BYTES + body.length);
-    const first = asOffset(this.#end + 1);
-    const entry = epochs.begin(first, identity.nodeId, randomId(randomBytes));
-    this.#epoch = entry.epoch;
+    this.#queue.checkRoom(RECORD_HEADER_BYTES + encodeEpochStart(start).length);
+    if (this.following) void this.#following.reception;
+    const first = asOffset(this.endOffset + 1);
+    const entry = epochs.begin(first, identity.nodeId, randomId(randomBytes), above);
     const { epoch, nodeId, lineageId } = entry;
-    this.#queue.cut({ clusterId: identity.clusterId, epoch, nodeId, lineageId, epochFirst: first });
-    this.#add(EPOCH_STARTED, EPOCH_START_VERSION, Math.floor(now()), body);
+    this.#following.end();
+    this.#haltBecause(undefined);
+    const lineage = { clusterId: identity.clusterId, epoch, nodeId, lineageId, epochFirst: first };
+    this.#intake.beginEpoch(lineage, start, Math.floor(now()));
     // The roll that begins an epoch syncs its first record in every mode.
     await this.whenCommitted(first);
+    if (this.#following.isMarked) await this.#change(() => this.#following.unmark());
     return entry;
+  }
+
+  get following(): boolean {
+    return this.#following.refusal !== undefined;
+  }
+
+  beginFollowing(): Promise<void> {
+    if (this.#halt !== undefined) return Promise.reject(this.#halt);
+    assert(!this.#intake.isDelivering, "nobody changes the log from inside `appended`");
+    this.#following.begin();
+    this.#haltBecause(undefined);
+    return this.#change(() => this.#queue.whenIdle(() => this.#following.settle()));
+  }
+
+  async receive(run: ReceivedRun): Promise<void> {
+    if (this.#halt !== undefined) throw this.#halt;
+    const { reception } = this.#following;
+    if (this.#freeSpace.full) throw diskFull(this.#options);
+    this.#queue.checkRoom(run.bytes.length);
+    const accepted = reception.accept(run);
+    // Nothing below refuses.
+    reception.took(run, accepted);
+    if (accepted.begins !== undefined) this.#start.epochs.follow(accepted.begins);
+    this.#intake.take(run, accepted);
+    await this.whenCommitted(this.endOffset);
   }
 
   close(): Promise<void> {
@@ -313,28 +356,12 @@ export class SegmentedLog implements EventLog {
     return this.#closing;
   }
 
-  #add(kind: number, version: number, timestamp: number, body: Uint8Array): Offset {
-    assert(!this.#delivering, "nobody appends from inside `appended`");
-    const size = RECORD_HEADER_BYTES + body.length;
-    const arena = this.#queue.room(size);
-    const at = arena.used;
-    const offset = asOffset(this.#end + 1);
-    const epoch = this.#epoch;
-    const raised = Math.max(timestamp, this.#timestamp);
-    writeRecordHeader(arena.view, at, body.length, offset, raised, epoch, kind, version);
-    arena.bytes.set(body, at + RECORD_HEADER_BYTES);
-    this.#queue.added(offset, size);
-    this.#end = offset;
-    this.#timestamp = raised;
-    if (this.#appended.observed) {
-      this.#delivering = true;
-      this.#appended.next({ offset, timestamp: raised, epoch, kind, version, body });
-      this.#delivering = false;
-    }
-    return offset;
+  #haltBecause(halt: LogError | undefined): void {
+    this.#halt = halt;
+    this.#refusal = halt ?? this.#following.refusal;
   }
 
-  #write(batch: Batch<Lineage>): Promise<void> | undefined {
+  #write(batch: Batch<BatchMark>): Promise<void> | undefined {
     const { records, used } = batch;
     const since = this.#stopwatch();
     const written = (): void => this.#observer.batchWritten?.(records, used, this.#stopwatch() - since);
@@ -349,6 +376,7 @@ export class SegmentedLog implements EventLog {
     this.#notes.moved();
     if (this.#periodic !== undefined && this.durableOffset < this.committedOffset) this.#periodic.wrote();
     this.#followers.ring();
+    if (this.#moved.observed) this.#moved.next();
   }
 
   #recoveryPoint(): Omit<RecoveryPoint, "clean"> {
@@ -366,37 +394,9 @@ export class SegmentedLog implements EventLog {
     });
   }
 
-  #followSource(): FollowSource {
-    const ended = (): Error | "closed" | undefined => (this.#closed ? "closed" : this.#failure);
-    const durable = (): Offset => this.durableOffset;
-    return {
-      get durableOffset() {
-        return durable();
-      },
-      get ended() {
-        return ended();
-      },
-      bell: this.#followers,
-    };
-  }
-
-  #cursor(from: Offset): LogCursor {
-    assert(Number.isSafeInteger(from) && from >= 1, "the first offset is 1");
-    if (this.#closed) throw closedError();
-    if (from > this.#end + 1) throw beyondEnd(from, this.#end);
-    return new LogCursor(this.#files, from);
-  }
-
-  /** Seals a tail that got old while nothing was written; a busy log sees to that itself. */
-  #watchAge(): void {
-    const { segmentAgeMs } = this.#options;
-    if (segmentAgeMs === 0) return;
-    const everyMs = Math.min(Math.max(segmentAgeMs / 4, AGE_CHECK_MS_MIN), AGE_CHECK_MS_MAX);
-    this.#ageTimer = setInterval(() => {
-      if (!this.#queue.idle || this.#refusal !== undefined) return;
-      this.#queue.whenIdle(() => this.#tail.rollIfOld()).catch((error: unknown) => this.#fail(error));
-    }, everyMs);
-    this.#ageTimer.unref();
+  #rollIfOld(): void {
+    if (!this.#queue.idle || this.#refusal !== undefined) return;
+    this.#queue.whenIdle(() => this.#tail.rollIfOld()).catch((error: unknown) => this.#fail(error));
   }
 
   /** Whatever a change of the files fails with is final: nobody knows how far it came. */
@@ -424,17 +424,16 @@ export class SegmentedLog implements EventLog {
     await this.#tail.open(cut.segment, cut.next);
     this.#queue.advance(last);
     this.#lowered = undefined;
-    this.#end = last;
-    this.#timestamp = cut.next.timestamp;
     this.#start.epochs.truncate(last);
-    this.#epoch = cut.segment.header.epoch;
+    this.#intake.cut(last, cut.next.timestamp, cut.segment.header.epoch);
+    this.#following.cut();
   }
 
   #fail(error: unknown): void {
     if (this.#failure !== undefined) return;
-    const failure = failedBecause(error, this.#end, this.durableOffset);
+    const failure = failedBecause(error, this.endOffset, this.durableOffset);
     this.#failure = failure;
-    this.#refusal = failure;
+    this.#haltBecause(failure);
     this.#stopTimers();
     this.#queue.fail(failure);
     this.#followers.ring();
@@ -443,14 +442,14 @@ export class SegmentedLog implements EventLog {
   }
 
   #stopTimers(): void {
-    clearInterval(this.#ageTimer);
+    this.#stopWatch();
     this.#periodic?.stop();
     this.#notes.stop();
   }
 
   async #close(): Promise<void> {
     const failedBefore = this.#failure !== undefined;
-    this.#refusal ??= closedError();
+    if (this.#halt === undefined) this.#haltBecause(closedError());
     this.#stopTimers();
     // What waits for a full disk now has its last chance.
     this.#space.waitWhenFull(false);
@@ -462,7 +461,8 @@ export class SegmentedLog implements EventLog {
     }
     this.#closed = true;
     this.#followers.ring();
-    this.#appended.complete();
+    this.#intake.appended.complete();
+    this.#moved.complete();
     this.#failed.complete();
     try {
       await this.#files.handles.close();

@@ -38,6 +38,11 @@ export interface OpenLogOptions extends LogSettings {
   /** Who holds the lock, shown to whoever is refused: e.g. "annals serve, pid 42". */
   readonly holder: string;
   readonly observer?: LogObserver;
+  /**
+   * The log follows another one from the start: no epoch begins, and it takes no appends. The directory must hold a log already.
+   * Without it a log that followed last begins an epoch of its own, for nobody may append to another node's.
+   */
+  readonly following?: boolean;
 }
 
 export interface RecoveryReport {

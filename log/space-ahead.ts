@@ -117,15 +117,15 @@ export class SpaceAhead {
     while (tail.room < bytes) await this.#insist((urgent) => this.#fill(tail, end, urgent));
   }
 
-  /** After `hold`: the next segment with room in it. It belongs to the caller then, who tells by `follow` when it is the tail. */
-  async takeNext(): Promise<PreparedSegment> {
+  /** After `hold`: the next segment with room for so many bytes. It belongs to the caller then, who tells by `follow` when it is the tail. */
+  async takeNext(room: number): Promise<PreparedSegment> {
     for (;;) {
       const next = this.#next;
-      if (next !== undefined && next.writer.room > 0 && this.#step === undefined) {
+      if (next !== undefined && next.writer.room >= room && this.#step === undefined) {
         this.#next = undefined;
         return next;
       }
-      await this.#insist((urgent) => this.#prepare(urgent));
+      await this.#insist((urgent) => this.#prepare(urgent, room));
     }
   }
 
@@ -199,9 +199,11 @@ export class SpaceAhead {
     return this.#guarded(bytes, urgent, () => this.#extend(writer, bytes));
   }
 
-  async #prepare(urgent: boolean): Promise<boolean> {
+  /** One more chunk for the next segment, which takes at least `room`. */
+  async #prepare(urgent: boolean, room = 0): Promise<boolean> {
     const { files, logDirectory, segmentBytes, syncOnWrite } = this.#options;
-    const bytes = Math.min(this.#chunkBytes, segmentBytes - (this.#next?.writer.filled ?? 0));
+    const left = Math.max(room, segmentBytes) - (this.#next?.writer.filled ?? 0);
+    const bytes = Math.min(this.#chunkBytes, left);
     return this.#guarded(bytes, urgent, async () => {
       if (this.#next === undefined) {
         const path = `${logDirectory}/${newSegmentName(this.#nextBase)}`;

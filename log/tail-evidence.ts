@@ -3,14 +3,13 @@
  * valid records lie behind the first bad one. Changes nothing.
  */
 import type { Finding } from "./corruption.js";
+import type { DirectoryState } from "./data-directory.js";
 import type { FileHandle } from "./file-system.js";
 import { RECORD_BODY_BYTES_MAX, type SegmentHeader } from "./format.js";
-import type { RecoveryPoint } from "./recovery-point.js";
 import { findLaterRecords, type LaterRecords } from "./resync.js";
 import { type SegmentFile, shownPath } from "./segment-chain.js";
 import { type BadRecord, CHUNK_BYTES, type ReadPoint, readFully } from "./segment-reader.js";
-import type { Identity } from "./settings.js";
-import { judgeTail } from "./torn-or-corrupt.js";
+import { isOwnWriter, judgeTail } from "./torn-or-corrupt.js";
 import { BEFORE_FIRST } from "./units.js";
 
 export interface AfterEnd {
@@ -44,13 +43,11 @@ export async function readAfterEnd(
 }
 
 /** Where the good records of a tail segment end, and what its directory says of it. */
-export interface SeenEnd {
+export interface SeenEnd extends DirectoryState {
   readonly next: ReadPoint;
   readonly bad: BadRecord | undefined;
   /** Of the file, in bytes. */
   readonly size: number;
-  readonly recoveryPoint: RecoveryPoint | undefined;
-  readonly identity: Identity | undefined;
 }
 
 /**
@@ -60,7 +57,7 @@ export interface SeenEnd {
 export async function findingAtEnd(
   handle: FileHandle,
   { name, header }: SegmentFile,
-  { next, bad, size, recoveryPoint, identity }: SeenEnd,
+  { next, bad, size, recoveryPoint, identity, isFollowing }: SeenEnd,
 ): Promise<Finding | undefined> {
   const verdict = judgeTail({
     file: shownPath(name),
@@ -68,7 +65,7 @@ export async function findingAtEnd(
     bad,
     ...(await readAfterEnd(handle, header, next, size)),
     recoveryPoint: recoveryPoint === undefined ? undefined : { ...recoveryPoint, clean: false },
-    isOwnWriter: identity === undefined || identity.nodeId === header.nodeId,
+    isOwnWriter: isOwnWriter(header, identity, isFollowing),
   });
   return verdict.type === "corrupt" ? verdict.finding : undefined;
 }

@@ -1,6 +1,7 @@
 /**
  * Writes batches to the tail segment: stamps the records and rolls to the next segment when one is full, old, or of a
- * past epoch. It owns the two marks that only the disk can move: written and durable.
+ * past epoch. It owns the two marks that only the disk can move: written and durable. In a log that follows another one it
+ * adopts the stamps that the records bring, and rolls where the other one did, and never by itself.
  *
  * The order at a roll, each step durable before the next, so that recovery can tell what it finds:
  *   1. the old segment is cut to its last record      (sealed = records up to the last byte)
@@ -10,7 +11,7 @@
  * Everything here fails for good: after a rejection nothing more may be written. Only a full disk is waited for.
  */
 import type { Batch } from "./commit-queue.js";
-import { assert } from "./errors.js";
+import { assert, unreachable } from "./errors.js";
 import type { LogObserver } from "./event-log.js";
 import { segmentName } from "./file-names.js";
 import type { FileSystem } from "./file-system.js";
@@ -19,6 +20,7 @@ import {
   encodeSegmentHeader,
   RECORD_HEADER_BYTES,
   recordLength,
+  recordOffset,
   recordTimestamp,
   SEGMENT_HEADER_BYTES,
   type SegmentHeader,
@@ -28,6 +30,7 @@ import { isNoSpace } from "./free-space.js";
 import type { LoadedIndexes } from "./loaded-indexes.js";
 import { OffsetIndex, writeIndexFile } from "./offset-index.js";
 import { ownFile } from "./own-file.js";
+import { noteRecords } from "./record-check.js";
 import { type LogSegment, logSegment, type SegmentList } from "./segment-list.js";
 import { basePoint, type ReadPoint } from "./segment-reader.js";
 import { SegmentWriter } from "./segment-writer.js";
@@ -42,6 +45,13 @@ export interface Lineage {
   readonly lineageId: string;
   readonly epochFirst: Offset;
 }
+
+/** What has to be done before the records of a batch. */
+export type BatchMark =
+  /** They are this log's own and begin an epoch. */
+  | { readonly type: "epoch"; readonly lineage: Lineage }
+  /** They were received and begin a segment. */
+  | { readonly type: "segment"; readonly header: SegmentHeader };
 
 /** A place in the log and the chained crc there. */
 export interface LogMark {
@@ -84,6 +94,8 @@ export class TailWriter {
   #timestamp: number;
   #durable: LogMark;
   #indexFile: Promise<void> | undefined;
+  /** The records that come were stamped by another node. */
+  #adopts = false;
 
   /** @param next where the log ends; everything before it is durable */
   constructor(options: TailWriterOptions, next: Pick<ReadPoint, "offset" | "seed" | "timestamp">) {
@@ -105,6 +117,16 @@ export class TailWriter {
 
   get durable(): LogMark {
     return this.#durable;
+  }
+
+  /** Where the next record goes, as far as records know. */
+  get next(): Pick<ReadPoint, "offset" | "seed" | "timestamp"> {
+    return { offset: asOffset(this.#offset + 1), seed: this.#crc, timestamp: this.#timestamp };
+  }
+
+  /** From now on records come stamped, until a batch begins an epoch. Only while nothing is written. */
+  adopt(): void {
+    this.#adopts = true;
   }
 
   /**
@@ -129,12 +151,12 @@ export class TailWriter {
    * Writes a batch. Returns undefined when that is done at once, into the page cache; else the promise of it, durable
    * with `syncOnWrite`.
    */
-  write(batch: Batch<Lineage>): Promise<void> | undefined {
+  write(batch: Batch<BatchMark>): Promise<void> | undefined {
     const tail = this.#tail;
     if (tail === undefined || batch.mark !== undefined || !this.#takesWhole(tail, batch.used)) {
       return this.#writeInParts(batch);
     }
-    const after = this.#stamp(tail, batch, 0, batch.used);
+    const after = this.#finish(tail, batch, 0, batch.used);
     return this.#put(tail, batch.bytes.subarray(0, batch.used), after);
   }
 
@@ -151,7 +173,7 @@ export class TailWriter {
 
   /** Rolls if the tail segment is past its age and not empty. */
   async rollIfOld(): Promise<void> {
-    if (this.#tail !== undefined && this.#isDue(this.#tail, 0)) await this.#roll();
+    if (this.#tail !== undefined && this.#isDue(this.#tail, 0)) await this.#rollOn(this.#tail);
   }
 
   /** Resolves when the index file of the segment sealed last is written. */
@@ -181,31 +203,46 @@ export class TailWriter {
   /** True when a record of `bytes` belongs into the next segment. One that has no record takes any. */
   #isDue({ writer, segment }: Tail, bytes: number): boolean {
     const { segmentBytes, segmentAgeMs, now } = this.#options;
-    if (writer.end <= SEGMENT_HEADER_BYTES) return false;
+    if (this.#adopts || writer.end <= SEGMENT_HEADER_BYTES) return false;
     if (writer.end + bytes > segmentBytes) return true;
     return segmentAgeMs > 0 && now() - segment.header.createdAt >= segmentAgeMs;
   }
 
   /** The long way: over the end of a segment, into a new epoch, or where room must be made first. */
-  async #writeInParts(batch: Batch<Lineage>): Promise<void> {
-    let at = 0;
-    if (batch.mark !== undefined) {
-      at = sizeAt(batch, 0);
-      await this.#roll(batch.mark, batch);
-    }
+  async #writeInParts(batch: Batch<BatchMark>): Promise<void> {
+    let at = batch.mark === undefined ? 0 : await this.#begin(batch.mark, batch);
     while (at < batch.used) {
-      if (this.#isDue(this.#current(), sizeAt(batch, at))) await this.#roll();
+      if (this.#isDue(this.#current(), sizeAt(batch, at))) await this.#rollOn(this.#current());
       const tail = this.#current();
       const end = this.#fitting(tail, batch, at);
       await this.#options.space.roomFor(end - at);
-      const after = this.#stamp(tail, batch, at, end);
+      const after = this.#finish(tail, batch, at, end);
       await this.#put(tail, batch.bytes.subarray(at, end), after);
       at = end;
     }
   }
 
-  /** End of the records from `at` on that fit into the segment: at least one. */
-  #fitting(tail: Tail, batch: Batch<Lineage>, at: number): number {
+  /** Begins the segment that a batch asks for; returns where the records that are not in it yet begin. */
+  async #begin(mark: BatchMark, batch: Batch<BatchMark>): Promise<number> {
+    switch (mark.type) {
+      case "epoch":
+        this.#adopts = false;
+        await this.#roll(this.#nextHeader(mark.lineage), batch);
+        return sizeAt(batch, 0);
+      case "segment": {
+        const { header } = mark;
+        const beginsEpoch = header.epochFirst === header.baseOffset;
+        await this.#roll(header, beginsEpoch ? batch : undefined);
+        return beginsEpoch ? sizeAt(batch, 0) : 0;
+      }
+      default:
+        return unreachable(mark);
+    }
+  }
+
+  /** End of the records from `at` on that fit into the segment: at least one. What was received fits where it lay before. */
+  #fitting(tail: Tail, batch: Batch<BatchMark>, at: number): number {
+    if (this.#adopts) return batch.used;
     let end = at + sizeAt(batch, at);
     while (end < batch.used) {
       const next = end + sizeAt(batch, end);
@@ -215,8 +252,21 @@ export class TailWriter {
     return end;
   }
 
-  /** Finishes the records in `bytes[from, end)`: how far each is from what is known durable, and the chained crc. */
-  #stamp(tail: Tail, batch: Batch<Lineage>, from: number, end: number): ReadPoint {
+  #finish(tail: Tail, batch: Batch<BatchMark>, from: number, end: number): ReadPoint {
+    return this.#adopts ? this.#adoptStamps(tail, batch, from, end) : this.#stamp(tail, batch, from, end);
+  }
+
+  /** Takes the records in `bytes[from, end)` as they are; they were verified. */
+  #adoptStamps(tail: Tail, { view }: Batch<BatchMark>, from: number, end: number): ReadPoint {
+    assert(recordOffset(view, from) === this.#offset + 1, "what was received continues the log");
+    return noteRecords(tail.index, view, from, end, {
+      ...this.next,
+      position: asPosition(tail.writer.end),
+    });
+  }
+
+  /** Stamps the records in `bytes[from, end)`: how far each is from what is known durable, and the chained crc. */
+  #stamp(tail: Tail, batch: Batch<BatchMark>, from: number, end: number): ReadPoint {
     const { bytes, view } = batch;
     const { index, salt } = tail;
     const durable = this.#durable.offset;
@@ -272,24 +322,28 @@ export class TailWriter {
     this.#raiseDurable(target);
   }
 
-  async #roll(lineage?: Lineage, first?: Batch<Lineage>): Promise<void> {
+  /** To the next segment of the same epoch. */
+  #rollOn({ segment }: Tail): Promise<void> {
+    return this.#roll(this.#nextHeader(segment.header));
+  }
+
+  /** @param first the batch whose first record must be there with the header, because it begins an epoch */
+  async #roll(header: SegmentHeader, first?: Batch<BatchMark>): Promise<void> {
     const { files, logDirectory, segments, space, observer } = this.#options;
+    const size = first === undefined ? 0 : sizeAt(first, 0);
     await space.hold();
-    const { writer, path } = await space.takeNext();
+    const { writer, path } = await space.takeNext(SEGMENT_HEADER_BYTES + size);
     const old = this.#tail;
     // An empty tail has no record to keep: an epoch that begins at its base takes its name.
     const replaces = old !== undefined && old.segment.base === this.#offset + 1;
     if (old !== undefined && !replaces) await this.#cut(old);
 
-    const header = this.#nextHeader(lineage);
     const segment = logSegment(header, SEGMENT_HEADER_BYTES, false, OffsetIndex.empty(basePoint(header)));
     await writer.write(encodeSegmentHeader(header));
     const tail = this.#tailOf(writer, segment);
     let after: ReadPoint | undefined;
     if (first !== undefined) {
-      const size = sizeAt(first, 0);
-      after = this.#stamp(tail, first, 0, size);
-      assert(size <= writer.room, "the first record of an epoch fits into the first chunk");
+      after = this.#finish(tail, first, 0, size);
       await writer.write(first.bytes.subarray(0, size));
     }
     await writer.sync();
@@ -311,8 +365,9 @@ export class TailWriter {
     else if (old !== undefined) await this.#retire(old, basePoint(header));
   }
 
-  #nextHeader(lineage: Lineage | undefined): SegmentHeader {
-    const { clusterId, epoch, nodeId, lineageId, epochFirst } = lineage ?? this.#current().segment.header;
+  /** Of a segment of this log's own. */
+  #nextHeader(lineage: Lineage): SegmentHeader {
+    const { clusterId, epoch, nodeId, lineageId, epochFirst } = lineage;
     return {
       clusterId,
       epoch,
@@ -356,6 +411,6 @@ export class TailWriter {
   }
 }
 
-function sizeAt(batch: Batch<Lineage>, at: number): number {
+function sizeAt(batch: Batch<BatchMark>, at: number): number {
   return RECORD_HEADER_BYTES + recordLength(batch.view, at);
 }

@@ -38,11 +38,11 @@ export class FollowerBell {
 
 type Batch = readonly LogRecord[];
 
-const DONE: IteratorResult<Batch> = { done: true, value: undefined };
-
-export class Follower implements AsyncIterableIterator<Batch> {
+/** @typeParam Part what is read at once: records, or a run of bytes */
+export class Follower<Part> implements AsyncIterableIterator<Part> {
   readonly #source: FollowSource;
   readonly #open: () => LogCursor;
+  readonly #read: (cursor: LogCursor, last: Offset) => Promise<Part>;
   #cursor: LogCursor | undefined;
   #wake: (() => void) | undefined;
   #done = false;
@@ -50,25 +50,30 @@ export class Follower implements AsyncIterableIterator<Batch> {
   #last: Promise<unknown> = Promise.resolve();
 
   /** @param open checks the starting offset, so it may throw; called by the first `next` */
-  constructor(source: FollowSource, open: () => LogCursor) {
+  constructor(
+    source: FollowSource,
+    open: () => LogCursor,
+    read: (cursor: LogCursor, last: Offset) => Promise<Part>,
+  ) {
     this.#source = source;
     this.#open = open;
+    this.#read = read;
   }
 
   [Symbol.asyncIterator](): this {
     return this;
   }
 
-  next(): Promise<IteratorResult<Batch>> {
+  next(): Promise<IteratorResult<Part>> {
     return this.#afterLast(() => this.#pull());
   }
 
-  return(): Promise<IteratorResult<Batch>> {
+  return(): Promise<IteratorResult<Part>> {
     this.#done = true;
     this.#wake?.();
     return this.#afterLast(async () => {
       await this.#finish();
-      return DONE;
+      return { done: true, value: undefined };
     });
   }
 
@@ -78,13 +83,13 @@ export class Follower implements AsyncIterableIterator<Batch> {
     return result;
   }
 
-  async #pull(): Promise<IteratorResult<Batch>> {
+  async #pull(): Promise<IteratorResult<Part>> {
     try {
       while (!this.#done) {
         this.#cursor ??= this.#open();
         const { durableOffset, ended } = this.#source;
         if (this.#cursor.next <= durableOffset && ended !== "closed") {
-          return { done: false, value: await this.#cursor.read(durableOffset) };
+          return { done: false, value: await this.#read(this.#cursor, durableOffset) };
         }
         if (ended === "closed") break;
         if (ended !== undefined) throw ended;
@@ -95,7 +100,7 @@ export class Follower implements AsyncIterableIterator<Batch> {
       throw error;
     }
     await this.#finish();
-    return DONE;
+    return { done: true, value: undefined };
   }
 
   async #change(): Promise<void> {

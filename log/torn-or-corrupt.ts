@@ -7,10 +7,12 @@
  */
 import { ADVICE_DAMAGED, ADVICE_MIXED, type Finding } from "./corruption.js";
 import { LOG_DIRECTORY, RECOVERY_POINT_FILE } from "./file-names.js";
+import type { SegmentHeader } from "./format.js";
 import type { RecoveryPoint } from "./recovery-point.js";
 import type { LaterRecords } from "./resync.js";
 import type { BadRecord, ReadPoint } from "./segment-reader.js";
 import { findingOfBad, hex } from "./segment-scan.js";
+import type { Identity } from "./settings.js";
 import type { Offset } from "./units.js";
 
 export interface TailEvidence {
@@ -32,6 +34,15 @@ export type TailVerdict =
   | { readonly type: "clean" }
   | { readonly type: "torn" }
   | { readonly type: "corrupt"; readonly finding: Finding };
+
+/** Whether `unsynced` in a segment speaks of this node's disk as it is now: this node wrote it, and did not get it back from another. */
+export function isOwnWriter(
+  header: SegmentHeader,
+  identity: Identity | undefined,
+  isFollowing: boolean,
+): boolean {
+  return !isFollowing && (identity === undefined || identity.nodeId === header.nodeId);
+}
 
 export function judgeTail(evidence: TailEvidence): TailVerdict {
   const { next, onlyZeros, later, recoveryPoint: point, isOwnWriter } = evidence;

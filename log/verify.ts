@@ -5,11 +5,15 @@
  */
 import type { Finding, FindingCode } from "./corruption.js";
 import {
+  DIVERGED_DIRECTORY,
+  FOLLOWING_FILE,
   FORMAT_FILE,
   IDENTITY_FILE,
+  INCOMING_DIRECTORY,
   indexName,
   isLeftover,
   isRepairDirectory,
+  LEADERSHIP_FILE,
   LOCK_FILE,
   LOG_DIRECTORY,
   parseIndexName,
@@ -114,6 +118,10 @@ const KNOWN: ReadonlySet<string> = new Set([
   IDENTITY_FILE,
   FORMAT_FILE,
   RECOVERY_POINT_FILE,
+  FOLLOWING_FILE,
+  LEADERSHIP_FILE,
+  DIVERGED_DIRECTORY,
+  INCOMING_DIRECTORY,
   LOG_DIRECTORY,
   TORN_DIRECTORY,
   SNAPSHOT_DIRECTORY,

@@ -108,6 +108,17 @@ const adviceByCode: Readonly<Record<LogErrorCode, Advice>> = {
     advice:
       "run the same `annals restore` or `annals migrate` into this directory again, or remove it and choose another",
   },
+  LOG_INSTALL_UNFINISHED: {
+    exitCode: exitCodes.damaged,
+    advice: "start the server in this directory once: it ends what was begun",
+  },
+  LOG_FOLLOWING: { exitCode: exitCodes.failed, advice: "write to the primary" },
+  LOG_NOT_FOLLOWING: { exitCode: exitCodes.failed, advice: "let the node follow first" },
+  LOG_NOT_CONTINUED: { exitCode: exitCodes.failed, advice: "compare the two logs: `annals diff`" },
+  LOG_RECORD_BAD: {
+    exitCode: exitCodes.failed,
+    advice: "check the network and the primary's log: `annals verify`",
+  },
   LOG_READER_TOO_SLOW: { exitCode: exitCodes.failed, advice: "read on from the last offset seen" },
 };
 

@@ -37,7 +37,7 @@ class Bench {
     const arena = this.queue.room(text.length);
     arena.bytes.set(Buffer.from(text), arena.used);
     this.end += 1;
-    this.queue.added(offset(this.end), text.length);
+    this.queue.added(offset(this.end), 1, text.length);
     return offset(this.end);
   }
 

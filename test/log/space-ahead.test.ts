@@ -40,7 +40,7 @@ describe("space ahead", () => {
     // Before the roll the next segment was begun; the tail itself is short of a chunk too.
     space.keep();
     await space.hold();
-    const { writer } = await space.takeNext();
+    const { writer } = await space.takeNext(1);
     expect(writer.filled).toBe(space.chunkBytes);
     expect(tail.filled).toBe(SEGMENT_BYTES);
     await space.end();
@@ -50,7 +50,7 @@ describe("space ahead", () => {
     const { files, space, tail, failures } = await nearlyFull();
     space.keep();
     await space.hold();
-    const { path, writer } = await space.takeNext();
+    const { path, writer } = await space.takeNext(1);
     await tail.cut();
     const before = files.paths;
     // As every write does.

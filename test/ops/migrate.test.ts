@@ -102,7 +102,7 @@ describe("annals migrate", () => {
       const client = new HttpClient(await server.port(), 1);
       expect((await client.send("POST", "/snapshot")).status).toBe(200);
       client.close();
-      expect(JSON.parse(readFileSync(join(from, "format.json"), "utf8"))).toEqual({ formatVersion: 2 });
+      expect(JSON.parse(readFileSync(join(from, "format.json"), "utf8"))).toEqual({ formatVersion: 3 });
     } finally {
       await server.end();
     }

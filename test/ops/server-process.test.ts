@@ -46,7 +46,7 @@ class Running {
       usage: () => ({ segments: 1, bytes: 0 }),
       firstWithin: () => this.log.firstOffset,
       identity: { clusterId: "c".repeat(32), nodeId: "d".repeat(32) },
-      formatVersion: 2,
+      formatVersion: 3,
       recovery: {
         created: true,
         clean: true,

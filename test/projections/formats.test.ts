@@ -185,6 +185,6 @@ describe("the versions of everything on the disk", () => {
       segment: SEGMENT_FORMAT_VERSION,
       snapshot: [SNAPSHOT_FORMAT_OLDEST, SNAPSHOT_FORMAT_VERSION],
       events,
-    }).toEqual({ directory: 2, segment: 1, snapshot: [1, 2], events: EVENTS });
+    }).toEqual({ directory: 3, segment: 1, snapshot: [1, 2], events: EVENTS });
   });
 });

@@ -3,7 +3,15 @@
  * are relative to the end of a fresh log, which may or may not begin with records of its own.
  */
 import { describe, expect, it } from "vitest";
-import type { AppendedRecord, EventLog, LogRecord, Offset } from "../../log/index.js";
+import {
+  type AppendedRecord,
+  EMPTY_LOG,
+  type EventLog,
+  epoch,
+  type LogRecord,
+  type Offset,
+} from "../../log/index.js";
+import { shipped } from "./shipping.js";
 import { appendMany, at, KIND, offsetsOf, readAll, span, textOf, textRecord } from "./test-log.js";
 
 export interface EventLogFixture {
@@ -30,6 +38,8 @@ export function describeEventLog(name: string, fresh: () => Promise<EventLogFixt
     describeReading(test);
     describeFollowing(test);
     describeChanging(test);
+    describeShipping(test);
+    describeReceiving(test);
   });
 }
 
@@ -210,5 +220,111 @@ function describeChanging(test: Test): void {
     expect(first).toBe(log.firstOffset);
     expect(first).toBeLessThanOrEqual(needed);
     expect(offsetsOf(await readAll(log, first))).toEqual(span(first, log.endOffset));
+  });
+}
+
+function describeShipping(test: Test): void {
+  test("ships the bytes of what is durable, from any offset on, then of what comes", async (log) => {
+    const offsets = await appendMany(log, 60);
+    for (const from of [1, offsets[0]!, offsets[33]!, log.endOffset]) {
+      const runs = await shipped(log, at(from));
+      expect(runs.map(({ first }) => first)).toEqual([
+        from,
+        ...runs.slice(0, -1).map(({ last }) => last + 1),
+      ]);
+      expect(runs.at(-1)).toMatchObject({
+        last: log.endOffset,
+        lastCrc: (await log.markAt(log.endOffset)).crc,
+      });
+    }
+    const follower = log.ship(at(log.endOffset + 1));
+    const waiting = follower.next();
+    const next = log.append(textRecord("live"));
+    expect((await waiting).value).toMatchObject({ first: next, last: next });
+    await follower.return?.();
+  });
+
+  test("names a place by its offset, and the place before the first record", async (log) => {
+    const [first, second] = await appendMany(log, 2);
+    expect(await log.positionAt(at(0))).toEqual(EMPTY_LOG);
+    const position = await log.positionAt(second!);
+    expect(await log.markAt(second!)).toMatchObject(position);
+    expect(await log.agrees(position)).toBe(true);
+    expect(await log.agrees({ ...position, offset: first! })).toBe(false);
+    await expect(log.positionAt(at(second! + 1))).rejects.toMatchObject({ code: "LOG_OFFSET_BEYOND_END" });
+  });
+}
+
+function describeReceiving(test: Test): void {
+  test("takes no records of its own while it follows, and none of another's while it does not", async (log) => {
+    const [run] = await shipped(log, (await appendMany(log, 1))[0]!);
+    await expect(log.receive(run!)).rejects.toMatchObject({ code: "LOG_NOT_FOLLOWING" });
+    await log.beginFollowing();
+    expect(log.following).toBe(true);
+    expect(() => log.append(textRecord("mine"))).toThrow(expect.objectContaining({ code: "LOG_FOLLOWING" }));
+  });
+
+  test("receives byte for byte what was shipped, and shows each record once", async (log) => {
+    const offsets = await appendMany(log, 90);
+    const before = await readAll(log, offsets[0]!);
+    const runs = await shipped(log, offsets[30]!);
+    await log.beginFollowing();
+    await log.truncate(offsets[29]!);
+    const shown: AppendedRecord[] = [];
+    log.appended.subscribe((record) => shown.push({ ...record, body: Uint8Array.from(record.body) }));
+    let moves = 0;
+    log.moved.subscribe(() => {
+      moves += 1;
+    });
+    for (const run of runs) await log.receive(run);
+    expect(await readAll(log, offsets[0]!)).toEqual(before);
+    expect(shown).toEqual(
+      before.slice(30).map(({ crc: _, ...record }) => ({ ...record, body: Uint8Array.from(record.body) })),
+    );
+    expect(log.committedOffset).toBe(offsets[89]);
+    expect(moves).toBeGreaterThan(0);
+    expect(await shipped(log, offsets[30]!)).toEqual(runs);
+  });
+
+  test("refuses what does not continue it or does not hold, and stays as it was", async (log) => {
+    const offsets = await appendMany(log, 40);
+    const [first] = await shipped(log, offsets[10]!);
+    const [later] = await shipped(log, offsets[11]!);
+    await log.beginFollowing();
+    await log.truncate(offsets[9]!);
+    const { header } = first!;
+    const damaged = Uint8Array.from(first!.bytes);
+    damaged[damaged.length - 1]! ^= 1;
+    const refused = [
+      ["LOG_NOT_CONTINUED", later!],
+      ["LOG_NOT_CONTINUED", { ...first!, header: { ...header, lineageId: "f".repeat(32) } }],
+      [
+        "LOG_NOT_CONTINUED",
+        { ...first!, header: { ...header, clusterId: "f".repeat(32) }, startsSegment: true },
+      ],
+      ["LOG_RECORD_BAD", { ...first!, bytes: damaged }],
+      ["LOG_RECORD_BAD", { ...first!, bytes: first!.bytes.subarray(0, -1) }],
+      ["LOG_RECORD_BAD", { ...first!, bytes: new Uint8Array(0) }],
+    ] as const;
+    let shown = 0;
+    log.appended.subscribe(() => {
+      shown += 1;
+    });
+    for (const [code, run] of refused) await expect(log.receive(run)).rejects.toMatchObject({ code });
+    expect({ shown, end: log.endOffset }).toEqual({ shown: 0, end: offsets[9] });
+    await log.receive(first!);
+    await expect(log.receive(first!)).rejects.toMatchObject({ code: "LOG_NOT_CONTINUED" });
+    expect(log.endOffset).toBe(first!.last);
+  });
+
+  test("begins an epoch of its own above every one it was told of, and takes appends again", async (log) => {
+    await log.beginFollowing();
+    const entry = await log.startEpoch({ above: epoch(41) });
+    expect(entry).toMatchObject({ epoch: 42, first: log.endOffset });
+    expect(log.epochs.at(-1)).toEqual(entry);
+    expect(log.following).toBe(false);
+    const offset = log.append(textRecord("mine again"));
+    await log.whenCommitted(offset);
+    expect(await log.positionAt(offset)).toMatchObject({ epoch: 42, lineageId: entry.lineageId });
   });
 }
