@@ -132,7 +132,7 @@ describe("replication under faults, between processes", () => {
         const since = performance.now();
         primary = await promoteOneOf(nodes.filter((node) => node !== old));
         promotionMs.push(performance.now() - since);
-        load.target = primary;
+        load.turnTo(primary);
         await until("the new one is written to", async () => {
           const before = load.answered.size;
           await sleep(100);

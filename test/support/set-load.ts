@@ -1,4 +1,5 @@
 /** Clients that write to whoever leads a set, remember what was answered, and look for it afterwards. */
+import { HttpClient } from "./http-client.js";
 import type { SetNode } from "./replica-set.js";
 
 export class SetLoad {
@@ -6,21 +7,29 @@ export class SetLoad {
   readonly #acks: string;
   #isOver = false;
   #count = 0;
-  target: SetNode;
+  #client: HttpClient;
   /** Keys of writes that were answered as done and confirmed, with their values. */
   readonly answered = new Map<string, string>();
   /** By status and code, or by what the connection ended with. */
   readonly refused = new Map<string, number>();
 
   constructor(target: SetNode, acks: number, clients: number) {
-    this.target = target;
+    this.#client = new HttpClient(target.server.port, clients);
     this.#acks = String(acks);
     for (let client = 0; client < clients; client += 1) this.#clients.push(this.#run());
+  }
+
+  /** What waits for the one before, which may never answer, is given up. */
+  turnTo(target: SetNode): void {
+    const before = this.#client;
+    this.#client = new HttpClient(target.server.port, this.#clients.length);
+    before.close();
   }
 
   async end(): Promise<void> {
     this.#isOver = true;
     await Promise.all(this.#clients);
+    this.#client.close();
   }
 
   /** Keys that were answered and are not there, or hold something else. */
@@ -43,7 +52,7 @@ export class SetLoad {
       this.#count += 1;
       const [key, value] = [`load-${this.#count}`, `value ${this.#count} ${"v".repeat(this.#count % 300)}`];
       try {
-        const answer = await this.target.client.put(key, value, { "x-annals-acks": this.#acks });
+        const answer = await this.#client.put(key, value, { "x-annals-acks": this.#acks });
         if (answer.status < 300) this.answered.set(key, value);
         else await this.#failed(String(answer.status));
       } catch (error) {
