@@ -35,7 +35,14 @@ const pastErrors: readonly ErrorCode[] = [
 const atErrors: readonly ErrorCode[] = ["API_AT_INVALID", "API_AT_BEFORE_FIRST", "LOG_OFFSET_BEYOND_END"];
 
 export const writeErrors: readonly ErrorCode[] = [
+  "API_ACKS_INVALID",
   "API_OVERLOADED",
+  "REPLICATION_CHANGING",
+  "REPLICATION_FENCED",
+  "REPLICATION_LAGGING",
+  "REPLICATION_NOT_CONFIRMED",
+  "REPLICATION_READ_ONLY",
+  "REPLICATION_TOO_FEW_REPLICAS",
   "LOG_BUSY",
   "LOG_DISK_FULL",
   "LOG_FAILED",

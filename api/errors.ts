@@ -12,6 +12,8 @@ import type {
 
 /** Refusals of the doors themselves, before or beside any decision. */
 export type ApiErrorCode =
+  | "API_ACKS_INVALID"
+  | "API_ADDRESS_INVALID"
   | "API_AT_BEFORE_FIRST"
   | "API_AT_INVALID"
   | "API_AT_UNSUPPORTED"
@@ -37,10 +39,12 @@ export type ApiErrorCode =
   | "API_JSON_TOO_DEEP"
   | "API_KEY_RESERVED"
   | "API_LINEAGE_LOST"
+  | "API_LINK_UNKNOWN"
   | "API_LIVE_READERS_MAX"
   | "API_METHOD_NOT_ALLOWED"
   | "API_MIN_OFFSET_INVALID"
   | "API_MIN_OFFSET_TIMEOUT"
+  | "API_NODE_UNKNOWN"
   | "API_NOT_BUILT"
   | "API_NOT_READY"
   | "API_OFFSET_INVALID"
@@ -64,7 +68,28 @@ export type ApiErrorCode =
   | "API_URL_TOO_LONG"
   | "API_WAITING_FULL";
 
-export type ErrorCode = LogErrorCode | ProjectionErrorCode | SnapshotErrorCode | RejectionCode | ApiErrorCode;
+/** Of replication, as far as a client is told: `ops/` gives these, and a test holds them against the codes of that room. */
+export type ReplicationRefusalCode =
+  | "REPLICATION_BETTER_REPLICA"
+  | "REPLICATION_CHANGING"
+  | "REPLICATION_FENCED"
+  | "REPLICATION_FORWARD_FAILED"
+  | "REPLICATION_LAGGING"
+  | "REPLICATION_LOG_FAILED"
+  | "REPLICATION_NOT_ALL_REACHED"
+  | "REPLICATION_NOT_CONFIRMED"
+  | "REPLICATION_NOT_READY"
+  | "REPLICATION_READ_ONLY"
+  | "REPLICATION_ROLE_WRONG"
+  | "REPLICATION_TOO_FEW_REPLICAS";
+
+export type ErrorCode =
+  | ReplicationRefusalCode
+  | LogErrorCode
+  | ProjectionErrorCode
+  | SnapshotErrorCode
+  | RejectionCode
+  | ApiErrorCode;
 
 export interface ErrorRow {
   readonly status: number;
@@ -77,6 +102,8 @@ export interface ErrorRow {
 }
 
 export const errorTable: Readonly<Record<ErrorCode, ErrorRow>> = {
+  API_ACKS_INVALID: { status: 400, title: "So many confirmations cannot be asked for" },
+  API_ADDRESS_INVALID: { status: 400, title: "Not an address of a node" },
   API_AT_BEFORE_FIRST: { status: 422, title: "There was nothing yet" },
   API_AT_INVALID: { status: 400, title: "This is not a moment" },
   API_AT_UNSUPPORTED: { status: 400, title: "This cannot be asked of the past" },
@@ -102,10 +129,12 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorRow>> = {
   API_JSON_TOO_DEEP: { status: 400, title: "The JSON is nested deeper than accepted" },
   API_KEY_RESERVED: { status: 400, title: "This path is a route of its own, so the key needs another door" },
   API_LINEAGE_LOST: { status: 409, title: "The offset is of a lost history" },
+  API_LINK_UNKNOWN: { status: 404, title: "There is no link of this name" },
   API_LIVE_READERS_MAX: { status: 429, title: "Too many live readers are connected", retryAfterSecs: 1 },
   API_METHOD_NOT_ALLOWED: { status: 405, title: "The path does not take this method" },
   API_MIN_OFFSET_INVALID: { status: 400, title: "The minimum offset cannot be used" },
   API_MIN_OFFSET_TIMEOUT: { status: 504, title: "The offset was not reached in time", retryAfterSecs: 1 },
+  API_NODE_UNKNOWN: { status: 404, title: "There is no node of this name" },
   API_NOT_BUILT: { status: 501, title: "Not built yet" },
   API_NOT_READY: { status: 503, title: "Not ready to serve", retryAfterSecs: 1 },
   API_OFFSET_INVALID: { status: 400, title: "The offset cannot be used" },
@@ -127,6 +156,7 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorRow>> = {
   API_TRANSACTION_OPEN: { status: 409, title: "The client has an open transaction" },
   API_URL_INVALID: { status: 400, title: "The URL cannot be decoded" },
   API_URL_TOO_LONG: { status: 414, title: "A part of the path is longer than accepted" },
+  API_WAITING_FULL: { status: 503, title: "Too many requests are waiting", retryAfterSecs: 1 },
   BATCH_PRECONDITION_FAILED: { status: 409, title: "A precondition does not hold" },
   BATCH_TRANSACTION_NOT_FOUND: { status: 409, title: "The client has no open transaction" },
   IDEMPOTENCY_ANSWER_TOO_LARGE: { status: 413, title: "The answer is too large to be kept" },
@@ -136,7 +166,6 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorRow>> = {
     retryAfterSecs: 1,
   },
   IDEMPOTENCY_KEY_REUSED: { status: 422, title: "The key was used for another request" },
-  API_WAITING_FULL: { status: 503, title: "Too many requests are waiting", retryAfterSecs: 1 },
   KV_CONTENT_TYPE_INVALID: { status: 400, title: "The content type cannot be used" },
   KV_CURSOR_INVALID: { status: 400, title: "The cursor is not one that a scan gave out" },
   KV_EXPIRY_INVALID: { status: 400, title: "The expiry cannot be used" },
@@ -198,6 +227,25 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorRow>> = {
   QUEUE_RECEIPT_STALE: { status: 409, title: "The delivery is not open any more" },
   QUEUE_TIME_INVALID: { status: 400, title: "The delay, ttl or deadline cannot be used" },
   QUEUE_TOO_MANY: { status: 507, title: "There are as many queues as accepted" },
+  REPLICATION_BETTER_REPLICA: { status: 409, title: "Another replica has more" },
+  REPLICATION_CHANGING: { status: 503, title: "The node is changing its role", retryAfterSecs: 1 },
+  REPLICATION_FENCED: {
+    status: 503,
+    title: "Another node was promoted; this one takes no writes any more",
+    retryAfterSecs: 5,
+  },
+  REPLICATION_FORWARD_FAILED: { status: 502, title: "The primary did not answer" },
+  REPLICATION_LAGGING: { status: 503, title: "The replicas are too far behind", retryAfterSecs: 1 },
+  REPLICATION_LOG_FAILED: { status: 503, title: "The log of this node cannot go on", retryAfterSecs: 5 },
+  REPLICATION_NOT_ALL_REACHED: { status: 409, title: "Not every replica could be asked" },
+  REPLICATION_NOT_CONFIRMED: {
+    status: 504,
+    title: "Stored here, but not confirmed by enough replicas in time",
+  },
+  REPLICATION_NOT_READY: { status: 503, title: "The node has no data of the set yet", retryAfterSecs: 1 },
+  REPLICATION_READ_ONLY: { status: 403, title: "This node is a replica and takes no writes" },
+  REPLICATION_ROLE_WRONG: { status: 409, title: "Not in this role of the node" },
+  REPLICATION_TOO_FEW_REPLICAS: { status: 503, title: "Too few replicas are there", retryAfterSecs: 1 },
   RESTORE_POINT_EXISTS: { status: 409, title: "The restore point is there already" },
   RESTORE_POINT_NAME_INVALID: { status: 400, title: "Not a usable name of a restore point" },
   SNAPSHOT_BEYOND_LOG: { status: 500, title: "The log has lost records" },

@@ -8,5 +8,6 @@ export { ROOM_PREFIX } from "./operations/stream-fields.js";
 export * from "./options.js";
 export * from "./past.js";
 export { answeredAt, answerFrom, inputFromText, type PastReply, pastReads } from "./past-read.js";
+export type * from "./replication.js";
 export { buildServer } from "./server.js";
 export type * from "./snapshots.js";

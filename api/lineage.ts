@@ -1,13 +1,14 @@
 /**
- * Which history an offset belongs to. After a restore the numbers go on from an earlier one, so an offset that was told before may
- * name another record now. Every epoch has a lineage id that is drawn at random; its first eight digits stand beside an offset
- * in `X-Annals-Lineage`, and may be sent back with it.
+ * Which history an offset belongs to. After a restore, or after the promotion of a replica that did not have everything, the numbers
+ * go on from an earlier one, so an offset that was told before may name another record now. Every epoch has a lineage id that is
+ * drawn at random; its first eight digits stand beside an offset in `X-Annals-Lineage`, and may be sent back with it.
  */
 import type { EpochEntry } from "../log/index.js";
 
 const DIGITS = 8;
 
-export type Epochs = readonly Pick<EpochEntry, "epoch" | "first" | "lineageId">[];
+type Entry = Pick<EpochEntry, "epoch" | "first" | "lineageId">;
+export type Epochs = readonly Entry[];
 
 /** `lineage`: the first eight digits of the lineage id under which the offset was told. */
 export interface MinOffset {
@@ -16,8 +17,17 @@ export interface MinOffset {
 }
 
 /** Of the epoch that wrote, or will write, the record at `offset`; undefined when the log no longer knows. */
+export function epochAt(epochs: Epochs, offset: number): Entry | undefined {
+  return epochs.findLast(({ first }) => first <= offset);
+}
+
 export function lineageAt(epochs: Epochs, offset: number): string | undefined {
-  return epochs.findLast(({ first }) => first <= offset)?.lineageId.slice(0, DIGITS);
+  const entry = epochAt(epochs, offset);
+  return entry === undefined ? undefined : lineageOf(entry);
+}
+
+export function lineageOf({ lineageId }: Pick<Entry, "lineageId">): string {
+  return lineageId.slice(0, DIGITS);
 }
 
 /**
@@ -29,12 +39,21 @@ export function mayBeLost(epochs: Epochs, offset: number): boolean {
   return newest !== undefined && newest.epoch > 1 && offset >= newest.first;
 }
 
-/** Whether the record that was told as `<offset>@<lineage>` is not, and will not be, in this log: a restore has left it behind. */
-export function isLost(epochs: Epochs, offset: number, lineage: string): boolean {
+/**
+ * Whether the record that was told as `<offset>@<lineage>` is in this log, or will be. `lost`: a restore or a promotion has left it behind.
+ * `unknown`: the log has nothing of that lineage; to a log that follows another it may still come, of any other it is lost.
+ */
+export function standingOf(epochs: Epochs, offset: number, lineage: string): "ours" | "lost" | "unknown" {
   const at = epochs.findIndex(({ lineageId }) => lineageId.startsWith(lineage));
   const [oldest] = epochs;
   // Epochs that ended before the oldest record that is kept are forgotten: such an offset cannot be judged, and is in the past.
-  if (at < 0) return oldest !== undefined && offset >= oldest.first;
+  if (at < 0) return oldest !== undefined && offset < oldest.first ? "ours" : "unknown";
   const [entry, next] = [epochs[at], epochs[at + 1]];
-  return entry === undefined || offset < entry.first || (next !== undefined && offset >= next.first);
+  const isLost = entry === undefined || offset < entry.first || (next !== undefined && offset >= next.first);
+  return isLost ? "lost" : "ours";
+}
+
+/** Where nothing comes from another node: whether the record is not, and will not be, in this log. */
+export function isLost(epochs: Epochs, offset: number, lineage: string): boolean {
+  return standingOf(epochs, offset, lineage) !== "ours";
 }

@@ -2,6 +2,7 @@
 import type { EventLog } from "../log/index.js";
 import type { Store } from "../projections/index.js";
 import type { Past } from "./past.js";
+import type { Replication } from "./replication.js";
 import type { Snapshots } from "./snapshots.js";
 
 export interface ApiLimits {
@@ -118,6 +119,8 @@ export interface ApiOptions {
   readonly past: Past | undefined;
   /** Who makes snapshots; undefined = switched off. */
   readonly snapshots: Snapshots | undefined;
+  /** Undefined of a node that stands alone. */
+  readonly replication?: Replication | undefined;
   /** What this node is; one that stands alone is a master without replicas. */
   readonly role: () => NodeRole;
   /** Ms since 1970, never running backward. */

@@ -1,5 +1,6 @@
 /** Runs what a request asks for and tells the observer how it went. The one place where a bug in an operation is caught. */
 import type { ErrorCode, Refusal } from "./errors.js";
+import { forwarderOf } from "./forwarding.js";
 import { Call, type Caller, type Desk } from "./operations/call.js";
 import type { Later, Published } from "./operations/reply.js";
 import { DURABLE_STREAMS } from "./options.js";
@@ -32,7 +33,10 @@ export function runMeasured<Result extends Measured>(
   const finish = (result: Result | Refusal): void => {
     const status = result.type === "refused" ? "error" : "success";
     const durationMs = stopwatch() - startedAt - call.waitedMs;
-    desk.options.observer.operationFinished(name, status, durationMs, subjectOf(call, result));
+    // What is sent on is an operation of the node that runs it.
+    if (forwarderOf(desk.options, result) === undefined) {
+      desk.options.observer.operationFinished(name, status, durationMs, subjectOf(call, result));
+    }
     if ("published" in result) notePublished(desk, result.published);
     done(result, call.waitedMs);
   };

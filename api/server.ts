@@ -124,7 +124,16 @@ function registerCors(server: FastifyInstance, origins: readonly string[]): void
     origin: origins.includes("*") ? "*" : [...origins],
     methods: ["GET", "HEAD", "PUT", "POST", "DELETE"],
     exposedHeaders: [
-      ...["ETag", "X-Annals-Offset", "X-Annals-Lineage", "X-Annals-Revision", "X-Request-Id", "Retry-After"],
+      ...[
+        "ETag",
+        "X-Annals-Offset",
+        "X-Annals-Lineage",
+        "X-Annals-Epoch",
+        "X-Annals-Revision",
+        "X-Annals-Primary",
+        "X-Request-Id",
+        "Retry-After",
+      ],
       "Idempotent-Replayed",
       ...EXPOSED_HEADERS,
     ],

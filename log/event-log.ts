@@ -167,9 +167,10 @@ export interface EventLog extends LogReader {
 
   /**
    * Begins a new epoch with this node as its writer, above every one in the log and above `above`; resolves when its first record is
-   * durable. A log that follows no longer does: from then on it takes appends again.
+   * durable. A log that follows no longer does: from then on it takes appends again. `lineageId` (32 hex digits) is given by whoever told
+   * others of the leadership before it began; otherwise it is drawn.
    */
-  startEpoch(options?: { readonly above?: Epoch }): Promise<EpochEntry>;
+  startEpoch(options?: { readonly above?: Epoch; readonly lineageId?: string }): Promise<EpochEntry>;
 
   /** True while the log takes its records from another one: `receive`, not `append`. */
   readonly following: boolean;

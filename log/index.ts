@@ -11,10 +11,14 @@ export type * from "./event-log.js";
 export * from "./file-names.js";
 export * from "./file-system.js";
 export {
+  decodeSegmentHeader,
   encodeSegmentHeader,
+  RECORD_BODY_BYTES_MAX,
+  RECORD_HEADER_BYTES,
   SEGMENT_FORMAT_VERSION,
   SEGMENT_HEADER_BYTES,
   type SegmentHeader,
+  type SegmentHeaderFault,
 } from "./format.js";
 export {
   type CommitInstallation,

@@ -305,7 +305,9 @@ export class SegmentedLog implements EventLog {
     }
   }
 
-  async startEpoch({ above }: { readonly above?: Epoch } = {}): Promise<EpochEntry> {
+  async startEpoch(
+    options: { readonly above?: Epoch; readonly lineageId?: string } = {},
+  ): Promise<EpochEntry> {
     if (this.#halt !== undefined) throw this.#halt;
     const { epochs, identity } = this.#start;
     const { randomBytes, now } = this.#options;
@@ -314,7 +316,8 @@ export class SegmentedLog implements EventLog {
     this.#queue.checkRoom(RECORD_HEADER_BYTES + encodeEpochStart(start).length);
     if (this.following) void this.#following.reception;
     const first = asOffset(this.endOffset + 1);
-    const entry = epochs.begin(first, identity.nodeId, randomId(randomBytes), above);
+    const { above, lineageId: given = randomId(randomBytes) } = options;
+    const entry = epochs.begin(first, identity.nodeId, given, above);
     const { epoch, nodeId, lineageId } = entry;
     this.#following.end();
     this.#haltBecause(undefined);

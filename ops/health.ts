@@ -25,6 +25,8 @@ export interface HealthParts {
   readonly diskFreeBytes: () => number | undefined;
   /** In one line; undefined without an archive. */
   readonly archive?: () => string | undefined;
+  /** Whether the node does what its role is for; undefined of one that stands alone. */
+  readonly replication?: () => ReadinessCheck | undefined;
 }
 
 export class Health implements HealthSource {
@@ -70,6 +72,12 @@ export class Health implements HealthSource {
     this.#replayEnd = end;
   }
 
+  /** The state is folded anew, from another log perhaps. */
+  refold(): void {
+    if (this.#phase === "ready") this.#phase = "starting";
+    this.#replayEnd = 0;
+  }
+
   ready(): void {
     if (this.#phase === "starting" || this.#phase === "replaying") this.#phase = "ready";
   }
@@ -112,11 +120,13 @@ export class Health implements HealthSource {
     const disk = this.#parts.diskIsFull()
       ? "reserve reached: writes are refused, reads go on"
       : this.#freeText();
+    const replication = this.#parts.replication?.();
     return [
       { name: "replay", ok: replayed, detail: replayed ? "done" : this.#replayText() },
       { name: "log", ok: phase !== "failed", detail: phase === "failed" ? this.#failure : "writable" },
       { name: "accepting", ok: accepting, detail: accepting ? "yes" : "shutting down" },
       { name: "disk", ok: true, detail: disk },
+      ...(replication === undefined ? [] : [replication]),
       ...this.#archive(),
     ];
   }

@@ -1,6 +1,7 @@
 /** The sections of `/info`: what runs, where it stands, in flat fields named as the documented server names them. */
 import type { OpenedLog } from "../log/index.js";
 import type { KvStats, OpenedStore, QueueStats } from "../projections/index.js";
+import type { ReplicationStats } from "../replication/index.js";
 import type { ConfigValues } from "./config/settings.js";
 import type { FreeDisk } from "./metrics/free-disk.js";
 import type { HouseFigures } from "./state/house.js";
@@ -14,6 +15,8 @@ export interface InfoParts {
   readonly disk: FreeDisk;
   readonly store: () => OpenedStore | undefined;
   readonly house: () => HouseFigures | undefined;
+  /** Undefined of a node that stands alone. */
+  readonly replication: () => ReplicationStats | undefined;
   readonly uptimeSeconds: () => number;
   readonly openConnections: () => number;
 }
@@ -34,17 +37,32 @@ export function infoSections(parts: InfoParts): InfoSections {
     stats: { ...stats?.operations, expired: stats?.expiredTotal ?? 0, evicted: stats?.evictedTotal ?? 0 },
     log: logSection(parts, opened),
     persistence: persistenceSection(parts, opened),
-    // A node that stands alone reports itself as a master without replicas.
-    replication: {
-      role: "master",
-      connected_slaves: 0,
-      master_repl_offset: opened?.log.durableOffset ?? 0,
-      repl_backlog_active: false,
-      repl_backlog_size: 0,
-    },
+    replication: replicationSection(parts, opened),
     keyspace: { keys: stats?.totalKeys ?? 0, expiring_keys: stats?.expiringKeys ?? 0 },
     queues: queueSection(parts.queueStats()),
     cluster: { enabled: false },
+  };
+}
+
+/** A node that stands alone reports itself as a master without replicas. */
+function replicationSection(parts: InfoParts, opened: OpenedLog | undefined): Record<string, unknown> {
+  const stats = parts.replication();
+  const upstream = stats?.upstream;
+  return {
+    role: upstream === undefined ? "master" : "slave",
+    connected_slaves: stats?.replicas.filter(({ connected }) => connected).length ?? 0,
+    master_repl_offset:
+      (upstream === undefined ? undefined : upstream.primaryEnd) ?? opened?.log.durableOffset ?? 0,
+    // What is kept for replicas is the log.
+    repl_backlog_active: stats !== undefined,
+    repl_backlog_size: stats === undefined ? 0 : (opened?.usage().bytes ?? 0),
+    ...(upstream && {
+      master_link_status: upstream.connected ? "up" : "down",
+      slave_repl_lag: upstream.lagRecords ?? 0,
+      slave_repl_offset: opened?.log.durableOffset ?? 0,
+      master_address: upstream.address,
+    }),
+    ...(stats && { epoch: stats.leadership?.epoch ?? 0, fenced: stats.fence !== undefined }),
   };
 }
 

@@ -1,24 +1,43 @@
 /**
  * The store as the doors see it: there from the first moment, usable when the replay is done. The port opens before the
- * replay, so that probes, readiness with its progress, and metrics answer during a long one.
+ * replay, so that probes, readiness with its progress, and metrics answer during a long one. When a replica's log is cut or replaced,
+ * another store takes the place of the first; whoever waits goes on waiting at that one.
  */
-import { BEFORE_FIRST, LogError, type LogRecord, type Offset } from "../log/index.js";
-import type {
-  Context,
-  Decider,
-  Outcome,
-  Reader,
-  ReadPlan,
-  ReadSlice,
-  Store,
+import { BEFORE_FIRST, type LogRecord, type Offset } from "../log/index.js";
+import {
+  type Context,
+  type Decider,
+  type Outcome,
+  type Reader,
+  type ReadPlan,
+  type ReadSlice,
+  type Store,
   Wakes,
 } from "../projections/index.js";
+import { notYet } from "./not-yet.js";
+
+interface Waiting {
+  /** Asks the store that is open now. */
+  attach(): void;
+  cancel(): void;
+}
 
 export class LateStore implements Store {
+  /** Of every store that is opened here. */
+  readonly wakes = new Wakes();
+  readonly #waiting = new Set<Waiting>();
   #store: Store | undefined;
 
   open(store: Store): void {
     this.#store = store;
+    for (const waiting of [...this.#waiting]) waiting.attach();
+    // What it waited for may have come with this one.
+    this.wakes.ringAll();
+  }
+
+  /** From now on requests are told to come again. */
+  shut(): void {
+    this.#store = undefined;
   }
 
   execute<Command, Answer, Result>(
@@ -40,7 +59,23 @@ export class LateStore implements Store {
   }
 
   onReached(wanted: number, reached: () => void): () => void {
-    return this.#opened().onReached(wanted, reached);
+    const store = this.#opened();
+    const arrived = (): void => {
+      this.#waiting.delete(waiting);
+      reached();
+    };
+    const waiting: Waiting = {
+      attach: () => {
+        waiting.cancel = this.#opened().onReached(wanted, arrived);
+      },
+      cancel: () => undefined,
+    };
+    this.#waiting.add(waiting);
+    waiting.cancel = store.onReached(wanted, arrived);
+    return () => {
+      this.#waiting.delete(waiting);
+      waiting.cancel();
+    };
   }
 
   async bodies(plan: ReadPlan): Promise<readonly ReadSlice[]> {
@@ -55,20 +90,12 @@ export class LateStore implements Store {
     return this.#store?.offset ?? BEFORE_FIRST;
   }
 
-  get wakes(): Wakes {
-    return this.#opened().wakes;
-  }
-
   async close(): Promise<void> {
     await this.#store?.close();
   }
 
   #opened(): Store {
-    if (this.#store === undefined) throw replaying();
+    if (this.#store === undefined) throw notYet();
     return this.#store;
   }
-}
-
-function replaying(): LogError {
-  return new LogError("LOG_REPLAYING", "the state is still being folded from the log; try again");
 }

@@ -9,41 +9,28 @@ import { resolve as absolute } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { FastifyInstance } from "fastify";
 import type { ApiOptions } from "../api/index.js";
-import {
-  type FileSystem,
-  LogError,
-  type OpenedLog,
-  type OpenLogOptions,
-  SNAPSHOT_DIRECTORY,
-} from "../log/index.js";
-import type { OpenedStore, OpenStoreOptions } from "../projections/index.js";
-import type { ContinuousArchive } from "./backup/archive.js";
-import { startArchive } from "./backup/server-archive.js";
+import { LogError, type OpenedLog } from "../log/index.js";
+import type { OpenedStore } from "../projections/index.js";
 import type { Config } from "./config/load.js";
-import { changesBetween, LiveSettings, logSettings } from "./config/rooms.js";
+import { changesBetween, LiveSettings } from "./config/rooms.js";
 import type { ConfigValues } from "./config/settings.js";
-import { type DueTimer, startDueTimer, startStreamSweep } from "./due-timer.js";
 import { Health } from "./health.js";
+import { type HoldingRooms, Holdings } from "./holdings.js";
 import { infoSections } from "./info.js";
-import { LateStore } from "./late-store.js";
 import type { Logger } from "./logging.js";
 import { FreeDisk } from "./metrics/free-disk.js";
 import { Metrics } from "./metrics/metrics.js";
 import type { StreamSource } from "./metrics/stream-series.js";
 import { olderBeginnings, olderFiles, partText } from "./migration/older-parts.js";
 import { MonotonicClock } from "./monotonic-clock.js";
-import { PastThread } from "./past/past-thread.js";
+import { nothingYet } from "./not-yet.js";
+import { SetMember } from "./replication/member.js";
 import { requestIds } from "./request-ids.js";
-import { House } from "./state/house.js";
-import { startPastThread, startSnapshotThread } from "./state/start-worker.js";
 import { Timers } from "./timers.js";
 import { version } from "./version.js";
 
 /** The rooms, as `ops/main.ts` puts them together. */
-export interface Rooms {
-  readonly files: FileSystem;
-  readonly openLog: (options: OpenLogOptions) => Promise<OpenedLog>;
-  readonly openStore: (options: OpenStoreOptions) => Promise<OpenedStore>;
+export interface Rooms extends HoldingRooms {
   readonly buildServer: (options: ApiOptions) => FastifyInstance;
 }
 
@@ -63,7 +50,6 @@ export interface Listening {
   readonly url: string;
 }
 
-const PROGRESS_LOG_MS = 5000;
 const IDLE_CHECK_MS = 25;
 /** Of the shutdown time, what is kept for committing and closing the log after the last request was cut off. */
 const CLOSE_SHARE = 0.25;
@@ -78,23 +64,16 @@ export class ServerProcess {
   readonly #disk: FreeDisk;
   readonly #live: LiveSettings;
   readonly #clock = new MonotonicClock(Date.now, () => performance.now());
-  readonly #late = new LateStore();
+  readonly #holdings: Holdings;
+  /** Undefined of a node that stands alone. */
+  readonly #member: SetMember | undefined;
   readonly #dataDirectory: string;
   #values: ConfigValues;
-  #opened: OpenedLog | undefined;
-  #store: OpenedStore | undefined;
   #app: FastifyInstance | undefined;
   #timers: Timers | undefined;
-  #past: PastThread | undefined;
-  #house: House | undefined;
-  #archive: ContinuousArchive | undefined;
-  #dueTimer: DueTimer | undefined;
-  #streamSweep: DueTimer | undefined;
   #starting: Promise<void> = Promise.resolve();
   #stopping = false;
-  #logClosed = false;
   #storageFailure: Error | undefined;
-  #replaySeconds = 0;
   #connections = 0;
   #end: (ending: Ending) => void = () => undefined;
 
@@ -111,7 +90,8 @@ export class ServerProcess {
       stalledWriteMs: values["health.stalled_write_secs"] * 1000,
       diskIsFull: () => this.#metrics.log.diskIsFull,
       diskFreeBytes: () => this.#disk.bytes,
-      archive: () => this.#archive?.detail,
+      archive: () => this.#holdings.archive?.detail,
+      replication: () => this.#member?.readiness(),
     });
     this.#metrics = new Metrics({
       prefix: values["metrics.prefix"],
@@ -122,14 +102,36 @@ export class ServerProcess {
       start: () => ({
         ready: this.#health.phase === "ready",
         replayedOffset: this.#health.replayedOffset,
-        replaySeconds: this.#replaySeconds,
+        replaySeconds: this.#holdings.replaySeconds,
       }),
-      kvStats: () => this.#store?.kvStats(this.#clock.now()),
-      queueStats: () => this.#store?.queueStats() ?? [],
-      archive: () => this.#archive?.figures,
+      kvStats: () => this.#holdings.openedStore?.kvStats(this.#clock.now()),
+      queueStats: () => this.#holdings.openedStore?.queueStats() ?? [],
+      archive: () => this.#holdings.archive?.figures,
       streams: () => this.#streams(),
-      past: () => this.#past,
-      house: () => this.#house?.figures,
+      past: () => this.#holdings.past,
+      house: () => this.#holdings.house?.figures,
+      replication: () => this.#member?.stats,
+    });
+    this.#holdings = new Holdings({
+      rooms,
+      dataDirectory: this.#dataDirectory,
+      values: () => this.#values,
+      live: this.#live,
+      clock: this.#clock,
+      logger,
+      health: this.#health,
+      metrics: () => this.#metrics,
+      followedTime: () => this.#member?.primaryTime,
+      onFailed: (error, drainMs) => void this.#storageFailed(error, drainMs),
+    });
+    this.#member = SetMember.of(values, {
+      holdings: this.#holdings,
+      files: rooms.files,
+      dataDirectory: this.#dataDirectory,
+      logger,
+      httpAddress: () => (this.#app === undefined ? undefined : addressOf(this.#app).url),
+      onReplaced: () => this.#health.ready(),
+      onLost: (error) => void this.#storageFailed(error, 0),
     });
   }
 
@@ -150,11 +152,11 @@ export class ServerProcess {
     const timeoutMs = this.#values["shutdown.timeout_ms"];
     this.#logger.info({ why, timeoutMs }, "shutting down");
     const late = setTimeout(() => this.#finish({ type: "late", timeoutMs }), timeoutMs).unref();
-    if (this.#store !== undefined) await sleep(this.#values["shutdown.drain_delay_ms"]);
+    if (this.#holdings.openedStore !== undefined) await sleep(this.#values["shutdown.drain_delay_ms"]);
     this.#health.drain();
     await this.#closeDoors(timeoutMs * (1 - CLOSE_SHARE) - this.#values["shutdown.drain_delay_ms"]);
     // Before the log closes; half of the time that is left at least is the log's.
-    await this.#archive?.close(timeoutMs * CLOSE_SHARE * ARCHIVE_SHARE);
+    await this.#holdings.archive?.close(timeoutMs * CLOSE_SHARE * ARCHIVE_SHARE);
     await this.#closeStorage();
     // A start that was still going on ends now, because its log is closed; one that had none yet has opened it meanwhile.
     await this.#starting;
@@ -173,68 +175,55 @@ export class ServerProcess {
     // What needs a restart keeps its running value here, so that the next reload still reports it.
     this.#values = { ...this.#values, ...Object.fromEntries(live.map(({ path, to }) => [path, to])) };
     this.#logger.info({ applied: live.map(named) }, "configuration read again");
+    this.#member?.reload(next);
     if (later.length > 0) this.#logger.warn({ settings: later.map(named) }, "these changes need a restart");
   }
 
   async #start(onListening: (listening: Listening) => void): Promise<void> {
-    const opened = await this.#openLog();
+    const startsAs = (await this.#member?.startsAs()) ?? "leader";
+    // One that has nothing yet gets everything from its primary.
+    const isFresh = startsAs === "fresh follower";
+    if (!isFresh) await this.#holdings.openLog({ following: startsAs === "follower" });
     if (this.#stopping) return;
-    const app = this.#buildServer(opened);
+    const app = this.#buildServer();
     await app.listen({ host: this.#values["server.host"], port: this.#values["server.port"] });
-    const store = await this.#replay(opened);
+    const store = isFresh ? undefined : await this.#holdings.openState();
     if (this.#stopping) return;
-    this.#timers = this.#startTimers(store);
-    this.#dueTimer = startDueTimer(store, this.#clock.now);
-    this.#streamSweep = startStreamSweep(store, this.#clock.now);
-    await this.#house?.begin(store);
+    this.#timers = this.#startTimers();
+    if (this.#member === undefined) await this.#holdings.lead();
+    else await this.#member.start();
+    if (this.#stopping) return;
     this.#health.ready();
-    this.#reportStart(opened, store);
+    const { opened } = this.#holdings;
+    if (opened !== undefined && store !== undefined) this.#reportStart(opened, store);
     const listening = addressOf(app);
     this.#logger.info({ ...listening }, "listening");
     onListening(listening);
+    if (opened === undefined) return;
     await this.#tellOlder(opened).catch((error: unknown) =>
       this.#logger.warn({ err: error }, "parts of older formats could not be looked for"),
     );
   }
 
-  async #openLog(): Promise<OpenedLog> {
-    const opened = await this.#rooms.openLog({
-      ...logSettings(this.#values),
-      dataDirectory: this.#dataDirectory,
-      files: this.#rooms.files,
-      now: this.#clock.now,
-      stopwatch: () => performance.now(),
-      randomBytes,
-      holder: `annals serve, pid ${process.pid}`,
-      observer: this.#metrics.log,
-    });
-    this.#opened = opened;
-    opened.log.failed.subscribe((error) => {
-      this.#metrics.log.failed();
-      void this.#storageFailed(error, this.#values["shutdown.failed_drain_ms"]);
-    });
-    this.#metrics.log.tell(opened);
-    this.#health.watch(opened.log);
-    this.#clock.raise(await lastTimestamp(opened));
-    this.#archive = startArchive({
-      values: this.#values,
-      dataDirectory: this.#dataDirectory,
-      opened,
-      now: Date.now,
-      stopwatch: () => performance.now(),
-      logger: this.#logger,
-    });
-    return opened;
-  }
-
-  #buildServer(opened: OpenedLog): FastifyInstance {
+  #buildServer(): FastifyInstance {
+    const holdings = this.#holdings;
+    const values = this.#values;
     const app = this.#rooms.buildServer({
       version,
-      store: this.#late,
-      log: opened.log,
-      past: this.#lookBack(opened),
-      snapshots: this.#keepHouse(opened),
-      role: () => "standalone",
+      store: holdings.store,
+      log: holdings.log,
+      replication: this.#member,
+      // They come with the log, and another one brings others.
+      get past() {
+        if (values["past.folds_max"] === 0) return undefined;
+        return holdings.past ?? nothingYet;
+      },
+      // Snapshots can be switched off; those that are there are used and kept in order all the same.
+      get snapshots() {
+        if (!values["persistence.snapshot.enabled"]) return undefined;
+        return holdings.house ?? nothingYet;
+      },
+      role: () => this.#member?.role ?? "standalone",
       now: this.#clock.now,
       stopwatch: () => performance.now(),
       random: Math.random,
@@ -261,74 +250,10 @@ export class ServerProcess {
     return app;
   }
 
-  /** Undefined when looking back is switched off. */
-  #lookBack({ log }: OpenedLog): PastThread | undefined {
-    const values = this.#values;
-    if (values["past.folds_max"] === 0) return undefined;
-    this.#past = new PastThread({
-      log,
-      now: this.#clock.now,
-      logger: this.#logger,
-      stopwatch: () => performance.now(),
-      onAsked: (durationMs) => this.#metrics.past.asked(durationMs),
-      waitingMax: values["past.waiting_max"],
-      timeoutMs: () => this.#values["past.timeout_ms"],
-      idleMs: values["past.idle_secs"] * 1000,
-      start: () => startPastThread({ version, dataDirectory: this.#dataDirectory, values: this.#values }),
-    });
-    return this.#past;
-  }
-
-  /** Snapshots can be switched off; those that are there are used and kept in order all the same. */
-  #keepHouse(opened: OpenedLog): House | undefined {
-    this.#house = new House({
-      files: this.#rooms.files,
-      dataDirectory: this.#dataDirectory,
-      opened,
-      values: () => this.#values,
-      now: this.#clock.now,
-      stopwatch: () => performance.now(),
-      logger: this.#logger,
-      startThread: () => startSnapshotThread(this.#values["persistence.snapshot.niceness"]),
-    });
-    // What is not archived yet stays.
-    this.#house.register(() => this.#archive?.holders() ?? []);
-    return this.#values["persistence.snapshot.enabled"] ? this.#house : undefined;
-  }
-
-  async #replay(opened: OpenedLog): Promise<OpenedStore> {
-    const begun = performance.now();
-    let reported = begun;
-    this.#health.replaying(0, opened.log.endOffset);
-    const store = await this.#rooms.openStore({
-      log: opened.log,
-      rules: this.#live.rules,
-      hashSeed: randomBytes(8),
-      snapshots: { files: this.#rooms.files, directory: `${this.#dataDirectory}/${SNAPSHOT_DIRECTORY}` },
-      lostRecords: this.#values["persistence.wal.fsync_mode"] === "never" ? "warn" : "refuse",
-      onProgress: ({ step, done, total }) => {
-        if (step === "log") this.#health.replaying(done, total);
-        else this.#health.reading(done, total);
-        if (performance.now() - reported < PROGRESS_LOG_MS) return;
-        reported = performance.now();
-        this.#logger.info({ step, done, total, seconds: (reported - begun) / 1000 }, "replaying");
-      },
-      onWarning: ({ code, message, context }) =>
-        this.#logger.warn({ code, ...context }, `a snapshot was passed over: ${message}`),
-      // Its state cannot be trusted any more, so no read is answered from it either: no drain.
-      onDead: (error) => void this.#storageFailed(error, 0),
-    });
-    this.#replaySeconds = (performance.now() - begun) / 1000;
-    this.#health.replaying(opened.log.endOffset, opened.log.endOffset);
-    this.#store = store;
-    this.#late.open(store);
-    return store;
-  }
-
-  #startTimers(store: OpenedStore): Timers {
+  #startTimers(): Timers {
     return new Timers({
       reclaimIntervalMs: this.#values["kv_store.ttl_cleanup_interval_ms"],
-      reclaim: (budget) => store.reclaimExpired(this.#clock.now(), budget),
+      reclaim: (budget) => this.#holdings.openedStore?.reclaimExpired(this.#clock.now(), budget) ?? 0,
       sample: () => {
         this.#health.sample();
         this.#metrics.process.sample();
@@ -358,7 +283,7 @@ export class ServerProcess {
         snapshotFormat: from?.formatVersion,
         directoryFormat,
         replayedRecords: log.endOffset - (from?.offset ?? 0),
-        replaySeconds: Number(this.#replaySeconds.toFixed(3)),
+        replaySeconds: Number(this.#holdings.replaySeconds.toFixed(3)),
         ...identity,
       },
       "started",
@@ -382,7 +307,7 @@ export class ServerProcess {
   }
 
   #streams(): StreamSource | undefined {
-    const store = this.#store;
+    const store = this.#holdings.openedStore;
     if (store === undefined) return undefined;
     return {
       streamTotals: () => store.streamTotals(),
@@ -395,11 +320,12 @@ export class ServerProcess {
     return infoSections({
       version,
       values: () => this.#values,
-      opened: () => this.#opened,
-      store: () => this.#store,
-      house: () => this.#house?.figures,
-      kvStats: () => this.#store?.kvStats(this.#clock.now()),
-      queueStats: () => this.#store?.queueStats() ?? [],
+      opened: () => this.#holdings.opened,
+      store: () => this.#holdings.openedStore,
+      house: () => this.#holdings.house?.figures,
+      kvStats: () => this.#holdings.openedStore?.kvStats(this.#clock.now()),
+      queueStats: () => this.#holdings.openedStore?.queueStats() ?? [],
+      replication: () => this.#member?.stats,
       disk: this.#disk,
       uptimeSeconds: () => this.#metrics.process.uptimeSeconds,
       openConnections: () => this.#connections,
@@ -439,16 +365,9 @@ export class ServerProcess {
 
   async #closeStorage(): Promise<void> {
     this.#timers?.close();
-    this.#dueTimer?.close();
-    this.#streamSweep?.close();
     this.#metrics.process.close();
-    await this.#past?.close();
-    await this.#house?.close();
-    await this.#archive?.close(0);
-    await this.#store?.close();
-    if (this.#opened === undefined || this.#logClosed) return;
-    this.#logClosed = true;
-    await this.#opened.log.close();
+    await this.#member?.stop();
+    await this.#holdings.close();
   }
 
   /** A storage failure decides the ending, also one that happens on the way down. */
@@ -463,13 +382,6 @@ const named = ({ path, from, to }: { path: string; from: unknown; to: unknown })
 
 function isStorageError(error: unknown): boolean {
   return error instanceof LogError && (error.code === "LOG_CORRUPT" || error.code === "LOG_FAILED");
-}
-
-/** The clock starts after the last record, whatever the wall clock says now. */
-async function lastTimestamp({ log }: OpenedLog): Promise<number> {
-  if (log.endOffset < log.firstOffset) return 0;
-  for await (const batch of log.read(log.endOffset)) return batch.at(-1)?.timestamp ?? 0;
-  return 0;
 }
 
 function addressOf(app: FastifyInstance): Listening {

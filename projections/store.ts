@@ -2,7 +2,9 @@ import type { Subscription } from "rxjs";
 import {
   type AppendedRecord,
   assert,
+  EPOCH_STARTED,
   type EventLog,
+  LogError,
   type LogRecord,
   type Offset,
   offset,
@@ -37,6 +39,13 @@ export interface OpenStoreOptions {
    * may have taken records from (`fsync_mode: never`) they prove nothing.
    */
   readonly lostRecords?: "refuse" | "warn";
+  /** Rung for what is waited for. Of a state that takes another's place it is the same one, so that whoever waits need not know. */
+  readonly wakes?: Wakes;
+  /**
+   * The primary's clock, ms since 1970, while the log follows it: what has expired there has expired here. Undefined before it was
+   * heard of; then time stands still at the last record.
+   */
+  readonly followedTime?: () => number | undefined;
   /** Told after each batch of the replay, and of the snapshot before it. */
   readonly onProgress?: (progress: FoldProgress) => void;
   /** Told of each snapshot that was passed over, and why. */
@@ -70,7 +79,7 @@ export interface OpenedStore extends Store {
 }
 
 /**
- * Folds the log up to its end (`foldTo`), then follows what this process appends. Nobody may append until it resolves.
+ * Folds the log up to its end (`foldTo`), then follows what this process appends or receives. Nobody may append until it resolves.
  * @throws ProjectionError when a record cannot be read; SnapshotError SNAPSHOT_MISSING, SNAPSHOT_BEYOND_LOG; LogError as `EventLog.read` does.
  */
 export async function openStore(options: OpenStoreOptions): Promise<OpenedStore> {
@@ -78,7 +87,7 @@ export async function openStore(options: OpenStoreOptions): Promise<OpenedStore>
   const lost = options.snapshots === undefined ? undefined : await findLost(log, options.snapshots);
   if (lost !== undefined && options.lostRecords !== "warn") throw lost;
   if (lost !== undefined) onWarning?.(lost);
-  const wakes = new Wakes();
+  const wakes = options.wakes ?? new Wakes();
   const touched = new TouchedTopics(wakes);
   const { fold, from } = await foldTo(log, options.snapshots, {
     rules,
@@ -98,6 +107,7 @@ class LogStore implements OpenedStore {
   readonly #log: EventLog;
   readonly #rules: StoreRules;
   readonly #onDead: (error: Error) => void;
+  readonly #followedTime: () => number | undefined;
   readonly wakes: Wakes;
   readonly from: SnapshotFacts | undefined;
   readonly #touched: TouchedTopics;
@@ -109,7 +119,7 @@ class LogStore implements OpenedStore {
   #closed = false;
 
   constructor(
-    { log, rules, onDead }: OpenStoreOptions,
+    { log, rules, onDead, followedTime }: OpenStoreOptions,
     { fold, from }: FoldedState,
     wakes: Wakes,
     touched: TouchedTopics,
@@ -117,6 +127,7 @@ class LogStore implements OpenedStore {
     this.#log = log;
     this.#rules = rules;
     this.#onDead = onDead;
+    this.#followedTime = followedTime ?? (() => undefined);
     this.#fold = fold;
     this.from = from;
     this.wakes = wakes;
@@ -144,6 +155,14 @@ class LogStore implements OpenedStore {
     }
     // What a replay reads will hardly be asked for; what was appended just now will.
     if (this.#fold.stream.lastOffset === record.offset) this.#bodies.keep(record);
+    // Its own commands tell when they are decided.
+    if (this.#log.following || record.kind === EPOCH_STARTED) this.#tell(record.offset);
+  }
+
+  /** Of a record that is in the state now: whoever waits for it, or for what it touched, hears when it is committed. */
+  #tell(appended: Offset): void {
+    this.#ring(appended);
+    if (this.#arrivals.areDue(appended)) this.#announce(appended);
   }
 
   execute<Command, Answer, Result>(
@@ -153,6 +172,8 @@ class LogStore implements OpenedStore {
     answer: (outcome: Outcome<Answer>) => Result,
   ): Result | Promise<Result> {
     this.#assertAlive();
+    // Before anything is reclaimed by this node's own clock: the primary may still see it.
+    if (this.#log.following) throw new LogError("LOG_FOLLOWING", "this node follows another one");
     const inTime = this.#inTime(context);
     this.reclaimExpired(inTime.now, RECLAIMED_PER_COMMAND);
     const decision = decide(this.#fold.view, command, inTime, this.#rules);
@@ -164,8 +185,7 @@ class LogStore implements OpenedStore {
     const appended = this.#log.append({ kind, version, timestamp: inTime.now, body });
     this.#assertAlive();
     assert(this.offset === appended, "a record is in the state when append returns");
-    this.#ring(appended);
-    if (this.#arrivals.areDue(appended)) this.#announce(appended);
+    this.#tell(appended);
     return this.#gated(done(decision.answer(appended, 0), appended), appended, answer);
   }
 
@@ -236,7 +256,7 @@ class LogStore implements OpenedStore {
 
   oldestStreams(prefix: string, now: number, limit: number): readonly StreamSize[] {
     this.#assertAlive();
-    return this.#fold.stream.oldest(prefix, Math.max(now, this.#fold.clock), limit);
+    return this.#fold.stream.oldest(prefix, this.#timeAt(now), limit);
   }
 
   streamSums(prefix: string): FamilySums {
@@ -246,7 +266,7 @@ class LogStore implements OpenedStore {
 
   oldestShown(now: number): Offset | undefined {
     this.#assertAlive();
-    return this.#fold.stream.oldestShown(Math.max(now, this.#fold.clock));
+    return this.#fold.stream.oldestShown(this.#timeAt(now));
   }
 
   streamTotals(): StreamTotals {
@@ -256,7 +276,7 @@ class LogStore implements OpenedStore {
 
   kvStats(now: number): KvStats {
     this.#assertAlive();
-    return this.#fold.kv.stats(Math.max(now, this.#fold.clock));
+    return this.#fold.kv.stats(this.#timeAt(now));
   }
 
   queueStats(): readonly QueueStats[] {
@@ -275,7 +295,8 @@ class LogStore implements OpenedStore {
 
   reclaimExpired(now: number, budget: number): number {
     if (this.#dead !== undefined || this.#closed) return 0;
-    return this.#fold.reclaimExpired(now, budget);
+    // A replica frees only what had expired at its last record: what comes next was decided no earlier, and may be about the rest.
+    return this.#fold.reclaimExpired(this.#log.following ? this.#fold.clock : now, budget);
   }
 
   async close(): Promise<void> {
@@ -285,7 +306,14 @@ class LogStore implements OpenedStore {
   }
 
   #inTime(context: Context): Context {
-    return context.now >= this.#fold.clock ? context : { ...context, now: this.#fold.clock };
+    const now = this.#timeAt(context.now);
+    return now === context.now ? context : { ...context, now };
+  }
+
+  /** No time is earlier than the state; that of a replica is its primary's. */
+  #timeAt(now: number): number {
+    const time = this.#log.following ? (this.#followedTime() ?? 0) : now;
+    return Math.max(time, this.#fold.clock);
   }
 
   #assertAlive(): void {

@@ -30,6 +30,11 @@ export class Wakes {
     return this.#listeners.has(topic);
   }
 
+  /** For a state that takes another's place: whatever was waited for may be there. */
+  ringAll(): void {
+    for (const topic of [...this.#listeners.keys()]) this.ring(topic);
+  }
+
   ring(topic: string): void {
     const listeners = this.#listeners.get(topic);
     if (listeners === undefined) return;

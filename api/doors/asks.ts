@@ -1,6 +1,6 @@
 /**
  * What a request may ask beside its operation, the same through every door: that a write happens once however often it is
- * sent (`Idempotency-Key`), that nothing is answered or decided before an offset, of this history, is there (`X-Annals-Min-Offset`
+ * sent (`Idempotency-Key`) or is on the disks of so many replicas (`X-Annals-Acks`), that nothing is answered or decided before an offset, of this history, is there (`X-Annals-Min-Offset`
  * with `X-Annals-Lineage`; of a read also `min_offset`), or that a read shows the state as it was at a moment (`at`).
  */
 import type { FastifyRequest } from "fastify";
@@ -11,16 +11,19 @@ import { type OnceKey, onceKey } from "../operations/once.js";
 import type { Operation } from "../operations/operation.js";
 import type { Later } from "../operations/reply.js";
 import { type Moment, parseMoment } from "../past.js";
+import type { Acks } from "../replication.js";
 
 export interface Asks {
   readonly type: "asks";
   readonly once: OnceKey | undefined;
+  /** Of a write, when it says. */
+  readonly acks: Acks | undefined;
   readonly minOffset: MinOffset | undefined;
   /** A read of the past. */
   readonly at: Moment | undefined;
 }
 
-const NOTHING: Asks = { type: "asks", once: undefined, minOffset: undefined, at: undefined };
+const NOTHING: Asks = { type: "asks", once: undefined, acks: undefined, minOffset: undefined, at: undefined };
 
 /** The part of an operation that decides what may be asked beside it. */
 export type Askable = Pick<Operation, "kind" | "ofNow">;
@@ -28,6 +31,7 @@ export type Askable = Pick<Operation, "kind" | "ofNow">;
 /** Where an envelope says what otherwise a header does. */
 export interface AsksInBody {
   readonly idempotency_key?: string;
+  readonly acks?: number | string;
   readonly min_offset?: number | string;
   readonly at?: number | string;
 }
@@ -45,12 +49,15 @@ export function asksOf(
     if (moment !== undefined) return atUnsupported();
     const key = inBody?.idempotency_key ?? headers["idempotency-key"];
     const from = headers["x-annals-min-offset"];
-    if (key === undefined && from === undefined) return NOTHING;
+    const wantedAcks = inBody?.acks ?? headers["x-annals-acks"];
+    if (key === undefined && from === undefined && wantedAcks === undefined) return NOTHING;
+    const acks = wantedAcks === undefined ? undefined : parseAcks(String(wantedAcks));
+    if (acks === "invalid") return refusal("API_ACKS_INVALID", `acks is 0 to ${ACKS_MAX}, or quorum`);
     const minOffset = from === undefined ? undefined : minOffsetOf(from, headers);
     if (minOffset !== undefined && "type" in minOffset) return minOffset;
-    if (key === undefined) return { ...NOTHING, minOffset };
+    if (key === undefined) return { ...NOTHING, acks, minOffset };
     const once = onceKey(key, identity());
-    return once.type === "refused" ? once : { ...NOTHING, once, minOffset };
+    return once.type === "refused" ? once : { ...NOTHING, once, acks, minOffset };
   }
   const wanted =
     inBody?.min_offset ?? headers["x-annals-min-offset"] ?? fieldInQuery(request, MIN_OFFSET_FIELD);
@@ -79,6 +86,14 @@ function minOffsetOf(wanted: unknown, headers: FastifyRequest["headers"]): MinOf
     "API_MIN_OFFSET_INVALID",
     "a minimum offset is a whole number from 0, or one with its lineage, eight digits: 42@0f3c9a1e",
   );
+}
+
+/** A node knows of 64 nodes at most, itself among them. */
+const ACKS_MAX = 63;
+
+function parseAcks(text: string): Acks | "invalid" {
+  if (text === "quorum") return text;
+  return /^\d{1,2}$/.test(text) && Number(text) <= ACKS_MAX ? Number(text) : "invalid";
 }
 
 const LINEAGE = /^[0-9a-f]{8}$/;

@@ -34,6 +34,11 @@ export const Envelope = Type.Object(
     idempotency_key: Type.Optional(
       Type.String({ description: "Of a write, instead of the header `Idempotency-Key`." }),
     ),
+    acks: Type.Optional(
+      Type.Union([Type.Integer({ minimum: 0, maximum: 63 }), Type.Literal("quorum")], {
+        description: "Of a write, instead of the header `X-Annals-Acks`.",
+      }),
+    ),
     min_offset: Type.Optional(
       Type.Union([Type.Integer({ minimum: 0 }), Type.String({ maxLength: 32 })], {
         description: "Of a read, instead of the header `X-Annals-Min-Offset`.",
@@ -97,6 +102,7 @@ function runCommand(
     causeId,
     connection: request.raw.socket,
     once: asks.once,
+    acks: asks.acks,
     client: clientOf(value.request_id),
   };
   runMeasured<Reply>(

@@ -13,12 +13,14 @@ import {
   type Refusal,
   refusal,
 } from "../errors.js";
-import { lineageAt } from "../lineage.js";
+import { type Forward, forwarderOf, sendOn } from "../forwarding.js";
+import { epochAt, lineageOf } from "../lineage.js";
 import type { Desk } from "../operations/call.js";
 import type { ApiOptions } from "../options.js";
+import type { ForwardedAnswer } from "../replication.js";
 import { AnswerLog } from "./answer-log.js";
 import { headersAt } from "./durable-headers.js";
-import { type Answer, type Body, Outbox, textBody } from "./outbox.js";
+import { type Answer, type Body, bufferBody, Outbox, textBody } from "./outbox.js";
 
 export const JSON_CONTENT = "application/json; charset=utf-8";
 const PROBLEM_CONTENT = "application/problem+json; charset=utf-8";
@@ -74,8 +76,10 @@ export class Door {
   #addLineage(headers: string[]): void {
     const at = headers.indexOf("X-Annals-Offset");
     if (at < 0) return;
-    const lineage = lineageAt(this.options.log.epochs, Number(headers[at + 1]));
-    if (lineage !== undefined) headers.push("X-Annals-Lineage", lineage);
+    const { epochs } = this.options.log;
+    const entry = epochAt(epochs, Number(headers[at + 1]));
+    if (entry === undefined || headers.includes("X-Annals-Lineage")) return;
+    headers.push("X-Annals-Lineage", lineageOf(entry), "X-Annals-Epoch", String(entry.epoch));
   }
 
   /** What an operation refused. `preferredStatus` is for the raw door, where HTTP has a status of its own for a code. */
@@ -89,6 +93,8 @@ export class Door {
     const row = errorTable[refused.code];
     const status = preferredStatus ?? row.status;
     const headers = [...extra];
+    const primary = refused.details?.["primary"];
+    if (typeof primary === "string") headers.push("X-Annals-Primary", primary);
     if (row.retryAfterSecs !== undefined) headers.push("Retry-After", String(row.retryAfterSecs));
     const asProblem = request.headers.accept?.includes("application/problem+json") === true;
     const text = (asProblem ? problemBody : errorBody)(refused, status, request.id);
@@ -108,7 +114,7 @@ export class Door {
   }
 
   /** Makes `send` safe to be called from a promise: a mistake while sending must not become an unhandled rejection. */
-  sender<Result>(
+  sender<Result extends { readonly type: string }>(
     request: FastifyRequest,
     reply: FastifyReply,
     send: (result: Result) => void,
@@ -116,11 +122,37 @@ export class Door {
     return (result, waitedMs = 0) => {
       request.waitedMs = waitedMs;
       try {
-        send(result);
+        const forward = forwarderOf(this.options, result);
+        if (forward === undefined) send(result);
+        else void this.#sendOn(request, reply, forward);
       } catch (error) {
         this.#broke(request, reply, error);
       }
     };
+  }
+
+  async #sendOn(request: FastifyRequest, reply: FastifyReply, forward: Forward): Promise<void> {
+    try {
+      const answer = await sendOn(request, forward);
+      // How long another node takes is that node's to tell.
+      request.waitedMs = this.options.stopwatch() - request.receivedAt;
+      if (answer.type === "refused") this.refuse(request, reply, answer);
+      else this.#relay(request, reply, answer);
+    } catch (error) {
+      this.#broke(request, reply, error);
+    }
+  }
+
+  #relay(request: FastifyRequest, reply: FastifyReply, { status, headers, body }: ForwardedAnswer): void {
+    const kept: string[] = [];
+    let contentType = "";
+    for (let index = 0; index + 1 < headers.length; index += 2) {
+      const [name = "", value = ""] = headers.slice(index, index + 2);
+      if (name.toLowerCase() === "content-type") contentType = value;
+      else kept.push(name, value);
+    }
+    const shown = contentType === "" && body.length === 0 ? undefined : bufferBody(contentType, body);
+    this.send(request, reply, status, kept, shown);
   }
 
   /** Tells the observer, and the log if someone should look at this one. */

@@ -2,7 +2,7 @@
 import type { FastifyRequest } from "fastify";
 import { stream } from "../../projections/index.js";
 import { type Refusal, refusal } from "../errors.js";
-import type { Epochs } from "../lineage.js";
+import { type Epochs, standingOf } from "../lineage.js";
 import type { Later } from "../operations/reply.js";
 import { nextCursor } from "./durable-cursor.js";
 import { headerOf, lifetimeHeaders, matchesTag, tailHeaders } from "./durable-headers.js";
@@ -47,6 +47,8 @@ export function read(asked: DurableRequest): Later<DurableResult> {
   const wanted = wantedOf(asked.request);
   if (wanted.type === "refused") return wanted;
   const { epochs } = asked.call.desk.options.log;
+  const ahead = wanted.token === undefined ? undefined : whenCaughtUp(asked, wanted.token);
+  if (ahead !== undefined) return ahead;
   if (wanted.token !== undefined && isOfLostHistory(epochs, wanted.token)) {
     return refusal(
       "API_LINEAGE_LOST",
@@ -60,6 +62,18 @@ export function read(asked: DurableRequest): Later<DurableResult> {
   }
   if (wanted.live === "sse") return serveEvents(asked, wanted.from, wanted.cursor);
   return longPoll(asked, wanted.from, wanted.cursor);
+}
+
+/** A node that follows another may not have yet what its reader has: it has read elsewhere. Undefined: it has. */
+function whenCaughtUp(
+  asked: DurableRequest,
+  { token: { offset }, lineage }: AtToken,
+): Promise<DurableResult> | undefined {
+  const { log, replication } = asked.call.desk.options;
+  if (replication?.isBehind !== true || offset === 0) return undefined;
+  const isHere = lineage === undefined || standingOf(log.epochs, offset, lineage) !== "unknown";
+  if (isHere && offset <= log.committedOffset) return undefined;
+  return asked.call.whenReached({ offset, lineage }).then((refused) => refused ?? read(asked));
 }
 
 function wantedOf(request: FastifyRequest): Asked | Refusal {

@@ -65,7 +65,7 @@ function run(
     door.reject(request, reply, asks);
     return;
   }
-  const caller = { requestId: request.id, causeId: callerId(request), once: asks.once };
+  const caller = { requestId: request.id, causeId: callerId(request), once: asks.once, acks: asks.acks };
   runMeasured<DurableResult>(
     door.desk,
     operationName,

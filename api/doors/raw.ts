@@ -71,6 +71,7 @@ function run(
     causeId: callerId(request),
     connection: request.raw.socket,
     once: asks.once,
+    acks: asks.acks,
   };
   runMeasured<RawAnswer | Answered>(
     door.desk,

@@ -66,6 +66,7 @@ function restHandler(door: Door, operation: Operation, binding: RestBinding): Ro
       causeId: callerId(request),
       connection: request.raw.socket,
       once: asks.once,
+      acks: asks.acks,
     };
     runMeasured<Reply>(
       door.desk,

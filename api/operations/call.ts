@@ -17,9 +17,11 @@ import {
 } from "../../projections/index.js";
 import { onDeparture } from "../departures.js";
 import { errorTable, failureCode, type Refusal, refusal } from "../errors.js";
-import { isLost, type MinOffset } from "../lineage.js";
+import type { MinOffset } from "../lineage.js";
 import type { ApiLimits, ApiOptions } from "../options.js";
 import type { Past } from "../past.js";
+import { Reaching } from "../reaching.js";
+import type { Acks } from "../replication.js";
 import { WaitingRoom } from "../waiting-room.js";
 import type { OnceForm, OnceKey } from "./once.js";
 import type { Later } from "./reply.js";
@@ -51,6 +53,8 @@ export interface Caller {
   readonly causeId: string | undefined;
   /** Of a write that must happen once. */
   readonly once: OnceKey | undefined;
+  /** How many replicas must have a write on disk; undefined: as the node's settings say. */
+  readonly acks?: Acks | undefined;
   /** Whose transaction it is when the request does not say; undefined: nobody's. */
   readonly client?: string | undefined;
   /** Where the answer goes, for an operation that waits and must not go on when nobody is there any more. */
@@ -71,11 +75,12 @@ export class Call {
   /** Ms that it waited because the client asked it to. */
   waitedMs = 0;
   readonly #connection: Socket | undefined;
+  readonly #acks: Acks | undefined;
 
   constructor(
     desk: Desk,
     command: string,
-    { requestId, causeId, once: onceKey, client, connection }: Caller,
+    { requestId, causeId, once: onceKey, acks, client, connection }: Caller,
   ) {
     this.desk = desk;
     this.requestId = requestId;
@@ -83,6 +88,7 @@ export class Call {
     this.client = client;
     this.cause = causeId === undefined ? { command } : { command, requestId: causeId };
     this.#connection = connection;
+    this.#acks = acks;
   }
 
   /** True when nobody is there any more to read the answer. */
@@ -101,9 +107,22 @@ export class Call {
 
   /** Why no write is taken now. Bounded, so that a slow disk makes clients wait their turn, not memory grow. */
   refuseWrites(): Refusal | undefined {
-    const { log, limits } = this.desk.options;
+    const { log, limits, replication } = this.desk.options;
+    const refused = replication === undefined ? this.#refuseAcksAlone() : replication.refuseWrites();
+    if (refused !== undefined) return refused;
     if (log.endOffset - log.committedOffset < limits.writesInFlightMax) return undefined;
     return refusal("API_OVERLOADED", `${limits.writesInFlightMax} writes are waiting for the log already`);
+  }
+
+  /** Of what belongs to the primary though it writes nothing: an open transaction. */
+  refuseElsewhere(): Refusal | undefined {
+    return this.desk.options.replication?.refuseWrites();
+  }
+
+  /** Nobody could confirm it, so it is not even begun. */
+  #refuseAcksAlone(): Refusal | undefined {
+    if (this.#acks === undefined || this.#acks === 0 || this.#acks === "quorum") return undefined;
+    return refusal("API_ACKS_INVALID", "this node stands alone: no replica could confirm a write");
   }
 
   /** Decides and appends; `map` is called when the answer may leave, never before. Throws and rejects as the store does. */
@@ -113,10 +132,35 @@ export class Call {
     map: (answer: Answer, offset: Offset) => Result,
   ): Later<Result | Refusal> {
     const { store } = this.desk.options;
-    return (
-      this.refuseWrites() ??
-      store.execute(decide, command, this.context(), (outcome) => mapOutcome(outcome, map))
+    const refused = this.refuseWrites();
+    if (refused !== undefined) return refused;
+    if (this.#acksWanted() === 0) {
+      return store.execute(decide, command, this.context(), (outcome) => mapOutcome(outcome, map));
+    }
+    // The answer is made after the confirmation, so that nobody is told of it before.
+    return this.#onceConfirmed(
+      store.execute(decide, command, this.context(), (outcome) => outcome),
+      map,
     );
+  }
+
+  #acksWanted(): Acks {
+    const { replication } = this.desk.options;
+    return replication === undefined ? 0 : (this.#acks ?? replication.acks);
+  }
+
+  async #onceConfirmed<Answer, Result>(
+    decided: Later<Outcome<Answer>>,
+    map: (answer: Answer, offset: Offset) => Result,
+  ): Promise<Result | Refusal> {
+    const outcome = await decided;
+    const refused = outcome.type === "done" ? await this.#confirmed(outcome.offset) : undefined;
+    return refused ?? mapOutcome(outcome, map);
+  }
+
+  async #confirmed(offset: Offset): Promise<Refusal | undefined> {
+    const acks = this.#acksWanted();
+    return acks === 0 ? undefined : this.desk.options.replication?.confirmed(offset, acks);
   }
 
   /** As `execute`, the answer kept in the record and given again when the same request comes again. */
@@ -136,39 +180,20 @@ export class Call {
    * The answer given to this request before, if it is kept: for a write that reads first, so that a repeat is answered even when
    * what it read is not to be had any more.
    */
-  async repeated<Result>(form: OnceForm<Result>): Promise<Result | undefined> {
+  async repeated<Result>(form: OnceForm<Result>): Promise<Result | Refusal | undefined> {
     if (this.once === undefined) return undefined;
     const { key, fingerprint } = this.once;
     const kept = await this.query(keptAnswer, { key }, (answer) => ({ type: "kept" as const, answer }));
     if (kept.type === "refused" || kept.answer === undefined) return undefined;
     const { committedOffset } = this.desk.options.log;
     const isSame = Buffer.compare(kept.answer.fingerprint, fingerprint) === 0;
-    return isSame && kept.answer.offset <= committedOffset ? form.again(kept.answer) : undefined;
+    if (!isSame || kept.answer.offset > committedOffset) return undefined;
+    return (await this.#confirmed(kept.answer.offset)) ?? form.again(kept.answer);
   }
 
   /** Waits until the offset is committed, up to the limit; a refusal when it is not, or when it is of a lost history. */
-  async whenReached({ offset: wanted, lineage }: MinOffset): Promise<Refusal | undefined> {
-    const { store, limits, log } = this.desk.options;
-    // Before it waits: what a restore has left behind does not come, however long one waits.
-    if (lineage !== undefined && isLost(log.epochs, wanted, lineage)) {
-      return refusal(
-        "API_LINEAGE_LOST",
-        `offset ${wanted} of lineage ${lineage} is not in this history: the data was restored to an earlier time since`,
-        { offset: store.offset },
-      );
-    }
-    return new Promise((resolve) => {
-      let timer: NodeJS.Timeout | undefined;
-      const cancel = store.onReached(wanted, () => {
-        clearTimeout(timer);
-        resolve(undefined);
-      });
-      timer = setTimeout(() => {
-        cancel();
-        const waited = `offset ${wanted} was not there within ${limits.minOffsetWaitMs} ms`;
-        resolve(refusal("API_MIN_OFFSET_TIMEOUT", waited, { offset: store.offset }));
-      }, limits.minOffsetWaitMs);
-    });
+  whenReached(wanted: MinOffset): Promise<Refusal | undefined> {
+    return new Reaching(this.desk.options, wanted).refusal();
   }
 
   query<Query, Answer, Result>(

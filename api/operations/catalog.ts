@@ -12,6 +12,7 @@ import { pointOperations } from "./points.js";
 import { queueOperations } from "./queue.js";
 import { deliveryOperations } from "./queue-deliveries.js";
 import { letterOperations } from "./queue-letters.js";
+import { replicationOperations } from "./replication.js";
 import { snapshotOperations } from "./snapshots.js";
 import { streamOperations } from "./stream.js";
 import { transactionOperations } from "./transaction.js";
@@ -30,6 +31,7 @@ const single: readonly Operation[] = [
   ...lookOperations,
   ...historyOperations,
   ...restoreOperations,
+  ...replicationOperations,
 ];
 
 export const operations: readonly Operation[] = [

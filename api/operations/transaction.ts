@@ -45,6 +45,8 @@ export const multi = defineOperation({
   errors: ["API_TRANSACTION_OPEN", "API_TRANSACTIONS_FULL"],
   rest: [{ method: "POST", path: "/transaction/multi" }],
   run(input, call) {
+    const elsewhere = call.refuseElsewhere();
+    if (elsewhere !== undefined) return elsewhere;
     const client = clientOrNew(input, call);
     return call.desk.transactions.begin(client) ?? shown({ success: true, client_id: client });
   },
@@ -110,6 +112,8 @@ export const discard = defineOperation({
   errors: ["BATCH_TRANSACTION_NOT_FOUND"],
   rest: [{ method: "POST", path: "/transaction/discard" }],
   run(input, call) {
+    const elsewhere = call.refuseElsewhere();
+    if (elsewhere !== undefined) return elsewhere;
     const client = clientOf(input, call);
     if (typeof client !== "string") return client;
     if (call.desk.transactions.take(client) !== undefined) return shown({ success: true });
@@ -129,6 +133,8 @@ export const watch = defineOperation({
   errors: ["KV_KEY_INVALID", "API_TRANSACTION_OPEN", "API_TRANSACTIONS_FULL", "API_BATCH_TOO_LARGE"],
   rest: [{ method: "POST", path: "/transaction/watch" }],
   run(input, call) {
+    const elsewhere = call.refuseElsewhere();
+    if (elsewhere !== undefined) return elsewhere;
     const client = clientOrNew(input, call);
     const { transactions } = call.desk;
     const refused = transactions.mayWatch(client);
@@ -152,6 +158,8 @@ export const unwatch = defineOperation({
   errors: [],
   rest: [{ method: "POST", path: "/transaction/unwatch" }],
   run(input, call) {
+    const elsewhere = call.refuseElsewhere();
+    if (elsewhere !== undefined) return elsewhere;
     const client = clientOf(input, call);
     if (typeof client !== "string") return client;
     call.desk.transactions.unwatch(client);

@@ -15,6 +15,7 @@ import { PAST_ROWS } from "./past-rows.js";
 import { PeerAbsent } from "./peers.js";
 import { Bench, fileSystemOf, versionOf } from "./processes.js";
 import { QUEUE_ROWS } from "./queue-rows.js";
+import { REPLICATION_ROWS } from "./replication-rows.js";
 import { restoreRow } from "./restore-rows.js";
 import type { Finding, Row } from "./row.js";
 import { SNAPSHOT_ROWS } from "./snapshot-rows.js";
@@ -31,6 +32,7 @@ const ROWS: readonly Row[] = [
   ...STREAM_ROWS,
   ...BACKUP_ROWS,
   restoreRow,
+  ...REPLICATION_ROWS,
 ];
 
 const USAGE = `npm run bench [-- OPTION …]: measures this release's figures and prints each beside its goal

@@ -70,7 +70,7 @@ export async function fillDirectory(
 }
 
 /** The same million SETs into redis, pipelined; it keeps them as an append-only file of plain commands. */
-async function fillRedis(redis: Started): Promise<void> {
+export async function fillRedis(redis: Started): Promise<void> {
   const socket = connect(redis.port, "127.0.0.1");
   let answered = 0;
   let wanted = 0;

@@ -21,6 +21,12 @@ const commands: Readonly<Record<string, () => Promise<AddCommand>>> = {
   diff: async () => (await import("./diff.js")).addDiff,
   bisect: async () => (await import("./bisect.js")).addBisect,
   repair: async () => (await import("./repair.js")).addRepair,
+  status: async () => (await import("./status.js")).addStatus,
+  promote: async () => (await import("./replication.js")).addPromote,
+  follow: async () => (await import("./replication.js")).addFollow,
+  resync: async () => (await import("./replication.js")).addResync,
+  switchover: async () => (await import("./replication.js")).addSwitchover,
+  forget: async () => (await import("./replication.js")).addForget,
   undo: async () => (await import("./undo.js")).addUndo,
 };
 

@@ -12,7 +12,12 @@ export interface NodeAnswer {
 }
 
 /** @throws CliFailure when there is none, or when it is no answer of ours. */
-export async function askNode(url: string, path: string, body?: object): Promise<NodeAnswer> {
+export async function askNode(
+  url: string,
+  path: string,
+  body?: object,
+  timeoutMs = TIMEOUT_MS,
+): Promise<NodeAnswer> {
   const init =
     body === undefined
       ? {}
@@ -21,7 +26,7 @@ export async function askNode(url: string, path: string, body?: object): Promise
   let text: string;
   let json: unknown;
   try {
-    answer = await fetch(new URL(path, url), { ...init, signal: AbortSignal.timeout(TIMEOUT_MS) });
+    answer = await fetch(new URL(path, url), { ...init, signal: AbortSignal.timeout(timeoutMs) });
     text = await answer.text();
     json = JSON.parse(text);
   } catch (error) {

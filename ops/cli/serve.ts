@@ -1,5 +1,5 @@
 /** `annals serve`: runs the server until a signal or a failure ends it. Here signals and endings become exit codes. */
-import { type Command, Option } from "commander";
+import type { Command } from "commander";
 import { unreachable } from "../../log/index.js";
 import type { Config } from "../config/load.js";
 import { describeMistake } from "../config/origin.js";
@@ -19,7 +19,7 @@ interface ServeOptions {
   readonly role?: string;
   readonly masterAddress?: string;
   readonly replicaListen?: string;
-  readonly autoReconnect?: boolean;
+  readonly autoReconnect?: boolean | string;
   readonly healthCheck?: boolean;
 }
 
@@ -31,10 +31,10 @@ export function addServe(program: Command): void {
     .option("--data-dir <directory>", "where everything is kept (default: ./data)")
     .option("--host <address>", "address to listen on (default: 127.0.0.1)")
     .option("--port <number>", "port to listen on, 0 for any free one (default: 15500)")
-    .option("--role <role>", "standalone or master; replicas are not in this release")
-    .addOption(new Option("--master-address <address>", "documented; has no effect in this release"))
-    .addOption(new Option("--replica-listen <address>", "documented; has no effect in this release"))
-    .addOption(new Option("--auto-reconnect", "documented; has no effect in this release"))
+    .option("--role <role>", "standalone, master or replica (default: standalone)")
+    .option("--master-address <address>", "replication address of the node to follow, as a replica")
+    .option("--replica-listen <address>", "address to listen on for other nodes (default: 127.0.0.1:15501)")
+    .option("--auto-reconnect [on]", "whether a replica connects again by itself (default: true)")
     .option("--health-check", "ask a running server whether it is ready: exit 0 or 1")
     .action(serve);
 }

@@ -1,7 +1,7 @@
 /**
  * Keys that the documented server has and this release does not act on. They are accepted, so that an existing file
  * loads, and named in one warning; a value that asks for something that is not there is refused, because a server
- * that starts without the authentication or the replica that its file asks for is worse than one that does not start.
+ * that starts without the authentication that its file asks for is worse than one that does not start.
  */
 
 import { join, resolve } from "node:path";
@@ -26,12 +26,9 @@ const refuseTrue =
   (value: unknown): string | undefined =>
     value === true ? `${feature} not in this release; set it to false` : undefined;
 
-const refuseReplica = (value: unknown): string | undefined => {
-  if (value === "standalone" || value === "master" || value === null) return undefined;
-  if (value === "replica")
-    return "replicas are not in this release, so this role cannot start; set it to standalone or master";
-  return `expected standalone, master or replica, found ${JSON.stringify(value)}`;
-};
+/** The role has a place of its own: one that is asked for elsewhere must not be passed over. */
+const refuseRoleHere = (value: unknown): string | undefined =>
+  value === "standalone" || value === null ? undefined : "say it as replication.role";
 
 const refuseNonEmpty =
   (feature: string) =>
@@ -67,7 +64,7 @@ const server: readonly DocumentedKey[] = [
     note: LATER,
     refuse: refuseNonEmpty("keyspace notifications are"),
   },
-  { path: "server.role", note: "see replication.role", refuse: refuseReplica },
+  { path: "server.role", note: "see replication.role", refuse: refuseRoleHere },
   { path: "server.workers", note: "one thread decides every command" },
   { path: "server.max_connections", note: "see limits.connections_max" },
   { path: "server.read_only", note: LATER, refuse: refuseTrue("a read-only server is") },
@@ -100,41 +97,14 @@ const durability: readonly DocumentedKey[] = [
 ];
 
 const replication: readonly DocumentedKey[] = [
-  { path: "replication.enabled", note: LATER, refuse: refuseTrue("replication is") },
-  {
-    path: "replication.role",
-    note: LATER,
-    refuse: refuseReplica,
-    environment: ["SYNAP_REPLICATION_ROLE", "SYNAP_ROLE"],
-    flag: "role",
-  },
-  {
-    path: "replication.master_address",
-    note: LATER,
-    environment: ["SYNAP_MASTER_ADDRESS", "SYNAP_MASTER", "SYNAP_MASTER_HOST", "SYNAP_MASTER_PORT"],
-    flag: "master-address",
-  },
-  { path: "replication.replica_listen_address", note: LATER, flag: "replica-listen" },
-  { path: "replication.auto_reconnect", note: LATER, flag: "auto-reconnect" },
+  { path: "replication.mode", note: "replication.acks says how far a write goes before it is answered" },
+  { path: "replication.listen_port", note: "see replication.replica_listen_address" },
   ...keys(
     "replication",
-    [
-      "heartbeat_interval_ms",
-      "max_lag_ms",
-      "buffer_size_kb",
-      "reconnect_delay_ms",
-      "replica_timeout_secs",
-      "mode",
-      "listen_port",
-      "log_max_entries",
-      "log_retention_hours",
-      "min_replicas_for_write",
-      "full_sync_threshold",
-      "batch_size",
-      "batch_timeout_ms",
-    ],
-    LATER,
+    ["log_max_entries", "log_retention_hours", "full_sync_threshold"],
+    "a replica is sent what the log keeps, and a snapshot when that is not enough; see log.retention_bytes",
   ),
+  ...keys("replication", ["batch_size", "batch_timeout_ms"], "batches follow the load"),
 ];
 
 const access: readonly DocumentedKey[] = [

@@ -86,9 +86,10 @@ class Loading {
       if (!isSettingPath(path)) continue;
       const setting: Setting = settings[path];
       visit([environmentName(path), ...(setting.environment ?? [])], (text, origin) =>
-        this.#take(path, parseText(setting, text), origin),
+        this.#take(path, parseText(setting, withMasterPort(text, origin, environment)), origin),
       );
     }
+    known.add(MASTER_PORT);
     for (const key of documentedKeys) {
       visit(key.environment ?? [], (text, origin) =>
         this.#documented.set(key.path, { value: scalar(text), origin }),
@@ -152,7 +153,8 @@ class Loading {
   #warnAboutStrangers(environment: ConfigSources["environment"], known: ReadonlySet<string>): void {
     for (const variable of Object.keys(environment)) {
       if (!/^(ANNALS|SYNAP)_/.test(variable) || known.has(variable)) continue;
-      if (variable === S3_ENDPOINT || SERVICE_LINK.test(variable)) continue;
+      if (variable === S3_ENDPOINT || variable === REPLICATION_SECRET || SERVICE_LINK.test(variable))
+        continue;
       const meant = nearest(variable, known);
       const hint = meant === undefined ? "" : `; did you mean ${meant}?`;
       this.#warnings.push(`environment ${variable} is not a setting${hint}`);
@@ -162,6 +164,17 @@ class Loading {
 
 /** Belongs to the credentials of a bucket, which no configuration file holds. */
 const S3_ENDPOINT = "ANNALS_S3_ENDPOINT";
+/** A secret that no configuration file holds either. */
+export const REPLICATION_SECRET = "ANNALS_REPLICATION_SECRET";
+/** The documented address in two parts: the port belongs to the host beside it, and is nothing without one. */
+const MASTER_PORT = "SYNAP_MASTER_PORT";
+
+function withMasterPort(text: string, origin: Origin, environment: ConfigSources["environment"]): string {
+  const isHost = origin.type === "environment" && origin.variable === "SYNAP_MASTER_HOST";
+  const port = environment[MASTER_PORT];
+  return isHost && port !== undefined && /^\d+$/.test(port) ? `${text}:${port}` : text;
+}
+
 /** Variables that Kubernetes sets for a service named like us; they are addresses of a service, not our settings. */
 const SERVICE_LINK = /^(ANNALS|SYNAP)_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)$/;
 
@@ -180,10 +193,13 @@ function scalar(text: string): unknown {
 /** Room in a record beside the largest value: its key, its type, and the frame. */
 export const RECORD_ROOM_BYTES = 65_536;
 
+/** Notes a mistake unless it holds, at whichever of the two was given. */
+type Need = (holds: boolean, paths: readonly [SettingPath, SettingPath], message: string) => void;
+
 /** Settings that only make sense together. */
 function disagreements({ values, origins }: Pick<Config, "values" | "origins">): Mistake[] {
   const found: Mistake[] = [];
-  const need = (holds: boolean, paths: readonly [SettingPath, SettingPath], message: string): void => {
+  const need: Need = (holds, paths, message) => {
     if (holds) return;
     const path = origins[paths[0]].type === "default" ? paths[1] : paths[0];
     const other = path === paths[0] ? paths[1] : paths[0];
@@ -220,6 +236,7 @@ function disagreements({ values, origins }: Pick<Config, "values" | "origins">):
     ["archive.url", "data_dir"],
     "an archive in the data directory is lost together with it; name a place outside of data_dir",
   );
+  replicationDisagreements(values, need);
   for (const path of ["log.retention_bytes", "log.retention_secs"] as const) {
     need(
       values[path] === 0 || values["persistence.snapshot.enabled"],
@@ -228,6 +245,34 @@ function disagreements({ values, origins }: Pick<Config, "values" | "origins">):
     );
   }
   return found;
+}
+
+function replicationDisagreements(values: ConfigValues, need: Need): void {
+  need(
+    values["replication.enabled"] || values["replication.role"] !== "replica",
+    ["replication.enabled", "replication.role"],
+    "a replica that does not replicate cannot start",
+  );
+  need(
+    !values["replication.enabled"] ||
+      values["replication.role"] !== "replica" ||
+      values["replication.master_address"] !== "",
+    ["replication.role", "replication.master_address"],
+    "a replica needs the address of the node that it follows",
+  );
+  need(
+    2 * values["replication.heartbeat_interval_ms"] <= 1000 * values["replication.replica_timeout_secs"],
+    ["replication.heartbeat_interval_ms", "replication.replica_timeout_secs"],
+    "two heartbeats must fit into replication.replica_timeout_secs",
+  );
+  const tls = (["cert_file", "key_file", "ca_file"] as const).map(
+    (name) => `replication.tls.${name}` as const,
+  );
+  const missing = tls.find((path) => values[path] === "");
+  const there = tls.find((path) => values[path] !== "");
+  if (missing !== undefined && there !== undefined) {
+    need(false, [there, missing], "certificate, key and CA are needed together");
+  }
 }
 
 /** Whether the address is that of a directory, and of one in `directory`. */

@@ -34,6 +34,8 @@ export interface Switch extends Described {
 export interface Text extends Described {
   readonly kind: "text";
   readonly default: string;
+  /** What `null` in a file means, for documented settings that may be left open. */
+  readonly whenNull?: string;
   readonly pattern?: RegExp;
   /** Describes the pattern to whoever missed it. */
   readonly expected?: string;
@@ -88,6 +90,7 @@ export function parseTyped(setting: Setting, value: unknown): Parsed {
       if (typeof value !== "boolean") return refuse(`expected true or false, found ${shown(value)}`);
       return allowed(setting, value);
     case "text":
+      if (value === null && setting.whenNull !== undefined) return accept(setting.whenNull);
       if (typeof value !== "string") return refuse(`expected a text, found ${shown(value)}`);
       return matching(setting, value);
     case "choice":

@@ -10,6 +10,7 @@ import { archiveSettings } from "./archive-settings.js";
 import { historySettings } from "./history-settings.js";
 import { pastSettings } from "./past-settings.js";
 import { queueSettings } from "./queue-settings.js";
+import { replicationSettings } from "./replication-settings.js";
 import type { Choice, Setting, ValueOf } from "./setting.js";
 import { snapshotSettings } from "./snapshot-settings.js";
 import { streamSettings } from "./stream-settings.js";
@@ -458,6 +459,7 @@ export const settings = {
   ...snapshotSettings,
   ...log,
   ...archiveSettings,
+  ...replicationSettings,
   ...limits,
   ...idempotency,
   ...pastSettings,

@@ -2,6 +2,7 @@
 import { Registry } from "prom-client";
 import type { MetricsPage } from "../../api/index.js";
 import type { KvStats, QueueStats } from "../../projections/index.js";
+import type { ReplicationStats } from "../../replication/index.js";
 import type { ArchiveFigures } from "../backup/archive.js";
 import type { HouseFigures } from "../state/house.js";
 import { ApiSeries } from "./api-series.js";
@@ -11,6 +12,7 @@ import { LogSeries } from "./log-series.js";
 import { PastSeries, type PastSource } from "./past-series.js";
 import { ProcessSeries, type StartProgress } from "./process-series.js";
 import { addQueueSeries } from "./queue-series.js";
+import { addReplicationSeries } from "./replication-series.js";
 import { Series } from "./series.js";
 import { addSnapshotSeries } from "./snapshot-series.js";
 import { addStoreSeries } from "./store-series.js";
@@ -30,6 +32,8 @@ export interface MetricsParts {
   readonly past: () => PastSource | undefined;
   readonly house: () => HouseFigures | undefined;
   readonly archive: () => ArchiveFigures | undefined;
+  /** Undefined of a node that stands alone. */
+  readonly replication: () => ReplicationStats | undefined;
 }
 
 export class Metrics {
@@ -52,6 +56,7 @@ export class Metrics {
     this.past = new PastSeries(series, parts.past);
     addSnapshotSeries(series, parts.house);
     addArchiveSeries(series, parts.archive);
+    addReplicationSeries(series, parts.replication);
   }
 
   async page(): Promise<MetricsPage> {

@@ -4,16 +4,11 @@
  */
 import type { NewSnapshot, Refusal, Snapshots } from "../../api/index.js";
 import { refusal } from "../../api/index.js";
-import {
-  BEFORE_FIRST,
-  type FileSystem,
-  LogError,
-  type OffsetHolder,
-  type OpenedLog,
-} from "../../log/index.js";
-import type { ListedSnapshot, OpenedStore } from "../../projections/index.js";
+import { type FileSystem, LogError, type OffsetHolder, type OpenedLog } from "../../log/index.js";
+import type { ListedSnapshot, OpenedStore, SnapshotFacts } from "../../projections/index.js";
 import type { ConfigValues } from "../config/settings.js";
 import type { Logger } from "../logging.js";
+import { notYet } from "../not-yet.js";
 import { Retention, type RetentionReport } from "../retention.js";
 import { SnapshotShelf } from "./shelf.js";
 import { type SnapshotFigures, Snapshotter } from "./snapshotter.js";
@@ -159,6 +154,18 @@ export class House implements Snapshots {
     }
   }
 
+  /** The newest that a start could begin with, to be sent to a replica. */
+  async newest(): Promise<SnapshotFacts | undefined> {
+    for (const facts of await this.#shelf.usable()) {
+      if (
+        facts.offset <= this.#options.opened.log.durableOffset &&
+        (await this.#shelf.trust(facts)) !== undefined
+      )
+        return facts;
+    }
+    return undefined;
+  }
+
   list(): Promise<readonly ListedSnapshot[]> {
     return this.#shelf.list();
   }
@@ -214,12 +221,6 @@ export class House implements Snapshots {
 
 function isOver(error: unknown): boolean {
   return error instanceof LogError && (error.code === "LOG_FAILED" || error.code === "LOG_CLOSED");
-}
-
-function notYet(): LogError {
-  return new LogError("LOG_REPLAYING", "the state is still being folded from the log; try again", {
-    offset: BEFORE_FIRST,
-  });
 }
 
 const FULL: ReadonlySet<string | undefined> = new Set(["LOG_DISK_FULL", "ENOSPC", "EDQUOT"]);

@@ -113,6 +113,7 @@ export class Operations {
   #armed: { fault: Fault; met: number }[] = [];
   #waiting: Waiting[] = [];
   #scheduled = false;
+  #isHeld = false;
   #process = 0;
 
   constructor(random: Random, end: (ending: Ending) => void) {
@@ -126,6 +127,21 @@ export class Operations {
 
   disarm(): void {
     this.#armed = [];
+  }
+
+  /** Something is under way. */
+  get isBusy(): boolean {
+    return this.#waiting.length > 0 && !this.#isHeld;
+  }
+
+  /** The process stands still: it hears of nothing that it began until `resume`. */
+  pause(): void {
+    this.#isHeld = true;
+  }
+
+  resume(): void {
+    this.#isHeld = false;
+    if (this.#waiting.length > 0) this.#schedule();
   }
 
   /** The number of the process that is running; operations of an ended one never complete. */
@@ -164,6 +180,7 @@ export class Operations {
     this.counts.interrupted += this.#waiting.length;
     for (const waiting of this.#waiting) waiting.interrupt(fate);
     this.#waiting = [];
+    this.#isHeld = false;
     this.#process += 1;
   }
 
@@ -221,6 +238,7 @@ export class Operations {
   /** One turn completes one or a few of the waiting operations, any of them: their callers issued them together. */
   #turn(): void {
     this.#scheduled = false;
+    if (this.#isHeld) return;
     const process = this.#process;
     let rounds = this.#random() < 0.3 ? 2 : 1;
     for (const waiting of this.#waiting) waiting.turns -= 1;

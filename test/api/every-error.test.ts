@@ -5,7 +5,7 @@
 import { TypeCompiler } from "@sinclair/typebox/compiler";
 import { afterEach, describe, expect, it } from "vitest";
 import { commonErrors, LOOK_BACK } from "../../api/documented-errors.js";
-import type { ErrorCode } from "../../api/index.js";
+import type { ErrorCode, Refusal } from "../../api/index.js";
 import { operations } from "../../api/operations/catalog.js";
 import { type Operation, pathFields, type RestBinding, takesBody } from "../../api/operations/operation.js";
 import { LogError } from "../../log/index.js";
@@ -23,6 +23,9 @@ type Headers = Readonly<Record<string, string>>;
 const WITHOUT_STORE = new Set([
   ...["info", "admin.log_crc", "admin.digest"],
   ...["transaction.multi", "transaction.discard", "transaction.unwatch"],
+  ...["replication.status", "replication.promote", "replication.follow", "replication.resync"],
+  ...["replication.breakers", "replication.reset_breakers", "replication.diverged"],
+  ...["replication.switchover", "replication.forget"],
 ]);
 const STORE_ERRORS: readonly ErrorCode[] = ["API_INTERNAL", "LOG_REPLAYING"];
 
@@ -30,6 +33,8 @@ const STORE_ERRORS: readonly ErrorCode[] = ["API_INTERNAL", "LOG_REPLAYING"];
 class Door {
   readonly reached = new Set<ErrorCode>();
   readonly log = new MemoryLog();
+  /** What the node refuses the next requests with. */
+  refusal: Refusal | undefined;
   #server: TestServer | undefined;
   #broken: Error | undefined;
   #keys = 0;
@@ -80,6 +85,7 @@ class Door {
 
   async ask(headers: Headers = {}, fields?: Fields, server = this.server): Promise<Answer> {
     await this.#transactionAgain();
+    this.server.replication.refusal = this.refusal;
     const text = fields === undefined ? inputText(this.row) : JSON.stringify(fields);
     const json = this.withBody ? { "content-type": "application/json", ...headers } : headers;
     if (this.binding === undefined) return askEnvelope(server, this.operation.name, text, json);
@@ -253,6 +259,22 @@ async function wrongWrites(door: Door, used: Headers): Promise<void> {
     door.expectCode(await door.ask(door.freshKey()), code);
   }
   door.log.refuse(undefined);
+  await wrongNode(door);
+}
+
+const ELSEWHERE = [
+  ...(["REPLICATION_CHANGING", "REPLICATION_FENCED", "REPLICATION_LAGGING"] as const),
+  ...(["REPLICATION_READ_ONLY", "REPLICATION_TOO_FEW_REPLICAS"] as const),
+];
+
+async function wrongNode(door: Door): Promise<void> {
+  door.expectCode(await door.ask({ "x-annals-acks": "most" }), "API_ACKS_INVALID");
+  for (const code of ELSEWHERE) {
+    door.refusal = { type: "refused", code, message: "told to" };
+    door.expectCode(await door.ask(door.freshKey()), code);
+    door.server.replication.refusal = undefined;
+  }
+  door.refusal = undefined;
 }
 
 /** The request itself, while the log is slow. It succeeds in the end, so this comes last. */
@@ -269,6 +291,12 @@ async function slowWrite(door: Door): Promise<Answer> {
   door.expectCode(await door.ask(), "API_OVERLOADED");
   log.release();
   expect((await other).status).toBe(200);
+  await first;
+  // A repeat changes nothing, and is gated as the first one was.
+  const unconfirmed = { type: "refused", code: "REPLICATION_NOT_CONFIRMED", message: "told to" } as const;
+  server.replication.unconfirmed = unconfirmed;
+  door.expectCode(await door.ask({ ...key, "x-annals-acks": "1" }), unconfirmed.code);
+  server.replication.unconfirmed = undefined;
   return first;
 }
 

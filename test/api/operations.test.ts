@@ -27,6 +27,7 @@ async function given(row: OperationCase): Promise<TestServer> {
     ...(row.queueRules === undefined ? {} : { queueRules: row.queueRules }),
     ...(row.streamRules === undefined ? {} : { streamRules: row.streamRules }),
     ...(row.limits === undefined ? {} : { limits: row.limits }),
+    ...(row.replication === undefined ? {} : { replication: row.replication }),
   });
   for (const [command, input] of row.given ?? []) {
     expect(await server.command(command, input)).toMatchObject({ success: true });

@@ -62,7 +62,7 @@ describe("usage mistakes end with code 2 and one line", () => {
     ],
     [
       ["serve", "--role", "replica"],
-      /^annals: flag --role: replication.role: replicas are not in this release/,
+      /^annals: flag --role: replication.role: a replica needs the address of the node that it follows/,
     ],
     [["serve", "--config", "/no/such.yml"], /^annals: \/no\/such.yml: no such file$/m],
     [["config"], /^annals: a command is missing; see annals --help$/m],

@@ -70,7 +70,10 @@ describe("configuration", () => {
       if (!isSettingPath(path)) continue;
       const other = another(settings[path]);
       if (other === undefined) continue;
-      const loaded = loadConfig({ environment: { [environmentName(path)]: other.text }, flags: {} });
+      const loaded = loadConfig({
+        environment: { ...besides(path), [environmentName(path)]: other.text },
+        flags: {},
+      });
       if (!loaded.ok) throw new Error(describeMistake(loaded.mistakes[0]!));
       expect(loaded.config.values[path], path).toEqual(other.value);
     }
@@ -237,7 +240,7 @@ describe("documented keys", () => {
     const yaml = [
       "protocols: { rest: { enabled: true, prefix: /kv } }",
       "persistence: { wal: { buffer_size_kb: 64, max_size_mb: 1024, path: ./data/wal/synap.wal } }",
-      "replication: { enabled: false, role: standalone, heartbeat_interval_ms: 1000 }",
+      "replication: { listen_port: 15501, full_sync_threshold: 10000, batch_size: 100 }",
       "event_stream: { enabled: true, retention_mode: hybrid, retention_hours: 24, max_events_per_room: 100000, max_rooms: 100000 }",
       "users: []",
     ].join("\n");
@@ -247,9 +250,9 @@ describe("documented keys", () => {
       "persistence.wal.buffer_size_kb",
       "persistence.wal.max_size_mb",
       "persistence.wal.path",
-      "replication.enabled",
-      "replication.role",
-      "replication.heartbeat_interval_ms",
+      "replication.listen_port",
+      "replication.full_sync_threshold",
+      "replication.batch_size",
       "event_stream.enabled",
       "event_stream.retention_mode",
       "event_stream.retention_hours",
@@ -260,8 +263,6 @@ describe("documented keys", () => {
   });
 
   it.each([
-    "replication: { enabled: true }",
-    "replication: { role: replica }",
     "auth: { enabled: true }",
     "authentication: { enabled: true }",
     "users: [{ username: admin }]",
@@ -278,9 +279,11 @@ describe("documented keys", () => {
   });
 
   it("let a flag take back what the file asks for", () => {
-    const yaml = "replication: { role: replica }";
-    expect(mistakes({ yaml, flags: { role: "master" } })).toEqual([]);
-    expect(mistakes({ environment: { SYNAP_ROLE: "replica" } })[0]).toMatch(/^environment SYNAP_ROLE: /);
+    const yaml = "server: { websocket_enabled: true }\nauth: { enabled: true }";
+    expect(mistakes({ yaml, environment: { SYNAP_AUTH_ENABLED: "false" } })).toHaveLength(1);
+    expect(mistakes({ environment: { SYNAP_AUTH_ENABLED: "true" } })[0]).toMatch(
+      /^environment SYNAP_AUTH_ENABLED: /,
+    );
   });
 
   it("are no settings of ours at the same time", () => {
@@ -292,6 +295,58 @@ describe("documented keys", () => {
     const shown = printedInert(config.inert);
     expect(shown.find(({ path }) => path === "auth.root.password")?.value).toBe(MASK);
     expect(renderYaml(config)).not.toContain("hunter2");
+  });
+});
+
+describe("a role", () => {
+  const replica = "replication: { role: replica, master_address: db1 }";
+
+  it("that cannot start is a mistake of the configuration", () => {
+    expect(mistakes({ yaml: "replication: { role: replica }" })[0]).toMatch(/needs the address of the node/);
+    expect(mistakes({ environment: { SYNAP_ROLE: "replica" } })[0]).toMatch(/^environment SYNAP_ROLE: /);
+    expect(mistakes({ yaml: replica, flags: { role: "leader" } })[0]).toMatch(/standalone, master/);
+    const off = "replication: { enabled: false, role: replica, master_address: db1 }";
+    expect(mistakes({ yaml: off })[0]).toMatch(/does not replicate cannot start/);
+    expect(mistakes({ yaml: "server: { role: replica }" })[0]).toMatch(/say it as replication\.role/);
+  });
+
+  it("is given by its flags alone, and by the documented variables", () => {
+    const flags = { role: "replica", "master-address": "[::1]:15501", "replica-listen": "0.0.0.0:15501" };
+    expect(sound({ flags }).values).toMatchObject({
+      "replication.role": "replica",
+      "replication.master_address": "[::1]:15501",
+      "replication.replica_listen_address": "0.0.0.0:15501",
+    });
+    const environment = { SYNAP_ROLE: "replica", SYNAP_MASTER_HOST: "db1", SYNAP_MASTER_PORT: "15600" };
+    expect(sound({ environment }).values["replication.master_address"]).toBe("db1:15600");
+    expect(sound({ yaml: replica, flags: { role: "master" } }).values["replication.role"]).toBe("master");
+  });
+
+  it("takes the documented file as it is", () => {
+    const yaml = [
+      "replication:",
+      "  enabled: true",
+      "  role: master",
+      "  master_address: null",
+      '  replica_listen_address: "0.0.0.0:15501"',
+      "  heartbeat_interval_ms: 1000",
+      "  max_lag_ms: 10000",
+      "  buffer_size_kb: 256",
+      "  auto_reconnect: true",
+      "  reconnect_delay_ms: 5000",
+      "  replica_timeout_secs: 30",
+    ].join("\n");
+    expect(sound({ yaml }).inert).toEqual([]);
+  });
+
+  it("speaks TLS with certificate, key and CA or not at all, and hears a replica in time", () => {
+    expect(mistakes({ yaml: "replication: { tls: { cert_file: a.pem } }" })[0]).toMatch(/needed together/);
+    const slow = "replication: { heartbeat_interval_ms: 900, replica_timeout_secs: 1 }";
+    expect(mistakes({ yaml: slow })[0]).toMatch(/two heartbeats/);
+  });
+
+  it("has a secret that is no setting", () => {
+    expect(sound({ environment: { ANNALS_REPLICATION_SECRET: "x" } }).warnings).toEqual([]);
   });
 });
 
@@ -379,6 +434,13 @@ function limitsOf(setting: Setting): string {
   if (setting.kind === "switch")
     return setting.refused === undefined ? "true, false" : String(!setting.refused.value);
   return setting.kind === "list" ? "texts" : (setting.expected ?? "text");
+}
+
+/** What a setting cannot be without. */
+function besides(path: string): Record<string, string> {
+  if (!path.startsWith("replication.tls.")) return {};
+  const files = ["cert_file", "key_file", "ca_file"].map((name) => `replication.tls.${name}`);
+  return Object.fromEntries(files.map((name) => [environmentName(name), "some.pem"]));
 }
 
 /** A sound value that is not the default, as text and as what it means. */

@@ -11,6 +11,7 @@ import { pointCases } from "./cases/point-cases.js";
 import { queueCases } from "./cases/queue-cases.js";
 import { consumerCases } from "./cases/queue-delivery-cases.js";
 import { letterCases } from "./cases/queue-letter-cases.js";
+import { replicationCases } from "./cases/replication-cases.js";
 import { streamCases } from "./cases/stream-cases.js";
 import { transactionCases } from "./cases/transaction-cases.js";
 import { valueCases } from "./cases/value-cases.js";
@@ -29,4 +30,5 @@ export const operationCases: readonly OperationCase[] = [
   ...pointCases,
   ...lookCases,
   ...historyCases,
+  ...replicationCases,
 ];

@@ -37,8 +37,18 @@ export class RunningServer {
     return this.#output.join("");
   }
 
+  get pid(): number {
+    if (this.#child.pid === undefined) throw new Error("the server never ran");
+    return this.#child.pid;
+  }
+
   get running(): boolean {
     return this.#child.exitCode === null && this.#child.signalCode === null;
+  }
+
+  /** Sends a signal that the server goes on after. */
+  signal(signal: NodeJS.Signals): void {
+    this.#child.kill(signal);
   }
 
   /** Sends the signal to the server and to what wraps it, and waits until they are gone. */

@@ -28,6 +28,7 @@ import {
 import { TEST_RULES } from "./kv-store.js";
 import { MemoryLog } from "./memory-log.js";
 import { type LocalPast, type LocalPastOptions, pastInProcess } from "./past-in-process.js";
+import { ReplicationDouble, type ReplicationDoubleOptions } from "./replication-double.js";
 import { SnapshotDouble } from "./snapshot-double.js";
 
 export const TEST_LIMITS: ApiLimits = {
@@ -65,6 +66,7 @@ export interface TestServerOptions {
   readonly corsOrigins?: readonly string[];
   readonly past?: LocalPastOptions | "off";
   readonly snapshots?: "off";
+  readonly replication?: ReplicationDoubleOptions | "off";
   /** Stands between the API and the store. */
   readonly wrapStore?: (store: OpenedStore) => Store;
 }
@@ -100,6 +102,7 @@ export class TestServer {
   draining = false;
   checks: { name: string; ok: boolean; detail: string }[] = [{ name: "log", ok: true, detail: "" }];
   readonly snapshots = new SnapshotDouble(() => this.log.endOffset);
+  readonly replication: ReplicationDouble;
   url = "";
   port = 0;
   #close: () => Promise<void> = () => Promise.resolve();
@@ -109,7 +112,10 @@ export class TestServer {
     readonly store: OpenedStore,
     readonly log: EventLog,
     readonly past: LocalPast,
-  ) {}
+    replication: ReplicationDoubleOptions,
+  ) {
+    this.replication = new ReplicationDouble(replication, () => log.endOffset);
+  }
 
   static async start(options: TestServerOptions = {}): Promise<TestServer> {
     const log = options.log ?? new MemoryLog();
@@ -133,7 +139,8 @@ export class TestServer {
       now: () => test.now,
       ...(options.past === "off" ? {} : options.past),
     });
-    const test = new TestServer(store, log, past);
+    const replication = options.replication === "off" ? {} : options.replication;
+    const test = new TestServer(store, log, past, replication ?? {});
     const server = buildServer(test.#options(options));
     server.server.on("connection", (socket) => test.connections.push(socket));
     await server.listen({ host: "127.0.0.1", port: 0 });
@@ -177,6 +184,7 @@ export class TestServer {
       log: this.log,
       past: options.past === "off" ? undefined : this.#pastOrRefusal(),
       snapshots: options.snapshots === "off" ? undefined : this.snapshots,
+      replication: options.replication === "off" ? undefined : this.replication,
       role: () => "master",
       now: () => this.now,
       stopwatch: () => performance.now(),

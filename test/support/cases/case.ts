@@ -1,6 +1,7 @@
 /** One row of the tables of operation cases, and what its rows are made from. */
 import type { ApiLimits } from "../../../api/index.js";
 import type { KvRules, QueueRules, StreamRules } from "../../../projections/index.js";
+import type { ReplicationDoubleOptions } from "../replication-double.js";
 
 export interface OperationCase {
   readonly operation: string;
@@ -19,6 +20,7 @@ export interface OperationCase {
   readonly queueRules?: Partial<QueueRules>;
   readonly streamRules?: Partial<StreamRules>;
   readonly limits?: Partial<ApiLimits>;
+  readonly replication?: ReplicationDoubleOptions | "off";
   /** Retention has removed what lies before. */
   readonly firstOffset?: number;
   /** The body of the REST routes, where it isn't the payload. */

@@ -1,0 +1,95 @@
+/** The documented bodies of replication, and what is added to them. */
+import { type TSchema, Type } from "@sinclair/typebox";
+
+const orNull = (schema: TSchema) => Type.Union([schema, Type.Null()]);
+
+const Role = Type.Union([Type.Literal("master"), Type.Literal("replica"), Type.Literal("standalone")]);
+const Seconds = Type.Integer({ description: "Since 1970." });
+const Status = Type.Union(
+  ["in_sync", "lagging", "syncing", "disconnected"].map((name) => Type.Literal(name)),
+);
+
+export const FenceJson = Type.Object({
+  epoch: Type.Integer(),
+  lineage_id: Type.String(),
+  from: Type.String({ description: "The node that told." }),
+  since: Seconds,
+});
+
+const Replica = Type.Object({
+  id: Type.String(),
+  name: Type.String(),
+  address: Type.String(),
+  http: orNull(Type.String()),
+  offset: Type.Integer({ description: "What it has on its disk." }),
+  lag_operations: Type.Integer(),
+  lag_bytes: Type.Integer(),
+  lag_ms: Type.Integer(),
+  status: Status,
+  connected: Type.Boolean(),
+  connected_at: orNull(Seconds),
+  last_heartbeat: orNull(Seconds),
+});
+
+const Upstream = {
+  replica_offset: Type.Optional(Type.Integer()),
+  lag_operations: Type.Optional(orNull(Type.Integer())),
+  lag_ms: Type.Optional(orNull(Type.Integer())),
+  total_replicated: Type.Optional(Type.Integer({ description: "Records received since the process began." })),
+  total_bytes: Type.Optional(Type.Integer()),
+  connected: Type.Optional(Type.Boolean()),
+  last_heartbeat: Type.Optional(orNull(Seconds)),
+  phase: Type.Optional(Type.String()),
+  last_error: Type.Optional(orNull(Type.String({ description: "An error code." }))),
+  full_syncs: Type.Optional(Type.Integer()),
+  partial_syncs: Type.Optional(Type.Integer()),
+  reconnects: Type.Optional(Type.Integer()),
+  master: Type.Optional(
+    Type.Object({ address: Type.String(), id: orNull(Type.String()), http: orNull(Type.String()) }),
+  ),
+};
+
+export const ReplicationStats = Type.Object({
+  role: Role,
+  master_offset: orNull(Type.Integer()),
+  ...Upstream,
+  node_id: Type.String(),
+  name: Type.String(),
+  listen: orNull(Type.String()),
+  http: orNull(Type.String()),
+  epoch: orNull(Type.Integer()),
+  lineage_id: orNull(Type.String()),
+  fenced: orNull(FenceJson),
+  refuses_writes: orNull(Type.String({ description: "The code that a write is refused with now." })),
+  divergences: Type.Integer({ description: "How often an end that only this node had was put aside." }),
+  listed: Type.Boolean({
+    description: "On the primary's list of nodes, and it knows it: before that a promotion needs force.",
+  }),
+  replicas: Type.Array(Replica),
+  peers: Type.Array(
+    Type.Object({
+      id: Type.String(),
+      name: Type.String(),
+      address: orNull(Type.String()),
+      http: orNull(Type.String()),
+    }),
+  ),
+});
+
+export const ReplicationHealth = Type.Object({
+  role: Role,
+  epoch: orNull(Type.Integer()),
+  fenced: Type.Boolean(),
+  refuses_writes: orNull(Type.String()),
+  replicas: Type.Array(
+    Type.Object({ id: Type.String(), offset: Type.Integer(), lag_ms: Type.Integer(), status: Status }),
+  ),
+  current_offset: Type.Optional(Type.Integer()),
+  master_host: Type.Optional(Type.String()),
+  master_offset: Type.Optional(orNull(Type.Integer())),
+  local_offset: Type.Optional(Type.Integer()),
+  lag_entries: Type.Optional(orNull(Type.Integer())),
+  lag_ms: Type.Optional(orNull(Type.Integer())),
+  status: Type.Optional(Status),
+  last_sync: Type.Optional(orNull(Seconds)),
+});

@@ -1,0 +1,457 @@
+/** Replication as operators and clients see it: who leads, how far behind whom, and the commands that change it. */
+import { type Static, Type } from "@sinclair/typebox";
+import { type Refusal, refusal } from "../errors.js";
+import type { JsonObject } from "../json-write.js";
+import type { ReplicaFacts, Replication, ReplicationFacts, UpstreamFacts } from "../replication.js";
+import type { Call } from "./call.js";
+import { closed } from "./fields.js";
+import { defineOperation } from "./operation.js";
+import { type FenceJson, ReplicationHealth, ReplicationStats } from "./replication-shapes.js";
+import { type Answered, type Reply, shown } from "./reply.js";
+
+const Nothing = Type.Object({}, closed);
+
+const seconds = (ms: number | undefined): number | null => (ms === undefined ? null : Math.floor(ms / 1000));
+const whole = (value: number | undefined): number | null => (value === undefined ? null : Math.round(value));
+
+function replicaJson(replica: ReplicaFacts): JsonObject {
+  return {
+    id: replica.id,
+    name: replica.name,
+    address: replica.address,
+    http: replica.http ?? null,
+    offset: replica.offset,
+    lag_operations: replica.lagOperations,
+    lag_bytes: replica.lagBytes,
+    lag_ms: Math.round(replica.lagMs),
+    status: replica.status,
+    connected: replica.connected,
+    connected_at: seconds(replica.connectedAt),
+    last_heartbeat: seconds(replica.lastHeartbeatAt),
+  };
+}
+
+function upstreamJson(upstream: UpstreamFacts): JsonObject {
+  return {
+    master_offset: upstream.offset ?? null,
+    lag_operations: upstream.lagOperations ?? null,
+    lag_ms: whole(upstream.lagMs),
+    total_replicated: upstream.recordsReceived,
+    total_bytes: upstream.bytesReceived,
+    connected: upstream.connected,
+    last_heartbeat: seconds(upstream.lastHeartbeatAt),
+    phase: upstream.phase,
+    last_error: upstream.lastError ?? null,
+    full_syncs: upstream.fullSyncs,
+    partial_syncs: upstream.partialSyncs,
+    reconnects: upstream.reconnects,
+    master: { address: upstream.address, id: upstream.id ?? null, http: upstream.http ?? null },
+  };
+}
+
+function fenceJson({ fence }: ReplicationFacts): Static<typeof FenceJson> | null {
+  if (fence === undefined) return null;
+  const { heard, from, since } = fence;
+  return { epoch: heard.epoch, lineage_id: heard.lineageId, from, since: Math.floor(since / 1000) };
+}
+
+function statsJson(facts: ReplicationFacts): JsonObject {
+  const { upstream } = facts;
+  const place =
+    upstream === undefined
+      ? { master_offset: facts.offset }
+      : { replica_offset: facts.offset, ...upstreamJson(upstream) };
+  return {
+    role: facts.role,
+    ...place,
+    node_id: facts.nodeId,
+    name: facts.name,
+    listen: facts.listen ?? null,
+    http: facts.http ?? null,
+    epoch: facts.leadership?.epoch ?? null,
+    lineage_id: facts.leadership?.lineageId ?? null,
+    fenced: fenceJson(facts),
+    refuses_writes: facts.refusal?.code ?? null,
+    divergences: facts.divergences,
+    listed: facts.listed,
+    replicas: facts.replicas.map(replicaJson),
+    peers: facts.peers.map(({ id, name, address, http }) => ({
+      id,
+      name,
+      address: address ?? null,
+      http: http ?? null,
+    })),
+  };
+}
+
+/** What a node without replication says of itself, so that whoever watches need not know which it is. */
+function factsOf({ desk }: Call): ReplicationFacts {
+  const { replication, log, role } = desk.options;
+  if (replication !== undefined) return replication.facts();
+  const last = log.epochs.at(-1);
+  return {
+    role: role(),
+    nodeId: last?.nodeId ?? "",
+    name: "",
+    listen: undefined,
+    http: undefined,
+    leadership: last,
+    offset: log.durableOffset,
+    fence: undefined,
+    refusal: undefined,
+    replicas: [],
+    upstream: undefined,
+    peers: [],
+    listed: false,
+    divergences: 0,
+  };
+}
+
+export const status = defineOperation({
+  name: "replication.status",
+  aliases: ["replication.stats"],
+  kind: "read",
+  ofNow: true,
+  summary: "Who leads, and who is how far behind",
+  description:
+    "`master_offset` and `replica_offset` are durable offsets; times are seconds since 1970. A replica shows its own replicas, too.",
+  input: Nothing,
+  output: ReplicationStats,
+  errors: [],
+  rest: [{ method: "GET", path: "/api/replication/stats" }],
+  run: (_input, call) => shown(statsJson(factsOf(call))),
+});
+
+export const health = defineOperation({
+  name: "admin.replication_health",
+  kind: "read",
+  ofNow: true,
+  summary: "Is replication well?",
+  description:
+    "`status` of a replica is what its readiness says: `in_sync`, `lagging`, or what it waits for.",
+  input: Nothing,
+  output: ReplicationHealth,
+  errors: [],
+  rest: [{ method: "GET", path: "/health/replication" }],
+  envelope: false,
+  whileDraining: true,
+  run(_input, call): Answered {
+    const facts = factsOf(call);
+    const { upstream } = facts;
+    const common = {
+      role: facts.role,
+      epoch: facts.leadership?.epoch ?? null,
+      fenced: facts.fence !== undefined,
+      refuses_writes: facts.refusal?.code ?? null,
+      replicas: facts.replicas.map(({ id, offset, lagMs, status: state }) => ({
+        id,
+        offset,
+        lag_ms: Math.round(lagMs),
+        status: state,
+      })),
+    };
+    if (upstream === undefined) return shown({ ...common, current_offset: facts.offset });
+    const lagging = replicaStatus(upstream, call);
+    return shown({
+      ...common,
+      master_host: upstream.address,
+      master_offset: upstream.offset ?? null,
+      local_offset: facts.offset,
+      lag_entries: upstream.lagOperations ?? null,
+      lag_ms: whole(upstream.lagMs),
+      status: lagging,
+      last_sync: seconds(upstream.lastHeartbeatAt),
+    });
+  },
+});
+
+function replicaStatus(upstream: UpstreamFacts, { desk }: Call): string {
+  if (!upstream.connected) return "disconnected";
+  if (upstream.phase !== "streaming") return "syncing";
+  const check = desk.options.health.readiness().find(({ name }) => name === "replication");
+  return check?.ok === false ? "lagging" : "in_sync";
+}
+
+const off = (): Refusal => refusal("API_DISABLED", "this node stands alone (replication.role)");
+
+/** What a command of operators answers. */
+function commanded(call: Call, run: (replication: Replication) => Promise<Reply>): Promise<Reply> | Refusal {
+  const { replication } = call.desk.options;
+  return replication === undefined ? off() : run(replication);
+}
+
+export const promote = defineOperation({
+  name: "replication.promote",
+  kind: "read",
+  ofNow: true,
+  summary: "Make this replica the primary",
+  description:
+    "Every other replica known is told first, so that none confirms anything of the old primary any more; then a new epoch is made durable, and this node takes writes. Refused when one of them cannot be reached or has more, unless `force`; then the answer says who was not reached and how many records may be lost.",
+  input: Type.Object({ force: Type.Optional(Type.Boolean()) }, closed),
+  output: Type.Object({
+    success: Type.Literal(true),
+    role: Type.Literal("master"),
+    epoch: Type.Integer(),
+    lineage_id: Type.String(),
+    offset: Type.Integer({ description: "At which the new epoch begins." }),
+    reached: Type.Array(Type.String()),
+    not_reached: Type.Array(Type.String()),
+    may_be_lost: Type.Integer({
+      description: "Records that the old primary was known to have beyond this node's end.",
+    }),
+    warnings: Type.Array(Type.String({ description: "What could not be ruled out." })),
+  }),
+  errors: [
+    ...(["API_DISABLED", "REPLICATION_BETTER_REPLICA", "REPLICATION_NOT_ALL_REACHED"] as const),
+    ...(["REPLICATION_ROLE_WRONG", "REPLICATION_CHANGING", "REPLICATION_NOT_READY"] as const),
+    ...(["REPLICATION_FENCED", "REPLICATION_LOG_FAILED"] as const),
+  ],
+  rest: [{ method: "POST", path: "/api/replication/promote" }],
+  run: ({ force }, call) =>
+    commanded(call, async (replication) => {
+      const report = await replication.promote(force ?? false);
+      if (report.type === "refused") return report;
+      return shown({
+        success: true,
+        role: "master",
+        epoch: report.leadership.epoch,
+        lineage_id: report.leadership.lineageId,
+        offset: report.offset,
+        reached: report.reached,
+        not_reached: report.notReached,
+        may_be_lost: report.mayBeLost,
+        warnings: report.warnings,
+      });
+    }),
+});
+
+export const follow = defineOperation({
+  name: "replication.follow",
+  kind: "read",
+  ofNow: true,
+  summary: "Follow another node",
+  description:
+    "Without a restart. A primary stops taking writes first; what only it had is put aside when the other one says so.",
+  input: Type.Object(
+    {
+      address: Type.String({
+        minLength: 1,
+        maxLength: 300,
+        description: "`host:port` of its replication port.",
+      }),
+    },
+    closed,
+  ),
+  output: Type.Object({ success: Type.Literal(true), role: Type.Literal("replica"), address: Type.String() }),
+  errors: ["API_DISABLED", "API_ADDRESS_INVALID", "REPLICATION_CHANGING"],
+  rest: [{ method: "POST", path: "/api/replication/follow" }],
+  run: ({ address }, call) =>
+    commanded(
+      call,
+      async (replication) =>
+        (await replication.follow(address)) ?? shown({ success: true, role: "replica", address }),
+    ),
+});
+
+export const resync = defineOperation({
+  name: "replication.resync",
+  kind: "read",
+  ofNow: true,
+  summary: "Fetch everything anew from the primary",
+  description:
+    "The log that is here is replaced once the new one is whole and verified; reads go on until then.",
+  input: Nothing,
+  output: Type.Object({ success: Type.Literal(true) }),
+  errors: ["API_DISABLED", "REPLICATION_ROLE_WRONG", "REPLICATION_CHANGING"],
+  rest: [{ method: "POST", path: "/api/replication/resync" }],
+  run: (_input, call) =>
+    commanded(call, async (replication) => (await replication.resync()) ?? shown({ success: true })),
+});
+
+export const forget = defineOperation({
+  name: "replication.forget",
+  kind: "read",
+  ofNow: true,
+  summary: "Strike a node that does not come back off the list",
+  description:
+    "Asked of the primary. A node on the list counts for a quorum, and a promotion asks it; one that is connected is not struck off.",
+  input: Type.Object(
+    {
+      node: Type.String({
+        minLength: 1,
+        maxLength: 300,
+        description: "Name, id, replication or HTTP address.",
+      }),
+    },
+    closed,
+  ),
+  output: Type.Object({ success: Type.Literal(true), node: Type.String() }),
+  errors: [
+    ...(["API_DISABLED", "API_NODE_UNKNOWN", "REPLICATION_ROLE_WRONG", "REPLICATION_CHANGING"] as const),
+    "REPLICATION_FENCED",
+  ],
+  rest: [{ method: "POST", path: "/api/replication/forget" }],
+  run: ({ node }, call) =>
+    commanded(
+      call,
+      async (replication) => (await replication.forget(node)) ?? shown({ success: true, node }),
+    ),
+});
+
+export const switchover = defineOperation({
+  name: "replication.switchover",
+  kind: "read",
+  ofNow: true,
+  summary: "Hand the lead over to a replica, as planned",
+  description:
+    "Asked of the primary: it holds writes (503) until that replica has everything, has it promoted, and points the others there. Nothing that was answered is lost. When anything fails before, it goes on as before.",
+  input: Type.Object(
+    {
+      to: Type.String({
+        minLength: 1,
+        maxLength: 300,
+        description: "Name, id, replication or HTTP address.",
+      }),
+    },
+    closed,
+  ),
+  output: Type.Object({
+    success: Type.Literal(true),
+    to: Type.String(),
+    epoch: Type.Integer(),
+    offset: Type.Integer({ description: "At which the new epoch begins." }),
+    held_ms: Type.Integer({ description: "For how long writes were refused." }),
+    repointed: Type.Array(Type.String()),
+    not_repointed: Type.Array(Type.String()),
+  }),
+  errors: [
+    ...(["API_DISABLED", "API_NODE_UNKNOWN", "REPLICATION_NOT_READY", "REPLICATION_ROLE_WRONG"] as const),
+    ...(["REPLICATION_CHANGING", "REPLICATION_NOT_CONFIRMED", "REPLICATION_FENCED"] as const),
+    ...(["REPLICATION_NOT_ALL_REACHED", "REPLICATION_BETTER_REPLICA"] as const),
+  ],
+  rest: [{ method: "POST", path: "/api/replication/switchover" }],
+  run: ({ to }, call) =>
+    commanded(call, async (replication) => {
+      const report = await replication.switchover(to);
+      if (report.type === "refused") return report;
+      const { epoch, offset, heldMs, repointed, notRepointed } = report;
+      return shown({
+        success: true,
+        to: report.to,
+        epoch,
+        offset,
+        held_ms: heldMs,
+        repointed,
+        not_repointed: notRepointed,
+      });
+    }),
+});
+
+export const breakers = defineOperation({
+  name: "replication.breakers",
+  kind: "read",
+  ofNow: true,
+  summary: "Links that were given up after what they sent failed verification again and again",
+  input: Nothing,
+  output: Type.Object({
+    count: Type.Integer(),
+    tripped: Type.Array(
+      Type.Object({
+        link: Type.String(),
+        failures: Type.Integer(),
+        last_error: Type.Union([Type.String(), Type.Null()]),
+        tripped_at: Type.Union([Type.Integer(), Type.Null()]),
+      }),
+    ),
+  }),
+  errors: ["API_DISABLED"],
+  rest: [
+    { method: "GET", path: "/api/replication/breakers" },
+    { method: "GET", path: "/v1/admin/circuit-breakers/tripped" },
+  ],
+  run: (_input, call) =>
+    commanded(call, async (replication) => {
+      const tripped = replication.breakers().filter((breaker) => breaker.tripped);
+      return shown({
+        count: tripped.length,
+        tripped: tripped.map(({ link, failures, lastError, trippedAt }) => ({
+          link,
+          failures,
+          last_error: lastError ?? null,
+          tripped_at: seconds(trippedAt),
+        })),
+      });
+    }),
+});
+
+export const resetBreakers = defineOperation({
+  name: "replication.reset_breakers",
+  kind: "read",
+  ofNow: true,
+  summary: "Let links that were given up try again",
+  input: Type.Object(
+    {
+      link: Type.Optional(Type.String({ maxLength: 300, description: "As listed. Default: all." })),
+      agent_id: Type.Optional(Type.String({ maxLength: 300, description: "The documented name of `link`." })),
+    },
+    closed,
+  ),
+  output: Type.Object({
+    success: Type.Literal(true),
+    reset: Type.Integer({ description: "How many had been tripped." }),
+  }),
+  errors: ["API_DISABLED", "API_LINK_UNKNOWN"],
+  rest: [
+    { method: "POST", path: "/api/replication/breakers/reset" },
+    { method: "POST", path: "/v1/admin/circuit-breaker/reset" },
+  ],
+  run: (input, call) =>
+    commanded(call, async (replication) => {
+      const reset = replication.resetBreakers(input.link ?? input.agent_id);
+      return typeof reset === "number" ? shown({ success: true, reset }) : reset;
+    }),
+});
+
+export const diverged = defineOperation({
+  name: "replication.diverged",
+  kind: "read",
+  ofNow: true,
+  summary: "What only this node had, and was put aside when it followed another",
+  description: "Each is a data directory of its own: `annals dump` and `annals at` read it.",
+  input: Nothing,
+  output: Type.Object({
+    count: Type.Integer(),
+    diverged: Type.Array(
+      Type.Object({
+        directory: Type.String({ description: "Below the data directory." }),
+        first_offset: Type.Integer(),
+        last_offset: Type.Integer(),
+        records: Type.Integer(),
+        bytes: Type.Integer({ description: "Of its segment files." }),
+        kept_at: Type.Integer(),
+      }),
+    ),
+  }),
+  errors: ["API_DISABLED"],
+  rest: [{ method: "GET", path: "/api/replication/diverged" }],
+  run: (_input, call) =>
+    commanded(call, async (replication) => {
+      const kept = await replication.diverged();
+      return shown({
+        count: kept.length,
+        diverged: kept.map(({ directory, first, last, records, bytes, keptAt }) => ({
+          directory,
+          first_offset: first,
+          last_offset: last,
+          records,
+          bytes,
+          kept_at: Math.floor(keptAt / 1000),
+        })),
+      });
+    }),
+});
+
+export const replicationOperations = [
+  ...[status, health, promote, follow, resync, switchover, forget],
+  ...[breakers, resetBreakers, diverged],
+];

@@ -1,0 +1,184 @@
+/**
+ * Replication as the API needs it: why no write is taken now, who has confirmed one, and what operators ask and command.
+ * `ops/` gives it; which bytes travel between nodes is no matter of this room.
+ */
+import type { Offset } from "../log/index.js";
+import type { Refusal } from "./errors.js";
+
+/** So many replicas, or so many that they and the primary are more than half of all nodes known. */
+export type Acks = number | "quorum";
+
+export interface Leadership {
+  readonly epoch: number;
+  /** 32 hex digits. */
+  readonly lineageId: string;
+}
+
+/** A replica as its primary sees it. Times are ms since 1970. */
+export interface ReplicaFacts {
+  readonly id: string;
+  readonly name: string;
+  /** Where its replication port is; where it came from when it did not say. */
+  readonly address: string;
+  readonly http: string | undefined;
+  readonly connected: boolean;
+  /** What it has on its disk. */
+  readonly offset: number;
+  readonly lagOperations: number;
+  readonly lagBytes: number;
+  readonly lagMs: number;
+  readonly status: "in_sync" | "lagging" | "syncing" | "disconnected";
+  readonly connectedAt: number | undefined;
+  readonly lastHeartbeatAt: number | undefined;
+}
+
+/** The node that is followed, as its replica sees it. */
+export interface UpstreamFacts {
+  readonly address: string;
+  readonly id: string | undefined;
+  readonly http: string | undefined;
+  readonly connected: boolean;
+  /** What the link is doing: `streaming` when all is well. */
+  readonly phase: string;
+  readonly offset: number | undefined;
+  readonly lagOperations: number | undefined;
+  readonly lagMs: number | undefined;
+  readonly lastHeartbeatAt: number | undefined;
+  /** Code of what the last connection ended with. */
+  readonly lastError: string | undefined;
+  readonly recordsReceived: number;
+  readonly bytesReceived: number;
+  readonly fullSyncs: number;
+  readonly partialSyncs: number;
+  readonly reconnects: number;
+}
+
+export interface Fence {
+  readonly heard: Leadership;
+  readonly from: string;
+  readonly since: number;
+}
+
+export interface ReplicationFacts {
+  readonly role: "master" | "replica" | "standalone";
+  readonly nodeId: string;
+  readonly name: string;
+  readonly listen: string | undefined;
+  readonly http: string | undefined;
+  /** Of the log's last epoch; undefined before the first sync. */
+  readonly leadership: Leadership | undefined;
+  /** Of its log, durable. */
+  readonly offset: number;
+  /** Heard of a higher leadership than its own: it takes no writes until it follows. */
+  readonly fence: Fence | undefined;
+  /** Why no write is taken, if none is. */
+  readonly refusal: Refusal | undefined;
+  readonly replicas: readonly ReplicaFacts[];
+  /** Of a node that follows. */
+  readonly upstream: UpstreamFacts | undefined;
+  /** Whether it is on the primary's list of nodes, and knows it: before that a promotion needs force. */
+  readonly listed: boolean;
+  /** Every other node that this one knows of. */
+  readonly peers: readonly PeerFacts[];
+  /** How often an end that only this node had was put aside. */
+  readonly divergences: number;
+}
+
+export interface PeerFacts {
+  readonly id: string;
+  readonly name: string;
+  readonly address: string | undefined;
+  readonly http: string | undefined;
+}
+
+export interface PromotionReport {
+  readonly type: "promoted";
+  readonly leadership: Leadership;
+  /** At which the new epoch begins. */
+  readonly offset: number;
+  /** Nodes that were fenced before it, by name. */
+  readonly reached: readonly string[];
+  readonly notReached: readonly string[];
+  /** Records that the old primary was known to have beyond this node's end: what may be lost. */
+  readonly mayBeLost: number;
+  /** For people: what could not be ruled out. */
+  readonly warnings: readonly string[];
+}
+
+export interface SwitchoverReport {
+  readonly type: "switched";
+  /** Its name. */
+  readonly to: string;
+  readonly epoch: number;
+  readonly offset: number;
+  /** For how long writes were refused. */
+  readonly heldMs: number;
+  readonly repointed: readonly string[];
+  /** They could not be told to follow the new primary. */
+  readonly notRepointed: readonly string[];
+}
+
+export interface BreakerFacts {
+  readonly link: string;
+  readonly tripped: boolean;
+  readonly failures: number;
+  readonly lastError: string | undefined;
+  readonly trippedAt: number | undefined;
+}
+
+/** An end that only this node had, kept as a data directory. */
+export interface DivergedFacts {
+  /** Below the data directory. */
+  readonly directory: string;
+  readonly first: number;
+  readonly last: number;
+  readonly records: number;
+  readonly bytes: number;
+  readonly keptAt: number;
+}
+
+export interface Replication {
+  /** Asked before each write, so it is cheap. */
+  refuseWrites(): Refusal | undefined;
+  /** Of writes that do not say. */
+  readonly acks: Acks;
+  /** Undefined once so many replicas have everything up to `offset` on disk; else who has not, when the time is over. */
+  confirmed(offset: Offset, acks: Acks): Promise<Refusal | undefined>;
+  /** True when records that this node does not have yet may be history already: of a replica, and of one that was replaced. */
+  readonly isBehind: boolean;
+  facts(): ReplicationFacts;
+  promote(force: boolean): Promise<PromotionReport | Refusal>;
+  /** Undefined: from now on that node is followed. */
+  follow(address: string): Promise<Refusal | undefined>;
+  resync(): Promise<Refusal | undefined>;
+  /** Strikes a node that does not come back off the list of nodes. Undefined: it is done. */
+  forget(node: string): Promise<Refusal | undefined>;
+  /** Hands the lead over to a replica, named by name, id or address. */
+  switchover(to: string): Promise<SwitchoverReport | Refusal>;
+  breakers(): readonly BreakerFacts[];
+  /** How many had been tripped; of all links without one. */
+  resetBreakers(link: string | undefined): number | Refusal;
+  diverged(): Promise<readonly DivergedFacts[]>;
+  /** Sends a write on to the primary; undefined when this node does not, and the write is to be refused. */
+  readonly forward: ((write: ForwardedWrite) => Promise<ForwardedAnswer | Refusal>) | undefined;
+}
+
+/** A request as it came. */
+export interface ForwardedWrite {
+  readonly method: string;
+  /** Path and query. */
+  readonly url: string;
+  /** Names and values by turns, as they came. */
+  readonly headers: readonly string[];
+  readonly body: Uint8Array | undefined;
+  readonly requestId: string;
+  /** Ends the request when its client is gone. */
+  readonly signal: AbortSignal;
+}
+
+export interface ForwardedAnswer {
+  readonly type: "forwarded";
+  readonly status: number;
+  readonly headers: readonly string[];
+  readonly body: Uint8Array;
+}

@@ -1,0 +1,318 @@
+/** What replicas cost and how quick they are: catching up, live lag, the primary's throughput, a full sync, a promotion. */
+import { cpSync } from "node:fs";
+import { connect, type Socket } from "node:net";
+import { type SetChild, startSetChild, statsOf, untilStats, unusedPort } from "../set-child.js";
+import { fillDirectory, fillRedis, keyOf, MILLION, textOf } from "./million-rows.js";
+import { programOf, redisReply, startRedis } from "./peers.js";
+import { type Bench, freePort, type Started } from "./processes.js";
+import { type Finding, interleave, orAbsent, type Row } from "./row.js";
+import { count, percentile, ratios, shown, spreadOf } from "./statistics.js";
+import { load } from "./wrk.js";
+
+interface Place {
+  readonly name: string;
+  readonly dataDirectory: string;
+  readonly replicationPort: number;
+}
+
+async function newPlace(bench: Bench, name: string): Promise<Place> {
+  const dataDirectory = `${bench.newDirectory(`replication-${name}`)}/data`;
+  return { name, dataDirectory, replicationPort: await unusedPort() };
+}
+
+async function started(bench: Bench, place: Place, follows?: Place): Promise<SetChild> {
+  const child = await startSetChild({
+    ...place,
+    ...(follows !== undefined && { follows: follows.replicationPort }),
+    environment: {
+      ANNALS_REPLICATION_HEARTBEAT_INTERVAL_MS: "100",
+      ANNALS_REPLICATION_RECONNECT_DELAY_MS: "100",
+      ANNALS_PERSISTENCE_SNAPSHOT_INTERVAL_SECS: "0",
+      ANNALS_PERSISTENCE_SNAPSHOT_OPERATION_THRESHOLD: "0",
+    },
+  });
+  bench.onClose(() => child.kill("SIGKILL"));
+  return child;
+}
+
+async function stopped(child: SetChild): Promise<void> {
+  child.kill("SIGTERM");
+  await child.ended;
+}
+
+const write = (child: SetChild, key: string): Promise<Response> =>
+  fetch(`${child.url}/kv/${key}`, { method: "PUT", body: "a value" });
+
+/** From the start of the process until it has what the primary has, ms. */
+async function caughtUp(bench: Bench, place: Place, primary: SetChild): Promise<number> {
+  const end = (await statsOf(primary)).master_offset ?? 0;
+  const begun = performance.now();
+  const replica = await started(bench, place, primary);
+  await untilStats(replica, "has everything", ({ replica_offset: at }) => (at ?? 0) >= end);
+  const took = performance.now() - begun;
+  await stopped(replica);
+  return took;
+}
+
+const catchUp: Row = {
+  name: "replication-catch-up",
+  run: async (bench) => {
+    const [one, two] = [await newPlace(bench, "primary"), await newPlace(bench, "replica")];
+    const small = await started(bench, one);
+    await write(small, "before");
+    await caughtUp(bench, two, small);
+    await stopped(small);
+    await fillDirectory(one.dataDirectory);
+    const primary = await started(bench, one);
+    const again = async (from: Place): Promise<number> => {
+      const copy = await newPlace(bench, "copy");
+      cpSync(from.dataDirectory, copy.dataDirectory, { recursive: true });
+      return await caughtUp(bench, { ...copy, name: from.name }, primary);
+    };
+    // What the start of a replica takes that lacks nothing; it has to read its own million.
+    const values = await interleave(bench.rounds, [
+      { name: "behind", measure: () => again(two) },
+      { name: "new", measure: async () => await caughtUp(bench, await newPlace(bench, "new"), primary) },
+    ]);
+    const startMs = small.readyMs;
+    const behind = values.get("behind") ?? [];
+    const rate = spreadOf(behind.map((ms) => MILLION / (Math.max(1, ms - startMs) / 1000)));
+    const full = spreadOf((values.get("new") ?? []).map((ms) => ms - startMs));
+    await stopped(primary);
+    return [
+      {
+        what: "a replica catches up 1 M records of 100 B: sent, verified, synced, applied",
+        goal: "≥ 400 k records/s",
+        measured: `${shown(rate)} records/s; from nothing, by a full sync, ${shown(full, (ms) => ms.toFixed(0))} ms`,
+        reached: rate.median >= 400_000,
+        numbers: { recordsPerSecond: rate, fullSyncMs: full },
+      },
+    ];
+  },
+};
+
+const WRITES_PER_SECOND = 20_000;
+const TICK_MS = 5;
+/** A server that cannot keep up is not sent more than this: the row then tells the rate that it had. */
+const OUTSTANDING_MAX = 2000;
+
+/** So many writes a second, whatever the answers do; counts those that were answered well. */
+class PacedLoad {
+  readonly #sockets: Socket[] = [];
+  #timer: NodeJS.Timeout | undefined;
+  answered = 0;
+
+  async start(port: number): Promise<void> {
+    for (let each = 0; each < 16; each++) {
+      const socket = connect(port, "127.0.0.1").setNoDelay(true);
+      socket.on("data", (chunk) => {
+        for (let at = chunk.indexOf(" 20"); at >= 0; at = chunk.indexOf(" 20", at + 3))
+          if (chunk.toString("latin1", at - 8, at) === "HTTP/1.1") this.answered++;
+      });
+      await new Promise((resolve, reject) => socket.once("connect", resolve).once("error", reject));
+      this.#sockets.push(socket);
+    }
+    let sent = 0;
+    const begun = performance.now();
+    this.#timer = setInterval(() => {
+      const due = Math.floor(((performance.now() - begun) / 1000) * WRITES_PER_SECOND);
+      const texts = this.#sockets.map(() => "");
+      for (; sent < due && sent - this.answered < OUTSTANDING_MAX; sent++)
+        texts[sent % texts.length] += requestOf(sent);
+      for (const [at, text] of texts.entries()) if (text !== "") this.#sockets[at]?.write(text);
+    }, TICK_MS);
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+    for (const socket of this.#sockets) socket.destroy();
+  }
+}
+
+function requestOf(number: number): string {
+  const value = textOf(number % 1000);
+  return `PUT /kv/${keyOf(number % 100_000)} HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\nContent-Length: ${value.length}\r\n\r\n${value}`;
+}
+
+/** From the answer of a write until a read on the replica that asks for it is answered, ms. */
+async function lagOf(primary: SetChild, replica: SetChild): Promise<number> {
+  const { headers, status } = await write(primary, "lag");
+  if (status >= 300) throw new Error(`a write was answered with ${status}`);
+  const token = `${headers.get("x-annals-offset")}@${headers.get("x-annals-lineage")}`;
+  const begun = performance.now();
+  const read = await fetch(`${replica.url}/kv/lag?min_offset=${token}`);
+  await read.arrayBuffer();
+  if (read.status !== 200) throw new Error(`a read with ${token} was answered with ${read.status}`);
+  return performance.now() - begun;
+}
+
+const liveLag: Row = {
+  name: "replication-lag",
+  run: async (bench) => {
+    const [one, two] = [await newPlace(bench, "primary"), await newPlace(bench, "replica")];
+    const primary = await started(bench, one);
+    const replica = await started(bench, two, one);
+    const paced = new PacedLoad();
+    await paced.start(primary.port);
+    const lags: number[] = [];
+    const begun = performance.now();
+    const seconds = Math.max(3, bench.seconds * bench.rounds);
+    const before = paced.answered;
+    while (performance.now() - begun < seconds * 1000) {
+      lags.push(await lagOf(primary, replica));
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    const rate = (paced.answered - before) / ((performance.now() - begun) / 1000);
+    paced.stop();
+    await Promise.all([stopped(replica), stopped(primary)]);
+    const sorted = lags.sort((a, b) => a - b);
+    const [p50, p99] = [percentile(sorted, 0.5), percentile(sorted, 0.99)];
+    return [
+      {
+        what: `live lag at ${count(WRITES_PER_SECOND)} writes/s: from a write's answer to a read of it on the replica, the read included`,
+        goal: "p50 ≤ 5 ms, p99 ≤ 50 ms",
+        measured: `p50 ${p50.toFixed(1)} ms, p99 ${p99.toFixed(1)} ms at ${count(rate)} writes/s (${lags.length} samples)`,
+        reached: rate < 0.9 * WRITES_PER_SECOND ? undefined : p50 <= 5 && p99 <= 50,
+        numbers: { p50Ms: p50, p99Ms: p99, writesPerSecond: rate },
+      },
+    ];
+  },
+};
+
+const cost: Row = {
+  name: "replication-cost",
+  run: async (bench) => {
+    const alone = await started(bench, await newPlace(bench, "alone"));
+    const one = await newPlace(bench, "primary");
+    const primary = await started(bench, one);
+    const replicas = [
+      await started(bench, await newPlace(bench, "replica-1"), one),
+      await started(bench, await newPlace(bench, "replica-2"), one),
+    ];
+    const measure = async ({ port }: SetChild, warmUp: boolean): Promise<number> =>
+      (await load(bench, port, "annalsPut", 64, warmUp ? 1 : bench.seconds)).requestsPerSecond;
+    const values = await interleave(bench.rounds, [
+      { name: "alone", measure: (warmUp) => measure(alone, warmUp) },
+      { name: "with two", measure: (warmUp) => measure(primary, warmUp) },
+    ]);
+    const [without, withTwo] = [values.get("alone") ?? [], values.get("with two") ?? []];
+    await Promise.all([...replicas, primary, alone].map(stopped));
+    const left = ratios(withTwo, without);
+    return [
+      {
+        what: "durable PUT, 64 connections: with two replicas on the same machine",
+        goal: "≤ 35 % less",
+        measured: `${shown(spreadOf(withTwo))} requests/s, alone ${shown(spreadOf(without))}: ${((1 - left.median) * 100).toFixed(0)} % less`,
+        reached: left.median >= 0.65,
+        numbers: { ratio: left, withTwo: spreadOf(withTwo), alone: spreadOf(without) },
+      },
+    ];
+  },
+};
+
+/** From the start of an empty redis until it has the primary's million keys, ms. */
+async function redisSync(bench: Bench, primary: Started): Promise<number> {
+  const directory = bench.newDirectory("redis-replica");
+  const port = await freePort();
+  const settings = { "--port": port, "--bind": "127.0.0.1", "--dir": directory, "--save": "" };
+  const common = Object.entries({ ...settings, "--repl-diskless-sync-delay": 0 })
+    .flat()
+    .map(String);
+  const args = [...common, "--replicaof", `127.0.0.1 ${primary.port}`];
+  const begun = performance.now();
+  const ready = async (): Promise<boolean> => {
+    const size = await redisReply(port, "DBSIZE\r\n", 1).catch(() => "");
+    return size === `:${MILLION}\r\n`;
+  };
+  const replica = await bench.start({
+    ...{ name: "redis replica", port, directory },
+    command: programOf("redis-server"),
+    args,
+    ready,
+  });
+  const took = performance.now() - begun;
+  await replica.stop("SIGKILL");
+  return took;
+}
+
+const fullSync: Row = {
+  name: "replication-full-sync",
+  run: async (bench) => {
+    const one = await newPlace(bench, "primary");
+    await fillDirectory(one.dataDirectory);
+    const primary = await started(bench, one);
+    const redis = await orAbsent(async () => {
+      const filled = await startRedis(bench, "everysec");
+      await fillRedis(filled);
+      return filled;
+    });
+    const ours = async (): Promise<number> => await caughtUp(bench, await newPlace(bench, "new"), primary);
+    const values = await interleave(bench.rounds, [
+      { name: "annals", measure: ours },
+      ...(typeof redis === "string" ? [] : [{ name: "redis", measure: () => redisSync(bench, redis) }]),
+    ]);
+    await stopped(primary);
+    const annals = spreadOf(values.get("annals") ?? []);
+    const finding: Finding = {
+      what: "full sync of 1 M keys: from the start of an empty process until all can be read",
+      goal: "≤ 1.5 × redis",
+      measured: `${shown(annals, (ms) => ms.toFixed(0))} ms; ${typeof redis === "string" ? redis : ""}`,
+      reached: undefined,
+      numbers: { annalsMs: annals },
+    };
+    const theirs = values.get("redis");
+    if (theirs === undefined) return [finding];
+    const ratio = ratios(values.get("annals") ?? [], theirs);
+    return [
+      {
+        ...finding,
+        measured: `${shown(annals, (ms) => ms.toFixed(0))} ms, redis ${shown(spreadOf(theirs), (ms) => ms.toFixed(0))} ms: ${ratio.median.toFixed(2)} ×`,
+        reached: ratio.median <= 1.5,
+        numbers: { annalsMs: annals, redisMs: spreadOf(theirs), ratio },
+      },
+    ];
+  },
+};
+
+/** The primary is killed, a replica promoted: ms until it has answered a write. */
+async function failOver(bench: Bench): Promise<number> {
+  const [one, two, three] = await Promise.all(["one", "two", "three"].map((name) => newPlace(bench, name)));
+  if (one === undefined || two === undefined || three === undefined) throw new Error("no places");
+  const primary = await started(bench, one);
+  const replicas = [await started(bench, two, one), await started(bench, three, one)];
+  for (const replica of replicas) await untilStats(replica, "is listed", ({ listed }) => listed === true);
+  await write(primary, "before");
+  const [next] = replicas;
+  if (next === undefined) throw new Error("no replica");
+  const end = (await statsOf(primary)).master_offset ?? 0;
+  for (const each of replicas)
+    await untilStats(each, "has all", ({ replica_offset: at }) => (at ?? 0) >= end);
+  primary.kill("SIGKILL");
+  await primary.ended;
+  const begun = performance.now();
+  const promoted = await fetch(`${next.url}/api/replication/promote`, { method: "POST" });
+  if (!promoted.ok) throw new Error(`the promotion was refused: ${await promoted.text()}`);
+  while (!(await write(next, "after")).ok) await new Promise((resolve) => setTimeout(resolve, 5));
+  const took = performance.now() - begun;
+  for (const replica of replicas) replica.kill("SIGKILL");
+  return took;
+}
+
+const promotion: Row = {
+  name: "replication-promotion",
+  run: async (bench) => {
+    const values = await interleave(bench.rounds, [{ name: "promotion", measure: () => failOver(bench) }]);
+    const ms = spreadOf(values.get("promotion") ?? []);
+    return [
+      {
+        what: "promotion of one of two replicas after kill -9 of the primary, to the first answered write",
+        goal: "≤ 2 s",
+        measured: `${shown(ms, (each) => each.toFixed(0))} ms`,
+        reached: ms.max <= 2000,
+        numbers: { ms },
+      },
+    ];
+  },
+};
+
+export const REPLICATION_ROWS: readonly Row[] = [catchUp, liveLag, cost, fullSync, promotion];

@@ -1,0 +1,165 @@
+/** `annals status`: the nodes of a replicated set as a table, asked one by one; the first names the others. */
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Command } from "commander";
+import { CliFailure, exitCodes } from "./failure.js";
+import { askNode } from "./node-door.js";
+import { colour, writeJson, writeLine } from "./output.js";
+import { DEFAULT_NODE } from "./replication.js";
+
+interface StatusFlags {
+  readonly json?: boolean;
+  readonly watch?: boolean;
+}
+
+type Stats = Readonly<Record<string, unknown>>;
+
+interface Row {
+  readonly node: string;
+  readonly stats: Stats | undefined;
+  readonly problem: string | undefined;
+}
+
+const TIMEOUT_MS = 2000;
+const WATCH_MS = 1000;
+/** As many as a set has at most. */
+const NODES_MAX = 64;
+
+export function addStatus(program: Command): void {
+  program
+    .command("status")
+    .description("show the nodes of a set: who leads, who is how far behind")
+    .argument("[node]", "address of any of them, such as http://db1:15500", DEFAULT_NODE)
+    .option("--watch", "again each second, until Ctrl-C")
+    .option("--json", "one JSON object a look")
+    .action(status);
+}
+
+async function status(node: string, flags: StatusFlags): Promise<void> {
+  for (;;) {
+    const rows = await look(node);
+    if (flags.json === true) writeJson({ nodes: rows.map(({ stats, ...row }) => ({ ...row, ...stats })) });
+    else {
+      if (flags.watch === true && process.stdout.isTTY === true) process.stdout.write("\u001b[H\u001b[2J");
+      writeLine(table(rows));
+    }
+    if (flags.watch !== true) return judge(rows);
+    await sleep(WATCH_MS);
+  }
+}
+
+async function look(node: string): Promise<Row[]> {
+  const first = await ask(node);
+  if (first.stats === undefined) throw new CliFailure(exitCodes.failed, `${first.problem}`);
+  const known = new Map<string, Row>([[idOf(first.stats), first]]);
+  for (let found = addressesIn(first.stats, known); found.length > 0; ) {
+    const rows = await Promise.all(
+      found.map(([id, , http]) => (http === undefined ? silent(id, found) : ask(http))),
+    );
+    const next: (typeof found)[number][] = [];
+    for (const [index, row] of rows.entries()) {
+      const [id = "", name = ""] = found[index] ?? [];
+      known.set(id, row.stats === undefined ? { ...row, stats: { node_id: id, name } } : row);
+      if (row.stats !== undefined && known.size < NODES_MAX) next.push(...addressesIn(row.stats, known));
+    }
+    found = [...new Map(next.map((each) => [each[0], each])).values()];
+  }
+  return [...known.values()].sort((a, b) => rank(a) - rank(b) || nameOf(a).localeCompare(nameOf(b)));
+}
+
+function silent(id: string, found: readonly (readonly [string, string, string | undefined])[]): Row {
+  const name = found.find(([each]) => each === id)?.[1] ?? "";
+  return { node: "", stats: { node_id: id, name }, problem: "its HTTP address is not known" };
+}
+
+async function ask(node: string): Promise<Row> {
+  try {
+    const { status: code, body } = await askNode(node, "/api/replication/stats", undefined, TIMEOUT_MS);
+    if (code === 200) return { node, stats: body, problem: undefined };
+    return { node, stats: undefined, problem: `${node}: ${String(body["error"])}` };
+  } catch (error) {
+    if (!(error instanceof CliFailure)) throw error;
+    return { node, stats: undefined, problem: error.message };
+  }
+}
+
+/** Id, name and HTTP address of each node that is named and not known yet. */
+function addressesIn(
+  stats: Stats,
+  known: ReadonlyMap<string, unknown>,
+): [string, string, string | undefined][] {
+  return nodesIn(stats["peers"])
+    .map((peer): [string, string, string | undefined] => [
+      String(peer["id"]),
+      String(peer["name"]),
+      typeof peer["http"] === "string" ? peer["http"] : undefined,
+    ])
+    .filter(([id]) => !known.has(id));
+}
+
+function nodesIn(value: unknown): Stats[] {
+  return Array.isArray(value) ? value.filter((each) => typeof each === "object" && each !== null) : [];
+}
+
+const idOf = (stats: Stats): string => String(stats["node_id"]);
+const nameOf = ({ stats }: Row): string => String(stats?.["name"] ?? "");
+const rank = ({ stats }: Row): number => (stats?.["role"] === "master" ? 0 : 1);
+
+const HEAD = ["NAME", "ROLE", "EPOCH", "OFFSET", "BEHIND", "LAG", "STATE", "ADDRESS"];
+
+function table(rows: readonly Row[]): string {
+  const cells = [HEAD, ...rows.map((row) => cellsOf(row))];
+  const widths = HEAD.map((_name, column) => Math.max(...cells.map((line) => (line[column] ?? "").length)));
+  return cells
+    .map((line, index) => {
+      const text = line
+        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+        .join("  ")
+        .trimEnd();
+      if (index === 0) return colour(process.stdout, 2, text);
+      return isWell(rows[index - 1]) ? text : colour(process.stdout, 33, text);
+    })
+    .join("\n");
+}
+
+function cellsOf({ node, stats, problem }: Row): string[] {
+  const show = (field: string): string =>
+    stats?.[field] === undefined || stats[field] === null ? "-" : String(stats[field]);
+  if (problem !== undefined)
+    return [show("name"), "?", "-", "-", "-", "-", problem.replace(`${node}: `, ""), node];
+  const offset = stats?.["replica_offset"] === undefined ? show("master_offset") : show("replica_offset");
+  const lag =
+    stats?.["lag_ms"] === undefined || stats["lag_ms"] === null ? "-" : `${String(stats["lag_ms"])} ms`;
+  return [
+    show("name"),
+    show("role"),
+    show("epoch"),
+    offset,
+    show("lag_operations"),
+    lag,
+    stateOf(stats),
+    node,
+  ];
+}
+
+function stateOf(stats: Stats | undefined): string {
+  if (stats?.["fenced"]) return "fenced: takes no writes";
+  if (stats?.["role"] !== "replica") {
+    const refuses = stats?.["refuses_writes"];
+    return typeof refuses === "string" ? `refuses writes: ${refuses}` : "takes writes";
+  }
+  if (stats["connected"] !== true)
+    return `not connected${stats["last_error"] ? `: ${String(stats["last_error"])}` : ""}`;
+  return String(stats["phase"]);
+}
+
+function isWell(row: Row | undefined): boolean {
+  const stats = row?.stats;
+  if (row === undefined || row.problem !== undefined || stats?.["fenced"]) return false;
+  return stats?.["role"] === "replica" ? stats["phase"] === "streaming" : stats?.["refuses_writes"] === null;
+}
+
+/** For scripts: 1 unless every node is well and one leads. */
+function judge(rows: readonly Row[]): void {
+  const leaders = rows.filter(({ stats }) => stats?.["role"] === "master" && !stats["fenced"]).length;
+  if (leaders !== 1 || !rows.every(isWell)) process.exitCode = exitCodes.failed;
+}

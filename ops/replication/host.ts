@@ -1,0 +1,162 @@
+/**
+ * What a replicated node asks of this server's holdings: its log, the end of it cut off and kept aside, a whole log put into its place.
+ * While log or state is replaced requests are told to come again, and readiness says why.
+ */
+import { randomBytes } from "node:crypto";
+import {
+  type EventLog,
+  type FileSystem,
+  Installation,
+  keepDiverged,
+  type Offset,
+  parseSnapshotName,
+  SNAPSHOT_DIRECTORY,
+} from "../../log/index.js";
+import type {
+  Kept,
+  NodeIdentity,
+  Position,
+  ReplicationHost,
+  SnapshotSource,
+} from "../../replication/index.js";
+import type { Holdings } from "../holdings.js";
+import type { Logger } from "../logging.js";
+
+export interface HoldingsHostParts {
+  readonly holdings: Holdings;
+  readonly files: FileSystem;
+  readonly dataDirectory: string;
+  readonly logger: Logger;
+  /** Log and state are there again. */
+  readonly onReplaced: () => void;
+  /** They are not, and this process cannot bring them back. */
+  readonly onLost: (error: Error) => void;
+}
+
+type Install = Parameters<ReplicationHost["beginInstall"]>[0];
+type Installing = Awaited<ReturnType<ReplicationHost["beginInstall"]>>;
+
+const SNAPSHOT_CHUNK_BYTES = 256 * 1024;
+
+export class HoldingsHost implements ReplicationHost {
+  readonly #parts: HoldingsHostParts;
+  /** Of a node that has no log yet. */
+  readonly #newNodeId = randomBytes(16).toString("hex");
+
+  constructor(parts: HoldingsHostParts) {
+    this.#parts = parts;
+  }
+
+  identity(): NodeIdentity {
+    return this.#parts.holdings.opened?.identity ?? { clusterId: undefined, nodeId: this.#newNodeId };
+  }
+
+  log(): EventLog | undefined {
+    return this.#parts.holdings.opened?.log;
+  }
+
+  lead(): Promise<void> {
+    return this.#parts.holdings.lead();
+  }
+
+  followBegins(): Promise<void> {
+    return this.#parts.holdings.endLeading();
+  }
+
+  async cut(after: Position): Promise<Kept | undefined> {
+    const { holdings, files, dataDirectory, logger } = this.#parts;
+    const log = this.log();
+    if (log === undefined) return undefined;
+    await holdings.closeState();
+    try {
+      await this.#removeSnapshotsAfter(after.offset);
+      const kept = await keepDiverged(files, dataDirectory, log, after.offset, Date.now());
+      if (kept !== undefined) logger.warn({ ...kept }, "records that only this node had were put aside");
+      return kept;
+    } finally {
+      await this.#foldAgain(() => Promise.resolve());
+    }
+  }
+
+  beginInstall({ clusterId }: Install): Promise<Installation> {
+    const { holdings, files, dataDirectory } = this.#parts;
+    return Installation.begin({
+      files,
+      dataDirectory,
+      holder: `annals serve, pid ${process.pid}`,
+      now: Date.now,
+      randomBytes,
+      clusterId,
+      nodeId: this.identity().nodeId,
+      isHeld: holdings.opened !== undefined,
+    });
+  }
+
+  async installed(installing: Installing): Promise<void> {
+    if (!(installing instanceof Installation)) throw new TypeError("this host began another installation");
+    const { holdings, logger } = this.#parts;
+    const keepOld = this.#hasWritten();
+    await holdings.closeState();
+    await holdings.closeLog();
+    try {
+      const { end, kept } = await installing.commit({ keepOld });
+      logger.info({ offset: end.offset, epoch: end.epoch, kept }, "the primary's log was put into place");
+    } finally {
+      // Whatever came of it, the directory holds the old log or the new one.
+      await this.#foldAgain(() => holdings.openLog({ following: true }));
+    }
+  }
+
+  async newestSnapshot(): Promise<SnapshotSource | undefined> {
+    const { holdings, files, dataDirectory } = this.#parts;
+    const facts = await holdings.house?.newest();
+    if (facts === undefined) return undefined;
+    const { name, offset, bytes } = facts;
+    const path = `${dataDirectory}/${SNAPSHOT_DIRECTORY}/${name}`;
+    return { name, offset, bytes, read: () => piecesOf(files, path, bytes) };
+  }
+
+  /** Before the records: a snapshot of what a log does not have any more would tell of a loss. */
+  async #removeSnapshotsAfter(last: Offset): Promise<void> {
+    const { files, dataDirectory } = this.#parts;
+    const directory = `${dataDirectory}/${SNAPSHOT_DIRECTORY}`;
+    if (!(await files.exists(directory))) return;
+    for (const name of await files.list(directory)) {
+      if ((parseSnapshotName(name)?.offset ?? 0) > last) await files.remove(`${directory}/${name}`);
+    }
+    await files.syncDirectory(directory);
+  }
+
+  /** A former primary may have what nobody else has; what a replica has, its primary has. */
+  #hasWritten(): boolean {
+    const opened = this.#parts.holdings.opened;
+    return opened !== undefined && opened.log.epochs.at(-1)?.nodeId === opened.identity.nodeId;
+  }
+
+  async #foldAgain(openLog: () => Promise<unknown>): Promise<void> {
+    const { holdings, onReplaced, onLost } = this.#parts;
+    try {
+      await openLog();
+      await holdings.openState();
+      onReplaced();
+    } catch (error) {
+      onLost(error instanceof Error ? error : new Error(String(error)));
+      throw error;
+    }
+  }
+}
+
+async function* piecesOf(files: FileSystem, path: string, bytes: number): AsyncGenerator<Uint8Array> {
+  const handle = await files.open(path, "read");
+  try {
+    for (let at = 0; at < bytes; ) {
+      const piece = new Uint8Array(Math.min(SNAPSHOT_CHUNK_BYTES, bytes - at));
+      const read = await handle.read(piece, at);
+      if (read === 0) return;
+      at += read;
+      yield piece.subarray(0, read);
+    }
+  } finally {
+    await handle.close();
+  }
+}

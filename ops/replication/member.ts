@@ -1,0 +1,342 @@
+/**
+ * This server as a member of a replicated set: the node that `replication/` makes of it, put together with its holdings, and shown to the
+ * API. What a node does with the others is decided there; here is what that means for a request.
+ */
+import type {
+  Acks,
+  BreakerFacts,
+  DivergedFacts,
+  NodeRole,
+  PromotionReport,
+  ReadinessCheck,
+  Refusal,
+  Replication,
+  ReplicationFacts,
+  SwitchoverReport,
+} from "../../api/index.js";
+import { refusal } from "../../api/index.js";
+import { type FileSystem, holdsLog, listDiverged, type Offset } from "../../log/index.js";
+import {
+  describeAddress,
+  ReplicationError,
+  ReplicationNode,
+  type ReplicationStats,
+  startingRole,
+  systemClock,
+  systemRandom,
+  TcpNetwork,
+} from "../../replication/index.js";
+import type { ConfigValues } from "../config/settings.js";
+import type { Holdings } from "../holdings.js";
+import type { Logger } from "../logging.js";
+import { parseAddress } from "./address.js";
+import { Forwarder } from "./forward.js";
+import { HoldingsHost } from "./host.js";
+import { acksByDefault, isReplicated, nodeSettings, readCertificates, readSecret } from "./node-settings.js";
+import { breakerFacts, factsOf, refusalOf, reportOf } from "./shown.js";
+import { nodeCalled, switchOver } from "./switchover.js";
+
+export interface SetMemberParts {
+  readonly holdings: Holdings;
+  readonly files: FileSystem;
+  readonly dataDirectory: string;
+  readonly logger: Logger;
+  /** Of this process's own HTTP server, once it listens. */
+  readonly httpAddress: () => string | undefined;
+  readonly onReplaced: () => void;
+  readonly onLost: (error: Error) => void;
+}
+
+/** Before the node is there, and while it goes. */
+const NOT_STARTED: Refusal = refusal("REPLICATION_CHANGING", "the node has not taken its role yet");
+
+export class SetMember implements Replication {
+  readonly acks: Acks;
+  readonly forward: Replication["forward"];
+  readonly #parts: SetMemberParts;
+  readonly #forwarder = new Forwarder();
+  readonly #maxLagMs: number;
+  readonly #ackTimeoutMs: number;
+  #values: ConfigValues;
+  #node: ReplicationNode | undefined;
+  #stopped = false;
+  /** The last refusal, so that each of thousands need not be made anew. */
+  #told: { readonly error: ReplicationError; readonly refusal: Refusal } | undefined;
+
+  /** Undefined of a node that stands alone. */
+  static of(values: ConfigValues, parts: SetMemberParts): SetMember | undefined {
+    return isReplicated(values) ? new SetMember(values, parts) : undefined;
+  }
+
+  private constructor(values: ConfigValues, parts: SetMemberParts) {
+    this.#values = values;
+    this.#parts = parts;
+    this.acks = acksByDefault(values);
+    this.#maxLagMs = values["replication.max_lag_ms"];
+    this.#ackTimeoutMs = values["replication.ack_timeout_ms"];
+    this.forward = values["replication.forward_writes"]
+      ? async (write) => {
+          const primary = this.#node?.primaryHttp;
+          return primary === undefined
+            ? refusal(
+                "REPLICATION_FORWARD_FAILED",
+                "the write was not sent on: where the primary is is not known",
+              )
+            : this.#forwarder.send(primary, write);
+        }
+      : undefined;
+  }
+
+  // ---- its life ----
+
+  /** What the directory is to be opened as. */
+  async startsAs(): Promise<"leader" | "follower" | "fresh follower"> {
+    const { files, dataDirectory } = this.#parts;
+    const { role } = await startingRole(
+      files,
+      dataDirectory,
+      nodeSettings(this.#values, undefined, () => undefined),
+    );
+    if (role !== "replica") return "leader";
+    if (await holdsLog(files, dataDirectory)) return "follower";
+    // What it hears of leaderships is kept there before its first log is.
+    await files.makeDirectory(dataDirectory);
+    return "fresh follower";
+  }
+
+  /** The log is open and the state folded, except of a follower that has none yet; HTTP listens. */
+  async start(): Promise<void> {
+    const { files, dataDirectory, logger, httpAddress } = this.#parts;
+    const host = new HoldingsHost(this.#parts);
+    const [secret, tls] = await Promise.all([
+      readSecret(this.#values, process.env),
+      readCertificates(this.#values),
+    ]);
+    const settings = nodeSettings(this.#values, secret, httpAddress);
+    this.#warn(settings.listenAddress?.host ?? "", secret !== undefined || tls !== undefined);
+    const node = new ReplicationNode({
+      settings: {
+        ...settings,
+        name: settings.name === "" ? host.identity().nodeId.slice(0, 8) : settings.name,
+      },
+      network: new TcpNetwork({
+        ...(tls === undefined ? {} : { tls }),
+        refused: (error, remote) => logger.warn({ err: error, remote }, "a node was not let in"),
+      }),
+      clock: systemClock,
+      random: systemRandom,
+      files,
+      dataDirectory,
+      logger,
+      host,
+    });
+    this.#node = node;
+    try {
+      await node.start();
+    } catch (error) {
+      throw listeningFailure(error, this.#values["replication.replica_listen_address"]);
+    }
+    if (this.#stopped) await node.stop();
+    const { role, listening, following } = node;
+    logger.info(
+      {
+        role,
+        replicationPort: listening?.port,
+        replicationAddress: listening === undefined ? undefined : describeAddress(listening),
+        follows: following === undefined ? undefined : describeAddress(following),
+      },
+      "replication",
+    );
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#forwarder.close();
+    await this.#node?.stop();
+  }
+
+  /** What SIGHUP changed: a replica that is to be the master is promoted, and what is to follow follows. */
+  reload(next: ConfigValues): void {
+    const before = this.#values;
+    this.#values = next;
+    const role = next["replication.role"];
+    const isSame =
+      role === before["replication.role"] &&
+      next["replication.master_address"] === before["replication.master_address"];
+    if (isSame || role === "standalone" || !next["replication.enabled"]) return;
+    const change = role === "master" ? this.promote(false) : this.follow(next["replication.master_address"]);
+    const { logger } = this.#parts;
+    void change.then((answer) => {
+      if (answer?.type === "refused")
+        logger.error(
+          { role, code: answer.code, ...answer.details },
+          `the role was not changed: ${answer.message}`,
+        );
+      else logger.info({ role, ...answer }, "the role was changed");
+    });
+  }
+
+  #warn(host: string, isGuarded: boolean): void {
+    const isLoopback = host === "localhost" || host === "::1" || /^127(\.\d{1,3}){3}$/.test(host);
+    if (isGuarded || isLoopback) return;
+    this.#parts.logger.warn(
+      { host },
+      "the replication port takes anybody: whoever reaches it may read everything and promote a node (replication.secret_file, replication.tls)",
+    );
+  }
+
+  // ---- what it is ----
+
+  get role(): NodeRole {
+    return this.#node?.role ?? this.#values["replication.role"];
+  }
+
+  /** The primary's clock; undefined when this node leads, or nothing was heard yet. */
+  get primaryTime(): number | undefined {
+    return this.#node?.role === "replica" ? this.#node.primaryTime : undefined;
+  }
+
+  get isBehind(): boolean {
+    return this.role === "replica" || this.#node?.fence !== undefined;
+  }
+
+  get stats(): ReplicationStats | undefined {
+    return this.#node?.stats();
+  }
+
+  get maxLagMs(): number {
+    return this.#maxLagMs;
+  }
+
+  facts(): ReplicationFacts {
+    const stats = this.stats;
+    if (stats === undefined)
+      throw new ReplicationError("REPLICATION_CHANGING", "the node has not taken its role yet");
+    return factsOf(stats, this.#parts.httpAddress(), this.#maxLagMs, this.refuseWrites());
+  }
+
+  /** Whether requests that fit this role belong here. One that has lost its primary shows what it has: nobody has anything newer, perhaps. */
+  readiness(): ReadinessCheck {
+    const name = "replication";
+    const stats = this.stats;
+    if (stats === undefined) return { name, ok: false, detail: "the node has not taken its role yet" };
+    const { fence, upstream, role } = stats;
+    if (role !== "replica") {
+      if (fence === undefined)
+        return { name, ok: true, detail: `primary, epoch ${stats.leadership?.epoch ?? 0}` };
+      return { name, ok: false, detail: `fenced: ${fence.from} told of epoch ${fence.heard.epoch}` };
+    }
+    if (this.#parts.holdings.opened === undefined)
+      return { name, ok: false, detail: `waiting for the first sync${why(stats)}` };
+    if (upstream === undefined || !upstream.connected)
+      return { name, ok: true, detail: `not connected: what is shown may be old${why(stats)}` };
+    const lagMs = Math.round(upstream.lagMs ?? 0);
+    if (lagMs > this.#maxLagMs)
+      return { name, ok: false, detail: `${lagMs} ms behind; at most ${this.#maxLagMs}` };
+    return { name, ok: true, detail: `replica, ${lagMs} ms behind` };
+  }
+
+  // ---- what a request needs ----
+
+  refuseWrites(): Refusal | undefined {
+    const node = this.#node;
+    if (node === undefined) return NOT_STARTED;
+    const error = node.writeRefusal();
+    if (error === undefined) return undefined;
+    if (this.#told?.error !== error) this.#told = { error, refusal: refusalOf(error) };
+    return this.#told.refusal;
+  }
+
+  async confirmed(offset: Offset, acks: Acks): Promise<Refusal | undefined> {
+    const node = this.#node;
+    if (node === undefined) return NOT_STARTED;
+    const wanted = acks === "quorum" ? node.quorum() : acks;
+    if (wanted === 0) return undefined;
+    try {
+      const { confirmed } = await node.confirmed(offset, wanted, this.#ackTimeoutMs);
+      return confirmed >= wanted ? undefined : notConfirmed(offset, confirmed, wanted, "");
+    } catch (error) {
+      if (!(error instanceof ReplicationError)) throw error;
+      // It is stored here all the same, so it is no plain refusal.
+      return notConfirmed(offset, 0, wanted, `; ${error.message}`);
+    }
+  }
+
+  // ---- what operators command ----
+
+  promote(force: boolean): Promise<PromotionReport | Refusal> {
+    return this.#command(async (node) => reportOf(await node.promote({ force })));
+  }
+
+  async follow(address: string): Promise<Refusal | undefined> {
+    const parsed = parseAddress(address);
+    if (parsed === undefined) {
+      return refusal("API_ADDRESS_INVALID", "an address is such as db1:15501, 10.0.0.1:15501 or [::1]:15501");
+    }
+    return this.#command(async (node) => void (await node.follow(parsed)));
+  }
+
+  resync(): Promise<Refusal | undefined> {
+    return this.#command(async (node) => void (await node.resync()));
+  }
+
+  forget(called: string): Promise<Refusal | undefined> {
+    return this.#command(async (node) => {
+      const found = nodeCalled(node.stats().peers, called);
+      if ("type" in found) return found;
+      const isStruck = await node.forget(found.nodeId);
+      return isStruck ? undefined : refusal("API_NODE_UNKNOWN", `${called} is not on the list of nodes`);
+    });
+  }
+
+  switchover(to: string): Promise<SwitchoverReport | Refusal> {
+    return this.#command((node) => switchOver(node, to));
+  }
+
+  async #command<Result>(run: (node: ReplicationNode) => Promise<Result>): Promise<Result | Refusal> {
+    if (this.#node === undefined) return NOT_STARTED;
+    try {
+      return await run(this.#node);
+    } catch (error) {
+      if (!(error instanceof ReplicationError)) throw error;
+      return refusalOf(error);
+    }
+  }
+
+  breakers(): readonly BreakerFacts[] {
+    return this.stats?.breakers.map(breakerFacts) ?? [];
+  }
+
+  resetBreakers(link: string | undefined): number | Refusal {
+    if (link !== undefined && !this.breakers().some((breaker) => breaker.link === link)) {
+      return refusal("API_LINK_UNKNOWN", "no link of this name was given up");
+    }
+    return this.#node?.resetBreaker(link) ?? 0;
+  }
+
+  async diverged(): Promise<readonly DivergedFacts[]> {
+    return listDiverged(this.#parts.files, this.#parts.dataDirectory);
+  }
+}
+
+function notConfirmed(offset: Offset, confirmed: number, wanted: number, because: string): Refusal {
+  return refusal(
+    "REPLICATION_NOT_CONFIRMED",
+    `stored locally at offset ${offset}, confirmed by ${confirmed} of ${wanted} replicas${because}`,
+    { offset, confirmed, wanted },
+  );
+}
+
+function why({ upstream }: ReplicationStats): string {
+  return upstream?.error === undefined ? "" : ` (${upstream.error.code}: ${upstream.error.message})`;
+}
+
+function listeningFailure(error: unknown, address: string): unknown {
+  if (!(error instanceof Error && "syscall" in error && error.syscall === "listen")) return error;
+  return new Error(
+    `replication.replica_listen_address ${address}: ${error.message}; choose another address or port`,
+    {
+      cause: error,
+    },
+  );
+}

@@ -1,0 +1,86 @@
+/** Translates the configuration into what a node of a replicated set is told, and reads its secret and certificates. */
+import { readFile } from "node:fs/promises";
+import type { Acks } from "../../api/index.js";
+import type { ReplicationSettings, TlsCertificates } from "../../replication/index.js";
+import { REPLICATION_SECRET } from "../config/load.js";
+import type { ConfigValues } from "../config/settings.js";
+import { parseAddress } from "./address.js";
+
+const KIB = 1024;
+
+export function isReplicated(values: ConfigValues): boolean {
+  return values["replication.enabled"] && values["replication.role"] !== "standalone";
+}
+
+/** `httpOfListener`: where the HTTP server of this process is reached, once it listens. */
+export function nodeSettings(
+  values: ConfigValues,
+  secret: Uint8Array | undefined,
+  httpOfListener: () => string | undefined,
+): ReplicationSettings {
+  const advertised = values["replication.advertised_http_address"].replace(/\/$/, "");
+  return {
+    role: values["replication.role"],
+    masterAddress: addressIn(values["replication.master_address"]),
+    listenAddress: addressIn(values["replication.replica_listen_address"]),
+    advertiseAddress: addressIn(values["replication.advertised_address"]),
+    httpAddress: () => (advertised === "" ? httpOfListener() : advertised),
+    name: values["replication.node_name"],
+    heartbeatIntervalMs: values["replication.heartbeat_interval_ms"],
+    maxLagMs: values["replication.max_lag_ms"],
+    bufferBytes: values["replication.buffer_size_kb"] * KIB,
+    autoReconnect: values["replication.auto_reconnect"],
+    reconnectDelayMs: values["replication.reconnect_delay_ms"],
+    replicaTimeoutMs: values["replication.replica_timeout_secs"] * 1000,
+    minReplicasForWrite: values["replication.min_replicas_for_write"],
+    writeLagMsMax: values["replication.backpressure_lag_ms"],
+    rejoin: values["replication.rejoin"],
+    secret,
+  };
+}
+
+const addressIn = (text: string) => (text === "" ? undefined : parseAddress(text));
+
+/** Of writes that do not say. */
+export function acksByDefault(values: ConfigValues): Acks {
+  const acks = values["replication.acks"];
+  if (acks === "quorum") return acks;
+  return acks === "min_replicas" ? values["replication.min_replicas_for_write"] : Number(acks);
+}
+
+/** Without the line end that editors add. Undefined: none is asked for. */
+export async function readSecret(
+  values: ConfigValues,
+  environment: Readonly<Record<string, string | undefined>>,
+): Promise<Uint8Array | undefined> {
+  const file = values["replication.secret_file"];
+  const text =
+    file === ""
+      ? (environment[REPLICATION_SECRET] ?? "")
+      : (await readNamed(file, "replication.secret_file")).toString("utf8");
+  const secret = text.replace(/[\r\n]+$/, "");
+  if (file !== "" && secret === "") throw new Error(`${file}: the secret is empty (replication.secret_file)`);
+  return secret === "" ? undefined : Buffer.from(secret);
+}
+
+/** Undefined: links are not encrypted. */
+export async function readCertificates(values: ConfigValues): Promise<TlsCertificates | undefined> {
+  if (values["replication.tls.cert_file"] === "") return undefined;
+  const [certificate, key, ca] = await Promise.all(
+    (["cert_file", "key_file", "ca_file"] as const).map((name) => {
+      const setting = `replication.tls.${name}` as const;
+      return readNamed(values[setting], setting);
+    }),
+  );
+  if (certificate === undefined || key === undefined || ca === undefined) return undefined;
+  return { certificate, key, ca };
+}
+
+async function readNamed(file: string, setting: string): Promise<Buffer> {
+  try {
+    return await readFile(file);
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    throw new Error(`${setting}: ${why}; check the file`, { cause: error });
+  }
+}

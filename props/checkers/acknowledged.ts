@@ -1,0 +1,38 @@
+/**
+ * Promise: what was answered as confirmed by a replica is in the history of every later leadership that was not won by force; force says
+ * whom it did not ask.
+ */
+import { isHigher, type Leadership } from "../../replication/leadership-order.js";
+import { PromiseBroken } from "./promise-broken.js";
+
+export interface Acknowledged extends Leadership {
+  readonly offset: number;
+  readonly body: string;
+  readonly confirmed: number;
+}
+
+export interface Won extends Leadership {
+  readonly forced: boolean;
+}
+
+/** @param found the body that the log of the primary that all follow at last has at an offset; undefined beyond its end, null when retention took it */
+export function checkAcknowledged(
+  answered: readonly Acknowledged[],
+  promotions: readonly Won[],
+  found: (offset: number) => string | undefined | null,
+): number {
+  let checked = 0;
+  for (const write of answered) {
+    if (write.confirmed === 0) continue;
+    if (promotions.some((won) => won.forced && isHigher(won, write))) continue;
+    const there = found(write.offset);
+    if (there === null) continue;
+    checked += 1;
+    if (there !== write.body)
+      throw new PromiseBroken(
+        "acknowledged",
+        `offset ${write.offset} of epoch ${write.epoch}, confirmed by ${write.confirmed}, is ${there === undefined ? "gone" : "something else"}`,
+      );
+  }
+  return checked;
+}

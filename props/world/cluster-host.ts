@@ -1,0 +1,143 @@
+/** What owns log and state of a simulated node, and gives its replication what it asks for. */
+import type { Subscription } from "rxjs";
+import {
+  offset as asLogOffset,
+  type EventLog,
+  type FileSystem,
+  Installation,
+  keepDiverged,
+  type OpenedLog,
+  type OpenLogOptions,
+  openLog,
+} from "../../log/index.js";
+import type { Kept, NodeIdentity, ReplicationHost } from "../../replication/host.js";
+import type { Installing, SnapshotSource } from "../../replication/link-ports.js";
+import type { Position } from "../../replication/position.js";
+import { type Folded, fold, foldFiles, newestSnapshot, takeSnapshot } from "./cluster-state.js";
+
+export interface ClusterHostOptions {
+  readonly log: OpenLogOptions;
+  /** Of a node without a log. */
+  readonly newNodeId: string;
+  /** A promise was broken where nobody waits. */
+  readonly broken: (error: unknown) => void;
+  readonly counts: HostCounts;
+}
+
+export interface HostCounts {
+  installs: number;
+  cuts: number;
+  /** Records that were put aside. */
+  diverged: number;
+}
+
+export class ClusterHost implements ReplicationHost {
+  readonly #options: ClusterHostOptions;
+  #opened: OpenedLog | undefined;
+  #state: Folded = { offset: 0, digest: 0 };
+  #subscription: Subscription | undefined;
+  /** Whatever writes by itself would run now. */
+  leads = false;
+
+  constructor(options: ClusterHostOptions) {
+    this.#options = options;
+  }
+
+  get #files(): FileSystem {
+    return this.#options.log.files;
+  }
+
+  get #directory(): string {
+    return this.#options.log.dataDirectory;
+  }
+
+  get state(): Folded {
+    return this.#state;
+  }
+
+  async open(following: boolean): Promise<void> {
+    this.#opened = await openLog({ ...this.#options.log, following });
+    await this.#openState();
+  }
+
+  identity(): NodeIdentity {
+    return this.#opened?.identity ?? { clusterId: undefined, nodeId: this.#options.newNodeId };
+  }
+
+  log(): EventLog | undefined {
+    return this.#opened?.log;
+  }
+
+  async lead(): Promise<void> {
+    this.leads = true;
+  }
+
+  async followBegins(): Promise<void> {
+    this.leads = false;
+  }
+
+  async cut(after: Position): Promise<Kept | undefined> {
+    const log = this.log();
+    if (log === undefined) return undefined;
+    this.#subscription?.unsubscribe();
+    const { now } = this.#options.log;
+    const kept = await keepDiverged(this.#files, this.#directory, log, after.offset, now());
+    this.#options.counts.cuts += 1;
+    this.#options.counts.diverged += kept?.records ?? 0;
+    await this.#openState();
+    return kept;
+  }
+
+  beginInstall({ clusterId }: Parameters<ReplicationHost["beginInstall"]>[0]): Promise<Installation> {
+    const { files, dataDirectory, holder, now, randomBytes } = this.#options.log;
+    return Installation.begin({
+      ...{ files, dataDirectory, holder, now, randomBytes, clusterId },
+      nodeId: this.identity().nodeId,
+      isHeld: this.#opened !== undefined,
+    });
+  }
+
+  async installed(installing: Installing): Promise<void> {
+    if (!(installing instanceof Installation)) throw new TypeError("this host began another installation");
+    const opened = this.#opened;
+    const keepOld = opened !== undefined && opened.log.epochs.at(-1)?.nodeId === opened.identity.nodeId;
+    this.#subscription?.unsubscribe();
+    await opened?.log.close();
+    this.#opened = undefined;
+    await installing.commit({ keepOld });
+    this.#options.counts.installs += 1;
+    await this.open(true);
+  }
+
+  async newestSnapshot(): Promise<SnapshotSource | undefined> {
+    const log = this.log();
+    const found = log && (await newestSnapshot(this.#files, this.#directory, log));
+    if (found === undefined) return undefined;
+    const { name, offset, bytes } = found;
+    const read = async function* (): AsyncGenerator<Uint8Array> {
+      for (let at = 0; at < bytes.length; at += 16) yield bytes.subarray(at, at + 16);
+    };
+    return { name, offset: asLogOffset(offset), bytes: bytes.length, read };
+  }
+
+  /** Takes a snapshot, and lets go what it covers. */
+  async retain(): Promise<void> {
+    const log = this.log();
+    if (log === undefined) return;
+    const covered = await takeSnapshot(this.#files, this.#directory, log, this.#options.log.now());
+    if (covered > 0) await log.retain(asLogOffset(covered));
+  }
+
+  async #openState(): Promise<void> {
+    const log = this.log();
+    if (log === undefined) return;
+    this.#state = await foldFiles(this.#files, this.#directory, log);
+    this.#subscription = log.appended.subscribe((record) => {
+      try {
+        this.#state = fold(this.#state, record);
+      } catch (error) {
+        this.#options.broken(error);
+      }
+    });
+  }
+}

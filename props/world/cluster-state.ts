@@ -1,0 +1,100 @@
+/**
+ * The state of a node in a simulated set, as small as a state can be: how far it is, and a digest of every record up to there. Folded
+ * from a snapshot and the log behind it, and then from what the log tells as appended, as the real one is.
+ */
+import {
+  type AppendedRecord,
+  offset as asOffset,
+  crc32,
+  type EventLog,
+  type FileSystem,
+  type LogPosition,
+  parseSnapshotName,
+  readWholeFile,
+  replaceFile,
+  SNAPSHOT_DIRECTORY,
+  snapshotName,
+} from "../../log/index.js";
+import { PromiseBroken } from "../checkers/promise-broken.js";
+
+const SNAPSHOT_BYTES_MAX = 4096;
+
+export interface Folded {
+  readonly offset: number;
+  readonly digest: number;
+}
+
+const NOTHING: Folded = { offset: 0, digest: 0 };
+
+export function fold(state: Folded, { offset, kind, body, timestamp }: AppendedRecord): Folded {
+  if (offset !== state.offset + 1)
+    throw new PromiseBroken("applied once", `offset ${offset} was applied after ${state.offset}`);
+  const head = Buffer.from(`${offset} ${kind} ${timestamp} `);
+  return { offset, digest: crc32(body, crc32(head, state.digest)) };
+}
+
+interface StoredSnapshot extends Folded {
+  /** Which log it is of. */
+  readonly position: LogPosition;
+}
+
+export interface FoundSnapshot extends StoredSnapshot {
+  readonly name: string;
+  readonly bytes: Uint8Array;
+}
+
+/** The newest snapshot of this log in the directory; one that was taken of an end that was cut since is passed over. */
+export async function newestSnapshot(
+  files: FileSystem,
+  dataDirectory: string,
+  log: EventLog,
+): Promise<FoundSnapshot | undefined> {
+  const directory = `${dataDirectory}/${SNAPSHOT_DIRECTORY}`;
+  if (!(await files.exists(directory))) return undefined;
+  const named = (await files.list(directory))
+    .map((name) => ({ name, offset: parseSnapshotName(name)?.offset ?? 0 }))
+    .filter(({ offset }) => offset > 0)
+    .sort((a, b) => b.offset - a.offset);
+  for (const { name } of named) {
+    const bytes = await readWholeFile(files, `${directory}/${name}`, SNAPSHOT_BYTES_MAX);
+    const stored = JSON.parse(Buffer.from(bytes).toString()) as StoredSnapshot;
+    if (await log.agrees(stored.position)) return { ...stored, name, bytes };
+  }
+  return undefined;
+}
+
+/** The state at the end of the log, from the files alone. */
+export async function foldFiles(
+  files: FileSystem,
+  dataDirectory: string,
+  log: EventLog,
+  last = log.endOffset,
+): Promise<Folded> {
+  const snapshot = await newestSnapshot(files, dataDirectory, log);
+  let state: Folded = snapshot ?? NOTHING;
+  if (state.offset + 1 < log.firstOffset)
+    throw new PromiseBroken("gap", `the state ends at ${state.offset}, the log begins at ${log.firstOffset}`);
+  if (state.offset > last)
+    throw new PromiseBroken("snapshot", `a snapshot of ${state.offset} beside a log that ends at ${last}`);
+  if (state.offset === last) return state;
+  for await (const batch of log.read(asOffset(state.offset + 1), { last }))
+    for (const record of batch) state = fold(state, record);
+  return state;
+}
+
+/** Writes the state at the durable end as a snapshot. */
+export async function takeSnapshot(
+  files: FileSystem,
+  dataDirectory: string,
+  log: EventLog,
+  timestamp: number,
+): Promise<number> {
+  const { offset, digest } = await foldFiles(files, dataDirectory, log, log.durableOffset);
+  if (offset === 0) return 0;
+  const directory = `${dataDirectory}/${SNAPSHOT_DIRECTORY}`;
+  await files.makeDirectory(directory);
+  const name = snapshotName(timestamp, asOffset(offset));
+  const stored: StoredSnapshot = { offset, digest, position: await log.positionAt(asOffset(offset)) };
+  await replaceFile(files, directory, name, Buffer.from(JSON.stringify(stored)));
+  return offset;
+}

@@ -1,0 +1,210 @@
+/**
+ * Frames: how messages are cut out of a stream of bytes. `README.md` repeats the tables and a test keeps the two equal.
+ * Everything is little-endian.
+ *
+ * Frame = header (16 bytes), then the payload.
+ *
+ *   place bytes field     meaning                                                  checked on read
+ *     0     4   length    bytes of the payload                                     ≤ the type's bound, before a byte is kept
+ *     4     4   crc       CRC-32 of all that follows, payload included             equal, before the payload is looked at
+ *     8     1   type      which message                                            known
+ *     9     3   reserved                                                           0
+ *    12     4   epoch     of the leadership that its sender stated last; 0 = none  equal to that
+ *
+ * The type is bounded with the length: neither is believed until the crc agrees, but a bound by the type that is claimed costs a liar
+ * nothing more than what that type may take anyway. Before the greeting is over every type has the bound of a greeting.
+ *
+ * Example: PROBE of offset 7 under epoch 3 (`81 a6 6f6666736574 07` is the MessagePack map {offset: 7}):
+ *
+ *   09000000 b6f607ca 05 000000 03000000 81a66f666673657407
+ */
+import { crc32, RECORD_BODY_BYTES_MAX, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES } from "../log/index.js";
+import { ReplicationError } from "./errors.js";
+import type { MessageType } from "./messages.js";
+
+export const FRAME_HEADER_BYTES = 16;
+/** Of any frame before the other side is known. */
+export const GREETING_BYTES_MAX = 4 * 1024;
+export const CONTROL_BYTES_MAX = 64 * 1024;
+export const CHUNK_BYTES_MAX = 1024 * 1024;
+/** Before the records of a run: flags, reserved, the segment's header. */
+export const RUN_PREFIX_BYTES = 4 + SEGMENT_HEADER_BYTES;
+/** A run holds at least one record, and a record may be this large. */
+export const RUN_BYTES_MAX = RUN_PREFIX_BYTES + RECORD_HEADER_BYTES + RECORD_BODY_BYTES_MAX;
+
+const SMALL_PIECE_BYTES = 4 * 1024;
+const PIECE_BLOCK_BYTES = 16 * 1024;
+
+/** Numbers on the wire: never reused. */
+export const FRAME_TYPES: Readonly<Record<MessageType, number>> = {
+  challenge: 1,
+  hello: 2,
+  welcome: 3,
+  refused: 4,
+  probe: 5,
+  mark: 6,
+  continue: 7,
+  cut: 8,
+  cutDone: 9,
+  install: 10,
+  chunk: 11,
+  run: 12,
+  ack: 13,
+  heartbeat: 14,
+  fence: 15,
+  fenced: 16,
+};
+
+const TYPE_OF = new Map<number, MessageType>(
+  Object.entries(FRAME_TYPES).map(([type, number]) => [number, type as MessageType]),
+);
+
+export interface Frame {
+  readonly type: MessageType;
+  readonly epoch: number;
+  /** Shows the bytes that were read, which are the reader's own. */
+  readonly payload: Uint8Array;
+}
+
+/** Below this a part is copied behind the others; from here on it is written as it is. */
+const LARGE_PART_BYTES = 16 * 1024;
+
+/** The frame in one or two pieces: the parts are copied together, but for a large last one. */
+export function encodeFrame(type: MessageType, epoch: number, parts: readonly Uint8Array[]): Uint8Array[] {
+  const last = parts[parts.length - 1];
+  const apart = last !== undefined && last.length >= LARGE_PART_BYTES ? last : undefined;
+  const copied = apart === undefined ? parts : parts.slice(0, -1);
+  let copiedBytes = 0;
+  for (const part of copied) copiedBytes += part.length;
+  const frame = Buffer.allocUnsafe(FRAME_HEADER_BYTES + copiedBytes);
+  frame.writeUInt32LE(copiedBytes + (apart?.length ?? 0), 0);
+  frame.writeUInt32LE(FRAME_TYPES[type], 8);
+  frame.writeUInt32LE(epoch, 12);
+  let at = FRAME_HEADER_BYTES;
+  for (const part of copied) {
+    frame.set(part, at);
+    at += part.length;
+  }
+  const crc = crc32(frame.subarray(8), 0);
+  frame.writeUInt32LE(apart === undefined ? crc : crc32(apart, crc), 4);
+  return apart === undefined ? [frame] : [frame, apart];
+}
+
+/** What a type may take once the other side is known. */
+export function payloadBytesMax(type: MessageType): number {
+  if (type === "run") return RUN_BYTES_MAX;
+  if (type === "chunk") return CHUNK_BYTES_MAX;
+  return CONTROL_BYTES_MAX;
+}
+
+/**
+ * Cuts frames out of bytes that come in any pieces. Holds no more than one frame that is within its bound and the piece that ended it.
+ * After a fault nothing more can be read: where the next frame begins is not known.
+ */
+export class FrameReader {
+  readonly #pieces: Uint8Array[] = [];
+  #bufferedBytes = 0;
+  #takes: "greetings" | "words" | "records" = "greetings";
+  #block: { readonly bytes: Buffer; used: number } | undefined;
+  #fault: ReplicationError | undefined;
+
+  /** Bytes that are held. */
+  get bufferedBytes(): number {
+    return this.#bufferedBytes;
+  }
+
+  /** The other side is known: frames may be as large as their types allow, if it may send records, or as large as words are. */
+  greeted(takes: "words" | "records"): void {
+    this.#takes = takes;
+  }
+
+  push(bytes: Uint8Array): void {
+    if (bytes.length === 0 || this.#fault !== undefined) return;
+    this.#bufferedBytes += bytes.length;
+    if (this.#pieces.length === 0 || bytes.length >= SMALL_PIECE_BYTES) {
+      this.#pieces.push(bytes);
+      this.#block = undefined;
+    } else this.#pushSmall(bytes);
+  }
+
+  /** Small pieces of an unfinished frame go into a block together: each alone would cost more than the bytes that it holds. */
+  #pushSmall(bytes: Uint8Array): void {
+    const block = this.#block;
+    if (block === undefined || block.bytes.length - block.used < bytes.length) {
+      const fresh = Buffer.allocUnsafeSlow(PIECE_BLOCK_BYTES);
+      fresh.set(bytes);
+      this.#block = { bytes: fresh, used: bytes.length };
+      this.#pieces.push(fresh.subarray(0, bytes.length));
+      return;
+    }
+    block.bytes.set(bytes, block.used);
+    block.used += bytes.length;
+    this.#pieces[this.#pieces.length - 1] = block.bytes.subarray(0, block.used);
+  }
+
+  /**
+   * The next whole frame, or undefined until more bytes come.
+   * @throws ReplicationError REPLICATION_FRAME_BAD, from then on always.
+   */
+  next(): Frame | undefined {
+    if (this.#fault !== undefined) throw this.#fault;
+    if (this.#bufferedBytes < FRAME_HEADER_BYTES) return undefined;
+    const header = this.#show(FRAME_HEADER_BYTES);
+    const length = header.readUInt32LE(0);
+    const type = TYPE_OF.get(header.readUInt8(8));
+    if (type === undefined) throw this.#bad("type", "a known type", header.readUInt8(8));
+    if (header.readUIntLE(9, 3) !== 0) throw this.#bad("reserved", "0", header.readUIntLE(9, 3));
+    const bound = this.#bound(type);
+    if (length > bound) throw this.#bad("length", `at most ${bound} of ${type}`, length);
+    if (this.#bufferedBytes < FRAME_HEADER_BYTES + length) return undefined;
+    return this.#take(type, length);
+  }
+
+  #bound(type: MessageType): number {
+    if (this.#takes === "greetings") return GREETING_BYTES_MAX;
+    return this.#takes === "words" ? CONTROL_BYTES_MAX : payloadBytesMax(type);
+  }
+
+  #take(type: MessageType, length: number): Frame {
+    const frame = this.#show(FRAME_HEADER_BYTES + length);
+    this.#block = undefined;
+    const crc = frame.readUInt32LE(4);
+    const found = crc32(frame.subarray(8), 0);
+    if (crc !== found) throw this.#bad("crc", crc, found);
+    const first = this.#pieces[0];
+    if (first !== undefined) {
+      const rest = first.subarray(frame.length);
+      if (rest.length === 0) this.#pieces.shift();
+      else this.#pieces[0] = rest;
+    }
+    this.#bufferedBytes -= frame.length;
+    return { type, epoch: frame.readUInt32LE(12), payload: frame.subarray(FRAME_HEADER_BYTES) };
+  }
+
+  /** The first `count` bytes in one piece; there are as many. */
+  #show(count: number): Buffer {
+    const first = this.#pieces[0];
+    if (first === undefined || first.length < count) this.#join(count);
+    const joined = this.#pieces[0] ?? new Uint8Array(0);
+    return Buffer.from(joined.buffer, joined.byteOffset, count);
+  }
+
+  #join(count: number): void {
+    let bytes = 0;
+    let pieces = 0;
+    while (bytes < count) bytes += this.#pieces[pieces++]?.length ?? count;
+    this.#pieces.unshift(Buffer.concat(this.#pieces.splice(0, pieces)));
+    this.#block = undefined;
+  }
+
+  #bad(field: string, expected: string | number, found: number): ReplicationError {
+    this.#pieces.length = 0;
+    this.#bufferedBytes = 0;
+    this.#fault = new ReplicationError(
+      "REPLICATION_FRAME_BAD",
+      `a frame's ${field} is ${found}, expected ${expected}`,
+      { field, expected, found },
+    );
+    return this.#fault;
+  }
+}

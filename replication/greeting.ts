@@ -1,0 +1,220 @@
+/**
+ * The greeting: CHALLENGE, HELLO, WELCOME. Afterwards both sides know that they speak the same protocol, share the secret, are two nodes of one
+ * cluster, and each has durably heard the other's leadership. Until then nothing that was said is believed.
+ */
+import { ReplicationError } from "./errors.js";
+import { isHigher, type Leadership } from "./leadership-order.js";
+import type { LinkContext } from "./link-ports.js";
+import { decodeHelloBody, decodeWelcomeBody, encodeHelloBody, encodeWelcomeBody } from "./message-codec.js";
+import {
+  type Challenge,
+  type Hello,
+  type HelloBody,
+  type Message,
+  NONCE_BYTES,
+  type NodeStatement,
+  PROTOCOL_VERSION,
+  type Purpose,
+  type Welcome,
+  type WelcomeBody,
+} from "./messages.js";
+import { isSameProof, proveHello, proveWelcome } from "./secret.js";
+import { type Session, type SessionOwner, unexpected } from "./session.js";
+
+/** However long the timeout of a link is: who doesn't greet holds a connection no longer than this. */
+const GREETING_MS_MAX = 10_000;
+
+abstract class GreetingSide implements SessionOwner {
+  protected readonly context: LinkContext;
+  protected session: Session | undefined;
+  readonly #ended: (reason: ReplicationError) => void;
+  #cancelDeadline: (() => void) | undefined;
+
+  constructor(context: LinkContext, ended: (reason: ReplicationError) => void) {
+    this.context = context;
+    this.#ended = ended;
+  }
+
+  /** The session that this owns; it ends when the greeting takes too long. */
+  begin(session: Session): void {
+    this.session = session;
+    const { clock, settings } = this.context;
+    const deadlineMs = Math.min(settings.timeoutMs, GREETING_MS_MAX);
+    this.#cancelDeadline = clock.after(deadlineMs, () =>
+      session.end(
+        new ReplicationError(
+          "REPLICATION_TIMEOUT",
+          `no greeting from ${session.remote} in ${deadlineMs} ms`,
+          {
+            remote: session.remote,
+            deadlineMs,
+          },
+        ),
+      ),
+    );
+  }
+
+  abstract message(message: Message): undefined | Promise<void>;
+
+  ended(reason: ReplicationError): void {
+    this.#cancelDeadline?.();
+    this.#ended(reason);
+  }
+
+  /** Both are known: hears the other's leadership, durably, then lets the session go on. */
+  protected async know(other: NodeStatement): Promise<void> {
+    const own = await this.context.node.statement();
+    refuseStranger(own, other);
+    const highest = isHigher(other.own, other.heard) ? other.own : other.heard;
+    if (highest !== undefined) await this.context.node.onHeard(highest, other);
+  }
+
+  protected over(): void {
+    this.#cancelDeadline?.();
+  }
+}
+
+export class AcceptedGreeting extends GreetingSide {
+  readonly #challenge: Challenge;
+  readonly #done: (session: Session, hello: HelloBody) => SessionOwner;
+
+  constructor(
+    context: LinkContext,
+    done: (session: Session, hello: HelloBody) => SessionOwner,
+    ended: (reason: ReplicationError) => void,
+  ) {
+    super(context, ended);
+    this.#done = done;
+    const nonce = context.random.bytes(NONCE_BYTES);
+    this.#challenge = { type: "challenge", protocol: PROTOCOL_VERSION, nonce };
+  }
+
+  override begin(session: Session): void {
+    super.begin(session);
+    session.send(this.#challenge);
+  }
+
+  override message(message: Message): undefined | Promise<void> {
+    if (message.type !== "hello") throw unexpected(message.type, "a greeting");
+    refuseProtocol(message.protocol);
+    return this.#hello(message);
+  }
+
+  async #hello({ body, proof }: Hello): Promise<void> {
+    const { context, session } = this;
+    const { secret, heartbeatIntervalMs: heartbeatMs } = context.settings;
+    const said = { challenge: this.#challenge, hello: body };
+    refuseProof(proveHello(secret, said), proof);
+    const hello = decodeHelloBody(body);
+    await this.know(hello.node);
+    const node = await context.node.statement();
+    if (session === undefined || session.reason !== undefined) return;
+    const welcome = encodeWelcomeBody({ heartbeatMs, node });
+    session.send({ type: "welcome", body: welcome, proof: proveWelcome(secret, said, welcome) });
+    session.greeted(hello.node, node.own, hello.heartbeatMs, "words");
+    this.over();
+    session.handTo(this.#done(session, hello));
+  }
+}
+
+interface SaidByDialler {
+  readonly challenge: Challenge;
+  readonly hello: Uint8Array;
+  /** The leadership that the hello states. */
+  readonly own: Leadership | undefined;
+}
+
+export class DialledGreeting extends GreetingSide {
+  readonly #purpose: Purpose;
+  readonly #opened: (() => void) | undefined;
+  readonly #resync: boolean;
+  readonly #done: (session: Session, welcome: WelcomeBody) => SessionOwner;
+  #said: SaidByDialler | undefined;
+
+  constructor(
+    context: LinkContext,
+    wish: { readonly purpose: Purpose; readonly resync: boolean },
+    done: (session: Session, welcome: WelcomeBody) => SessionOwner,
+    ended: (reason: ReplicationError) => void,
+    opened?: () => void,
+  ) {
+    super(context, ended);
+    this.#opened = opened;
+    this.#purpose = wish.purpose;
+    this.#resync = wish.resync;
+    this.#done = done;
+  }
+
+  opened(): void {
+    this.#opened?.();
+  }
+
+  override message(message: Message): undefined | Promise<void> {
+    if (message.type === "challenge" && this.#said === undefined) return this.#challenge(message);
+    if (message.type === "welcome" && this.#said !== undefined) return this.#welcome(message, this.#said);
+    throw unexpected(message.type, "a greeting");
+  }
+
+  async #challenge(challenge: Challenge): Promise<void> {
+    refuseProtocol(challenge.protocol);
+    const { node, random, settings } = this.context;
+    const statement = await node.statement();
+    const hello = encodeHelloBody({
+      nonce: random.bytes(NONCE_BYTES),
+      purpose: this.#purpose,
+      resync: this.#resync,
+      heartbeatMs: settings.heartbeatIntervalMs,
+      node: statement,
+    });
+    this.#said = { challenge, hello, own: statement.own };
+    const proof = proveHello(settings.secret, this.#said);
+    this.session?.send({ type: "hello", protocol: PROTOCOL_VERSION, body: hello, proof });
+  }
+
+  async #welcome({ body, proof }: Welcome, said: SaidByDialler): Promise<void> {
+    refuseProof(proveWelcome(this.context.settings.secret, said, body), proof);
+    const welcome = decodeWelcomeBody(body);
+    await this.know(welcome.node);
+    const { session } = this;
+    if (session === undefined || session.reason !== undefined) return;
+    const takes = this.#purpose === "follow" ? "records" : "words";
+    session.greeted(welcome.node, said.own, welcome.heartbeatMs, takes);
+    this.over();
+    session.handTo(this.#done(session, welcome));
+  }
+}
+
+function refuseProtocol(found: number): void {
+  if (found === PROTOCOL_VERSION) return;
+  throw new ReplicationError(
+    "REPLICATION_PROTOCOL_UNKNOWN",
+    `this node speaks protocol ${PROTOCOL_VERSION}, the other one ${found}: bring both to one release`,
+    { expected: PROTOCOL_VERSION, found },
+  );
+}
+
+function refuseProof(expected: Uint8Array, found: Uint8Array): void {
+  if (isSameProof(expected, found)) return;
+  const why =
+    expected.length === 0
+      ? "the other side has a shared secret and this one none"
+      : found.length === 0
+        ? "this node asks for the shared secret and the other side has none"
+        : "the other side does not know this node's shared secret";
+  throw new ReplicationError("REPLICATION_SECRET_WRONG", why);
+}
+
+function refuseStranger(own: NodeStatement, other: NodeStatement): void {
+  if (own.nodeId === other.nodeId)
+    throw new ReplicationError(
+      "REPLICATION_SELF",
+      `the other side has this node's id ${own.nodeId}: it is this node, or its data directory was copied from it`,
+      { nodeId: own.nodeId },
+    );
+  if (own.clusterId !== undefined && other.clusterId !== undefined && own.clusterId !== other.clusterId)
+    throw new ReplicationError(
+      "REPLICATION_CLUSTER_FOREIGN",
+      `${own.name} belongs to cluster ${own.clusterId}, ${other.name} to ${other.clusterId}`,
+      { nodeId: own.nodeId, own: own.clusterId, other: other.clusterId },
+    );
+}

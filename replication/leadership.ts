@@ -1,0 +1,90 @@
+/**
+ * The highest leadership that a node ever heard of, and what follows from it. It rises in memory in the turn in which it is heard, so that
+ * nothing older is confirmed from then on; whoever waits for the promise knows that no restart forgets it.
+ */
+import type { LeadershipContent, LeadershipFile, RoleAndAddress } from "./leadership-file.js";
+import { isHigher, isSameLeadership, type Leadership } from "./leadership-order.js";
+import type { PeerNote } from "./messages.js";
+import type { ReplicationSettings } from "./settings.js";
+
+export class HeardLeadership {
+  readonly #file: LeadershipFile;
+  readonly #now: () => number;
+
+  constructor(file: LeadershipFile, now: () => number) {
+    this.#file = file;
+    this.#now = now;
+  }
+
+  get highest(): Leadership | undefined {
+    return this.#file.content.heard;
+  }
+
+  /** Who told of it, for people, and when. */
+  get from(): string {
+    return this.#file.content.from;
+  }
+
+  get since(): number {
+    return this.#file.content.since;
+  }
+
+  /** Who leads under it, when that is known. */
+  get primary(): PeerNote | undefined {
+    return this.#file.content.primary;
+  }
+
+  /** Undefined: known, and durable. Otherwise resolves when it is durable. */
+  raise({ epoch, lineageId }: Leadership, from: string): Promise<void> | undefined {
+    const heard = { epoch, lineageId };
+    if (isHigher(heard, this.highest)) {
+      const since = Math.floor(this.#now());
+      return this.#file.change({ heard, from, since, primary: undefined });
+    }
+    // Still on its way to the disk, or the last try failed.
+    return isHigher(heard, this.#file.durable.heard) ? this.#file.write() : undefined;
+  }
+
+  /** Who leads under a leadership; believed when it is the highest. Written soon: to forget it costs no promise. */
+  led(leadership: Leadership | undefined, primary: PeerNote): Promise<void> | undefined {
+    if (leadership === undefined || !isSameLeadership(leadership, this.highest)) return undefined;
+    return isSamePlace(primary, this.primary) ? undefined : this.#file.change({ primary });
+  }
+}
+
+/** Whether a node that is to lead may not: something higher than what its log was written under was heard of. */
+export function isFenced(own: Leadership | undefined, heard: Leadership | undefined): boolean {
+  return isHigher(heard, own);
+}
+
+/** What a node is when it starts: what it was told while it ran, as long as the settings are those that were overruled. */
+export function roleAtStart(settings: ReplicationSettings, file: LeadershipContent): RoleAndAddress {
+  const configured = configuredRole(settings);
+  const { told } = file;
+  return told !== undefined && isSameRole(told.settings, configured)
+    ? { role: told.role, address: told.address }
+    : configured;
+}
+
+export const configuredRole = ({ role, masterAddress }: ReplicationSettings): RoleAndAddress => ({
+  role,
+  address: role === "replica" ? masterAddress : undefined,
+});
+
+const isSameRole = (a: RoleAndAddress, b: RoleAndAddress): boolean =>
+  a.role === b.role && a.address?.host === b.address?.host && a.address?.port === b.address?.port;
+
+type Place = Pick<PeerNote, "nodeId" | "name" | "listen" | "http">;
+
+export function isSamePlace(a: Place, b: Place | undefined): boolean {
+  return (
+    a.nodeId === b?.nodeId &&
+    a.name === b.name &&
+    a.http === b.http &&
+    a.listen?.host === b.listen?.host &&
+    a.listen?.port === b.listen?.port
+  );
+}
+
+export const isSameNote = (a: PeerNote, b: PeerNote | undefined): boolean =>
+  isSamePlace(a, b) && a.since === b?.since && a.confirmed === b.confirmed;

@@ -1,0 +1,137 @@
+/**
+ * The door of a node's replication port: takes connections, greets, and gives each to a sender, or to whoever answers questions and
+ * fences. Bounded: so many connections, so long for a greeting, one sender for each replica.
+ */
+import { ReplicationError } from "./errors.js";
+import { AcceptedGreeting } from "./greeting.js";
+import type { LinkContext, SenderHost } from "./link-ports.js";
+import type { Fence, HelloBody, Message } from "./messages.js";
+import type { Address, Connection, Listener, Network } from "./ports.js";
+import { Sender, type SenderEvents } from "./sender.js";
+import { Session, type SessionOwner, unexpected } from "./session.js";
+
+/** Replicas, candidates and those who have not greeted yet, together. */
+const CONNECTIONS_MAX = 256;
+
+export interface LinkListenerOptions {
+  readonly address: Address;
+  readonly network: Network;
+  readonly context: LinkContext;
+  readonly host: SenderHost;
+  readonly events: SenderEvents;
+}
+
+export class LinkListener {
+  readonly #context: LinkContext;
+  readonly #host: SenderHost;
+  readonly #events: SenderEvents;
+  readonly #sessions = new Set<Session>();
+  readonly #senders = new Map<string, Sender>();
+  #listener: Listener | undefined;
+
+  private constructor({ context, host, events }: LinkListenerOptions) {
+    this.#context = context;
+    this.#host = host;
+    this.#events = events;
+  }
+
+  /** Rejects when the address cannot be listened on. */
+  static async open(options: LinkListenerOptions): Promise<LinkListener> {
+    const door = new LinkListener(options);
+    door.#listener = await options.network.listen(options.address, (connection) => door.#accept(connection));
+    return door;
+  }
+
+  /** With the port that was taken. */
+  get address(): Address | undefined {
+    return this.#listener?.address;
+  }
+
+  get senders(): readonly Sender[] {
+    return [...this.#senders.values()];
+  }
+
+  /** Ends the links to all replicas. Resolves when nothing of them reads from the log any more. */
+  async stopSenders(reason: ReplicationError): Promise<void> {
+    await Promise.all(this.senders.map((sender) => sender.stop(reason)));
+  }
+
+  async close(reason: ReplicationError): Promise<void> {
+    await this.#listener?.close();
+    const senders = this.senders;
+    for (const session of [...this.#sessions]) session.end(reason);
+    await Promise.all(senders.map((sender) => sender.stop(reason)));
+  }
+
+  #accept(connection: Connection): Session {
+    const greeting = new AcceptedGreeting(
+      this.#context,
+      (greeted, hello) => this.#greeted(greeted, hello),
+      () => this.#sessions.delete(session),
+    );
+    const session = new Session(this.#context, greeting);
+    session.attach(connection, true);
+    this.#sessions.add(session);
+    greeting.begin(session);
+    if (this.#sessions.size > CONNECTIONS_MAX) this.#makeRoom(session);
+    return session;
+  }
+
+  /** Who has not greeted for longest goes first, so that a crowd of strangers keeps no replica out. */
+  #makeRoom(newest: Session): void {
+    const stranger = [...this.#sessions].find((session) => !session.isGreeted) ?? newest;
+    const words = `${CONNECTIONS_MAX} connections are taken`;
+    stranger.end(new ReplicationError("REPLICATION_TOO_MANY_CONNECTIONS", words));
+  }
+
+  #greeted(session: Session, hello: HelloBody): SessionOwner {
+    if (hello.purpose === "ask")
+      return new Answering(session, hello, this.#context, () => this.#sessions.delete(session));
+    const { nodeId, name } = hello.node;
+    const before = this.#senders.get(nodeId);
+    const sender = new Sender(session, hello, this.#context, this.#host, {
+      acknowledged: (from) => this.#events.acknowledged?.(from),
+      ended: (from, reason) => {
+        this.#sessions.delete(session);
+        if (this.#senders.get(nodeId) === from) this.#senders.delete(nodeId);
+        this.#events.ended?.(from, reason);
+      },
+    });
+    this.#senders.set(nodeId, sender);
+    // A replica follows once: the connection before is one whose end has not come here.
+    void before?.stop(new ReplicationError("REPLICATION_STOPPING", `${name} has connected anew`));
+    return sender;
+  }
+}
+
+/** Tells whoever asks, and lets itself be fenced. */
+class Answering implements SessionOwner {
+  readonly #session: Session;
+  readonly #hello: HelloBody;
+  readonly #context: LinkContext;
+  readonly #ended: () => void;
+
+  constructor(session: Session, hello: HelloBody, context: LinkContext, ended: () => void) {
+    this.#session = session;
+    this.#hello = hello;
+    this.#context = context;
+    this.#ended = ended;
+  }
+
+  message(message: Message): undefined | Promise<void> {
+    if (message.type === "heartbeat") return undefined;
+    if (message.type === "fence") return this.#fence(message);
+    throw unexpected(message.type, "a conversation");
+  }
+
+  ended(): void {
+    this.#ended();
+  }
+
+  /** The end that is told is asked for after the fence is durable: nothing older is acknowledged behind it. */
+  async #fence({ leadership }: Fence): Promise<void> {
+    const { node } = this.#context;
+    await node.onHeard(leadership, this.#hello.node);
+    this.#session.send({ type: "fenced", node: await node.statement() });
+  }
+}

@@ -1,0 +1,196 @@
+/**
+ * What this node says of itself on every link, and what it takes from what others say: leaderships, the list of nodes, the primary and its
+ * clock. Roles change elsewhere; here it is only known which one there is.
+ */
+import { offset as asOffset, BEFORE_FIRST, type EventLog } from "../log/index.js";
+import type { ReplicationHost } from "./host.js";
+import { HeardLeadership, isFenced } from "./leadership.js";
+import type { LeadershipFile } from "./leadership-file.js";
+import { isHigher, isSameLeadership, type Leadership } from "./leadership-order.js";
+import { linkErrorOf } from "./link-error.js";
+import type { LinkNode } from "./link-ports.js";
+import type { Heartbeat, NodeStatement, PeerNote } from "./messages.js";
+import { NodeList, type NodePlace } from "./peers.js";
+import { type Address, type Clock, describeAddress, type ReplicationLogger } from "./ports.js";
+import { reachable } from "./reachable.js";
+import type { ReplicationSettings, Role } from "./settings.js";
+
+export interface LocalNodeOptions {
+  readonly settings: ReplicationSettings;
+  readonly clock: Clock;
+  readonly logger: ReplicationLogger;
+  readonly host: ReplicationHost;
+  readonly file: LeadershipFile;
+  readonly events: LocalNodeEvents;
+}
+
+/** What the composition does when something was heard. Called in the turn in which it was. */
+export interface LocalNodeEvents {
+  /** A higher leadership than ever. */
+  heard(leadership: Leadership, from: NodeStatement): void;
+  /** It may be known now who leads. */
+  primaryKnown(): void;
+  /** Who counts, or what heartbeats say, is not what it was. */
+  listChanged(): void;
+  /** Of another node, whichever link it came by. */
+  heartbeat(heartbeat: Heartbeat, from: NodeStatement): void;
+}
+
+export class LocalNode implements LinkNode {
+  readonly leadership: HeardLeadership;
+  readonly list: NodeList;
+  role: Role = "standalone";
+  /** Where it listens, once it does. */
+  listening: Address | undefined;
+  /** The node that is followed, once it has greeted, and the host it was reached at: its word on time and list is taken. */
+  upstream: () => { readonly nodeId: string; readonly host: string } | undefined = () => undefined;
+  /** By which the primary's clock is ahead of the own stopwatch. */
+  #primaryAhead: number | undefined;
+  readonly #options: LocalNodeOptions;
+
+  constructor(options: LocalNodeOptions) {
+    const { file, clock, host, events } = options;
+    this.#options = options;
+    this.leadership = new HeardLeadership(file, () => clock.now());
+    this.list = new NodeList(
+      file,
+      () => host.identity().nodeId,
+      () => events.listChanged(),
+    );
+  }
+
+  get log(): EventLog | undefined {
+    return this.#options.host.log();
+  }
+
+  get own(): Leadership | undefined {
+    const epochs = this.log?.epochs;
+    return epochs?.[epochs.length - 1];
+  }
+
+  get heard(): Leadership | undefined {
+    const { highest } = this.leadership;
+    const { own } = this;
+    return isHigher(own, highest) ? own : highest;
+  }
+
+  /** It writes, or would if it weren't fenced. */
+  get leads(): boolean {
+    return this.role !== "replica";
+  }
+
+  get isFenced(): boolean {
+    return this.leads && isFenced(this.own, this.leadership.highest);
+  }
+
+  get nodeId(): string {
+    return this.#options.host.identity().nodeId;
+  }
+
+  get place(): NodePlace {
+    const { settings } = this.#options;
+    const { nodeId } = this;
+    // Who listens everywhere was found somewhere, perhaps.
+    const found = this.list.of(nodeId)?.listen;
+    const listen =
+      settings.advertiseAddress ??
+      reachable(this.listening, found?.port === this.listening?.port ? found?.host : undefined) ??
+      this.listening;
+    return { nodeId, name: settings.name, listen, http: settings.httpAddress() };
+  }
+
+  /** Who leads under the highest leadership that was heard of, when that is known. */
+  get primary(): PeerNote | undefined {
+    if (!this.leads || this.isFenced) return this.leadership.primary;
+    return this.list.of(this.nodeId) ?? { ...this.place, since: 0, confirmed: 0 };
+  }
+
+  get primaryTime(): number | undefined {
+    const { clock } = this.#options;
+    if (this.leads) return clock.now();
+    return this.#primaryAhead === undefined ? undefined : clock.stopwatch() + this.#primaryAhead;
+  }
+
+  async statement(): Promise<NodeStatement> {
+    const { place, log } = this;
+    const { clusterId } = this.#options.host.identity();
+    const said = { ...place, clusterId, own: this.own, heard: this.heard, primary: this.primary };
+    if (log === undefined) return { ...said, end: undefined, firstOffset: asOffset(1) };
+    try {
+      const { isFenced: fenced } = this;
+      // What was appended before the fence is this node's last word.
+      if (fenced) await log.whenCommitted(log.endOffset);
+      const end = await log.positionAt(fenced ? log.committedOffset : log.durableOffset);
+      return { ...said, end, firstOffset: log.firstOffset };
+    } catch (error) {
+      throw linkErrorOf(error);
+    }
+  }
+
+  heartbeat(): Omit<Heartbeat, "type"> {
+    const { log, leads, own, heard, primaryTime: time } = this;
+    const listed = this.list.versionUnder(heard);
+    const isAuthor = leads && !this.isFenced;
+    return {
+      own: own && { epoch: own.epoch, lineageId: own.lineageId },
+      time: time === undefined ? undefined : Math.max(0, Math.floor(time)),
+      end: log?.endOffset ?? BEFORE_FIRST,
+      durable: log?.durableOffset ?? BEFORE_FIRST,
+      firstOffset: log?.firstOffset ?? asOffset(1),
+      primary: this.primary,
+      peers: isAuthor || listed > 0 ? this.list.nodes : [],
+      peersVersion: isAuthor ? this.list.version : listed,
+    };
+  }
+
+  onHeard(leadership: Leadership, from: NodeStatement): Promise<void> | undefined {
+    const { own } = this;
+    const isNew = isHigher(leadership, this.heard);
+    // What the own log says needs no other word.
+    const written = isHigher(own, leadership) ? undefined : this.leadership.raise(leadership, describe(from));
+    this.learnPrimary(from, undefined);
+    if (isNew) this.#options.events.heard(leadership, from);
+    return written;
+  }
+
+  onHeartbeat(heartbeat: Heartbeat, from: NodeStatement): void {
+    const { clock, events } = this.#options;
+    this.list.heardOf(from.nodeId, heartbeat.durable, clock.now());
+    const upstream = this.upstream();
+    if (!this.leads && upstream?.nodeId === from.nodeId) this.#followWord(heartbeat, upstream);
+    events.heartbeat(heartbeat, from);
+  }
+
+  /** Of the node that is followed: its clock, the primary, and the list, if it is of the highest leadership. */
+  #followWord(
+    { time, own, primary, peers, peersVersion }: Heartbeat,
+    at: { readonly nodeId: string; readonly host: string },
+  ): void {
+    if (time !== undefined) this.#primaryAhead = time - this.#options.clock.stopwatch();
+    if (own === undefined || !isSameLeadership(own, this.heard)) return;
+    const seen = (node: PeerNote): PeerNote =>
+      node.nodeId === at.nodeId ? { ...node, listen: reachable(node.listen, at.host) } : node;
+    if (primary !== undefined) this.#soon(this.leadership.led(own, seen(primary)));
+    if (peersVersion > 0) this.#soon(this.list.adopt(own, peersVersion, peers.map(seen)));
+  }
+
+  /** Who leads, from what a node stated that was reached at `host`. */
+  learnPrimary({ heard, primary, nodeId }: NodeStatement, host: string | undefined): void {
+    if (heard === undefined || primary === undefined || primary.nodeId === this.nodeId) return;
+    if (this.leadership.primary !== undefined || !isSameLeadership(heard, this.leadership.highest)) return;
+    const listen = reachable(primary.listen, primary.nodeId === nodeId ? host : undefined);
+    if (listen === undefined) return;
+    this.#soon(this.leadership.led(heard, { ...primary, listen }));
+    this.#options.events.primaryKnown();
+  }
+
+  /** What may be forgotten by a crash is written without waiting for it. */
+  #soon(written: Promise<void> | undefined): void {
+    written?.catch((error: unknown) =>
+      this.#options.logger.warn({ err: error }, "what is known of the set could not be written"),
+    );
+  }
+}
+
+export const describe = ({ name, nodeId, listen }: NodeStatement): string =>
+  `${name} (${nodeId.slice(0, 8)}${listen === undefined ? "" : `, ${describeAddress(listen)}`})`;

@@ -1,0 +1,204 @@
+/**
+ * The messages of the protocol, as types. `message-codec.ts` gives them bytes, `README.md` tells who says what when. The side that dials is
+ * the replica, or whoever asks or fences; the other accepts.
+ */
+import type { Offset, SegmentHeader } from "../log/index.js";
+import type { Leadership } from "./leadership-order.js";
+import type { Address } from "./ports.js";
+import type { Position } from "./position.js";
+
+/** What the dialler wants: the log, or only to know (and then perhaps to fence). */
+export type Purpose = "follow" | "ask";
+
+/** What a node says of itself when it greets. Believed only after the proof of the secret, where there is one. */
+export interface NodeStatement {
+  /** Undefined of a node that has no log yet: it takes the other's. */
+  readonly clusterId: string | undefined;
+  /** 32 hex digits. */
+  readonly nodeId: string;
+  readonly name: string;
+  /** Where others reach its replication port and its HTTP port, as far as it knows. */
+  readonly listen: Address | undefined;
+  readonly http: string | undefined;
+  /** The leadership of its log's last epoch; undefined without a log. */
+  readonly own: Leadership | undefined;
+  /** The highest leadership it ever heard of, its own included. */
+  readonly heard: Leadership | undefined;
+  /** The durable end of its log; undefined without a log. */
+  readonly end: Position | undefined;
+  /** Of the oldest record that it keeps. */
+  readonly firstOffset: Offset;
+  /** Who leads under `heard`, as far as it knows: how a fenced primary learns whom to follow. */
+  readonly primary: PeerNote | undefined;
+}
+
+/** First word, of whoever accepts. Nothing in it is secret or believed. */
+export interface Challenge {
+  readonly type: "challenge";
+  readonly protocol: number;
+  readonly nonce: Uint8Array;
+}
+
+/** The dialler's greeting. `body` is the encoded statement, so that the proof covers every byte of it. */
+export interface Hello {
+  readonly type: "hello";
+  readonly protocol: number;
+  readonly body: Uint8Array;
+  /** Empty without a secret. */
+  readonly proof: Uint8Array;
+}
+
+export interface HelloBody {
+  readonly nonce: Uint8Array;
+  readonly purpose: Purpose;
+  /** The dialler wants everything anew, whatever it has. */
+  readonly resync: boolean;
+  /** How often it says something, at least. */
+  readonly heartbeatMs: number;
+  readonly node: NodeStatement;
+}
+
+export interface Welcome {
+  readonly type: "welcome";
+  readonly body: Uint8Array;
+  readonly proof: Uint8Array;
+}
+
+export interface WelcomeBody {
+  /** How often it says something, at least. */
+  readonly heartbeatMs: number;
+  readonly node: NodeStatement;
+}
+
+/** The last word of either side: why it closes. */
+export interface Refused {
+  readonly type: "refused";
+  readonly code: string;
+  readonly message: string;
+}
+
+export interface Probe {
+  readonly type: "probe";
+  readonly offset: Offset;
+}
+
+/** The answer to a probe: undefined when the record is not kept. */
+export interface Mark {
+  readonly type: "mark";
+  readonly position: Position | undefined;
+}
+
+/** Runs follow, from this offset on. */
+export interface Continue {
+  readonly type: "continue";
+  readonly from: Offset;
+}
+
+/** Everything after this position is to be put aside. */
+export interface Cut {
+  readonly type: "cut";
+  readonly after: Position;
+}
+
+export interface CutDone {
+  readonly type: "cutDone";
+  readonly end: Position;
+}
+
+/** A full sync begins: the chunks of the snapshot, if there is one, then runs from `from`; it is whole when `until` has come. */
+export interface Install {
+  readonly type: "install";
+  readonly clusterId: string;
+  readonly snapshot: { readonly name: string; readonly bytes: number; readonly offset: Offset } | undefined;
+  readonly from: Offset;
+  readonly until: Offset;
+}
+
+/** A piece of the snapshot file. */
+export interface Chunk {
+  readonly type: "chunk";
+  readonly bytes: Uint8Array;
+}
+
+/** Records as their bytes lie in one segment. */
+export interface Run {
+  readonly type: "run";
+  readonly header: SegmentHeader;
+  readonly startsSegment: boolean;
+  readonly bytes: Uint8Array;
+}
+
+/** How far the replica is. */
+export interface Ack {
+  readonly type: "ack";
+  /** Bytes of chunks and runs that were taken in since the connection began: what the sender's window counts. */
+  readonly bytes: number;
+  readonly received: Offset;
+  readonly committed: Offset;
+  readonly durable: Offset;
+}
+
+/** A node that others may want to know of. */
+export interface PeerNote {
+  readonly nodeId: string;
+  readonly name: string;
+  readonly listen: Address | undefined;
+  readonly http: string | undefined;
+  /** The version of the primary's list with which this node came onto it; 0 of a node that is not on it. */
+  readonly since: number;
+  /** The newest version of the list that this node is known to keep durably. */
+  readonly confirmed: number;
+}
+
+export interface Heartbeat {
+  readonly type: "heartbeat";
+  /** The sender's own leadership at this moment; undefined without a log. */
+  readonly own: Leadership | undefined;
+  /** The primary's wall clock, as the sender knows it (its own, when it is the primary). */
+  readonly time: number | undefined;
+  readonly end: Offset;
+  readonly durable: Offset;
+  readonly firstOffset: Offset;
+  /** The primary, as the sender knows it. */
+  readonly primary: PeerNote | undefined;
+  /** The nodes of the set as the primary lists them, itself included; at most `PEERS_MAX`. */
+  readonly peers: readonly PeerNote[];
+  /** Grows with every change of the list. A replica states the version that it keeps durably. */
+  readonly peersVersion: number;
+}
+
+/** A candidate's word: from now on nothing below this leadership may be confirmed. */
+export interface Fence {
+  readonly type: "fence";
+  readonly leadership: Leadership;
+}
+
+/** The answer, once the fence is durable. */
+export interface Fenced {
+  readonly type: "fenced";
+  readonly node: NodeStatement;
+}
+
+export type Message =
+  | Challenge
+  | Hello
+  | Welcome
+  | Refused
+  | Probe
+  | Mark
+  | Continue
+  | Cut
+  | CutDone
+  | Install
+  | Chunk
+  | Run
+  | Ack
+  | Heartbeat
+  | Fence
+  | Fenced;
+
+export type MessageType = Message["type"];
+
+export const PROTOCOL_VERSION = 1;
+export const NONCE_BYTES = 32;
+export const PEERS_MAX = 64;

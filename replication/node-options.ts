@@ -1,0 +1,16 @@
+/** What a node is put together from: the world that it lives in, and whoever owns its log and state. */
+import type { FileSystem } from "../log/index.js";
+import type { ReplicationHost } from "./host.js";
+import type { Clock, Network, Random, ReplicationLogger } from "./ports.js";
+import type { ReplicationSettings } from "./settings.js";
+
+export interface ReplicationNodeOptions {
+  readonly settings: ReplicationSettings;
+  readonly network: Network;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly files: FileSystem;
+  readonly dataDirectory: string;
+  readonly logger: ReplicationLogger;
+  readonly host: ReplicationHost;
+}

@@ -1,0 +1,494 @@
+/**
+ * A node of a replicated set: puts role, door, links, fence and confirmations together. It changes its role in one way at a time; what the
+ * others say may fence it at any moment.
+ */
+import { epoch as asEpoch, type EventLog, type Offset } from "../log/index.js";
+import { Breakers } from "./breaker.js";
+import type { Confirmation } from "./confirmations.js";
+import { Counters } from "./counters.js";
+import { ReplicationError } from "./errors.js";
+import { Handover } from "./handover.js";
+import { configuredRole, roleAtStart } from "./leadership.js";
+import { LeadershipFile } from "./leadership-file.js";
+import { describeLeadership, isHigher, type Leadership } from "./leadership-order.js";
+import { linkErrorOf } from "./link-error.js";
+import type { LinkContext } from "./link-ports.js";
+import { LinkListener } from "./listener.js";
+import { LocalNode } from "./local-node.js";
+import type { Heartbeat, NodeStatement } from "./messages.js";
+import type { ReplicationNodeOptions } from "./node-options.js";
+import { fenceStats, replicationStats } from "./node-stats.js";
+import { type Address, describeAddress, type Network } from "./ports.js";
+import { askAround, reportOf, type Won, winAlone, winLeadership } from "./promotion.js";
+import type { PromotionReport } from "./promotion-report.js";
+import * as refusals from "./refusals.js";
+import { ReplicaSet } from "./replica-set.js";
+import { Seeker } from "./seeker.js";
+import type { Role } from "./settings.js";
+import type { FenceStats, ReplicationStats } from "./stats.js";
+import { Upstream } from "./upstream.js";
+
+/** For the question of a master that starts: was it replaced? */
+const ASK_MS = 1_000;
+/** A fenced primary, or a replica that lost its own, looks around after this at the latest. */
+const LOOK_SOON_MS = 1_000;
+
+export class ReplicationNode {
+  readonly #options: ReplicationNodeOptions;
+  readonly #file: LeadershipFile;
+  readonly #local: LocalNode;
+  readonly #set: ReplicaSet;
+  readonly #link: LinkContext;
+  readonly #counters = new Counters();
+  readonly #seeker: Seeker;
+  readonly #handover: Handover;
+  readonly #breakers = new Breakers(() => this.#options.clock.now());
+  #listener: LinkListener | undefined;
+  #upstream: Upstream | undefined;
+  /** What change of the role is under way, for words. */
+  #changing: string | undefined = "is not started yet";
+  #change: Promise<unknown> = Promise.resolve();
+  /** The host is asked for one thing at a time. */
+  #hostTurn: Promise<unknown> = Promise.resolve();
+  #knowsFence = false;
+  #stopped = false;
+
+  constructor(options: ReplicationNodeOptions) {
+    const { settings, clock, random, files, dataDirectory, logger, host } = options;
+    this.#options = options;
+    this.#file = new LeadershipFile(files, dataDirectory);
+    this.#local = new LocalNode({
+      ...{ settings, clock, logger, host },
+      file: this.#file,
+      events: {
+        heard: (leadership, from) => this.#heard(leadership, from),
+        primaryKnown: () => this.#seeker.consider(),
+        listChanged: () => this.#listChanged(),
+        heartbeat: (heartbeat, from) => this.#heartbeat(heartbeat, from),
+      },
+    });
+    this.#local.upstream = () => {
+      const nodeId = this.#upstream?.node?.nodeId;
+      return nodeId === undefined || this.#upstream === undefined
+        ? undefined
+        : { nodeId, host: this.#upstream.address.host };
+    };
+    const senders = () => this.#listener?.senders ?? [];
+    this.#set = new ReplicaSet({ settings, clock, logger, local: this.#local, senders });
+    const wentOn = (error: unknown): void =>
+      logger.error({ err: error }, "this node could not go on writing by itself");
+    this.#handover = new Handover({
+      ...{ clock, local: this.#local, set: this.#set },
+      hold: () => this.#askHost(() => host.followBegins()),
+      goOn: () => this.#askHost(() => host.lead()).catch(wentOn),
+    });
+    this.#seeker = new Seeker({
+      ...{ settings, clock, logger, local: this.#local },
+      ask: () => askAround(this.#asking(), ASK_MS, (nodeId) => !this.#set.isConnected(nodeId)),
+      upstream: () => this.#upstream,
+      isChanging: () => this.#changing !== undefined,
+      follow: (address) => this.follow(address),
+    });
+    this.#link = {
+      ...{ node: this.#local, clock, random, logger },
+      settings: {
+        heartbeatIntervalMs: settings.heartbeatIntervalMs,
+        timeoutMs: settings.replicaTimeoutMs,
+        windowBytes: settings.bufferBytes,
+        reconnectDelayMs: settings.reconnectDelayMs,
+        autoReconnect: settings.autoReconnect,
+        secret: settings.secret,
+      },
+    };
+  }
+
+  /**
+   * Begins to listen and to follow, or to lead: a master first asks the nodes that it knows whether it was replaced, for a second at
+   * most, and calls `host.lead()`. The log is open as `startingRole` said, the state folded.
+   * @throws ReplicationError REPLICATION_LEADERSHIP_DAMAGED, and whatever a promotion is refused with, when the settings make a
+   * replica a master; the network's own error when the address cannot be listened on.
+   */
+  async start(): Promise<void> {
+    this.#changing = undefined;
+    try {
+      await this.#exclusively("is starting", () => this.#start());
+    } catch (error) {
+      await this.stop();
+      throw error;
+    }
+    this.#seeker.lookIn(this.#options.settings.reconnectDelayMs);
+  }
+
+  async stop(): Promise<void> {
+    if (this.#stopped) return;
+    this.#stopped = true;
+    this.#handover.forget();
+    const reason = new ReplicationError("REPLICATION_STOPPING", "this node stops");
+    await this.#change;
+    this.#set.end(reason);
+    await Promise.all([this.#upstream?.stop(), this.#listener?.close(reason)]);
+    await this.#seeker.stop();
+    await this.#hostTurn;
+    await this.#file.settled();
+  }
+
+  get role(): Role {
+    return this.#local.role;
+  }
+
+  /** The address that is listened on, with the port that was taken. */
+  get listening(): Address | undefined {
+    return this.#local.listening;
+  }
+
+  /** The address of the node that is followed. */
+  get following(): Address | undefined {
+    return this.#upstream?.address;
+  }
+
+  get own(): Leadership | undefined {
+    return this.#local.own;
+  }
+
+  get heard(): Leadership | undefined {
+    return this.#local.heard;
+  }
+
+  /** Why a node that leads may not write any more. */
+  get fence(): FenceStats | undefined {
+    return fenceStats(this.#local);
+  }
+
+  /** The primary's HTTP address, as far as it is known. */
+  get primaryHttp(): string | undefined {
+    return this.#local.primary?.http ?? this.#upstream?.node?.http;
+  }
+
+  /** The primary's clock now, ms since 1970: the own one when this node leads; undefined before the first heartbeat. */
+  get primaryTime(): number | undefined {
+    return this.#local.primaryTime;
+  }
+
+  /**
+   * Why this node takes no writes now; undefined when it does. Cheap, for every write. REPLICATION_READ_ONLY (context.primary: its HTTP
+   * address), REPLICATION_FENCED (context.epoch, context.from, context.primary), REPLICATION_CHANGING, REPLICATION_TOO_FEW_REPLICAS
+   * (context.found, context.wanted), REPLICATION_LAGGING.
+   */
+  writeRefusal(): ReplicationError | undefined {
+    if (this.#stopped) return refusals.stopping();
+    if (!this.#local.leads) return refusals.readOnly(this.primaryHttp, this.following);
+    if (this.#local.isFenced) return refusals.fenced(this.#local);
+    if (this.#changing !== undefined) return refusals.changing(this.#changing);
+    if (this.#handover.to !== undefined) return refusals.handsOver(this.#handover.to);
+    return this.#set.refusal();
+  }
+
+  /** How many replicas make, with this node, more than half of the set. */
+  quorum(): number {
+    return Math.floor(Math.max(1, this.#local.list.nodes.length) / 2);
+  }
+
+  /**
+   * Waits until `count` replicas hold `offset` durably, under this node's leadership, or the time is over: then `confirmed` < `wanted`.
+   * Also when more wait than are kept count of. Rejects with REPLICATION_FENCED when this node was replaced meanwhile.
+   */
+  confirmed(offset: Offset, count: number, timeoutMs: number): Promise<Confirmation> {
+    if (this.#stopped) return Promise.reject(refusals.stopping());
+    if (!this.#local.leads) return Promise.reject(refusals.followsNow(this.following));
+    if (this.#local.isFenced) return Promise.reject(refusals.fenced(this.#local));
+    return this.#set.confirmations.confirmed(offset, count, timeoutMs);
+  }
+
+  /**
+   * Makes this node the primary. Without `force` refused with REPLICATION_ROLE_WRONG (it leads already), REPLICATION_NOT_READY (no log,
+   * or a full sync under way), REPLICATION_LOG_FAILED or _DAMAGED, REPLICATION_NOT_ALL_REACHED, REPLICATION_BETTER_REPLICA; with and
+   * without, REPLICATION_FENCED when a higher leadership was heard of meanwhile.
+   */
+  promote({ force = false }: { readonly force?: boolean } = {}): Promise<PromotionReport> {
+    return this.#exclusively("is being promoted", async () => {
+      if (this.#local.leads && !this.#local.isFenced) throw refusals.leadsAlready(this.#local);
+      return await this.#promote(force);
+    });
+  }
+
+  /** Follows the node at this address from now on; a primary stops to write. Kept over restarts, until the settings change. */
+  follow(address: Address): Promise<void> {
+    return this.#exclusively("is turning to another primary", () => this.#follow(address));
+  }
+
+  /** Takes everything anew from the node that is followed. */
+  async resync(): Promise<void> {
+    const upstream = this.#upstream;
+    if (upstream === undefined || this.#local.leads) throw refusals.followsNobody();
+    if (this.#changing !== undefined) throw refusals.changing(this.#changing);
+    upstream.resync();
+  }
+
+  /**
+   * For a switchover: holds writes (REPLICATION_CHANGING) until that replica has everything, and then until this node is fenced, or
+   * `timeoutMs` have passed since the call. Resolves with the end that the replica has; rejects with REPLICATION_NOT_CONFIRMED when the
+   * time is over before, and writes go on.
+   */
+  async drain(nodeId: string, timeoutMs: number): Promise<Offset> {
+    const refusal = this.#mustLead();
+    if (refusal !== undefined) throw refusal;
+    return await this.#handover.begin(nodeId, this.#log(), timeoutMs);
+  }
+
+  /** Takes writes again after `drain`. */
+  endDrain(): void {
+    this.#handover.end();
+  }
+
+  /** Strikes a node that never comes back off the primary's list. False: it is not on it. @throws ReplicationError REPLICATION_ROLE_WRONG. */
+  async forget(nodeId: string): Promise<boolean> {
+    const refusal = this.#mustLead();
+    if (refusal !== undefined) throw refusal;
+    if (nodeId === this.#local.nodeId || this.#set.isConnected(nodeId)) throw refusals.isThere(nodeId);
+    const wasListed = await this.#local.list.forget(nodeId);
+    this.#set.confirmations.forget(nodeId);
+    return wasListed;
+  }
+
+  /** Closes tripped breakers; all of them without an id. Returns how many were open. */
+  resetBreaker(id?: string): number {
+    const reset = this.#breakers.reset(id);
+    if (reset > 0) this.#upstream?.retryNow();
+    return reset;
+  }
+
+  stats(): ReplicationStats {
+    const { clock, host } = this.#options;
+    return replicationStats({
+      ...{ local: this.#local, set: this.#set, clock, upstream: this.#upstream },
+      clusterId: host.identity().clusterId,
+      breakers: this.#breakers.stats(),
+      changing: this.#changing !== undefined || this.#handover.to !== undefined,
+      counters: this.#counters.with(this.#set, this.#upstream),
+    });
+  }
+
+  // ---- changes of the role ----
+
+  async #start(): Promise<void> {
+    const { settings, network, host } = this.#options;
+    await this.#file.load();
+    const { role, address } = roleAtStart(settings, this.#file.content);
+    this.#local.role = role;
+    if (role !== "standalone" && settings.listenAddress !== undefined) {
+      const events = {
+        acknowledged: this.#set.acknowledged.bind(this.#set),
+        ended: this.#set.ended.bind(this.#set),
+      };
+      const door = { address: settings.listenAddress, network, context: this.#link, host, events };
+      this.#listener = await LinkListener.open(door);
+      this.#local.listening = this.#listener.address;
+    }
+    const { own } = this.#local;
+    if (own !== undefined) await this.#local.leadership.raise(own, "its own log");
+    if (role === "replica") {
+      if (address === undefined) throw refusals.noAddress();
+      await this.#file.change({ lived: role });
+      this.#followFrom(address);
+    } else if (this.#log().following) await this.#startAbove(role);
+    else await this.#goOnLeading(role);
+  }
+
+  /** The log was written by others; this node may write only under a leadership of its own. */
+  async #startAbove(role: "master" | "standalone"): Promise<void> {
+    // Until it has won it is what it was.
+    this.#local.role = "replica";
+    if (role === "master") await this.#promote(false);
+    // Nobody is asked: a standalone node belongs to no set, and must not end that of a log that was copied.
+    else await this.#lead(role, this.#log(), await winAlone(this.#local, this.#link), false);
+  }
+
+  async #goOnLeading(role: "master" | "standalone"): Promise<void> {
+    const { host } = this.#options;
+    if (role === "master" && !this.#local.isFenced) await askAround(this.#asking(), ASK_MS);
+    await this.#file.change({ lived: role });
+    const { own, place, list } = this.#local;
+    if (this.#local.isFenced) this.#fenced();
+    else {
+      if (role === "master" && own !== undefined) await list.goOn(own, place);
+      await this.#askHost(() => host.lead());
+    }
+  }
+
+  async #promote(force: boolean): Promise<PromotionReport> {
+    const log = this.#log();
+    const upstream = this.#upstream;
+    if (upstream?.progress.phase === "installing") throw refusals.installing();
+    const role = this.#local.role === "standalone" ? "standalone" : "master";
+    // From here on the own end stands still.
+    await upstream?.stop();
+    try {
+      const won = await winLeadership(this.#asking(), log, force);
+      return await this.#lead(role, log, won, force);
+    } catch (error) {
+      if (!this.#local.leads && !this.#stopped) upstream?.start();
+      throw linkErrorOf(error);
+    }
+  }
+
+  /** The leadership is won: its epoch begins, durably, and then this node writes. */
+  async #lead(role: Role, log: EventLog, won: Won, forced: boolean): Promise<PromotionReport> {
+    const { settings, host, clock, logger } = this.#options;
+    const since = clock.stopwatch();
+    const { leadership } = won;
+    const end = log.endOffset;
+    if (isHigher(this.#local.heard, leadership)) throw refusals.fenced(this.#local);
+    const above = asEpoch(leadership.epoch - 1);
+    const entry = await log.startEpoch({ above, lineageId: leadership.lineageId });
+    this.#letUpstreamGo();
+    this.#local.role = role;
+    this.#knowsFence = false;
+    this.#counters.promotions++;
+    const settled = configuredRole(settings);
+    const told = { role, address: undefined, settings: settled };
+    await this.#file.change({ lived: role, told });
+    await this.#local.list.lead(leadership, this.#local.place);
+    if (this.#local.isFenced) {
+      this.#fenced();
+      throw refusals.fenced(this.#local);
+    }
+    await this.#askHost(() => host.lead());
+    logger.warn(
+      { epoch: entry.epoch, offset: entry.first, forced },
+      `this node is the primary now: ${describeLeadership(leadership)} begins at offset ${entry.first}`,
+    );
+    // Those that were reached learn whom to follow; whoever was not asks around itself.
+    this.#seeker.lookIn(0);
+    const tookMs = won.tookMs + clock.stopwatch() - since;
+    return reportOf(entry, won, { forced, end, tookMs, listens: this.#listener !== undefined });
+  }
+
+  async #follow(address: Address): Promise<void> {
+    const { settings, host } = this.#options;
+    const told = { role: "replica", address, settings: configuredRole(settings) } as const;
+    await this.#file.change({ lived: "replica", told });
+    await this.#upstream?.stop();
+    this.#letUpstreamGo();
+    if (this.#local.leads) {
+      this.#local.role = "replica";
+      this.#knowsFence = false;
+      this.#handover.forget();
+      this.#set.end(refusals.followsNow(address));
+      await this.#askHost(() => host.followBegins());
+      const log = host.log();
+      if (log !== undefined && !log.following) await log.beginFollowing();
+    }
+    this.#followFrom(address);
+  }
+
+  #followFrom(address: Address): void {
+    const { network, host, logger } = this.#options;
+    const breaker = this.#breakers.of(describeAddress(address));
+    this.#upstream = new Upstream({
+      ...{ address, network, context: this.#link, host, breaker },
+      events: {
+        logChanges: async () => {
+          const words = "this node's log gives way to its primary's";
+          await this.#listener?.stopSenders(new ReplicationError("REPLICATION_STOPPING", words));
+        },
+        diverged: (kept) => {
+          this.#counters.diverged(kept);
+          logger.error(
+            { ...kept },
+            `${kept.records} records that the primary does not have are kept in ${kept.directory}`,
+          );
+        },
+        failed: (error) => {
+          this.#counters.failed(error);
+          this.#seeker.consider();
+          this.#seeker.lookIn(LOOK_SOON_MS);
+        },
+        streaming: () => this.#upstream?.beat(),
+      },
+    });
+    if (!this.#stopped) this.#upstream.start();
+  }
+
+  #letUpstreamGo(): void {
+    if (this.#upstream !== undefined) this.#counters.keep(this.#upstream);
+    this.#upstream = undefined;
+  }
+
+  // ---- what is heard ----
+
+  #heard(leadership: Leadership, from: NodeStatement): void {
+    this.#options.logger.info(
+      { epoch: leadership.epoch, lineageId: leadership.lineageId, from: from.name },
+      `heard of ${describeLeadership(leadership)} from ${from.name}`,
+    );
+    if (this.#local.isFenced) this.#fenced();
+    this.#seeker.lookIn(LOOK_SOON_MS);
+  }
+
+  /** At once nothing more is written or confirmed. */
+  #fenced(): void {
+    if (this.#knowsFence) return;
+    this.#knowsFence = true;
+    const { host, logger } = this.#options;
+    const reason = refusals.fenced(this.#local);
+    this.#counters.timesFenced++;
+    this.#handover.forget();
+    this.#set.end(reason);
+    logger.error({ ...reason.context }, `this node writes no more: ${reason.message}`);
+    const told = (error: unknown): void => logger.error({ err: error }, "a fenced node did not come to rest");
+    this.#listener?.stopSenders(reason).catch(told);
+    this.#askHost(() => host.followBegins()).catch(told);
+    this.#seeker.lookIn(LOOK_SOON_MS);
+  }
+
+  #listChanged(): void {
+    this.#set.listChanged();
+    for (const sender of this.#listener?.senders ?? []) sender.beat();
+    this.#upstream?.beat();
+  }
+
+  #heartbeat(heartbeat: Heartbeat, from: NodeStatement): void {
+    const upstream = this.#upstream;
+    if (upstream?.node?.nodeId === from.nodeId) upstream.heartbeat(heartbeat);
+    if (this.#local.role === "master" && this.#mustLead() === undefined) this.#set.heartbeat(heartbeat, from);
+  }
+
+  // ---- small things ----
+
+  #asking(): { local: LocalNode; network: Network; link: LinkContext } {
+    return { local: this.#local, network: this.#options.network, link: this.#link };
+  }
+
+  #log(): EventLog {
+    const log = this.#options.host.log();
+    if (log === undefined) throw refusals.noLog();
+    return log;
+  }
+
+  #mustLead(): ReplicationError | undefined {
+    if (!this.#local.leads) return refusals.followsNow(this.following);
+    if (this.#local.isFenced) return refusals.fenced(this.#local);
+    if (this.#changing !== undefined) return refusals.changing(this.#changing);
+    return this.#handover.to === undefined ? undefined : refusals.handsOver(this.#handover.to);
+  }
+
+  #askHost<T>(ask: () => Promise<T>): Promise<T> {
+    const answer = this.#hostTurn.then(ask);
+    this.#hostTurn = answer.catch(() => undefined);
+    return answer;
+  }
+
+  async #exclusively<T>(what: string, change: () => Promise<T>): Promise<T> {
+    if (this.#stopped) throw refusals.stopping();
+    if (this.#changing !== undefined) throw refusals.changing(this.#changing);
+    this.#changing = what;
+    try {
+      const changed = change();
+      this.#change = changed.catch(() => undefined);
+      return await changed;
+    } finally {
+      this.#changing = undefined;
+      this.#seeker.consider();
+    }
+  }
+}

@@ -1,0 +1,17 @@
+/**
+ * Where a log ends, or what it holds up to a record. The crc is chained over every record, so the same position means the same log up to
+ * there; an offset alone means nothing between two nodes.
+ */
+import { EMPTY_LOG, type LogPosition } from "../log/index.js";
+
+export type Position = LogPosition;
+
+/** Of every log, before its first record. */
+export const EMPTY_POSITION: Position = EMPTY_LOG;
+
+export function isSamePosition(a: Position, b: Position): boolean {
+  return a.offset === b.offset && a.crc === b.crc && a.epoch === b.epoch && a.lineageId === b.lineageId;
+}
+
+export const describePosition = ({ offset, crc, epoch: leadership, lineageId }: Position): string =>
+  `offset ${offset}, crc ${crc.toString(16).padStart(8, "0")}, epoch ${leadership} (${lineageId.slice(0, 8)})`;

@@ -1,0 +1,30 @@
+/** What a promotion did and what it may have cost, as plain data. */
+import type { Epoch, Offset } from "../log/index.js";
+import type { ReplicationErrorCode } from "./errors.js";
+import type { PeerAddress } from "./stats.js";
+
+/** How one node answered the fence. */
+export interface PromotionAnswer extends PeerAddress {
+  /** Whether it led until now: its answer is not needed. */
+  readonly wasPrimary: boolean;
+  /** It keeps the fence durably, and confirms nothing older from now on. */
+  readonly reached: boolean;
+  readonly end: Offset | undefined;
+  readonly code: ReplicationErrorCode | undefined;
+}
+
+export interface PromotionReport {
+  readonly epoch: Epoch;
+  readonly lineageId: string;
+  /** First record of the new epoch. */
+  readonly offset: Offset;
+  readonly forced: boolean;
+  readonly answers: readonly PromotionAnswer[];
+  /** The end of the old primary's log, as last heard of; undefined when nothing was. */
+  readonly oldEnd: Offset | undefined;
+  /** Records of the old leadership known to lie beyond this node's end: they will be put aside under `diverged/`. */
+  readonly recordsLost: number;
+  /** Sentences for people: what could not be ruled out. */
+  readonly warnings: readonly string[];
+  readonly durationMs: number;
+}

@@ -1,0 +1,321 @@
+/**
+ * How a node wins a leadership, before its epoch begins. Every other node of the set is asked where it is; then each keeps durably that
+ * nothing below the new leadership is confirmed any more, and tells its end. What was ever confirmed by a replica is on one of them, so
+ * when all have answered and none has more than this node, nothing that was confirmed is lost.
+ *
+ * The answer of the node that wrote the newest epoch of this log is not needed: it is the one that is replaced, and it confirmed its own
+ * writes by the others. It is fenced if it can be reached.
+ *
+ * First everybody is asked, and only then fenced: a promotion that is refused for what the others said has changed nothing.
+ */
+import { epoch as asEpoch, type EpochEntry, type EventLog, type Offset } from "../log/index.js";
+import { Enquiry } from "./enquiry.js";
+import { ReplicationError } from "./errors.js";
+import { compareLeaderships, describeLeadership, isHigher, type Leadership } from "./leadership-order.js";
+import { linkErrorOf } from "./link-error.js";
+import type { LinkContext } from "./link-ports.js";
+import { describe, type LocalNode } from "./local-node.js";
+import type { NodeStatement, PeerNote } from "./messages.js";
+import { describeAddress, type Network } from "./ports.js";
+import { describePosition, type Position } from "./position.js";
+import type { PromotionAnswer, PromotionReport } from "./promotion-report.js";
+
+/** For everybody to greet; a promotion is over within two seconds. */
+const SURVEY_MS = 700;
+/** For the whole conversation with one node. */
+const CONVERSATION_MS = 1_600;
+/** For those that did not greet in time, once the others are fenced. */
+const LATE_MS = 200;
+const LINEAGE_BYTES = 16;
+
+export interface PromotionContext {
+  readonly local: LocalNode;
+  readonly network: Network;
+  readonly link: LinkContext;
+}
+
+export interface Won {
+  readonly leadership: Leadership;
+  readonly answers: readonly PromotionAnswer[];
+  readonly warnings: readonly string[];
+  /** The end of the node that is replaced, if it answered. */
+  readonly oldEnd: Position | undefined;
+  readonly tookMs: number;
+}
+
+/** One node of the set, as it is asked. */
+interface Asked {
+  readonly node: PeerNote;
+  readonly wasPrimary: boolean;
+  readonly opening: Promise<Enquiry>;
+  enquiry: Enquiry | undefined;
+  /** What it said last. */
+  said: NodeStatement | undefined;
+  fenced: boolean;
+  error: ReplicationError | undefined;
+  /** The promotion is over, however it ended: who answers now is asked nothing more. */
+  isOver: boolean;
+}
+
+/**
+ * Asks the nodes of the set for what they have heard of; all of it is heard here, too, and they hear what this one has. At most for
+ * `timeoutMs`. Returns how many could be reached.
+ */
+export async function askAround(
+  context: PromotionContext,
+  timeoutMs: number,
+  isAsked: (nodeId: string) => boolean = () => true,
+): Promise<number> {
+  const asked = context.local.list.others.filter(({ nodeId }) => isAsked(nodeId));
+  const reached = await Promise.all(
+    asked.map(async (node) => {
+      try {
+        const enquiry = await openEnquiry(context, node, timeoutMs);
+        context.local.learnPrimary(enquiry.node, node.listen?.host);
+        enquiry.close();
+        return true;
+      } catch (error) {
+        linkErrorOf(error);
+        return false;
+      }
+    }),
+  );
+  return reached.filter(Boolean).length;
+}
+
+/**
+ * @throws ReplicationError REPLICATION_NOT_ALL_REACHED, REPLICATION_BETTER_REPLICA (both only without `force`), REPLICATION_FENCED,
+ * REPLICATION_LOG_DAMAGED, REPLICATION_LOG_FAILED.
+ */
+export async function winLeadership(context: PromotionContext, log: EventLog, force: boolean): Promise<Won> {
+  const { local, link } = context;
+  const since = link.clock.stopwatch();
+  const before = local.heard;
+  const end = await endOf(log);
+  if (!force) mustBeListed(local);
+  const writer = log.epochs[log.epochs.length - 1]?.nodeId;
+  const asked = local.list.others.map((node) => ask(context, node, node.nodeId === writer));
+  try {
+    await within(link, SURVEY_MS, Promise.all(asked.map(greeted)));
+    if (!force) {
+      judge(asked, end, (each) => each.said !== undefined, "reached");
+      if (isHigher(local.heard, before)) throw outbid(before, local, "nothing was changed");
+    }
+    const leadership = nextLeadership(local, link);
+    await local.leadership.raise(leadership, "its own promotion");
+    await fenceAll(context, asked, leadership);
+    if (isHigher(local.heard, leadership)) throw outbid(leadership, local, fencedSoFar(asked));
+    if (!force) judge(asked, end, (each) => each.fenced, "fenced");
+    return {
+      leadership,
+      answers: asked.map(answerOf),
+      warnings: warningsOf(asked, end),
+      oldEnd: asked.find(({ wasPrimary }) => wasPrimary)?.said?.end,
+      tookMs: link.clock.stopwatch() - since,
+    };
+  } finally {
+    for (const each of asked) {
+      each.isOver = true;
+      each.opening.then(
+        (enquiry) => enquiry.close(),
+        () => undefined,
+      );
+    }
+  }
+}
+
+/** A node that belongs to no set asks nobody, and must not end that of which its directory is a copy. */
+export async function winAlone(local: LocalNode, link: LinkContext): Promise<Won> {
+  const leadership = nextLeadership(local, link);
+  await local.leadership.raise(leadership, "its own start");
+  return { leadership, answers: [], warnings: [], oldEnd: undefined, tookMs: 0 };
+}
+
+/** Read from the files: a log that cannot even show its end may not lead. */
+async function endOf(log: EventLog): Promise<Position> {
+  try {
+    await log.whenCommitted(log.endOffset);
+    return await log.positionAt(log.committedOffset);
+  } catch (error) {
+    throw linkErrorOf(error);
+  }
+}
+
+function mustBeListed(local: LocalNode): void {
+  if (local.list.of(local.nodeId) !== undefined) return;
+  throw new ReplicationError(
+    "REPLICATION_NOT_ALL_REACHED",
+    "this node never came onto the primary's list of nodes, so it cannot know whom to ask. With force it leads all the same",
+    { listed: false },
+  );
+}
+
+function nextLeadership(local: LocalNode, { random }: LinkContext): Leadership {
+  const above = Math.max(local.heard?.epoch ?? 0, local.own?.epoch ?? 0);
+  return {
+    epoch: asEpoch(above + 1),
+    lineageId: Buffer.from(random.bytes(LINEAGE_BYTES)).toString("hex"),
+  };
+}
+
+function openEnquiry(context: PromotionContext, node: PeerNote, timeoutMs: number): Promise<Enquiry> {
+  const { listen } = node;
+  const { network, link } = context;
+  if (listen !== undefined) return Enquiry.open({ address: listen, network, context: link, timeoutMs });
+  const message = `where ${node.name} listens is not known`;
+  return Promise.reject(new ReplicationError("REPLICATION_CONNECTION_FAILED", message));
+}
+
+function ask(context: PromotionContext, node: PeerNote, wasPrimary: boolean): Asked {
+  const opening = openEnquiry(context, node, CONVERSATION_MS);
+  return {
+    node,
+    wasPrimary,
+    opening,
+    enquiry: undefined,
+    said: undefined,
+    fenced: false,
+    error: undefined,
+    isOver: false,
+  };
+}
+
+async function greeted(asked: Asked): Promise<void> {
+  try {
+    asked.enquiry = await asked.opening;
+    asked.said = asked.enquiry.node;
+  } catch (error) {
+    asked.error = linkErrorOf(error);
+  }
+}
+
+/** Also a node that greets late is fenced, but it is not waited for long: mostly it is the one that has died. */
+async function fenceAll(
+  { local, link }: PromotionContext,
+  asked: readonly Asked[],
+  leadership: Leadership,
+): Promise<void> {
+  const isThere = ({ enquiry }: Asked): boolean => enquiry !== undefined;
+  const [there, late] = [asked.filter(isThere), asked.filter((each) => !isThere(each))];
+  const fencingLate = Promise.all(late.map((each) => fence(local, each, leadership)));
+  await Promise.all(there.map((each) => fence(local, each, leadership)));
+  await within(link, LATE_MS, fencingLate);
+}
+
+async function fence(local: LocalNode, asked: Asked, leadership: Leadership): Promise<void> {
+  try {
+    const enquiry = await asked.opening;
+    if (asked.isOver) return;
+    asked.said = await enquiry.fence(leadership);
+    if (asked.said.heard !== undefined) await local.onHeard(asked.said.heard, asked.said);
+    asked.fenced = !isHigher(asked.said.heard, leadership);
+  } catch (error) {
+    asked.error = linkErrorOf(error);
+  }
+}
+
+/** Refuses when somebody is missing who may have confirmed something, or has more than this node. */
+function judge(
+  asked: readonly Asked[],
+  end: Position,
+  answered: (asked: Asked) => boolean,
+  how: string,
+): void {
+  const missing = asked.filter((each) => !each.wasPrimary && !answered(each));
+  if (missing.length > 0) {
+    const names = missing.map(({ node, error }) => `${node.name} (${error?.code ?? "no answer in time"})`);
+    throw new ReplicationError(
+      "REPLICATION_NOT_ALL_REACHED",
+      `not ${how}: ${names.join(", ")}. What they have confirmed could be lost. Bring them back, strike them off the list (forget), or force`,
+      { missing: missing.map(({ node }) => node.nodeId).join(" ") },
+    );
+  }
+  const better = asked.find(({ said }) => said?.end !== undefined && isBetter(said.end, end));
+  if (better?.said?.end !== undefined)
+    throw new ReplicationError(
+      "REPLICATION_BETTER_REPLICA",
+      `${describe(better.said)}${better.wasPrimary ? ", the primary," : ""} has more: ${describePosition(better.said.end)}; this node: ${describePosition(end)}`,
+      { nodeId: better.node.nodeId, name: better.node.name, found: better.said.end.offset, own: end.offset },
+    );
+}
+
+/** Whoever has records of a newer leadership has more, however long the logs are. */
+function isBetter(other: Position, own: Position): boolean {
+  if (other.epoch === 0 || own.epoch === 0) return other.offset > own.offset;
+  const order = compareLeaderships(other, own);
+  return order > 0 || (order === 0 && other.offset > own.offset);
+}
+
+function outbid(sought: Leadership | undefined, local: LocalNode, state: string): ReplicationError {
+  const { heard } = local;
+  return new ReplicationError(
+    "REPLICATION_FENCED",
+    `while this node was to be promoted it heard of ${describeLeadership(heard)} from ${local.leadership.from}; it had ${describeLeadership(sought)} (${state})`,
+    { epoch: heard?.epoch, from: local.leadership.from },
+  );
+}
+
+const fencedSoFar = (asked: readonly Asked[]): string =>
+  `fenced: ${
+    asked
+      .filter(({ fenced }) => fenced)
+      .map(({ node }) => node.name)
+      .join(", ") || "nobody"
+  }`;
+
+const answerOf = ({ node, wasPrimary, said, fenced, error }: Asked): PromotionAnswer => ({
+  nodeId: node.nodeId,
+  name: node.name,
+  address: node.listen && describeAddress(node.listen),
+  http: node.http,
+  wasPrimary,
+  reached: fenced,
+  end: said?.end?.offset,
+  code: fenced ? undefined : error?.code,
+});
+
+function warningsOf(asked: readonly Asked[], end: Position): string[] {
+  const warnings: string[] = [];
+  for (const { node, wasPrimary, said, fenced } of asked) {
+    if (!fenced && wasPrimary)
+      warnings.push(
+        `${node.name}, the primary until now, was not reached: what it wrote and no replica has is put aside when it returns`,
+      );
+    else if (!fenced)
+      warnings.push(
+        `${node.name} was not fenced: writes that it alone has confirmed are lost, and it may confirm more`,
+      );
+    if (said?.end !== undefined && isBetter(said.end, end))
+      warnings.push(
+        `${node.name} has more than this node: ${describePosition(said.end)}; what this node lacks is put aside there`,
+      );
+  }
+  return warnings;
+}
+
+/** What a promotion did, once its epoch has begun. `end`: of the log before. */
+export function reportOf(
+  { epoch, lineageId, first }: EpochEntry,
+  won: Won,
+  how: { readonly forced: boolean; readonly end: Offset; readonly tookMs: number; readonly listens: boolean },
+): PromotionReport {
+  const oldEnd = won.oldEnd?.offset;
+  const mute = "this node does not listen for replicas: set replica_listen_address";
+  return {
+    ...{ epoch, lineageId, offset: first, forced: how.forced, answers: won.answers, oldEnd },
+    recordsLost: Math.max(0, (oldEnd ?? 0) - how.end),
+    warnings: how.listens ? won.warnings : [...won.warnings, mute],
+    durationMs: how.tookMs,
+  };
+}
+
+/** Waits for the work, but no longer than that. */
+function within(link: LinkContext, ms: number, work: Promise<unknown>): Promise<void> {
+  return new Promise((resolve) => {
+    const cancel = link.clock.after(ms, resolve);
+    void work.finally(() => {
+      cancel();
+      resolve();
+    });
+  });
+}

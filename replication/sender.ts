@@ -1,0 +1,338 @@
+/**
+ * The side of a link that sends: finds out where the replica's log leaves this one, has it cut or begins a full sync, then sends what is
+ * durable here, as fast as the replica takes it in. One for each connected replica. Who leads is decided elsewhere; a sender only stops when
+ * the node has heard of a higher leadership than the one that its log ends with.
+ */
+import { offset as asOffset, type EventLog, type Offset, type RecordRun } from "../log/index.js";
+import { lastCommon, PROBES_MAX } from "./comparison.js";
+import { ReplicationError } from "./errors.js";
+import { chunksOf, planFullSync } from "./full-sync.js";
+import { describeLeadership, isHigher } from "./leadership-order.js";
+import { linkErrorOf } from "./link-error.js";
+import type { LinkContext, ReplicaProgress, SenderHost } from "./link-ports.js";
+import type { Ack, HelloBody, Message } from "./messages.js";
+import { describePosition, EMPTY_POSITION, isSamePosition, type Position } from "./position.js";
+import { type Session, type SessionOwner, unexpected } from "./session.js";
+import { Window } from "./window.js";
+
+export interface SenderEvents {
+  /** The replica said how far it is; `progress` has it. */
+  acknowledged?(sender: Sender): void;
+  /** Once. */
+  ended?(sender: Sender, reason: ReplicationError): void;
+}
+
+type Answer = Extract<Message, { type: "mark" | "cutDone" }>;
+
+interface Asked {
+  readonly wants: Answer["type"];
+  resolve(answer: Answer): void;
+  reject(reason: ReplicationError): void;
+}
+
+export class Sender implements SessionOwner {
+  readonly #session: Session;
+  readonly #hello: HelloBody;
+  readonly #context: LinkContext;
+  readonly #host: SenderHost;
+  readonly #events: SenderEvents;
+  readonly #window: Window;
+  readonly #connectedAt: number;
+  readonly #done: Promise<void>;
+  #phase: ReplicaProgress["phase"] = "comparing";
+  #asked: Asked | undefined;
+  #probes = 0;
+  #runs: AsyncIterableIterator<RecordRun> | undefined;
+  /** The last record that the replica has or was sent. */
+  #lastSent = EMPTY_POSITION.offset;
+  #recordsSent = 0;
+  #acked: Ack = {
+    type: "ack",
+    bytes: 0,
+    received: asOffset(0),
+    committed: asOffset(0),
+    durable: asOffset(0),
+  };
+  /** Of a full sync: with this record it is whole. */
+  #installsUntil: Offset | undefined;
+  /** What was durable here at some moment, and when: once it is acknowledged, the replica was no further behind than that. */
+  #sample: { readonly durable: Offset; readonly at: number };
+  #caughtUpAt: number;
+
+  constructor(
+    session: Session,
+    hello: HelloBody,
+    context: LinkContext,
+    host: SenderHost,
+    events: SenderEvents,
+  ) {
+    this.#session = session;
+    this.#hello = hello;
+    this.#context = context;
+    this.#host = host;
+    this.#events = events;
+    this.#window = new Window(context.settings.windowBytes);
+    this.#connectedAt = context.clock.now();
+    this.#caughtUpAt = context.clock.stopwatch();
+    this.#sample = { durable: asOffset(0), at: this.#caughtUpAt };
+    this.#done = this.#serve();
+  }
+
+  get progress(): ReplicaProgress {
+    const { received, committed, durable } = this.#acked;
+    return {
+      node: this.#session.other.node,
+      remote: this.#session.remote,
+      phase: this.#phase,
+      received,
+      committed,
+      durable,
+      bytesInFlight: this.#window.inFlightBytes,
+      bytesSent: this.#window.sentBytes,
+      recordsSent: this.#recordsSent,
+      connectedAt: this.#connectedAt,
+      lastHeardAt: this.#session.lastHeardAt,
+      lagMs: this.#lagMs(),
+    };
+  }
+
+  /** Says now what the next heartbeat would say. */
+  beat(): void {
+    this.#session.beat();
+  }
+
+  /** Ends the link. Resolves when nothing of it reads from the log any more. */
+  async stop(reason: ReplicationError): Promise<void> {
+    this.#session.end(reason);
+    await this.#done;
+  }
+
+  message(message: Message): undefined {
+    this.#mustLead();
+    switch (message.type) {
+      case "heartbeat":
+        return;
+      case "ack":
+        this.#acknowledge(message);
+        return;
+      case "mark":
+      case "cutDone": {
+        const asked = this.#asked;
+        if (asked?.wants !== message.type) throw unexpected(message.type, this.#phase);
+        this.#asked = undefined;
+        asked.resolve(message);
+        return;
+      }
+      default:
+        throw unexpected(message.type, this.#phase);
+    }
+  }
+
+  writable(): void {
+    this.#window.ring();
+  }
+
+  ended(reason: ReplicationError): void {
+    this.#window.ring();
+    this.#asked?.reject(reason);
+    const runs = this.#runs;
+    this.#runs = undefined;
+    // What it fails with reaches whoever pulls, and the link is over anyway.
+    runs?.return?.().catch((error: unknown) => this.#note(error));
+    this.#events.ended?.(this, reason);
+  }
+
+  async #serve(): Promise<void> {
+    try {
+      // Not before whoever made this one has it.
+      await Promise.resolve();
+      const log = this.#host.log();
+      if (log === undefined)
+        throw new ReplicationError("REPLICATION_NOT_READY", "this node has no log to send yet");
+      this.#mustLead();
+      const from = this.#hello.resync ? undefined : await this.#continueAt(log);
+      if (from === undefined) await this.#install(log);
+      else await this.#continue(log, from);
+    } catch (error) {
+      this.#session.end(this.#session.reason ?? linkErrorOf(error));
+    }
+  }
+
+  /** The replica's next record, once its log is a beginning of this one; undefined when it must get everything. */
+  async #continueAt(log: EventLog): Promise<Offset | undefined> {
+    const { end } = this.#hello.node;
+    if (end === undefined) return undefined;
+    for (;;) {
+      if (await this.#holds(log, end)) return asOffset(end.offset + 1);
+      const common = await lastCommon(
+        { firstOffset: log.firstOffset, last: log.durableOffset, positionAt: (at) => log.positionAt(at) },
+        {
+          firstOffset: this.#hello.node.firstOffset,
+          last: end.offset,
+          positionAt: (at) => this.#probe(at),
+        },
+      );
+      if (common === undefined) return undefined;
+      const isBehind = log.following && common.offset === log.durableOffset;
+      if (!isBehind) return await this.#cut(log, common, end);
+      // A node that follows may only be late: what the replica has beyond it is, perhaps, what it will get itself.
+      await this.#hasAsMuch(log, end);
+    }
+  }
+
+  async #holds(log: EventLog, end: Position): Promise<boolean> {
+    if (end.offset > log.durableOffset) return false;
+    if (end.offset === EMPTY_POSITION.offset) return log.firstOffset <= 1;
+    return await log.agrees(end);
+  }
+
+  async #probe(offset: Offset): Promise<Position> {
+    if (this.#probes++ >= PROBES_MAX * 2) throw unexpected("another probe", this.#phase);
+    const answer = await this.#ask({ type: "probe", offset }, "mark");
+    if (answer.type !== "mark" || answer.position?.offset !== offset)
+      throw new ReplicationError("REPLICATION_MESSAGE_BAD", "a mark of something else than was asked for", {
+        expected: offset,
+      });
+    return answer.position;
+  }
+
+  async #cut(log: EventLog, after: Position, end: Position): Promise<Offset> {
+    this.#phase = "cutting";
+    this.#context.logger.warn(
+      { replica: this.#hello.node.name, after: after.offset, end: end.offset, durable: log.durableOffset },
+      `the log of ${this.#hello.node.name} leaves this one after ${describePosition(after)}; the rest of it is put aside there`,
+    );
+    const answer = await this.#ask({ type: "cut", after }, "cutDone");
+    if (answer.type !== "cutDone" || !isSamePosition(answer.end, after))
+      throw new ReplicationError(
+        "REPLICATION_MESSAGE_BAD",
+        "the replica's log does not end where it was cut",
+        {
+          expected: after.offset,
+        },
+      );
+    return asOffset(after.offset + 1);
+  }
+
+  async #continue(log: EventLog, from: Offset): Promise<void> {
+    this.#lastSent = asOffset(from - 1);
+    this.#phase = "streaming";
+    this.#session.send({ type: "continue", from });
+    await this.#stream(log, from);
+  }
+
+  async #install(log: EventLog): Promise<void> {
+    this.#phase = "installing";
+    const { clusterId } = await this.#context.node.statement();
+    if (clusterId === undefined)
+      throw new ReplicationError("REPLICATION_NOT_READY", "this node belongs to no cluster yet");
+    const plan = await planFullSync(log, () => this.#host.newestSnapshot(), this.#hello.resync);
+    const { snapshot, from, until } = plan;
+    this.#installsUntil = until;
+    const offered = snapshot && { name: snapshot.name, bytes: snapshot.bytes, offset: snapshot.offset };
+    this.#session.send({ type: "install", clusterId, snapshot: offered, from, until });
+    if (snapshot !== undefined) {
+      for await (const bytes of chunksOf(snapshot)) {
+        await this.#room();
+        this.#window.sent(bytes.length);
+        this.#session.send({ type: "chunk", bytes });
+      }
+    }
+    await this.#stream(log, from);
+  }
+
+  /** Until the link ends. One run is held while there is no room for it. */
+  async #stream(log: EventLog, from: Offset): Promise<void> {
+    this.#mustGoOn();
+    const runs = log.ship(from);
+    this.#runs = runs;
+    for await (const run of runs) {
+      await this.#room();
+      this.#mustLead();
+      this.#window.sent(run.bytes.length);
+      this.#recordsSent += run.last - run.first + 1;
+      this.#lastSent = run.last;
+      const { header, startsSegment, bytes } = run;
+      this.#session.send({ type: "run", header, startsSegment, bytes });
+    }
+    throw new ReplicationError("REPLICATION_STOPPING", "this node closed its log");
+  }
+
+  async #room(): Promise<void> {
+    for (;;) {
+      this.#mustGoOn();
+      if (!this.#window.isFull && this.#session.hasRoom) return;
+      await this.#window.change();
+    }
+  }
+
+  /** Until this log holds as much as the replica's, or writes its own again. */
+  async #hasAsMuch(log: EventLog, end: Position): Promise<void> {
+    const subscription = log.moved.subscribe(() => this.#window.ring());
+    try {
+      while (log.following && log.durableOffset < end.offset) {
+        await this.#window.change();
+        this.#mustGoOn();
+      }
+    } finally {
+      subscription.unsubscribe();
+    }
+  }
+
+  #ask(question: Message, wants: Answer["type"]): Promise<Answer> {
+    this.#mustGoOn();
+    return new Promise((resolve, reject) => {
+      this.#asked = { wants, resolve, reject };
+      this.#session.send(question);
+    });
+  }
+
+  #acknowledge(ack: Ack): void {
+    const before = this.#acked;
+    if (ack.received > this.#lastSent || ack.received < before.received || ack.durable < before.durable)
+      throw new ReplicationError("REPLICATION_MESSAGE_BAD", "an ack of what was not sent", {
+        sent: this.#lastSent,
+        received: ack.received,
+        durable: ack.durable,
+      });
+    this.#window.taken(ack.bytes);
+    this.#acked = ack;
+    if (this.#installsUntil !== undefined && ack.committed >= this.#installsUntil) {
+      this.#installsUntil = undefined;
+      this.#phase = "streaming";
+    }
+    this.#caughtUp();
+    this.#events.acknowledged?.(this);
+  }
+
+  #caughtUp(): void {
+    if (this.#acked.durable < this.#sample.durable) return;
+    this.#caughtUpAt = this.#sample.at;
+    const durable = this.#host.log()?.durableOffset ?? this.#sample.durable;
+    this.#sample = { durable, at: this.#context.clock.stopwatch() };
+  }
+
+  #lagMs(): number {
+    const durable = this.#host.log()?.durableOffset ?? asOffset(0);
+    return this.#acked.durable >= durable ? 0 : this.#context.clock.stopwatch() - this.#caughtUpAt;
+  }
+
+  #mustGoOn(): void {
+    if (this.#session.reason !== undefined) throw this.#session.reason;
+  }
+
+  /** @throws ReplicationError REPLICATION_FENCED. */
+  #mustLead(): void {
+    const { heard, own } = this.#context.node;
+    if (!isHigher(heard, own)) return;
+    throw new ReplicationError(
+      "REPLICATION_FENCED",
+      `this node's log ends with ${describeLeadership(own)}, and it has heard of ${describeLeadership(heard)}`,
+      { own: own?.epoch, heard: heard?.epoch },
+    );
+  }
+
+  #note(error: unknown): void {
+    this.#context.logger.warn({ err: error }, "the log's reader for a replica did not end well");
+  }
+}

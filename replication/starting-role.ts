@@ -1,0 +1,29 @@
+/** What a node is when it starts: asked before its log is opened, for a replica's log is opened otherwise. */
+import type { FileSystem } from "../log/index.js";
+import { roleAtStart } from "./leadership.js";
+import { readLeadership } from "./leadership-file.js";
+import type { Address } from "./ports.js";
+import type { ReplicationSettings, Role } from "./settings.js";
+
+export interface StartingRole {
+  /** What the settings say, unless the node was told otherwise since they were changed last. */
+  readonly role: Role;
+  readonly masterAddress: Address | undefined;
+  /**
+   * Whether the log is opened `following`. Also of a replica that its settings now make a primary: it has to win a leadership before it
+   * writes, and `ReplicationNode.start` sees to that.
+   */
+  readonly opens: "leading" | "following";
+}
+
+/** @throws ReplicationError REPLICATION_LEADERSHIP_DAMAGED. */
+export async function startingRole(
+  files: FileSystem,
+  dataDirectory: string,
+  settings: ReplicationSettings,
+): Promise<StartingRole> {
+  const content = await readLeadership(files, dataDirectory);
+  const { role, address } = roleAtStart(settings, content);
+  const opens = role === "replica" || content.lived === "replica" ? "following" : "leading";
+  return { role, masterAddress: address, opens };
+}

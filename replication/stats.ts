@@ -1,0 +1,135 @@
+/** What a node tells of its part in the set, as plain data: for routes, metrics and the status table. Times are ms. */
+import type { Offset } from "../log/index.js";
+import type { ReplicationErrorCode } from "./errors.js";
+import type { Leadership } from "./leadership-order.js";
+import type { ReceiverPhase } from "./link-ports.js";
+import type { Role } from "./settings.js";
+
+/** Why a node that leads may not write: it heard of a higher leadership. */
+export interface FenceStats {
+  readonly heard: Leadership;
+  /** Who told: name and node id, or "a restart". */
+  readonly from: string;
+  /** Wall clock. */
+  readonly since: number;
+  /** Where the new primary is, when that is known. */
+  readonly primary: PeerAddress | undefined;
+}
+
+export interface PeerAddress {
+  readonly nodeId: string;
+  readonly name: string;
+  /** `host:port` of its replication port. */
+  readonly address: string | undefined;
+  readonly http: string | undefined;
+}
+
+/** A node of the set, as this node knows it. */
+export interface PeerStats extends PeerAddress {
+  readonly isSelf: boolean;
+  readonly isPrimary: boolean;
+  /** The durable end that it last told of. */
+  readonly offset: Offset | undefined;
+  /** Wall clock; undefined when nothing was heard since the start. */
+  readonly lastHeard: number | undefined;
+  /** Whether the primary may count its acknowledgements: every other node of the set knows it. */
+  readonly counts: boolean;
+}
+
+/** A replica that is connected to this node, or was within the replica timeout. */
+export interface ReplicaStats extends PeerAddress {
+  readonly remote: string;
+  readonly connected: boolean;
+  readonly phase: "comparing" | "cutting" | "installing" | "streaming" | "gone";
+  readonly received: Offset;
+  readonly committed: Offset;
+  readonly durable: Offset;
+  /** Records of this node's durable log that it has not made durable. */
+  readonly lagRecords: number;
+  /** Of those, bytes by the mean size of what was sent to it. */
+  readonly lagBytes: number;
+  readonly lagMs: number;
+  readonly bytesInFlight: number;
+  readonly bytesSent: number;
+  readonly recordsSent: number;
+  /** Wall clock. */
+  readonly connectedAt: number;
+  readonly lastHeard: number;
+  /** Whether its acknowledgements confirm writes. */
+  readonly counts: boolean;
+}
+
+/** The link to the node that this one follows. */
+export interface UpstreamStats {
+  /** `host:port` that is dialled. */
+  readonly address: string;
+  readonly phase: ReceiverPhase;
+  readonly connected: boolean;
+  readonly node: PeerAddress | undefined;
+  /** The primary's end, as last heard. */
+  readonly primaryEnd: Offset | undefined;
+  readonly lagRecords: number | undefined;
+  /** For how long this node has not had everything that the primary was last heard to have; undefined before the first sync. */
+  readonly lagMs: number | undefined;
+  readonly lastHeard: number | undefined;
+  readonly connectedAt: number | undefined;
+  readonly retryInMs: number | undefined;
+  readonly error: { readonly code: ReplicationErrorCode; readonly message: string } | undefined;
+}
+
+export interface BreakerStats {
+  /** What `resetBreaker` takes. */
+  readonly id: string;
+  readonly open: boolean;
+  readonly failures: number;
+  /** Wall clock; undefined while closed. */
+  readonly openedAt: number | undefined;
+  readonly lastCode: ReplicationErrorCode | undefined;
+  readonly lastMessage: string | undefined;
+}
+
+/** Since the process started; they only grow. */
+export interface ReplicationCounters {
+  readonly bytesSent: number;
+  readonly recordsSent: number;
+  readonly bytesReceived: number;
+  readonly recordsReceived: number;
+  readonly fullSyncs: number;
+  readonly partialSyncs: number;
+  readonly reconnects: number;
+  /** Times that an end of the own log was put aside, and its records. */
+  readonly divergences: number;
+  readonly divergedRecords: number;
+  readonly verificationFailures: number;
+  readonly promotions: number;
+  readonly timesFenced: number;
+  readonly confirmed: number;
+  readonly notConfirmed: number;
+}
+
+export interface ReplicationStats {
+  readonly role: Role;
+  readonly clusterId: string | undefined;
+  readonly nodeId: string;
+  readonly name: string;
+  /** `host:port` that this node listens on for replicas and candidates. */
+  readonly listening: string | undefined;
+  /** Of the own log's last epoch. */
+  readonly leadership: Leadership | undefined;
+  readonly heard: Leadership | undefined;
+  readonly fence: FenceStats | undefined;
+  /** A change of role is under way, or writes are held for a switchover. */
+  readonly changing: boolean;
+  readonly firstOffset: Offset;
+  readonly end: Offset;
+  readonly committed: Offset;
+  readonly durable: Offset;
+  readonly primary: PeerAddress | undefined;
+  readonly replicas: readonly ReplicaStats[];
+  readonly upstream: UpstreamStats | undefined;
+  readonly peers: readonly PeerStats[];
+  readonly breakers: readonly BreakerStats[];
+  /** Writes that wait for acknowledgements. */
+  readonly waiting: number;
+  readonly counters: ReplicationCounters;
+}

@@ -1,0 +1,175 @@
+/**
+ * The network of `ports.ts` over TCP, or TLS where certificates are given. Host names, IPv4 and IPv6; small writes leave at once, and a
+ * connection whose other end has vanished is found out by the system too, not only by heartbeats.
+ */
+import * as net from "node:net";
+import * as tls from "node:tls";
+import {
+  type Address,
+  type Connection,
+  type ConnectionHandlers,
+  describeAddress,
+  type Listener,
+  type Network,
+} from "./ports.js";
+
+export interface TlsCertificates {
+  /** PEM. Who signed the certificates of all nodes: nobody else is let in, and nobody else is believed. */
+  readonly ca: string | Uint8Array;
+  readonly certificate: string | Uint8Array;
+  readonly key: string | Uint8Array;
+  /** The name that a dialled node's certificate must have, where it is not the one that was dialled. */
+  readonly serverName?: string;
+}
+
+export interface TcpOptions {
+  readonly tls?: TlsCertificates;
+  /** A connection that could not be accepted, or a handshake that failed: nobody else would hear of it. */
+  refused?(error: Error, remote: string): void;
+}
+
+/** The system asks a silent other end after this. */
+const KEEP_ALIVE_MS = 15_000;
+/** Most that is written and has not left, before whoever writes is told to wait. */
+const WRITE_BUFFER_BYTES = 1024 * 1024;
+/** What was written last gets so long to leave. */
+const LINGER_MS = 1_000;
+const HANDSHAKE_MS = 10_000;
+
+export class TcpNetwork implements Network {
+  readonly #options: TcpOptions;
+
+  constructor(options: TcpOptions = {}) {
+    this.#options = options;
+  }
+
+  connect(address: Address, handlers: ConnectionHandlers): Connection {
+    const { host, port } = address;
+    const certificates = this.#options.tls;
+    const socket =
+      certificates === undefined
+        ? net.connect({ host, port })
+        : tls.connect({ host, port, ...trustOf(certificates), ...nameOf(host, certificates) });
+    const opened = certificates === undefined ? "connect" : "secureConnect";
+    return new SocketConnection(socket, describeAddress(address), handlers, opened);
+  }
+
+  listen(address: Address, accept: (connection: Connection) => ConnectionHandlers): Promise<Listener> {
+    const { tls: certificates, refused } = this.#options;
+    const take = (socket: net.Socket): void => {
+      const connection = new SocketConnection(socket, remoteOf(socket));
+      connection.handTo(accept(connection));
+    };
+    const server =
+      certificates === undefined
+        ? net.createServer(take)
+        : tls.createServer(
+            { ...trustOf(certificates), requestCert: true, handshakeTimeout: HANDSHAKE_MS },
+            take,
+          );
+    server.on("tlsClientError", (error: Error, socket: net.Socket) => refused?.(error, remoteOf(socket)));
+    return new Promise((resolve, reject) => {
+      server.once("error", reject);
+      server.listen({ host: address.host, port: address.port }, () => {
+        server.off("error", reject);
+        server.on("error", (error) => refused?.(error, describeAddress(address)));
+        resolve(listenerOf(server, address));
+      });
+    });
+  }
+}
+
+function listenerOf(server: net.Server, { host, port }: Address): Listener {
+  const taken = server.address();
+  return {
+    address: { host, port: taken !== null && typeof taken === "object" ? taken.port : port },
+    close: async () => {
+      server.close();
+    },
+  };
+}
+
+const remoteOf = (socket: net.Socket): string =>
+  describeAddress({ host: socket.remoteAddress ?? "?", port: socket.remotePort ?? 0 });
+
+const bytesOf = (text: string | Uint8Array): Buffer =>
+  typeof text === "string" ? Buffer.from(text) : Buffer.from(text.buffer, text.byteOffset, text.length);
+
+const trustOf = ({
+  ca,
+  certificate,
+  key,
+}: TlsCertificates): tls.SecureContextOptions & tls.CommonConnectionOptions => ({
+  ca: bytesOf(ca),
+  cert: bytesOf(certificate),
+  key: bytesOf(key),
+  minVersion: "TLSv1.2",
+  rejectUnauthorized: true,
+});
+
+/** SNI has no place for addresses; their certificates are checked by the address itself. */
+function nameOf(host: string, { serverName }: TlsCertificates): { servername?: string } {
+  if (serverName !== undefined) return { servername: serverName };
+  return net.isIP(host) === 0 ? { servername: host } : {};
+}
+
+class SocketConnection implements Connection {
+  readonly remote: string;
+  readonly #socket: net.Socket;
+  #handlers: ConnectionHandlers | undefined;
+  #error: Error | undefined;
+  #linger: NodeJS.Timeout | undefined;
+
+  /** @param opened the event after which bytes may flow; undefined: they may */
+  constructor(socket: net.Socket, remote: string, handlers?: ConnectionHandlers, opened?: string) {
+    this.remote = remote;
+    this.#socket = socket;
+    this.#handlers = handlers;
+    socket.setNoDelay(true);
+    socket.setKeepAlive(true, KEEP_ALIVE_MS);
+    if (opened !== undefined) socket.once(opened, () => this.#handlers?.opened?.());
+    socket.on("data", (bytes: Buffer) => this.#handlers?.data(bytes));
+    socket.on("drain", () => this.#handlers?.drain());
+    socket.on("error", (error) => {
+      this.#error = error;
+    });
+    socket.once("close", () => {
+      clearTimeout(this.#linger);
+      this.#handlers?.closed(this.#error);
+    });
+  }
+
+  handTo(handlers: ConnectionHandlers): void {
+    this.#handlers = handlers;
+  }
+
+  get bufferedBytes(): number {
+    return this.#socket.writableLength;
+  }
+
+  write(bytes: Uint8Array): boolean {
+    if (!this.#socket.writable) return true;
+    return this.#socket.write(bytes) || this.#socket.writableLength < WRITE_BUFFER_BYTES;
+  }
+
+  close(): void {
+    if (this.#linger !== undefined || this.#socket.destroyed) return;
+    // One that is still connecting has nothing to say.
+    if (this.#socket.connecting) {
+      this.#socket.destroy();
+      return;
+    }
+    this.#linger = setTimeout(() => this.#socket.destroy(), LINGER_MS);
+    this.#socket.end();
+    // Its end comes only to who reads.
+    this.#socket.resume();
+  }
+
+  pause(): void {
+    this.#socket.pause();
+  }
+
+  resume(): void {
+    this.#socket.resume();
+  }
+}

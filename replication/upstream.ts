@@ -1,0 +1,181 @@
+/** The link to the node that this one follows: a receiver, its breaker, and how far behind it is. */
+import type { Breaker } from "./breaker.js";
+import type { ReplicationError } from "./errors.js";
+import type { Kept, ReplicationHost } from "./host.js";
+import type { LinkContext, ReceiverProgress } from "./link-ports.js";
+import type { Heartbeat } from "./messages.js";
+import { type Address, describeAddress, type Network } from "./ports.js";
+import { Receiver } from "./receiver.js";
+import type { UpstreamStats } from "./stats.js";
+
+export interface UpstreamOptions {
+  readonly address: Address;
+  readonly network: Network;
+  readonly context: LinkContext;
+  readonly host: ReplicationHost;
+  readonly breaker: Breaker;
+  readonly events: UpstreamEvents;
+}
+
+export interface UpstreamEvents {
+  /**
+   * The own log is about to lose records, or has lost some: whoever sends from it ends. Who connected in between may have compared
+   * with what is gone.
+   */
+  logChanges(): Promise<void>;
+  /** An end of the own log was put aside. */
+  diverged(kept: Kept): void;
+  /** The connection ended, or could not be made. */
+  failed(error: ReplicationError): void;
+  /** Records come. */
+  streaming(): void;
+}
+
+export class Upstream {
+  readonly address: Address;
+  readonly #options: UpstreamOptions;
+  readonly #receiver: Receiver;
+  /** What the other side had at some moment, by the stopwatch: when that is here, this node was no further behind. */
+  #sample: { readonly end: number; readonly at: number } | undefined;
+  #caughtUpAt: number | undefined;
+  #primaryEnd: Heartbeat["end"] | undefined;
+  #recordsAtFailure = 0;
+  #isGreeted = false;
+
+  constructor(options: UpstreamOptions) {
+    const { address, network, context, host, breaker, events } = options;
+    this.address = address;
+    this.#options = options;
+    this.#receiver = new Receiver({
+      address,
+      network,
+      context,
+      host: {
+        log: () => host.log(),
+        cut: async (after) => {
+          await events.logChanges();
+          const kept = await host.cut(after);
+          await events.logChanges();
+          if (kept !== undefined) events.diverged(kept);
+        },
+        beginInstall: (install) => host.beginInstall(install),
+        installed: async (installing) => {
+          await events.logChanges();
+          await host.installed(installing);
+          await events.logChanges();
+        },
+      },
+      events: {
+        phase: (phase) => {
+          if (phase === "connecting" || phase === "waiting" || phase === "idle") this.#isGreeted = false;
+          else if (phase !== "greeting") this.#isGreeted = true;
+          if (phase === "streaming") events.streaming();
+        },
+        failed: (error) => this.#failed(error),
+        mayConnect: () => !breaker.isOpen,
+      },
+    });
+  }
+
+  get progress(): ReceiverProgress {
+    return this.#receiver.progress;
+  }
+
+  /** The other side, while there is a connection that has greeted. */
+  get node(): ReceiverProgress["primary"] {
+    return this.#isGreeted ? this.#receiver.progress.primary : undefined;
+  }
+
+  start(): void {
+    this.#receiver.start();
+  }
+
+  /** Resolves when no record is on its way into the log. */
+  stop(): Promise<void> {
+    return this.#receiver.stop();
+  }
+
+  resync(): void {
+    this.#receiver.resync();
+  }
+
+  retryNow(): void {
+    this.#receiver.retryNow();
+  }
+
+  beat(): void {
+    this.#receiver.beat();
+  }
+
+  /** Of the other side. */
+  heartbeat({ end }: Heartbeat): void {
+    this.#primaryEnd = end;
+    const at = this.#options.context.clock.stopwatch();
+    this.#look();
+    this.#sample ??= { end, at };
+    if (this.#committed >= end) this.#caughtUpAt = at;
+  }
+
+  stats(): UpstreamStats {
+    const { clock } = this.#options.context;
+    const progress = this.#receiver.progress;
+    const { node, lagRecords } = this;
+    const { lastError } = progress;
+    const wall = clock.now() - clock.stopwatch();
+    return {
+      address: describeAddress(this.address),
+      phase: progress.phase,
+      connected: node !== undefined,
+      node: progress.primary && {
+        nodeId: progress.primary.nodeId,
+        name: progress.primary.name,
+        address: describeAddress(this.address),
+        http: progress.primary.http,
+      },
+      primaryEnd: this.#primaryEnd,
+      lagRecords,
+      lagMs: this.lagMs,
+      lastHeard: progress.lastHeardAt === undefined ? undefined : wall + progress.lastHeardAt,
+      connectedAt: progress.connectedAt,
+      retryInMs:
+        progress.retryAt === undefined ? undefined : Math.max(0, progress.retryAt - clock.stopwatch()),
+      error: lastError && { code: lastError.code, message: lastError.message },
+    };
+  }
+
+  /** Records that the other side was last heard to have and this node has not committed. */
+  get lagRecords(): number | undefined {
+    return this.#primaryEnd === undefined ? undefined : Math.max(0, this.#primaryEnd - this.#committed);
+  }
+
+  /** For how long this node has not had everything; it grows while nothing is heard. */
+  get lagMs(): number | undefined {
+    this.#look();
+    if (this.#caughtUpAt === undefined) return undefined;
+    const hasAll = this.node !== undefined && this.lagRecords === 0;
+    return hasAll ? 0 : this.#options.context.clock.stopwatch() - this.#caughtUpAt;
+  }
+
+  get #committed(): number {
+    return this.#options.host.log()?.committedOffset ?? 0;
+  }
+
+  #look(): void {
+    if (this.#sample === undefined || this.#committed < this.#sample.end) return;
+    this.#caughtUpAt = this.#sample.at;
+    this.#sample = undefined;
+  }
+
+  #failed(error: ReplicationError): void {
+    const { breaker, context, events } = this.#options;
+    const { recordsReceived } = this.#receiver.progress;
+    if (recordsReceived > this.#recordsAtFailure) breaker.progressed();
+    this.#recordsAtFailure = recordsReceived;
+    if (breaker.failed(error))
+      context.logger.error(
+        { address: describeAddress(this.address), code: error.code },
+        `the link to ${describeAddress(this.address)} failed verification again and again and stays down until it is reset: ${error.message}`,
+      );
+    events.failed(error);
+  }
+}

@@ -1,0 +1,58 @@
+/**
+ * How much may be on its way to one replica: bytes that were sent and not yet taken in. Whoever sends waits here for room, so that a slow
+ * replica costs one piece that waits, and nothing more.
+ */
+import { ReplicationError } from "./errors.js";
+
+export class Window {
+  readonly #bytesMax: number;
+  #sentBytes = 0;
+  #takenBytes = 0;
+  #wake: (() => void) | undefined;
+
+  constructor(bytesMax: number) {
+    this.#bytesMax = bytesMax;
+  }
+
+  get sentBytes(): number {
+    return this.#sentBytes;
+  }
+
+  get inFlightBytes(): number {
+    return this.#sentBytes - this.#takenBytes;
+  }
+
+  /** One piece may reach over the bound, or what is larger than the window could never be sent. */
+  get isFull(): boolean {
+    return this.inFlightBytes >= this.#bytesMax;
+  }
+
+  sent(bytes: number): void {
+    this.#sentBytes += bytes;
+  }
+
+  /** @throws ReplicationError REPLICATION_MESSAGE_BAD when that is less than before, or more than was sent. */
+  taken(bytes: number): void {
+    if (bytes < this.#takenBytes || bytes > this.#sentBytes)
+      throw new ReplicationError("REPLICATION_MESSAGE_BAD", "an ack of bytes that were not sent", {
+        expected: `${this.#takenBytes} to ${this.#sentBytes}`,
+        found: bytes,
+      });
+    this.#takenBytes = bytes;
+    this.ring();
+  }
+
+  /** Something changed: whoever waits looks again. */
+  ring(): void {
+    const wake = this.#wake;
+    this.#wake = undefined;
+    wake?.();
+  }
+
+  /** Resolves at the next ring. One may wait. */
+  change(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wake = resolve;
+    });
+  }
+}

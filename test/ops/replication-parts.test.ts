@@ -1,0 +1,265 @@
+/** The parts of a replicated server that need no other node: addresses, secrets, sending writes on, and waiting while the state is replaced. */
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { createServer as createTcpServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, describe, expect, it } from "vitest";
+import type { ReplicationRefusalCode } from "../../api/errors.js";
+import { errorTable, type ForwardedWrite } from "../../api/index.js";
+import { loadConfig } from "../../ops/config/load.js";
+import type { ConfigValues } from "../../ops/config/settings.js";
+import { LateLog } from "../../ops/late-log.js";
+import { LateStore } from "../../ops/late-store.js";
+import { parseAddress } from "../../ops/replication/address.js";
+import { Forwarder } from "../../ops/replication/forward.js";
+import {
+  acksByDefault,
+  isReplicated,
+  readCertificates,
+  readSecret,
+} from "../../ops/replication/node-settings.js";
+import { refusalOf } from "../../ops/replication/shown.js";
+import { kv, queue, TEXT_TYPE } from "../../projections/index.js";
+import { ReplicationError, type ReplicationErrorCode } from "../../replication/index.js";
+import { TestStore } from "../support/kv-store.js";
+import { MemoryLog } from "../support/memory-log.js";
+
+function values(environment: Record<string, string> = {}): ConfigValues {
+  const loaded = loadConfig({ environment, flags: {} });
+  if (!loaded.ok) throw new Error(loaded.mistakes[0]?.message);
+  return loaded.config.values;
+}
+
+describe("an address", () => {
+  it.each([
+    ["db1", { host: "db1", port: 15_501 }],
+    ["db1:7", { host: "db1", port: 7 }],
+    ["10.0.0.1:15600", { host: "10.0.0.1", port: 15_600 }],
+    ["[::1]:15600", { host: "::1", port: 15_600 }],
+    ["[fe80::1%eth0]", { host: "fe80::1%eth0", port: 15_501 }],
+  ])("%s", (text, address) => {
+    expect(parseAddress(text)).toEqual(address);
+  });
+
+  it.each(["", ":15501", "db1:", "db1:99999", "::1", "db 1", "http://db1", "db1:1:2"])(
+    "is not %j",
+    (text) => {
+      expect(parseAddress(text)).toBeUndefined();
+    },
+  );
+});
+
+describe("settings", () => {
+  it("make a member of a node that has a role, unless replication is off", () => {
+    const replica = { ANNALS_REPLICATION_ROLE: "replica", ANNALS_REPLICATION_MASTER_ADDRESS: "db1" };
+    expect(isReplicated(values())).toBe(false);
+    expect(isReplicated(values(replica))).toBe(true);
+    const off = { ANNALS_REPLICATION_ROLE: "master", ANNALS_REPLICATION_ENABLED: "false" };
+    expect(isReplicated(values(off))).toBe(false);
+  });
+
+  it("say how many replicas a write waits for that does not say", () => {
+    const min = { ANNALS_REPLICATION_MIN_REPLICAS_FOR_WRITE: "2" };
+    expect(acksByDefault(values())).toBe(0);
+    expect(acksByDefault(values(min))).toBe(2);
+    expect(acksByDefault(values({ ...min, ANNALS_REPLICATION_ACKS: "0" }))).toBe(0);
+    expect(acksByDefault(values({ ANNALS_REPLICATION_ACKS: "quorum" }))).toBe("quorum");
+  });
+
+  it("name a file with the secret, or the environment has it", async () => {
+    const directory = mkdtempSync(join(tmpdir(), "annals-secret-"));
+    const file = join(directory, "secret");
+    writeFileSync(file, "from the file\n");
+    const named = values({ ANNALS_REPLICATION_SECRET_FILE: file });
+    const environment = { ANNALS_REPLICATION_SECRET: "from the environment" };
+    expect(await readSecret(values(), {})).toBeUndefined();
+    expect(String(await readSecret(values(), environment))).toBe("from the environment");
+    expect(String(await readSecret(named, environment))).toBe("from the file");
+    writeFileSync(file, "\n");
+    await expect(readSecret(named, {})).rejects.toThrow(/the secret is empty/);
+    rmSync(directory, { recursive: true });
+    await expect(readSecret(named, {})).rejects.toThrow(/^replication\.secret_file: .*; check the file$/);
+    expect(await readCertificates(values())).toBeUndefined();
+  });
+});
+
+describe("a failure of replication", () => {
+  it("is told to clients when it is one that they can meet, and is no mistake of the server", () => {
+    const error = new ReplicationError("REPLICATION_READ_ONLY", "a replica", {
+      primary: "http://db1",
+      listed: true,
+    });
+    expect(refusalOf(error)).toMatchObject({
+      code: "REPLICATION_READ_ONLY",
+      details: { primary: "http://db1" },
+    });
+    const inner = new ReplicationError("REPLICATION_FRAME_BAD", "bytes");
+    expect(() => refusalOf(inner)).toThrow(inner);
+  });
+
+  it("has the same name in both rooms", () => {
+    // Does not compile when a code that clients are told is not one of replication; the one exception is of the server's own.
+    type Strange = Exclude<ReplicationRefusalCode, ReplicationErrorCode | "REPLICATION_FORWARD_FAILED">;
+    const strange: Strange[] = [];
+    expect(strange).toEqual([]);
+    expect(Object.keys(errorTable).filter((code) => code.startsWith("REPLICATION_")).length).toBeGreaterThan(
+      8,
+    );
+  });
+});
+
+describe("a write that is sent on", () => {
+  const forwarder = new Forwarder();
+  let primary: Server | undefined;
+  afterEach(() => {
+    primary?.closeAllConnections();
+    primary?.close();
+  });
+
+  interface Arrived {
+    readonly incoming: IncomingMessage;
+    readonly body: string;
+  }
+
+  async function listen(answer: (arrived: Arrived, response: ServerResponse, count: number) => void) {
+    const arrived: Arrived[] = [];
+    const server = createServer((incoming, response) => {
+      const parts: Buffer[] = [];
+      incoming.on("data", (part: Buffer) => parts.push(part));
+      incoming.on("end", () => {
+        arrived.push({ incoming, body: Buffer.concat(parts).toString("hex") });
+        answer(arrived.at(-1)!, response, arrived.length);
+      });
+    });
+    primary = server;
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const address = server.address();
+    return { arrived, url: `http://127.0.0.1:${typeof address === "object" ? address?.port : 0}` };
+  }
+
+  const write = (more: Partial<ForwardedWrite> = {}): ForwardedWrite => ({
+    method: "PUT",
+    url: "/kv/a?ttl=5",
+    headers: ["Host", "replica:1", "If-Match", '"3"', "Connection", "keep-alive", "X-Request-Id", "theirs"],
+    body: Buffer.from([0, 255, 10]),
+    requestId: "r-1",
+    signal: new AbortController().signal,
+    ...more,
+  });
+
+  it("arrives as it came, and its answer comes back as it was", async () => {
+    const { arrived, url } = await listen((_asked, response) => {
+      response.writeHead(201, { ETag: '"4"', "Content-Type": "text/plain" }).end("done");
+    });
+    const answer = await forwarder.send(url, write());
+    expect(answer).toMatchObject({ type: "forwarded", status: 201 });
+    if (answer.type === "refused") throw new Error(answer.message);
+    expect(Buffer.from(answer.body).toString()).toBe("done");
+    expect(answer.headers).toEqual(["ETag", '"4"', "Content-Type", "text/plain"]);
+    const [{ incoming, body } = { incoming: undefined, body: "" }] = arrived;
+    expect([incoming?.method, incoming?.url, body]).toEqual(["PUT", "/kv/a?ttl=5", "00ff0a"]);
+    expect(incoming?.headers).toMatchObject({
+      "if-match": '"3"',
+      "x-request-id": "r-1",
+      "x-annals-hops": "1",
+    });
+    expect(`http://${incoming?.headers.host}`).toBe(url);
+  });
+
+  it("goes no further than a few nodes", async () => {
+    const { arrived, url } = await listen((_asked, response) => response.end());
+    const answer = await forwarder.send(url, write({ headers: ["X-Annals-Hops", "3"] }));
+    expect(answer).toMatchObject({ code: "REPLICATION_FORWARD_FAILED" });
+    expect(await forwarder.send(url, write({ headers: ["X-Annals-Hops", "many"] }))).toMatchObject({
+      code: "REPLICATION_FORWARD_FAILED",
+    });
+    expect(arrived).toHaveLength(0);
+  });
+
+  it("is sent once when its answer is lost, and twice only with an idempotency key", async () => {
+    const { arrived, url } = await listen((_asked, response, count) => {
+      if (count < 3) response.socket?.destroy();
+      else response.end("again");
+    });
+    expect(await forwarder.send(url, write())).toMatchObject({
+      code: "REPLICATION_FORWARD_FAILED",
+      message: expect.stringContaining("unknown"),
+    });
+    expect(arrived).toHaveLength(1);
+    const keyed = write({ headers: ["Idempotency-Key", "k"] });
+    expect(await forwarder.send(url, keyed)).toMatchObject({ type: "forwarded", status: 200 });
+    expect(arrived).toHaveLength(3);
+  });
+
+  it("is said not to have been sent when nobody was there", async () => {
+    const server = createTcpServer().listen(0, "127.0.0.1");
+    await new Promise((resolve) => server.once("listening", resolve));
+    const address = server.address();
+    const port = typeof address === "object" ? address?.port : 0;
+    await new Promise((resolve) => server.close(resolve));
+    const answer = await forwarder.send(`http://127.0.0.1:${port}`, write());
+    expect(answer).toMatchObject({
+      code: "REPLICATION_FORWARD_FAILED",
+      message: expect.stringContaining("not sent"),
+    });
+  });
+
+  it("ends when its client goes away", async () => {
+    const gone = new AbortController();
+    const { url } = await listen(() => gone.abort());
+    expect(await forwarder.send(url, write({ signal: gone.signal }))).toMatchObject({
+      code: "API_CLIENT_GONE",
+    });
+  });
+});
+
+describe("a state that takes another's place", () => {
+  const context = { now: 1_000_000, random: 0.5, cause: { command: "test" } };
+  const setA = { key: "a", value: "1", contentType: TEXT_TYPE };
+
+  it("is asked by whoever waited for an offset of the one before", async () => {
+    const [before, after] = [await TestStore.open(), await TestStore.open()];
+    const late = new LateStore();
+    expect(() => late.onReached(1, () => undefined)).toThrow(
+      expect.objectContaining({ code: "LOG_REPLAYING" }),
+    );
+    late.open(before.store);
+    const reached: number[] = [];
+    late.onReached(1, () => reached.push(1));
+    late.onReached(2, () => reached.push(2));
+    const cancel = late.onReached(1, () => reached.push(-1));
+    late.shut();
+    cancel();
+    expect(() => late.query(kv.get, { key: "a" }, context, () => 0)).toThrow(
+      expect.objectContaining({ code: "LOG_REPLAYING" }),
+    );
+    await after.ok(kv.set, setA);
+    late.open(after.store);
+    expect(reached).toEqual([1]);
+    await after.ok(kv.set, setA);
+    expect(reached).toEqual([1, 2]);
+  });
+
+  it("wakes whoever waited for what may have come with it", async () => {
+    const late = new LateStore();
+    let rings = 0;
+    late.wakes.on("queue:q", () => rings++);
+    const after = await TestStore.open();
+    await after.ok(queue.create, { queue: "q" });
+    late.open(after.store);
+    expect(rings).toBe(1);
+  });
+
+  it("has a log that stands at nothing until there is one", async () => {
+    const late = new LateLog();
+    expect([late.firstOffset, late.endOffset, late.committedOffset, late.durableOffset]).toEqual([
+      1, 0, 0, 0,
+    ]);
+    expect(late.epochs).toEqual([]);
+    await expect(late.markAt(late.endOffset)).rejects.toMatchObject({ code: "LOG_REPLAYING" });
+    const log = new MemoryLog();
+    late.open(log);
+    expect(late.epochs).toEqual(log.epochs);
+  });
+});

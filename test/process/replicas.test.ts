@@ -1,0 +1,228 @@
+/** Replication between real servers: from nothing to a set, a fail-over, and the return of the old primary with more than it was asked for. */
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { afterEach, describe, expect, it } from "vitest";
+import { runAnnals } from "../support/annals-command.js";
+import { errorCodeOf } from "../support/http-client.js";
+import { ReplicaSet, type SetNode, tokenOf } from "../support/replica-set.js";
+
+const ONE = { "x-annals-acks": "1" };
+let set: ReplicaSet;
+afterEach(() => set.end());
+
+const write = (node: SetNode, key: string, headers: Record<string, string> = {}) =>
+  node.post("/kv/set", { key, value: `value of ${key}` }, headers);
+
+async function digestOf(node: SetNode): Promise<unknown> {
+  const { offset, crc, digests } = await node.json("/digest");
+  return { offset, crc, digests };
+}
+
+/** The same records in the same bytes; what lies behind the last one is room for the next. */
+async function expectSameSegments(a: SetNode, b: SetNode): Promise<void> {
+  const [left, right] = await Promise.all([a.segments(), b.segments()]);
+  expect([...right.keys()]).toEqual([...left.keys()]);
+  for (const [name, bytes] of left) {
+    const other = right.get(name) ?? Buffer.alloc(0);
+    const length = Math.min(bytes.length, other.length);
+    expect(Buffer.compare(bytes.subarray(0, length), other.subarray(0, length)), name).toBe(0);
+    const rest = bytes.length > length ? bytes.subarray(length) : other.subarray(length);
+    expect(rest.every((byte) => byte === 0)).toBe(true);
+  }
+}
+
+describe("a primary and a replica", () => {
+  it("are set up from nothing: a write is confirmed there, and read there with its token", {
+    timeout: 60_000,
+  }, async () => {
+    set = await ReplicaSet.begin();
+    const one = await set.primary("one");
+    expect((await write(one, "before")).status).toBe(200);
+    const two = await set.replica("two", one);
+    const written = await write(one, "a", ONE);
+    expect(written.status, written.text).toBe(200);
+    const read = await two.get(`/kv/get/a?min_offset=${tokenOf(written)}`);
+    expect([read.status, read.text]).toEqual([200, '"value of a"']);
+    expect((await two.get("/kv/get/before")).text).toBe('"value of before"');
+
+    const refused = await write(two, "b");
+    expect([refused.status, refused.headers["x-annals-primary"]]).toEqual([403, one.http]);
+    expect(errorCodeOf(refused)).toBe("REPLICATION_READ_ONLY");
+    expect((await two.get("/readyz")).status).toBe(200);
+
+    const unconfirmed = await write(one, "c", { "x-annals-acks": "2" });
+    expect(unconfirmed.status).toBe(504);
+    expect(JSON.parse(unconfirmed.text)).toMatchObject({
+      error: "stored locally at offset 4, confirmed by 1 of 2 replicas",
+      error_code: "REPLICATION_NOT_CONFIRMED",
+      ...{ offset: 4, confirmed: 1, wanted: 2 },
+    });
+    expect((await one.get("/kv/c")).text).toBe("value of c");
+
+    const { node_id: id } = await two.stats();
+    const [there, here] = [(await one.get("/metrics")).text, (await two.get("/metrics")).text];
+    for (const line of [
+      ...["lag_operations", "lag_bytes", "lag_ms", "lag_seconds"].map(
+        (name) => `${name}{replica_id="${id}"} 0`,
+      ),
+      ...['role{role="master"} 1', "epoch 1", "heard_epoch 1", "fenced 0", "connected_replicas 1"],
+      ...["breakers_open 0", "waiting_writes 0", 'writes_total{outcome="confirmed"} 1', "promotions_total 0"],
+      ...['records_total{direction="sent"} 4', 'operations_total{type="append",status="success"} 4'],
+    ])
+      expect(there).toContain(`annals_replication_${line}\n`);
+    for (const line of [
+      ...[
+        `lag_operations{replica_id="${id}"} 0`,
+        'role{role="replica"} 1',
+        "connected 1",
+        "reconnects_total 0",
+      ],
+      ...['operations_total{type="full_sync",status="success"} 1', 'records_total{direction="received"} 4'],
+      ...[
+        "divergences_total 0",
+        "diverged_records_total 0",
+        "verification_failures_total 0",
+        "fenced_total 0",
+      ],
+    ])
+      expect(here).toContain(`annals_replication_${line}\n`);
+    for (const text of [there, here])
+      expect(text).toMatch(/annals_replication_bytes_total\{direction="\w+"\} [1-9]/);
+    const shown = await runAnnals(["status", two.http, "--json"]);
+    expect(shown.code, shown.stderr).toBe(0);
+    expect(JSON.parse(shown.stdout).nodes).toMatchObject([
+      { name: "one", role: "master" },
+      { name: "two", role: "replica", phase: "streaming" },
+    ]);
+  });
+
+  it("a replica that has nothing yet says what it waits for, and a resync brings everything anew", {
+    timeout: 60_000,
+  }, async () => {
+    set = await ReplicaSet.begin();
+    const one = await set.primary("one");
+    await write(one, "a");
+    expect((await one.post("/snapshot")).status).toBe(200);
+    await write(one, "b");
+    await one.kill();
+    const two = await set.replica("two", one);
+    const [ready, read, refused] = [await two.get("/readyz"), await two.get("/kv/a"), await write(two, "x")];
+    expect([ready.status, read.status, errorCodeOf(refused)]).toEqual([503, 503, "REPLICATION_READ_ONLY"]);
+    expect(ready.text).toContain("waiting for the first sync");
+    expect(errorCodeOf(read)).toBe("LOG_REPLAYING");
+    await set.restart(one, ["--role", "master"]);
+    await expect.poll(async () => (await two.get("/readyz")).status, { timeout: 15_000 }).toBe(200);
+    expect(await digestOf(two)).toEqual(await digestOf(one));
+
+    const again = await runAnnals(["resync", two.http]);
+    expect(again.code, again.stderr).toBe(0);
+    await expect.poll(async () => (await two.stats())["full_syncs"], { timeout: 15_000 }).toBe(2);
+    await expect.poll(async () => (await two.get("/readyz")).status, { timeout: 15_000 }).toBe(200);
+    // It begins with the snapshot, which brought the log behind it along.
+    expect((await two.json("/snapshots"))["snapshots"]).toHaveLength(1);
+    expect(await digestOf(two)).toEqual(await digestOf(one));
+  });
+
+  it("a replica that forwards has its writes done by the primary, once", { timeout: 60_000 }, async () => {
+    set = await ReplicaSet.begin();
+    const one = await set.primary("one");
+    const config = { ANNALS_REPLICATION_FORWARD_WRITES: "true" };
+    const two = await set.replica("two", one, [], config);
+    await expect.poll(async () => (await two.stats())["connected"], { timeout: 10_000 }).toBe(true);
+    const written = await two.client.put("a", "raw bytes", ONE);
+    expect([written.status, written.headers["x-annals-offset"]]).toEqual([201, "2"]);
+    expect((await two.get(`/kv/a?min_offset=${tokenOf(written)}`)).text).toBe("raw bytes");
+    const once = { "idempotency-key": "k" };
+    const [first, again] = [await write(two, "b", once), await write(two, "b", once)];
+    expect(again.headers["idempotent-replayed"]).toBe("true");
+    expect(again.text).toBe(first.text);
+    await one.kill();
+    expect(errorCodeOf(await write(two, "c"))).toBe("REPLICATION_FORWARD_FAILED");
+  });
+});
+
+describe("a role that was changed in the file", () => {
+  it("is taken at SIGHUP: the replica is promoted, and told back it follows", {
+    timeout: 60_000,
+  }, async () => {
+    set = await ReplicaSet.begin();
+    const one = await set.primary("one");
+    const file = join(set.directory, "two.yml");
+    const configure = (role: string) =>
+      writeFile(file, `replication: { role: ${role}, master_address: "${one.address}" }\n`);
+    await configure("replica");
+    const two = await set.configured("two", file);
+    await expect.poll(async () => (await two.stats())["listed"], { timeout: 10_000 }).toBe(true);
+    await configure("master");
+    two.signal("SIGHUP");
+    const roleOf = async (node: SetNode) => (await node.stats())["role"];
+    await expect.poll(() => roleOf(two), { timeout: 10_000 }).toBe("master");
+    await expect.poll(async () => (await write(two, "a")).status, { timeout: 10_000 }).toBe(200);
+    // The old one has heard of it, and follows.
+    await expect.poll(() => roleOf(one), { timeout: 10_000 }).toBe("replica");
+    expect(two.output).toContain("the role was changed");
+    await configure("replica");
+    two.signal("SIGHUP");
+    await expect.poll(() => roleOf(two), { timeout: 10_000 }).toBe("replica");
+    expect(errorCodeOf(await write(two, "b"))).toBe("REPLICATION_READ_ONLY");
+  });
+});
+
+describe("a primary that is lost", () => {
+  it("is replaced, and returns as a replica with its extra records put aside", {
+    timeout: 60_000,
+  }, async () => {
+    set = await ReplicaSet.begin();
+    const one = await set.primary("one");
+    const two = await set.replica("two", one);
+    expect((await write(one, "kept", ONE)).status).toBe(200);
+    await expect.poll(async () => (await two.stats())["listed"], { timeout: 10_000 }).toBe(true);
+    await two.kill();
+    for (const key of ["lost-1", "lost-2"]) expect((await write(one, key)).status).toBe(200);
+    const lost = await write(one, "lost-3");
+    // Of what will be cut off: it must not stand in the way then.
+    expect((await one.post("/snapshot")).status).toBe(200);
+    await one.kill();
+
+    await set.restart(two, ["--role", "replica", "--master-address", one.address]);
+    expect((await two.get("/kv/get/kept")).status).toBe(200);
+    const since = performance.now();
+    const promoted = await runAnnals(["promote", two.http, "--json"]);
+    expect(promoted.code, promoted.stderr).toBe(0);
+    expect(JSON.parse(promoted.stdout)).toMatchObject({
+      role: "master",
+      epoch: 2,
+      not_reached: [expect.stringContaining("one")],
+    });
+    expect((await write(two, "after")).status).toBe(200);
+    expect(performance.now() - since).toBeLessThan(20_000);
+
+    await set.restart(one, ["--role", "master"]);
+    const written = await write(two, "and after", ONE);
+    expect(written.status, written.text).toBe(200);
+    expect((await one.get(`/kv/get/after?min_offset=${tokenOf(written)}`)).text).toBe('"value of after"');
+    expect((await one.get("/kv/lost-1")).status).toBe(404);
+    expect(errorCodeOf(await write(one, "x"))).toBe("REPLICATION_READ_ONLY");
+    // A token of what was put aside is of no history any more.
+    expect(errorCodeOf(await one.get(`/kv/get/kept?min_offset=${tokenOf(lost)}`))).toBe("API_LINEAGE_LOST");
+
+    const early = await runAnnals(["forget", "one", two.http]);
+    expect([early.code, early.stderr]).toEqual([1, expect.stringContaining("REPLICATION_ROLE_WRONG")]);
+
+    const { diverged } = await one.json("/api/replication/diverged");
+    expect(diverged).toMatchObject([{ first_offset: 3, last_offset: 5, records: 3 }]);
+    const [{ directory }] = diverged as [{ directory: string }];
+    const dumped = await runAnnals(["dump", `${one.directory}/${directory}`]);
+    expect(dumped.stdout).toContain("lost-1");
+    expect(dumped.stdout).toContain("lost-3");
+
+    expect(await digestOf(one)).toEqual(await digestOf(two));
+    await expectSameSegments(one, two);
+
+    await one.kill();
+    await expect
+      .poll(async () => (await runAnnals(["forget", "one", two.http])).code, { timeout: 10_000 })
+      .toBe(0);
+    expect(errorCodeOf(await two.post("/api/replication/forget", { node: "one" }))).toBe("API_NODE_UNKNOWN");
+  });
+});

@@ -1,0 +1,281 @@
+/** Whom the two sides of a link believe: who knows the secret, who is of the same cluster, who leads. */
+import { describe, expect, it } from "vitest";
+import { epoch } from "../../log/index.js";
+import { encodeFrame, FRAME_TYPES } from "../../replication/frames.js";
+import type { Leadership } from "../../replication/leadership-order.js";
+import { LinkNodeDouble } from "../support/link-node.js";
+import { primaryWith, replicaOf, same } from "../support/link-world.js";
+import { rawReplica, withReplica } from "../support/raw-links.js";
+import { RawPeer } from "../support/raw-peer.js";
+import { appendMany } from "../support/test-log.js";
+
+const SECRET = Buffer.from("open sesame");
+const higher = (number: number): Leadership => ({ epoch: epoch(number), lineageId: "ab".repeat(16) });
+
+const codesOf = (errors: readonly { readonly code: string }[]): string[] => [
+  ...new Set(errors.map(({ code }) => code)),
+];
+
+describe("a shared secret", () => {
+  it("lets in who knows it, and is never on the way", async () => {
+    const seen: Buffer[] = [];
+    const set = await primaryWith(10, { settings: { secret: SECRET } });
+    set.world.network.faults.onWay = (bytes) => {
+      seen.push(Buffer.from(bytes));
+      return bytes;
+    };
+    await replicaOf(set, { settings: { secret: SECRET } });
+    expect(Buffer.concat(seen).includes(SECRET)).toBe(false);
+  });
+
+  it.each([
+    ["another one", SECRET, Buffer.from("open sesamf")],
+    ["none at the replica", SECRET, undefined],
+    ["none at the primary", undefined, SECRET],
+  ])("%s is refused in the same word on both sides", async (_, ofPrimary, ofReplica) => {
+    const set = await primaryWith(10, { settings: { secret: ofPrimary } });
+    const replica = new LinkNodeDouble(set.world, { settings: { secret: ofReplica } });
+    replica.follow(set.address);
+    await set.world.clock.until(() => replica.failures.length > 1, "it was refused twice");
+    expect(codesOf(replica.failures)).toEqual(["REPLICATION_SECRET_WRONG"]);
+    expect(set.primary.listener?.senders).toEqual([]);
+    expect(replica.heard).toBeUndefined();
+    expect(set.primary.heard).toEqual(set.primary.own);
+  });
+
+  it("is asked of whoever is dialled, too", async () => {
+    const set = await primaryWith(10, { settings: { secret: SECRET } });
+    const replica = await replicaOf(set, { settings: { secret: SECRET } });
+    await replica.receiver?.stop();
+    const peers = await RawPeer.listen(set.world.network, set.world.clock, { host: "impostor", port: 1 });
+    replica.follow({ host: "impostor", port: 1 });
+    await set.world.clock.until(() => peers.length > 0, "it dials");
+    await peers[0]!.welcome({ ...(await set.primary.statement()), heard: higher(99) }, Buffer.from("guess"));
+    expect(await peers[0]!.refusal()).toBe("REPLICATION_SECRET_WRONG");
+    expect(replica.heard).toEqual(set.primary.own);
+  });
+
+  it("proved once is not proved again by who listened", async () => {
+    const set = await primaryWith(10, { settings: { secret: SECRET } });
+    let hello: Buffer | undefined;
+    set.world.network.faults.onWay = (bytes, { from }) => {
+      if (from === "dialler") hello ??= Buffer.from(bytes);
+      return bytes;
+    };
+    const replica = await replicaOf(set, { settings: { secret: SECRET } });
+    await replica.receiver?.stop();
+    expect(hello?.readUInt8(8)).toBe(FRAME_TYPES.hello);
+    const peer = RawPeer.dial(set.world.network, set.world.clock, set.address);
+    await peer.hears("challenge");
+    peer.sayBytes(hello!);
+    expect(await peer.refusal()).toBe("REPLICATION_SECRET_WRONG");
+  });
+
+  it("proved by a node is not taken from that node's own mouth", async () => {
+    const set = await primaryWith(10, { settings: { secret: SECRET } });
+    const { clock, network } = set.world;
+    const trap = { host: "trap", port: 1 };
+    const caught = await RawPeer.listen(network, clock, trap);
+    set.primary.follow(trap);
+    const outside = RawPeer.dial(network, clock, set.address);
+    const challenge = await outside.hears("challenge");
+    await clock.until(() => caught.length > 0, "it dials the trap");
+    caught[0]!.say(challenge);
+    const hello = await caught[0]!.hears("hello");
+    outside.say(hello);
+    expect(await outside.refusal()).toBe("REPLICATION_SELF");
+    caught[0]!.say({ type: "welcome", body: hello.body, proof: hello.proof });
+    expect(await caught[0]!.refusal()).toBe("REPLICATION_SECRET_WRONG");
+  });
+
+  it("covers every byte of what a node says of itself", async () => {
+    const set = await primaryWith(10, { settings: { secret: SECRET } });
+    set.world.network.faults.onWay = (bytes, { from }) => {
+      // Raises the epoch that the hello states, and makes the frame whole again.
+      const at = Buffer.from(bytes).indexOf(Buffer.from("a5686561726482a565706f6368", "hex"));
+      if (from !== "dialler" || at < 0) return bytes;
+      const changed = Buffer.from(bytes);
+      changed.writeUInt8(9, at + 13);
+      return Buffer.concat(encodeFrame("hello", 0, [changed.subarray(16)]));
+    };
+    const replica = new LinkNodeDouble(set.world, { settings: { secret: SECRET } });
+    await replica.lead(3);
+    await replica.required.beginFollowing();
+    replica.follow(set.address);
+    await set.world.clock.until(() => replica.failures.length > 0, "it was refused");
+    expect(codesOf(replica.failures)).toEqual(["REPLICATION_SECRET_WRONG"]);
+    expect(set.primary.heard?.epoch).toBe(1);
+  });
+});
+
+describe("strangers", () => {
+  it("of another cluster are refused on both sides, and nothing of theirs is heard", async () => {
+    const set = await primaryWith(10);
+    const stranger = new LinkNodeDouble(set.world);
+    await stranger.lead(5);
+    await stranger.required.beginFollowing();
+    stranger.follow(set.address);
+    await set.world.clock.until(() => stranger.failures.length > 1, "it was refused twice");
+    expect(codesOf(stranger.failures)).toEqual(["REPLICATION_CLUSTER_FOREIGN"]);
+    expect(stranger.failures[0]?.message).toContain("belongs to cluster");
+    expect(stranger.end).toBe(6);
+    expect(set.primary.heard).toEqual(set.primary.own);
+  });
+
+  it("a node that reached itself says so", async () => {
+    const set = await primaryWith(10);
+    set.primary.follow(set.address);
+    await set.world.clock.until(() => set.primary.failures.length > 0, "it was refused");
+    expect(codesOf(set.primary.failures)).toEqual(["REPLICATION_SELF"]);
+  });
+
+  it("of another protocol are told which one is spoken", async () => {
+    const set = await primaryWith(10);
+    const peer = RawPeer.dial(set.world.network, set.world.clock, set.address);
+    await peer.hears("challenge");
+    peer.say({ type: "hello", protocol: 2, body: new Uint8Array(0), proof: new Uint8Array(0) });
+    expect(await peer.refusal()).toBe("REPLICATION_PROTOCOL_UNKNOWN");
+    expect((await peer.hears("refused")).message).toContain("protocol 1");
+  });
+
+  it("that don't greet are let go, and hold nothing", async () => {
+    const set = await primaryWith(10);
+    const silent = RawPeer.dial(set.world.network, set.world.clock, set.address);
+    expect(await silent.refusal()).toBe("REPLICATION_TIMEOUT");
+  });
+
+  it("one replica is served once: a second connection ends the first", async () => {
+    const { set, replica } = await withReplica();
+    const first = await rawReplica(set, replica);
+    await first.hears("run");
+    const second = await rawReplica(set, replica);
+    await second.hears("run");
+    expect(await first.refusal()).toBe("REPLICATION_STOPPING");
+    expect(set.primary.listener?.senders.length).toBe(1);
+    expect(second.isClosed).toBe(false);
+  });
+
+  it("in a crowd keep no replica out: who has not greeted for longest goes", async () => {
+    const set = await primaryWith(10);
+    const first = await replicaOf(set);
+    const dial = (): RawPeer => RawPeer.dial(set.world.network, set.world.clock, set.address);
+    const crowd = Array.from({ length: 255 }, dial);
+    await set.world.clock.until(() => crowd.every(({ isOpen }) => isOpen), "all are there");
+    const second = await replicaOf(set);
+    expect(await crowd[0]!.refusal()).toBe("REPLICATION_TOO_MANY_CONNECTIONS");
+    expect(crowd.filter(({ isClosed }) => isClosed).length).toBe(1);
+    expect([...first.failures, ...second.failures]).toEqual([]);
+  });
+});
+
+describe("leaderships", () => {
+  it("a replica that heard of a higher one acknowledges nothing more to the lower, and takes nothing from it", async () => {
+    const set = await primaryWith(10);
+    const replica = await replicaOf(set);
+    const before = { end: replica.end, acknowledged: set.primary.acknowledged };
+    void replica.onHeard(higher(5));
+    await appendMany(set.primary.required, 5);
+    await set.world.clock.until(() => replica.failures.length > 0, "the link ended");
+    expect(codesOf(replica.failures)).toEqual(["REPLICATION_PRIMARY_STALE"]);
+    await set.world.clock.until(() => set.primary.heard?.epoch === 5, "the primary has heard of it");
+    expect(codesOf(set.primary.senderEnds)[0]).toBe("REPLICATION_PRIMARY_STALE");
+    await set.world.clock.advance(10_000);
+    expect({ end: replica.end, acknowledged: set.primary.acknowledged }).toEqual(before);
+  });
+
+  it("heard between receiving and syncing stop the acknowledgement of what was received before", async () => {
+    const set = await primaryWith(10);
+    const replica = await replicaOf(set, { disk: { syncTurnsMax: 40 } });
+    const { acknowledged } = set.primary;
+    const { end } = replica;
+    await appendMany(set.primary.required, 1);
+    await set.world.clock.until(() => replica.end > end, "it has come");
+    expect(replica.required.durableOffset).toBe(end);
+    void replica.onHeard(higher(5));
+    await set.world.clock.until(() => replica.failures.length > 0, "the link ended");
+    await set.world.clock.advance(5_000);
+    expect(replica.required.durableOffset).toBeGreaterThan(end);
+    expect(set.primary.acknowledged).toBe(acknowledged);
+  });
+
+  it("a sender whose node hears of a higher one stops, and says so", async () => {
+    const set = await primaryWith(10);
+    const replica = await replicaOf(set);
+    const { end } = replica;
+    void set.primary.onHeard(higher(5));
+    await appendMany(set.primary.required, 5);
+    await set.world.clock.until(() => replica.failures.length > 1, "the link ended, and the next one");
+    expect(codesOf(set.primary.senderEnds)).toEqual(["REPLICATION_FENCED"]);
+    expect(replica.end).toBe(end);
+    // It learnt why in the greeting.
+    expect(replica.heard).toEqual(higher(5));
+  });
+
+  it("are heard durably before anything that comes under them is acted upon", async () => {
+    const set = await primaryWith(10);
+    const replica = new LinkNodeDouble(set.world);
+    let note: (() => void) | undefined;
+    replica.noting = () =>
+      new Promise((resolve) => {
+        note = resolve;
+      });
+    replica.follow(set.address);
+    await set.world.clock.until(() => note !== undefined, "it is being noted");
+    await set.world.clock.advance(5_000);
+    expect(replica.receiver?.progress.phase).toBe("greeting");
+    expect(replica.end).toBe(0);
+    note?.();
+    await same(set.primary, replica);
+  });
+
+  it("that change while records stream are heard durably before the first record under them is taken", async () => {
+    const set = await primaryWith(10);
+    const replica = await replicaOf(set);
+    const { end } = replica;
+    let note: (() => void) | undefined;
+    replica.noting = () =>
+      new Promise((resolve) => {
+        note = resolve;
+      });
+    await set.primary.required.startEpoch({ above: epoch(6) });
+    await set.world.clock.until(() => note !== undefined, "it is being noted");
+    await set.world.clock.advance(5_000);
+    expect(replica.end).toBe(end);
+    note?.();
+    await same(set.primary, replica);
+    expect(replica.own?.epoch).toBe(7);
+    expect(replica.failures).toEqual([]);
+  });
+
+  it("that frames carry must be those that were stated", async () => {
+    const { set, replica } = await withReplica();
+    const peer = await rawReplica(set, replica);
+    peer.epoch = 2;
+    peer.say({ type: "mark", position: undefined });
+    expect(await peer.refusal()).toBe("REPLICATION_MESSAGE_BAD");
+  });
+
+  it("fence a node that is asked to: it answers when that is durable, and from then on its replicas get nothing", async () => {
+    const set = await primaryWith(10);
+    const replica = await replicaOf(set);
+    let note: (() => void) | undefined;
+    set.primary.noting = () =>
+      new Promise((resolve) => {
+        note = resolve;
+      });
+    const candidate = new LinkNodeDouble(set.world);
+    const peer = RawPeer.dial(set.world.network, set.world.clock, set.address);
+    await peer.greet(await candidate.statement(), { purpose: "ask" });
+    peer.say({ type: "fence", leadership: higher(7) });
+    await set.world.clock.until(() => note !== undefined, "it is being noted");
+    await appendMany(set.primary.required, 1);
+    await set.world.clock.advance(2_000);
+    expect(peer.heard.some(({ type }) => type === "fenced")).toBe(false);
+    expect(replica.end).toBe(set.primary.end - 1);
+    note?.();
+    const { node } = await peer.hears("fenced");
+    expect(node.heard).toEqual(higher(7));
+    expect(node.end?.offset).toBe(set.primary.end);
+    expect(codesOf(set.primary.senderEnds)).toEqual(["REPLICATION_FENCED"]);
+  });
+});

@@ -1,0 +1,405 @@
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import type { ReplicationErrorCode } from "../../replication/errors.js";
+import { addressOf, type SetNode, SetWorld } from "../support/set-node.js";
+
+let world: SetWorld;
+
+beforeEach(() => {
+  world = new SetWorld();
+});
+
+afterEach(async () => {
+  await world.stop();
+});
+
+const REPLICA = { role: "replica" } as const;
+
+/** A primary "a" and replicas of it, all on each other's lists. */
+async function setOf(...names: string[]): Promise<SetNode[]> {
+  const [first, ...rest] = names.map((name) => world.add(name));
+  if (first === undefined) throw new Error("a set has a node");
+  await first.start();
+  for (const node of rest) await node.start({ ...REPLICA, masterAddress: addressOf(first.name) });
+  await until(
+    () => names.every((name) => world.nodes.get(name)?.node.stats().peers.length === names.length),
+    "all are listed",
+  );
+  await until(() => first.node.stats().peers.every(({ counts }) => counts), "all count");
+  return [first, ...rest];
+}
+
+const until = (holds: () => boolean, what: string): Promise<void> => world.clock.until(holds, what);
+
+async function settled<T>(promise: Promise<T>, what: string): Promise<T> {
+  let done = false;
+  const end = (): void => {
+    done = true;
+  };
+  promise.then(end, end);
+  await until(() => done, what);
+  return promise;
+}
+
+async function codeOf(promise: Promise<unknown>): Promise<ReplicationErrorCode | "none"> {
+  try {
+    await settled(promise, "it was refused");
+    return "none";
+  } catch (error) {
+    return (error as { code: ReplicationErrorCode }).code;
+  }
+}
+
+/** Follows, and has durably what the primary has. */
+const has = (node: SetNode, primary: SetNode): boolean =>
+  node.node.role === "replica" &&
+  node.required.durableOffset === primary.end &&
+  node.node.own?.lineageId === primary.node.own?.lineageId;
+
+const refusal = (node: SetNode): ReplicationErrorCode | undefined => node.node.writeRefusal()?.code;
+
+/** Writes, and waits for `acks` replicas. */
+async function confirmedBy(node: SetNode, text: string, acks: number, timeoutMs = 5_000): Promise<number> {
+  const offset = node.write(text);
+  await node.required.whenCommitted(offset);
+  return (await settled(node.node.confirmed(offset, acks, timeoutMs), "it was confirmed")).confirmed;
+}
+
+describe("a set", () => {
+  it("is joined by fresh nodes, which come onto the list and confirm writes", async () => {
+    const [a, b, c] = await setOf("a", "b", "c");
+    expect(await confirmedBy(a!, "one", 2)).toBe(2);
+    expect(a!.node.quorum()).toBe(1);
+    expect(b!.node.stats().peers.map(({ name }) => name)).toEqual(["a", "b", "c"]);
+    expect(refusal(b!)).toBe("REPLICATION_READ_ONLY");
+    expect(c!.node.primaryHttp).toBe("http://a:15500");
+    await until(() => has(c!, a!), "c has it");
+    expect(await c!.texts()).toEqual(["one"]);
+    expect([a!.writesByItself, b!.writesByItself]).toEqual([true, false]);
+    expect(b!.node.primaryTime).toBeCloseTo(world.clock.now(), -4);
+  });
+
+  it("goes on after every node was restarted", async () => {
+    const [a, b] = await setOf("a", "b");
+    await confirmedBy(a!, "one", 1);
+    for (const node of [a!, b!]) {
+      await node.crash("power");
+      await settled(node.start(), "it has started");
+    }
+    expect(await confirmedBy(a!, "two", 1)).toBe(1);
+    expect(await b!.texts()).toEqual(["one", "two"]);
+  });
+
+  it("tells how many hold a write when not enough do in time", async () => {
+    const [a, b] = await setOf("a", "b");
+    world.cut("a", "b");
+    expect(await confirmedBy(a!, "one", 1, 500)).toBe(0);
+    world.heal();
+    await until(() => b!.end === a!.end, "b has it");
+  });
+
+  it("takes no writes while fewer replicas were heard of than it must have", async () => {
+    const [a, b] = await setOf("a", "b");
+    await a!.stop();
+    await a!.start({ minReplicasForWrite: 1 });
+    await until(() => refusal(a!) === undefined, "b is heard of");
+    await b!.crash();
+    expect(refusal(a!)).toBeUndefined();
+    await world.clock.advance(10_001);
+    expect(refusal(a!)).toBe("REPLICATION_TOO_FEW_REPLICAS");
+    expect(a!.node.stats().replicas).toEqual([]);
+    await b!.start();
+    await until(() => refusal(a!) === undefined, "b is heard of again");
+  });
+});
+
+describe("a promotion", () => {
+  it("makes a replica the primary; the others follow it, and so does the old one when it returns", async () => {
+    const [a, b, c] = await setOf("a", "b", "c");
+    await confirmedBy(a!, "one", 2);
+    await a!.crash();
+    const report = await settled(b!.node.promote(), "b leads");
+    expect(report).toMatchObject({ epoch: 2, forced: false, recordsLost: 0 });
+    expect(report.answers.map(({ name, reached, wasPrimary }) => [name, reached, wasPrimary])).toEqual([
+      ["a", false, true],
+      ["c", true, false],
+    ]);
+    expect(report.durationMs).toBeLessThanOrEqual(2_000);
+    expect(await confirmedBy(b!, "two", 1)).toBe(1);
+    await settled(a!.start(), "a has started");
+    expect(refusal(a!)).not.toBeUndefined();
+    await until(() => has(a!, b!), "a follows b");
+    expect(await a!.texts()).toEqual(["one", "two"]);
+    expect(await confirmedBy(b!, "three", 2)).toBe(2);
+    expect(c!.node.following).toEqual(addressOf("b"));
+  });
+
+  it("waits no longer than a second for a primary that answers nothing", async () => {
+    const [a, b] = await setOf("a", "b");
+    world.cut("a", "b");
+    const report = await settled(b!.node.promote(), "b leads");
+    expect(report.durationMs).toBeLessThanOrEqual(1_000);
+    expect(report.answers[0]).toMatchObject({ name: "a", reached: false });
+    // What was on its way to it then fences it only by what everybody says.
+    world.heal();
+    await until(() => has(a!, b!), "a follows b");
+  });
+
+  it("puts aside what the old primary alone has, also when its log is longer", async () => {
+    const [a, b] = await setOf("a", "b");
+    await confirmedBy(a!, "one", 1);
+    world.cut("a", "b");
+    for (let i = 0; i < 10; i++) a!.write(`lost ${i}`);
+    await a!.required.whenCommitted(a!.required.endOffset);
+    await settled(b!.node.promote(), "b leads");
+    b!.write("kept");
+    await b!.required.whenCommitted(b!.required.endOffset);
+    expect(a!.end).toBeGreaterThan(b!.end);
+    world.heal();
+    await until(() => has(a!, b!), "a follows b");
+    expect(await a!.texts()).toEqual(["one", "kept"]);
+    expect(a!.kept.map(({ records }) => records)).toEqual([10]);
+    expect(a!.node.stats().counters).toMatchObject({ divergences: 1, divergedRecords: 10, timesFenced: 1 });
+  });
+
+  it("is refused when a known replica cannot be reached, and says so when it is forced", async () => {
+    const [a, b, c] = await setOf("a", "b", "c");
+    await a!.crash();
+    world.cut("b", "c");
+    expect(await codeOf(b!.node.promote())).toBe("REPLICATION_NOT_ALL_REACHED");
+    expect(b!.node.role).toBe("replica");
+    expect(c!.node.heard?.epoch).toBe(1);
+    const report = await settled(b!.node.promote({ force: true }), "b leads");
+    expect(report.answers.find(({ name }) => name === "c")).toMatchObject({ reached: false });
+    expect(report.warnings.join()).toContain("c was not fenced");
+  });
+
+  it("is refused when another replica has more, and that one can be promoted", async () => {
+    const [a, b, c] = await setOf("a", "b", "c");
+    world.cut("a", "b");
+    expect(await confirmedBy(a!, "one", 1)).toBe(1);
+    await a!.crash();
+    const refused = settled(b!.node.promote(), "b was refused");
+    await expect(refused).rejects.toMatchObject({
+      code: "REPLICATION_BETTER_REPLICA",
+      context: { name: "c" },
+    });
+    await settled(c!.node.promote(), "c leads");
+    await until(() => has(b!, c!), "b follows c");
+    expect(await b!.texts()).toEqual(["one"]);
+  });
+
+  it("is refused while the primary has more, lives and was not drained; changes nothing then", async () => {
+    const [a, b] = await setOf("a", "b");
+    world.network.faults.onWay = (bytes) => (bytes.length > 1_000 ? "cut" : bytes);
+    a!.write("x".repeat(1_000));
+    await a!.required.whenCommitted(a!.required.endOffset);
+    expect(await codeOf(b!.node.promote())).toBe("REPLICATION_BETTER_REPLICA");
+    expect(refusal(a!)).toBeUndefined();
+    expect(a!.node.heard?.epoch).toBe(1);
+    delete world.network.faults.onWay;
+    await until(() => b!.end === a!.end, "b follows on");
+  });
+
+  it("is refused on the primary, on a node without a log, and while another change is under way", async () => {
+    const [a, b] = await setOf("a", "b");
+    expect(await codeOf(a!.node.promote())).toBe("REPLICATION_ROLE_WRONG");
+    const d = world.add("d");
+    await d.start({ ...REPLICA, masterAddress: addressOf("nobody") });
+    expect(await codeOf(d.node.promote({ force: true }))).toBe("REPLICATION_NOT_READY");
+    const first = b!.node.promote();
+    expect(await codeOf(b!.node.promote())).toBe("REPLICATION_CHANGING");
+    await settled(first, "b leads");
+  });
+
+  it("at two nodes at once is won by one", async () => {
+    for (let round = 0; round < 3; round++) {
+      const [a, b, c] = await setOf(...["a", "b", "c"].map((name) => `${name}${round}`));
+      await a!.crash();
+      const codes = await Promise.all([codeOf(b!.node.promote()), codeOf(c!.node.promote())]);
+      expect(codes.filter((code) => code === "none")).toHaveLength(1);
+      const writing = [b!, c!].filter((node) => refusal(node) === undefined);
+      expect(writing).toHaveLength(1);
+      expect(await confirmedBy(writing[0]!, "one", 1)).toBe(1);
+    }
+  });
+
+  it("of two forced ones that knew nothing of each other leaves the higher leading", async () => {
+    const [a, b, c] = await setOf("a", "b", "c");
+    world.cut("a", "b", "c");
+    world.cut("b", "c");
+    await settled(b!.node.promote({ force: true }), "b leads");
+    await settled(c!.node.promote({ force: true }), "c leads");
+    expect([refusal(b!), refusal(c!)]).toEqual([undefined, undefined]);
+    const higher = b!.node.own!.lineageId > c!.node.own!.lineageId ? b! : c!;
+    world.heal();
+    await until(
+      () => [a!, b!, c!].every((node) => node.node.own!.lineageId === higher.node.own!.lineageId),
+      "all follow one",
+    );
+    expect(refusal(higher)).toBeUndefined();
+    expect([a!, b!, c!].filter((node) => refusal(node) === undefined)).toEqual([higher]);
+  });
+});
+
+describe("a fence", () => {
+  it("holds after a restart, until the node follows", async () => {
+    const [a, b] = await setOf("a", "b");
+    await a!.stop();
+    await a!.start({ rejoin: false });
+    await settled(b!.node.promote(), "b leads");
+    await until(() => refusal(a!) === "REPLICATION_FENCED", "a is fenced");
+    expect(a!.node.fence).toMatchObject({ heard: { epoch: 2 } });
+    expect(a!.writesByItself).toBe(false);
+    await a!.crash("power");
+    world.cut("a", "b");
+    await settled(a!.start(), "a has started");
+    expect(refusal(a!)).toBe("REPLICATION_FENCED");
+    expect(a!.writesByItself).toBe(false);
+    world.heal();
+    await settled(a!.node.follow(addressOf("b")), "a follows");
+    await until(() => has(a!, b!), "a has everything");
+    await a!.crash();
+    await settled(a!.start(), "a has started");
+    expect(a!.node.role).toBe("replica");
+  });
+
+  it("lets a zombie confirm nothing", async () => {
+    const [a, b, c] = await setOf("a", "b", "c");
+    world.cut("a", "b", "c");
+    const waiting = a!.node.confirmed(a!.write("nobody's"), 1, 60_000);
+    await settled(b!.node.promote(), "b leads");
+    expect(refusal(a!)).toBeUndefined();
+    // Its link to c was never closed: what it wrote arrives there, and c was fenced.
+    world.heal();
+    await expect(settled(waiting, "it was refused")).rejects.toMatchObject({ code: "REPLICATION_FENCED" });
+    expect(refusal(a!)).toBe("REPLICATION_FENCED");
+    await until(() => has(c!, b!) && has(a!, b!), "all follow b");
+    expect(a!.kept.map(({ records }) => records)).toEqual([1]);
+  });
+
+  it("stops a primary that nobody tells, as soon as it looks around", async () => {
+    const [a, b] = await setOf("a", "b");
+    world.cut("a", "b");
+    await settled(b!.node.promote(), "b leads");
+    await world.clock.advance(20_000);
+    expect(refusal(a!)).toBeUndefined();
+    world.heal();
+    await until(() => a!.node.role === "replica", "a was told");
+  });
+
+  it("stops a primary at its start that was replaced while it was away, before it takes a write", async () => {
+    const [a, b, c] = await setOf("a", "b", "c");
+    await a!.stop();
+    await settled(c!.node.promote(), "c leads");
+    await until(() => has(b!, c!), "b follows c");
+    await c!.crash();
+    // Only b can tell.
+    await settled(a!.start({ rejoin: false }), "a has started");
+    expect(refusal(a!)).toBe("REPLICATION_FENCED");
+    expect(a!.writesByItself).toBe(false);
+  });
+
+  it("can be left by promoting the fenced node again", async () => {
+    const [a, b] = await setOf("a", "b");
+    await a!.stop();
+    await a!.start({ rejoin: false });
+    await settled(b!.node.promote(), "b leads");
+    await until(() => refusal(a!) === "REPLICATION_FENCED", "a is fenced");
+    expect(await codeOf(a!.node.promote())).toBe("REPLICATION_BETTER_REPLICA");
+    const report = await settled(a!.node.promote({ force: true }), "a leads");
+    expect(report.epoch).toBe(3);
+    expect(refusal(a!)).toBeUndefined();
+    await until(() => has(b!, a!), "b follows a");
+  });
+});
+
+describe("a handover", () => {
+  it("loses nothing: the primary holds its writes until the other leads", async () => {
+    const [a, b] = await setOf("a", "b");
+    for (let i = 0; i < 50; i++) a!.write(`text ${i}`);
+    const end = await settled(a!.node.drain(b!.nodeId, 3_000), "b has everything");
+    expect(refusal(a!)).toBe("REPLICATION_CHANGING");
+    expect(a!.writesByItself).toBe(false);
+    const report = await settled(b!.node.promote(), "b leads");
+    expect(report).toMatchObject({ oldEnd: end, recordsLost: 0 });
+    await until(() => has(a!, b!), "a follows b");
+    expect(a!.kept).toEqual([]);
+  });
+
+  it("that comes to nothing lets the primary go on", async () => {
+    const [a, b] = await setOf("a", "b");
+    world.cut("a", "b");
+    a!.write("one");
+    expect(await codeOf(a!.node.drain(b!.nodeId, 1_000))).toBe("REPLICATION_NOT_CONFIRMED");
+    expect(refusal(a!)).toBeUndefined();
+    await world.clock.advance(10);
+    expect(a!.writesByItself).toBe(true);
+  });
+});
+
+describe("the list of nodes", () => {
+  it("keeps a new replica from confirming until every other node knows it", async () => {
+    const [a, , c] = await setOf("a", "b", "c");
+    await c!.crash();
+    const d = world.add("d");
+    await d.start({ ...REPLICA, masterAddress: addressOf("a") });
+    await until(() => d.end === a!.end && d.node.stats().peers.length === 4, "d has everything");
+    expect(await confirmedBy(a!, "one", 2, 2_000)).toBe(1);
+    await c!.start();
+    expect(await confirmedBy(a!, "two", 3, 10_000)).toBe(3);
+  });
+
+  it("lets go of a node that never comes back", async () => {
+    const [a, b, c] = await setOf("a", "b", "c");
+    expect(await codeOf(a!.node.forget(c!.nodeId))).toBe("REPLICATION_ROLE_WRONG");
+    await c!.crash();
+    await until(
+      () => !a!.node.stats().replicas.some(({ name, connected }) => name === "c" && connected),
+      "c is gone",
+    );
+    expect(await settled(a!.node.forget(c!.nodeId), "c is forgotten")).toBe(true);
+    await until(() => b!.node.stats().peers.length === 2, "b knows");
+    await a!.crash();
+    const report = await settled(b!.node.promote(), "b leads");
+    expect(report.answers.map(({ name }) => name)).toEqual(["a"]);
+  });
+});
+
+describe("the settings", () => {
+  it("that make a replica a master make it win a leadership when it starts", async () => {
+    const [a, b] = await setOf("a", "b");
+    await confirmedBy(a!, "one", 1);
+    await a!.stop();
+    await b!.stop();
+    await settled(b!.start({ role: "master" }), "b has started");
+    expect(b!.node.own?.epoch).toBe(2);
+    expect(refusal(b!)).toBeUndefined();
+    expect(b!.writesByItself).toBe(true);
+  });
+
+  it("are overruled by what the node was told, until they change", async () => {
+    const [a, b] = await setOf("a", "b");
+    await settled(b!.node.promote(), "b leads");
+    await until(() => a!.node.role === "replica", "a follows");
+    for (const node of [a!, b!]) {
+      await node.crash("power");
+      await settled(node.start(), "it has started");
+    }
+    expect([a!.node.role, b!.node.role]).toEqual(["replica", "master"]);
+    expect(await confirmedBy(b!, "one", 1)).toBe(1);
+    await b!.stop();
+    await settled(b!.start({ masterAddress: addressOf("c") }), "it has started");
+    expect([b!.node.role, b!.node.following?.host]).toEqual(["replica", "c"]);
+  });
+
+  it("that make a copied directory standalone end no set", async () => {
+    const [a, b] = await setOf("a", "b");
+    await b!.stop();
+    await settled(b!.start({ role: "standalone", listenAddress: undefined }), "b has started");
+    expect(b!.node.own?.epoch).toBe(2);
+    expect(refusal(b!)).toBeUndefined();
+    await world.clock.advance(30_000);
+    expect(refusal(a!)).toBeUndefined();
+    expect(a!.node.heard?.epoch).toBe(1);
+  });
+});

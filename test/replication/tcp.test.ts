@@ -1,0 +1,228 @@
+/** The same two sides over real sockets: TCP by name and by IPv6, and TLS with certificates of both. */
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import * as net from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout } from "node:timers/promises";
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { ReplicationError } from "../../replication/errors.js";
+import { LinkListener } from "../../replication/listener.js";
+import type { Address, Network } from "../../replication/ports.js";
+import { Receiver } from "../../replication/receiver.js";
+import { systemClock, systemRandom } from "../../replication/system.js";
+import { TcpNetwork, type TlsCertificates } from "../../replication/tcp.js";
+import { LinkNodeDouble } from "../support/link-node.js";
+import { MemoryNetwork } from "../support/memory-network.js";
+import { appendMany } from "../support/test-log.js";
+import { VirtualClock } from "../support/virtual-clock.js";
+
+const ends: (() => Promise<unknown>)[] = [];
+afterEach(async () => {
+  for (const end of ends.splice(0).reverse()) await end();
+});
+
+const stopping = new ReplicationError("REPLICATION_STOPPING", "the test is over");
+
+function newNode(timeoutMs = 10_000): LinkNodeDouble {
+  const world = { network: new MemoryNetwork(), clock: new VirtualClock() };
+  return new LinkNodeDouble(world, { settings: { timeoutMs }, log: { segmentBytes: 1024 * 1024 } });
+}
+
+const real = (node: LinkNodeDouble) => ({ ...node.context, clock: systemClock, random: systemRandom });
+
+async function listen(node: LinkNodeDouble, network: Network, host: string): Promise<Address> {
+  const events = {};
+  const options = { address: { host, port: 0 }, network, context: real(node), host: node, events };
+  const listener = await LinkListener.open(options);
+  ends.push(() => listener.close(stopping));
+  return listener.address!;
+}
+
+function follow(node: LinkNodeDouble, network: Network, address: Address): Receiver {
+  const events = { failed: (error: ReplicationError) => void node.failures.push(error) };
+  const receiver = new Receiver({ address, network, context: real(node), host: node, events });
+  receiver.start();
+  ends.push(() => receiver.stop());
+  return receiver;
+}
+
+async function until(holds: () => boolean, what: string): Promise<void> {
+  for (let i = 0; i < 1_000 && !holds(); i++) await setTimeout(10);
+  if (!holds()) throw new Error(`waited in vain until ${what}`);
+}
+
+async function joins(host: string, dialled: string, of: Network = new TcpNetwork()): Promise<void> {
+  const [primary, replica] = [newNode(), newNode()];
+  await primary.lead(50);
+  const { port } = await listen(primary, of, host);
+  follow(replica, of, { host: dialled, port });
+  await until(() => replica.end === primary.end, "it has joined");
+  await appendMany(primary.required, 200, 4_000);
+  await until(() => replica.end === primary.end, "it has everything");
+  await replica.required.whenCommitted(replica.required.endOffset);
+  expect(await replica.segments()).toEqual(await primary.segments());
+}
+
+describe("over TCP", () => {
+  it("a node joins by host name and by address", async () => {
+    await joins("127.0.0.1", "localhost");
+  });
+
+  it("a node joins over IPv6", async (test) => {
+    const has = await new Promise<boolean>((resolve) => {
+      const probe = net.createServer().once("error", () => resolve(false));
+      probe.listen(0, "::1", () => probe.close(() => resolve(true)));
+    });
+    test.skip(!has, "this machine has no IPv6 loopback");
+    await joins("::1", "::1");
+  });
+
+  it("who dials where nobody listens is told why; an address that is taken is an error of listening", async () => {
+    const [primary, replica] = [newNode(), newNode()];
+    await primary.lead(1);
+    const taken = await listen(primary, new TcpNetwork(), "127.0.0.1");
+    const again = {
+      address: taken,
+      network: new TcpNetwork(),
+      context: real(primary),
+      host: primary,
+      events: {},
+    };
+    await expect(LinkListener.open(again)).rejects.toMatchObject({ code: "EADDRINUSE" });
+    const free = await listen(replica, new TcpNetwork(), "127.0.0.1");
+    await ends.pop()?.();
+    follow(replica, new TcpNetwork(), free);
+    await until(() => replica.failures.length > 0, "it failed");
+    expect(replica.failures[0]?.code).toBe("REPLICATION_CONNECTION_FAILED");
+    expect(replica.failures[0]?.message).toContain("ECONNREFUSED");
+  });
+
+  it("garbage from anybody ends that connection, and no other", async () => {
+    const [primary, replica] = [newNode(), newNode()];
+    await primary.lead(10);
+    const address = await listen(primary, new TcpNetwork(), "127.0.0.1");
+    follow(replica, new TcpNetwork(), address);
+    await until(() => replica.end === primary.end, "it has joined");
+    for (const bytes of ["GET / HTTP/1.1\r\nhost: x\r\n\r\n", "\0".repeat(5_000), "\xff".repeat(5_000)]) {
+      const socket = net.connect(address.port, address.host);
+      socket.on("error", () => undefined);
+      socket.write(Buffer.from(bytes, "latin1"));
+      socket.resume();
+      await new Promise((resolve) => socket.once("close", resolve));
+    }
+    await appendMany(primary.required, 10);
+    await until(() => replica.end === primary.end, "it has everything");
+    expect(replica.failures).toEqual([]);
+  });
+});
+
+const hasOpenssl = (() => {
+  try {
+    execFileSync("openssl", ["version"], { stdio: "ignore" });
+    return true;
+  } catch {
+    return false;
+  }
+})();
+
+describe.skipIf(!hasOpenssl)("over TLS (needs openssl, to make certificates)", () => {
+  let directory: string;
+  const openssl = (...words: string[]): void => {
+    execFileSync("openssl", words, { cwd: directory, stdio: "ignore" });
+  };
+  const file = (name: string): Buffer => readFileSync(join(directory, name));
+
+  function authority(name: string): void {
+    const subject = ["-subj", `/CN=${name}`, "-days", "2", "-nodes"];
+    openssl(
+      "req",
+      "-x509",
+      "-newkey",
+      "ec",
+      "-pkeyopt",
+      "ec_paramgen_curve:P-256",
+      "-keyout",
+      `${name}.key`,
+      "-out",
+      `${name}.pem`,
+      ...subject,
+    );
+  }
+
+  function signed(name: string, by: string): TlsCertificates {
+    writeFileSync(join(directory, `${name}.ext`), "subjectAltName=DNS:localhost,IP:127.0.0.1\n");
+    openssl(
+      "req",
+      "-newkey",
+      "ec",
+      "-pkeyopt",
+      "ec_paramgen_curve:P-256",
+      "-nodes",
+      "-subj",
+      `/CN=${name}`,
+      "-keyout",
+      `${name}.key`,
+      "-out",
+      `${name}.csr`,
+    );
+    openssl(
+      "x509",
+      "-req",
+      "-in",
+      `${name}.csr`,
+      "-CA",
+      `${by}.pem`,
+      "-CAkey",
+      `${by}.key`,
+      "-CAcreateserial",
+      "-days",
+      "2",
+      "-extfile",
+      `${name}.ext`,
+      "-out",
+      `${name}.pem`,
+    );
+    return { ca: file(`${by}.pem`), certificate: file(`${name}.pem`), key: file(`${name}.key`) };
+  }
+
+  let one: TlsCertificates;
+  let foreign: TlsCertificates;
+  beforeAll(() => {
+    directory = mkdtempSync(join(tmpdir(), "annals-tls-"));
+    authority("ours");
+    authority("theirs");
+    one = signed("one", "ours");
+    foreign = signed("two", "theirs");
+  });
+  afterAll(() => rmSync(directory, { recursive: true, force: true }));
+
+  it("a node with a certificate of the same authority joins", async () => {
+    await joins("127.0.0.1", "localhost", new TcpNetwork({ tls: one }));
+    await joins("127.0.0.1", "127.0.0.1", new TcpNetwork({ tls: one }));
+  });
+
+  it("one of another authority, one without, and one whose name is not its own are refused", async () => {
+    const refusals: string[] = [];
+    const tls = new TcpNetwork({ tls: one, refused: (error) => refusals.push(error.message) });
+    const primary = newNode();
+    await primary.lead(1);
+    const address = await listen(primary, tls, "127.0.0.1");
+    const strangers = [
+      new TcpNetwork({ tls: foreign }),
+      // Believes us, but we don't know who it is.
+      new TcpNetwork({ tls: { ...foreign, ca: one.ca } }),
+      new TcpNetwork({ tls: { ...one, serverName: "elsewhere" } }),
+      new TcpNetwork(),
+    ];
+    for (const network of strangers) {
+      // One that speaks no TLS waits for a word, as the other side does.
+      const stranger = newNode(400);
+      const receiver = follow(stranger, network, address);
+      await until(() => stranger.failures.length > 0, "it was refused");
+      await receiver.stop();
+      expect(stranger.end).toBe(0);
+    }
+    expect(refusals.length).toBeGreaterThan(1);
+  });
+});

@@ -1,0 +1,50 @@
+/** Primaries and replicas of link tests, and what must hold of two of them in the end. */
+import { expect } from "vitest";
+import type { Address } from "../../replication/ports.js";
+import { LinkNodeDouble, type LinkWorld, type NodeChanges } from "./link-node.js";
+import { MemoryNetwork } from "./memory-network.js";
+import { VirtualClock } from "./virtual-clock.js";
+
+export interface WithPrimary {
+  readonly world: LinkWorld;
+  readonly primary: LinkNodeDouble;
+  readonly address: Address;
+}
+
+export async function primaryWith(records: number, changes: NodeChanges = {}): Promise<WithPrimary> {
+  const world = { network: new MemoryNetwork(), clock: new VirtualClock() };
+  const primary = new LinkNodeDouble(world, changes);
+  await primary.lead(records);
+  return { world, primary, address: await primary.listen() };
+}
+
+/** A node that has everything that the primary has, and follows it. */
+export async function replicaOf(
+  { world, primary, address }: WithPrimary,
+  changes: NodeChanges = {},
+): Promise<LinkNodeDouble> {
+  const replica = new LinkNodeDouble(world, changes);
+  replica.follow(address);
+  await same(primary, replica);
+  return replica;
+}
+
+/** Until the replica has everything durably, and the primary knows; then the segments are the same, byte for byte. */
+export async function same(primary: LinkNodeDouble, replica: LinkNodeDouble): Promise<void> {
+  await primary.world.clock.until(() => hasAll(primary, replica), `${replica.name} has everything`);
+  const [own, others] = [await primary.segments(), await replica.segments()];
+  expect(others.get(Math.max(...own.keys())), "the newest segment").toBeDefined();
+  // Either may keep older ones than the other.
+  for (const [base, bytes] of others) expect(own.get(base) ?? bytes, `segment ${base}`).toBe(bytes);
+}
+
+function hasAll(primary: LinkNodeDouble, replica: LinkNodeDouble): boolean {
+  const durable = primary.required.durableOffset;
+  const sender = primary.listener?.senders.find(({ progress }) => progress.node.nodeId === replica.nodeId);
+  return (
+    replica.receiver?.progress.phase === "streaming" &&
+    replica.log()?.endOffset === primary.end &&
+    replica.required.durableOffset === durable &&
+    sender?.progress.durable === durable
+  );
+}

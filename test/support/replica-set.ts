@@ -1,0 +1,174 @@
+/** Real servers of one replicated set on loopback, each in a directory of its own, killed and started again under the same addresses. */
+import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type Answer, HttpClient } from "./http-client.js";
+import { type RunningServer, startServer } from "./server-process.js";
+
+const JSON_TYPE = { "content-type": "application/json" };
+
+export class SetNode {
+  server: RunningServer;
+  client: HttpClient;
+
+  constructor(
+    readonly name: string,
+    readonly directory: string,
+    /** Of its links to other nodes. */
+    readonly replicationPort: number,
+    server: RunningServer,
+  ) {
+    this.server = server;
+    this.client = new HttpClient(server.port, 8);
+  }
+
+  get address(): string {
+    return `127.0.0.1:${this.replicationPort}`;
+  }
+
+  /** Its own log of what happened. */
+  get output(): string {
+    return this.server.output;
+  }
+
+  get http(): string {
+    return `http://127.0.0.1:${this.server.port}`;
+  }
+
+  /** Goes on running. */
+  signal(signal: NodeJS.Signals): void {
+    this.server.signal(signal);
+  }
+
+  async kill(signal: NodeJS.Signals = "SIGKILL"): Promise<void> {
+    this.client.close();
+    await this.server.kill(signal);
+  }
+
+  post(path: string, body: unknown = {}, headers: Record<string, string> = {}): Promise<Answer> {
+    return this.client.send("POST", path, JSON.stringify(body), { ...JSON_TYPE, ...headers });
+  }
+
+  get(path: string, headers: Record<string, string> = {}): Promise<Answer> {
+    return this.client.send("GET", path, undefined, headers);
+  }
+
+  async json(path: string): Promise<Record<string, unknown>> {
+    return JSON.parse((await this.get(path)).text);
+  }
+
+  stats(): Promise<Record<string, unknown>> {
+    return this.json("/api/replication/stats");
+  }
+
+  /** The bytes of its segment files by name, without what is prepared for records to come. */
+  async segments(): Promise<Map<string, Buffer>> {
+    const directory = join(this.directory, "log");
+    const names = (await readdir(directory)).filter((name) => name.endsWith(".log")).sort();
+    return new Map(
+      await Promise.all(names.map(async (name) => [name, await readFile(join(directory, name))] as const)),
+    );
+  }
+}
+
+export class ReplicaSet {
+  readonly directory: string;
+  readonly #nodes: SetNode[] = [];
+  readonly #started = new Map<SetNode, ReturnType<typeof launched>>();
+
+  private constructor(directory: string) {
+    this.directory = directory;
+  }
+
+  static async begin(): Promise<ReplicaSet> {
+    return new ReplicaSet(await mkdtemp(join(tmpdir(), "annals-set-")));
+  }
+
+  primary(
+    name: string,
+    flags: readonly string[] = [],
+    environment: Readonly<Record<string, string>> = {},
+  ): Promise<SetNode> {
+    return this.#start(name, ["--role", "master", ...flags], environment);
+  }
+
+  replica(
+    name: string,
+    of: Pick<SetNode, "address">,
+    flags: readonly string[] = [],
+    environment: Readonly<Record<string, string>> = {},
+  ): Promise<SetNode> {
+    return this.#start(name, ["--role", "replica", "--master-address", of.address, ...flags], environment);
+  }
+
+  /** A node whose role stands in this file, where SIGHUP finds it changed. */
+  configured(name: string, config: string): Promise<SetNode> {
+    return this.#start(name, ["--config", config]);
+  }
+
+  async #start(
+    name: string,
+    flags: readonly string[],
+    environment: Readonly<Record<string, string>> = {},
+  ): Promise<SetNode> {
+    const directory = join(this.directory, name);
+    const replicationPort = await freePort();
+    const options = launched(name, replicationPort, flags, environment);
+    const server = await startServer({ dataDirectory: directory, ...options });
+    const node = new SetNode(name, directory, replicationPort, server);
+    this.#started.set(node, options);
+    this.#nodes.push(node);
+    return node;
+  }
+
+  /** The same node again, on the same replication port; with these flags, or as it was started. */
+  async restart(node: SetNode, flags?: readonly string[]): Promise<void> {
+    const before = this.#started.get(node);
+    const options =
+      flags === undefined && before !== undefined
+        ? before
+        : launched(node.name, node.replicationPort, flags ?? []);
+    node.server = await startServer({ dataDirectory: node.directory, ...options });
+    node.client = new HttpClient(node.server.port, 8);
+  }
+
+  async end(): Promise<void> {
+    await Promise.all(this.#nodes.map((node) => node.kill()));
+    await rm(this.directory, { recursive: true, force: true });
+  }
+}
+
+function launched(
+  name: string,
+  replicationPort: number,
+  flags: readonly string[],
+  environment: Readonly<Record<string, string>> = {},
+) {
+  return {
+    flags: ["--replica-listen", `127.0.0.1:${replicationPort}`, ...flags],
+    environment: {
+      ANNALS_REPLICATION_NODE_NAME: name,
+      ANNALS_REPLICATION_HEARTBEAT_INTERVAL_MS: "50",
+      ANNALS_REPLICATION_RECONNECT_DELAY_MS: "100",
+      ANNALS_REPLICATION_ACK_TIMEOUT_MS: "1500",
+      ANNALS_LOG_SEGMENT_BYTES: "65536",
+      ...environment,
+    },
+  };
+}
+
+/** One that nobody had a moment ago. A node's address must outlive its process. */
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const address = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  if (address === null || typeof address === "string") throw new Error("no port");
+  return address.port;
+}
+
+/** Where an answer says that its write stands, to be sent with a read. */
+export function tokenOf({ headers }: Answer): string {
+  return `${headers["x-annals-offset"]}@${headers["x-annals-lineage"]}`;
+}
