@@ -168,6 +168,61 @@ describe("a role that was changed in the file", () => {
   });
 });
 
+describe("a switchover", () => {
+  it("under writes loses none that was answered, and holds them for a moment only", {
+    timeout: 60_000,
+  }, async () => {
+    set = await ReplicaSet.begin();
+    const one = await set.primary("one");
+    const two = await set.replica("two", one);
+    await expect.poll(async () => (await two.stats())["listed"], { timeout: 10_000 }).toBe(true);
+    const answered: string[] = [];
+    let [writing, leader, longestMs] = [true, one, 0];
+    const writer = async (name: string): Promise<void> => {
+      let since = performance.now();
+      for (let count = 0; writing; count += 1) {
+        const key = `${name}-${count}`;
+        const { status, headers } = await write(leader, key);
+        // Another one leads, or will in a moment.
+        if (headers["x-annals-primary"] === two.http) leader = two;
+        if (status !== 200) continue;
+        answered.push(key);
+        longestMs = Math.max(longestMs, performance.now() - since);
+        since = performance.now();
+      }
+    };
+    const writers = ["a", "b", "c", "d"].map(writer);
+    await expect.poll(() => answered.length, { timeout: 10_000 }).toBeGreaterThan(20);
+    const moved = await one.post("/api/replication/switchover", { to: "two" });
+    expect(JSON.parse(moved.text)).toMatchObject({ success: true, to: "two", epoch: 2, not_repointed: [] });
+    const before = answered.length;
+    await expect.poll(() => answered.length, { timeout: 10_000 }).toBeGreaterThan(before + 20);
+    writing = false;
+    await Promise.all(writers);
+    expect(leader).toBe(two);
+    expect(longestMs).toBeLessThan(3000);
+    const { values } = JSON.parse((await two.post("/kv/mget", { keys: answered })).text);
+    expect(values).toEqual(answered.map((key) => `value of ${key}`));
+    await expect.poll(() => digestOf(one), { timeout: 10_000 }).toEqual(await digestOf(two));
+    // Nothing was only there.
+    expect((await one.json("/api/replication/diverged"))["count"]).toBe(0);
+  });
+
+  it("to a node that is not known, or not there, changes nothing", { timeout: 60_000 }, async () => {
+    set = await ReplicaSet.begin();
+    const one = await set.primary("one");
+    const two = await set.replica("two", one);
+    await expect.poll(async () => (await two.stats())["listed"], { timeout: 10_000 }).toBe(true);
+    expect(errorCodeOf(await one.post("/api/replication/switchover", { to: "six" }))).toBe(
+      "API_NODE_UNKNOWN",
+    );
+    expect(errorCodeOf(await two.post("/api/replication/switchover", { to: "one" }))).toBe(
+      "REPLICATION_ROLE_WRONG",
+    );
+    expect((await write(one, "a")).status).toBe(200);
+  });
+});
+
 describe("a primary that is lost", () => {
   it("is replaced, and returns as a replica with its extra records put aside", {
     timeout: 60_000,
