@@ -8,12 +8,13 @@
  *   5. a read with a token sees what the token tells of, on every node
  *   6. when faults stop all nodes reach the same state
  *   7. and the same bytes
+ *   8. what was answered and is in no log any more lies under `diverged/` of the node that answered it
  *
  * The world is `props/world/cluster.ts`: the real log and the real replication on simulated machines, disks and network.
  */
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
-import { runs } from "./run-settings.js";
+import { factor, runs } from "./run-settings.js";
 import { Cluster, type ClusterStep } from "./world/cluster.js";
 import { checkCluster } from "./world/cluster-checks.js";
 
@@ -103,7 +104,8 @@ describe("replication", () => {
           }
         },
       ),
-      runs(15),
+      // Whoever fails has to be told of it: shrinking ends before the test does.
+      { ...runs(15), interruptAfterTimeLimit: 120_000 * factor },
     );
     if (process.env["ANNALS_PROPS_TALLY"] !== undefined) console.log([...seen].sort());
     for (const what of ["write: answered", "promote: promoted", "acknowledged", "segments"])

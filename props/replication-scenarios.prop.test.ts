@@ -3,10 +3,9 @@
  * that hurts. Every world is held to all promises (`props/world/cluster-checks.ts`) when it has come together again.
  */
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
-import { listDiverged, openLogView } from "../log/index.js";
 import { factor, seed } from "./run-settings.js";
 import { Cluster } from "./world/cluster.js";
-import { checkCluster } from "./world/cluster-checks.js";
+import { checkCluster, putAside } from "./world/cluster-checks.js";
 import type { ClusterNode } from "./world/cluster-node.js";
 import { DATA_DIRECTORY } from "./world/log-settings.js";
 
@@ -83,22 +82,6 @@ function isolate(cluster: Cluster, node: ClusterNode): void {
 function hasEverything(node: ClusterNode, primary: ClusterNode): boolean {
   const follows = node.replication?.following?.host === primary.name;
   return follows && node.log?.durableOffset === primary.log?.endOffset;
-}
-
-/** The bodies of what a node has put aside, oldest first. */
-async function putAside(cluster: Cluster, node: ClusterNode): Promise<string[]> {
-  const files = node.serving?.files;
-  if (files === undefined) throw new Error(`${node.name} does not run`);
-  const read = async (): Promise<string[]> => {
-    const bodies: string[] = [];
-    for (const { directory } of await listDiverged(files, DATA_DIRECTORY)) {
-      const view = await openLogView(files, `${DATA_DIRECTORY}/${directory}`);
-      for await (const batch of view.read(view.firstOffset))
-        for (const { kind, body } of batch) if (kind !== 1) bodies.push(Buffer.from(body).toString());
-    }
-    return bodies;
-  };
-  return await inTime(cluster, read());
 }
 
 describe("replication: the classics", () => {
@@ -193,7 +176,8 @@ describe("replication: the classics", () => {
       await cluster.must("the old primary follows", () => one.replication?.following?.host === two.name);
       await cluster.must("it has been cut", () => cluster.hostCounts.diverged > 0);
       await cluster.converge();
-      const kept = await putAside(cluster, one);
+      const files = one.serving?.files;
+      const kept = files && (await inTime(cluster, putAside(files)));
       expect(kept).toEqual(
         [...(cluster.history.appended.values().next().value?.values() ?? [])]
           .map(({ body }) => body)

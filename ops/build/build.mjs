@@ -17,6 +17,7 @@ const entries = [
   "ops/bench/durable-peer",
   "ops/demo/demo",
   "ops/demo/consumer",
+  "ops/demo/replication",
 ];
 
 /**

@@ -7,14 +7,13 @@ import { spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { wantedFromArguments } from "../cli/tool-arguments.js";
-import { LineReader } from "../import/lines.js";
 import { commandLinePath, type ServerChild, startServer } from "../server-child.js";
-import { type Commit, commitKey, commitOf } from "./commits.js";
+import { type Commit, commitKey } from "./commits.js";
 import { Consumers } from "./consumers.js";
 import { disagreements, factsText } from "./facts.js";
+import { commitsOf, defaultInput } from "./input.js";
 import { type JobReport, runJob } from "./job.js";
 import { QUEUE } from "./jobs.js";
 import { auditOf } from "./log-audit.js";
@@ -75,34 +74,6 @@ function wantedFrom(args: readonly string[]): Wanted {
     throw new RangeError(`${directory} is not empty`);
   }
   return { input: values.input ?? defaultInput(), limit, kills, consumerKills, seed, directory, json };
-}
-
-/** The full history where it lies beside the repository, else the sample in it. */
-function defaultInput(): string {
-  const root = rootDirectory();
-  const candidates = [
-    join(root, "../shared/data/etcd-commits.ndjson.gz"),
-    join(root, "ops/demo/sample-commits.ndjson"),
-  ];
-  const found = candidates.find((path) => existsSync(path));
-  if (found === undefined) throw new RangeError("no commits found beside the repository: give --input FILE");
-  return found;
-}
-
-function rootDirectory(): string {
-  const here = fileURLToPath(new URL(".", import.meta.url));
-  const up = [join(here, "../.."), join(here, "../../..")];
-  return up.find((path) => existsSync(join(path, "package.json"))) ?? join(here, "../..");
-}
-
-async function* commitsOf({ input, limit }: Wanted): AsyncGenerator<Commit> {
-  const reader = await LineReader.open(input);
-  let count = 0;
-  for await (const { number, text } of reader.lines()) {
-    if (text === "") continue;
-    yield commitOf(text, number);
-    if (++count >= limit) return;
-  }
 }
 
 async function countOf(commits: AsyncIterable<Commit>): Promise<{ commits: number; jobs: number }> {

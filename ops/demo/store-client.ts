@@ -33,7 +33,11 @@ export interface EventsPage {
 }
 
 export class StoreClient {
-  constructor(readonly url: string) {}
+  /** `acks`: how many replicas must have a batch on disk before it is answered; undefined: as the server is configured. */
+  constructor(
+    readonly url: string,
+    readonly acks?: number,
+  ) {}
 
   /** Sets all pairs in one record. */
   async setMany(pairs: readonly { readonly key: string; readonly value: unknown }[]): Promise<void> {
@@ -100,7 +104,11 @@ export class StoreClient {
   async batchOnce(key: string, operations: readonly BatchPart[]): Promise<{ readonly repeated: boolean }> {
     const response = await fetch(`${this.url}/batch`, {
       method: "POST",
-      headers: { "content-type": "application/json", "idempotency-key": key },
+      headers: {
+        "content-type": "application/json",
+        "idempotency-key": key,
+        ...(this.acks !== undefined && { "x-annals-acks": String(this.acks) }),
+      },
       body: JSON.stringify({ operations }),
     });
     await this.#answer(response);

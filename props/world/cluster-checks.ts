@@ -1,7 +1,10 @@
 /** Holds a set that has come together again to everything that replication promises. */
+
+import { EPOCH_STARTED, type FileSystem, listDiverged, openLogView } from "../../log/index.js";
 import { checkAcknowledged } from "../checkers/acknowledged.js";
 import { checkByteEqual, segmentFiles } from "../checkers/byte-equal.js";
 import { checkConvergence } from "../checkers/convergence.js";
+import { checkEvidence } from "../checkers/evidence.js";
 import { checkOneWriter } from "../checkers/one-writer.js";
 import { checkReplicaPrefix } from "../checkers/replica-prefix.js";
 import { checkTokens } from "../checkers/tokens.js";
@@ -18,6 +21,8 @@ export interface Checked {
   readonly acknowledged: number;
   /** Pairs of segment files. */
   readonly segments: number;
+  /** Answered records that were found under `diverged/`. */
+  readonly aside: number;
 }
 
 export async function checkCluster(cluster: Cluster, winner: ClusterNode): Promise<Checked> {
@@ -41,18 +46,24 @@ export async function checkCluster(cluster: Cluster, winner: ClusterNode): Promi
   ]);
   const last = seen.find(({ node }) => node === winner.name);
   const first = last?.records[0]?.offset ?? 1;
-  const acknowledged = checkAcknowledged(history.answered, history.promotions, (offset) => {
-    if (offset < first) return null;
+  const at = (offset: number): string | undefined => {
     const body = last?.records[offset - first]?.body;
     return body && Buffer.from(body).toString();
-  });
+  };
+  const acknowledged = checkAcknowledged(history.answered, history.promotions, (offset) =>
+    offset < first ? null : at(offset),
+  );
   checkUnfenced(history.answered, history.promotions, history.fencedAnswers);
   checkTokens(history.reads);
   checkConvergence(seen.map(({ node, state }) => ({ node, ...state })));
   checkConvergence(seen.map(({ node, folded }) => ({ node, ...folded })));
+  // What retention took is not looked for.
+  const aside = cluster.outcomes.has("retain: retained")
+    ? 0
+    : checkEvidence(history.answered, at, new Map(seen.map(({ node, putAside }) => [node, putAside])));
   let segments = 0;
   for (const other of seen) if (last !== undefined && other !== last) segments += checkByteEqual(last, other);
-  return { acknowledged, segments };
+  return { acknowledged, segments, aside };
 }
 
 async function seeNode(node: ClusterNode) {
@@ -67,5 +78,19 @@ async function seeNode(node: ClusterNode) {
     state: host.state,
     folded: await foldFiles(files, DATA_DIRECTORY, log),
     segments: await segmentFiles(files, DATA_DIRECTORY),
+    putAside: new Set(await putAside(files)),
   };
+}
+
+/** The bodies of what a node has put aside, oldest first. */
+export async function putAside(files: FileSystem): Promise<string[]> {
+  const bodies: string[] = [];
+  for (const { directory } of await listDiverged(files, DATA_DIRECTORY)) {
+    const view = await openLogView(files, `${DATA_DIRECTORY}/${directory}`);
+    if (view.endOffset < view.firstOffset) continue;
+    for await (const batch of view.read(view.firstOffset))
+      for (const { kind, body } of batch)
+        if (kind !== EPOCH_STARTED) bodies.push(Buffer.from(body).toString());
+  }
+  return bodies;
 }

@@ -7,13 +7,13 @@ import { readFileSync } from "node:fs";
 import { connect } from "node:net";
 import { afterEach, describe, expect, it } from "vitest";
 import { realFileSystem } from "../../log/index.js";
+import { TcpProxy } from "../../ops/demo/tcp-proxy.js";
 import { checkByteEqual, segmentFiles } from "../../props/checkers/byte-equal.js";
 import { checkConvergence } from "../../props/checkers/convergence.js";
 import { factor, seed, seededRandom } from "../../props/run-settings.js";
 import { errorCodeOf } from "../support/http-client.js";
 import { ReplicaSet, type SetNode } from "../support/replica-set.js";
 import { SetLoad } from "../support/set-load.js";
-import { TcpProxy } from "../support/tcp-proxy.js";
 
 const random = seededRandom(seed);
 const QUICK = { ANNALS_REPLICATION_REPLICA_TIMEOUT_SECS: "1", ANNALS_SERVER_SHUTDOWN_TIMEOUT_SECS: "1" };

@@ -12,7 +12,7 @@ export const FUNCTION_LINES_MAX = 70;
 const ENTRY_POINTS = [
   /^ops\/cli\/annals\.ts$/,
   /^ops\/bench\/(bench|durable-peer)\.ts$/,
-  /^ops\/demo\/(demo|consumer)\.ts$/,
+  /^ops\/demo\/(demo|consumer|replication)\.ts$/,
   /^(log|projections|replication|api|ops)\/index\.ts$/,
   /^api\/client\/index\.ts$/,
   /\.test\.ts$/,

@@ -1,0 +1,31 @@
+/**
+ * Promise: nothing that was answered vanishes without a trace. What a fail-over left behind – it was answered by a primary that was replaced,
+ * before any replica had it – is kept beside the log of the node that answered it.
+ */
+import { PromiseBroken } from "./promise-broken.js";
+
+export interface AnsweredRecord {
+  readonly node: string;
+  readonly epoch: number;
+  readonly offset: number;
+  readonly body: string;
+}
+
+/** @returns how many records were found beside the log */
+export function checkEvidence(
+  answered: readonly AnsweredRecord[],
+  found: (offset: number) => string | undefined,
+  putAside: ReadonlyMap<string, ReadonlySet<string>>,
+): number {
+  let aside = 0;
+  for (const { node, epoch, offset, body } of answered) {
+    if (found(offset) === body) continue;
+    if (putAside.get(node)?.has(body) !== true)
+      throw new PromiseBroken(
+        "evidence",
+        `offset ${offset} of epoch ${epoch}, answered by ${node}, is neither in the log nor beside it`,
+      );
+    aside += 1;
+  }
+  return aside;
+}
