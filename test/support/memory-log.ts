@@ -160,7 +160,7 @@ export class MemoryLog implements EventLog {
   #append(record: NewRecord): Offset {
     const last = this.records.at(-1);
     const timestamp = Math.max(record.timestamp, last?.timestamp ?? 0);
-    const body = Uint8Array.prototype.slice.call(record.body);
+    const body = Uint8Array.from(record.body);
     const header = this.#segmentOf(offset(this.endOffset + 1));
     const placed = { ...record, body, timestamp, offset: offset(this.endOffset + 1), epoch: header.epoch };
     const bytes = encoded(placed, last?.crc ?? 0, header);
@@ -338,7 +338,7 @@ export class MemoryLog implements EventLog {
     const view = new DataView(run.bytes.buffer, run.bytes.byteOffset, run.bytes.length);
     let at = 0;
     eachRecord(run.bytes, accepted.first, run.header, (record) => {
-      const body = Uint8Array.prototype.slice.call(record.body);
+      const body = Uint8Array.from(record.body);
       this.records.push({ ...record, body, crc: view.getUint32(at, true) });
       at += RECORD_HEADER_BYTES + body.length;
       this.appended.next(record);
