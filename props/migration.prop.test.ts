@@ -10,6 +10,7 @@
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import {
+  DIRECTORY_FORMAT_VERSION,
   decodeEpochStart,
   EPOCH_STARTED,
   type FileSystem,
@@ -225,7 +226,7 @@ describe("migration, ended anywhere", () => {
     else await again;
     expect(await digestIn(files, NEW)).toBe(await digestIn(files, OLD));
     const { log, formatVersion } = await openTestLog(NEW, { files, now: () => 1_800_000_000_001 });
-    expect([log.endOffset, formatVersion]).toEqual([71, 2]);
+    expect([log.endOffset, formatVersion]).toEqual([71, DIRECTORY_FORMAT_VERSION]);
     await log.close();
     return left;
   }
