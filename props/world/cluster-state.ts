@@ -63,6 +63,17 @@ export async function newestSnapshot(
   return undefined;
 }
 
+/** Whether a snapshot in the directory is of this offset or of one before it. */
+export async function hasSnapshotUpTo(
+  files: FileSystem,
+  dataDirectory: string,
+  last: number,
+): Promise<boolean> {
+  const directory = `${dataDirectory}/${SNAPSHOT_DIRECTORY}`;
+  if (!(await files.exists(directory))) return false;
+  return (await files.list(directory)).some((name) => (parseSnapshotName(name)?.offset ?? last + 1) <= last);
+}
+
 /** The state at the end of the log, from the files alone. */
 export async function foldFiles(
   files: FileSystem,
