@@ -14,6 +14,7 @@ import { type Operation, pathFields, type RestBinding, takesBody } from "./opera
 type Node = Readonly<Record<string, unknown>>;
 
 const LINEAGE_PATTERN = "^[0-9a-f]{8}$";
+const ACKS_PATTERN = "^([0-9]|[1-5][0-9]|6[0-3]|quorum)$";
 
 export function openApiDocument(version: string): Node {
   const paths = new Map<string, Record<string, unknown>>();
@@ -42,7 +43,7 @@ export function openApiDocument(version: string): Node {
     components: {
       schemas: { Error: errorSchema, Problem: problemSchema },
       parameters: askedBeside,
-      headers: { Offset: offsetHeader, Lineage: lineageHeader },
+      headers: { Offset: offsetHeader, Lineage: lineageHeader, Epoch: epochHeader },
     },
   };
 }
@@ -183,12 +184,19 @@ const askedBeside = {
     ...header("X-Annals-Lineage", "The lineage of `X-Annals-Min-Offset`, if it does not name it itself."),
     schema: { type: "string", pattern: LINEAGE_PATTERN },
   },
+  Acks: {
+    ...header(
+      "X-Annals-Acks",
+      "How many replicas must have the write on disk before it is answered: 0 to 63, or `quorum`. Default: as the server's settings say. 504 `REPLICATION_NOT_CONFIRMED` when they do not in time.",
+    ),
+    schema: { type: "string", pattern: ACKS_PATTERN },
+  },
   MinOffsetInQuery: { ...header("min_offset", "The same as `X-Annals-Min-Offset`."), in: "query" },
 };
 
 function besideRefs(kind: Operation["kind"]): readonly Node[] {
   const names: readonly (keyof typeof askedBeside)[] =
-    kind === "read" ? ["MinOffset", "Lineage", "MinOffsetInQuery"] : ["MinOffset", "Lineage"];
+    kind === "read" ? ["MinOffset", "Lineage", "MinOffsetInQuery"] : ["MinOffset", "Lineage", "Acks"];
   return names.map((name) => ({ $ref: `#/components/parameters/${name}` }));
 }
 
@@ -214,7 +222,9 @@ const lineageHeader = {
 const offsetHeaders = {
   "X-Annals-Offset": { $ref: "#/components/headers/Offset" },
   "X-Annals-Lineage": { $ref: "#/components/headers/Lineage" },
+  "X-Annals-Epoch": { $ref: "#/components/headers/Epoch" },
 };
+const epochHeader = { description: "The epoch that wrote it.", schema: { type: "integer" } };
 const etagHeader = { description: "The revision, in quotes.", schema: { type: "string" } };
 
 const rawKey = parameter("key", "path", true, set.input.properties["key"]);

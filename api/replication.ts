@@ -151,6 +151,8 @@ export interface Replication {
   /** Undefined: from now on that node is followed. */
   follow(address: string): Promise<Refusal | undefined>;
   resync(): Promise<Refusal | undefined>;
+  /** Strikes a node that does not come back off the list of nodes. Undefined: it is done. */
+  forget(node: string): Promise<Refusal | undefined>;
   /** Hands the lead over to a replica, named by name, id or address. */
   switchover(to: string): Promise<SwitchoverReport | Refusal>;
   breakers(): readonly BreakerFacts[];

@@ -175,6 +175,7 @@ export class ReplicationNode {
    * (context.found, context.wanted), REPLICATION_LAGGING.
    */
   writeRefusal(): ReplicationError | undefined {
+    if (this.#stopped) return refusals.stopping();
     if (!this.#local.leads) return refusals.readOnly(this.primaryHttp, this.following);
     if (this.#local.isFenced) return refusals.fenced(this.#local);
     if (this.#changing !== undefined) return refusals.changing(this.#changing);

@@ -24,6 +24,8 @@ import type { PromotionAnswer, PromotionReport } from "./promotion-report.js";
 const SURVEY_MS = 700;
 /** For the whole conversation with one node. */
 const CONVERSATION_MS = 1_600;
+/** For those that did not greet in time, once the others are fenced. */
+const LATE_MS = 200;
 const LINEAGE_BYTES = 16;
 
 export interface PromotionContext {
@@ -51,6 +53,8 @@ interface Asked {
   said: NodeStatement | undefined;
   fenced: boolean;
   error: ReplicationError | undefined;
+  /** The promotion is over, however it ended: who answers now is asked nothing more. */
+  isOver: boolean;
 }
 
 /**
@@ -99,7 +103,7 @@ export async function winLeadership(context: PromotionContext, log: EventLog, fo
     }
     const leadership = nextLeadership(local, link);
     await local.leadership.raise(leadership, "its own promotion");
-    await Promise.all(asked.map((each) => fence(local, each, leadership)));
+    await fenceAll(context, asked, leadership);
     if (isHigher(local.heard, leadership)) throw outbid(leadership, local, fencedSoFar(asked));
     if (!force) judge(asked, end, (each) => each.fenced, "fenced");
     return {
@@ -110,13 +114,12 @@ export async function winLeadership(context: PromotionContext, log: EventLog, fo
       tookMs: link.clock.stopwatch() - since,
     };
   } finally {
-    for (const { enquiry, opening } of asked) {
-      if (enquiry !== undefined) enquiry.close();
-      else
-        opening.then(
-          (late) => late.close(),
-          () => undefined,
-        );
+    for (const each of asked) {
+      each.isOver = true;
+      each.opening.then(
+        (enquiry) => enquiry.close(),
+        () => undefined,
+      );
     }
   }
 }
@@ -165,7 +168,16 @@ function openEnquiry(context: PromotionContext, node: PeerNote, timeoutMs: numbe
 
 function ask(context: PromotionContext, node: PeerNote, wasPrimary: boolean): Asked {
   const opening = openEnquiry(context, node, CONVERSATION_MS);
-  return { node, wasPrimary, opening, enquiry: undefined, said: undefined, fenced: false, error: undefined };
+  return {
+    node,
+    wasPrimary,
+    opening,
+    enquiry: undefined,
+    said: undefined,
+    fenced: false,
+    error: undefined,
+    isOver: false,
+  };
 }
 
 async function greeted(asked: Asked): Promise<void> {
@@ -177,10 +189,23 @@ async function greeted(asked: Asked): Promise<void> {
   }
 }
 
-/** Also a node that greets late is fenced, as long as the conversation may last. */
+/** Also a node that greets late is fenced, but it is not waited for long: mostly it is the one that has died. */
+async function fenceAll(
+  { local, link }: PromotionContext,
+  asked: readonly Asked[],
+  leadership: Leadership,
+): Promise<void> {
+  const isThere = ({ enquiry }: Asked): boolean => enquiry !== undefined;
+  const [there, late] = [asked.filter(isThere), asked.filter((each) => !isThere(each))];
+  const fencingLate = Promise.all(late.map((each) => fence(local, each, leadership)));
+  await Promise.all(there.map((each) => fence(local, each, leadership)));
+  await within(link, LATE_MS, fencingLate);
+}
+
 async function fence(local: LocalNode, asked: Asked, leadership: Leadership): Promise<void> {
   try {
     const enquiry = await asked.opening;
+    if (asked.isOver) return;
     asked.said = await enquiry.fence(leadership);
     if (asked.said.heard !== undefined) await local.onHeard(asked.said.heard, asked.said);
     asked.fenced = !isHigher(asked.said.heard, leadership);

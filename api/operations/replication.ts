@@ -268,6 +268,36 @@ export const resync = defineOperation({
     commanded(call, async (replication) => (await replication.resync()) ?? shown({ success: true })),
 });
 
+export const forget = defineOperation({
+  name: "replication.forget",
+  kind: "read",
+  ofNow: true,
+  summary: "Strike a node that does not come back off the list",
+  description:
+    "Asked of the primary. A node on the list counts for a quorum, and a promotion asks it; one that is connected is not struck off.",
+  input: Type.Object(
+    {
+      node: Type.String({
+        minLength: 1,
+        maxLength: 300,
+        description: "Name, id, replication or HTTP address.",
+      }),
+    },
+    closed,
+  ),
+  output: Type.Object({ success: Type.Literal(true), node: Type.String() }),
+  errors: [
+    ...(["API_DISABLED", "API_NODE_UNKNOWN", "REPLICATION_ROLE_WRONG", "REPLICATION_CHANGING"] as const),
+    "REPLICATION_FENCED",
+  ],
+  rest: [{ method: "POST", path: "/api/replication/forget" }],
+  run: ({ node }, call) =>
+    commanded(
+      call,
+      async (replication) => (await replication.forget(node)) ?? shown({ success: true, node }),
+    ),
+});
+
 export const switchover = defineOperation({
   name: "replication.switchover",
   kind: "read",
@@ -422,6 +452,6 @@ export const diverged = defineOperation({
 });
 
 export const replicationOperations = [
-  ...[status, health, promote, follow, resync, switchover],
+  ...[status, health, promote, follow, resync, switchover, forget],
   ...[breakers, resetBreakers, diverged],
 ];

@@ -225,7 +225,7 @@ export class ArchiveWriter {
     const body = await this.#bodyOf(pass, kept, last);
     const named = new Set(before?.files.map(({ name }) => name));
     const found = body.files.filter(({ name }) => this.#found.has(name) && !named.has(name));
-    await this.#whileNobodyPrunes(found, () => this.#putManifest(body));
+    await this.#whileNobodyPrunes(found, pass.identity.nodeId, () => this.#putManifest(body));
     this.#sentBytes = 0;
   }
 
@@ -233,10 +233,15 @@ export class ArchiveWriter {
    * What was found there has no name of the archive's yet, so whoever prunes may be about to remove it. With the lock nobody is: it
    * is looked for once more, and named before the lock is given back. What was sent just now is younger than any prune removes.
    */
-  async #whileNobodyPrunes(found: readonly ManifestEntry[], put: () => Promise<void>): Promise<void> {
+  async #whileNobodyPrunes(
+    found: readonly ManifestEntry[],
+    nodeId: string,
+    put: () => Promise<void>,
+  ): Promise<void> {
     if (found.length === 0) return put();
     const { store } = this.#options;
-    const lock = await store.lock(`annals archive, pid ${process.pid}`);
+    // A data directory has one process at a time: a killed one left no lock that this one would have to wait for.
+    const lock = await store.lock(`annals archive, pid ${process.pid}`, nodeId);
     try {
       for (const { name, bytes } of found) {
         if ((await store.head(name))?.bytes === bytes) continue;

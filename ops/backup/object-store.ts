@@ -63,10 +63,11 @@ export interface ObjectStore {
   link?(path: string, name: string): Promise<boolean>;
 
   /**
-   * For as long as whoever writes needs nobody else to. Given back when the holder dies, at once or after a while.
+   * For as long as whoever writes needs nobody else to. Given back when the holder dies: at once, after a while, or when the next
+   * process of the same `owner` asks, of which one runs at a time.
    * @throws BackupError BACKUP_LOCKED.
    */
-  lock(holder: string): Promise<StoreLock>;
+  lock(holder: string, owner?: string): Promise<StoreLock>;
 
   /** Ends what is under way, which then fails. For whoever cannot wait for a slow store. */
   close?(): void;

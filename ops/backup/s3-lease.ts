@@ -1,7 +1,8 @@
 /**
  * A lock in a bucket: an object that says who, and that is written anew as long as whoever holds it lives. One that has not
  * been for long enough belongs to nobody, and the next one takes it. Both times are the service's, so no clock of a machine
- * matters; every change asks that the object is still the one that was seen, so of two that take it one fails.
+ * matters; every change asks that the object is still the one that was seen, so of two that take it one fails. An owner of whom
+ * only one process can run takes over at once what a killed process of its own left.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { BackupError } from "./errors.js";
@@ -23,6 +24,8 @@ export interface LeaseOptions {
   readonly holder: string;
   /** By chance: tells this holder from another one of the same name. */
   readonly token: string;
+  /** Who it is across processes, without blanks. Default: nobody, so that only time frees what a killed one left. */
+  readonly owner?: string;
   readonly times: LeaseTimes;
 }
 
@@ -50,7 +53,8 @@ class Lease implements StoreLock {
     for (let attempt = 1; !(await this.#write({ "if-none-match": "*" })); attempt++) {
       const seen = await this.#look();
       if (seen === undefined) continue;
-      if (seen.ageMs < this.#options.times.expireMs || attempt > 3) throw this.#heldBy(seen.holder);
+      const isOver = seen.ageMs >= this.#options.times.expireMs || this.#isOwn(seen.text);
+      if (!isOver || attempt > 3) throw this.#heldBy(seen.holder);
       if (await this.#write({ "if-match": seen.tag })) break;
     }
     this.#renewing = this.#renew();
@@ -109,7 +113,14 @@ class Lease implements StoreLock {
 
   /** Each writing has its own text, and so its own tag. */
   #text(): string {
-    return `${this.#options.holder}\n${this.#options.token} ${this.#count}\n`;
+    const { holder, token, owner } = this.#options;
+    const own = owner === undefined ? "" : ` ${owner}`;
+    return `${holder}\n${token} ${this.#count}${own}\n`;
+  }
+
+  #isOwn(text: string): boolean {
+    const { owner } = this.#options;
+    return owner !== undefined && text.split("\n")[1]?.split(" ")[2] === owner;
   }
 
   #heldBy(holder: string): BackupError {

@@ -128,13 +128,14 @@ export class S3Store implements ObjectStore {
     await this.#client.send({ method: "DELETE", name }, [200, 204, 404]);
   }
 
-  lock(holder: string): Promise<StoreLock> {
+  lock(holder: string, owner?: string): Promise<StoreLock> {
     return takeLease(this.#client, {
       name: LOCK_OBJECT,
       url: this.url,
       holder,
       token: this.#token(),
       times: this.#lease,
+      ...(owner === undefined ? {} : { owner }),
     });
   }
 

@@ -26,6 +26,7 @@ const commands: Readonly<Record<string, () => Promise<AddCommand>>> = {
   follow: async () => (await import("./replication.js")).addFollow,
   resync: async () => (await import("./replication.js")).addResync,
   switchover: async () => (await import("./replication.js")).addSwitchover,
+  forget: async () => (await import("./replication.js")).addForget,
   undo: async () => (await import("./undo.js")).addUndo,
 };
 

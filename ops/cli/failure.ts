@@ -9,6 +9,7 @@ import {
   SnapshotError,
   type SnapshotErrorCode,
 } from "../../projections/index.js";
+import { ReplicationError, type ReplicationErrorCode } from "../../replication/index.js";
 import { BackupError } from "../backup/errors.js";
 import { ConfigFileError } from "../config/config-file.js";
 import { describeMistake, type Mistake } from "../config/origin.js";
@@ -49,6 +50,8 @@ export function verdictOf(error: unknown): Verdict {
   if (error instanceof ConfigFileError)
     return { exitCode: exitCodes.usage, line: oneLine(`${error.file}: ${error.message}`) };
   if (error instanceof LogError) return coded(error, adviceByCode[error.code]);
+  if (error instanceof ReplicationError)
+    return coded(error, replicationAdvice[error.code] ?? { exitCode: exitCodes.failed, advice: seeSet });
   if (error instanceof BackupError) return coded(error, backupAdvice[error.code]);
   if (error instanceof ProjectionError) return coded(error, projectionAdvice[error.code]);
   if (error instanceof SnapshotError) return coded(error, snapshotAdvice[error.code]);
@@ -57,7 +60,7 @@ export function verdictOf(error: unknown): Verdict {
 
 /** The place is told once, and the failure's own advice goes before the general one. */
 function coded(
-  error: LogError | ProjectionError | SnapshotError | BackupError,
+  error: LogError | ProjectionError | SnapshotError | BackupError | ReplicationError,
   { exitCode, advice }: Advice,
 ): Verdict {
   const { advice: own, ...place } = error.context;
@@ -149,6 +152,17 @@ const snapshotAdvice: Readonly<Record<SnapshotErrorCode, Advice>> = {
   SNAPSHOT_MISSING: {
     exitCode: exitCodes.damaged,
     advice: "nothing was changed: restore a snapshot of that range, or the whole directory, from a backup",
+  },
+};
+
+const seeSet = "`annals status` shows the nodes of the set; see ops/docs/replication.md";
+
+/** What can keep a node from starting; the others are told to clients, or to the log. */
+const replicationAdvice: Partial<Readonly<Record<ReplicationErrorCode, Advice>>> = {
+  REPLICATION_LEADERSHIP_DAMAGED: {
+    exitCode: exitCodes.damaged,
+    advice:
+      "nothing was changed: start it as a replica in an empty data_dir, or restore leadership.json from a backup of this node",
   },
 };
 

@@ -1,4 +1,4 @@
-/** `annals promote`, `follow`, `resync`, `switchover`: what an operator commands a running node of a replicated set. */
+/** `annals promote`, `follow`, `resync`, `switchover`, `forget`: what an operator commands a running node of a replicated set. */
 import type { Command } from "commander";
 import { CliFailure, exitCodes } from "./failure.js";
 import { askNode } from "./node-door.js";
@@ -58,6 +58,20 @@ export function addResync(program: Command): void {
       const body = await command(node, "resync", {});
       if (flags.json === true) return writeJson(body);
       writeLine(`${node} fetches everything anew; annals status shows how far it is`);
+    });
+}
+
+export function addForget(program: Command): void {
+  program
+    .command("forget")
+    .description("strike a node that does not come back off the primary's list")
+    .argument("<lost>", "its name, id, replication or HTTP address")
+    .argument("[node]", "address of the primary", DEFAULT_NODE)
+    .option(...JSON_FLAG)
+    .action(async (lost: string, node: string, flags: Flags) => {
+      const body = await command(node, "forget", { node: lost });
+      if (flags.json === true) return writeJson(body);
+      writeLine(`${lost} is forgotten: no promotion asks it, and it counts for no quorum`);
     });
 }
 

@@ -34,7 +34,7 @@ import { Forwarder } from "./forward.js";
 import { HoldingsHost } from "./host.js";
 import { acksByDefault, isReplicated, nodeSettings, readCertificates, readSecret } from "./node-settings.js";
 import { breakerFacts, factsOf, refusalOf, reportOf } from "./shown.js";
-import { switchOver } from "./switchover.js";
+import { nodeCalled, switchOver } from "./switchover.js";
 
 export interface SetMemberParts {
   readonly holdings: Holdings;
@@ -60,8 +60,6 @@ export class SetMember implements Replication {
   #values: ConfigValues;
   #node: ReplicationNode | undefined;
   #stopped = false;
-  /** The last refusal, so that each of thousands need not be made anew. */
-  #told: { readonly error: ReplicationError; readonly refusal: Refusal } | undefined;
 
   /** Undefined of a node that stands alone. */
   static of(values: ConfigValues, parts: SetMemberParts): SetMember | undefined {
@@ -166,14 +164,17 @@ export class SetMember implements Replication {
     if (isSame || role === "standalone" || !next["replication.enabled"]) return;
     const change = role === "master" ? this.promote(false) : this.follow(next["replication.master_address"]);
     const { logger } = this.#parts;
-    void change.then((answer) => {
-      if (answer?.type === "refused")
-        logger.error(
-          { role, code: answer.code, ...answer.details },
-          `the role was not changed: ${answer.message}`,
-        );
-      else logger.info({ role, ...answer }, "the role was changed");
-    });
+    change.then(
+      (answer) => {
+        if (answer?.type === "refused")
+          logger.error(
+            { role, code: answer.code, ...answer.details },
+            `the role was not changed: ${answer.message}`,
+          );
+        else logger.info({ role, ...answer }, "the role was changed");
+      },
+      (error: unknown) => logger.error({ err: error, role }, "the role was not changed"),
+    );
   }
 
   #warn(host: string, isGuarded: boolean): void {
@@ -242,9 +243,7 @@ export class SetMember implements Replication {
     const node = this.#node;
     if (node === undefined) return NOT_STARTED;
     const error = node.writeRefusal();
-    if (error === undefined) return undefined;
-    if (this.#told?.error !== error) this.#told = { error, refusal: refusalOf(error) };
-    return this.#told.refusal;
+    return error === undefined ? undefined : refusalOf(error);
   }
 
   async confirmed(offset: Offset, acks: Acks): Promise<Refusal | undefined> {
@@ -278,6 +277,15 @@ export class SetMember implements Replication {
 
   resync(): Promise<Refusal | undefined> {
     return this.#command(async (node) => void (await node.resync()));
+  }
+
+  forget(called: string): Promise<Refusal | undefined> {
+    return this.#command(async (node) => {
+      const found = nodeCalled(node.stats().peers, called);
+      if ("type" in found) return found;
+      const isStruck = await node.forget(found.nodeId);
+      return isStruck ? undefined : refusal("API_NODE_UNKNOWN", `${called} is not on the list of nodes`);
+    });
   }
 
   switchover(to: string): Promise<SwitchoverReport | Refusal> {

@@ -26,13 +26,8 @@ interface NodeAnswer {
 /** @throws ReplicationError as `drain` and `follow`. */
 export async function switchOver(node: ReplicationNode, to: string): Promise<SwitchoverReport | Refusal> {
   const { peers } = node.stats();
-  const found = peers.filter((peer) => !peer.isSelf && isCalled(peer, to));
-  const [target] = found;
-  if (target === undefined || found.length > 1) {
-    const names = peers.filter(({ isSelf }) => !isSelf).map(({ name }) => name);
-    const many = found.length > 1 ? "more than one node is" : "no node is";
-    return refusal("API_NODE_UNKNOWN", `${many} called ${to}; those known are ${names.join(", ") || "none"}`);
-  }
+  const target = nodeCalled(peers, to);
+  if ("type" in target) return target;
   const { http, address } = target;
   const parsed = address === undefined ? undefined : parseAddress(address);
   if (http === undefined || address === undefined || parsed === undefined) {
@@ -81,6 +76,16 @@ async function followSoon(node: ReplicationNode, address: Address): Promise<bool
     }
   }
   return node.role === "replica";
+}
+
+/** The other node that is named so. */
+export function nodeCalled(peers: readonly PeerStats[], called: string): PeerStats | Refusal {
+  const others = peers.filter(({ isSelf }) => !isSelf);
+  const [found, ...more] = others.filter((peer) => isCalled(peer, called));
+  if (found !== undefined && more.length === 0) return found;
+  const names = others.map(({ name }) => name).join(", ") || "none";
+  const many = more.length > 0 ? "more than one node is" : "no node is";
+  return refusal("API_NODE_UNKNOWN", `${many} called ${called}; those known are ${names}`);
 }
 
 function isCalled({ nodeId, name, address, http }: PeerStats, to: string): boolean {

@@ -25,7 +25,7 @@ const WITHOUT_STORE = new Set([
   ...["transaction.multi", "transaction.discard", "transaction.unwatch"],
   ...["replication.status", "replication.promote", "replication.follow", "replication.resync"],
   ...["replication.breakers", "replication.reset_breakers", "replication.diverged"],
-  "replication.switchover",
+  ...["replication.switchover", "replication.forget"],
 ]);
 const STORE_ERRORS: readonly ErrorCode[] = ["API_INTERNAL", "LOG_REPLAYING"];
 

@@ -220,6 +220,8 @@ describe("a replica", () => {
     server.replication.isBehind = true;
     const shown = server.get("/kv/get/a?min_offset=2@ffffffff");
     const lost = server.get("/kv/get/a?min_offset=2@00000000");
+    // Both wait by now.
+    await new Promise((resolve) => setTimeout(resolve, 100));
     const epochs = [...log.epochs, { ...log.epochs[0], first: 2, lineageId: "f".repeat(32) }];
     Object.defineProperty(log, "epochs", { value: epochs });
     await server.post("/kv/set", { key: "a", value: 2 });

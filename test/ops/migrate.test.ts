@@ -33,7 +33,7 @@ function filesIn(path: string): Map<string, string> {
 }
 
 const OLDER = [
-  { part: "format.json", version: 1, newest: 2, count: 1 },
+  { part: "format.json", version: 1, newest: 3, count: 1 },
   { part: "snapshots/snapshot_1700000043466_129.snap", version: 1, newest: 2, count: 1 },
   { part: "snapshots/snapshot_1700000150786_258.snap", version: 1, newest: 2, count: 1 },
   { part: "events of kind 1", version: 1, newest: 2, count: 1 },

@@ -203,6 +203,18 @@ describe("a bucket as a store", () => {
     await (await first.lock("three")).release();
   });
 
+  it("gives an owner what its killed process left locked, and nobody else", async () => {
+    const lease = { renewMs: 1e9, expireMs: 60_000 };
+    const killed = await storeAt("owned", { lease }).lock("killed", "a0");
+    await expect(storeAt("owned", { lease }).lock("other", "b1")).rejects.toThrow(/killed/);
+    await expect(storeAt("owned", { lease }).lock("nobody")).rejects.toThrow(/killed/);
+    const next = await storeAt("owned", { lease }).lock("next", "a0");
+    await killed.release();
+    await expect(storeAt("owned", { lease }).lock("other")).rejects.toThrow(/next/);
+    await next.release();
+    expect(await storeAt("owned").head("LOCK")).toBe(undefined);
+  });
+
   it("has its lock also when the answer to taking it was lost", async () => {
     failing(({ key, method }) => key.endsWith("LOCK") && method === "PUT", { type: "lose-answer" });
     const lock = await store.lock("one");

@@ -50,6 +50,15 @@ describe("a primary and a replica", () => {
     expect(errorCodeOf(refused)).toBe("REPLICATION_READ_ONLY");
     expect((await two.get("/readyz")).status).toBe(200);
 
+    const unconfirmed = await write(one, "c", { "x-annals-acks": "2" });
+    expect(unconfirmed.status).toBe(504);
+    expect(JSON.parse(unconfirmed.text)).toMatchObject({
+      error: "stored locally at offset 4, confirmed by 1 of 2 replicas",
+      error_code: "REPLICATION_NOT_CONFIRMED",
+      ...{ offset: 4, confirmed: 1, wanted: 2 },
+    });
+    expect((await one.get("/kv/c")).text).toBe("value of c");
+
     const { node_id: id } = await two.stats();
     const [there, here] = [(await one.get("/metrics")).text, (await two.get("/metrics")).text];
     for (const line of [
@@ -58,7 +67,7 @@ describe("a primary and a replica", () => {
       ),
       ...['role{role="master"} 1', "epoch 1", "heard_epoch 1", "fenced 0", "connected_replicas 1"],
       ...["breakers_open 0", "waiting_writes 0", 'writes_total{outcome="confirmed"} 1', "promotions_total 0"],
-      ...['records_total{direction="sent"} 3', 'operations_total{type="append",status="success"} 3'],
+      ...['records_total{direction="sent"} 4', 'operations_total{type="append",status="success"} 4'],
     ])
       expect(there).toContain(`annals_replication_${line}\n`);
     for (const line of [
@@ -68,7 +77,7 @@ describe("a primary and a replica", () => {
         "connected 1",
         "reconnects_total 0",
       ],
-      ...['operations_total{type="full_sync",status="success"} 1', 'records_total{direction="received"} 3'],
+      ...['operations_total{type="full_sync",status="success"} 1', 'records_total{direction="received"} 4'],
       ...[
         "divergences_total 0",
         "diverged_records_total 0",
@@ -85,6 +94,33 @@ describe("a primary and a replica", () => {
       { name: "one", role: "master" },
       { name: "two", role: "replica", phase: "streaming" },
     ]);
+  });
+
+  it("a replica that has nothing yet says what it waits for, and a resync brings everything anew", {
+    timeout: 60_000,
+  }, async () => {
+    set = await ReplicaSet.begin();
+    const one = await set.primary("one");
+    await write(one, "a");
+    expect((await one.post("/snapshot")).status).toBe(200);
+    await write(one, "b");
+    await one.kill();
+    const two = await set.replica("two", one);
+    const [ready, read, refused] = [await two.get("/readyz"), await two.get("/kv/a"), await write(two, "x")];
+    expect([ready.status, read.status, errorCodeOf(refused)]).toEqual([503, 503, "REPLICATION_READ_ONLY"]);
+    expect(ready.text).toContain("waiting for the first sync");
+    expect(errorCodeOf(read)).toBe("LOG_REPLAYING");
+    await set.restart(one, ["--role", "master"]);
+    await expect.poll(async () => (await two.get("/readyz")).status, { timeout: 15_000 }).toBe(200);
+    expect(await digestOf(two)).toEqual(await digestOf(one));
+
+    const again = await runAnnals(["resync", two.http]);
+    expect(again.code, again.stderr).toBe(0);
+    await expect.poll(async () => (await two.stats())["full_syncs"], { timeout: 15_000 }).toBe(2);
+    await expect.poll(async () => (await two.get("/readyz")).status, { timeout: 15_000 }).toBe(200);
+    // It begins with the snapshot, which brought the log behind it along.
+    expect((await two.json("/snapshots"))["snapshots"]).toHaveLength(1);
+    expect(await digestOf(two)).toEqual(await digestOf(one));
   });
 
   it("a replica that forwards has its writes done by the primary, once", { timeout: 60_000 }, async () => {
@@ -132,6 +168,61 @@ describe("a role that was changed in the file", () => {
   });
 });
 
+describe("a switchover", () => {
+  it("under writes loses none that was answered, and holds them for a moment only", {
+    timeout: 60_000,
+  }, async () => {
+    set = await ReplicaSet.begin();
+    const one = await set.primary("one");
+    const two = await set.replica("two", one);
+    await expect.poll(async () => (await two.stats())["listed"], { timeout: 10_000 }).toBe(true);
+    const answered: string[] = [];
+    let [writing, leader, longestMs] = [true, one, 0];
+    const writer = async (name: string): Promise<void> => {
+      let since = performance.now();
+      for (let count = 0; writing; count += 1) {
+        const key = `${name}-${count}`;
+        const { status, headers } = await write(leader, key);
+        // Another one leads, or will in a moment.
+        if (headers["x-annals-primary"] === two.http) leader = two;
+        if (status !== 200) continue;
+        answered.push(key);
+        longestMs = Math.max(longestMs, performance.now() - since);
+        since = performance.now();
+      }
+    };
+    const writers = ["a", "b", "c", "d"].map(writer);
+    await expect.poll(() => answered.length, { timeout: 10_000 }).toBeGreaterThan(20);
+    const moved = await one.post("/api/replication/switchover", { to: "two" });
+    expect(JSON.parse(moved.text)).toMatchObject({ success: true, to: "two", epoch: 2, not_repointed: [] });
+    const before = answered.length;
+    await expect.poll(() => answered.length, { timeout: 10_000 }).toBeGreaterThan(before + 20);
+    writing = false;
+    await Promise.all(writers);
+    expect(leader).toBe(two);
+    expect(longestMs).toBeLessThan(3000);
+    const { values } = JSON.parse((await two.post("/kv/mget", { keys: answered })).text);
+    expect(values).toEqual(answered.map((key) => `value of ${key}`));
+    await expect.poll(() => digestOf(one), { timeout: 10_000 }).toEqual(await digestOf(two));
+    // Nothing was only there.
+    expect((await one.json("/api/replication/diverged"))["count"]).toBe(0);
+  });
+
+  it("to a node that is not known, or not there, changes nothing", { timeout: 60_000 }, async () => {
+    set = await ReplicaSet.begin();
+    const one = await set.primary("one");
+    const two = await set.replica("two", one);
+    await expect.poll(async () => (await two.stats())["listed"], { timeout: 10_000 }).toBe(true);
+    expect(errorCodeOf(await one.post("/api/replication/switchover", { to: "six" }))).toBe(
+      "API_NODE_UNKNOWN",
+    );
+    expect(errorCodeOf(await two.post("/api/replication/switchover", { to: "one" }))).toBe(
+      "REPLICATION_ROLE_WRONG",
+    );
+    expect((await write(one, "a")).status).toBe(200);
+  });
+});
+
 describe("a primary that is lost", () => {
   it("is replaced, and returns as a replica with its extra records put aside", {
     timeout: 60_000,
@@ -170,6 +261,9 @@ describe("a primary that is lost", () => {
     // A token of what was put aside is of no history any more.
     expect(errorCodeOf(await one.get(`/kv/get/kept?min_offset=${tokenOf(lost)}`))).toBe("API_LINEAGE_LOST");
 
+    const early = await runAnnals(["forget", "one", two.http]);
+    expect([early.code, early.stderr]).toEqual([1, expect.stringContaining("REPLICATION_ROLE_WRONG")]);
+
     const { diverged } = await one.json("/api/replication/diverged");
     expect(diverged).toMatchObject([{ first_offset: 3, last_offset: 5, records: 3 }]);
     const [{ directory }] = diverged as [{ directory: string }];
@@ -179,5 +273,11 @@ describe("a primary that is lost", () => {
 
     expect(await digestOf(one)).toEqual(await digestOf(two));
     await expectSameSegments(one, two);
+
+    await one.kill();
+    await expect
+      .poll(async () => (await runAnnals(["forget", "one", two.http])).code, { timeout: 10_000 })
+      .toBe(0);
+    expect(errorCodeOf(await two.post("/api/replication/forget", { node: "one" }))).toBe("API_NODE_UNKNOWN");
   });
 });

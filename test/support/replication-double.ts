@@ -95,6 +95,11 @@ export class ReplicationDouble implements Replication {
     return this.#options.refused;
   }
 
+  async forget(node: string): Promise<Refusal | undefined> {
+    this.told.push(`forget ${node}`);
+    return this.#options.refused;
+  }
+
   async switchover(to: string): Promise<SwitchoverReport | Refusal> {
     this.told.push(`switchover to ${to}`);
     const offset = this.#offset() + 1;

@@ -331,8 +331,20 @@ describe("the catalogue", () => {
     expect(ofNow.sort()).toEqual([
       ...["admin.digest", "admin.health", "admin.livez", "admin.log_crc", "admin.metrics", "admin.readyz"],
       ...[
+        "admin.replication_health",
         "admin.snapshots",
         "info",
+        ...[
+          "breakers",
+          "diverged",
+          "follow",
+          "forget",
+          "promote",
+          "reset_breakers",
+          "resync",
+          "status",
+          "switchover",
+        ].map((name) => `replication.${name}`),
         "transaction.discard",
         "transaction.multi",
         "transaction.unwatch",

@@ -79,6 +79,14 @@ const commands: readonly (readonly [string, object, readonly ErrorCode[]])[] = [
       ...(["REPLICATION_NOT_ALL_REACHED", "REPLICATION_BETTER_REPLICA"] as const),
     ],
   ],
+  [
+    "replication.forget",
+    { node: "three" },
+    [
+      ...(["API_NODE_UNKNOWN", "REPLICATION_ROLE_WRONG", "REPLICATION_CHANGING"] as const),
+      "REPLICATION_FENCED",
+    ],
+  ],
   ["replication.breakers", {}, []],
   ["replication.reset_breakers", {}, ["API_LINK_UNKNOWN"]],
   ["replication.diverged", {}, []],
@@ -107,6 +115,12 @@ export const replicationCases: readonly OperationCase[] = [
       success: true,
       ...{ to: "two", epoch: 4, offset: 1, held_ms: 12, repointed: ["two"], not_repointed: [] },
     },
+  },
+  {
+    operation: "replication.forget",
+    says: "strikes off",
+    input: { node: "three" },
+    payload: { success: true, node: "three" },
   },
   { operation: "replication.resync", says: "begins", input: {}, payload: { success: true } },
   {
