@@ -14,14 +14,7 @@ import { ReplicationError } from "../../replication/errors.js";
 import type { Kept, NodeIdentity, ReplicationHost } from "../../replication/host.js";
 import type { Installing, SnapshotSource } from "../../replication/link-ports.js";
 import type { Position } from "../../replication/position.js";
-import {
-  type Folded,
-  fold,
-  foldFiles,
-  hasSnapshotUpTo,
-  newestSnapshot,
-  takeSnapshot,
-} from "./cluster-state.js";
+import { canFoldTo, type Folded, fold, foldFiles, newestSnapshot, takeSnapshot } from "./cluster-state.js";
 
 export interface ClusterHostOptions {
   readonly log: OpenLogOptions;
@@ -99,7 +92,7 @@ export class ClusterHost implements ReplicationHost {
 
   /** A log that has lost its beginning is not cut below its oldest snapshot: nobody could fold what is left. It takes a full sync. */
   async #mustFoldTo(log: EventLog, { offset }: Position): Promise<void> {
-    if (log.firstOffset <= 1 || (await hasSnapshotUpTo(this.#files, this.#directory, offset))) return;
+    if (await canFoldTo(this.#files, this.#directory, log, offset)) return;
     throw new ReplicationError(
       "REPLICATION_LOG_FAILED",
       `no snapshot is left of offset ${offset} or before: the log cannot be cut there. Resync this node`,
