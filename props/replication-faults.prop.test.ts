@@ -105,7 +105,7 @@ describe("replication", () => {
         }
       }),
       // Whoever fails has to be told of it: shrinking ends before the test does.
-      { ...runs(15), interruptAfterTimeLimit: Math.min(120_000 * factor, 1_500_000) },
+      { ...runs(10), interruptAfterTimeLimit: Math.min(120_000 * factor, 1_500_000) },
     );
     if (process.env["ANNALS_PROPS_TALLY"] !== undefined) console.log([...seen].sort());
     for (const what of ["write: answered", "promote: promoted", "acknowledged", "segments"])
