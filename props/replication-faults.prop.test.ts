@@ -108,7 +108,9 @@ describe("replication", () => {
       { ...runs(10), interruptAfterTimeLimit: Math.min(120_000 * factor, 1_500_000) },
     );
     if (process.env["ANNALS_PROPS_TALLY"] !== undefined) console.log([...seen].sort());
-    for (const what of ["write: answered", "promote: promoted", "acknowledged", "segments"])
+    // A few runs may be without a promotion that succeeds; `replication-scenarios` has some in every run.
+    const rare = factor > 1 ? ["promote: promoted", "diverged", "aside"] : [];
+    for (const what of ["write: answered", "acknowledged", "segments", ...rare])
       expect(seen.get(what) ?? 0, what).toBeGreaterThan(0);
   });
 });
