@@ -76,6 +76,11 @@ const step: fc.Arbitrary<ClusterStep> = fc.oneof(
   { weight: 4, arbitrary: fc.record({ type: fc.constant("rest" as const), ms }) },
 );
 
+/** In half of the worlds nobody lets old records go: there nothing at all may vanish. */
+const steps = fc
+  .tuple(fc.boolean(), fc.array(step, { minLength: 8, maxLength: 50, size: "max" }))
+  .map(([retains, all]) => (retains ? all : all.filter(({ type }) => type !== "retain")));
+
 const world = fc.noShrink(fc.integer({ min: 1, max: 2 ** 26 }));
 
 describe("replication", () => {
@@ -83,32 +88,29 @@ describe("replication", () => {
     const seen = new Map<string, number>();
     const add = (what: string, count: number): void => void seen.set(what, (seen.get(what) ?? 0) + count);
     await fc.assert(
-      fc.asyncProperty(
-        world,
-        fc.array(step, { minLength: 8, maxLength: 50, size: "max" }),
-        async (seed, steps) => {
-          const cluster = new Cluster({ seed, nodes: 3, moved: (by) => void vi.advanceTimersByTime(by) });
-          try {
-            await cluster.begin();
-            await cluster.run(steps);
-            const winner = await cluster.converge();
-            const checked = await checkCluster(cluster, winner);
-            for (const [what, count] of cluster.outcomes) add(what, count);
-            for (const [what, count] of Object.entries({ ...checked, ...cluster.hostCounts }))
-              add(what, count);
-          } catch (error) {
-            throw cluster.withTrace(error);
-          } finally {
-            cluster.end();
-            vi.clearAllTimers();
-          }
-        },
-      ),
+      fc.asyncProperty(world, steps, async (seed, taken) => {
+        const cluster = new Cluster({ seed, nodes: 3, moved: (by) => void vi.advanceTimersByTime(by) });
+        try {
+          await cluster.begin();
+          await cluster.run(taken);
+          const winner = await cluster.converge();
+          const checked = await checkCluster(cluster, winner);
+          for (const [what, count] of cluster.outcomes) add(what, count);
+          for (const [what, count] of Object.entries({ ...checked, ...cluster.hostCounts })) add(what, count);
+        } catch (error) {
+          throw cluster.withTrace(error);
+        } finally {
+          cluster.end();
+          vi.clearAllTimers();
+        }
+      }),
       // Whoever fails has to be told of it: shrinking ends before the test does.
-      { ...runs(15), interruptAfterTimeLimit: 120_000 * factor },
+      { ...runs(10), interruptAfterTimeLimit: Math.min(120_000 * factor, 1_500_000) },
     );
     if (process.env["ANNALS_PROPS_TALLY"] !== undefined) console.log([...seen].sort());
-    for (const what of ["write: answered", "promote: promoted", "acknowledged", "segments"])
+    // A few runs may be without a promotion that succeeds; `replication-scenarios` has some in every run.
+    const rare = factor > 1 ? ["promote: promoted", "diverged", "aside"] : [];
+    for (const what of ["write: answered", "acknowledged", "segments", ...rare])
       expect(seen.get(what) ?? 0, what).toBeGreaterThan(0);
   });
 });

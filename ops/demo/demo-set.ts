@@ -24,13 +24,11 @@ const ENVIRONMENT = {
 
 export class DemoSet {
   readonly nodes: readonly DemoNode[];
-  readonly #say: (text: string) => void;
   primary: DemoNode;
 
-  private constructor(nodes: readonly DemoNode[], primary: DemoNode, say: (text: string) => void) {
+  private constructor(nodes: readonly DemoNode[], primary: DemoNode) {
     this.nodes = nodes;
     this.primary = primary;
-    this.#say = say;
   }
 
   static async begin(directory: string, say: (text: string) => void): Promise<DemoSet> {
@@ -46,7 +44,7 @@ export class DemoSet {
       const [primary, ...replicas] = nodes;
       if (primary === undefined) throw new Error("a set has nodes");
       for (const { child } of replicas) await untilStats(child, "is listed", ({ listed }) => listed === true);
-      return new DemoSet(nodes, primary, say);
+      return new DemoSet(nodes, primary);
     } catch (error) {
       await endAll(nodes);
       throw error;
@@ -71,12 +69,12 @@ export class DemoSet {
     node.child.kill("SIGCONT");
   }
 
-  async cutOff(node: DemoNode, ms: number): Promise<void> {
-    // A replica dials its primary: that way is cut for it alone by ending what it has, and refusing it elsewhere.
-    this.primary.proxy.silence();
+  /** The primary and its replicas hear nothing of each other. */
+  async cutOff(ms: number): Promise<void> {
+    const { proxy } = this.primary;
+    proxy.silence();
     await sleep(ms);
-    this.primary.proxy.heal();
-    this.#say(`${node.name} and the others were cut off for ${ms} ms`);
+    proxy.heal();
   }
 
   /** The primary dies for good; whichever replica may, leads. */

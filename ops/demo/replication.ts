@@ -72,7 +72,9 @@ interface Summary {
   readonly seconds: number;
 }
 
-const BATCH_COMMITS = 8;
+const BATCH_COMMITS_MAX = 8;
+/** A short history is written slowly, so that there is time for faults. */
+const WRITING_MS_MIN = 10_000;
 const REPEAT_MS = 30;
 const GIVE_UP_MS = 60_000;
 
@@ -113,7 +115,7 @@ class Writer {
   }
 }
 
-/** One replica at a time is killed, stopped or cut off, so that another can always confirm. */
+/** One replica at a time is killed or stopped, so that another can confirm; or all are cut off, and writes wait until they are not. */
 class Trouble {
   readonly counts: Record<string, number> = { killed: 0, stopped: 0, "cut off": 0 };
   readonly #set: DemoSet;
@@ -149,7 +151,7 @@ class Trouble {
       this.counts[how] = (this.counts[how] ?? 0) + 1;
       if (how === "killed") await this.#set.kill(node, ms);
       else if (how === "stopped") await this.#set.stop(node, ms);
-      else await this.#set.cutOff(node, ms);
+      else await this.#set.cutOff(ms);
       await sleep(this.#draw(300));
     }
   }
@@ -167,10 +169,14 @@ async function run(wanted: Wanted, directory: string, say: (text: string) => voi
     await writer.ask((client) => client.createRoom(ROOM));
     await writer.ask((client) => client.createQueue(QUEUE, { max_depth: 10_000_000 }));
     trouble.begin();
+    const size = Math.min(BATCH_COMMITS_MAX, Math.ceil(commits.length / 500));
+    const pauseMs = (WRITING_MS_MIN * size) / commits.length - 5;
     const half = Math.floor(commits.length / 2);
     const writing = (async () => {
-      for (let at = 0; at < commits.length; at += BATCH_COMMITS)
-        await writer.write(commits.slice(at, at + BATCH_COMMITS));
+      for (let at = 0; at < commits.length; at += size) {
+        await writer.write(commits.slice(at, at + size));
+        if (pauseMs >= 1) await sleep(pauseMs);
+      }
     })();
     // Its failure is heard where it is awaited.
     writing.catch(() => undefined);

@@ -10,10 +10,11 @@ import {
   type OpenLogOptions,
   openLog,
 } from "../../log/index.js";
+import { ReplicationError } from "../../replication/errors.js";
 import type { Kept, NodeIdentity, ReplicationHost } from "../../replication/host.js";
 import type { Installing, SnapshotSource } from "../../replication/link-ports.js";
 import type { Position } from "../../replication/position.js";
-import { type Folded, fold, foldFiles, newestSnapshot, takeSnapshot } from "./cluster-state.js";
+import { canFoldTo, type Folded, fold, foldFiles, newestSnapshot, takeSnapshot } from "./cluster-state.js";
 
 export interface ClusterHostOptions {
   readonly log: OpenLogOptions;
@@ -79,6 +80,7 @@ export class ClusterHost implements ReplicationHost {
   async cut(after: Position): Promise<Kept | undefined> {
     const log = this.log();
     if (log === undefined) return undefined;
+    await this.#mustFoldTo(log, after);
     this.#subscription?.unsubscribe();
     const { now } = this.#options.log;
     const kept = await keepDiverged(this.#files, this.#directory, log, after.offset, now());
@@ -86,6 +88,15 @@ export class ClusterHost implements ReplicationHost {
     this.#options.counts.diverged += kept?.records ?? 0;
     await this.#openState();
     return kept;
+  }
+
+  /** A log that has lost its beginning is not cut below its oldest snapshot: nobody could fold what is left. It takes a full sync. */
+  async #mustFoldTo(log: EventLog, { offset }: Position): Promise<void> {
+    if (await canFoldTo(this.#files, this.#directory, log, offset)) return;
+    throw new ReplicationError(
+      "REPLICATION_LOG_FAILED",
+      `no snapshot is left of offset ${offset} or before: the log cannot be cut there. Resync this node`,
+    );
   }
 
   beginInstall({ clusterId }: Parameters<ReplicationHost["beginInstall"]>[0]): Promise<Installation> {

@@ -228,6 +228,15 @@ export class ClusterNode {
     }
   }
 
+  async resync(): Promise<string> {
+    try {
+      await this.serving?.replication.resync();
+      return "resyncs";
+    } catch (error) {
+      return codeOf(error);
+    }
+  }
+
   async retain(): Promise<string> {
     const life = this.serving;
     if (life === undefined) return "down";

@@ -9,6 +9,7 @@ import {
   type EventLog,
   type FileSystem,
   type LogPosition,
+  type Offset,
   parseSnapshotName,
   readWholeFile,
   replaceFile,
@@ -48,12 +49,13 @@ export async function newestSnapshot(
   files: FileSystem,
   dataDirectory: string,
   log: EventLog,
+  last = log.endOffset,
 ): Promise<FoundSnapshot | undefined> {
   const directory = `${dataDirectory}/${SNAPSHOT_DIRECTORY}`;
   if (!(await files.exists(directory))) return undefined;
   const named = (await files.list(directory))
     .map((name) => ({ name, offset: parseSnapshotName(name)?.offset ?? 0 }))
-    .filter(({ offset }) => offset > 0)
+    .filter(({ offset }) => offset > 0 && offset <= last)
     .sort((a, b) => b.offset - a.offset);
   for (const { name } of named) {
     const bytes = await readWholeFile(files, `${directory}/${name}`, SNAPSHOT_BYTES_MAX);
@@ -61,6 +63,16 @@ export async function newestSnapshot(
     if (await log.agrees(stored.position)) return { ...stored, name, bytes };
   }
   return undefined;
+}
+
+/** Whether the state could be folded if the log ended here: from its beginning, or from a snapshot of this log. */
+export async function canFoldTo(
+  files: FileSystem,
+  dataDirectory: string,
+  log: EventLog,
+  last: Offset,
+): Promise<boolean> {
+  return log.firstOffset <= 1 || (await newestSnapshot(files, dataDirectory, log, last)) !== undefined;
 }
 
 /** The state at the end of the log, from the files alone. */

@@ -365,6 +365,9 @@ export class Cluster {
     this.#tally(this.#hasAll(node) ? "cascade ended" : "operator pointed");
     const outcome = await this.time.settled(node.follow(winner.address), 30_000);
     this.note(`operator points ${node.name} to ${winner.name}: ${outcome?.value}`);
+    if (await this.time.until(isNear, 10_000)) return;
+    this.#tally("operator resynced");
+    await this.time.settled(node.resync(), 10_000);
   }
 
   #hasAll(node: ClusterNode): boolean {

@@ -17,6 +17,7 @@ describe.each([
   ["demo/demo", ["--consumer-kills", "1001"], "--consumer-kills is a whole number up to 1000"],
   ["demo/demo", ["--limit", "0"], "--limit is a whole number from 1"],
   ["demo/demo", ["--input", "/nowhere/at-all"], "no file /nowhere/at-all"],
+  ["demo/replication", ["--limit", "0"], "--limit is a whole number from 1"],
 ])("%s", (tool, wrong, says) => {
   it(`refuses ${wrong.join(" ")} in one line, with code 2`, () => {
     const { status, stdout, stderr } = run(tool, wrong);
@@ -26,7 +27,7 @@ describe.each([
   });
 });
 
-describe.each(["bench/bench", "demo/demo"])("%s", (tool) => {
+describe.each(["bench/bench", "demo/demo", "demo/replication"])("%s", (tool) => {
   it("refuses an unknown option in one line, with code 2", () => {
     const { status, stdout, stderr } = run(tool, ["--nothing"]);
     expect([status, stdout, stderr]).toEqual([2, "", "Unknown option '--nothing'; see --help\n"]);
