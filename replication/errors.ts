@@ -35,6 +35,8 @@ export const LINK_ERROR_CODES = [
   "REPLICATION_RECORDS_REFUSED",
   /** → The log or the disk of the side that says so cannot go on. */
   "REPLICATION_LOG_FAILED",
+  /** → The end that only this side has cannot be cut off: no snapshot is left from which the rest could be folded. It takes a full sync. */
+  "REPLICATION_CUT_TOO_DEEP",
   /** → Retention took what was about to be sent; the next connection finds out what can be had instead. */
   "REPLICATION_RECORDS_RETIRED",
   /** → The full sync could not be put in place. */

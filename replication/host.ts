@@ -31,7 +31,11 @@ export interface ReplicationHost extends SenderHost {
   lead(): Promise<void>;
   /** Whatever writes by itself has ended when this resolves; the log is made to follow after it. Nothing to do when it never began. */
   followBegins(): Promise<void>;
-  /** Puts everything after the position aside, cuts the log there and folds the state again. Undefined: there was nothing. */
+  /**
+   * Puts everything after the position aside, cuts the log there and folds the state again. Undefined: there was nothing.
+   * @throws ReplicationError REPLICATION_CUT_TOO_DEEP when what is left could not be folded: nothing is changed, and a full sync that
+   * follows keeps the whole log aside.
+   */
   cut(after: Position): Promise<Kept | undefined>;
   beginInstall(install: Parameters<ReceiverHost["beginInstall"]>[0]): Promise<Installing>;
   /** Puts the gathered in place: log and state are closed, moved aside or removed, opened again; the log follows. */

@@ -168,6 +168,8 @@ export class Upstream {
 
   #failed(error: ReplicationError): void {
     const { breaker, context, events } = this.#options;
+    // What cannot be cut is replaced: the next connection fetches everything, and the host keeps what was only here.
+    if (error.code === "REPLICATION_CUT_TOO_DEEP") this.#receiver.resync();
     const { recordsReceived } = this.#receiver.progress;
     if (recordsReceived > this.#recordsAtFailure) breaker.progressed();
     this.#recordsAtFailure = recordsReceived;

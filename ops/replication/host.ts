@@ -12,12 +12,14 @@ import {
   parseSnapshotName,
   SNAPSHOT_DIRECTORY,
 } from "../../log/index.js";
-import type {
-  Kept,
-  NodeIdentity,
-  Position,
-  ReplicationHost,
-  SnapshotSource,
+import { listSnapshots, verifySnapshot } from "../../projections/index.js";
+import {
+  type Kept,
+  type NodeIdentity,
+  type Position,
+  ReplicationError,
+  type ReplicationHost,
+  type SnapshotSource,
 } from "../../replication/index.js";
 import type { Holdings } from "../holdings.js";
 import type { Logger } from "../logging.js";
@@ -42,6 +44,8 @@ export class HoldingsHost implements ReplicationHost {
   readonly #parts: HoldingsHostParts;
   /** Of a node that has no log yet. */
   readonly #newNodeId = randomBytes(16).toString("hex");
+  /** The end of the log is this node's alone, and could not be cut off: a full sync keeps the old log. */
+  #hasDiverged = false;
 
   constructor(parts: HoldingsHostParts) {
     this.#parts = parts;
@@ -67,6 +71,7 @@ export class HoldingsHost implements ReplicationHost {
     const { holdings, files, dataDirectory, logger } = this.#parts;
     const log = this.log();
     if (log === undefined) return undefined;
+    await this.#mustFoldTo(log, after.offset);
     await holdings.closeState();
     try {
       await this.#removeSnapshotsAfter(after.offset);
@@ -95,11 +100,12 @@ export class HoldingsHost implements ReplicationHost {
   async installed(installing: Installing): Promise<void> {
     if (!(installing instanceof Installation)) throw new TypeError("this host began another installation");
     const { holdings, logger } = this.#parts;
-    const keepOld = this.#hasWritten();
+    const keepOld = this.#hasWritten() || this.#hasDiverged;
     await holdings.closeState();
     await holdings.closeLog();
     try {
       const { end, kept } = await installing.commit({ keepOld });
+      this.#hasDiverged = false;
       logger.info({ offset: end.offset, epoch: end.epoch, kept }, "the primary's log was put into place");
     } finally {
       // Whatever came of it, the directory holds the old log or the new one.
@@ -114,6 +120,24 @@ export class HoldingsHost implements ReplicationHost {
     const { name, offset, bytes } = facts;
     const path = `${dataDirectory}/${SNAPSHOT_DIRECTORY}/${name}`;
     return { name, offset, bytes, read: () => piecesOf(files, path, bytes) };
+  }
+
+  /** A log that has lost its beginning cannot be cut below its oldest snapshot: nobody could fold what is left. */
+  async #mustFoldTo(log: EventLog, last: Offset): Promise<void> {
+    if (log.firstOffset === 1) return;
+    const { files, dataDirectory } = this.#parts;
+    const directory = `${dataDirectory}/${SNAPSHOT_DIRECTORY}`;
+    for (const { name, info } of await listSnapshots(files, directory)) {
+      if (info === undefined || info.offset > last || info.offset < log.firstOffset - 1) continue;
+      if (!(await log.agrees(info))) continue;
+      if ((await verifySnapshot(files, `${directory}/${name}`)).problem === undefined) return;
+    }
+    this.#hasDiverged = true;
+    throw new ReplicationError(
+      "REPLICATION_CUT_TOO_DEEP",
+      `no snapshot is left of offset ${last} or before: this log cannot be cut there, and is replaced as a whole`,
+      { after: last, firstOffset: log.firstOffset },
+    );
   }
 
   /** Before the records: a snapshot of what a log does not have any more would tell of a loss. */

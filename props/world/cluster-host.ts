@@ -94,7 +94,7 @@ export class ClusterHost implements ReplicationHost {
   async #mustFoldTo(log: EventLog, { offset }: Position): Promise<void> {
     if (await canFoldTo(this.#files, this.#directory, log, offset)) return;
     throw new ReplicationError(
-      "REPLICATION_LOG_FAILED",
+      "REPLICATION_CUT_TOO_DEEP",
       `no snapshot is left of offset ${offset} or before: the log cannot be cut there. Resync this node`,
     );
   }

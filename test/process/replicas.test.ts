@@ -280,4 +280,43 @@ describe("a primary that is lost", () => {
       .toBe(0);
     expect(errorCodeOf(await two.post("/api/replication/forget", { node: "one" }))).toBe("API_NODE_UNKNOWN");
   });
+
+  it("is replaced as a whole where no snapshot is left to cut it at, and its old log is put aside", {
+    timeout: 60_000,
+  }, async () => {
+    set = await ReplicaSet.begin();
+    const one = await set.primary("one", [], {
+      ANNALS_LOG_SEGMENT_BYTES: "4096",
+      ANNALS_LOG_RETENTION_BYTES: "24576",
+      ANNALS_PERSISTENCE_SNAPSHOT_MAX_SNAPSHOTS: "2",
+    });
+    const grow = async (from: number, count: number): Promise<void> => {
+      await Promise.all(Array.from({ length: count }, (_, i) => write(one, `${from + i}-${"k".repeat(60)}`)));
+      expect((await one.post("/snapshot")).status).toBe(200);
+    };
+    const firstOffset = async (): Promise<number> =>
+      Number(/log_first_offset (\d+)/.exec((await one.get("/metrics")).text)?.[1]);
+    const two = await set.replica("two", one);
+    await grow(0, 200);
+    const common = Number((await write(one, "common", ONE)).headers["x-annals-offset"]);
+    await expect.poll(async () => (await two.stats())["listed"], { timeout: 10_000 }).toBe(true);
+    await two.kill();
+    await grow(200, 40);
+    await grow(240, 40);
+    await expect.poll(firstOffset, { timeout: 10_000 }).toBeGreaterThan(1);
+    const last = (await one.json("/digest"))["offset"];
+    await one.kill();
+
+    await set.restart(two);
+    expect((await runAnnals(["promote", two.http])).code).toBe(0);
+    await set.restart(one);
+    expect((await write(two, "after", ONE)).status).toBe(200);
+    expect(await digestOf(one)).toEqual(await digestOf(two));
+    await expectSameSegments(one, two);
+    const { diverged } = await one.json("/api/replication/diverged");
+    expect(diverged).toMatchObject([{ last_offset: last }]);
+    const [{ first_offset: first }] = diverged as [{ first_offset: number }];
+    expect([first > 1, first < common]).toEqual([true, true]);
+    expect(await one.stats()).toMatchObject({ role: "replica", full_syncs: 1 });
+  });
 });
