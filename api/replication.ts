@@ -144,6 +144,8 @@ export interface Replication {
   readonly acks: Acks;
   /** Undefined once so many replicas have everything up to `offset` on disk; else who has not, when the time is over. */
   confirmed(offset: Offset, acks: Acks): Promise<Refusal | undefined>;
+  /** Why nothing may be said any more of a record that was stored here: another node leads since. Asked when its answer leaves. */
+  replacedAfter(offset: Offset): Refusal | undefined;
   /** True when records that this node does not have yet may be history already: of a replica, and of one that was replaced. */
   readonly isBehind: boolean;
   facts(): ReplicationFacts;

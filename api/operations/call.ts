@@ -135,13 +135,23 @@ export class Call {
     const refused = this.refuseWrites();
     if (refused !== undefined) return refused;
     if (this.#acksWanted() === 0) {
-      return store.execute(decide, command, this.context(), (outcome) => mapOutcome(outcome, map));
+      // A node that has heard of a newer leadership meanwhile acknowledges nothing under its own.
+      return store.execute(
+        decide,
+        command,
+        this.context(),
+        (outcome) => this.#replacedAfter(outcome) ?? mapOutcome(outcome, map),
+      );
     }
     // The answer is made after the confirmation, so that nobody is told of it before.
     return this.#onceConfirmed(
       store.execute(decide, command, this.context(), (outcome) => outcome),
       map,
     );
+  }
+
+  #replacedAfter(outcome: Outcome<unknown>): Refusal | undefined {
+    return outcome.type === "done" ? this.desk.options.replication?.replacedAfter(outcome.offset) : undefined;
   }
 
   #acksWanted(): Acks {

@@ -261,6 +261,15 @@ export class SetMember implements Replication {
     }
   }
 
+  replacedAfter(offset: Offset): Refusal | undefined {
+    if (!this.isBehind) return undefined;
+    return refusal(
+      "REPLICATION_NOT_CONFIRMED",
+      `stored locally at offset ${offset}; another node leads since, and may not have it`,
+      { offset, confirmed: 0, wanted: 0 },
+    );
+  }
+
   // ---- what operators command ----
 
   promote(force: boolean): Promise<PromotionReport | Refusal> {

@@ -62,6 +62,19 @@ describe.each(writes)("a write through %s", (_door, write) => {
     expect((await answer).text).not.toContain("error_code");
   });
 
+  it("is not acknowledged any more when another node has begun to lead before its answer leaves", async () => {
+    server = await TestServer.start();
+    server.replication.replaced = {
+      type: "refused",
+      code: "REPLICATION_NOT_CONFIRMED",
+      message: "stored locally at offset 1; another node leads since, and may not have it",
+      details: { offset: 1, confirmed: 0, wanted: 0 },
+    };
+    const answer = await write({});
+    expect(answer.json).toMatchObject({ error_code: "REPLICATION_NOT_CONFIRMED", offset: 1 });
+    expect(server.log.committedOffset).toBe(1);
+  });
+
   it("is never a plain failure when it was not confirmed: it says where it is stored", async () => {
     server = await TestServer.start();
     server.replication.unconfirmed = {

@@ -27,6 +27,8 @@ export class ReplicationDouble implements Replication {
   refusal: Refusal | undefined;
   /** What a write is answered with that waits for replicas. */
   unconfirmed: Refusal | undefined;
+  /** What a write is answered with that another node has overtaken. */
+  replaced: Refusal | undefined;
   /** Waits asked for, and how they go on. */
   readonly waits: { offset: number; acks: Acks }[] = [];
   held: Promise<void> = Promise.resolve();
@@ -49,6 +51,10 @@ export class ReplicationDouble implements Replication {
     this.waits.push({ offset, acks });
     await this.held;
     return this.unconfirmed;
+  }
+
+  replacedAfter(): Refusal | undefined {
+    return this.replaced;
   }
 
   facts(): ReplicationFacts {
