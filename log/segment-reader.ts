@@ -81,6 +81,11 @@ export interface WantedRecords {
   readonly last: Offset;
 }
 
+/** Memory that reads of few records share, for a buffer of each one's own costs more than the read. */
+const scratch: Uint8Array[] = [];
+const SCRATCH_BYTES = 128 * 1024;
+const SCRATCH_MAX = 8;
+
 /** Where the first record of a log that holds nothing yet will be. */
 export const LOG_START: ReadPoint = {
   offset: asOffset(1),
@@ -114,13 +119,19 @@ export async function readBatch(
   wanted?: WantedRecords,
 ): Promise<RecordBatch> {
   const available = Math.max(0, end - point.position);
-  const bytes = await readFully(handle, point.position, Math.min(chunkBytes, available));
+  const count = Math.min(chunkBytes, available);
+  const isSmall = count <= SCRATCH_BYTES;
+  // Where nothing is found, whatever lies before may be what does not hold: then all of it is verified.
+  if (wanted !== undefined && isSmall) {
+    const found = await readWanted(handle, point, count, header, wanted);
+    if (found.records.length > 0) return found;
+  }
+  const bytes = await readFully(handle, point.position, count);
   const isLast = bytes.length === available || bytes.length < chunkBytes;
-  if (wanted !== undefined) {
+  if (wanted !== undefined && !isSmall) {
     const from = skipTo(bytes, point, header, wanted.first);
     const rest = bytes.subarray(from.position - point.position);
     const found = parseRecords(rest, from, header, isLast, wanted.last);
-    // Where nothing is found, whatever lies before may be what does not hold: then all of it is verified.
     if (found.records.length > 0) return found;
   }
   const batch = parseRecords(bytes, point, header, isLast);
@@ -203,12 +214,30 @@ export function parseRecords(
   return bad === undefined ? batch : { ...batch, bad };
 }
 
+/** The wanted records among `count` bytes from `point` on, in memory of their own. */
+async function readWanted(
+  handle: FileHandle,
+  point: ReadPoint,
+  count: number,
+  header: SegmentHeader,
+  wanted: WantedRecords,
+): Promise<RecordBatch> {
+  const memory = scratch.pop() ?? Buffer.allocUnsafeSlow(SCRATCH_BYTES);
+  const bytes = await readFully(handle, point.position, count, memory);
+  const from = skipTo(bytes, point, header, wanted.first);
+  const after = skipTo(bytes.subarray(from.position - point.position), from, header, wanted.last + 1);
+  const own = new Uint8Array(bytes.subarray(from.position - point.position, after.position - point.position));
+  // Not given back after a read that failed: the system may still write into it.
+  if (scratch.length < SCRATCH_MAX) scratch.push(memory);
+  return parseRecords(own, from, header, false, wanted.last);
+}
+
 /**
  * Where the record `wanted` is expected, or the last record before it that `bytes` show. Goes from header to header: who wants
  * one record of an interval of the index does not need the checksums of the others. What it believes on the way (lengths, and
  * the crc that the record before has) is proven by the wanted record's own crc, which is chained to that.
  */
-function skipTo(bytes: Uint8Array, point: ReadPoint, header: SegmentHeader, wanted: Offset): ReadPoint {
+function skipTo(bytes: Uint8Array, point: ReadPoint, header: SegmentHeader, wanted: number): ReadPoint {
   const view = viewOf(bytes);
   let { offset, position, seed, timestamp } = point;
   for (let at = 0; offset < wanted; ) {
@@ -314,9 +343,14 @@ export function decodeHeader(bytes: Uint8Array, file: string): SegmentHeader {
   }
 }
 
-/** Up to `count` bytes from `position`; fewer only where the file ends. */
-export async function readFully(handle: FileHandle, position: number, count: number): Promise<Uint8Array> {
-  const bytes = Buffer.allocUnsafeSlow(count);
+/** Up to `count` bytes from `position`, into `memory` if that is given; fewer only where the file ends. */
+export async function readFully(
+  handle: FileHandle,
+  position: number,
+  count: number,
+  memory?: Uint8Array,
+): Promise<Uint8Array> {
+  const bytes = memory?.subarray(0, count) ?? Buffer.allocUnsafeSlow(count);
   let filled = 0;
   while (filled < count) {
     const got = await handle.read(filled === 0 ? bytes : bytes.subarray(filled), position + filled);
