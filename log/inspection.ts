@@ -22,7 +22,7 @@ import {
 import type { ReadPoint, RecordBatch } from "./segment-reader.js";
 import { findingOfBad, type SegmentScan, scanSegment } from "./segment-scan.js";
 import type { Identity } from "./settings.js";
-import { readAfterEnd } from "./tail-evidence.js";
+import { isThereByNow, readAfterEnd } from "./tail-evidence.js";
 import { fingerprintFinding, isOwnWriter, judgeTail, lostTailFinding } from "./torn-or-corrupt.js";
 
 export interface InspectOptions {
@@ -207,6 +207,10 @@ class Walk {
       recoveryPoint: this.#recoveryPoint,
       isOwnWriter: isOwnWriter(file.header, this.#identity, this.#isFollowing),
     });
+    if (verdict.type !== "clean" && this.#options.live === true) {
+      if (await isThereByNow(handle, file.header, scan.next))
+        return { scan, damaged: undefined, tornBytes: 0 };
+    }
     return {
       scan,
       damaged: verdict.type === "corrupt" ? verdict.finding : undefined,

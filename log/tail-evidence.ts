@@ -8,7 +8,7 @@ import type { FileHandle } from "./file-system.js";
 import { RECORD_BODY_BYTES_MAX, type SegmentHeader } from "./format.js";
 import { findLaterRecords, type LaterRecords } from "./resync.js";
 import { type SegmentFile, shownPath } from "./segment-chain.js";
-import { type BadRecord, CHUNK_BYTES, type ReadPoint, readFully } from "./segment-reader.js";
+import { type BadRecord, CHUNK_BYTES, type ReadPoint, readBatch, readFully } from "./segment-reader.js";
 import { isOwnWriter, judgeTail } from "./torn-or-corrupt.js";
 import { BEFORE_FIRST } from "./units.js";
 
@@ -52,7 +52,8 @@ export interface SeenEnd extends DirectoryState {
 
 /**
  * What is wrong there in the eyes of somebody who does not own the log, or undefined: as recovery would judge it, but that
- * it was closed cleanly proves nothing, for its owner may have opened it since.
+ * it was closed cleanly proves nothing, for its owner may have opened it since. Nor does what follows prove anything when
+ * the record at the end is there by now: its owner was writing it.
  */
 export async function findingAtEnd(
   handle: FileHandle,
@@ -67,7 +68,21 @@ export async function findingAtEnd(
     recoveryPoint: recoveryPoint === undefined ? undefined : { ...recoveryPoint, clean: false },
     isOwnWriter: isOwnWriter(header, identity, isFollowing),
   });
-  return verdict.type === "corrupt" ? verdict.finding : undefined;
+  if (verdict.type !== "corrupt") return undefined;
+  return (await isThereByNow(handle, header, next)) ? undefined : verdict.finding;
+}
+
+/**
+ * Whether the record at `next`, which did not hold a moment ago, does now: its writer was under way, and what was read behind it was
+ * written after the first look.
+ */
+export async function isThereByNow(
+  handle: FileHandle,
+  header: SegmentHeader,
+  next: ReadPoint,
+): Promise<boolean> {
+  const { records } = await readBatch(handle, next, await handle.size(), header);
+  return records.length > 0;
 }
 
 /** Position after the last byte between `from` and `end` that is not zero, or `from`. Looks from the end backwards. */

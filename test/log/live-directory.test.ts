@@ -1,6 +1,13 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
-import { readDirectory, realFileSystem, verifyDirectory } from "../../log/index.js";
+import {
+  type FileHandle,
+  type FileSystem,
+  openLogView,
+  readDirectory,
+  realFileSystem,
+  verifyDirectory,
+} from "../../log/index.js";
 import { realDirectory } from "../support/real-directory.js";
 import { appendMany, openTestLog, span } from "../support/test-log.js";
 
@@ -40,4 +47,47 @@ describe("a directory that another process writes", () => {
     const offline = await verifyDirectory(realFileSystem, directory);
     expect(offline).toMatchObject({ problems: [], notes: [], endOffset: end, records: end });
   });
+
+  test("is not called damaged when each look finds more written behind the record where it ended", async () => {
+    const directory = await realDirectory();
+    const { log } = await openTestLog(directory, { segmentBytes: 1024 * 1024 });
+    await appendMany(log, 40);
+    const [whole] = [...(await openLogView(realFileSystem, directory)).extents];
+    const position = (whole?.bytes ?? 0) - 3 * 136;
+    const files = late(position, 136);
+    expect((await openLogView(files, directory)).endOffset).toBe(log.endOffset - 3);
+    const report = await verifyDirectory(files, directory, { live: true });
+    expect([report.problems, report.torn]).toEqual([[], undefined]);
+    const dumped: number[] = [];
+    for await (const batch of readDirectory(files, directory))
+      dumped.push(...batch.map(({ offset }) => offset));
+    expect(dumped).toEqual(span(1, log.endOffset));
+    // Nobody writes: then it is what it looks like.
+    const offline = await verifyDirectory(files, directory);
+    expect(offline.problems).toHaveLength(1);
+    await log.close();
+  });
 });
+
+/** Shows a record to who begins to read at it or behind it, and zeros to who comes from before: as to a reader who was there first. */
+function late(from: number, bytes: number): FileSystem {
+  const open = async (...[path, mode, options]: Parameters<FileSystem["open"]>): Promise<FileHandle> => {
+    const handle = await realFileSystem.open(path, mode, options);
+    const read = async (into: Uint8Array, position: number): Promise<number> => {
+      const count = await handle.read(into, position);
+      const at = from - position;
+      if (path.endsWith(".log") && at > 0) into.fill(0, Math.min(at, count), Math.min(at + bytes, count));
+      return count;
+    };
+    return {
+      read,
+      write: (...call) => handle.write(...call),
+      writeNow: (...call) => handle.writeNow(...call),
+      sync: () => handle.sync(),
+      truncate: (size) => handle.truncate(size),
+      size: () => handle.size(),
+      close: () => handle.close(),
+    };
+  };
+  return Object.create(realFileSystem, { open: { value: open } });
+}
