@@ -5,6 +5,9 @@
  * Paths are absolute. Every method fails with the system's own error (`code` = errno name); callers give it meaning.
  */
 
+/** Read at once, of a file that is read from end to end. */
+const PIECE_BYTES = 1024 * 1024;
+
 export type OpenMode =
   /** Must exist; reads only. */
   | "read"
@@ -92,15 +95,16 @@ export class LockHeldError extends Error {
 
 /**
  * Writes a small file so that after any crash there is either the old one or the new one, whole:
- * temporary name, write, sync, rename, sync of the directory.
+ * temporary name (`suffix` says which), write, sync, rename, sync of the directory.
  */
 export async function replaceFile(
   files: FileSystem,
   directory: string,
   name: string,
   bytes: Uint8Array,
+  suffix = ".tmp",
 ): Promise<void> {
-  const temporary = `${directory}/${name}.tmp`;
+  const temporary = `${directory}/${name}${suffix}`;
   if (await files.exists(temporary)) await files.remove(temporary);
   const handle = await files.open(temporary, "create");
   try {
@@ -111,6 +115,23 @@ export async function replaceFile(
   }
   await files.rename(temporary, `${directory}/${name}`);
   await files.syncDirectory(directory);
+}
+
+/**
+ * The bytes of a file from `from` up to `end`, or to where the file ends, in pieces of at most `pieceBytes`, each in memory of its
+ * own. The handle stays open.
+ */
+export async function* readPieces(
+  handle: FileHandle,
+  { from = 0, end = Number.MAX_SAFE_INTEGER, pieceBytes = PIECE_BYTES } = {},
+): AsyncGenerator<Uint8Array, void> {
+  for (let at = from; at < end; ) {
+    const piece = new Uint8Array(Math.min(pieceBytes, end - at));
+    const count = await handle.read(piece, at);
+    if (count === 0) return;
+    yield piece.subarray(0, count);
+    at += count;
+  }
 }
 
 /** Reads a whole small file; fails with a RangeError past `bytesMax`, so that a foreign file cannot fill the memory. */

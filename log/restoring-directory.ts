@@ -255,7 +255,7 @@ export class RestoringDirectory {
     };
     const start: EpochStart = { reason, from, offset: last, lineage };
     const { bytes, crc } = firstSegmentOf(header, start);
-    await replaceNew(files, logPath, segmentName(header.baseOffset), bytes);
+    await replaceFile(files, logPath, segmentName(header.baseOffset), bytes, NEW_SUFFIX);
     const { baseOffset } = header;
     await writeRecoveryPoint(files, dataDirectory, {
       durable: baseOffset,
@@ -415,22 +415,4 @@ function firstSegmentOf(header: SegmentHeader, start: EpochStart): { bytes: Uint
   bytes.set(body, at + RECORD_HEADER_BYTES);
   const crc = stampRecord(bytes, view, at, 0, chainCrc, chainSalt(header.lineageId));
   return { bytes, crc };
-}
-
-async function replaceNew(
-  files: FileSystem,
-  directory: string,
-  name: string,
-  bytes: Uint8Array,
-): Promise<void> {
-  const temporary = `${directory}/${name}${NEW_SUFFIX}`;
-  const handle = await files.open(temporary, "create");
-  try {
-    await handle.write(bytes, 0);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-  await files.rename(temporary, `${directory}/${name}`);
-  await files.syncDirectory(directory);
 }

@@ -1,5 +1,4 @@
 /** Servers of one replicated set as processes of their own, on loopback: for the demo and the bench. */
-import { createServer } from "node:net";
 import { type ServerChild, startServer } from "./server-child.js";
 
 export interface SetChildOptions {
@@ -74,14 +73,4 @@ export async function untilStats(
       throw new Error(`waited in vain until ${child.name} ${what}: ${JSON.stringify(stats)}`);
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
-}
-
-/** A port that nobody had a moment ago. */
-export async function unusedPort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  if (address === null || typeof address === "string") throw new Error("no port was given");
-  return address.port;
 }

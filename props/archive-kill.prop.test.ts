@@ -19,21 +19,9 @@ import type { MemoryFileSystem } from "../test/support/memory-file-system.js";
 import { lookInto, RestoreBench } from "../test/support/restore-bench.js";
 import { at, offsetsOf, span } from "../test/support/test-log.js";
 import { factor, seed } from "./run-settings.js";
-import type { Fault, OperationKind } from "./world/operations.js";
+import { CHANGES, type Fault, type OperationKind } from "./world/operations.js";
 import { SimulatedDisk } from "./world/simulated-file-system.js";
 import { SystemError } from "./world/system-error.js";
-
-const CHANGES: ReadonlySet<OperationKind> = new Set([
-  "create",
-  "write",
-  "sync",
-  "rename",
-  "link",
-  "remove",
-  "makeDirectory",
-  "syncDirectory",
-  "lock",
-]);
 
 /** Records of the log at its end, by what the archiving finds. */
 const LAST = 81;

@@ -14,7 +14,7 @@ import { listBackups } from "../ops/backup/repository.js";
 import { BackupBench, recordsOfBackup } from "../test/support/backup-bench.js";
 import { offsetsOf, span } from "../test/support/test-log.js";
 import { factor, seed } from "./run-settings.js";
-import type { Fault, OperationKind } from "./world/operations.js";
+import { CHANGES, type Fault, type OperationKind } from "./world/operations.js";
 import { SimulatedDisk } from "./world/simulated-file-system.js";
 import { SystemError } from "./world/system-error.js";
 
@@ -38,18 +38,6 @@ const WORKS: Readonly<Record<string, Work>> = {
   "a copying backup": (bench) => bench.backup({ copy: true }),
   "a prune": (bench) => prune(bench),
 };
-
-const CHANGES: ReadonlySet<OperationKind> = new Set([
-  "create",
-  "write",
-  "sync",
-  "rename",
-  "link",
-  "remove",
-  "makeDirectory",
-  "syncDirectory",
-  "lock",
-]);
 
 interface World {
   readonly disk: SimulatedDisk;

@@ -27,7 +27,7 @@ import { OLD, olderDirectory } from "../test/support/older-directories.js";
 import { wholeHistoryRecords } from "../test/support/restore-bench.js";
 import { openTestLog } from "../test/support/test-log.js";
 import { factor, runs, seed, seededRandom } from "./run-settings.js";
-import type { Ending, Fault, OperationKind } from "./world/operations.js";
+import { CHANGES, type Ending, type Fault } from "./world/operations.js";
 import { seededBytes } from "./world/seeded-world.js";
 import { SimulatedDisk } from "./world/simulated-file-system.js";
 import { SystemError } from "./world/system-error.js";
@@ -158,18 +158,6 @@ describe("migration", () => {
 });
 
 type Left = "empty" | "unfinished" | "whole";
-
-const CHANGES: ReadonlySet<OperationKind> = new Set([
-  "create",
-  "write",
-  "sync",
-  "truncate",
-  "rename",
-  "remove",
-  "makeDirectory",
-  "syncDirectory",
-  "lock",
-]);
 
 describe("migration, ended anywhere", () => {
   let world: MemoryFileSystem;

@@ -20,7 +20,7 @@ import {
   worldOf,
 } from "../test/support/restore-bench.js";
 import { factor, seed } from "./run-settings.js";
-import type { Ending, Fault, OperationKind } from "./world/operations.js";
+import { CHANGES, type Ending, type Fault, type OperationKind } from "./world/operations.js";
 import { SimulatedDisk } from "./world/simulated-file-system.js";
 import { SystemError } from "./world/system-error.js";
 
@@ -36,18 +36,6 @@ beforeAll(async () => {
     worldSeed: seed,
   });
 });
-
-const CHANGES: ReadonlySet<OperationKind> = new Set([
-  "create",
-  "write",
-  "sync",
-  "truncate",
-  "rename",
-  "remove",
-  "makeDirectory",
-  "syncDirectory",
-  "lock",
-]);
 
 function restorer(files: FileSystem, worldSeed: number): RestoreBench {
   return new RestoreBench(files, new BackupBench(files, worldSeed), worldSeed);

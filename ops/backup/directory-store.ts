@@ -13,6 +13,7 @@ import {
   type FileStatus,
   type FileSystem,
   LockHeldError,
+  readPieces,
 } from "../../log/index.js";
 import { BackupError } from "./errors.js";
 import { LOCK_OBJECT } from "./layout.js";
@@ -25,7 +26,6 @@ import {
   type StoreLock,
 } from "./object-store.js";
 
-const CHUNK_BYTES = 1024 * 1024;
 const SYNC_BYTES = 4 * 1024 * 1024;
 /** Why the system will not give a file a second name here. */
 const NO_LINKS: ReadonlySet<string> = new Set([
@@ -84,13 +84,7 @@ export class DirectoryStore implements ObjectStore {
     const handle = await this.#open(name);
     try {
       const end = Math.min(range.end ?? Number.MAX_SAFE_INTEGER, await handle.size());
-      for (let at = range.from; at < end; ) {
-        const chunk = new Uint8Array(Math.min(CHUNK_BYTES, end - at));
-        const count = await handle.read(chunk, at);
-        if (count === 0) return;
-        yield chunk.subarray(0, count);
-        at += count;
-      }
+      yield* readPieces(handle, { from: range.from, end });
     } finally {
       await handle.close();
     }

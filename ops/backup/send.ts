@@ -9,14 +9,13 @@ import {
   type FileSystem,
   LogError,
   type ResumePoint,
+  readPieces,
   type SegmentExtent,
   segmentBytes,
 } from "../../log/index.js";
 import { segmentObject, snapshotObject } from "./layout.js";
 import type { SegmentEntry, SnapshotEntry } from "./manifest.js";
 import type { ObjectStore } from "./object-store.js";
-
-const CHUNK_BYTES = 1024 * 1024;
 
 export interface SendOptions {
   readonly files: FileSystem;
@@ -147,13 +146,7 @@ async function* counted(
 async function* fileBytes(files: FileSystem, path: string): AsyncGenerator<Uint8Array, void> {
   const handle = await files.open(path, "read");
   try {
-    for (let at = 0; ; ) {
-      const chunk = new Uint8Array(CHUNK_BYTES);
-      const count = await handle.read(chunk, at);
-      if (count === 0) return;
-      yield chunk.subarray(0, count);
-      at += count;
-    }
+    yield* readPieces(handle);
   } finally {
     await handle.close();
   }

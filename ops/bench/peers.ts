@@ -1,8 +1,10 @@
 /** The peers, as their Debian packages bring them, configured to do the same work as we do. */
+
 import { writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
-import { answers, type Bench, freePort, programPath, type Started } from "./processes.js";
+import { freePort } from "../free-port.js";
+import { answers, type Bench, programPath, type Started } from "./processes.js";
 
 /** Thrown by a row that needs a program which isn't here; the row then says so. */
 export class PeerAbsent extends Error {

@@ -1,9 +1,11 @@
 /** beanstalkd and NATS JetStream, started and spoken to as their protocols say. */
+
 import { randomBytes } from "node:crypto";
 import { connect } from "node:net";
+import { freePort } from "../free-port.js";
 import { type Dialogue, lineAt } from "./line-load.js";
 import { peerPackage, programOf } from "./peers.js";
-import { type Bench, freePort, type Started } from "./processes.js";
+import type { Bench, Started } from "./processes.js";
 
 /** Letters only, so that it fits into any protocol. */
 const PAYLOAD = randomBytes(50).toString("hex");

@@ -1,10 +1,11 @@
 /** What replicas cost and how quick they are: catching up, live lag, the primary's throughput, a full sync, a promotion. */
 import { cpSync } from "node:fs";
 import { connect, type Socket } from "node:net";
-import { type SetChild, startSetChild, statsOf, untilStats, unusedPort } from "../set-child.js";
+import { freePort } from "../free-port.js";
+import { type SetChild, startSetChild, statsOf, untilStats } from "../set-child.js";
 import { fillDirectory, fillRedis, keyOf, MILLION, textOf } from "./million-rows.js";
 import { programOf, redisReply, startRedis } from "./peers.js";
-import { type Bench, freePort, type Started } from "./processes.js";
+import type { Bench, Started } from "./processes.js";
 import { type Finding, interleave, orAbsent, type Row } from "./row.js";
 import { count, percentile, ratios, shown, spreadOf } from "./statistics.js";
 import { load } from "./wrk.js";
@@ -17,7 +18,7 @@ interface Place {
 
 async function newPlace(bench: Bench, name: string): Promise<Place> {
   const dataDirectory = `${bench.newDirectory(`replication-${name}`)}/data`;
-  return { name, dataDirectory, replicationPort: await unusedPort() };
+  return { name, dataDirectory, replicationPort: await freePort() };
 }
 
 async function started(bench: Bench, place: Place, follows?: Place): Promise<SetChild> {

@@ -1,10 +1,12 @@
 /** Rows about streams, over the Durable Streams protocol: ours beside its public reference server. */
+
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
+import { freePort } from "../free-port.js";
 import { startAnnals } from "./annals.js";
 import { compared, contestant, WARM_UP_SECONDS } from "./http-rows.js";
 import { PeerAbsent } from "./peers.js";
-import { answers, type Bench, freePort, type Started } from "./processes.js";
+import { answers, type Bench, type Started } from "./processes.js";
 import { type Contestant, type Finding, interleave, orAbsent, type Row } from "./row.js";
 import { count, type Spread, shown, spreadOf } from "./statistics.js";
 import { load } from "./wrk.js";

@@ -4,7 +4,8 @@
  */
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { type SetChild, startSetChild, statsOf, untilStats, unusedPort } from "../set-child.js";
+import { freePort } from "../free-port.js";
+import { type SetChild, startSetChild, statsOf, untilStats } from "../set-child.js";
 import { TcpProxy } from "./tcp-proxy.js";
 
 export interface DemoNode {
@@ -35,7 +36,7 @@ export class DemoSet {
     const nodes: DemoNode[] = [];
     try {
       for (const name of NAMES) {
-        const replicationPort = await unusedPort();
+        const replicationPort = await freePort();
         const proxy = await TcpProxy.open(() => replicationPort);
         const place = { name, dataDirectory: join(directory, name), replicationPort, proxy };
         nodes.push({ ...place, child: await start(place, nodes[0]) });

@@ -4,11 +4,8 @@
  * everything agrees.
  */
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { existsSync, readdirSync } from "node:fs";
 import { parseArgs } from "node:util";
-import { wantedFromArguments } from "../cli/tool-arguments.js";
 import { commandLinePath, type ServerChild, startServer } from "../server-child.js";
 import { type Commit, commitKey } from "./commits.js";
 import { Consumers } from "./consumers.js";
@@ -19,6 +16,7 @@ import { QUEUE } from "./jobs.js";
 import { auditOf } from "./log-audit.js";
 import { drawFrom, momentsOf } from "./moments.js";
 import { factsOf, readDone, readStream } from "./proof.js";
+import { runDemo } from "./run-demo.js";
 import { StoreClient } from "./store-client.js";
 import { type DemoSummary, filesOf, logBytesOf, mostChanged, textOf } from "./summary.js";
 
@@ -162,20 +160,4 @@ async function proven(wanted: Wanted, job: JobReport, dataDirectory: string) {
   return { endOffset, queue, files, facts };
 }
 
-async function main(): Promise<void> {
-  const wanted = wantedFromArguments(USAGE, wantedFrom);
-  if (wanted === undefined) return;
-  const directory = wanted.directory ?? mkdtempSync(join(tmpdir(), "annals-demo-"));
-  try {
-    const summary = await run(wanted, directory, (text) => console.error(text));
-    console.log(wanted.json ? JSON.stringify(summary) : `\n${textOf(summary)}`);
-  } finally {
-    if (wanted.directory === undefined) rmSync(directory, { recursive: true, force: true });
-  }
-}
-
-await main().catch((error: unknown) => {
-  // An input that holds something else than commits is the caller's mistake too.
-  console.error(error instanceof RangeError ? error.message : error);
-  process.exitCode = error instanceof RangeError ? 2 : 1;
-});
+await runDemo({ usage: USAGE, directoryPrefix: "annals-demo-", wantedFrom, run, textOf });

@@ -3,12 +3,9 @@
  * primary while its replicas are killed, stopped and cut off, promotes one of them mid-way, takes the old primary back, and shows that all
  * three have the same state in the same bytes, and everything that was answered.
  */
-import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { existsSync, readdirSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
-import { wantedFromArguments } from "../cli/tool-arguments.js";
 import { partsOf, ROOM } from "./commit-batch.js";
 import { type Commit, commitKey, RunningTotals } from "./commits.js";
 import { DemoSet } from "./demo-set.js";
@@ -17,6 +14,7 @@ import { commitsOf, defaultInput, type WantedCommits } from "./input.js";
 import { QUEUE } from "./jobs.js";
 import { type Draw, drawFrom } from "./moments.js";
 import { readStream } from "./proof.js";
+import { runDemo } from "./run-demo.js";
 import { compareSegments } from "./same-files.js";
 import { StoreClient } from "./store-client.js";
 
@@ -262,20 +260,4 @@ function textOf(summary: Summary): string {
   ].join("\n");
 }
 
-async function main(): Promise<void> {
-  const wanted = wantedFromArguments(USAGE, wantedFrom);
-  if (wanted === undefined) return;
-  const directory = wanted.directory ?? mkdtempSync(join(tmpdir(), "annals-demo-replication-"));
-  try {
-    const summary = await run(wanted, directory, (text) => console.error(text));
-    console.log(wanted.json ? JSON.stringify(summary) : `\n${textOf(summary)}`);
-  } finally {
-    if (wanted.directory === undefined) rmSync(directory, { recursive: true, force: true });
-  }
-}
-
-await main().catch((error: unknown) => {
-  // An input that holds something else than commits is the caller's mistake too.
-  console.error(error instanceof RangeError ? error.message : error);
-  process.exitCode = error instanceof RangeError ? 2 : 1;
-});
+await runDemo({ usage: USAGE, directoryPrefix: "annals-demo-replication-", wantedFrom, run, textOf });

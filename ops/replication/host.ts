@@ -10,6 +10,7 @@ import {
   keepDiverged,
   type Offset,
   parseSnapshotName,
+  readPieces,
   SNAPSHOT_DIRECTORY,
 } from "../../log/index.js";
 import { listSnapshots, verifySnapshot } from "../../projections/index.js";
@@ -173,13 +174,7 @@ export class HoldingsHost implements ReplicationHost {
 async function* piecesOf(files: FileSystem, path: string, bytes: number): AsyncGenerator<Uint8Array> {
   const handle = await files.open(path, "read");
   try {
-    for (let at = 0; at < bytes; ) {
-      const piece = new Uint8Array(Math.min(SNAPSHOT_CHUNK_BYTES, bytes - at));
-      const read = await handle.read(piece, at);
-      if (read === 0) return;
-      at += read;
-      yield piece.subarray(0, read);
-    }
+    yield* readPieces(handle, { end: bytes, pieceBytes: SNAPSHOT_CHUNK_BYTES });
   } finally {
     await handle.close();
   }

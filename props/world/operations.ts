@@ -42,6 +42,21 @@ export const TAKING_SPACE: ReadonlySet<OperationKind> = new Set([
   "syncDirectory",
   "lock",
 ]);
+
+/** What leaves the disk other than it was. An end in anything else leaves what an end before the next of these leaves. */
+export const CHANGES: ReadonlySet<OperationKind> = new Set([
+  "create",
+  "write",
+  "sync",
+  "truncate",
+  "rename",
+  "link",
+  "remove",
+  "makeDirectory",
+  "syncDirectory",
+  "lock",
+]);
+
 /** What ends the process: a power cut, which takes the page cache with it, or kill -9, which does not. */
 export type Ending = "power" | "kill";
 

@@ -1,9 +1,9 @@
 /** The commands of ops/docs/replication.md, run as they stand there: three nodes, a fail-over, a return, a switchover. */
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, it } from "vitest";
+import { freePort } from "../../ops/free-port.js";
 import { AnnalsCommand, runAnnals } from "../support/annals-command.js";
 
 const directory = mkdtempSync(join(tmpdir(), "annals-guide-"));
@@ -27,19 +27,10 @@ const ports = new Map<string, string>();
 async function withFreePorts(line: string): Promise<string> {
   let text = line;
   for (const [port] of line.matchAll(/\b155[0-9]{2}\b/g)) {
-    if (!ports.has(port)) ports.set(port, await freePort());
+    if (!ports.has(port)) ports.set(port, String(await freePort()));
     text = text.replaceAll(port, ports.get(port) ?? port);
   }
   return text;
-}
-
-function freePort(): Promise<string> {
-  return new Promise((resolve) => {
-    const server = createServer().listen(0, "127.0.0.1", () => {
-      const address = server.address();
-      server.close(() => resolve(String(typeof address === "object" ? address?.port : "")));
-    });
-  });
 }
 
 /** As a shell would, for what the guide uses. */

@@ -2,10 +2,10 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
+import { freePort } from "../../ops/free-port.js";
 import { PROGRAM, type RunningServer, startServer } from "../support/server-process.js";
 
 const LINES = 2000;
@@ -18,15 +18,6 @@ afterEach(async () => {
   await server?.kill("SIGKILL");
   rmSync(directory, { recursive: true, force: true });
 });
-
-async function freePort(): Promise<number> {
-  const socket = createServer().listen(0, "127.0.0.1");
-  await once(socket, "listening");
-  const address = socket.address();
-  socket.close();
-  await once(socket, "close");
-  return typeof address === "object" && address !== null ? address.port : 0;
-}
 
 async function runImport(port: number): Promise<{ code: number; output: string }> {
   const flags = ["--url", `http://127.0.0.1:${port}`, "--batch", String(BATCH), "--json"];

@@ -1,8 +1,8 @@
 /** Real servers of one replicated set on loopback, each in a directory of its own, killed and started again under the same addresses. */
 import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { freePort } from "../../ops/free-port.js";
 import { type Answer, HttpClient } from "./http-client.js";
 import { type RunningServer, startServer } from "./server-process.js";
 
@@ -156,16 +156,6 @@ function launched(
       ...environment,
     },
   };
-}
-
-/** One that nobody had a moment ago. A node's address must outlive its process. */
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  if (address === null || typeof address === "string") throw new Error("no port");
-  return address.port;
 }
 
 /** Where an answer says that its write stands, to be sent with a read. */
