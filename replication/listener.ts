@@ -90,6 +90,7 @@ export class LinkListener {
     const { nodeId, name } = hello.node;
     const before = this.#senders.get(nodeId);
     const sender = new Sender(session, hello, this.#context, this.#host, {
+      isAwaited: () => this.#events.isAwaited?.() ?? false,
       acknowledged: (from) => this.#events.acknowledged?.(from),
       ended: (from, reason) => {
         this.#sessions.delete(session);

@@ -196,7 +196,7 @@ export class ReplicationNode {
     if (this.#stopped) return Promise.reject(refusals.stopping());
     if (!this.#local.leads) return Promise.reject(refusals.followsNow(this.following));
     if (this.#local.isFenced) return Promise.reject(refusals.fenced(this.#local));
-    return this.#set.confirmations.confirmed(offset, count, timeoutMs);
+    return this.#set.confirmed(offset, count, timeoutMs);
   }
 
   /**
@@ -277,6 +277,7 @@ export class ReplicationNode {
     this.#local.role = role;
     if (role !== "standalone" && settings.listenAddress !== undefined) {
       const events = {
+        isAwaited: () => this.#set.isAwaited,
         acknowledged: this.#set.acknowledged.bind(this.#set),
         ended: this.#set.ended.bind(this.#set),
       };

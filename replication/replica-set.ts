@@ -3,7 +3,7 @@
  * take any. A node that follows serves replicas, too; then nothing is counted.
  */
 import type { Offset } from "../log/index.js";
-import { Confirmations } from "./confirmations.js";
+import { type Confirmation, Confirmations } from "./confirmations.js";
 import { ReplicationError } from "./errors.js";
 import type { ReplicaProgress } from "./link-ports.js";
 import type { LocalNode } from "./local-node.js";
@@ -122,6 +122,20 @@ export class ReplicaSet {
     return writeLagMsMax > 0 ? this.#lagging(now, writeLagMsMax) : undefined;
   }
 
+  /** As `Confirmations.confirmed`; nothing is held back from the replicas meanwhile. */
+  confirmed(offset: Offset, count: number, timeoutMs: number): Promise<Confirmation> {
+    const { confirmations } = this;
+    const before = confirmations.waiting;
+    const confirmed = confirmations.confirmed(offset, count, timeoutMs);
+    if (before === 0 && confirmations.waiting > 0) this.#hurry();
+    return confirmed;
+  }
+
+  /** Somebody waits for what the replicas confirm. */
+  get isAwaited(): boolean {
+    return this.confirmations.waiting > 0 || this.#drains.size > 0;
+  }
+
   /** Resolves when that replica holds `offset` durably; rejects when `timeoutMs` are over, or this node leads no more. */
   holds(nodeId: string, offset: Offset, timeoutMs: number): Promise<void> {
     const { clock, local } = this.#options;
@@ -139,6 +153,7 @@ export class ReplicaSet {
         reject(this.#notHeld(nodeId, offset, `it was waited ${timeoutMs} ms`));
       });
       this.#drains.add(check);
+      this.#hurry();
       check();
     });
   }
@@ -205,6 +220,10 @@ export class ReplicaSet {
       `a replica is ${Math.round(this.#lagMs)} ms behind, and writes may run ahead ${lagMsMax} ms`,
       { found: Math.round(this.#lagMs), limit: lagMsMax },
     );
+  }
+
+  #hurry(): void {
+    for (const sender of this.#options.senders()) sender.hurry();
   }
 
   #notHeld(nodeId: string, offset: Offset, why: string): ReplicationError {

@@ -15,7 +15,14 @@ import { describePosition, EMPTY_POSITION, isSamePosition, type Position } from 
 import { type Session, type SessionOwner, unexpected } from "./session.js";
 import { Window } from "./window.js";
 
+/** A run that would follow the one before sooner waits so long: whatever becomes durable meanwhile goes with it. */
+const GATHER_MS = Number(process.env["GATHER_MS"] ?? 3);
+/** After a run of as many bytes nothing is waited for: there is enough for the next one. */
+const GATHER_BYTES = 64 * 1024;
+
 export interface SenderEvents {
+  /** Somebody waits for what the replica confirms, so nothing is held back to be sent together. */
+  isAwaited?(): boolean;
   /** The replica said how far it is; `progress` has it. */
   acknowledged?(sender: Sender): void;
   /** Once. */
@@ -99,6 +106,11 @@ export class Sender implements SessionOwner {
   /** Says now what the next heartbeat would say. */
   beat(): void {
     this.#session.beat();
+  }
+
+  /** Somebody began to wait for what the replica confirms. */
+  hurry(): void {
+    this.#window.ring();
   }
 
   /** Ends the link. Resolves when nothing of it reads from the log any more. */
@@ -254,8 +266,26 @@ export class Sender implements SessionOwner {
       this.#lastSent = run.last;
       const { header, startsSegment, bytes } = run;
       this.#session.send({ type: "run", header, startsSegment, bytes });
+      if (bytes.length < GATHER_BYTES) await this.#gather();
     }
     throw new ReplicationError("REPLICATION_STOPPING", "this node closed its log");
+  }
+
+  /** Each run costs both sides a frame, a wake-up, a write to the disk and an acknowledgement, however few records it has. */
+  async #gather(): Promise<void> {
+    let isOver = false;
+    const cancel = this.#context.clock.after(GATHER_MS, () => {
+      isOver = true;
+      this.#window.ring();
+    });
+    try {
+      while (!isOver && this.#events.isAwaited?.() !== true) {
+        this.#mustGoOn();
+        await this.#window.change();
+      }
+    } finally {
+      cancel();
+    }
   }
 
   async #room(): Promise<void> {
