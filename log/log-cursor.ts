@@ -10,6 +10,7 @@ import type { FileHandle, FileSystem } from "./file-system.js";
 import { RECORD_BODY_BYTES_MAX, RECORD_HEADER_BYTES, recordLength, SEGMENT_HEADER_BYTES } from "./format.js";
 import type { IdleHandles } from "./idle-handles.js";
 import type { LoadedIndexes } from "./loaded-indexes.js";
+import type { NewestRecords, NewestRun } from "./newest-records.js";
 import type { OffsetIndex } from "./offset-index.js";
 import { type CheckedRecords, checkRecords } from "./record-check.js";
 import { retired } from "./refusals.js";
@@ -28,6 +29,7 @@ export interface LogFiles {
   readonly segments: SegmentList;
   readonly indexes: LoadedIndexes;
   readonly handles: IdleHandles;
+  readonly newest: NewestRecords;
 }
 
 interface Seat {
@@ -95,6 +97,8 @@ export class LogCursor {
   /** As `read`, but bytes: at least one record, never over the border of a segment. */
   async readRun(last: Offset): Promise<RecordRun> {
     assert(this.#next <= last, "there is something to read");
+    const newest = this.#log.newest.from(this.#next, last);
+    if (newest !== undefined) return await this.#takeNewest(newest);
     for (;;) {
       const seat = await this.#sit();
       const { point, segment } = seat;
@@ -104,15 +108,7 @@ export class LogCursor {
         const first = this.#next;
         this.#next = next.offset;
         seat.point = next;
-        return {
-          header: segment.header,
-          startsSegment: point.position + start === SEGMENT_HEADER_BYTES,
-          first,
-          last: asOffset(next.offset - 1),
-          bytes: bytes.subarray(start, end),
-          lastCrc: next.seed,
-          lastTimestamp: next.timestamp,
-        };
+        return runOf(segment, first, bytes.subarray(start, end), next);
       }
       // As in `read`.
       if (seat.cuts !== this.#log.segments.cuts) continue;
@@ -123,6 +119,16 @@ export class LogCursor {
       }
       seat.point = next;
     }
+  }
+
+  /** The place on the disk moves along, so that what is not in memory one day is read from there. */
+  async #takeNewest({ segment, bytes, after }: NewestRun): Promise<RecordRun> {
+    const first = this.#next;
+    this.#next = after.offset;
+    const seat = this.#seat;
+    if (seat?.segment === segment && seat.cuts === this.#log.segments.cuts) seat.point = after;
+    else if (seat !== undefined) await this.close();
+    return runOf(segment, first, bytes, after);
   }
 
   async close(): Promise<void> {
@@ -181,6 +187,18 @@ export class LogCursor {
     if (foreign !== undefined) throw corruption(foreign);
     await this.close();
   }
+}
+
+function runOf(segment: LogSegment, first: Offset, bytes: Uint8Array, after: ReadPoint): RecordRun {
+  return {
+    header: segment.header,
+    startsSegment: after.position - bytes.length === SEGMENT_HEADER_BYTES,
+    first,
+    last: asOffset(after.offset - 1),
+    bytes,
+    lastCrc: after.seed,
+    lastTimestamp: after.timestamp,
+  };
 }
 
 /** The bytes at a reader's place, and how far the records in them hold: at least one, if there is any that does. */
