@@ -52,12 +52,15 @@ function chunkUpTo({ index, point }: Seat, last: Offset): number {
 
 export class LogCursor {
   readonly #log: LogFiles;
+  readonly #letGo: (() => void) | undefined;
   #next: Offset;
   #seat: Seat | undefined;
 
-  constructor(log: LogFiles, from: Offset) {
+  /** @param reads what: `readRun` takes what was just written from memory */
+  constructor(log: LogFiles, from: Offset, reads: "records" | "runs" = "records") {
     this.#log = log;
     this.#next = from;
+    this.#letGo = reads === "runs" ? log.newest.keep() : undefined;
   }
 
   /** Offset of the record that is read next. */
@@ -94,7 +97,7 @@ export class LogCursor {
     }
   }
 
-  /** As `read`, but bytes: at least one record, never over the border of a segment. */
+  /** As `read`, but bytes: at least one record, never over the border of a segment. Of a cursor that reads runs. */
   async readRun(last: Offset): Promise<RecordRun> {
     assert(this.#next <= last, "there is something to read");
     const newest = this.#log.newest.from(this.#next, last);
@@ -127,18 +130,23 @@ export class LogCursor {
     this.#next = after.offset;
     const seat = this.#seat;
     if (seat?.segment === segment && seat.cuts === this.#log.segments.cuts) seat.point = after;
-    else if (seat !== undefined) await this.close();
+    else await this.#rise();
     return runOf(segment, first, bytes, after);
   }
 
   async close(): Promise<void> {
+    this.#letGo?.();
+    await this.#rise();
+  }
+
+  async #rise(): Promise<void> {
     const seat = this.#seat;
     this.#seat = undefined;
     if (seat !== undefined) await this.#log.handles.giveBack(seat.segment, seat.handle, seat.cuts);
   }
 
   async #sit(): Promise<Seat> {
-    if (this.#seat !== undefined && this.#seat.cuts !== this.#log.segments.cuts) await this.close();
+    if (this.#seat !== undefined && this.#seat.cuts !== this.#log.segments.cuts) await this.#rise();
     this.#seat ??= await this.#open();
     return this.#seat;
   }
@@ -185,7 +193,7 @@ export class LogCursor {
     // Each segment can be whole in itself and still not be this log's: the chain goes over the border too.
     const foreign = borderFinding(seat.point, following);
     if (foreign !== undefined) throw corruption(foreign);
-    await this.close();
+    await this.#rise();
   }
 }
 

@@ -3,7 +3,7 @@
  * disk, and what this process has just stamped, or verified as it came, is not verified again. How far they are durable is the reader's to
  * know.
  *
- * Bounded, and kept only while somebody asks. What is not here is on the disk.
+ * Bounded, and kept only while somebody ships. What is not here is on the disk.
  */
 import { assert } from "./errors.js";
 import type { LogSegment, SegmentList } from "./segment-list.js";
@@ -12,8 +12,6 @@ import type { Offset } from "./units.js";
 
 const BLOCK_BYTES = 256 * 1024;
 const BLOCKS_MAX = 4;
-/** When nobody has asked for so long, nobody does. */
-const UNASKED_BYTES_MAX = BLOCK_BYTES * BLOCKS_MAX;
 
 /** What was written at once. */
 interface Piece {
@@ -42,21 +40,32 @@ export class NewestRecords {
   #blocks: Block[] = [];
   /** How often the log had been cut when they were written. */
   #cuts = 0;
-  #unaskedBytes = UNASKED_BYTES_MAX;
+  #readers = 0;
 
   constructor(segments: SegmentList) {
     this.#segments = segments;
   }
 
-  /** Records were written to the end of a segment, the first of them with this offset. The bytes are copied, if anybody wants them. */
+  /** Somebody reads from here until the answer is called. */
+  keep(): () => void {
+    this.#readers += 1;
+    let isKept = true;
+    return () => {
+      if (isKept) this.#readers -= 1;
+      isKept = false;
+      if (this.#readers === 0) this.#blocks = [];
+    };
+  }
+
+  /** Records were written to the end of a segment, the first of them with this offset. The bytes are copied, if anybody reads them here. */
   written(segment: LogSegment, first: Offset, bytes: Uint8Array, after: ReadPoint): void {
-    if (this.#unaskedBytes >= UNASKED_BYTES_MAX) return;
-    this.#unaskedBytes += bytes.length;
-    if (this.#unaskedBytes >= UNASKED_BYTES_MAX || bytes.length > BLOCK_BYTES) {
+    if (this.#readers === 0) return;
+    this.#forgetCut();
+    // So much at once is as well read from the disk.
+    if (bytes.length > BLOCK_BYTES) {
       this.#blocks = [];
       return;
     }
-    this.#forgetCut();
     const block = this.#blockFor(bytes.length);
     const at = usedOf(block);
     block.bytes.set(bytes, at);
@@ -65,7 +74,6 @@ export class NewestRecords {
 
   /** Records from `next` on, none above `last`, which is written; undefined when they must be read from the disk. */
   from(next: Offset, last: Offset): NewestRun | undefined {
-    this.#unaskedBytes = 0;
     this.#forgetCut();
     const block = this.#blocks.findLast(({ pieces }) => (pieces[0]?.first ?? next) <= next);
     if (block === undefined || next < this.#segments.first.base) return undefined;
