@@ -15,13 +15,13 @@ import { describePosition, EMPTY_POSITION, isSamePosition, type Position } from 
 import { type Session, type SessionOwner, unexpected } from "./session.js";
 import { Window } from "./window.js";
 
-/** A run that would follow the one before sooner waits so long: whatever becomes durable meanwhile goes with it. */
-const GATHER_MS = Number(process.env["GATHER_MS"] ?? 3);
-/** After a run of as many bytes nothing is waited for: there is enough for the next one. */
-const GATHER_BYTES = 64 * 1024;
+/** After a run nothing is sent for so long, unless somebody waits for it: whatever becomes durable meanwhile goes together. */
+const HELD_BACK_MS = 3;
+/** After a run of as many bytes nothing is held back: so much comes that the next one is large by itself. */
+const LARGE_RUN_BYTES = 64 * 1024;
 
 export interface SenderEvents {
-  /** Somebody waits for what the replica confirms, so nothing is held back to be sent together. */
+  /** Whether somebody waits for what the replica confirms: then nothing is held back. */
   isAwaited?(): boolean;
   /** The replica said how far it is; `progress` has it. */
   acknowledged?(sender: Sender): void;
@@ -108,7 +108,7 @@ export class Sender implements SessionOwner {
     this.#session.beat();
   }
 
-  /** Somebody began to wait for what the replica confirms. */
+  /** Somebody began to wait for what the replica confirms: `isAwaited` is asked again. */
   hurry(): void {
     this.#window.ring();
   }
@@ -266,15 +266,15 @@ export class Sender implements SessionOwner {
       this.#lastSent = run.last;
       const { header, startsSegment, bytes } = run;
       this.#session.send({ type: "run", header, startsSegment, bytes });
-      if (bytes.length < GATHER_BYTES) await this.#gather();
+      if (bytes.length < LARGE_RUN_BYTES && !beginsSegment(log, run.last)) await this.#holdBack();
     }
     throw new ReplicationError("REPLICATION_STOPPING", "this node closed its log");
   }
 
-  /** Each run costs both sides a frame, a wake-up, a write to the disk and an acknowledgement, however few records it has. */
-  async #gather(): Promise<void> {
+  /** A run costs both sides a frame, a few wake-ups, a write to the replica's disk and an ack, however few records it has. */
+  async #holdBack(): Promise<void> {
     let isOver = false;
-    const cancel = this.#context.clock.after(GATHER_MS, () => {
+    const cancel = this.#context.clock.after(HELD_BACK_MS, () => {
       isOver = true;
       this.#window.ring();
     });
@@ -365,4 +365,10 @@ export class Sender implements SessionOwner {
   #note(error: unknown): void {
     this.#context.logger.warn({ err: error }, "the log's reader for a replica did not end well");
   }
+}
+
+/** Whether what is durable behind a record begins another segment: a run ends there, however much there is. */
+function beginsSegment(log: EventLog, last: Offset): boolean {
+  const next = asOffset(last + 1);
+  return next <= log.durableOffset && log.segmentStart(next) === next;
 }
