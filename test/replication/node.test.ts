@@ -89,6 +89,18 @@ describe("a set", () => {
     expect(await b!.texts()).toEqual(["one", "two"]);
   });
 
+  it("confirms at once, also right after records that nobody waits for", async () => {
+    const [a, b] = await setOf("a", "b", "c");
+    await confirmedBy(a!, "one", 2);
+    const since = world.clock.now();
+    for (const text of ["two", "three"]) await a!.required.whenCommitted(a!.write(text));
+    expect(await confirmedBy(a!, "four", 2)).toBe(2);
+    for (const text of ["five", "six"]) await a!.required.whenCommitted(a!.write(text));
+    expect(await settled(a!.node.drain(b!.nodeId, 3_000), "b has everything")).toBe(a!.end);
+    expect(world.clock.now()).toBe(since);
+    a!.node.endDrain();
+  });
+
   it("tells how many hold a write when not enough do in time", async () => {
     const [a, b] = await setOf("a", "b");
     world.cut("a", "b");
