@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { ReplicationErrorCode } from "../../replication/errors.js";
 import { addressOf, type SetNode, SetWorld } from "../support/set-node.js";
+import { turns } from "../support/virtual-clock.js";
 
 let world: SetWorld;
 
@@ -96,6 +97,7 @@ describe("a set", () => {
     for (const text of ["two", "three"]) await a!.required.whenCommitted(a!.write(text));
     expect(await confirmedBy(a!, "four", 2)).toBe(2);
     for (const text of ["five", "six"]) await a!.required.whenCommitted(a!.write(text));
+    await turns(60);
     expect(await settled(a!.node.drain(b!.nodeId, 3_000), "b has everything")).toBe(a!.end);
     expect(world.clock.now()).toBe(since);
     a!.node.endDrain();
