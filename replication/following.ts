@@ -42,17 +42,22 @@ export class Following implements SessionOwner {
   #ackedDurable = -1;
   #ackedCommitted = -1;
   #stopWatching: (() => void) | undefined;
+  #feederLeads: boolean;
 
   constructor(session: Session, context: LinkContext, host: ReceiverHost, events: FollowingEvents) {
     this.#session = session;
     this.#context = context;
     this.#host = host;
     this.#events = events;
+    const { node } = session.other;
+    this.#feederLeads = node.primary === undefined || node.primary.nodeId === node.nodeId;
     events.phase("comparing");
   }
 
   message(message: Message): undefined | Promise<void> {
-    this.#mustFollow();
+    if (message.type === "heartbeat")
+      this.#feederLeads = message.primary?.nodeId === this.#session.other.node.nodeId;
+    if (message.type !== "heartbeat" || !this.#mayBeLate) this.#mustFollow();
     switch (message.type) {
       case "heartbeat":
         return undefined;
@@ -80,6 +85,11 @@ export class Following implements SessionOwner {
 
   writable(): void {
     this.#acknowledge();
+  }
+
+  beaten(): void {
+    const { below } = this.#context.node;
+    if (below !== undefined) this.#session.send({ type: "below", ...below });
   }
 
   ended(reason: ReplicationError): void {
@@ -240,7 +250,7 @@ export class Following implements SessionOwner {
       this.#takenBytes !== this.#ackedBytes ||
       durable !== this.#ackedDurable ||
       committed !== this.#ackedCommitted;
-    if (!isNews) return;
+    if (!isNews || (this.#mayBeLate && this.#isStale)) return;
     try {
       this.#mustFollow();
     } catch (error) {
@@ -259,11 +269,20 @@ export class Following implements SessionOwner {
     return log;
   }
 
+  /** Whoever feeds this node without leading gets there itself, and sends nothing before. Nothing is acknowledged to it meanwhile. */
+  get #mayBeLate(): boolean {
+    return !this.#feederLeads && this.#state.type === "streaming";
+  }
+
+  get #isStale(): boolean {
+    return isHigher(this.#context.node.heard, this.#session.other.own);
+  }
+
   /** @throws ReplicationError REPLICATION_PRIMARY_STALE. */
   #mustFollow(): void {
+    if (!this.#isStale) return;
     const { heard } = this.#context.node;
     const { own, node } = this.#session.other;
-    if (!isHigher(heard, own)) return;
     throw new ReplicationError(
       "REPLICATION_PRIMARY_STALE",
       `${node.name} leads under ${describeLeadership(own)}, and ${describeLeadership(heard)} was heard of`,

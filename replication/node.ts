@@ -24,6 +24,7 @@ import type { PromotionReport } from "./promotion-report.js";
 import * as refusals from "./refusals.js";
 import { ReplicaSet } from "./replica-set.js";
 import { Seeker } from "./seeker.js";
+import type { Sender } from "./sender.js";
 import type { Role } from "./settings.js";
 import type { FenceStats, ReplicationStats } from "./stats.js";
 import { Upstream } from "./upstream.js";
@@ -74,7 +75,9 @@ export class ReplicationNode {
         : { nodeId, host: this.#upstream.address.host };
     };
     const senders = () => this.#listener?.senders ?? [];
-    this.#set = new ReplicaSet({ settings, clock, logger, local: this.#local, senders });
+    this.#local.senders = senders;
+    const upstream = () => this.#upstream;
+    this.#set = new ReplicaSet({ settings, clock, logger, local: this.#local, senders, upstream });
     const wentOn = (error: unknown): void =>
       logger.error({ err: error }, "this node could not go on writing by itself");
     this.#handover = new Handover({
@@ -85,7 +88,7 @@ export class ReplicationNode {
     this.#seeker = new Seeker({
       ...{ settings, clock, logger, local: this.#local },
       ask: () => askAround(this.#asking(), ASK_MS, (nodeId) => !this.#set.isConnected(nodeId)),
-      upstream: () => this.#upstream,
+      upstream,
       isChanging: () => this.#changing !== undefined,
       follow: (address) => this.follow(address),
     });
@@ -279,6 +282,8 @@ export class ReplicationNode {
       const events = {
         acknowledged: this.#set.acknowledged.bind(this.#set),
         ended: this.#set.ended.bind(this.#set),
+        below: (sender: Sender) => this.#set.below(sender, this.#mustLead() === undefined),
+        held: this.#set.held.bind(this.#set),
       };
       const door = { address: settings.listenAddress, network, context: this.#link, host, events };
       this.#listener = await LinkListener.open(door);

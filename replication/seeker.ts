@@ -75,12 +75,13 @@ export class Seeker {
   }
 
   #mayTurnTo(listen: Address): boolean {
-    const { local } = this.#options;
+    const { local, clock, settings } = this.#options;
     if (local.leads) return local.role === "master" && local.isFenced;
     const upstream = this.#options.upstream();
     if (upstream === undefined || isSameAddress(upstream.address, listen)) return false;
-    const { node } = upstream;
-    // Whoever feeds this node without leading will get there itself.
+    const { node, isFedByReplica } = upstream;
+    // Whoever feeds this node without leading will get there itself, if it can.
+    if (isFedByReplica) return clock.now() - local.leadership.since >= settings.replicaTimeoutMs;
     return node === undefined || (node.primary?.nodeId === node.nodeId && isHigher(local.heard, node.own));
   }
 }

@@ -3,7 +3,7 @@ import type { Breaker } from "./breaker.js";
 import type { ReplicationError } from "./errors.js";
 import type { Kept, ReplicationHost } from "./host.js";
 import type { LinkContext, ReceiverProgress } from "./link-ports.js";
-import type { Heartbeat } from "./messages.js";
+import type { Below, Heartbeat, Held, PeerNote } from "./messages.js";
 import { type Address, describeAddress, type Network } from "./ports.js";
 import { Receiver } from "./receiver.js";
 import type { UpstreamStats } from "./stats.js";
@@ -39,6 +39,7 @@ export class Upstream {
   #sample: { readonly end: number; readonly at: number } | undefined;
   #caughtUpAt: number | undefined;
   #primaryEnd: Heartbeat["end"] | undefined;
+  #primary: PeerNote | undefined;
   #recordsAtFailure = 0;
   #isGreeted = false;
 
@@ -107,9 +108,21 @@ export class Upstream {
     this.#receiver.beat();
   }
 
+  say(message: Below | Held): void {
+    this.#receiver.say(message);
+  }
+
+  /** The one that is followed follows another itself, as it was last heard to. */
+  get isFedByReplica(): boolean {
+    const feeder = this.#receiver.progress.primary;
+    const primary = this.#primary ?? feeder?.primary;
+    return primary !== undefined && primary.nodeId !== feeder?.nodeId;
+  }
+
   /** Of the other side. */
-  heartbeat({ end }: Heartbeat): void {
+  heartbeat({ end, primary }: Heartbeat): void {
     this.#primaryEnd = end;
+    this.#primary = primary;
     const at = this.#options.context.clock.stopwatch();
     this.#look();
     this.#sample ??= { end, at };

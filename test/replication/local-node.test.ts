@@ -39,6 +39,7 @@ const heartbeat = (changes: Partial<Heartbeat> = {}): Heartbeat => ({
   primary: NORTH,
   peers: [NORTH],
   peersVersion: 4,
+  peersUnder: led(1),
   ...changes,
 });
 

@@ -197,6 +197,8 @@ export class LinkNodeDouble implements LinkNode, ReceiverHost, SenderHost {
     };
   }
 
+  readonly below = undefined;
+
   heartbeat(): Omit<Heartbeat, "type"> {
     return {
       own: this.own,
@@ -207,6 +209,7 @@ export class LinkNodeDouble implements LinkNode, ReceiverHost, SenderHost {
       primary: undefined,
       peers: [],
       peersVersion: 0,
+      peersUnder: undefined,
     };
   }
 
