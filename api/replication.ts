@@ -89,6 +89,8 @@ export interface PeerFacts {
   readonly name: string;
   readonly address: string | undefined;
   readonly http: string | undefined;
+  /** Id of the node that it follows; undefined of the primary, and when that is not known here. */
+  readonly follows: string | undefined;
 }
 
 export interface PromotionReport {

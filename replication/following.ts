@@ -8,10 +8,10 @@ import { offset as asOffset, type EventLog, LogError, type Offset, unreachable }
 import { PROBES_MAX } from "./comparison.js";
 import { ReplicationError } from "./errors.js";
 import { Gathering } from "./gathering.js";
-import { describeLeadership, isHigher } from "./leadership-order.js";
+import { describeLeadership, isHigher, isSameLeadership, type Leadership } from "./leadership-order.js";
 import { linkErrorOf } from "./link-error.js";
 import type { LinkContext, ReceiverHost, ReceiverPhase } from "./link-ports.js";
-import type { Chunk, Cut, Install, Message, Probe, Run } from "./messages.js";
+import type { Chunk, Cut, Heartbeat, Install, Message, NodeStatement, Probe, Run } from "./messages.js";
 import { EMPTY_POSITION, isSamePosition, type Position } from "./position.js";
 import { type Session, type SessionOwner, unexpected } from "./session.js";
 
@@ -49,14 +49,14 @@ export class Following implements SessionOwner {
     this.#context = context;
     this.#host = host;
     this.#events = events;
-    const { node } = session.other;
-    this.#feederLeads = node.primary === undefined || node.primary.nodeId === node.nodeId;
+    this.#feederLeads = session.other.node.leads;
     events.phase("comparing");
   }
 
   message(message: Message): undefined | Promise<void> {
     if (message.type === "heartbeat")
-      this.#feederLeads = message.primary?.nodeId === this.#session.other.node.nodeId;
+      this.#feederLeads =
+        feederLeads(message, this.#session.other.node, this.#context.node.heard) ?? this.#feederLeads;
     if (message.type !== "heartbeat" || !this.#mayBeLate) this.#mustFollow();
     switch (message.type) {
       case "heartbeat":
@@ -289,4 +289,14 @@ export class Following implements SessionOwner {
       { other: own?.epoch, heard: heard?.epoch },
     );
   }
+}
+
+/** Whether the one that feeds this node leads; undefined when its heartbeat does not tell. A fenced primary is no replica yet. */
+export function feederLeads(
+  { own, primary }: Heartbeat,
+  feeder: NodeStatement,
+  heard: Leadership | undefined,
+): boolean | undefined {
+  if (primary === undefined || !isSameLeadership(own, heard)) return undefined;
+  return primary.nodeId === feeder.nodeId;
 }

@@ -120,7 +120,14 @@ export class LocalNode implements LinkNode {
   async statement(): Promise<NodeStatement> {
     const { place, log } = this;
     const { clusterId } = this.#options.host.identity();
-    const said = { ...place, clusterId, own: this.own, heard: this.heard, primary: this.primary };
+    const said = {
+      ...place,
+      clusterId,
+      own: this.own,
+      heard: this.heard,
+      primary: this.primary,
+      leads: this.leads,
+    };
     if (log === undefined) return { ...said, end: undefined, firstOffset: asOffset(1) };
     try {
       const { isFenced: fenced } = this;

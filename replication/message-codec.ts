@@ -269,6 +269,7 @@ function statementOf(fields: Fields): NodeStatement {
     own: fields.optional("own", (name) => leadershipOf(fields.fields(name))),
     heard: fields.optional("heard", (name) => leadershipOf(fields.fields(name))),
     end: fields.optional("end", (name) => positionOf(fields.fields(name))),
+    leads: fields.flag("leads"),
     primary: fields.optional("primary", (name) => noteOf(fields.fields(name))),
   };
 }

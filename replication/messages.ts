@@ -28,6 +28,8 @@ export interface NodeStatement {
   readonly end: Position | undefined;
   /** Of the oldest record that it keeps. */
   readonly firstOffset: Offset;
+  /** Whether it leads, or would if it were not fenced; else it follows another. */
+  readonly leads: boolean;
   /** Who leads under `heard`, as far as it knows: how a fenced primary learns whom to follow. */
   readonly primary: PeerNote | undefined;
 }

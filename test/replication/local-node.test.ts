@@ -25,6 +25,7 @@ const statement = (changes: Partial<NodeStatement> = {}): NodeStatement => ({
   heard: led(1),
   end: undefined,
   firstOffset: offset(1),
+  leads: true,
   primary: undefined,
   ...changes,
 });

@@ -29,6 +29,7 @@ export const node: NodeStatement = {
   heard: leadership,
   end: position,
   firstOffset: offset(1),
+  leads: true,
   primary: note,
 };
 export const bare: NodeStatement = {
@@ -41,6 +42,7 @@ export const bare: NodeStatement = {
   heard: undefined,
   end: undefined,
   firstOffset: offset(0),
+  leads: false,
   primary: undefined,
 };
 export const header: SegmentHeader = {
