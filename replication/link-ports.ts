@@ -37,7 +37,7 @@ export interface LinkNode {
    * `heard` has risen in this turn, and the promise resolves when that is durable.
    */
   onHeard(leadership: Leadership, from: NodeStatement): Promise<void> | undefined;
-  /** What is told of the nodes below this one to the one that it follows; undefined while there is nothing to say. */
+  /** What is told of the nodes below this one to the one that it follows; undefined when there never was one. */
   readonly below: Omit<Below, "type"> | undefined;
   /** What the other side of a link says of others, and of the time. */
   onHeartbeat(heartbeat: Heartbeat, from: NodeStatement): void;

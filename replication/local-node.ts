@@ -48,8 +48,8 @@ export class LocalNode implements LinkNode {
   upstream: () => { readonly nodeId: string; readonly host: string } | undefined = () => undefined;
   /** The links of those that follow this node. */
   senders: () => readonly Sender[] = () => [];
-  /** So that it is told, too, when the last one is gone. */
-  #toldOfNodesBelow = false;
+  /** Whether anybody ever followed: then it is told, too, that nobody does any more. */
+  #hasFed = false;
   /** By which the primary's clock is ahead of the own stopwatch. */
   #primaryAhead: number | undefined;
   readonly #options: LocalNodeOptions;
@@ -160,11 +160,10 @@ export class LocalNode implements LinkNode {
 
   get below(): Omit<Below, "type"> | undefined {
     const nodes = nodesBelow(this.senders(), this.nodeId);
-    const isNews = nodes.size > 0 || this.#toldOfNodesBelow;
-    this.#toldOfNodesBelow = nodes.size > 0;
+    if (nodes.size > 0) this.#hasFed = true;
     const { heard } = this;
     const under = heard && { epoch: heard.epoch, lineageId: heard.lineageId };
-    return isNews ? belowOf(nodes.values(), under, this.#options.clock.stopwatch()) : undefined;
+    return this.#hasFed ? belowOf(nodes.values(), under, this.#options.clock.stopwatch()) : undefined;
   }
 
   onHeard(leadership: Leadership, from: NodeStatement): Promise<void> | undefined {

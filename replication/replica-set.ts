@@ -52,6 +52,7 @@ export class ReplicaSet {
   readonly #drains = new Set<() => void>();
   /** What was passed on last of how far replicas are. */
   readonly #passedOn = new Map<string, Offset>();
+  #passedOnBelow = "";
 
   constructor(options: ReplicaSetOptions) {
     const { clock, local } = options;
@@ -69,9 +70,7 @@ export class ReplicaSet {
     const { node, phase, durable } = sender.progress;
     if (phase !== "streaming") return;
     if (!local.leads) {
-      if (this.#passedOn.get(node.nodeId) === durable) return;
-      this.#passedOn.set(node.nodeId, durable);
-      this.#passOn({ type: "held", nodes: [{ nodeId: node.nodeId, durable }] });
+      this.#passOnHeld([{ nodeId: node.nodeId, durable }]);
       return;
     }
     if (local.isFenced) return;
@@ -87,8 +86,7 @@ export class ReplicaSet {
   below(sender: Sender, mayList: boolean): void {
     const { local } = this.#options;
     if (!local.leads) {
-      const { below } = local;
-      if (below !== undefined) this.#passOn({ type: "below", ...below });
+      this.#passOnBelow();
       return;
     }
     if (local.isFenced) return;
@@ -99,7 +97,7 @@ export class ReplicaSet {
 
   held(sender: Sender, held: Held): void {
     const { local } = this.#options;
-    if (!local.leads) this.#passOn(held);
+    if (!local.leads) this.#passOnHeld(held.nodes);
     else if (!local.isFenced) this.#holdBelow(sender);
   }
 
@@ -122,8 +120,29 @@ export class ReplicaSet {
     for (const check of this.#drains) check();
   }
 
-  #passOn(message: Parameters<Upstream["say"]>[0]): void {
-    this.#options.upstream()?.say(message);
+  /** Only what is new: of nodes that follow each other nothing goes round and round. Heartbeats say the rest. */
+  #passOnBelow(): void {
+    const { local, upstream } = this.#options;
+    const { below } = local;
+    if (below === undefined) return;
+    const words = JSON.stringify([
+      below.under,
+      below.nodes.map((node) => ({ ...node, durable: 0, silentMs: 0 })),
+    ]);
+    if (words === this.#passedOnBelow) return;
+    this.#passedOnBelow = words;
+    const named = new Set(below.nodes.map(({ nodeId }) => nodeId));
+    for (const nodeId of this.#passedOn.keys()) if (!named.has(nodeId)) this.#passedOn.delete(nodeId);
+    upstream()?.say({ type: "below", ...below });
+  }
+
+  #passOnHeld(held: Held["nodes"]): void {
+    const nodes = held.filter(
+      ({ nodeId, durable }) => durable > (this.#passedOn.get(nodeId) ?? BEFORE_FIRST),
+    );
+    if (nodes.length === 0) return;
+    for (const { nodeId, durable } of nodes) this.#passedOn.set(nodeId, durable);
+    this.#options.upstream()?.say({ type: "held", nodes });
   }
 
   ended(sender: Sender): void {
