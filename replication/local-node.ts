@@ -167,8 +167,9 @@ export class LocalNode implements LinkNode {
   }
 
   onHeard(leadership: Leadership, from: NodeStatement): Promise<void> | undefined {
-    const { own } = this;
-    const isNew = isHigher(leadership, this.heard);
+    const { own, heard } = this;
+    const isNew = isHigher(leadership, heard);
+    if (isNew) this.leadership.mustBePlausible(leadership, heard, describe(from));
     // What the own log says needs no other word.
     const written = isHigher(own, leadership) ? undefined : this.leadership.raise(leadership, describe(from));
     this.learnPrimary(from, undefined);
