@@ -166,6 +166,13 @@ export class LocalNode implements LinkNode {
     return this.#hasFed ? belowOf(nodes.values(), under, this.#options.clock.stopwatch()) : undefined;
   }
 
+  /** Before anybody is greeted: who restarts before its first sync is whom the others know. */
+  async keepNodeId(): Promise<void> {
+    const { file } = this.#options;
+    const nodeId = this.log === undefined ? this.nodeId : undefined;
+    if (file.content.nodeId !== nodeId) await file.change({ nodeId });
+  }
+
   onHeard(leadership: Leadership, from: NodeStatement): Promise<void> | undefined {
     const { own, heard } = this;
     const isNew = isHigher(leadership, heard);
@@ -196,10 +203,10 @@ export class LocalNode implements LinkNode {
     const seen = (node: PeerNote): PeerNote =>
       node.nodeId === at.nodeId ? { ...node, listen: reachable(node.listen, at.host) } : node;
     if (primary !== undefined && isSameLeadership(own, heard))
-      this.#soon(this.leadership.led(heard, seen(primary)));
+      this.soon(this.leadership.led(heard, seen(primary)));
     // Whoever is in the middle may keep a list of a newer leadership than that of its log.
     if (peersVersion > 0 && isSameLeadership(peersUnder, heard))
-      this.#soon(this.list.adopt(heard, peersVersion, peers.map(seen)));
+      this.soon(this.list.adopt(heard, peersVersion, peers.map(seen)));
   }
 
   /** Who leads, from what a node stated that was reached at `host`. */
@@ -208,12 +215,12 @@ export class LocalNode implements LinkNode {
     if (this.leadership.primary !== undefined || !isSameLeadership(heard, this.leadership.highest)) return;
     const listen = reachable(primary.listen, primary.nodeId === nodeId ? host : undefined);
     if (listen === undefined) return;
-    this.#soon(this.leadership.led(heard, { ...primary, listen }));
+    this.soon(this.leadership.led(heard, { ...primary, listen }));
     this.#options.events.primaryKnown();
   }
 
   /** What may be forgotten by a crash is written without waiting for it. */
-  #soon(written: Promise<void> | undefined): void {
+  soon(written: Promise<void> | undefined): void {
     written?.catch((error: unknown) =>
       this.#options.logger.warn({ err: error }, "what is known of the set could not be written"),
     );

@@ -24,7 +24,6 @@ import type { PromotionReport } from "./promotion-report.js";
 import * as refusals from "./refusals.js";
 import { ReplicaSet } from "./replica-set.js";
 import { Seeker } from "./seeker.js";
-import type { Sender } from "./sender.js";
 import type { Role } from "./settings.js";
 import type { FenceStats, ReplicationStats } from "./stats.js";
 import { Upstream } from "./upstream.js";
@@ -77,7 +76,10 @@ export class ReplicationNode {
     const senders = () => this.#listener?.senders ?? [];
     this.#local.senders = senders;
     const upstream = () => this.#upstream;
-    this.#set = new ReplicaSet({ settings, clock, logger, local: this.#local, senders, upstream });
+    this.#set = new ReplicaSet({
+      ...{ settings, clock, logger, local: this.#local, senders, upstream },
+      mayList: () => this.#mustLead() === undefined,
+    });
     const wentOn = (error: unknown): void =>
       logger.error({ err: error }, "this node could not go on writing by itself");
     this.#handover = new Handover({
@@ -276,16 +278,11 @@ export class ReplicationNode {
   async #start(): Promise<void> {
     const { settings, network, host } = this.#options;
     await this.#file.load();
+    await this.#local.keepNodeId();
     const { role, address } = roleAtStart(settings, this.#file.content);
     this.#local.role = role;
     if (role !== "standalone" && settings.listenAddress !== undefined) {
-      const events = {
-        acknowledged: this.#set.acknowledged.bind(this.#set),
-        ended: this.#set.ended.bind(this.#set),
-        below: (sender: Sender) => this.#set.below(sender, this.#mustLead() === undefined),
-        held: this.#set.held.bind(this.#set),
-      };
-      const door = { address: settings.listenAddress, network, context: this.#link, host, events };
+      const door = { address: settings.listenAddress, network, context: this.#link, host, events: this.#set };
       this.#listener = await LinkListener.open(door);
       this.#local.listening = this.#listener.address;
     }
@@ -349,8 +346,7 @@ export class ReplicationNode {
     this.#local.role = role;
     this.#knowsFence = false;
     this.#counters.promotions++;
-    const settled = configuredRole(settings);
-    const told = { role, address: undefined, settings: settled };
+    const told = { role, address: undefined, settings: configuredRole(settings) };
     await this.#file.change({ lived: role, told });
     await this.#local.list.lead(leadership, this.#local.place);
     if (this.#local.isFenced) {
@@ -408,7 +404,10 @@ export class ReplicationNode {
           this.#seeker.consider();
           this.#seeker.lookIn(LOOK_SOON_MS);
         },
-        streaming: () => this.#upstream?.beat(),
+        streaming: () => {
+          this.#upstream?.beat();
+          this.#local.soon(this.#local.keepNodeId());
+        },
       },
     });
     if (!this.#stopped) this.#upstream.start();

@@ -8,10 +8,10 @@
 import type { Offset } from "../log/index.js";
 import { BEFORE_FIRST } from "../log/index.js";
 import { isSameLeadership, type Leadership } from "./leadership-order.js";
+import type { ReplicaProgress } from "./link-ports.js";
 import { type Below, type FollowerNote, type Held, PEERS_MAX } from "./messages.js";
 import type { NodePlace } from "./peers.js";
 import { hostOf, isLoopback, reachable } from "./reachable.js";
-import type { Sender } from "./sender.js";
 
 /** The list of nodes that a node states to keep durably. */
 export interface KeptList {
@@ -70,8 +70,15 @@ export class Relayed {
   }
 }
 
+/** A link to a node that follows this one. */
+export interface Feeding {
+  readonly progress: ReplicaProgress;
+  readonly list: KeptList;
+  readonly relayed: Relayed;
+}
+
 /** Every node below this one, once: as it tells itself, if it is connected here. */
-export function nodesBelow(senders: readonly Sender[], selfId: string): Map<string, NodeBelow> {
+export function nodesBelow(senders: readonly Feeding[], selfId: string): Map<string, NodeBelow> {
   const below = new Map<string, NodeBelow>();
   for (const sender of senders) {
     const { node, phase, remote, durable, lastHeardAt } = sender.progress;

@@ -13,7 +13,7 @@ import type { NodePlace } from "./peers.js";
 import type { Clock, ReplicationLogger } from "./ports.js";
 import { hostOf, reachable } from "./reachable.js";
 import type { KeptList, NodeBelow } from "./relay.js";
-import type { Sender } from "./sender.js";
+import type { Sender, SenderEvents } from "./sender.js";
 import type { ReplicationSettings } from "./settings.js";
 import type { Upstream } from "./upstream.js";
 
@@ -30,6 +30,8 @@ export interface ReplicaSetOptions {
   readonly senders: () => readonly Sender[];
   /** The node that is followed, if one is. */
   readonly upstream: () => Pick<Upstream, "say"> | undefined;
+  /** This node leads, and nothing changes that: it may change the list of nodes. */
+  readonly mayList: () => boolean;
 }
 
 /** A replica whose link ended; it is still heard of until the replica timeout is over. */
@@ -39,7 +41,7 @@ interface Gone {
   readonly below: readonly NodeBelow[];
 }
 
-export class ReplicaSet {
+export class ReplicaSet implements SenderEvents {
   readonly confirmations: Confirmations;
   readonly #options: ReplicaSetOptions;
   readonly #gone = new Map<string, Gone>();
@@ -80,18 +82,18 @@ export class ReplicaSet {
   }
 
   /**
-   * A replica told of those that follow it, or keeps another list than before. `mayList`: this node may change the list of nodes now.
-   * Which list a replica of this node keeps its own heartbeat says.
+   * A replica told of those that follow it, or keeps another list than before. Which list a replica of this node keeps its own heartbeat
+   * says.
    */
-  below(sender: Sender, mayList: boolean): void {
-    const { local } = this.#options;
+  below(sender: Sender): void {
+    const { local, mayList } = this.#options;
     if (!local.leads) {
       this.#passOnBelow();
       return;
     }
     if (local.isFenced) return;
     for (const node of sender.relayed.nodes)
-      if (mayList && this.#isLatestWord(node)) this.#noteSoon(node.place, node.list);
+      if (mayList() && this.#isLatestWord(node)) this.#noteSoon(node.place, node.list);
     this.#holdBelow(sender);
   }
 
@@ -159,7 +161,7 @@ export class ReplicaSet {
         below: [...sender.relayed.nodes],
       });
     this.#enoughUntil = Number.NEGATIVE_INFINITY;
-    if (!this.#options.local.leads) this.below(sender, false);
+    if (!this.#options.local.leads) this.#passOnBelow();
   }
 
   /** To be called while this node leads a set, and nothing changes that. */

@@ -42,9 +42,7 @@ export async function switchOver(node: ReplicationNode, to: string): Promise<Swi
   }
   const heldMs = Math.round(performance.now() - since);
   const follows = await followSoon(node, parsed);
-  const others = peers.filter(
-    (peer) => !peer.isSelf && peer !== target && !isFedByOther(peer, peers),
-  );
+  const others = peers.filter((peer) => !peer.isSelf && peer !== target && !isFedByOther(peer, peers));
   const told = await Promise.all(
     others.map(async (peer) => {
       const answer = peer.http === undefined ? undefined : await tell(peer.http, "follow", { address });

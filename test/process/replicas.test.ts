@@ -110,9 +110,14 @@ describe("a primary and a replica", () => {
     expect([ready.status, read.status, errorCodeOf(refused)]).toEqual([503, 503, "REPLICATION_READ_ONLY"]);
     expect(ready.text).toContain("waiting for the first sync");
     expect(errorCodeOf(read)).toBe("LOG_REPLAYING");
+    const { node_id: id } = await two.stats();
+    await two.kill();
+    await set.restart(two);
+    expect((await two.stats())["node_id"]).toBe(id);
     await set.restart(one, ["--role", "master"]);
     await expect.poll(async () => (await two.get("/readyz")).status, { timeout: 15_000 }).toBe(200);
     expect(await digestOf(two)).toEqual(await digestOf(one));
+    expect((await two.stats())["node_id"]).toBe(id);
 
     const again = await runAnnals(["resync", two.http]);
     expect(again.code, again.stderr).toBe(0);
