@@ -75,15 +75,7 @@ export class SetMember implements Replication {
     this.#maxLagMs = values["replication.max_lag_ms"];
     this.#ackTimeoutMs = values["replication.ack_timeout_ms"];
     this.forward = values["replication.forward_writes"]
-      ? async (write) => {
-          const primary = this.#node?.primaryHttp;
-          return primary === undefined
-            ? refusal(
-                "REPLICATION_FORWARD_FAILED",
-                "the write was not sent on: where the primary is is not known",
-              )
-            : this.#forwarder.send(primary, write);
-        }
+      ? (write) => this.#forwarder.send(() => this.#node?.primaryHttp, write)
       : undefined;
   }
 
