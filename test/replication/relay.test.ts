@@ -76,7 +76,34 @@ describe("what a replica tells of nodes behind it", () => {
     peer.say({ type: "held", nodes: [{ nodeId: BEHIND, durable: offset(4) }] });
     await world.clock.advance(10);
     expect(await holders()).toBe(0);
+    await isCut(peer);
+    // Also not when the link streams then, and somebody else is told of.
+    peer.say({ type: "held", nodes: [{ nodeId: id("ce"), durable: offset(4) }] });
+    await world.clock.advance(10);
+    expect(await holders()).toBe(0);
+    peer.say({ type: "held", nodes: [{ nodeId: BEHIND, durable: offset(4) }] });
+    await world.clock.advance(10);
+    expect(await holders()).toBe(1);
   });
+
+  /** Answers probes as a log that leaves the primary's with its last record, and is cut. */
+  async function isCut(peer: RawPeer): Promise<void> {
+    const { required: log } = primary;
+    for (let asked = 0; peer.heard.every(({ type }) => type !== "cut"); ) {
+      const probes = peer.heard.flatMap((message) => (message.type === "probe" ? [message.offset] : []));
+      const at = probes[asked];
+      if (at === undefined) await world.clock.advance(1);
+      else {
+        const position = await log.positionAt(at);
+        const isLast = at === log.endOffset;
+        peer.say({ type: "mark", position: isLast ? { ...position, crc: position.crc ^ 1 } : position });
+        asked += 1;
+      }
+    }
+    const { after } = await peer.hears("cut");
+    peer.say({ type: "cutDone", end: after });
+    await peer.hears("continue");
+  }
 
   it("does not take a list of another leadership for this one's", async () => {
     const peer = await replica("has all");
