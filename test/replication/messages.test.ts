@@ -2,6 +2,7 @@
 import { encode } from "@msgpack/msgpack";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { epoch, offset } from "../../log/index.js";
 import { runs } from "../../props/run-settings.js";
 import { ReplicationError } from "../../replication/errors.js";
 import { CONTROL_BYTES_MAX, FRAME_TYPES, FrameReader, GREETING_BYTES_MAX } from "../../replication/frames.js";
@@ -90,6 +91,20 @@ describe("messages", () => {
     expect(bytes).toBeLessThan(CONTROL_BYTES_MAX);
     const found = roundTrip(many);
     expect(found.type === "heartbeat" && found.peers.length).toBe(64);
+  });
+
+  it("of as many nodes below as there may be fit into a frame, whatever they are called", () => {
+    const place = { host: "h".repeat(256), port: 65_535 };
+    const follower = {
+      ...{ nodeId: id("ab"), name: "\u4e2d".repeat(64), listen: place, http: "h".repeat(256) },
+      ...{ follows: id("aa"), version: max, durable: offset(max), silentMs: max },
+    };
+    const nodes = Array.from({ length: 70 }, () => follower);
+    const under = { epoch: epoch(2 ** 32 - 1), lineageId: id("5e") };
+    const pieces = encodeMessage({ type: "below", under, nodes }, 1);
+    const bytes = pieces.reduce((sum, piece) => sum + piece.length, 0);
+    expect(bytes).toBeGreaterThan(CONTROL_BYTES_MAX / 2);
+    expect(bytes).toBeLessThan(CONTROL_BYTES_MAX);
   });
 
   it("names and words of people lose what a terminal would act upon", () => {

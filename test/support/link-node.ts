@@ -196,7 +196,7 @@ export class LinkNodeDouble implements LinkNode, ReceiverHost, SenderHost {
       heard: this.heard,
       end: log && (await log.positionAt(log.endOffset)),
       firstOffset: log?.firstOffset ?? (0 as Offset),
-      leads: true,
+      leads: log?.following !== true,
       primary: undefined,
     };
   }

@@ -1,0 +1,194 @@
+/** What is passed on of nodes behind others: what of it is believed, and what a link does whose feeder is only late. */
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { epoch, offset } from "../../log/index.js";
+import type { Leadership } from "../../replication/leadership-order.js";
+import type { Below, NodeStatement } from "../../replication/messages.js";
+import { belowOf, Relayed } from "../../replication/relay.js";
+import type { LinkNodeDouble } from "../support/link-node.js";
+import { primaryWith, replicaOf, same, type WithPrimary } from "../support/link-world.js";
+import { id } from "../support/protocol-samples.js";
+import { RawPeer } from "../support/raw-peer.js";
+import { addressOf, type SetNode, SetWorld } from "../support/set-node.js";
+import { appendMany } from "../support/test-log.js";
+
+const higher = (number: number): Leadership => ({ epoch: epoch(number), lineageId: "ab".repeat(16) });
+const BEHIND = id("be");
+/** Of the list of a primary that is alone on it. */
+const OWN_VERSION = 1;
+
+describe("what a replica tells of nodes behind it", () => {
+  let world: SetWorld;
+  let primary: SetNode;
+  beforeEach(async () => {
+    world = new SetWorld();
+    primary = world.add("a");
+    await primary.start();
+    for (let i = 0; i < 5; i++) primary.write(`record ${i}`);
+    await primary.required.whenCommitted(primary.required.endOffset);
+  });
+  afterEach(() => world.stop());
+
+  /** A replica that says whatever the test wants; with everything, or with a log that leaves the primary's. */
+  async function replica(how: "has all" | "has left"): Promise<RawPeer> {
+    const { node, required: log } = primary;
+    const { clusterId } = node.stats();
+    const end = await log.positionAt(log.endOffset);
+    const statement: NodeStatement = {
+      ...{ clusterId, nodeId: id("aa"), name: "between", listen: undefined, http: undefined },
+      ...{ own: node.own, heard: node.own, firstOffset: offset(1), leads: false, primary: undefined },
+      end: how === "has all" ? end : { ...end, crc: end.crc ^ 1 },
+    };
+    const peer = RawPeer.dial(world.network, world.clock, addressOf("a"));
+    await peer.greet(statement);
+    await peer.hears(how === "has all" ? "continue" : "probe");
+    return peer;
+  }
+
+  const below = (changes: Partial<Below> = {}, version = OWN_VERSION): Below => ({
+    type: "below",
+    under: primary.node.own && { epoch: primary.node.own.epoch, lineageId: primary.node.own.lineageId },
+    nodes: [
+      {
+        ...{ nodeId: BEHIND, name: "behind", listen: { host: "behind", port: 1 }, http: undefined },
+        ...{ follows: id("aa"), version, durable: offset(4), silentMs: 0 },
+      },
+    ],
+    ...changes,
+  });
+
+  const names = (): string[] => primary.node.stats().peers.map(({ name }) => name);
+  const holders = async (): Promise<number> => (await primary.node.confirmed(offset(4), 9, 0)).confirmed;
+
+  it("brings them onto the list, and counts what they hold, when the link streams", async () => {
+    const peer = await replica("has all");
+    peer.say(below());
+    await world.clock.until(() => names().includes("behind"), "it is listed");
+    expect(await holders()).toBe(1);
+    peer.say({ type: "held", nodes: [{ nodeId: BEHIND, durable: offset(3) }] });
+    await world.clock.advance(10);
+    expect(await holders()).toBe(0);
+  });
+
+  it("does not count what they hold of a log that is about to be cut", async () => {
+    const peer = await replica("has left");
+    peer.say(below());
+    await world.clock.until(() => names().includes("behind"), "it is listed");
+    peer.say({ type: "held", nodes: [{ nodeId: BEHIND, durable: offset(4) }] });
+    await world.clock.advance(10);
+    expect(await holders()).toBe(0);
+    await isCut(peer);
+    // Also not when the link streams then, and somebody else is told of.
+    peer.say({ type: "held", nodes: [{ nodeId: id("ce"), durable: offset(4) }] });
+    await world.clock.advance(10);
+    expect(await holders()).toBe(0);
+    peer.say({ type: "held", nodes: [{ nodeId: BEHIND, durable: offset(4) }] });
+    await world.clock.advance(10);
+    expect(await holders()).toBe(1);
+  });
+
+  /** Answers probes as a log that leaves the primary's with its last record, and is cut. */
+  async function isCut(peer: RawPeer): Promise<void> {
+    const { required: log } = primary;
+    for (let asked = 0; peer.heard.every(({ type }) => type !== "cut"); ) {
+      const probes = peer.heard.flatMap((message) => (message.type === "probe" ? [message.offset] : []));
+      const at = probes[asked];
+      if (at === undefined) await world.clock.advance(1);
+      else {
+        const position = await log.positionAt(at);
+        const isLast = at === log.endOffset;
+        peer.say({ type: "mark", position: isLast ? { ...position, crc: position.crc ^ 1 } : position });
+        asked += 1;
+      }
+    }
+    const { after } = await peer.hears("cut");
+    peer.say({ type: "cutDone", end: after });
+    await peer.hears("continue");
+  }
+
+  it("does not take a list of another leadership for this one's", async () => {
+    const peer = await replica("has all");
+    for (const under of [undefined, higher(1)]) peer.say(below({ under }));
+    peer.say(below({}, OWN_VERSION + 1));
+    await world.clock.advance(50);
+    expect(names()).toEqual(["a"]);
+    // Once it is listed, too: its word on a list counts under this leadership only.
+    peer.say(below());
+    await world.clock.until(() => names().includes("behind"), "it is listed");
+    const newcomer = world.add("b");
+    await newcomer.start({ role: "replica", masterAddress: addressOf("a") });
+    await world.clock.until(() => names().includes("b"), "the newcomer is listed");
+    const counts = () => primary.node.stats().peers.find(({ name }) => name === "b")?.counts;
+    peer.say(below({ under: higher(1) }, 3));
+    await world.clock.advance(50);
+    expect(counts()).toBe(false);
+    peer.say(below({}, 3));
+    await world.clock.until(() => counts() === true, "it is known to all");
+  });
+
+  it("is passed on with the list that they keep under the leadership that is told, and no other", () => {
+    const relayed = new Relayed();
+    relayed.state(below({ under: higher(1) }, 7), "10.0.0.9:1", 1_000, true);
+    const versionUnder = (under: Leadership): number | undefined =>
+      belowOf(relayed.nodes, under, 1_500).nodes[0]?.version;
+    expect([versionUnder(higher(1)), versionUnder(higher(2))]).toEqual([7, 0]);
+    expect(belowOf(relayed.nodes, undefined, 1_500).nodes[0]).toMatchObject({ version: 0, silentMs: 500 });
+  });
+});
+
+describe("a feeder that is late", () => {
+  /** The one between has a log that follows; what comes to it comes by hand. */
+  async function chain(
+    changes = {},
+  ): Promise<{ set: WithPrimary; between: LinkNodeDouble; last: LinkNodeDouble }> {
+    const set = await primaryWith(10);
+    const between = await replicaOf(set);
+    await between.receiver?.stop();
+    const address = await between.listen();
+    const last = await replicaOf({ world: set.world, primary: between, address }, changes);
+    return { set, between, last };
+  }
+
+  async function feed({ set, between }: { set: WithPrimary; between: LinkNodeDouble }): Promise<void> {
+    await appendMany(set.primary.required, 5);
+    for await (const run of set.primary.required.ship(offset(between.end + 1))) {
+      await between.required.receive(run);
+      if (run.last >= set.primary.end) break;
+    }
+  }
+
+  it("sends nothing while it has heard of what its log does not have, and its links stay", async () => {
+    const { set, between, last } = await chain();
+    const { end } = last;
+    void between.onHeard(higher(5));
+    await feed({ set, between });
+    await set.world.clock.advance(5_000);
+    expect([last.end, last.failures, between.senderEnds]).toEqual([end, [], []]);
+    await between.required.startEpoch({ above: epoch(4), lineageId: higher(5).lineageId });
+    await same(between, last);
+    expect([last.own, last.failures]).toEqual([higher(5), []]);
+  });
+
+  it("is acknowledged nothing that became durable after its follower was fenced", async () => {
+    const { set, between, last } = await chain({ disk: { syncTurnsMax: 40 } });
+    const { end } = last;
+    await feed({ set, between });
+    await set.world.clock.until(() => last.end > end, "it has come");
+    expect(last.required.durableOffset).toBe(end);
+    void last.onHeard(higher(5));
+    await set.world.clock.advance(5_000);
+    expect(last.required.durableOffset).toBeGreaterThan(end);
+    expect([between.acknowledged, last.failures]).toEqual([end, []]);
+  });
+
+  it("that sends records under what is over is not followed", async () => {
+    const { set, between, last } = await chain();
+    const { end } = last;
+    void last.onHeard(higher(5));
+    await feed({ set, between });
+    await set.world.clock.until(() => last.failures.length > 0, "the link ended");
+    expect(last.failures[0]?.code).toBe("REPLICATION_PRIMARY_STALE");
+    expect(last.end).toBe(end);
+    // The greeting tells it.
+    await set.world.clock.until(() => between.heard?.epoch === 5, "it has heard, too");
+  });
+});
