@@ -103,8 +103,9 @@ async function openHeld(options: OpenLogOptions, directory: DataDirectory): Prom
     log,
     identity,
     formatVersion: known === undefined ? DIRECTORY_FORMAT_VERSION : formatVersion,
-    usage: () => log.usage(),
-    firstWithin: (bytesMax) => log.firstWithin(bytesMax),
+    segments: log.segments,
+    usage: () => log.segments.usage(),
+    firstWithin: (bytesMax) => log.segments.firstWithin(bytesMax),
     recovery: {
       created,
       clean: recoveryPoint?.clean ?? false,

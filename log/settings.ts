@@ -1,6 +1,7 @@
 /** What opening a log takes and tells. `ops/config` is where the defaults and their reasons stand. */
 import type { EventLog, LogObserver } from "./event-log.js";
 import type { FileSystem } from "./file-system.js";
+import type { LogSegments } from "./log-segments.js";
 import type { Offset } from "./units.js";
 
 export type FsyncMode =
@@ -73,6 +74,8 @@ export interface LogUsage {
 
 export interface OpenedLog {
   readonly log: EventLog;
+  /** To be checked and mended. */
+  readonly segments: LogSegments;
   /** For metrics. */
   readonly usage: () => LogUsage;
   /** The first offset of the newest segments that have at most so many bytes together. */
