@@ -74,8 +74,8 @@ export interface LogUsage {
 
 export interface OpenedLog {
   readonly log: EventLog;
-  /** To be checked and mended. */
-  readonly segments: LogSegments;
+  /** To be checked and mended. Undefined of a log that is not made of segment files. */
+  readonly segments: LogSegments | undefined;
   /** For metrics. */
   readonly usage: () => LogUsage;
   /** The first offset of the newest segments that have at most so many bytes together. */
