@@ -152,7 +152,9 @@ function restOf(run: RecordRun, first: number): RecordRun {
 }
 
 async function expectHealed(files: FileSystem): Promise<void> {
-  expect([...(await segmentFiles(files))]).toEqual([...primary.files]);
+  const found = await segmentFiles(files);
+  expect([...found.keys()]).toEqual(names());
+  for (const [name, bytes] of found) expect(bytes.equals(primary.files.get(name)!), name).toBe(true);
   const { problems, notes } = await verifyDirectory(files, DATA_DIRECTORY);
   expect(problems).toEqual([]);
   expect(notes.filter(({ code }) => code !== "torn")).toEqual([]);
@@ -220,7 +222,9 @@ describe("mending", () => {
       for (let i = 0; i < damages; i++) {
         const which = below(names().length);
         const name = names()[which]!;
-        const how = (["flip", "flip", "cut", "lose"] as const)[below(4)]!;
+        const drawn = (["flip", "flip", "cut", "lose"] as const)[below(4)]!;
+        // A log without its first segment looks like one that retention has shortened.
+        const how = drawn === "lose" && which === 0 ? "flip" : drawn;
         if (log.some((before) => before.includes(name))) continue;
         const header = below(4) === 0;
         const now = await damage(disk, name, how, header ? below(104) : below(sizes[which]!));
