@@ -7,6 +7,7 @@ export {
   findingOf,
   type Remedy,
 } from "./damaged-directory.js";
+export { readIdentity } from "./data-directory.js";
 export { DIRECTORY_FORMAT_VERSION, raiseDirectoryFormat, readDirectoryFormat } from "./directory-format.js";
 export { type ReadDirectoryOptions, readDirectory } from "./directory-reader.js";
 export { type KeptRecords, keepDiverged, listDiverged } from "./diverged.js";

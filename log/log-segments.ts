@@ -6,6 +6,7 @@ import { Subject } from "rxjs";
 import { ADVICE_DAMAGED, CorruptionError, type Finding } from "./corruption.js";
 import { errnoOf, LogError } from "./errors.js";
 import type { LogPosition, RecordRun } from "./event-log.js";
+import type { FileHandle } from "./file-system.js";
 import { encodeSegmentHeader } from "./format.js";
 import { LogCursor, type LogFiles } from "./log-cursor.js";
 import { SegmentMending } from "./mending.js";
@@ -13,7 +14,7 @@ import { retired } from "./refusals.js";
 import { firstWithin } from "./retention.js";
 import { borderFinding, shownPath } from "./segment-chain.js";
 import type { LogSegment } from "./segment-list.js";
-import { readHeader } from "./segment-reader.js";
+import { basePoint, readBatch, readHeader } from "./segment-reader.js";
 import { findingOfBad, scanSegment } from "./segment-scan.js";
 import type { LogUsage } from "./settings.js";
 import { offset as asOffset, type Offset } from "./units.js";
@@ -28,6 +29,10 @@ export interface SealedExtent {
 export type SegmentFound =
   | { readonly type: "sound"; readonly end: LogPosition; readonly bytes: number }
   | { readonly type: "damaged"; readonly finding: Finding };
+
+export type NewestFound =
+  | { readonly type: "sound"; readonly from: Offset }
+  | { readonly type: "damaged"; readonly first: Offset; readonly finding: Finding };
 
 export interface LogSegmentsParts {
   readonly files: LogFiles;
@@ -98,6 +103,27 @@ export class LogSegments {
     }
   }
 
+  /**
+   * The headers of all segments, then their records, newest first, until `isOver`. `from`: everything from there to the end was read and
+   * holds. Nothing may be appended meanwhile.
+   */
+  async checkNewest(isOver: () => boolean): Promise<NewestFound> {
+    const all = [...this.#parts.files.segments.all()].reverse();
+    for (const segment of all) {
+      const finding = await this.#damageOf(segment, (handle) => this.#readHeader(segment, handle));
+      if (finding !== undefined) return { type: "damaged", first: segment.base, finding };
+    }
+    let from = asOffset(this.#parts.durableOffset() + 1);
+    for (const segment of all) {
+      if (isOver()) break;
+      const finding = await this.#damageOf(segment, (handle) => this.#readRecords(segment, handle, isOver));
+      if (finding === "unfinished") break;
+      if (finding !== undefined) return { type: "damaged", first: segment.base, finding };
+      from = segment.base;
+    }
+    return { type: "sound", from };
+  }
+
   /** Records of whole segments, as they lie on the disk, verified. @throws LogError LOG_OFFSET_RETIRED, LOG_CORRUPT. */
   async *runs(first: Offset, last: Offset): AsyncGenerator<RecordRun, void> {
     const cursor = new LogCursor(this.#parts.files, first);
@@ -158,23 +184,62 @@ export class LogSegments {
     const { header, bytes, name } = segment;
     const handle = await files.open(`${logDirectory}/${name}`, "read");
     try {
-      const file = shownPath(name);
-      const found = await readHeader(handle, file);
-      if (Buffer.compare(encodeSegmentHeader(found), encodeSegmentHeader(header)) !== 0)
-        return damaged(segment, "the header that it had when the log was opened", "another one");
+      const changed = await this.#readHeader(segment, handle);
+      if (changed !== undefined) return { type: "damaged", finding: changed };
       const size = await handle.size();
-      if (size !== bytes) return damaged(segment, `${bytes} bytes`, `${size}`);
+      if (size !== bytes)
+        return { type: "damaged", finding: headerFinding(segment, `${bytes} bytes`, `${size}`) };
       const scan = await scanSegment(handle, header, bytes, (batch, from) =>
         pace(batch.next.position - from.position),
       );
-      if (scan.bad !== undefined) return { type: "damaged", finding: findingOfBad(file, scan.bad) };
-      const border = borderFinding(scan.next, this.#after(segment));
-      if (border !== undefined) return { type: "damaged", finding: border };
+      const finding =
+        scan.bad === undefined
+          ? borderFinding(scan.next, this.#after(segment))
+          : findingOfBad(shownPath(name), scan.bad);
+      if (finding !== undefined) return { type: "damaged", finding };
       const { epoch, lineageId } = header;
       const end = { offset: asOffset(scan.next.offset - 1), crc: scan.next.seed, epoch, lineageId };
       return { type: "sound", end, bytes };
     } finally {
       await handle.close();
+    }
+  }
+
+  async #readHeader(segment: LogSegment, handle: FileHandle): Promise<Finding | undefined> {
+    const found = await readHeader(handle, shownPath(segment.name));
+    if (Buffer.compare(encodeSegmentHeader(found), encodeSegmentHeader(segment.header)) === 0)
+      return undefined;
+    return headerFinding(segment, "the header that it had when the log was opened", "another one");
+  }
+
+  /** Of a segment of any age, as far as it was written. */
+  async #readRecords(
+    { header, bytes, name }: LogSegment,
+    handle: FileHandle,
+    isOver: () => boolean,
+  ): Promise<Finding | "unfinished" | undefined> {
+    for (let point = basePoint(header); point.position < bytes; ) {
+      if (isOver()) return "unfinished";
+      const batch = await readBatch(handle, point, bytes, header);
+      if (batch.bad !== undefined) return findingOfBad(shownPath(name), batch.bad);
+      point = batch.next;
+    }
+    return undefined;
+  }
+
+  async #damageOf<T>(segment: LogSegment, read: (handle: FileHandle) => Promise<T>): Promise<T | Finding> {
+    const { files, logDirectory } = this.#parts.files;
+    try {
+      const handle = await files.open(`${logDirectory}/${segment.name}`, "read");
+      try {
+        return await read(handle);
+      } finally {
+        await handle.close();
+      }
+    } catch (error) {
+      if (error instanceof CorruptionError) return error.finding;
+      if (errnoOf(error) === "ENOENT") return lostFile(segment);
+      throw error;
     }
   }
 
@@ -201,9 +266,9 @@ export class LogSegments {
 
 const immediately = (): Promise<void> => Promise.resolve();
 
-function damaged({ name, base }: LogSegment, expected: string, found: string): SegmentFound {
+function headerFinding({ name, base }: LogSegment, expected: string, found: string): Finding {
   const place = { file: shownPath(name), position: 0, offset: base, advice: ADVICE_DAMAGED };
-  return { type: "damaged", finding: { code: "header", ...place, expected, found } };
+  return { code: "header", ...place, expected, found };
 }
 
 const lostFile = ({ name, base }: LogSegment): Finding => ({

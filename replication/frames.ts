@@ -53,6 +53,10 @@ export const FRAME_TYPES: Readonly<Record<MessageType, number>> = {
   heartbeat: 14,
   fence: 15,
   fenced: 16,
+  fetch: 17,
+  fetched: 18,
+  check: 19,
+  checked: 20,
 };
 
 const TYPE_OF = new Map<number, MessageType>(

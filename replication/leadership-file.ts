@@ -11,6 +11,8 @@
  *   list      the set as its primary lists it: under (a leadership),             at most 64 nodes
  *             version, nodes (nodeId, name, listen, http, since, confirmed)
  *   lived     what the node was last                                             a role
+ *   owes      since when, ms since 1970, it lacks records that it may have          a whole number
+ *             confirmed: the damaged end of its log was cut off
  *   told      what the node was made while it ran, and which settings it         roles are known
  *             overrules: role, address, settings {role, address}
  *   crc       CRC-32 of the same JSON without this field, 8 hex digits           equal
@@ -55,6 +57,7 @@ export interface LeadershipContent {
   readonly primary: PeerNote | undefined;
   readonly list: NodeListContent;
   readonly lived: Role | undefined;
+  readonly owes: number | undefined;
   readonly told: (RoleAndAddress & { readonly settings: RoleAndAddress }) | undefined;
 }
 
@@ -65,6 +68,7 @@ export const NOTHING_HEARD: LeadershipContent = {
   primary: undefined,
   list: { under: undefined, version: 0, nodes: [] },
   lived: undefined,
+  owes: undefined,
   told: undefined,
 };
 
@@ -95,8 +99,8 @@ export function decodeLeadership(
 }
 
 function contentOf(fields: LeadershipContent): LeadershipContent {
-  const { heard, from, since, primary, list, lived, told } = fields;
-  return { heard, from, since, primary, list, lived, told };
+  const { heard, from, since, primary, list, lived, owes, told } = fields;
+  return { heard, from, since, primary, list, lived, owes, told };
 }
 
 /**
@@ -228,7 +232,7 @@ const isList = (value: unknown): boolean =>
   value["nodes"].every(isNode);
 
 function isContent(fields: Record<string, unknown>): fields is Record<string, unknown> & LeadershipContent {
-  const { heard, from, since, primary, list, lived, told } = fields;
+  const { heard, from, since, primary, list, lived, owes, told } = fields;
   return (
     orMissing(heard, isLeadership) &&
     isText(from) &&
@@ -236,6 +240,7 @@ function isContent(fields: Record<string, unknown>): fields is Record<string, un
     orMissing(primary, isNode) &&
     isList(list) &&
     orMissing(lived, isRole) &&
+    orMissing(owes, (value) => isCount(value)) &&
     orMissing(told, (value) => isRoleAndAddress(value) && isRoleAndAddress(value["settings"]))
   );
 }

@@ -13,6 +13,7 @@ import type { Heartbeat, NodeStatement, PeerNote } from "./messages.js";
 import { NodeList, type NodePlace } from "./peers.js";
 import { type Address, type Clock, describeAddress, type ReplicationLogger } from "./ports.js";
 import { reachable } from "./reachable.js";
+import * as refusals from "./refusals.js";
 import type { ReplicationSettings, Role } from "./settings.js";
 
 export interface LocalNodeOptions {
@@ -111,17 +112,28 @@ export class LocalNode implements LinkNode {
     return this.#primaryAhead === undefined ? undefined : clock.stopwatch() + this.#primaryAhead;
   }
 
-  async statement(): Promise<NodeStatement> {
+  introduction(): NodeStatement {
     const { place, log } = this;
     const { clusterId } = this.#options.host.identity();
     const said = { ...place, clusterId, own: this.own, heard: this.heard, primary: this.primary };
-    if (log === undefined) return { ...said, end: undefined, firstOffset: asOffset(1) };
+    const owes = this.leadership.owesSince === undefined ? {} : { owes: true };
+    return { ...said, ...owes, end: undefined, firstOffset: log?.firstOffset ?? asOffset(1) };
+  }
+
+  async statement(): Promise<NodeStatement> {
+    const { log } = this;
+    if (log === undefined) {
+      // Nobody must take it for a node that has nothing: what it confirmed may be on its disk alone.
+      const { damage } = this.#options.host;
+      if (damage !== undefined) throw refusals.damaged(damage);
+      return this.introduction();
+    }
     try {
       const { isFenced: fenced } = this;
       // What was appended before the fence is this node's last word.
       if (fenced) await log.whenCommitted(log.endOffset);
       const end = await log.positionAt(fenced ? log.committedOffset : log.durableOffset);
-      return { ...said, end, firstOffset: log.firstOffset };
+      return { ...this.introduction(), end };
     } catch (error) {
       throw linkErrorOf(error);
     }
@@ -190,6 +202,12 @@ export class LocalNode implements LinkNode {
       this.#options.logger.warn({ err: error }, "what is known of the set could not be written"),
     );
   }
+}
+
+/** Whom records of the own log may be had from: the node that is followed, who leads, the others of the set. */
+export function lendersOf({ list, leadership }: LocalNode, follows: Address | undefined): Address[] {
+  const known = [leadership.primary, ...list.others].map((node) => node?.listen);
+  return [follows, ...known].filter((address) => address !== undefined);
 }
 
 export const describe = ({ name, nodeId, listen }: NodeStatement): string =>

@@ -6,6 +6,7 @@ import { type Clock, describeAddress } from "./ports.js";
 import type { ReplicaSet } from "./replica-set.js";
 import type {
   BreakerStats,
+  DamageStats,
   FenceStats,
   PeerAddress,
   PeerStats,
@@ -23,6 +24,7 @@ export interface StatsSources {
   readonly upstream: Upstream | undefined;
   readonly breakers: readonly BreakerStats[];
   readonly changing: boolean;
+  readonly damage: DamageStats;
   readonly counters: ReplicationCounters;
 }
 
@@ -38,7 +40,7 @@ export function peerAddress({ nodeId, name, listen, http }: PeerNote): PeerAddre
 }
 
 export function replicationStats(sources: StatsSources): ReplicationStats {
-  const { local, set, upstream, clusterId, breakers, changing, counters } = sources;
+  const { local, set, upstream, clusterId, breakers, changing, damage, counters } = sources;
   const { log, own, heard, primary, listening, role, place } = local;
   return {
     role,
@@ -59,6 +61,7 @@ export function replicationStats(sources: StatsSources): ReplicationStats {
     upstream: upstream?.stats(),
     peers: peers(sources),
     breakers,
+    damage,
     waiting: set.confirmations.waiting,
     counters,
   };

@@ -1,6 +1,7 @@
 /** Why a node does not do what it was asked to, in words that say what to do instead. */
+import { describeFinding, type Finding } from "../log/index.js";
 import { ReplicationError } from "./errors.js";
-import { describeLeadership } from "./leadership-order.js";
+import { describeLeadership, type Leadership } from "./leadership-order.js";
 import type { LocalNode } from "./local-node.js";
 import { type Address, describeAddress } from "./ports.js";
 
@@ -24,6 +25,14 @@ export function fenced(local: LocalNode): ReplicationError {
     { epoch: heard?.epoch, own: own?.epoch, from, primary: primary?.http },
   );
 }
+
+/** Whoever has heard of a higher leadership than its log ends with sends nothing of it. */
+export const sendsNoMore = (own: Leadership | undefined, heard: Leadership | undefined): ReplicationError =>
+  new ReplicationError(
+    "REPLICATION_FENCED",
+    `this node's log ends with ${describeLeadership(own)}, and it has heard of ${describeLeadership(heard)}`,
+    { own: own?.epoch, heard: heard?.epoch },
+  );
 
 export const changing = (what: string): ReplicationError =>
   new ReplicationError("REPLICATION_CHANGING", `this node ${what}; try again in a moment`, { what });
@@ -67,6 +76,25 @@ export const noLog = (): ReplicationError =>
   new ReplicationError(
     "REPLICATION_NOT_READY",
     "this node has no log yet: its first full sync was not finished",
+  );
+
+export const damaged = (finding: Finding): ReplicationError =>
+  new ReplicationError("REPLICATION_LOG_DAMAGED", `this node's log is damaged: ${describeFinding(finding)}`, {
+    file: finding.file,
+    offset: finding.offset,
+  });
+
+export const noLender = (): ReplicationError =>
+  new ReplicationError(
+    "REPLICATION_CONNECTION_FAILED",
+    "no node is known from which records could be fetched",
+  );
+
+export const owes = (): ReplicationError =>
+  new ReplicationError(
+    "REPLICATION_LOG_DAMAGED",
+    "this node lost records that it may have confirmed, and does not have all of them again. With force it leads all the same",
+    { owes: true },
   );
 
 export const noAddress = (): ReplicationError =>

@@ -25,6 +25,7 @@ export const node: NodeStatement = {
   heard: leadership,
   end: position,
   firstOffset: offset(1),
+  owes: true,
   primary: note,
 };
 export const bare: NodeStatement = {
@@ -106,4 +107,8 @@ export const MESSAGES: readonly Message[] = [
   },
   { type: "fence", leadership },
   { type: "fenced", node },
+  { type: "fetch", first: offset(1), last: offset(max) },
+  { type: "fetched" },
+  { type: "check", first: offset(7), last: offset(7) },
+  { type: "checked", end: position },
 ];
