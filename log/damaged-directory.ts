@@ -71,7 +71,7 @@ export class DamagedDirectory {
   async remedy(finding: Finding): Promise<Remedy> {
     const found = await this.#segments();
     const newest = found.at(-1);
-    if (newest === undefined) return { type: "none" };
+    if (newest === undefined) return { type: "cut", last: BEFORE_FIRST, finding };
     const named = parseSegmentName(finding.file.slice(LOG_DIRECTORY.length + 1));
     // What is missing behind the newest segment, or contradicts what was noted of the end.
     if (named === undefined || named > newest.base) return await this.#cut(found, finding);
@@ -101,7 +101,7 @@ export class DamagedDirectory {
     const { files, dataDirectory, now } = this.#options;
     const segments = await this.#segments();
     const newest = segments.at(-1);
-    if (newest === undefined) return;
+    if (newest === undefined) return await this.#removeIfThere(RECOVERY_POINT_FILE);
     const isLost = newest.segment === undefined;
     const tail = isLost ? segments.at(-2)?.segment : newest.segment;
     const scan = tail === undefined ? undefined : await this.#scan(tail);

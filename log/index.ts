@@ -35,10 +35,11 @@ export {
 } from "./installation.js";
 export { holdsLog } from "./installing.js";
 export { EMPTY_LOG } from "./log-mark.js";
-export type { LogSegments, SealedExtent, SegmentFound } from "./log-segments.js";
+export type { LogSegments, LogUsage, SealedExtent, SegmentFound } from "./log-segments.js";
 export { type LogView, type LogViewOptions, openLogView } from "./log-view.js";
 export type { MendedSegments, MendTarget, SegmentMending } from "./mending.js";
 export { openLog } from "./open-log.js";
+export type * from "./opened-log.js";
 export { listQuarantined, type QuarantinedSegment } from "./quarantine.js";
 export { realFileSystem } from "./real-file-system.js";
 export { type RecoveryPoint, readRecoveryPoint, writeRecoveryPoint } from "./recovery-point.js";

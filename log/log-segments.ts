@@ -16,8 +16,13 @@ import { borderFinding, shownPath } from "./segment-chain.js";
 import type { LogSegment } from "./segment-list.js";
 import { basePoint, readBatch, readHeader } from "./segment-reader.js";
 import { findingOfBad, scanSegment } from "./segment-scan.js";
-import type { LogUsage } from "./settings.js";
 import { offset as asOffset, type Offset } from "./units.js";
+
+export interface LogUsage {
+  readonly segments: number;
+  /** Bytes of all segments up to their last record; zeros written ahead do not count. */
+  readonly bytes: number;
+}
 
 export interface SealedExtent {
   readonly first: Offset;

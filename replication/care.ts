@@ -15,7 +15,7 @@ import {
 import type { ReplicationHost } from "./host.js";
 import { KnownDamage } from "./known-damage.js";
 import type { LeadershipFile } from "./leadership-file.js";
-import { linkErrorOf } from "./link-error.js";
+import { damagedLog, linkErrorOf } from "./link-error.js";
 import type { LinkContext } from "./link-ports.js";
 import { Mender } from "./mender.js";
 import { Opening } from "./opening.js";
@@ -94,7 +94,7 @@ export class Care {
   /** Before this node leads. @throws ReplicationError REPLICATION_LOG_DAMAGED. */
   mustBeWhole(force: boolean): void {
     const damage = this.#options.host.damage ?? this.#known.first;
-    if (damage !== undefined) throw refusals.damaged(damage);
+    if (damage !== undefined) throw damagedLog(damage);
     if (this.#owesSince !== undefined && !force) throw refusals.owes();
   }
 
@@ -186,7 +186,7 @@ export class Care {
     const found = await segments.checkNewest(() => link.clock.stopwatch() >= until);
     if (found.type === "sound") return found.from;
     this.#found(found.first, found.finding);
-    throw refusals.damaged(found.finding);
+    throw damagedLog(found.finding);
   }
 
   #forget(): void {

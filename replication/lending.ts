@@ -5,6 +5,7 @@
 import type { LogSegments, Offset } from "../log/index.js";
 import { ReplicationError } from "./errors.js";
 import { isHigher } from "./leadership-order.js";
+import { damagedLog } from "./link-error.js";
 import type { LinkContext, SenderHost } from "./link-ports.js";
 import type { Check, Fetch, Message } from "./messages.js";
 import { paced } from "./pace.js";
@@ -82,7 +83,7 @@ export class Lending implements SessionOwner {
     const found = await segments.check(first, pace);
     if (found.type === "sound") return found.end;
     this.#events.damaged(first);
-    throw refusals.damaged(found.finding);
+    throw damagedLog(found.finding);
   }
 
   #segments(last: Offset): LogSegments {

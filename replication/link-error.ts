@@ -1,5 +1,5 @@
 /** What ended a link, as a coded error: failures of the log and of the connection get the words of replication. */
-import { errnoOf, LogError } from "../log/index.js";
+import { describeFinding, errnoOf, type Finding, LogError } from "../log/index.js";
 import { type LinkErrorCode, ReplicationError } from "./errors.js";
 
 /** Anything that was thrown while a message was acted upon. What carries no code is a bug, and stays one. */
@@ -12,6 +12,13 @@ export function linkErrorOf(error: unknown): ReplicationError {
     return new ReplicationError("REPLICATION_LOG_FAILED", `${code}: ${String(error)}`, { code }, error);
   throw error;
 }
+
+/** Why a node with a damaged log does not say where it ends, sends nothing of it, and does not lead. */
+export const damagedLog = (finding: Finding): ReplicationError =>
+  new ReplicationError("REPLICATION_LOG_DAMAGED", `this node's log is damaged: ${describeFinding(finding)}`, {
+    file: finding.file,
+    offset: finding.offset,
+  });
 
 export const connectionLost = (remote: string, cause: Error | undefined): ReplicationError =>
   new ReplicationError(

@@ -7,13 +7,12 @@ import type { ReplicationHost } from "./host.js";
 import { HeardLeadership, isFenced } from "./leadership.js";
 import type { LeadershipFile } from "./leadership-file.js";
 import { isHigher, isSameLeadership, type Leadership } from "./leadership-order.js";
-import { linkErrorOf } from "./link-error.js";
+import { damagedLog, linkErrorOf } from "./link-error.js";
 import type { LinkNode } from "./link-ports.js";
 import type { Heartbeat, NodeStatement, PeerNote } from "./messages.js";
 import { NodeList, type NodePlace } from "./peers.js";
 import { type Address, type Clock, describeAddress, type ReplicationLogger } from "./ports.js";
 import { reachable } from "./reachable.js";
-import * as refusals from "./refusals.js";
 import type { ReplicationSettings, Role } from "./settings.js";
 
 export interface LocalNodeOptions {
@@ -125,7 +124,7 @@ export class LocalNode implements LinkNode {
     if (log === undefined) {
       // Nobody must take it for a node that has nothing: what it confirmed may be on its disk alone.
       const { damage } = this.#options.host;
-      if (damage !== undefined) throw refusals.damaged(damage);
+      if (damage !== undefined) throw damagedLog(damage);
       return this.introduction();
     }
     try {

@@ -35,7 +35,7 @@ export class Mender {
 
   /** @throws ReplicationError why none of them could help; what the log refuses with has the words of a link. */
   async mend(begin: () => SegmentMending): Promise<Mended> {
-    let refused: ReplicationError | undefined;
+    const refused: ReplicationError[] = [];
     for (const address of this.#lenders()) {
       if (this.#stopped) break;
       const mending = begin();
@@ -47,12 +47,12 @@ export class Mender {
         });
         return { ...(await mending.finish()), from };
       } catch (error) {
-        refused ??= namely(address, linkErrorOf(error));
+        refused.push(namely(address, linkErrorOf(error)));
       } finally {
         await mending.abandon();
       }
     }
-    throw refused ?? (this.#stopped ? refusals.stopping() : refusals.noLender());
+    throw this.#stopped ? refusals.stopping() : together(refused);
   }
 
   /** Where the records end on the disk of the node that is followed. @throws ReplicationError. */
@@ -87,6 +87,14 @@ export class Mender {
       if (!lenders.some((known) => isSameAddress(known, address))) lenders.push(address);
     return lenders;
   }
+}
+
+/** What is damaged everywhere has to be known before what could not be asked. */
+function together(refused: readonly ReplicationError[]): ReplicationError {
+  const worst = refused.find(({ code }) => code === "REPLICATION_LOG_DAMAGED") ?? refused[0];
+  if (worst === undefined) return refusals.noLender();
+  const message = refused.map((error) => error.message).join("; ");
+  return new ReplicationError(worst.code, message, worst.context, worst);
 }
 
 const namely = (address: Address, error: ReplicationError): ReplicationError =>

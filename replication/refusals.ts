@@ -1,5 +1,4 @@
 /** Why a node does not do what it was asked to, in words that say what to do instead. */
-import { describeFinding, type Finding } from "../log/index.js";
 import { ReplicationError } from "./errors.js";
 import { describeLeadership, type Leadership } from "./leadership-order.js";
 import type { LocalNode } from "./local-node.js";
@@ -77,12 +76,6 @@ export const noLog = (): ReplicationError =>
     "REPLICATION_NOT_READY",
     "this node has no log yet: its first full sync was not finished",
   );
-
-export const damaged = (finding: Finding): ReplicationError =>
-  new ReplicationError("REPLICATION_LOG_DAMAGED", `this node's log is damaged: ${describeFinding(finding)}`, {
-    file: finding.file,
-    offset: finding.offset,
-  });
 
 export const noLender = (): ReplicationError =>
   new ReplicationError(
