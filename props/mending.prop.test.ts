@@ -213,7 +213,7 @@ describe("mending", () => {
   test("a stopped replica has the log of its primary again, whatever was damaged", async () => {
     const met: Record<string, number> = {};
     const sizes = names().map((name) => primary.files.get(name)!.length);
-    for (let run = 0; run < 70 * factor; run++) {
+    for (let run = 0; run < 36 * factor; run++) {
       const disk = new SimulatedDisk(seed + run);
       await replica(disk);
       const damages = 1 + below(2);
@@ -252,12 +252,12 @@ describe("mending", () => {
         throw disk.withTrace(error, log.join(", "));
       }
     }
-    expect(met["fetch"], "fetched").toBeGreaterThan(10);
-    expect(met["cut"], "cut").toBeGreaterThan(3);
+    expect(met["fetch"], "fetched").toBeGreaterThan(5);
+    expect(met["cut"], "cut").toBeGreaterThan(0);
   }, 600_000);
 
   test("an open log finds the damage, is mended, and everybody reads the new bytes", async () => {
-    for (let run = 0; run < 12 * factor; run++) {
+    for (let run = 0; run < 6 * factor; run++) {
       const disk = new SimulatedDisk(seed + run);
       await replica(disk);
       const files = disk.mount();
@@ -296,7 +296,7 @@ describe("mending", () => {
 
   test("ended anywhere, the log is the damaged one or the mended one", async () => {
     const met = { damaged: 0, mended: 0 };
-    const stride = factor > 1 ? 1 : 5;
+    const stride = factor > 1 ? 1 : 9;
     for (const how of ["open", "closed", "tail"] as const)
       for (const ending of ["kill", "power"] as const)
         for (let at = 1 + (seed % stride), done = false; !done; at += stride) {

@@ -7,9 +7,12 @@ import { ReplicationError } from "./errors.js";
 import { DialledGreeting } from "./greeting.js";
 import type { LinkContext } from "./link-ports.js";
 import type { Message, Run } from "./messages.js";
-import type { Address, Network } from "./ports.js";
+import type { Address, Clock, Network } from "./ports.js";
 import type { Position } from "./position.js";
 import { Session, type SessionOwner, unexpected } from "./session.js";
+
+/** Without an answer, or the next run, for so long nobody waits any more; the other side reads a whole segment for one answer. */
+const ANSWER_MS_MAX = 120_000;
 
 export interface BorrowingOptions {
   readonly address: Address;
@@ -28,10 +31,13 @@ type Wanted =
 
 export class Borrowing implements SessionOwner {
   readonly #session: Session;
+  readonly #clock: Clock;
   #wanted: Wanted | undefined;
+  #cancelDeadline: () => void = () => undefined;
 
-  private constructor(session: Session) {
+  private constructor(session: Session, clock: Clock) {
     this.#session = session;
+    this.#clock = clock;
   }
 
   /** Resolves when the other node has greeted. @throws ReplicationError, any code that a link can end with. */
@@ -41,7 +47,7 @@ export class Borrowing implements SessionOwner {
         context,
         { purpose: "fetch", resync: false },
         () => {
-          const borrowing = new Borrowing(session);
+          const borrowing = new Borrowing(session, context.clock);
           resolve(borrowing);
           return borrowing;
         },
@@ -85,15 +91,16 @@ export class Borrowing implements SessionOwner {
         return undefined;
       case "run":
         if (wanted?.type !== "runs") break;
+        this.#expectSoon();
         return wanted.take(message);
       case "fetched":
         if (wanted?.type !== "runs") break;
-        this.#wanted = undefined;
+        this.#done();
         wanted.resolve();
         return undefined;
       case "checked":
         if (wanted?.type !== "end") break;
-        this.#wanted = undefined;
+        this.#done();
         wanted.resolve(message.end);
         return undefined;
       default:
@@ -104,7 +111,20 @@ export class Borrowing implements SessionOwner {
 
   ended(reason: ReplicationError): void {
     this.#wanted?.reject(reason);
+    this.#done();
+  }
+
+  #done(): void {
     this.#wanted = undefined;
+    this.#cancelDeadline();
+  }
+
+  #expectSoon(): void {
+    this.#cancelDeadline();
+    this.#cancelDeadline = this.#clock.after(ANSWER_MS_MAX, () => {
+      const words = `no answer from ${this.from} in ${ANSWER_MS_MAX} ms`;
+      this.#session.end(new ReplicationError("REPLICATION_TIMEOUT", words));
+    });
   }
 
   #ask(question: Message, wanted: Wanted): void {
@@ -112,6 +132,7 @@ export class Borrowing implements SessionOwner {
     if (reason !== undefined) wanted.reject(reason);
     else {
       this.#wanted = wanted;
+      this.#expectSoon();
       this.#session.send(question);
     }
   }
