@@ -283,6 +283,8 @@ describe("mending", () => {
       const wrong = segments!.mend(target.first, found.finding);
       await expect(fetchInto(wrong, (bytes) => bytes.fill(7, 40, 50))).rejects.toBeInstanceOf(LogError);
       expect((await segments!.check(target.first)).type).toBe("damaged");
+      const short = segments!.mend(target.first, found.finding);
+      await expect(short.finish()).rejects.toMatchObject({ code: "LOG_NOT_CONTINUED" });
       await fetchInto(segments!.mend(target.first, found.finding));
       const end = await segments!.check(target.first);
       expect(end).toMatchObject({ type: "sound", end: await log.positionAt(target.last) });

@@ -241,8 +241,8 @@ function judge(
     );
   }
   // Whoever lost what it had confirmed cannot say how much that was; only the primary itself could have all of it.
-  const primary = asked.find(({ wasPrimary }) => wasPrimary)?.said?.end;
-  const hasAll = primary !== undefined && !isBetter(primary, end);
+  const primary = asked.find(({ wasPrimary }) => wasPrimary)?.said;
+  const hasAll = primary?.end !== undefined && primary.owes !== true && !isBetter(primary.end, end);
   const owing = hasAll ? undefined : asked.find(({ wasPrimary, said }) => !wasPrimary && said?.owes === true);
   if (owing !== undefined)
     throw new ReplicationError(

@@ -1,5 +1,12 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { type LogSegments, listQuarantined, offset, type RecordRun, readWholeFile } from "../../log/index.js";
+import {
+  LogError,
+  type LogSegments,
+  listQuarantined,
+  offset,
+  type RecordRun,
+  readWholeFile,
+} from "../../log/index.js";
 import type { ReplicationErrorCode } from "../../replication/errors.js";
 import type { ReplicationSettings } from "../../replication/settings.js";
 import { addressOf, type SetNode, SetWorld } from "../support/set-node.js";
@@ -138,13 +145,19 @@ describe("damage on a replica", () => {
   it("keeps others from leading without force while it is not mended", async () => {
     const [a, b, c] = await setOf(["a", "b", "c"]);
     const base = baseOf(b!, 1);
-    // The same segment, everywhere: nobody can lend it.
     await Promise.all([b!.stop(), a!.crash()]);
     flip(b!, base);
-    flip(c!, base);
+    const segments = c!.logSegments()!;
+    segments.runs = async function* (): AsyncGenerator<RecordRun> {
+      yield* [];
+      throw new LogError("LOG_FAILED", "c cannot lend it");
+    };
     await b!.start();
-    await until(() => damageOf(b!).opening?.includes("LOG_CORRUPT") === true, "nobody can lend it");
-    expect(await codeOf(c!.node.promote())).toBe("REPLICATION_LOG_DAMAGED");
+    await until(() => damageOf(b!).opening?.includes("c cannot lend it") === true, "nobody can lend it");
+    // Nobody knows what b has confirmed.
+    const refused = settled(c!.node.promote(), "it was refused");
+    await expect(refused).rejects.toMatchObject({ code: "REPLICATION_NOT_ALL_REACHED" });
+    await expect(refused).rejects.toThrow(/b \(REPLICATION_LOG_DAMAGED\)/);
     expect(await codeOf(b!.node.promote())).toBe("REPLICATION_LOG_DAMAGED");
     expect(await codeOf(b!.node.promote({ force: true }))).toBe("REPLICATION_LOG_DAMAGED");
   });
@@ -227,6 +240,33 @@ describe("damage on a primary", () => {
     await until(() => countersOf(b!).checks > checks + 12, "it was looked at again");
     expect(countersOf(b!).refetchedSegments).toBe(0);
     expect(damageOf(b!).known).toHaveLength(1);
+  });
+
+  it("heals when another one leads and it follows", async () => {
+    const [a, b] = await setOf(["a", "b"]);
+    flip(a!, baseOf(a!, 3));
+    await expect(a!.texts()).rejects.toMatchObject({ code: "LOG_CORRUPT" });
+    await until(() => damageOf(a!).known.length === 1, "the primary knows it");
+    expect(await codeOf(b!.node.promote())).toBe("none");
+    await until(() => has(a!, b!) && countersOf(a!).refetchedSegments === 1, "it has healed");
+    expect(await filesOf(a!)).toEqual(await filesOf(b!));
+  });
+});
+
+describe("a promotion", () => {
+  it("reads the own log first, and says from where on", async () => {
+    const [, b] = await setOf(["a", "b"]);
+    const report = await settled(b!.node.promote(), "it leads");
+    expect(report.verifiedFrom).toBe(1);
+  });
+
+  it("is refused for damage that only this reading finds, also by force, and has changed nothing", async () => {
+    const [a, b] = await setOf(["a", "b"], { checkIntervalMs: 0 });
+    const { heard } = a!.node;
+    flip(b!, baseOf(b!, 2));
+    expect(await codeOf(b!.node.promote())).toBe("REPLICATION_LOG_DAMAGED");
+    expect(await codeOf(b!.node.promote({ force: true }))).toBe("REPLICATION_LOG_DAMAGED");
+    expect([a!.node.heard, b!.node.role, b!.node.own]).toEqual([heard, "replica", a!.node.own]);
   });
 });
 
