@@ -9,6 +9,7 @@ import {
   type EventLog,
   type Finding,
   findingOf,
+  LogError,
   type LogSegments,
   type Offset,
 } from "../log/index.js";
@@ -108,6 +109,9 @@ export class Care {
 
   /** Whether the log is damaged, and closed for it: then it is being mended and opened, and `opened` follows. */
   opens(): boolean {
+    // Whatever was heard of the node before is not this one's.
+    this.#known.turned();
+    this.#checked.clear();
     if (this.#options.host.damage === undefined || this.#wantsAll) return this.#opening !== undefined;
     this.#open();
     return true;
@@ -208,6 +212,9 @@ export class Care {
       try {
         await work();
       } catch (error) {
+        // Retention was quicker, or the log is being closed or cut.
+        if (error instanceof LogError && (error.code === "LOG_OFFSET_RETIRED" || error.code === "LOG_CLOSED"))
+          return;
         this.#options.link.logger.error({ err: error }, "the log could not be looked after");
       }
     });

@@ -47,6 +47,13 @@ export class KnownDamage {
   /** The log is another one. */
   clear(): void {
     this.#known.clear();
+    this.turned();
+  }
+
+  /** Another node is followed. */
+  turned(): void {
+    this.#mismatch = undefined;
+    this.#upstream = undefined;
   }
 
   /** By first offset. */

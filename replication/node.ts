@@ -104,7 +104,7 @@ export class ReplicationNode {
       events: {
         closing: () => this.#exclusively("is mending its log", () => this.#close()),
         opened: (how) => this.#opened(how),
-        mended: () => this.resetBreaker(),
+        mended: () => this.#breakers.resetDamaged() > 0 && this.#upstream?.retryNow(),
       },
     });
   }

@@ -91,10 +91,7 @@ describe("a node that lends", () => {
     const borrowings: Borrowing[] = [];
     for (let i = 0; i < 8; i++) borrowings.push(await open(new LinkNodeDouble(set.world)));
     const ninth = await open(new LinkNodeDouble(set.world))
-      .then(
-        (borrowing) => settled(borrowing.check(offset(1), offset(1))),
-        (error: unknown) => Promise.reject(error),
-      )
+      .then((borrowing) => settled(borrowing.check(offset(1), offset(1))))
       .catch((error: { code: string }) => error.code);
     expect(ninth).toBe("REPLICATION_TOO_MANY_CONNECTIONS");
     await settled(borrowings[0]!.close());
