@@ -201,7 +201,9 @@ async function endedAt(
   disk.arm({ type: "end", at, ending, ...(factor > 1 ? {} : { kinds: CHANGING }) });
   const done = await Promise.race([doing(files).then(() => files.alive), disk.ended().then(() => false)]);
   disk.disarm();
-  if (files.alive) disk.kill();
+  // What was reported done is not taken back by a power cut either.
+  if (done && ending === "power") disk.losePower();
+  else if (files.alive) disk.kill();
   return done;
 }
 

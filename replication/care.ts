@@ -24,6 +24,7 @@ import { paced } from "./pace.js";
 import type { Address, Network } from "./ports.js";
 import { describePosition, isSamePosition } from "./position.js";
 import * as refusals from "./refusals.js";
+import type { ReplicationSettings } from "./settings.js";
 import type { DamageCounters, DamageStats } from "./stats.js";
 
 /** Of a promotion, for reading the own log. */
@@ -34,7 +35,7 @@ export interface CareOptions {
   readonly network: Network;
   readonly link: LinkContext;
   readonly file: LeadershipFile;
-  readonly checkIntervalMs: number;
+  readonly settings: Pick<ReplicationSettings, "checkIntervalMs">;
   /** Whom damaged records may be had from; the node that is followed first. */
   readonly lenders: () => readonly Address[];
   readonly events: CareEvents;
@@ -199,7 +200,8 @@ export class Care {
   }
 
   #schedule(): void {
-    const { checkIntervalMs, link } = this.#options;
+    const { settings, link } = this.#options;
+    const { checkIntervalMs } = settings;
     if (checkIntervalMs === 0 || this.#stopped) return;
     this.#cancel = link.clock.after(checkIntervalMs, () => {
       this.#soon(() => this.#patrol().finally(() => this.#schedule()));

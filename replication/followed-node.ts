@@ -4,6 +4,7 @@ import type { Counters } from "./counters.js";
 import { ReplicationError } from "./errors.js";
 import type { LinkContext } from "./link-ports.js";
 import type { LinkListener } from "./listener.js";
+import type { LocalNode } from "./local-node.js";
 import type { ReplicationNodeOptions } from "./node-options.js";
 import { type Address, describeAddress } from "./ports.js";
 import type { Seeker } from "./seeker.js";
@@ -15,6 +16,7 @@ export const LOOK_SOON_MS = 1_000;
 export interface FollowedNodeParts {
   readonly options: Pick<ReplicationNodeOptions, "network" | "host" | "logger">;
   readonly link: LinkContext;
+  readonly local: LocalNode;
   readonly breakers: Breakers;
   readonly counters: Counters;
   readonly seeker: Seeker;
@@ -22,7 +24,7 @@ export interface FollowedNodeParts {
 }
 
 export function followedNode(address: Address, parts: FollowedNodeParts): Upstream {
-  const { options, link, breakers, counters, seeker, listener } = parts;
+  const { options, link, local, breakers, counters, seeker, listener } = parts;
   const { network, host, logger } = options;
   const breaker = breakers.of(describeAddress(address));
   const upstream: Upstream = new Upstream({
@@ -44,7 +46,10 @@ export function followedNode(address: Address, parts: FollowedNodeParts): Upstre
         seeker.consider();
         seeker.lookIn(LOOK_SOON_MS);
       },
-      streaming: () => upstream.beat(),
+      streaming: () => {
+        upstream.beat();
+        local.soon(local.keepNodeId());
+      },
     },
   });
   return upstream;

@@ -53,10 +53,12 @@ export const FRAME_TYPES: Readonly<Record<MessageType, number>> = {
   heartbeat: 14,
   fence: 15,
   fenced: 16,
-  fetch: 17,
-  fetched: 18,
-  check: 19,
-  checked: 20,
+  below: 17,
+  held: 18,
+  fetch: 19,
+  fetched: 20,
+  check: 21,
+  checked: 22,
 };
 
 const TYPE_OF = new Map<number, MessageType>(

@@ -15,6 +15,7 @@
  *             confirmed: the damaged end of its log was cut off
  *   told      what the node was made while it ran, and which settings it         roles are known
  *             overrules: role, address, settings {role, address}
+ *   nodeId    drawn by a node that has no log yet; gone with its first       32 hex digits
  *   crc       CRC-32 of the same JSON without this field, 8 hex digits           equal
  *
  * It is written before anything is done because of it. A node that forgot what it heard could confirm what must not be confirmed any
@@ -59,6 +60,11 @@ export interface LeadershipContent {
   readonly lived: Role | undefined;
   readonly owes: number | undefined;
   readonly told: (RoleAndAddress & { readonly settings: RoleAndAddress }) | undefined;
+  /**
+   * Of a node that has no log yet: others know it by this id already. With a log the log's identity says it; a node that lost its log is
+   * another one, for what it confirmed is not there any more.
+   */
+  readonly nodeId: string | undefined;
 }
 
 export const NOTHING_HEARD: LeadershipContent = {
@@ -70,6 +76,7 @@ export const NOTHING_HEARD: LeadershipContent = {
   lived: undefined,
   owes: undefined,
   told: undefined,
+  nodeId: undefined,
 };
 
 export function encodeLeadership(content: LeadershipContent): Uint8Array {
@@ -99,8 +106,8 @@ export function decodeLeadership(
 }
 
 function contentOf(fields: LeadershipContent): LeadershipContent {
-  const { heard, from, since, primary, list, lived, owes, told } = fields;
-  return { heard, from, since, primary, list, lived, owes, told };
+  const { heard, from, since, primary, list, lived, owes, told, nodeId } = fields;
+  return { heard, from, since, primary, list, lived, owes, told, nodeId };
 }
 
 /**
@@ -232,7 +239,7 @@ const isList = (value: unknown): boolean =>
   value["nodes"].every(isNode);
 
 function isContent(fields: Record<string, unknown>): fields is Record<string, unknown> & LeadershipContent {
-  const { heard, from, since, primary, list, lived, owes, told } = fields;
+  const { heard, from, since, primary, list, lived, owes, told, nodeId } = fields;
   return (
     orMissing(heard, isLeadership) &&
     isText(from) &&
@@ -241,6 +248,7 @@ function isContent(fields: Record<string, unknown>): fields is Record<string, un
     isList(list) &&
     orMissing(lived, isRole) &&
     orMissing(owes, (value) => isCount(value)) &&
+    orMissing(nodeId, isId) &&
     orMissing(told, (value) => isRoleAndAddress(value) && isRoleAndAddress(value["settings"]))
   );
 }

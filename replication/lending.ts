@@ -5,12 +5,11 @@
 import type { LogSegments, Offset } from "../log/index.js";
 import { ReplicationError } from "./errors.js";
 import { isHigher } from "./leadership-order.js";
-import { damagedLog } from "./link-error.js";
+import { damagedLog, sendsNoMore } from "./link-error.js";
 import type { LinkContext, SenderHost } from "./link-ports.js";
 import type { Check, Fetch, Message } from "./messages.js";
 import { paced } from "./pace.js";
 import type { Position } from "./position.js";
-import * as refusals from "./refusals.js";
 import { type Session, type SessionOwner, unexpected } from "./session.js";
 
 export interface LendingEvents {
@@ -106,7 +105,7 @@ export class Lending implements SessionOwner {
   /** Whoever is fenced says nothing of what its log holds. @throws ReplicationError REPLICATION_FENCED. */
   #mustLead(): void {
     const { heard, own } = this.#context.node;
-    if (isHigher(heard, own)) throw refusals.sendsNoMore(own, heard);
+    if (isHigher(heard, own)) throw sendsNoMore(own, heard);
   }
 }
 

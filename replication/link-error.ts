@@ -1,6 +1,7 @@
 /** What ended a link, as a coded error: failures of the log and of the connection get the words of replication. */
 import { describeFinding, errnoOf, type Finding, LogError } from "../log/index.js";
 import { type LinkErrorCode, ReplicationError } from "./errors.js";
+import { describeLeadership, type Leadership } from "./leadership-order.js";
 
 /** Anything that was thrown while a message was acted upon. What carries no code is a bug, and stays one. */
 export function linkErrorOf(error: unknown): ReplicationError {
@@ -19,6 +20,14 @@ export const damagedLog = (finding: Finding): ReplicationError =>
     file: finding.file,
     offset: finding.offset,
   });
+
+/** Whoever has heard of a higher leadership than its log ends with sends nothing of it. */
+export const sendsNoMore = (own: Leadership | undefined, heard: Leadership | undefined): ReplicationError =>
+  new ReplicationError(
+    "REPLICATION_FENCED",
+    `this node's log ends with ${describeLeadership(own)}, and it has heard of ${describeLeadership(heard)}`,
+    { own: own?.epoch, heard: heard?.epoch },
+  );
 
 export const connectionLost = (remote: string, cause: Error | undefined): ReplicationError =>
   new ReplicationError(

@@ -7,7 +7,7 @@ import { Breakers } from "./breaker.js";
 import { Care } from "./care.js";
 import type { Confirmation } from "./confirmations.js";
 import { Counters } from "./counters.js";
-import { ReplicationError } from "./errors.js";
+import type { ReplicationError } from "./errors.js";
 import { followedNode, LOOK_SOON_MS } from "./followed-node.js";
 import { Handover } from "./handover.js";
 import { configuredRole, roleAtStart } from "./leadership.js";
@@ -69,8 +69,7 @@ export class ReplicationNode {
     this.#options = options;
     this.#file = new LeadershipFile(files, dataDirectory);
     this.#local = new LocalNode({
-      ...{ settings, clock, logger, host },
-      file: this.#file,
+      ...{ settings, clock, logger, host, file: this.#file },
       events: {
         heard: (leadership, from) => this.#heard(leadership, from),
         primaryKnown: () => this.#seeker.consider(),
@@ -80,7 +79,12 @@ export class ReplicationNode {
     });
     this.#local.upstream = () => this.#upstream?.place;
     const senders = () => this.#listener?.senders ?? [];
-    this.#set = new ReplicaSet({ settings, clock, logger, local: this.#local, senders });
+    this.#local.senders = senders;
+    const upstream = () => this.#upstream;
+    this.#set = new ReplicaSet({
+      ...{ settings, clock, logger, local: this.#local, senders, upstream },
+      mayList: () => this.#mustLead() === undefined,
+    });
     const wentOn = (error: unknown): void =>
       logger.error({ err: error }, "this node could not go on writing by itself");
     this.#handover = new Handover({
@@ -91,15 +95,14 @@ export class ReplicationNode {
     this.#seeker = new Seeker({
       ...{ settings, clock, logger, local: this.#local },
       ask: () => askAround(this.#asking, ASK_MS, (nodeId) => !this.#set.isConnected(nodeId)),
-      upstream: () => this.#upstream,
+      upstream,
       isChanging: () => this.#changing !== undefined,
       follow: (address) => this.follow(address),
     });
     this.#link = { node: this.#local, clock, random, logger, settings: linkSettingsOf(settings) };
     this.#asking = { local: this.#local, network: options.network, link: this.#link };
     this.#care = new Care({
-      ...{ host, network: options.network, link: this.#link, file: this.#file },
-      checkIntervalMs: settings.checkIntervalMs,
+      ...{ host, settings, network: options.network, link: this.#link, file: this.#file },
       lenders: () => lendersOf(this.#local, this.#follows),
       events: {
         closing: () => this.#exclusively("is mending its log", () => this.#close()),
@@ -283,6 +286,7 @@ export class ReplicationNode {
   async #start(): Promise<void> {
     const { settings, network, host } = this.#options;
     await this.#file.load();
+    await this.#local.keepNodeId();
     const { role, address } = roleAtStart(settings, this.#file.content);
     this.#local.role = role;
     if (role !== "standalone" && settings.listenAddress !== undefined) {
@@ -352,8 +356,7 @@ export class ReplicationNode {
     this.#local.role = role;
     this.#knowsFence = false;
     this.#counters.promotions++;
-    const settled = configuredRole(settings);
-    const told = { role, address: undefined, settings: settled };
+    const told = { role, address: undefined, settings: configuredRole(settings) };
     await this.#file.change({ lived: role, told });
     await this.#local.list.lead(leadership, this.#local.place);
     if (this.#local.isFenced) {
@@ -393,9 +396,7 @@ export class ReplicationNode {
   async #close(): Promise<void> {
     await this.#upstream?.stop();
     this.#letUpstreamGo();
-    await this.#listener?.stopSenders(
-      new ReplicationError("REPLICATION_STOPPING", "this node mends its log"),
-    );
+    await this.#listener?.stopSenders(refusals.mendsLog());
   }
 
   /** The log is there again, or everything is to be fetched anew. */
@@ -411,7 +412,7 @@ export class ReplicationNode {
     if (this.#care.opens()) return;
     this.#upstream = followedNode(address, {
       ...{ options: this.#options, link: this.#link, seeker: this.#seeker, listener: this.#listener },
-      ...{ breakers: this.#breakers, counters: this.#counters },
+      ...{ local: this.#local, breakers: this.#breakers, counters: this.#counters },
     });
     if (!this.#stopped) this.#upstream.start();
   }

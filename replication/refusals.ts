@@ -1,6 +1,6 @@
 /** Why a node does not do what it was asked to, in words that say what to do instead. */
 import { ReplicationError } from "./errors.js";
-import { describeLeadership, type Leadership } from "./leadership-order.js";
+import { describeLeadership } from "./leadership-order.js";
 import type { LocalNode } from "./local-node.js";
 import { type Address, describeAddress } from "./ports.js";
 
@@ -25,18 +25,13 @@ export function fenced(local: LocalNode): ReplicationError {
   );
 }
 
-/** Whoever has heard of a higher leadership than its log ends with sends nothing of it. */
-export const sendsNoMore = (own: Leadership | undefined, heard: Leadership | undefined): ReplicationError =>
-  new ReplicationError(
-    "REPLICATION_FENCED",
-    `this node's log ends with ${describeLeadership(own)}, and it has heard of ${describeLeadership(heard)}`,
-    { own: own?.epoch, heard: heard?.epoch },
-  );
-
 export const changing = (what: string): ReplicationError =>
   new ReplicationError("REPLICATION_CHANGING", `this node ${what}; try again in a moment`, { what });
 
 export const handsOver = (nodeId: string): ReplicationError => changing(`hands over to node ${nodeId}`);
+
+export const mendsLog = (): ReplicationError =>
+  new ReplicationError("REPLICATION_STOPPING", "this node mends its log");
 
 export const stopping = (): ReplicationError =>
   new ReplicationError("REPLICATION_STOPPING", "this node stops");

@@ -316,4 +316,71 @@ const promotion: Row = {
   },
 };
 
-export const REPLICATION_ROWS: readonly Row[] = [catchUp, liveLag, cost, fullSync, promotion];
+const SWITCHOVER_WRITERS = 16;
+const AROUND_MS = 500;
+
+/** Under writes the lead goes from one node to another: the longest time without an answered write, and answered writes that are gone. */
+async function switchOver(bench: Bench): Promise<{ readonly pausedMs: number; readonly lost: number }> {
+  const [one, two, three] = [
+    await newPlace(bench, "one"),
+    await newPlace(bench, "two"),
+    await newPlace(bench, "three"),
+  ];
+  const primary = await started(bench, one);
+  const [next, other] = [await started(bench, two, one), await started(bench, three, one)];
+  for (const replica of [next, other])
+    await untilStats(replica, "is listed", ({ listed }) => listed === true);
+  const answered: string[] = [];
+  let [leader, isOver, last, pausedMs] = [primary, false, performance.now(), 0];
+  const writer = async (number: number): Promise<void> => {
+    for (let at = 0; !isOver; at += 1) {
+      const key = `${number}-${at}`;
+      const response = await write(leader, key);
+      await response.arrayBuffer();
+      if (response.headers.get("x-annals-primary") === next.url) leader = next;
+      if (!response.ok) continue;
+      answered.push(key);
+      const now = performance.now();
+      pausedMs = Math.max(pausedMs, now - last);
+      last = now;
+    }
+  };
+  const writers = Array.from({ length: SWITCHOVER_WRITERS }, (_, number) => writer(number));
+  await new Promise((resolve) => setTimeout(resolve, AROUND_MS));
+  const body = JSON.stringify({ to: two.name });
+  const headers = { "content-type": "application/json" };
+  const moved = await fetch(`${primary.url}/api/replication/switchover`, { method: "POST", headers, body });
+  if (!moved.ok) throw new Error(`the switchover was refused: ${await moved.text()}`);
+  await new Promise((resolve) => setTimeout(resolve, AROUND_MS));
+  isOver = true;
+  await Promise.all(writers);
+  let lost = 0;
+  for (const key of answered) if (!(await fetch(`${next.url}/kv/${key}`)).ok) lost += 1;
+  await Promise.all([primary, next, other].map(stopped));
+  return { pausedMs, lost };
+}
+
+const switchover: Row = {
+  name: "replication-switchover",
+  run: async (bench) => {
+    let lost = 0;
+    const measure = async (): Promise<number> => {
+      const found = await switchOver(bench);
+      lost += found.lost;
+      return found.pausedMs;
+    };
+    const values = await interleave(bench.rounds, [{ name: "switchover", measure }]);
+    const ms = spreadOf(values.get("switchover") ?? []);
+    return [
+      {
+        what: `switchover with ${SWITCHOVER_WRITERS} writers and three nodes: writes paused`,
+        goal: "≤ 3 s, no answered write lost",
+        measured: `${shown(ms, (each) => each.toFixed(0))} ms at the longest, ${lost} lost`,
+        reached: ms.max <= 3000 && lost === 0,
+        numbers: { pausedMs: ms, lost },
+      },
+    ];
+  },
+};
+
+export const REPLICATION_ROWS: readonly Row[] = [catchUp, liveLag, cost, fullSync, promotion, switchover];

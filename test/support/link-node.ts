@@ -200,6 +200,7 @@ export class LinkNodeDouble implements LinkNode, ReceiverHost, SenderHost {
       heard: this.heard,
       end: undefined,
       firstOffset: this.#log?.firstOffset ?? (0 as Offset),
+      leads: true,
       primary: undefined,
     };
   }
@@ -208,6 +209,7 @@ export class LinkNodeDouble implements LinkNode, ReceiverHost, SenderHost {
     const log = this.#log;
     return { ...this.introduction(), end: log && (await log.positionAt(log.endOffset)) };
   }
+  readonly below = undefined;
 
   heartbeat(): Omit<Heartbeat, "type"> {
     return {
@@ -219,6 +221,7 @@ export class LinkNodeDouble implements LinkNode, ReceiverHost, SenderHost {
       primary: undefined,
       peers: [],
       peersVersion: 0,
+      peersUnder: undefined,
     };
   }
 
