@@ -236,12 +236,12 @@ describe("damage on a primary", () => {
     expect(damageOf(a!).known[0]).toMatchObject({ first: base, file: `log/${segmentFile(base)}` });
     expect(countersOf(a!)).toMatchObject({ quarantines: 0, refetchedSegments: 0 });
     const { comparisons } = countersOf(b!);
-    await until(() => countersOf(b!).comparisons > comparisons + 8, "time has passed");
+    await until(() => countersOf(b!).comparisons > comparisons + 3, "time has passed");
     expect(damageOf(a!).known).toHaveLength(1);
     expect(countersOf(a!)).toMatchObject({ quarantines: 0, refetchedSegments: 0 });
     flip(b!, base, 200);
     const { checks } = countersOf(b!);
-    await until(() => countersOf(b!).checks > checks + 12, "it was looked at again");
+    await until(() => countersOf(b!).checks > checks + 3, "it was looked at again");
     expect(countersOf(b!).refetchedSegments).toBe(0);
     expect(damageOf(b!).known).toHaveLength(1);
   });
@@ -276,7 +276,7 @@ describe("a promotion", () => {
 
 describe("comparing", () => {
   it("goes over every sealed segment, the newest first, and then begins again", async () => {
-    const [a, b] = await setOf(["a", "b"], { checkIntervalMs: 100_000 });
+    const [a, b] = await setOf(["a", "b"]);
     const bases = b!
       .logSegments()!
       .list()
@@ -293,7 +293,10 @@ describe("comparing", () => {
     const before = compared();
     for (let i = 1; i <= bases.length + 2; i++)
       await until(() => compared() >= before + i, "the next was compared");
-    expect(asked.slice(0, bases.length + 2)).toEqual([...bases, ...bases.slice(0, 2)]);
+    // It may have begun before the last of them was sealed; then it goes from the newest to the oldest, and around.
+    const round = asked.slice(-bases.length - 1);
+    const start = bases.indexOf(round[0]!);
+    expect(round).toEqual([...bases.slice(start), ...bases.slice(0, start), round[0]]);
     expect(damageOf(b!).comparedAt).toBeGreaterThan(0);
     expect(countersOf(b!).mismatches).toBe(0);
   });
