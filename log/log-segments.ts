@@ -10,6 +10,7 @@ import type { FileHandle } from "./file-system.js";
 import { encodeSegmentHeader } from "./format.js";
 import { LogCursor, type LogFiles } from "./log-cursor.js";
 import { SegmentMending } from "./mending.js";
+import { NewestRecords } from "./newest-records.js";
 import { retired } from "./refusals.js";
 import { firstWithin } from "./retention.js";
 import { borderFinding, shownPath } from "./segment-chain.js";
@@ -131,7 +132,9 @@ export class LogSegments {
 
   /** Records of whole segments, as they lie on the disk, verified. @throws LogError LOG_OFFSET_RETIRED, LOG_CORRUPT. */
   async *runs(first: Offset, last: Offset): AsyncGenerator<RecordRun, void> {
-    const cursor = new LogCursor(this.#parts.files, first);
+    // What was just written may be remembered: here the disk is asked.
+    const { files } = this.#parts;
+    const cursor = new LogCursor({ ...files, newest: new NewestRecords(files.segments) }, first);
     try {
       while (cursor.next <= last) yield await cursor.readRun(last);
     } finally {

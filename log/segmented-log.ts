@@ -34,6 +34,7 @@ import { LoadedIndexes } from "./loaded-indexes.js";
 import type { LogFiles } from "./log-cursor.js";
 import { LogReads, readSourceOf } from "./log-reads.js";
 import { LogSegments } from "./log-segments.js";
+import { NewestRecords } from "./newest-records.js";
 import { PeriodicSync } from "./periodic-sync.js";
 import { RecoveryNotes } from "./recovery-notes.js";
 import type { RecoveryPoint } from "./recovery-point.js";
@@ -119,10 +120,10 @@ export class SegmentedLog implements EventLog {
     this.#start = start;
     const handles = new IdleHandles(files, logDirectory, segments);
     const noticed = (base: Offset): void => this.segments.noticed.next(base);
-    this.#files = { files, logDirectory, segments, indexes, handles, noticed };
+    const newest = new NewestRecords(segments);
+    this.#files = { files, logDirectory, segments, indexes, handles, newest, noticed };
     this.segments = new LogSegments({
-      ...{ files: this.#files, dataDirectory, now },
-      durableOffset: () => this.durableOffset,
+      ...{ files: this.#files, dataDirectory, now, durableOffset: () => this.durableOffset },
       change: (change) => this.#change(change),
     });
     this.#freeSpace = freeSpace;

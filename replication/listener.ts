@@ -133,6 +133,7 @@ export class LinkListener {
     const { logger } = this.#context;
     const before = this.#senders.get(nodeId);
     const sender = new Sender(session, hello, this.#context, this.#host, {
+      isAwaited: () => this.#events.isAwaited?.() ?? false,
       acknowledged: (from) => this.#events.acknowledged?.(from),
       below: (from) => this.#events.below?.(from),
       held: (from, held) => this.#events.held?.(from, held),

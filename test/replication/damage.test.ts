@@ -277,7 +277,7 @@ describe("a promotion", () => {
 describe("comparing", () => {
   it("goes over every sealed segment, the newest first, and then begins again", async () => {
     const [a, b] = await setOf(["a", "b"]);
-    const bases = b!
+    const bases: number[] = b!
       .logSegments()!
       .list()
       .map(({ first }) => first)
