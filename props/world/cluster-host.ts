@@ -2,19 +2,34 @@
 import type { Subscription } from "rxjs";
 import {
   offset as asLogOffset,
+  DamagedDirectory,
   type EventLog,
   type FileSystem,
+  type Finding,
+  findingOf,
+  holdsLog,
   Installation,
   keepDiverged,
+  type LogSegments,
+  type Offset,
   type OpenedLog,
   type OpenLogOptions,
   openLog,
+  readIdentity,
 } from "../../log/index.js";
 import { ReplicationError } from "../../replication/errors.js";
 import type { Kept, NodeIdentity, ReplicationHost } from "../../replication/host.js";
 import type { Installing, SnapshotSource } from "../../replication/link-ports.js";
 import type { Position } from "../../replication/position.js";
-import { canFoldTo, type Folded, fold, foldFiles, newestSnapshot, takeSnapshot } from "./cluster-state.js";
+import {
+  canFoldTo,
+  cutSnapshots,
+  type Folded,
+  fold,
+  foldFiles,
+  newestSnapshot,
+  takeSnapshot,
+} from "./cluster-state.js";
 
 export interface ClusterHostOptions {
   readonly log: OpenLogOptions;
@@ -37,6 +52,9 @@ export class ClusterHost implements ReplicationHost {
   #opened: OpenedLog | undefined;
   #state: Folded = { offset: 0, digest: 0 };
   #subscription: Subscription | undefined;
+  damage: Finding | undefined;
+  /** Of a log that is closed because it is damaged. */
+  #identity: NodeIdentity | undefined;
   /** Whatever writes by itself would run now. */
   leads = false;
 
@@ -56,13 +74,48 @@ export class ClusterHost implements ReplicationHost {
     return this.#state;
   }
 
+  /** As a server does: what a follower's log and state cannot be opened for is kept, to be mended. */
   async open(following: boolean): Promise<void> {
-    this.#opened = await openLog({ ...this.#options.log, following });
-    await this.#openState();
+    try {
+      this.#opened = await openLog({ ...this.#options.log, following });
+      await this.#openState();
+    } catch (error) {
+      const finding = following ? findingOf(error) : undefined;
+      if (finding === undefined) throw error;
+      await this.shut(finding);
+    }
+  }
+
+  logSegments(): LogSegments | undefined {
+    return this.#opened?.segments;
+  }
+
+  async shut(finding: Finding): Promise<void> {
+    this.damage = finding;
+    this.#subscription?.unsubscribe();
+    const opened = this.#opened;
+    this.#opened = undefined;
+    this.#identity = await readIdentity(this.#files, this.#directory);
+    await opened?.log.close();
+  }
+
+  async reopen(): Promise<void> {
+    this.damage = undefined;
+    if (await holdsLog(this.#files, this.#directory)) await this.open(true);
+  }
+
+  openDamaged(): Promise<DamagedDirectory> {
+    return DamagedDirectory.open(this.#options.log);
+  }
+
+  async prepareCut(last: Offset): Promise<void> {
+    await cutSnapshots(this.#files, this.#directory, last);
   }
 
   identity(): NodeIdentity {
-    return this.#opened?.identity ?? { clusterId: undefined, nodeId: this.#options.newNodeId };
+    return (
+      this.#opened?.identity ?? this.#identity ?? { clusterId: undefined, nodeId: this.#options.newNodeId }
+    );
   }
 
   log(): EventLog | undefined {
@@ -115,7 +168,8 @@ export class ClusterHost implements ReplicationHost {
     this.#subscription?.unsubscribe();
     await opened?.log.close();
     this.#opened = undefined;
-    await installing.commit({ keepOld });
+    await installing.commit({ keepOld: keepOld || this.damage !== undefined });
+    this.damage = undefined;
     this.#options.counts.installs += 1;
     await this.open(true);
   }
