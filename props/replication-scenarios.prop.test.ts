@@ -61,11 +61,8 @@ async function inTime<Value>(cluster: Cluster, work: Promise<Value>): Promise<Va
   return done.value;
 }
 
-const names = (cluster: Cluster): Map<string, string> =>
-  new Map(cluster.nodes.map(({ nodeId, name }) => [nodeId, name]));
-
 const promote = (cluster: Cluster, node: ClusterNode, force = false): Promise<string> =>
-  inTime(cluster, node.promote(force, names(cluster)));
+  inTime(cluster, node.promote(force));
 
 function three(cluster: Cluster): [ClusterNode, ClusterNode, ClusterNode] {
   return [cluster.node(0), cluster.node(1), cluster.node(2)];
@@ -205,15 +202,9 @@ describe("replication: the classics", () => {
       const [one, two, three_] = three(cluster);
       await write(cluster, one, 3, 2);
       one.end("off");
-      const both = await inTime(
-        cluster,
-        Promise.all([two.promote(false, names(cluster)), three_.promote(false, names(cluster))]),
-      );
+      const both = await inTime(cluster, Promise.all([two.promote(false), three_.promote(false)]));
       expect(both.filter((outcome) => outcome === "promoted").length).toBeLessThanOrEqual(1);
-      const forced = await inTime(
-        cluster,
-        Promise.all([two.promote(true, names(cluster)), three_.promote(true, names(cluster))]),
-      );
+      const forced = await inTime(cluster, Promise.all([two.promote(true), three_.promote(true)]));
       cluster.note(`${both} ${forced}`);
       await inTime(cluster, one.start());
       await cluster.time.pass(5000);

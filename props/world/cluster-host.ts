@@ -1,11 +1,13 @@
 /** What owns log and state of a simulated node, and gives its replication what it asks for. */
 import type { Subscription } from "rxjs";
 import {
+  type AppendedRecord,
   offset as asLogOffset,
   type EventLog,
   type FileSystem,
   Installation,
   keepDiverged,
+  type Offset,
   type OpenedLog,
   type OpenLogOptions,
   openLog,
@@ -16,12 +18,29 @@ import type { Installing, SnapshotSource } from "../../replication/link-ports.js
 import type { Position } from "../../replication/position.js";
 import { canFoldTo, type Folded, fold, foldFiles, newestSnapshot, takeSnapshot } from "./cluster-state.js";
 
+/** A node's log and state, as the simulated set sees them. */
+export interface WorldHost extends ReplicationHost {
+  open(following: boolean): Promise<void>;
+  /** Writes; undefined when the state had something against it. @throws LogError as `append`. */
+  submit(text: string): Offset | undefined;
+  /** As it was folded record by record; undefined while there is none. */
+  readonly state: Folded | undefined;
+  /** Folded again, from the files alone. */
+  folded(): Promise<Folded>;
+  /** Takes a snapshot, and lets go what it covers. */
+  retain(): Promise<void>;
+}
+
 export interface ClusterHostOptions {
   readonly log: OpenLogOptions;
   /** Of a node without a log. */
   readonly newNodeId: string;
   /** A promise was broken where nobody waits. */
   readonly broken: (error: unknown) => void;
+  /** Of every record that comes into the log, in its turn. */
+  readonly appended: (log: EventLog, record: AppendedRecord) => void;
+  /** Whatever writes by itself was told to end. */
+  readonly followBegins: () => void;
   readonly counts: HostCounts;
 }
 
@@ -32,13 +51,11 @@ export interface HostCounts {
   diverged: number;
 }
 
-export class ClusterHost implements ReplicationHost {
+export class ClusterHost implements WorldHost {
   readonly #options: ClusterHostOptions;
   #opened: OpenedLog | undefined;
   #state: Folded = { offset: 0, digest: 0 };
   #subscription: Subscription | undefined;
-  /** Whatever writes by itself would run now. */
-  leads = false;
 
   constructor(options: ClusterHostOptions) {
     this.#options = options;
@@ -69,12 +86,22 @@ export class ClusterHost implements ReplicationHost {
     return this.#opened?.log;
   }
 
+  submit(text: string): Offset | undefined {
+    const timestamp = Math.floor(this.#options.log.now());
+    return this.log()?.append({ kind: 2, version: 1, timestamp, body: Buffer.from(text) });
+  }
+
   async lead(): Promise<void> {
-    this.leads = true;
+    // Nothing is written here by itself.
   }
 
   async followBegins(): Promise<void> {
-    this.leads = false;
+    this.#options.followBegins();
+  }
+
+  async folded(): Promise<Folded> {
+    const log = this.log();
+    return log === undefined ? this.#state : await foldFiles(this.#files, this.#directory, log);
   }
 
   async cut(after: Position): Promise<Kept | undefined> {
@@ -131,7 +158,6 @@ export class ClusterHost implements ReplicationHost {
     return { name, offset: asLogOffset(offset), bytes: bytes.length, read };
   }
 
-  /** Takes a snapshot, and lets go what it covers. */
   async retain(): Promise<void> {
     const log = this.log();
     if (log === undefined) return;
@@ -144,6 +170,7 @@ export class ClusterHost implements ReplicationHost {
     if (log === undefined) return;
     this.#state = await foldFiles(this.#files, this.#directory, log);
     this.#subscription = log.appended.subscribe((record) => {
+      this.#options.appended(log, record);
       try {
         this.#state = fold(this.#state, record);
       } catch (error) {
