@@ -76,7 +76,7 @@ export class ClusterNode {
   isGone = false;
   /** Promotions by force that are under way, or were when the process ended. */
   #forcing = 0;
-  /** By the world's clock: when whatever writes by itself was told to end, and when the last pause was over. */
+  /** By the world's clock: when it was told to write no more because it is fenced, and when the last pause was over. */
   #restsSince = 0;
   #resumedAt = 0;
   #life: Life | undefined;
@@ -388,7 +388,7 @@ export class ClusterNode {
       broken: this.#world.broken,
       appended: (log, record) => this.#appended(log, record),
       followBegins: () => {
-        this.#restsSince = this.#world.time.ms;
+        if (this.#life?.replication.fence !== undefined) this.#restsSince = this.#world.time.ms;
       },
       counts: this.#world.counts,
     });
