@@ -2,7 +2,6 @@
  * What a replicated node asks of this server's holdings: its log, the end of it cut off and kept aside, a whole log put into its place.
  * While log or state is replaced requests are told to come again, and readiness says why.
  */
-import { randomBytes } from "node:crypto";
 import {
   type EventLog,
   type FileSystem,
@@ -24,12 +23,27 @@ import {
 } from "../../replication/index.js";
 import type { Holdings } from "../holdings.js";
 import type { Logger } from "../logging.js";
+import type { House } from "../state/house.js";
+
+/** What is asked of a server's holdings. */
+export interface HostHoldings
+  extends Pick<
+    Holdings,
+    "opened" | "lead" | "endLeading" | "openLog" | "closeLog" | "openState" | "closeState"
+  > {
+  readonly house: Pick<House, "newest"> | undefined;
+}
 
 export interface HoldingsHostParts {
-  readonly holdings: Holdings;
+  readonly holdings: HostHoldings;
   readonly files: FileSystem;
   readonly dataDirectory: string;
-  readonly logger: Logger;
+  readonly logger: Pick<Logger, "info" | "warn">;
+  /** Wall clock, ms since 1970. */
+  readonly now: () => number;
+  readonly randomBytes: (count: number) => Uint8Array;
+  /** Who holds the directory, shown to whoever is refused. */
+  readonly holder: string;
   /** Log and state are there again. */
   readonly onReplaced: () => void;
   /** They are not, and this process cannot bring them back. */
@@ -44,12 +58,13 @@ const SNAPSHOT_CHUNK_BYTES = 256 * 1024;
 export class HoldingsHost implements ReplicationHost {
   readonly #parts: HoldingsHostParts;
   /** Of a node that has no log yet. */
-  readonly #newNodeId = randomBytes(16).toString("hex");
+  readonly #newNodeId: string;
   /** The end of the log is this node's alone, and could not be cut off: a full sync keeps the old log. */
   #hasDiverged = false;
 
   constructor(parts: HoldingsHostParts) {
     this.#parts = parts;
+    this.#newNodeId = Buffer.from(parts.randomBytes(16)).toString("hex");
   }
 
   identity(): NodeIdentity {
@@ -69,14 +84,14 @@ export class HoldingsHost implements ReplicationHost {
   }
 
   async cut(after: Position): Promise<Kept | undefined> {
-    const { holdings, files, dataDirectory, logger } = this.#parts;
+    const { holdings, files, dataDirectory, logger, now } = this.#parts;
     const log = this.log();
     if (log === undefined) return undefined;
     await this.#mustFoldTo(log, after.offset);
     await holdings.closeState();
     try {
       await this.#removeSnapshotsAfter(after.offset);
-      const kept = await keepDiverged(files, dataDirectory, log, after.offset, Date.now());
+      const kept = await keepDiverged(files, dataDirectory, log, after.offset, now());
       if (kept !== undefined) logger.warn({ ...kept }, "records that only this node had were put aside");
       return kept;
     } finally {
@@ -85,14 +100,9 @@ export class HoldingsHost implements ReplicationHost {
   }
 
   beginInstall({ clusterId }: Install): Promise<Installation> {
-    const { holdings, files, dataDirectory } = this.#parts;
+    const { holdings, files, dataDirectory, holder, now, randomBytes } = this.#parts;
     return Installation.begin({
-      files,
-      dataDirectory,
-      holder: `annals serve, pid ${process.pid}`,
-      now: Date.now,
-      randomBytes,
-      clusterId,
+      ...{ files, dataDirectory, holder, now, randomBytes, clusterId },
       nodeId: this.identity().nodeId,
       isHeld: holdings.opened !== undefined,
     });

@@ -2,6 +2,7 @@
  * This server as a member of a replicated set: the node that `replication/` makes of it, put together with its holdings, and shown to the
  * API. What a node does with the others is decided there; here is what that means for a request.
  */
+import { randomBytes } from "node:crypto";
 import type {
   Acks,
   BreakerFacts,
@@ -105,7 +106,8 @@ export class SetMember implements Replication {
   /** The log is open and the state folded, except of a follower that has none yet; HTTP listens. */
   async start(): Promise<void> {
     const { files, dataDirectory, logger, httpAddress } = this.#parts;
-    const host = new HoldingsHost(this.#parts);
+    const holder = `annals serve, pid ${process.pid}`;
+    const host = new HoldingsHost({ ...this.#parts, now: Date.now, randomBytes, holder });
     const [secret, tls] = await Promise.all([
       readSecret(this.#values, process.env),
       readCertificates(this.#values),
