@@ -8,6 +8,7 @@ import { checkEvidence } from "../checkers/evidence.js";
 import { checkFencedWrites } from "../checkers/fenced-writes.js";
 import { checkHandedOver } from "../checkers/handed-over.js";
 import { checkHeld } from "../checkers/held.js";
+import { checkListed } from "../checkers/listed.js";
 import { checkOneWriter } from "../checkers/one-writer.js";
 import { checkPrimaryClock } from "../checkers/primary-clock.js";
 import { checkReplicaPrefix } from "../checkers/replica-prefix.js";
@@ -68,6 +69,11 @@ export async function checkCluster(cluster: Cluster, winner: ClusterNode): Promi
     cluster.nodes
       .filter((node) => node !== winner)
       .map(({ name, replication }) => ({ node: name, shown: replication?.primaryTime })),
+  );
+  checkListed(
+    winner.name,
+    winner.replication?.stats().peers.map(({ nodeId }) => nodeId) ?? [],
+    cluster.nodes.map(({ nodeId }) => nodeId),
   );
   const isKept = (write: AnsweredWrite): boolean =>
     write.offset >= first && !history.wentWithPower(write) && !history.wasLetGo(write);

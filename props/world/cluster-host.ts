@@ -15,8 +15,17 @@ import {
 import { ReplicationError } from "../../replication/errors.js";
 import type { Kept, NodeIdentity, ReplicationHost } from "../../replication/host.js";
 import type { Installing, SnapshotSource } from "../../replication/link-ports.js";
+import type { Clock } from "../../replication/ports.js";
 import type { Position } from "../../replication/position.js";
-import { canFoldTo, type Folded, fold, foldFiles, newestSnapshot, takeSnapshot } from "./cluster-state.js";
+import {
+  canFoldTo,
+  type Digest,
+  type Folded,
+  fold,
+  foldFiles,
+  newestSnapshot,
+  takeSnapshot,
+} from "./cluster-state.js";
 
 /** A node's log and state, as the simulated set sees them. */
 export interface WorldHost extends ReplicationHost {
@@ -33,6 +42,7 @@ export interface WorldHost extends ReplicationHost {
 
 export interface ClusterHostOptions {
   readonly log: OpenLogOptions;
+  readonly clock: Clock;
   /** Of a node without a log. */
   readonly newNodeId: string;
   /** A promise was broken where nobody waits. */
@@ -54,7 +64,7 @@ export interface HostCounts {
 export class ClusterHost implements WorldHost {
   readonly #options: ClusterHostOptions;
   #opened: OpenedLog | undefined;
-  #state: Folded = { offset: 0, digest: 0 };
+  #state: Digest = { offset: 0, digest: 0 };
   #subscription: Subscription | undefined;
 
   constructor(options: ClusterHostOptions) {

@@ -32,6 +32,8 @@ export const PORT = 15_501;
 /** How long a write waits for its confirmations. */
 const ACK_MS = 3000;
 const TOKEN_MS = 2000;
+/** Of the event loop, most. */
+const SLOW_SYNC_TURNS = 40;
 
 export interface ClusterSurroundings {
   readonly time: VirtualTime;
@@ -69,7 +71,8 @@ export class ClusterNode {
   readonly machine: SimulatedMachine;
   readonly #world: ClusterSurroundings;
   readonly #settings: ReplicationSettings;
-  readonly #nodeId: string;
+  /** As it was said last. */
+  #nodeId: string;
   /** Read at the next start. */
   fsyncMode: FsyncMode;
   /** An operator has promised that it never comes back. */
@@ -95,7 +98,8 @@ export class ClusterNode {
     this.fsyncMode = fsyncMode;
     this.name = name;
     this.#world = world;
-    this.disk = new SimulatedDisk(seed);
+    // Where a sync takes long, words overtake it.
+    this.disk = new SimulatedDisk(seed, { syncTurnsMax: world.random() < 0.3 ? SLOW_SYNC_TURNS : 0 });
     this.machine = new SimulatedMachine(name, world.time, world.random);
     world.network.add(this.machine);
     this.#nodeId = Buffer.from(seededBytes(world.random)(16)).toString("hex");
@@ -384,6 +388,7 @@ export class ClusterNode {
         now: clock.now,
         stopwatch: clock.stopwatch,
       },
+      clock,
       newNodeId: this.#nodeId,
       broken: this.#world.broken,
       appended: (log, record) => this.#appended(log, record),
@@ -403,6 +408,7 @@ export class ClusterNode {
     await replication.start();
     // What a promotion began that nobody lived to answer counts as begun.
     const { nodeId: ownId } = host.identity();
+    this.#nodeId = ownId;
     const own = host.log()?.epochs.filter(({ nodeId }) => nodeId === ownId) ?? [];
     for (const entry of own) this.#world.history.begin(entry, this.name, this.#forcing > 0);
     this.#forcing = 0;
