@@ -160,7 +160,7 @@ const anyBeginning: fc.Arbitrary<ClusterStep[]> = fc.oneof(
   { weight: 5, arbitrary: fc.constant<ClusterStep[]>([]) },
   { weight: 2, arbitrary: leftAlone },
   { weight: 2, arbitrary: forgetful },
-  { weight: 1, arbitrary: lateJoin },
+  { weight: 2, arbitrary: lateJoin },
 );
 
 /** In half of the worlds nobody lets old records go: there nothing at all may vanish. */
