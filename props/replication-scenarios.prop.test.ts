@@ -4,10 +4,11 @@
  */
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { factor, seed } from "./run-settings.js";
-import { Cluster } from "./world/cluster.js";
+import { Cluster, type ClusterOptions } from "./world/cluster.js";
 import { checkCluster, putAside } from "./world/cluster-checks.js";
 import type { ClusterNode } from "./world/cluster-node.js";
 import { DATA_DIRECTORY } from "./world/log-settings.js";
+import { StoreHost } from "./world/store-host.js";
 
 beforeAll(() => {
   vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "setInterval", "clearInterval"] });
@@ -18,8 +19,8 @@ afterAll(() => {
 
 const WORLDS = 1;
 
-function newCluster(world: number, nodes = 3): Cluster {
-  return new Cluster({ seed: world, nodes, moved: (by) => void vi.advanceTimersByTime(by) });
+function newCluster(world: number, nodes = 3, options: Partial<ClusterOptions> = {}): Cluster {
+  return new Cluster({ seed: world, nodes, moved: (by) => void vi.advanceTimersByTime(by), ...options });
 }
 
 function over(cluster: Cluster): void {
@@ -31,10 +32,11 @@ async function onWorlds(
   worlds: number,
   scenario: (cluster: Cluster, world: number) => Promise<void>,
   nodes = 3,
+  options: Partial<ClusterOptions> = {},
 ): Promise<void> {
   for (let round = 1; round <= worlds * factor; round += 1) {
     const world = (seed + round * 7919) % 2 ** 26;
-    const cluster = newCluster(world, nodes);
+    const cluster = newCluster(world, nodes, options);
     try {
       await cluster.begin();
       await scenario(cluster, world);
@@ -196,6 +198,30 @@ describe("replication: the classics", () => {
       await cluster.converge();
       expect(one.log?.firstOffset).toBeGreaterThan(1);
     }));
+
+  test("a node that ends in its first full sync and begins again is one node", () =>
+    onWorlds(
+      WORLDS,
+      async (cluster) => {
+        const [one] = three(cluster);
+        const large = Array.from({ length: 120 }, (_, n) => one.write(`${n} ${"x".repeat(2000)}`, 0));
+        await inTime(cluster, Promise.all(large));
+        cluster.network.delayMsMax = 250;
+        const joining = cluster.add();
+        await inTime(cluster, joining.start());
+        const isInstalling = (): boolean => joining.replication?.stats().upstream?.phase === "installing";
+        await cluster.must("its full sync is under way", isInstalling);
+        // Long enough to hear who is on the list, and to come onto it.
+        await cluster.time.pass(1000);
+        expect(isInstalling()).toBe(true);
+        joining.end("stopped");
+        cluster.network.delayMsMax = 10;
+        await inTime(cluster, joining.start());
+        await cluster.must("it has everything", () => hasEverything(joining, one));
+      },
+      3,
+      { host: (options) => new StoreHost(options) },
+    ));
 
   test("two promotions at once: one leadership is left, and everybody knows which", () =>
     onWorlds(WORLDS, async (cluster) => {
