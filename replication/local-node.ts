@@ -129,8 +129,7 @@ export class LocalNode implements LinkNode {
 
   heartbeat(): Omit<Heartbeat, "type"> {
     const { log, leads, own, heard, primaryTime: time } = this;
-    // Before its first log is in place this node's id is in no file: begun again it is another one, and this one would stay on the list.
-    const listed = log === undefined ? 0 : this.list.versionUnder(heard);
+    const listed = this.list.versionUnder(heard);
     const isAuthor = leads && !this.isFenced;
     return {
       own: own && { epoch: own.epoch, lineageId: own.lineageId },
