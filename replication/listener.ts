@@ -91,6 +91,8 @@ export class LinkListener {
     const before = this.#senders.get(nodeId);
     const sender = new Sender(session, hello, this.#context, this.#host, {
       acknowledged: (from) => this.#events.acknowledged?.(from),
+      below: (from) => this.#events.below?.(from),
+      held: (from, held) => this.#events.held?.(from, held),
       ended: (from, reason) => {
         this.#sessions.delete(session);
         if (this.#senders.get(nodeId) === from) this.#senders.delete(nodeId);

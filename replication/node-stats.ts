@@ -3,6 +3,7 @@ import { offset as asOffset, BEFORE_FIRST } from "../log/index.js";
 import type { LocalNode } from "./local-node.js";
 import type { PeerNote } from "./messages.js";
 import { type Clock, describeAddress } from "./ports.js";
+import { nodesBelow } from "./relay.js";
 import type { ReplicaSet } from "./replica-set.js";
 import type {
   BreakerStats,
@@ -93,7 +94,8 @@ function replicas({ local, set, clock }: StatsSources): ReplicaStats[] {
   });
 }
 
-function peers({ local }: StatsSources): PeerStats[] {
+function peers({ local, upstream }: StatsSources): PeerStats[] {
+  const below = nodesBelow(local.senders(), local.nodeId);
   const primaryId = local.primary?.nodeId;
   return local.list.nodes.map((node) => {
     const heard = local.list.lastHeard(node.nodeId);
@@ -104,6 +106,7 @@ function peers({ local }: StatsSources): PeerStats[] {
       isPrimary: node.nodeId === primaryId,
       offset: isSelf ? local.log?.durableOffset : heard?.durable,
       lastHeard: heard?.at,
+      follows: isSelf ? upstream?.node?.nodeId : below.get(node.nodeId)?.follows,
       counts: local.list.counts(node.nodeId),
     };
   });

@@ -14,6 +14,8 @@ export interface StartingRole {
    * writes, and `ReplicationNode.start` sees to that.
    */
   readonly opens: "leading" | "following";
+  /** As which a node without a log is known to others already, if it was started before. */
+  readonly nodeId: string | undefined;
 }
 
 /** @throws ReplicationError REPLICATION_LEADERSHIP_DAMAGED. */
@@ -25,5 +27,5 @@ export async function startingRole(
   const content = await readLeadership(files, dataDirectory);
   const { role, address } = roleAtStart(settings, content);
   const opens = role === "replica" || content.lived === "replica" ? "following" : "leading";
-  return { role, masterAddress: address, opens };
+  return { role, masterAddress: address, opens, nodeId: content.nodeId };
 }

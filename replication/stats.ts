@@ -32,6 +32,8 @@ export interface PeerStats extends PeerAddress {
   readonly offset: Offset | undefined;
   /** Wall clock; undefined when nothing was heard since the start. */
   readonly lastHeard: number | undefined;
+  /** Node id of the one that it follows, as far as this node knows. */
+  readonly follows: string | undefined;
   /** Whether the primary may count its acknowledgements: every other node of the set knows it. */
   readonly counts: boolean;
 }

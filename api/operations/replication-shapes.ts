@@ -72,6 +72,9 @@ export const ReplicationStats = Type.Object({
       name: Type.String(),
       address: orNull(Type.String()),
       http: orNull(Type.String()),
+      follows: orNull(
+        Type.String({ description: "Id of the node that it follows, as far as this node knows." }),
+      ),
     }),
   ),
 });

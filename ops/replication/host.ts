@@ -38,6 +38,8 @@ export interface HoldingsHostParts {
   readonly holdings: HostHoldings;
   readonly files: FileSystem;
   readonly dataDirectory: string;
+  /** Of a node that has no log yet, if it was started before. */
+  readonly nodeId: string | undefined;
   readonly logger: Pick<Logger, "info" | "warn">;
   /** Wall clock, ms since 1970. */
   readonly now: () => number;
@@ -64,7 +66,7 @@ export class HoldingsHost implements ReplicationHost {
 
   constructor(parts: HoldingsHostParts) {
     this.#parts = parts;
-    this.#newNodeId = Buffer.from(parts.randomBytes(16)).toString("hex");
+    this.#newNodeId = parts.nodeId ?? Buffer.from(parts.randomBytes(16)).toString("hex");
   }
 
   identity(): NodeIdentity {

@@ -60,6 +60,8 @@ export class SetMember implements Replication {
   readonly #ackTimeoutMs: number;
   #values: ConfigValues;
   #node: ReplicationNode | undefined;
+  /** As which it was known before it had a log. */
+  #nodeId: string | undefined;
   #stopped = false;
 
   /** Undefined of a node that stands alone. */
@@ -74,15 +76,7 @@ export class SetMember implements Replication {
     this.#maxLagMs = values["replication.max_lag_ms"];
     this.#ackTimeoutMs = values["replication.ack_timeout_ms"];
     this.forward = values["replication.forward_writes"]
-      ? async (write) => {
-          const primary = this.#node?.primaryHttp;
-          return primary === undefined
-            ? refusal(
-                "REPLICATION_FORWARD_FAILED",
-                "the write was not sent on: where the primary is is not known",
-              )
-            : this.#forwarder.send(primary, write);
-        }
+      ? (write) => this.#forwarder.send(() => this.#node?.primaryHttp, write)
       : undefined;
   }
 
@@ -91,11 +85,12 @@ export class SetMember implements Replication {
   /** What the directory is to be opened as. */
   async startsAs(): Promise<"leader" | "follower" | "fresh follower"> {
     const { files, dataDirectory } = this.#parts;
-    const { role } = await startingRole(
+    const { role, nodeId } = await startingRole(
       files,
       dataDirectory,
       nodeSettings(this.#values, undefined, () => undefined),
     );
+    this.#nodeId = nodeId;
     if (role !== "replica") return "leader";
     if (await holdsLog(files, dataDirectory)) return "follower";
     // What it hears of leaderships is kept there before its first log is.
@@ -107,7 +102,8 @@ export class SetMember implements Replication {
   async start(): Promise<void> {
     const { files, dataDirectory, logger, httpAddress } = this.#parts;
     const holder = `annals serve, pid ${process.pid}`;
-    const host = new HoldingsHost({ ...this.#parts, now: Date.now, randomBytes, holder });
+    const own = { nodeId: this.#nodeId, now: Date.now, randomBytes, holder };
+    const host = new HoldingsHost({ ...this.#parts, ...own });
     const [secret, tls] = await Promise.all([
       readSecret(this.#values, process.env),
       readCertificates(this.#values),

@@ -40,7 +40,13 @@ export function factsOf(
     upstream: stats.upstream === undefined ? undefined : upstreamFacts(stats.upstream, stats),
     peers: stats.peers
       .filter(({ isSelf }) => !isSelf)
-      .map(({ nodeId: id, name: called, address, http }) => ({ id, name: called, address, http })),
+      .map(({ nodeId: id, name: called, address, http, follows }) => ({
+        id,
+        name: called,
+        address,
+        http,
+        follows,
+      })),
     listed: stats.peers.some(({ isSelf }) => isSelf),
     divergences: counters.divergences,
   };

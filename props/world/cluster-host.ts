@@ -43,8 +43,8 @@ export interface WorldHost extends ReplicationHost {
 export interface ClusterHostOptions {
   readonly log: OpenLogOptions;
   readonly clock: Clock;
-  /** Of a node without a log. */
-  readonly newNodeId: string;
+  /** Of a node that has no log yet, if it was started before. */
+  readonly nodeId: string | undefined;
   /** A promise was broken where nobody waits. */
   readonly broken: (error: unknown) => void;
   /** Of every record that comes into the log, in its turn. */
@@ -63,12 +63,14 @@ export interface HostCounts {
 
 export class ClusterHost implements WorldHost {
   readonly #options: ClusterHostOptions;
+  readonly #newNodeId: string;
   #opened: OpenedLog | undefined;
   #state: Digest = { offset: 0, digest: 0 };
   #subscription: Subscription | undefined;
 
   constructor(options: ClusterHostOptions) {
     this.#options = options;
+    this.#newNodeId = options.nodeId ?? Buffer.from(options.log.randomBytes(16)).toString("hex");
   }
 
   get #files(): FileSystem {
@@ -89,7 +91,7 @@ export class ClusterHost implements WorldHost {
   }
 
   identity(): NodeIdentity {
-    return this.#opened?.identity ?? { clusterId: undefined, nodeId: this.#options.newNodeId };
+    return this.#opened?.identity ?? { clusterId: undefined, nodeId: this.#newNodeId };
   }
 
   log(): EventLog | undefined {

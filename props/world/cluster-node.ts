@@ -72,7 +72,7 @@ export class ClusterNode {
   readonly #world: ClusterSurroundings;
   readonly #settings: ReplicationSettings;
   /** As it was said last. */
-  #nodeId: string;
+  #nodeId = "";
   /** Read at the next start. */
   fsyncMode: FsyncMode;
   /** An operator has promised that it never comes back. */
@@ -102,7 +102,6 @@ export class ClusterNode {
     this.disk = new SimulatedDisk(seed, { syncTurnsMax: world.random() < 0.3 ? SLOW_SYNC_TURNS : 0 });
     this.machine = new SimulatedMachine(name, world.time, world.random);
     world.network.add(this.machine);
-    this.#nodeId = Buffer.from(seededBytes(world.random)(16)).toString("hex");
     this.#settings = { ...settingsOf(name), ...settings };
   }
 
@@ -389,7 +388,7 @@ export class ClusterNode {
         stopwatch: clock.stopwatch,
       },
       clock,
-      newNodeId: this.#nodeId,
+      nodeId: starting.nodeId,
       broken: this.#world.broken,
       appended: (log, record) => this.#appended(log, record),
       followBegins: () => {

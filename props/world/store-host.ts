@@ -185,6 +185,7 @@ export class StoreHost implements WorldHost {
     const nothing = (): void => undefined;
     this.#host = new HoldingsHost({
       ...{ files, dataDirectory, now, randomBytes, holder },
+      nodeId: options.nodeId,
       holdings: this.#holdings,
       logger: { info: nothing, warn: nothing },
       onReplaced: nothing,

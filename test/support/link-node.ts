@@ -193,9 +193,12 @@ export class LinkNodeDouble implements LinkNode, ReceiverHost, SenderHost {
       heard: this.heard,
       end: log && (await log.positionAt(log.endOffset)),
       firstOffset: log?.firstOffset ?? (0 as Offset),
+      leads: true,
       primary: undefined,
     };
   }
+
+  readonly below = undefined;
 
   heartbeat(): Omit<Heartbeat, "type"> {
     return {
@@ -207,6 +210,7 @@ export class LinkNodeDouble implements LinkNode, ReceiverHost, SenderHost {
       primary: undefined,
       peers: [],
       peersVersion: 0,
+      peersUnder: undefined,
     };
   }
 
