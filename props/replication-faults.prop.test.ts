@@ -35,10 +35,8 @@ describe("replication", () => {
     const add = (what: string, count: number): void => void seen.set(what, (seen.get(what) ?? 0) + count);
     await fc.assert(
       fc.asyncProperty(world, anyClusterSetting, anyClusterSteps, async (seed, setting, taken) => {
-        const { fsyncModes, minReplicasForWrite } = setting;
         const moved = (by: number): void => void vi.advanceTimersByTime(by);
-        const settings = { minReplicasForWrite };
-        const cluster = new Cluster({ seed, nodes: 3, moved, fsyncModes, settings });
+        const cluster = new Cluster({ seed, moved, ...setting });
         try {
           await cluster.begin();
           await cluster.run(taken);

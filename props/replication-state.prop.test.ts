@@ -26,9 +26,8 @@ describe("the state of a replicated set", () => {
     const add = (what: string, count: number): void => void seen.set(what, (seen.get(what) ?? 0) + count);
     await fc.assert(
       fc.asyncProperty(world, anyClusterSetting, anyClusterSteps, async (seed, setting, taken) => {
-        const { fsyncModes, minReplicasForWrite } = setting;
         const cluster = new Cluster({
-          ...{ seed, nodes: 3, fsyncModes, settings: { minReplicasForWrite } },
+          ...{ seed, ...setting },
           host: (options) => new StoreHost(options),
           moved: (by) => void vi.advanceTimersByTime(by),
         });

@@ -32,8 +32,6 @@ export const PORT = 15_501;
 /** How long a write waits for its confirmations. */
 const ACK_MS = 3000;
 const TOKEN_MS = 2000;
-/** Of the event loop, most. */
-const SLOW_SYNC_TURNS = 40;
 
 export interface ClusterSurroundings {
   readonly time: VirtualTime;
@@ -41,6 +39,8 @@ export interface ClusterSurroundings {
   readonly random: Random;
   readonly history: ClusterHistory;
   readonly counts: HostCounts;
+  /** Most turns of the event loop that a sync of this node's disk takes. */
+  readonly syncTurnsMax: number;
   /** What owns a node's log and state. */
   readonly host: (options: ClusterHostOptions) => WorldHost;
   /** Who but its writer has it on the disk now, as the world sees it. */
@@ -98,8 +98,7 @@ export class ClusterNode {
     this.fsyncMode = fsyncMode;
     this.name = name;
     this.#world = world;
-    // Where a sync takes long, words overtake it.
-    this.disk = new SimulatedDisk(seed, { syncTurnsMax: world.random() < 0.3 ? SLOW_SYNC_TURNS : 0 });
+    this.disk = new SimulatedDisk(seed, { syncTurnsMax: world.syncTurnsMax });
     this.machine = new SimulatedMachine(name, world.time, world.random);
     world.network.add(this.machine);
     this.#settings = { ...settingsOf(name), ...settings };

@@ -153,6 +153,22 @@ const forgetful = fc
     ]).flat(),
   ]);
 
+/** A node that has less is promoted by force, all are cut to what it has, and the first one leads again: what was confirmed to it before counts no more. */
+const thereAndBack = fc
+  .record({ lost: few, writes: few, ms: fc.integer({ min: 1, max: 40 }) })
+  .map(({ lost, writes, ms: between }): ClusterStep[] => [
+    { type: "cut", from: 0, to: 1, both: true, ms: 1500 },
+    { type: "write", node: 0, acks: 1, count: lost + 6 },
+    { type: "rest", ms: 100 },
+    { type: "promote", node: 1, force: true },
+    { type: "rest", ms: 5000 },
+    { type: "promote", node: 0, force: false },
+    ...Array.from({ length: writes + 8 }, (): ClusterStep[] => [
+      { type: "rest", ms: between },
+      { type: "write", node: 0, acks: 1, count: 1 },
+    ]).flat(),
+  ]);
+
 /** A node begins while the oldest records are gone already. */
 const lateJoin = fc.record({ count: few, to: other }).map(({ count, to }): ClusterStep[] => [
   { type: "write", node: 0, acks: 1, count: 20 },
@@ -168,6 +184,7 @@ const anyBeginning: fc.Arbitrary<ClusterStep[]> = fc.oneof(
   { weight: 5, arbitrary: fc.constant<ClusterStep[]>([]) },
   { weight: 2, arbitrary: leftAlone },
   { weight: 2, arbitrary: forgetful },
+  { weight: 1, arbitrary: thereAndBack },
   { weight: 2, arbitrary: lateJoin },
 );
 
@@ -180,14 +197,18 @@ export const anyClusterSteps: fc.Arbitrary<ClusterStep[]> = fc
 
 /** How the nodes are set up. */
 export interface ClusterSetting {
+  readonly nodes: number;
   /** By node; the last one is that of all further ones. */
   readonly fsyncModes: readonly FsyncMode[];
-  readonly minReplicasForWrite: number;
+  readonly slowSyncTurns: number;
+  readonly settings: { readonly minReplicasForWrite: number };
 }
 
 const mode = fc.constantFrom<FsyncMode[]>("always", "always", "periodic", "never");
 
 export const anyClusterSetting: fc.Arbitrary<ClusterSetting> = fc.record({
+  nodes: fc.constantFrom(3, 3, 4),
   fsyncModes: fc.oneof(fc.constant<FsyncMode[]>(["always"]), fc.array(mode, { minLength: 4, maxLength: 4 })),
-  minReplicasForWrite: fc.constantFrom(0, 0, 1),
+  slowSyncTurns: fc.constantFrom(0, 0, 8, 30),
+  settings: fc.record({ minReplicasForWrite: fc.constantFrom(0, 0, 1) }),
 });

@@ -6,7 +6,7 @@ import type { AppendedWrite } from "./cluster-history.js";
 import type { AsksFor, ClusterNode } from "./cluster-node.js";
 import type { ClusterStep } from "./cluster-step.js";
 
-const NODES_MAX = 4;
+const NODES_MAX = 5;
 /** What a process had begun that is gone never ends. */
 const ENDS_MS = 15_000;
 /** Of the pieces on a way that garbles. */

@@ -22,6 +22,8 @@ export interface ClusterOptions {
   readonly settings?: Partial<ReplicationSettings>;
   /** By node; the last one is that of all further ones. Default: always. */
   readonly fsyncModes?: readonly FsyncMode[];
+  /** Most turns of the event loop that syncs take on some of the disks: there words overtake them. Default: 0, everywhere. */
+  readonly slowSyncTurns?: number;
   /** What owns log and state of a node. Default: the log, and the smallest state that there is. */
   readonly host?: (options: ClusterHostOptions) => WorldHost;
   /** Moves the clocks that the world does not own: the timers of the log. */
@@ -70,7 +72,7 @@ export class Cluster {
   }
 
   add(settings: Partial<ReplicationSettings> = {}): ClusterNode {
-    const { seed, settings: common, fsyncModes = [], host } = this.#options;
+    const { seed, settings: common, fsyncModes = [], slowSyncTurns = 0, host } = this.#options;
     const number = this.nodes.length + 1;
     const role =
       number === 1
@@ -84,6 +86,7 @@ export class Cluster {
       {
         ...{ time: this.time, network: this.network, random: this.random, history: this.history },
         counts: this.hostCounts,
+        syncTurnsMax: this.random() < 0.4 ? slowSyncTurns : 0,
         host: host ?? ((options) => new ClusterHost(options)),
         holders: (write) => this.#holders(write),
         called: (http) => this.nodes.find(({ name }) => http === `http://${name}`),
