@@ -189,7 +189,7 @@ export class StoreHost implements WorldHost {
       holdings: this.#holdings,
       logger: { info: nothing, warn: nothing },
       onReplaced: nothing,
-      onLost: nothing,
+      onLost: options.broken,
     });
   }
 
