@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { factor, seed } from "./run-settings.js";
 import { checkCluster, putAside } from "./world/cluster-checks.js";
 import {
+  answered,
   cutBoth,
   fakeTimers,
   hasEverything,
@@ -215,6 +216,22 @@ describe("replication: the classics", () => {
       3,
       { host: (options) => new StoreHost(options) },
     ));
+
+  test("a primary that leads again counts nothing that was confirmed when it led before", () =>
+    onWorlds(WORLDS, async (cluster) => {
+      const [one, two] = three(cluster);
+      cutBoth(cluster, one, two);
+      await answered(cluster, one, 20, 1);
+      // Most of what the third has confirmed is cut: the second never had it.
+      expect(await promote(cluster, two, true)).toBe("promoted");
+      cluster.network.healAll();
+      // The third may have stayed behind the first.
+      await cluster.must("all have what the second has", () => cluster.areOne());
+      expect(await promote(cluster, one)).toBe("promoted");
+      expect(one.log?.endOffset).toBeLessThan(20);
+      const late = Array.from({ length: 5 }, (_, n) => one.write(`again ${n}`, 1));
+      expect(await inTime(cluster, Promise.all(late))).toContain("answered");
+    }));
 
   test("two promotions at once: one leadership is left, and everybody knows which", () =>
     onWorlds(WORLDS, async (cluster) => {
