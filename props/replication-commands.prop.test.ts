@@ -133,7 +133,7 @@ describe("replication: what is commanded", () => {
     }));
 
   test("what is garbled now and then, either way, is fetched again without anybody's help", () =>
-    onWorlds(2, async (cluster) => {
+    onWorlds(1, async (cluster) => {
       const [one, two, three_] = three(cluster);
       for (const node of [two, three_]) {
         cluster.network.garble(one.name, node.name, 0.05);

@@ -55,7 +55,7 @@ describe("replication", () => {
       }),
       // Whoever fails has to be told of it: shrinking ends before the test does. And a run that was not ended shows nothing.
       {
-        ...runs(10),
+        ...runs(5),
         interruptAfterTimeLimit: Math.min(120_000 * factor, 1_500_000),
         markInterruptAsFailure: true,
       },

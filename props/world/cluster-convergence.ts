@@ -6,6 +6,8 @@ import type { ClusterSteps } from "./cluster-steps.js";
 
 /** How long a set has to come together by itself before somebody looks after it. */
 const BY_ITSELF_MS = 20_000;
+/** Where nobody leads by then, nobody will without being told. */
+const LEADS_BY_MS = 4000;
 /** Some heartbeats: everybody has heard what the primary says of the time. */
 const HEARTBEATS_MS = 600;
 const TRIES = 8;
@@ -21,7 +23,10 @@ export async function bringTogether(cluster: Cluster, steps: ClusterSteps): Prom
   await cluster.must("everything begun has ended", () => steps.pending === 0);
   for (const node of nodes) restart(node, steps);
   await cluster.must("everybody runs", () => nodes.every((node) => node.serving !== undefined));
-  if (await time.until(() => cluster.areOne(), BY_ITSELF_MS)) cluster.tally("came together by itself");
+  const ledBy = time.ms + LEADS_BY_MS;
+  const isInVain = (): boolean => time.ms >= ledBy && cluster.leader === undefined;
+  await time.until(() => cluster.areOne() || isInVain(), BY_ITSELF_MS);
+  if (cluster.areOne()) cluster.tally("came together by itself");
   const winner = await winnerOf(cluster);
   for (const node of nodes) if (node !== winner) await bring(cluster, node, winner);
   await cluster.must("all logs are equal", () => cluster.areOne());

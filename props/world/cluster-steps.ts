@@ -7,8 +7,9 @@ import type { AsksFor, ClusterNode } from "./cluster-node.js";
 import type { ClusterStep } from "./cluster-step.js";
 
 const NODES_MAX = 5;
-/** What a process had begun that is gone never ends. */
-const ENDS_MS = 15_000;
+/** What a process had begun that is gone never ends; everything else has ended by then. */
+const WRITE_ENDS_MS = 4000;
+const ENDS_MS = 9000;
 /** Of the pieces on a way that garbles. */
 const GARBLED_SHARE = 0.2;
 
@@ -208,7 +209,7 @@ export class ClusterSteps {
       if (!isOver) this.#pending -= 1;
       isOver = true;
     };
-    cluster.time.after(ENDS_MS, over);
+    cluster.time.after(what.startsWith("write") ? WRITE_ENDS_MS : ENDS_MS, over);
     outcome.then(
       (found) => {
         over();
