@@ -12,7 +12,7 @@ import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { offset as asOffset } from "../log/index.js";
 import { isHigher } from "../replication/leadership-order.js";
 import { PromiseBroken } from "./checkers/promise-broken.js";
-import { factor, runs } from "./run-settings.js";
+import { factor, runs, seed } from "./run-settings.js";
 import { Cluster } from "./world/cluster.js";
 import { checkCluster } from "./world/cluster-checks.js";
 import type { ClusterStep } from "./world/cluster-step.js";
@@ -68,6 +68,11 @@ const step: fc.Arbitrary<ClusterStep> = fc.oneof(
 
 const world = fc.noShrink(fc.integer({ min: 1, max: 2 ** 26 }));
 
+const allCount = ({ leader, nodes }: Cluster): boolean => {
+  const peers = leader?.replication?.stats().peers ?? [];
+  return peers.length === nodes.length && peers.every(({ counts }) => counts);
+};
+
 /** Under the highest leadership, what the primary counts is there: of nodes that are down nobody can say anything. */
 async function checkBelieved(cluster: Cluster): Promise<number> {
   const { leader } = cluster;
@@ -94,6 +99,42 @@ async function checkBelieved(cluster: Cluster): Promise<number> {
 }
 
 describe("replicas of replicas", () => {
+  test("the last of a chain leads without force when the first is gone, and a newcomer with it", async () => {
+    for (let round = 1; round <= factor; round += 1) {
+      const cluster = new Cluster({
+        seed: (seed + round * 7919) % 2 ** 26,
+        nodes: 3,
+        moved: (by) => void vi.advanceTimersByTime(by),
+      });
+      try {
+        await cluster.begin();
+        await cluster.do({ type: "follow", node: 2, to: 1 });
+        await cluster.time.pass(round % 2 === 0 ? 0 : 1000);
+        // It counts when the last of the chain is known, through the one in between, to have it on its list.
+        await cluster.do({ type: "join" });
+        await cluster.must("all count", () => allCount(cluster));
+        await cluster.do({ type: "write", node: 0, acks: 3, count: 4 });
+        cluster.take({ type: "write", node: 0, acks: 2, count: 4 });
+        await cluster.time.pass(cluster.random() * 40);
+        cluster.node(0).end("off");
+        await cluster.do({ type: "promote", node: 2, force: false });
+        const isBetter = cluster.leader === undefined;
+        if (isBetter) await cluster.do({ type: "promote", node: 1, force: false });
+        if (cluster.leader === undefined) await cluster.do({ type: "promote", node: 3, force: false });
+        expect(cluster.leader, cluster.describe()).toBeDefined();
+        await cluster.do({ type: "write", node: 0, acks: 2, count: 4 });
+        await cluster.time.settled(cluster.node(0).start(), 10_000);
+        await checkCluster(cluster, await cluster.converge());
+        expect(cluster.outcomes.get("write: answered")).toBeGreaterThanOrEqual(8);
+      } catch (error) {
+        throw cluster.withTrace(error);
+      } finally {
+        cluster.end();
+        vi.clearAllTimers();
+      }
+    }
+  });
+
   test("count for what they hold, and nothing that they confirmed is lost", async () => {
     const seen = new Map<string, number>();
     const add = (what: string, count: number): void => void seen.set(what, (seen.get(what) ?? 0) + count);
@@ -101,8 +142,12 @@ describe("replicas of replicas", () => {
       fc.asyncProperty(
         world,
         fc.array(step, { minLength: 8, maxLength: 40, size: "max" }),
-        async (seed, steps) => {
-          const cluster = new Cluster({ seed, nodes: NODES, moved: (by) => void vi.advanceTimersByTime(by) });
+        async (number, steps) => {
+          const cluster = new Cluster({
+            seed: number,
+            nodes: NODES,
+            moved: (by) => void vi.advanceTimersByTime(by),
+          });
           try {
             await cluster.begin();
             for (const index of [2, 3]) await cluster.do({ type: "follow", node: index, to: index - 1 });

@@ -15,6 +15,9 @@ import type { Chunk, Cut, Heartbeat, Install, Message, NodeStatement, Probe, Run
 import { EMPTY_POSITION, isSamePosition, type Position } from "./position.js";
 import { type Session, type SessionOwner, unexpected } from "./session.js";
 
+/** Of a stream so many bytes are acknowledged as taken in at once; fewer together with their commit, which follows. */
+const ACK_BYTES = 64 * 1024;
+
 export interface FollowingEvents {
   phase(phase: ReceiverPhase): void;
   received(bytes: number, records: number): void;
@@ -80,7 +83,8 @@ export class Following implements SessionOwner {
   }
 
   turn(): void {
-    this.#acknowledge();
+    const takes = this.#state.type === "streaming" ? ACK_BYTES : 1;
+    if (this.#takenBytes - this.#ackedBytes >= takes) this.#acknowledge();
   }
 
   writable(): void {

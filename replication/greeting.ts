@@ -44,7 +44,7 @@ abstract class GreetingSide implements SessionOwner {
       session.end(
         new ReplicationError(
           "REPLICATION_TIMEOUT",
-          `no greeting from ${session.remote} in ${deadlineMs} ms`,
+          `no greeting from ${session.remote} in ${deadlineMs} ms: it may be no replication port, or one that takes only TLS`,
           {
             remote: session.remote,
             deadlineMs,

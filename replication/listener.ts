@@ -12,6 +12,8 @@ import { Session, type SessionOwner, unexpected } from "./session.js";
 
 /** Replicas, candidates and those who have not greeted yet, together. */
 const CONNECTIONS_MAX = 256;
+/** Of each reason for which strangers are not let in, one is told of in so long. */
+const STRANGERS_EVERY_MS = 10_000;
 
 export interface LinkListenerOptions {
   readonly address: Address;
@@ -27,6 +29,8 @@ export class LinkListener {
   readonly #events: SenderEvents;
   readonly #sessions = new Set<Session>();
   readonly #senders = new Map<string, Sender>();
+  /** By code: until then no more is said of those who are not let in for it. */
+  readonly #quietUntil = new Map<string, number>();
   #listener: Listener | undefined;
 
   private constructor({ context, host, events }: LinkListenerOptions) {
@@ -67,7 +71,10 @@ export class LinkListener {
     const greeting = new AcceptedGreeting(
       this.#context,
       (greeted, hello) => this.#greeted(greeted, hello),
-      () => this.#sessions.delete(session),
+      (reason) => {
+        this.#sessions.delete(session);
+        this.#strange(session.remote, reason);
+      },
     );
     const session = new Session(this.#context, greeting);
     session.attach(connection, true);
@@ -75,6 +82,16 @@ export class LinkListener {
     greeting.begin(session);
     if (this.#sessions.size > CONNECTIONS_MAX) this.#makeRoom(session);
     return session;
+  }
+
+  /** Whoever looks here for a replica that does not come finds why; strangers that come in crowds do not fill the log. */
+  #strange(remote: string, { code, message }: ReplicationError): void {
+    if (code === "REPLICATION_CONNECTION_LOST" || code === "REPLICATION_STOPPING") return;
+    const { clock, logger } = this.#context;
+    const now = clock.stopwatch();
+    if (now < (this.#quietUntil.get(code) ?? now)) return;
+    this.#quietUntil.set(code, now + STRANGERS_EVERY_MS);
+    logger.warn({ code, remote }, `${remote} was not let in: ${message}`);
   }
 
   /** Who has not greeted for longest goes first, so that a crowd of strangers keeps no replica out. */
@@ -88,18 +105,25 @@ export class LinkListener {
     if (hello.purpose === "ask")
       return new Answering(session, hello, this.#context, () => this.#sessions.delete(session));
     const { nodeId, name } = hello.node;
+    const { logger } = this.#context;
     const before = this.#senders.get(nodeId);
     const sender = new Sender(session, hello, this.#context, this.#host, {
+      isAwaited: () => this.#events.isAwaited?.() ?? false,
       acknowledged: (from) => this.#events.acknowledged?.(from),
       below: (from) => this.#events.below?.(from),
       held: (from, held) => this.#events.held?.(from, held),
       ended: (from, reason) => {
         this.#sessions.delete(session);
         if (this.#senders.get(nodeId) === from) this.#senders.delete(nodeId);
+        logger.warn(
+          { code: reason.code, replica: nodeId },
+          `${name} follows this node no longer: ${reason.message}`,
+        );
         this.#events.ended?.(from, reason);
       },
     });
     this.#senders.set(nodeId, sender);
+    logger.info({ replica: nodeId, remote: session.remote }, `${name} follows this node`);
     // A replica follows once: the connection before is one whose end has not come here.
     void before?.stop(new ReplicationError("REPLICATION_STOPPING", `${name} has connected anew`));
     return sender;

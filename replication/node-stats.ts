@@ -82,7 +82,10 @@ function replicas({ local, set, clock }: StatsSources): ReplicaStats[] {
       committed: of.committed,
       durable: of.durable,
       lagRecords,
-      lagBytes: of.recordsSent === 0 ? 0 : Math.round((lagRecords * of.bytesSent) / of.recordsSent),
+      lagBytes: Math.round(
+        lagRecords *
+          meanBytes(of.recordsSent > 0 ? { records: of.recordsSent, bytes: of.bytesSent } : set.sent),
+      ),
       lagMs: connected ? of.lagMs : clock.stopwatch() - of.lastHeardAt,
       bytesInFlight: connected ? of.bytesInFlight : 0,
       bytesSent: of.bytesSent,
@@ -93,6 +96,9 @@ function replicas({ local, set, clock }: StatsSources): ReplicaStats[] {
     };
   });
 }
+
+const meanBytes = ({ records, bytes }: { readonly records: number; readonly bytes: number }): number =>
+  records === 0 ? 0 : bytes / records;
 
 function peers({ local, upstream }: StatsSources): PeerStats[] {
   const below = nodesBelow(local.senders(), local.nodeId);

@@ -201,7 +201,7 @@ export class ReplicationNode {
     if (this.#stopped) return Promise.reject(refusals.stopping());
     if (!this.#local.leads) return Promise.reject(refusals.followsNow(this.following));
     if (this.#local.isFenced) return Promise.reject(refusals.fenced(this.#local));
-    return this.#set.confirmations.confirmed(offset, count, timeoutMs);
+    return this.#set.confirmed(offset, count, timeoutMs);
   }
 
   /**

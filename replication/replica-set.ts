@@ -3,7 +3,7 @@
  * writes, and whether there are enough of them to take any. A node that follows counts nothing; it passes on what is below it.
  */
 import { BEFORE_FIRST, type Offset } from "../log/index.js";
-import { Confirmations } from "./confirmations.js";
+import { type Confirmation, Confirmations } from "./confirmations.js";
 import { ReplicationError } from "./errors.js";
 import { isSameLeadership } from "./leadership-order.js";
 import type { ReplicaProgress } from "./link-ports.js";
@@ -219,6 +219,20 @@ export class ReplicaSet implements SenderEvents {
     return writeLagMsMax > 0 ? this.#lagging(now, writeLagMsMax) : undefined;
   }
 
+  /** As `Confirmations.confirmed`; nothing is held back from the replicas meanwhile. */
+  confirmed(offset: Offset, count: number, timeoutMs: number): Promise<Confirmation> {
+    const { confirmations } = this;
+    const before = confirmations.waiting;
+    const confirmed = confirmations.confirmed(offset, count, timeoutMs);
+    if (before === 0 && confirmations.waiting > 0) this.#hurry();
+    return confirmed;
+  }
+
+  /** Somebody waits for what the replicas confirm. */
+  isAwaited(): boolean {
+    return this.confirmations.waiting > 0 || this.#drains.size > 0;
+  }
+
   /** Resolves when that replica holds `offset` durably; rejects when `timeoutMs` are over, or this node leads no more. */
   holds(nodeId: string, offset: Offset, timeoutMs: number): Promise<void> {
     const { clock, local } = this.#options;
@@ -236,6 +250,7 @@ export class ReplicaSet implements SenderEvents {
         reject(this.#notHeld(nodeId, offset, `it was waited ${timeoutMs} ms`));
       });
       this.#drains.add(check);
+      this.#hurry();
       check();
     });
   }
@@ -323,6 +338,10 @@ export class ReplicaSet implements SenderEvents {
       `a replica is ${Math.round(this.#lagMs)} ms behind, and writes may run ahead ${lagMsMax} ms`,
       { found: Math.round(this.#lagMs), limit: lagMsMax },
     );
+  }
+
+  #hurry(): void {
+    for (const sender of this.#options.senders()) sender.hurry();
   }
 
   #notHeld(nodeId: string, offset: Offset, why: string): ReplicationError {

@@ -16,7 +16,14 @@ import { type KeptList, Relayed } from "./relay.js";
 import { type Session, type SessionOwner, unexpected } from "./session.js";
 import { Window } from "./window.js";
 
+/** After a run nothing is sent for so long, unless somebody waits for it: whatever becomes durable meanwhile goes together. */
+const HELD_BACK_MS = 3;
+/** After a run of as many bytes nothing is held back: so much comes that the next one is large by itself. */
+const LARGE_RUN_BYTES = 64 * 1024;
+
 export interface SenderEvents {
+  /** Whether somebody waits for what the replica confirms: then nothing is held back. */
+  isAwaited?(): boolean;
   /** The replica said how far it is; `progress` has it. */
   acknowledged?(sender: Sender): void;
   /** It told of the nodes that follow it, or keeps another list of nodes. */
@@ -112,6 +119,11 @@ export class Sender implements SessionOwner {
   /** Says now what the next heartbeat would say. */
   beat(): void {
     this.#session.beat();
+  }
+
+  /** Somebody began to wait for what the replica confirms: `isAwaited` is asked again. */
+  hurry(): void {
+    this.#window.ring();
   }
 
   /** Ends the link. Resolves when nothing of it reads from the log any more. */
@@ -280,8 +292,26 @@ export class Sender implements SessionOwner {
       this.#lastSent = run.last;
       const { header, startsSegment, bytes } = run;
       this.#session.send({ type: "run", header, startsSegment, bytes });
+      if (bytes.length < LARGE_RUN_BYTES && !beginsSegment(log, run.last)) await this.#holdBack();
     }
     throw new ReplicationError("REPLICATION_STOPPING", "this node closed its log");
+  }
+
+  /** A run costs both sides a frame, a few wake-ups, a write to the replica's disk and an ack, however few records it has. */
+  async #holdBack(): Promise<void> {
+    let isOver = false;
+    const cancel = this.#context.clock.after(HELD_BACK_MS, () => {
+      isOver = true;
+      this.#window.ring();
+    });
+    try {
+      while (!isOver && this.#events.isAwaited?.() !== true) {
+        this.#mustGoOn();
+        await this.#window.change();
+      }
+    } finally {
+      cancel();
+    }
   }
 
   async #room(): Promise<void> {
@@ -389,4 +419,10 @@ export class Sender implements SessionOwner {
   #note(error: unknown): void {
     this.#context.logger.warn({ err: error }, "the log's reader for a replica did not end well");
   }
+}
+
+/** Whether what is durable behind a record begins another segment: a run ends there, however much there is. */
+function beginsSegment(log: EventLog, last: Offset): boolean {
+  const next = asOffset(last + 1);
+  return next <= log.durableOffset && log.segmentStart(next) === next;
 }

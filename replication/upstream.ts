@@ -1,4 +1,5 @@
 /** The link to the node that this one follows: a receiver, its breaker, and how far behind it is. */
+import { offset as asOffset } from "../log/index.js";
 import type { Breaker } from "./breaker.js";
 import type { ReplicationError } from "./errors.js";
 import { feederLeads } from "./following.js";
@@ -170,7 +171,7 @@ export class Upstream {
         address: describeAddress(this.address),
         http: progress.primary.http,
       },
-      primaryEnd: this.#primaryEnd,
+      primaryEnd: this.#primaryEnd && asOffset(Math.max(this.#primaryEnd, this.#committed)),
       lagRecords,
       lagMs: this.lagMs,
       lastHeard: progress.lastHeardAt === undefined ? undefined : wall + progress.lastHeardAt,

@@ -23,7 +23,9 @@ const Replica = Type.Object({
   http: orNull(Type.String()),
   offset: Type.Integer({ description: "What it has on its disk." }),
   lag_operations: Type.Integer(),
-  lag_bytes: Type.Integer(),
+  lag_bytes: Type.Integer({
+    description: "About: by the mean size of the records that were sent to it.",
+  }),
   lag_ms: Type.Integer(),
   status: Status,
   connected: Type.Boolean(),

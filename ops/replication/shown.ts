@@ -104,7 +104,9 @@ export function breakerFacts({ id, open, failures, lastCode, openedAt }: Breaker
 export function reportOf(report: PromotionReport): ShownReport {
   const nodes = report.answers.map((answer) => ({
     ...answer,
-    called: `${answer.name} (${answer.nodeId.slice(0, 8)})`,
+    called: answer.nodeId.startsWith(answer.name)
+      ? answer.name
+      : `${answer.name} (${answer.nodeId.slice(0, 8)})`,
   }));
   return {
     type: "promoted",

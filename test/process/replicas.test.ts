@@ -216,8 +216,10 @@ describe("a switchover", () => {
   }, async () => {
     set = await ReplicaSet.begin();
     const one = await set.primary("one");
-    const two = await set.replica("two", one);
-    await expect.poll(async () => (await two.stats())["listed"], { timeout: 10_000 }).toBe(true);
+    const [two, three] = await Promise.all([set.replica("two", one), set.replica("three", one)]);
+    const four = await set.replica("four", three);
+    for (const node of [two, three, four])
+      await expect.poll(async () => (await node.stats())["listed"], { timeout: 10_000 }).toBe(true);
     const answered: string[] = [];
     let [writing, leader, longestMs] = [true, one, 0];
     const writer = async (name: string): Promise<void> => {
@@ -236,7 +238,9 @@ describe("a switchover", () => {
     const writers = ["a", "b", "c", "d"].map(writer);
     await expect.poll(() => answered.length, { timeout: 10_000 }).toBeGreaterThan(20);
     const moved = await one.post("/api/replication/switchover", { to: "two" });
-    expect(JSON.parse(moved.text)).toMatchObject({ success: true, to: "two", epoch: 2, not_repointed: [] });
+    // The fourth one stays behind the third.
+    const told = { repointed: ["three"], not_repointed: [] };
+    expect(JSON.parse(moved.text)).toMatchObject({ success: true, to: "two", epoch: 2, ...told });
     const before = answered.length;
     await expect.poll(() => answered.length, { timeout: 10_000 }).toBeGreaterThan(before + 20);
     writing = false;
@@ -245,7 +249,13 @@ describe("a switchover", () => {
     expect(longestMs).toBeLessThan(3000);
     const { values } = JSON.parse((await two.post("/kv/mget", { keys: answered })).text);
     expect(values).toEqual(answered.map((key) => `value of ${key}`));
-    await expect.poll(() => digestOf(one), { timeout: 10_000 }).toEqual(await digestOf(two));
+    const now = await digestOf(two);
+    for (const node of [one, three, four])
+      await expect.poll(() => digestOf(node), { timeout: 10_000 }).toEqual(now);
+    const shown = await runAnnals(["status", four.http]);
+    const tree = shown.stdout.split("\n").map((line) => /^\s*(└ )?\w+/.exec(line)?.[0]);
+    expect(tree.slice(0, 5)).toEqual(["NAME", "two", "└ one", "└ three", "  └ four"]);
+    expect((await write(two, "last", { "x-annals-acks": "3" })).status).toBe(200);
     // Nothing was only there.
     expect((await one.json("/api/replication/diverged"))["count"]).toBe(0);
   });
