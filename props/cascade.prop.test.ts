@@ -13,8 +13,9 @@ import { offset as asOffset } from "../log/index.js";
 import { isHigher } from "../replication/leadership-order.js";
 import { PromiseBroken } from "./checkers/promise-broken.js";
 import { factor, runs, seed } from "./run-settings.js";
-import { Cluster, type ClusterStep } from "./world/cluster.js";
+import { Cluster } from "./world/cluster.js";
 import { checkCluster } from "./world/cluster-checks.js";
+import type { ClusterStep } from "./world/cluster-step.js";
 
 beforeAll(() => {
   vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "setInterval", "clearInterval"] });
@@ -110,7 +111,7 @@ describe("replicas of replicas", () => {
         await cluster.do({ type: "follow", node: 2, to: 1 });
         await cluster.time.pass(round % 2 === 0 ? 0 : 1000);
         // It counts when the last of the chain is known, through the one in between, to have it on its list.
-        await cluster.do({ type: "join" });
+        await cluster.do({ type: "join", to: 0 });
         await cluster.must("all count", () => allCount(cluster));
         await cluster.do({ type: "write", node: 0, acks: 3, count: 4 });
         cluster.take({ type: "write", node: 0, acks: 2, count: 4 });

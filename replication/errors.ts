@@ -5,7 +5,7 @@
 
 /** What a connection can end with. Those that a side tells the other before it closes are marked →. */
 export const LINK_ERROR_CODES = [
-  /** → Bytes that are no frame: a length past its bound, a checksum that does not hold, reserved bits. */
+  /** → Bytes that are no frame: a length past its bound, an unknown type, a checksum that does not hold. */
   "REPLICATION_FRAME_BAD",
   /** → A frame whose content does not have the fields and bounds of its type. */
   "REPLICATION_MESSAGE_BAD",

@@ -8,15 +8,16 @@
  *     0     4   length    bytes of the payload                                     ≤ the type's bound, before a byte is kept
  *     4     4   crc       CRC-32 of all that follows, payload included             equal, before the payload is looked at
  *     8     1   type      which message                                            known
- *     9     3   reserved                                                           0
+ *     9     3   check     low 24 bits of the CRC-32 of length and type             equal, before the length is believed
  *    12     4   epoch     of the leadership that its sender stated last; 0 = none  equal to that
  *
- * The type is bounded with the length: neither is believed until the crc agrees, but a bound by the type that is claimed costs a liar
- * nothing more than what that type may take anyway. Before the greeting is over every type has the bound of a greeting.
+ * The length is bounded by the type that is claimed: a liar gets nothing more than what that type may take anyway. Before the greeting is
+ * over every type has the bound of a greeting. The check is against chance: one changed bit in the length of a run would else be waited out,
+ * with everything that comes, up to 64 MiB of heartbeats, as the rest of one frame.
  *
  * Example: PROBE of offset 7 under epoch 3 (`81 a6 6f6666736574 07` is the MessagePack map {offset: 7}):
  *
- *   09000000 b6f607ca 05 000000 03000000 81a66f666673657407
+ *   09000000 9769e469 05 e36158 03000000 81a66f666673657407
  */
 import { crc32, RECORD_BODY_BYTES_MAX, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES } from "../log/index.js";
 import { ReplicationError } from "./errors.js";
@@ -84,7 +85,8 @@ export function encodeFrame(type: MessageType, epoch: number, parts: readonly Ui
   for (const part of copied) copiedBytes += part.length;
   const frame = Buffer.allocUnsafe(FRAME_HEADER_BYTES + copiedBytes);
   frame.writeUInt32LE(copiedBytes + (apart?.length ?? 0), 0);
-  frame.writeUInt32LE(FRAME_TYPES[type], 8);
+  frame.writeUInt8(FRAME_TYPES[type], 8);
+  frame.writeUIntLE(checkOf(frame), 9, 3);
   frame.writeUInt32LE(epoch, 12);
   let at = FRAME_HEADER_BYTES;
   for (const part of copied) {
@@ -94,6 +96,11 @@ export function encodeFrame(type: MessageType, epoch: number, parts: readonly Ui
   const crc = crc32(frame.subarray(8), 0);
   frame.writeUInt32LE(apart === undefined ? crc : crc32(apart, crc), 4);
   return apart === undefined ? [frame] : [frame, apart];
+}
+
+/** Of length and type, as they stand in a header. */
+export function checkOf(header: Uint8Array): number {
+  return crc32(header.subarray(8, 9), crc32(header.subarray(0, 4), 0)) & 0xff_ffff;
 }
 
 /** What a type may take once the other side is known. */
@@ -159,7 +166,8 @@ export class FrameReader {
     const length = header.readUInt32LE(0);
     const type = TYPE_OF.get(header.readUInt8(8));
     if (type === undefined) throw this.#bad("type", "a known type", header.readUInt8(8));
-    if (header.readUIntLE(9, 3) !== 0) throw this.#bad("reserved", "0", header.readUIntLE(9, 3));
+    const check = header.readUIntLE(9, 3);
+    if (check !== checkOf(header)) throw this.#bad("check", checkOf(header), check);
     const bound = this.#bound(type);
     if (length > bound) throw this.#bad("length", `at most ${bound} of ${type}`, length);
     if (this.#bufferedBytes < FRAME_HEADER_BYTES + length) return undefined;

@@ -2,7 +2,6 @@
  * What a replicated node asks of this server's holdings: its log, the end of it cut off and kept aside, a whole log put into its place.
  * While log or state is replaced requests are told to come again, and readiness says why.
  */
-import { randomBytes } from "node:crypto";
 import {
   DamagedDirectory,
   type EventLog,
@@ -32,14 +31,29 @@ import {
 } from "../../replication/index.js";
 import type { Holdings } from "../holdings.js";
 import type { Logger } from "../logging.js";
+import type { House } from "../state/house.js";
+
+/** What is asked of a server's holdings. */
+export interface HostHoldings
+  extends Pick<
+    Holdings,
+    "opened" | "lead" | "endLeading" | "openLog" | "closeLog" | "openState" | "closeState"
+  > {
+  readonly house: Pick<House, "newest"> | undefined;
+}
 
 export interface HoldingsHostParts {
-  readonly holdings: Holdings;
+  readonly holdings: HostHoldings;
   readonly files: FileSystem;
   readonly dataDirectory: string;
   /** Of a node that has no log yet, if it was started before. */
   readonly nodeId: string | undefined;
-  readonly logger: Logger;
+  readonly logger: Pick<Logger, "info" | "warn">;
+  /** Wall clock, ms since 1970. */
+  readonly now: () => number;
+  readonly randomBytes: (count: number) => Uint8Array;
+  /** Who holds the directory, shown to whoever is refused. */
+  readonly holder: string;
   /** Log and state are there again. */
   readonly onReplaced: () => void;
   /** They are not, and this process cannot bring them back. */
@@ -63,7 +77,7 @@ export class HoldingsHost implements ReplicationHost {
 
   constructor(parts: HoldingsHostParts) {
     this.#parts = parts;
-    this.#newNodeId = parts.nodeId ?? randomBytes(16).toString("hex");
+    this.#newNodeId = parts.nodeId ?? Buffer.from(parts.randomBytes(16)).toString("hex");
   }
 
   identity(): NodeIdentity {
@@ -111,9 +125,8 @@ export class HoldingsHost implements ReplicationHost {
   }
 
   openDamaged(): Promise<DamagedDirectory> {
-    const { files, dataDirectory } = this.#parts;
-    const holder = `annals serve, pid ${process.pid}`;
-    return DamagedDirectory.open({ files, dataDirectory, now: Date.now, holder });
+    const { files, dataDirectory, now, holder } = this.#parts;
+    return DamagedDirectory.open({ files, dataDirectory, now, holder });
   }
 
   async prepareCut(last: Offset): Promise<void> {
@@ -133,14 +146,14 @@ export class HoldingsHost implements ReplicationHost {
   }
 
   async cut(after: Position): Promise<Kept | undefined> {
-    const { holdings, files, dataDirectory, logger } = this.#parts;
+    const { holdings, files, dataDirectory, logger, now } = this.#parts;
     const log = this.log();
     if (log === undefined) return undefined;
     await this.#mustFoldTo(log, after.offset);
     await holdings.closeState();
     try {
       await this.#removeSnapshotsAfter(after.offset);
-      const kept = await keepDiverged(files, dataDirectory, log, after.offset, Date.now());
+      const kept = await keepDiverged(files, dataDirectory, log, after.offset, now());
       if (kept !== undefined) logger.warn({ ...kept }, "records that only this node had were put aside");
       return kept;
     } finally {
@@ -149,14 +162,9 @@ export class HoldingsHost implements ReplicationHost {
   }
 
   beginInstall({ clusterId }: Install): Promise<Installation> {
-    const { holdings, files, dataDirectory } = this.#parts;
+    const { holdings, files, dataDirectory, holder, now, randomBytes } = this.#parts;
     return Installation.begin({
-      files,
-      dataDirectory,
-      holder: `annals serve, pid ${process.pid}`,
-      now: Date.now,
-      randomBytes,
-      clusterId,
+      ...{ files, dataDirectory, holder, now, randomBytes, clusterId },
       nodeId: this.identity().nodeId,
       isHeld: holdings.opened !== undefined,
     });

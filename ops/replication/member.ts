@@ -2,6 +2,7 @@
  * This server as a member of a replicated set: the node that `replication/` makes of it, put together with its holdings, and shown to the
  * API. What a node does with the others is decided there; here is what that means for a request.
  */
+import { randomBytes } from "node:crypto";
 import type {
   Acks,
   BreakerFacts,
@@ -103,7 +104,9 @@ export class SetMember implements Replication {
    */
   async start(damage?: Finding): Promise<void> {
     const { files, dataDirectory, logger, httpAddress } = this.#parts;
-    const host = new HoldingsHost({ ...this.#parts, nodeId: this.#nodeId });
+    const holder = `annals serve, pid ${process.pid}`;
+    const own = { nodeId: this.#nodeId, now: Date.now, randomBytes, holder };
+    const host = new HoldingsHost({ ...this.#parts, ...own });
     if (damage !== undefined) await host.shut(damage);
     const [secret, tls] = await Promise.all([
       readSecret(this.#values, process.env),

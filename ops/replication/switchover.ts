@@ -3,13 +3,14 @@
  * and points the rest there. Nothing that was answered is lost; writes are refused (503, try again) meanwhile. Whatever goes wrong before
  * the other leads leaves everything as it was.
  */
-import { setTimeout as sleep } from "node:timers/promises";
 import { errorTable, type Refusal, refusal, type SwitchoverReport } from "../../api/index.js";
 import {
   type Address,
+  type Clock,
   type PeerStats,
   ReplicationError,
   type ReplicationNode,
+  systemClock,
 } from "../../replication/index.js";
 import { parseAddress } from "./address.js";
 
@@ -18,13 +19,27 @@ const HELD_MS = 3000;
 const ANSWER_MS = 2500;
 const AGAIN_MS = 20;
 
-interface NodeAnswer {
+export interface NodeAnswer {
   readonly ok: boolean;
   readonly body: Readonly<Record<string, unknown>>;
 }
 
+/** Through which the other nodes are told. */
+export interface SwitchoverDoor {
+  readonly clock: Pick<Clock, "stopwatch" | "after">;
+  /** Asks a node's API for a command. Never rejects: no answer in `msMax` is one that is not ok. */
+  tell(http: string, command: string, body: object, msMax: number): Promise<NodeAnswer>;
+}
+
+const OVER_HTTP: SwitchoverDoor = { clock: systemClock, tell };
+
 /** @throws ReplicationError as `drain` and `follow`. */
-export async function switchOver(node: ReplicationNode, to: string): Promise<SwitchoverReport | Refusal> {
+export async function switchOver(
+  node: ReplicationNode,
+  to: string,
+  door: SwitchoverDoor = OVER_HTTP,
+): Promise<SwitchoverReport | Refusal> {
+  const { clock } = door;
   const { peers } = node.stats();
   const target = nodeCalled(peers, to);
   if ("type" in target) return target;
@@ -33,19 +48,20 @@ export async function switchOver(node: ReplicationNode, to: string): Promise<Swi
   if (http === undefined || address === undefined || parsed === undefined) {
     return refusal("REPLICATION_NOT_READY", `where ${target.name} is reached is not known`);
   }
-  const since = performance.now();
+  const since = clock.stopwatch();
   await node.drain(target.nodeId, HELD_MS);
-  const promoted = await tell(http, "promote", {});
+  const promoted = await door.tell(http, "promote", {}, ANSWER_MS);
   if (!promoted.ok) {
     node.endDrain();
     return refusedThere(target, promoted);
   }
-  const heldMs = Math.round(performance.now() - since);
-  const follows = await followSoon(node, parsed);
+  const heldMs = Math.round(clock.stopwatch() - since);
+  const follows = await followSoon(node, parsed, clock);
   const others = peers.filter((peer) => !peer.isSelf && peer !== target && !isFedByOther(peer, peers));
   const told = await Promise.all(
     others.map(async (peer) => {
-      const answer = peer.http === undefined ? undefined : await tell(peer.http, "follow", { address });
+      const answer =
+        peer.http === undefined ? undefined : await door.tell(peer.http, "follow", { address }, ANSWER_MS);
       return { name: peer.name, ok: answer?.ok === true };
     }),
   );
@@ -69,16 +85,20 @@ function isFedByOther({ follows }: PeerStats, peers: readonly PeerStats[]): bool
 }
 
 /** It has heard of the promotion, and follows by itself as soon as it may; or it is told to. */
-async function followSoon(node: ReplicationNode, address: Address): Promise<boolean> {
-  const until = performance.now() + ANSWER_MS;
-  while (performance.now() < until) {
+async function followSoon(
+  node: ReplicationNode,
+  address: Address,
+  clock: SwitchoverDoor["clock"],
+): Promise<boolean> {
+  const until = clock.stopwatch() + ANSWER_MS;
+  while (clock.stopwatch() < until) {
     if (node.role === "replica") return true;
     try {
       await node.follow(address);
       return true;
     } catch (error) {
       if (!(error instanceof ReplicationError) || error.code !== "REPLICATION_CHANGING") throw error;
-      await sleep(AGAIN_MS);
+      await new Promise<void>((resolve) => void clock.after(AGAIN_MS, resolve));
     }
   }
   return node.role === "replica";
@@ -99,13 +119,13 @@ function isCalled({ nodeId, name, address, http }: PeerStats, to: string): boole
   return isId || name === to || address === to || (http !== undefined && http === to.replace(/\/$/, ""));
 }
 
-async function tell(http: string, command: string, body: object): Promise<NodeAnswer> {
+async function tell(http: string, command: string, body: object, msMax: number): Promise<NodeAnswer> {
   try {
     const answer = await fetch(new URL(`/api/replication/${command}`, http), {
       method: "POST",
       headers: { "content-type": "application/json" },
       body: JSON.stringify(body),
-      signal: AbortSignal.timeout(ANSWER_MS),
+      signal: AbortSignal.timeout(msMax),
     });
     const json: unknown = await answer.json();
     return { ok: answer.ok, body: typeof json === "object" && json !== null ? { ...json } : {} };

@@ -1,6 +1,6 @@
 /**
  * Promise: what was answered as confirmed by a replica is in the history of every later leadership that was not won by force; force says
- * whom it did not ask.
+ * whom it did not ask. What only nodes had that were struck off the list since went with them.
  */
 import { isHigher, type Leadership } from "../../replication/leadership-order.js";
 import { PromiseBroken } from "./promise-broken.js";
@@ -9,6 +9,8 @@ export interface Acknowledged extends Leadership {
   readonly offset: number;
   readonly body: string;
   readonly confirmed: number;
+  readonly at: number;
+  readonly holders: readonly string[];
 }
 
 export interface Won extends Leadership {
@@ -19,12 +21,15 @@ export interface Won extends Leadership {
 export function checkAcknowledged(
   answered: readonly Acknowledged[],
   promotions: readonly Won[],
+  forgotten: ReadonlyMap<string, { readonly at: number }>,
   found: (offset: number) => string | undefined | null,
 ): number {
   let checked = 0;
   for (const write of answered) {
     if (write.confirmed === 0) continue;
     if (promotions.some((won) => won.forced && isHigher(won, write))) continue;
+    const isGone = (holder: string): boolean => (forgotten.get(holder)?.at ?? 0) > write.at;
+    if (write.holders.every(isGone)) continue;
     const there = found(write.offset);
     if (there === null) continue;
     checked += 1;

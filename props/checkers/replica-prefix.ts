@@ -14,7 +14,7 @@ export interface NodeLog {
   readonly records: readonly LogRecord[];
 }
 
-/** The body that was appended there; undefined when nobody told of it. */
+/** The body that was appended there, byte for byte as latin1; undefined when nobody told of it. */
 export type AppendedAt = (entry: EpochEntry, offset: number) => string | undefined;
 
 export function checkReplicaPrefix(logs: readonly NodeLog[], appended: AppendedAt): void {
@@ -45,7 +45,7 @@ export function checkReplicaPrefix(logs: readonly NodeLog[], appended: AppendedA
       if (kind === EPOCH_STARTED) continue;
       const expected = appended(entry, offset);
       if (expected === undefined) broken(`nobody appended offset ${offset} of epoch ${epoch}`);
-      else if (Buffer.from(body).toString() !== expected)
+      else if (Buffer.from(body).toString("latin1") !== expected)
         broken(`offset ${offset} of epoch ${epoch} is not what was appended there`);
     }
   }

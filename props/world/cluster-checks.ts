@@ -5,14 +5,19 @@ import { checkAcknowledged } from "../checkers/acknowledged.js";
 import { checkByteEqual, segmentFiles } from "../checkers/byte-equal.js";
 import { checkConvergence } from "../checkers/convergence.js";
 import { checkEvidence } from "../checkers/evidence.js";
+import { checkFencedWrites } from "../checkers/fenced-writes.js";
+import { checkHandedOver } from "../checkers/handed-over.js";
+import { checkHeld } from "../checkers/held.js";
+import { checkListed } from "../checkers/listed.js";
 import { checkOneWriter } from "../checkers/one-writer.js";
+import { checkPrimaryClock } from "../checkers/primary-clock.js";
 import { checkReplicaPrefix } from "../checkers/replica-prefix.js";
 import { checkTokens } from "../checkers/tokens.js";
+import { checkTooFew } from "../checkers/too-few.js";
 import { checkUnfenced } from "../checkers/unfenced.js";
 import type { Cluster } from "./cluster.js";
-import { leadershipKey } from "./cluster-history.js";
+import { type AnsweredWrite, bodyText, leadershipKey } from "./cluster-history.js";
 import type { ClusterNode } from "./cluster-node.js";
-import { foldFiles } from "./cluster-state.js";
 import { readAll } from "./log-lives.js";
 import { DATA_DIRECTORY } from "./log-settings.js";
 
@@ -23,6 +28,9 @@ export interface Checked {
   readonly segments: number;
   /** Answered records that were found under `diverged/`. */
   readonly aside: number;
+  /** Writes that were taken under `min_replicas_for_write`. */
+  readonly guarded: number;
+  readonly handovers: number;
 }
 
 export async function checkCluster(cluster: Cluster, winner: ClusterNode): Promise<Checked> {
@@ -48,22 +56,44 @@ export async function checkCluster(cluster: Cluster, winner: ClusterNode): Promi
   const first = last?.records[0]?.offset ?? 1;
   const at = (offset: number): string | undefined => {
     const body = last?.records[offset - first]?.body;
-    return body && Buffer.from(body).toString();
+    return body && bodyText(body);
   };
-  const acknowledged = checkAcknowledged(history.answered, history.promotions, (offset) =>
+  const acknowledged = checkAcknowledged(history.answered, history.promotions, history.forgotten, (offset) =>
     offset < first ? null : at(offset),
   );
-  checkUnfenced(history.answered, history.promotions, history.fencedAnswers);
-  checkTokens(history.reads);
+  checkWhileItRan(cluster);
   checkConvergence(seen.map(({ node, state }) => ({ node, ...state })));
   checkConvergence(seen.map(({ node, folded }) => ({ node, ...folded })));
-  // What retention took is not looked for.
-  const aside = cluster.outcomes.has("retain: retained")
-    ? 0
-    : checkEvidence(history.answered, at, new Map(seen.map(({ node, putAside }) => [node, putAside])));
+  checkPrimaryClock(
+    winner.now,
+    cluster.nodes
+      .filter((node) => node !== winner)
+      .map(({ name, replication }) => ({ node: name, shown: replication?.primaryTime })),
+  );
+  checkListed(
+    winner.name,
+    winner.replication?.stats().peers.map(({ nodeId }) => nodeId) ?? [],
+    cluster.nodes.map(({ nodeId }) => nodeId),
+  );
+  const isKept = (write: AnsweredWrite): boolean =>
+    write.offset >= first && !history.wentWithPower(write) && !history.wasLetGo(write);
+  const beside = new Map(seen.map(({ node, putAside }) => [node, putAside]));
+  const aside = checkEvidence(history.answered.filter(isKept), at, beside);
   let segments = 0;
   for (const other of seen) if (last !== undefined && other !== last) segments += checkByteEqual(last, other);
-  return { acknowledged, segments, aside };
+  const { guarded, handedOver } = history;
+  return { acknowledged, segments, aside, guarded: guarded.length, handovers: handedOver.length };
+}
+
+/** What shows in the moment, whatever becomes of the set. */
+export function checkWhileItRan({ history, begunWith }: Pick<Cluster, "history" | "begunWith">): void {
+  const { answered, promotions, forgotten } = history;
+  checkHeld(answered, promotions.some(({ forced }) => forced) ? 0 : begunWith - forgotten.size);
+  checkUnfenced(answered, promotions, history.fencedAnswers);
+  checkFencedWrites(history.fencedWrites, history.fencedWaits);
+  checkTooFew(history.guarded);
+  checkHandedOver(history.handedOver, answered);
+  checkTokens(history.reads.filter(({ token }) => !history.wentWithPower({ at: 0, ...token })));
 }
 
 async function seeNode(node: ClusterNode) {
@@ -75,8 +105,8 @@ async function seeNode(node: ClusterNode) {
     node: node.name,
     epochs: log.epochs,
     records: await readAll(log),
-    state: host.state,
-    folded: await foldFiles(files, DATA_DIRECTORY, log),
+    state: host.state ?? { offset: 0, digest: "there is no state" },
+    folded: await host.folded(),
     segments: await segmentFiles(files, DATA_DIRECTORY),
     putAside: new Set(await putAside(files)),
   };
@@ -89,8 +119,7 @@ export async function putAside(files: FileSystem): Promise<string[]> {
     const view = await openLogView(files, `${DATA_DIRECTORY}/${directory}`);
     if (view.endOffset < view.firstOffset) continue;
     for await (const batch of view.read(view.firstOffset))
-      for (const { kind, body } of batch)
-        if (kind !== EPOCH_STARTED) bodies.push(Buffer.from(body).toString());
+      for (const { kind, body } of batch) if (kind !== EPOCH_STARTED) bodies.push(bodyText(body));
   }
   return bodies;
 }

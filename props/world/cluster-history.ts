@@ -2,10 +2,14 @@
  * What was done in a simulated set and what its clients were told, in the order in which it happened: what the checkers judge by.
  */
 import { epoch as asEpoch, type EventLog } from "../../log/index.js";
-import type { Leadership } from "../../replication/leadership-order.js";
+import { isHigher, type Leadership } from "../../replication/leadership-order.js";
 
 /** A leadership as one word, for maps. */
 export const leadershipKey = ({ epoch, lineageId }: Leadership): string => `${epoch} ${lineageId}`;
+
+/** A record's body as text, byte for byte. */
+export const bodyText = (body: Uint8Array): string =>
+  Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString("latin1");
 
 export interface AppendedWrite extends Leadership {
   readonly offset: number;
@@ -18,15 +22,19 @@ export interface AnsweredWrite extends AppendedWrite {
   readonly confirmed: number;
   /** When, in the order of everything. */
   readonly at: number;
+  /** Other nodes that held it on their disks when it was answered, and how many there were of which nobody could tell. */
+  readonly holders: readonly string[];
+  readonly unknown: number;
+  /** It was to be on more than half of all nodes. */
+  readonly quorum: boolean;
 }
 
+/** A leadership that began: its first record is in its node's log. Whether anybody was told of it is another matter. */
 export interface Promotion extends Leadership {
   readonly node: string;
   readonly forced: boolean;
-  /** When it was answered, in the order of everything. */
+  /** In the order of everything. */
   readonly at: number;
-  /** Nodes that were fenced before it began, by name; the one that won, too. */
-  readonly reached: readonly string[];
 }
 
 /** A read that was answered although it asked for a token. */
@@ -37,11 +45,50 @@ export interface TokenRead {
   readonly found: string | undefined;
 }
 
-/** A leadership that a node was told to refuse, and acknowledged under. */
-export interface FencedAnswer {
+/** What a node did under a leadership that it was told to refuse. */
+export interface FencedAct {
   readonly node: string;
   readonly under: Leadership;
   readonly heard: Leadership;
+}
+
+/** A write that was taken while the settings ask for so many replicas. */
+export interface GuardedWrite {
+  readonly node: string;
+  readonly wanted: number;
+  /** Ms since each of the other machines was last heard of, the shortest first. */
+  readonly silentMs: readonly number[];
+  readonly timeoutMs: number;
+}
+
+/** A write that waited for confirmations when its node was fenced. */
+export interface FencedWait {
+  readonly node: string;
+  /** How long it was not told. */
+  readonly ms: number;
+}
+
+/** The power of a node went. */
+export interface PowerCut {
+  readonly node: string;
+  readonly at: number;
+  /** What its log had called durable. */
+  readonly durable: number;
+}
+
+export interface RetainedLog {
+  readonly node: string;
+  readonly first: number;
+}
+
+/** A primary handed its lead over, and said so. */
+export interface HandedOver {
+  readonly from: string;
+  readonly under: Leadership;
+  readonly to: string;
+  /** Where the new leadership begins. */
+  readonly offset: number;
+  readonly at: number;
 }
 
 export class ClusterHistory {
@@ -50,7 +97,15 @@ export class ClusterHistory {
   readonly answered: AnsweredWrite[] = [];
   readonly promotions: Promotion[] = [];
   readonly reads: TokenRead[] = [];
-  readonly fencedAnswers: FencedAnswer[] = [];
+  readonly fencedAnswers: FencedAct[] = [];
+  readonly fencedWrites: FencedAct[] = [];
+  readonly fencedWaits: FencedWait[] = [];
+  readonly guarded: GuardedWrite[] = [];
+  readonly powerCuts: PowerCut[] = [];
+  readonly retained: RetainedLog[] = [];
+  readonly handedOver: HandedOver[] = [];
+  /** Nodes that were struck off the list because they never come back. */
+  readonly forgotten = new Map<string, { readonly at: number }>();
 
   /** The next moment. */
   next(): number {
@@ -65,8 +120,35 @@ export class ClusterHistory {
     under.set(write.offset, write);
   }
 
-  answer(write: AppendedWrite, confirmed: number): void {
-    this.answered.push({ ...write, confirmed, at: this.next() });
+  appendedAt(under: Leadership, offset: number): AppendedWrite | undefined {
+    return this.appended.get(leadershipKey(under))?.get(offset);
+  }
+
+  answer(write: Omit<AnsweredWrite, "at">): void {
+    this.answered.push({ ...write, at: this.next() });
+  }
+
+  /** A node begins a leadership of its own, or opens a log that holds one. */
+  begin(leadership: Leadership, node: string, forced: boolean): void {
+    const key = leadershipKey(leadership);
+    if (this.promotions.some((known) => leadershipKey(known) === key)) return;
+    const { epoch, lineageId } = leadership;
+    this.promotions.push({ epoch, lineageId, node, forced, at: this.next() });
+  }
+
+  /** Whether force has passed over what was written under this leadership. */
+  isForcedOver(under: Leadership): boolean {
+    return this.promotions.some((won) => won.forced && isHigher(won, under));
+  }
+
+  /** Whether its node let it go, because a snapshot covers it. */
+  wasLetGo({ node, offset }: Pick<AnsweredWrite, "node" | "offset">): boolean {
+    return this.retained.some((log) => log.node === node && log.first > offset);
+  }
+
+  /** Whether the power took it from a node that had answered before it was on the disk, as its settings allow. */
+  wentWithPower({ node, offset, at }: Pick<AnsweredWrite, "node" | "offset" | "at">): boolean {
+    return this.powerCuts.some((cut) => cut.node === node && cut.at > at && offset > cut.durable);
   }
 }
 

@@ -1,6 +1,7 @@
 /** What owns log and state of a simulated node, and gives its replication what it asks for. */
 import type { Subscription } from "rxjs";
 import {
+  type AppendedRecord,
   offset as asLogOffset,
   DamagedDirectory,
   type EventLog,
@@ -20,10 +21,12 @@ import {
 import { ReplicationError } from "../../replication/errors.js";
 import type { Kept, NodeIdentity, ReplicationHost } from "../../replication/host.js";
 import type { Installing, SnapshotSource } from "../../replication/link-ports.js";
+import type { Clock } from "../../replication/ports.js";
 import type { Position } from "../../replication/position.js";
 import {
   canFoldTo,
   cutSnapshots,
+  type Digest,
   type Folded,
   fold,
   foldFiles,
@@ -31,12 +34,30 @@ import {
   takeSnapshot,
 } from "./cluster-state.js";
 
+/** A node's log and state, as the simulated set sees them. */
+export interface WorldHost extends ReplicationHost {
+  open(following: boolean): Promise<void>;
+  /** Writes; undefined when the state had something against it. @throws LogError as `append`. */
+  submit(text: string): Offset | undefined;
+  /** As it was folded record by record; undefined while there is none. */
+  readonly state: Folded | undefined;
+  /** Folded again, from the files alone. */
+  folded(): Promise<Folded>;
+  /** Takes a snapshot, and lets go what it covers. */
+  retain(): Promise<void>;
+}
+
 export interface ClusterHostOptions {
   readonly log: OpenLogOptions;
-  /** Of a node without a log. */
-  readonly newNodeId: string;
+  readonly clock: Clock;
+  /** Of a node that has no log yet, if it was started before. */
+  readonly nodeId: string | undefined;
   /** A promise was broken where nobody waits. */
   readonly broken: (error: unknown) => void;
+  /** Of every record that comes into the log, in its turn. */
+  readonly appended: (log: EventLog, record: AppendedRecord) => void;
+  /** Whatever writes by itself was told to end. */
+  readonly followBegins: () => void;
   readonly counts: HostCounts;
 }
 
@@ -47,10 +68,11 @@ export interface HostCounts {
   diverged: number;
 }
 
-export class ClusterHost implements ReplicationHost {
+export class ClusterHost implements WorldHost {
   readonly #options: ClusterHostOptions;
+  readonly #newNodeId: string;
   #opened: OpenedLog | undefined;
-  #state: Folded = { offset: 0, digest: 0 };
+  #state: Digest = { offset: 0, digest: 0 };
   #subscription: Subscription | undefined;
   damage: Finding | undefined;
   /** Of a log that is closed because it is damaged. */
@@ -60,6 +82,7 @@ export class ClusterHost implements ReplicationHost {
 
   constructor(options: ClusterHostOptions) {
     this.#options = options;
+    this.#newNodeId = options.nodeId ?? Buffer.from(options.log.randomBytes(16)).toString("hex");
   }
 
   get #files(): FileSystem {
@@ -113,21 +136,29 @@ export class ClusterHost implements ReplicationHost {
   }
 
   identity(): NodeIdentity {
-    return (
-      this.#opened?.identity ?? this.#identity ?? { clusterId: undefined, nodeId: this.#options.newNodeId }
-    );
+    return this.#opened?.identity ?? this.#identity ?? { clusterId: undefined, nodeId: this.#newNodeId };
   }
 
   log(): EventLog | undefined {
     return this.#opened?.log;
   }
 
+  submit(text: string): Offset | undefined {
+    const timestamp = Math.floor(this.#options.log.now());
+    return this.log()?.append({ kind: 2, version: 1, timestamp, body: Buffer.from(text) });
+  }
+
   async lead(): Promise<void> {
-    this.leads = true;
+    // Nothing is written here by itself.
   }
 
   async followBegins(): Promise<void> {
-    this.leads = false;
+    this.#options.followBegins();
+  }
+
+  async folded(): Promise<Folded> {
+    const log = this.log();
+    return log === undefined ? this.#state : await foldFiles(this.#files, this.#directory, log);
   }
 
   async cut(after: Position): Promise<Kept | undefined> {
@@ -185,7 +216,6 @@ export class ClusterHost implements ReplicationHost {
     return { name, offset: asLogOffset(offset), bytes: bytes.length, read };
   }
 
-  /** Takes a snapshot, and lets go what it covers. */
   async retain(): Promise<void> {
     const log = this.log();
     if (log === undefined) return;
@@ -198,6 +228,7 @@ export class ClusterHost implements ReplicationHost {
     if (log === undefined) return;
     this.#state = await foldFiles(this.#files, this.#directory, log);
     this.#subscription = log.appended.subscribe((record) => {
+      this.#options.appended(log, record);
       try {
         this.#state = fold(this.#state, record);
       } catch (error) {

@@ -2,15 +2,24 @@
  * A node of a simulated set: a machine, a disk, and the real code of log and replication, started, killed and started again. What it
  * does for clients is what the API does: refuse, append, wait until it is committed, wait until it is confirmed, answer.
  */
-import { offset as asOffset, type EventLog, holdsLog, LogError } from "../../log/index.js";
+import {
+  type AppendedRecord,
+  offset as asOffset,
+  EPOCH_STARTED,
+  type EventLog,
+  type FsyncMode,
+  holdsLog,
+  LogError,
+} from "../../log/index.js";
+import { type SwitchoverDoor, switchOver } from "../../ops/replication/switchover.js";
 import { ReplicationError } from "../../replication/errors.js";
 import { isHigher } from "../../replication/leadership-order.js";
 import { ReplicationNode } from "../../replication/node.js";
 import type { Address, ReplicationLogger } from "../../replication/ports.js";
 import type { ReplicationSettings } from "../../replication/settings.js";
 import { startingRole } from "../../replication/starting-role.js";
-import { type AppendedWrite, type ClusterHistory, leadershipOf } from "./cluster-history.js";
-import { ClusterHost, type HostCounts } from "./cluster-host.js";
+import { type AppendedWrite, bodyText, type ClusterHistory, leadershipOf } from "./cluster-history.js";
+import type { ClusterHostOptions, HostCounts, WorldHost } from "./cluster-host.js";
 import type { Random } from "./fate.js";
 import { DATA_DIRECTORY } from "./log-settings.js";
 import { seededBytes } from "./seeded-world.js";
@@ -30,6 +39,17 @@ export interface ClusterSurroundings {
   readonly random: Random;
   readonly history: ClusterHistory;
   readonly counts: HostCounts;
+  /** Most turns of the event loop that a sync of this node's disk takes. */
+  readonly syncTurnsMax: number;
+  /** What owns a node's log and state. */
+  readonly host: (options: ClusterHostOptions) => WorldHost;
+  /** Who but its writer has it on the disk now, as the world sees it. */
+  readonly holders: (write: AppendedWrite) => {
+    readonly holders: readonly string[];
+    readonly unknown: number;
+  };
+  /** Another node, as an HTTP client calls it. */
+  readonly called: (http: string) => ClusterNode | undefined;
   readonly note: (line: string) => void;
   readonly broken: (error: unknown) => void;
 }
@@ -38,9 +58,12 @@ export interface ClusterSurroundings {
 interface Life {
   readonly process: number;
   readonly files: SimulatedMount;
-  readonly host: ClusterHost;
+  readonly host: WorldHost;
   readonly replication: ReplicationNode;
 }
+
+/** How many replicas a write asks for. */
+export type AsksFor = number | "quorum";
 
 export class ClusterNode {
   readonly name: string;
@@ -48,7 +71,17 @@ export class ClusterNode {
   readonly machine: SimulatedMachine;
   readonly #world: ClusterSurroundings;
   readonly #settings: ReplicationSettings;
-  readonly #nodeId: string;
+  /** As it was said last. */
+  #nodeId = "";
+  /** Read at the next start. */
+  fsyncMode: FsyncMode;
+  /** An operator has promised that it never comes back. */
+  isGone = false;
+  /** Promotions by force that are under way, or were when the process ended. */
+  #forcing = 0;
+  /** By the world's clock: when it was told to write no more because it is fenced, and when the last pause was over. */
+  #restsSince = 0;
+  #resumedAt = 0;
   #life: Life | undefined;
   /** How it ends if its disk does. */
   #armed: "stopped" | "off" = "stopped";
@@ -59,19 +92,25 @@ export class ClusterNode {
     name: string,
     seed: number,
     settings: Partial<ReplicationSettings>,
+    fsyncMode: FsyncMode,
     world: ClusterSurroundings,
   ) {
+    this.fsyncMode = fsyncMode;
     this.name = name;
     this.#world = world;
-    this.disk = new SimulatedDisk(seed);
+    this.disk = new SimulatedDisk(seed, { syncTurnsMax: world.syncTurnsMax });
     this.machine = new SimulatedMachine(name, world.time, world.random);
     world.network.add(this.machine);
-    this.#nodeId = Buffer.from(seededBytes(world.random)(16)).toString("hex");
     this.#settings = { ...settingsOf(name), ...settings };
   }
 
   get address(): Address {
     return { host: this.name, port: PORT };
+  }
+
+  /** Its wall clock. */
+  get now(): number {
+    return this.machine.clockOf(this.machine.process).now();
   }
 
   /** Undefined while it is down, starting or paused: nobody can ask it for anything. */
@@ -90,7 +129,7 @@ export class ClusterNode {
     return this.#life?.replication;
   }
 
-  get host(): ClusterHost | undefined {
+  get host(): WorldHost | undefined {
     return this.#life?.host;
   }
 
@@ -123,6 +162,10 @@ export class ClusterNode {
   }
 
   #gone(how: "stopped" | "off"): void {
+    const { log } = this;
+    const { history } = this.#world;
+    if (how === "off" && log !== undefined)
+      history.powerCuts.push({ node: this.name, at: history.next(), durable: log.durableOffset });
     this.#life = undefined;
     this.machine.end(how);
     this.#world.network.processEnded(this.machine, how);
@@ -141,40 +184,73 @@ export class ClusterNode {
   }
 
   resume(): void {
+    this.#resumedAt = this.#world.time.ms;
     this.machine.resume();
     this.disk.operations.resume();
     this.#world.network.flow();
   }
 
   /** Tells what became of it. */
-  async write(body: string, acks: number): Promise<string> {
+  async write(text: string, acks: AsksFor): Promise<string> {
     const life = this.serving;
     const log = life?.host.log();
     if (life === undefined || log === undefined) return "down";
     const refusal = life.replication.writeRefusal();
     if (refusal !== undefined) return refusal.code;
-    const { history } = this.#world;
-    let write: AppendedWrite;
+    const since = this.#world.time.ms;
+    const wanted = acks === "quorum" ? life.replication.quorum() : acks;
+    let write: AppendedWrite | undefined;
+    let outcome = "answered";
     try {
-      const bytes = Buffer.from(body);
-      const timestamp = Math.floor(this.machine.clockOf(life.process).now());
-      const offset = log.append({ kind: 2, version: 1, timestamp, body: bytes });
-      write = { ...leadershipOf(log), offset, node: this.name, body };
-      history.append(write);
+      const offset = life.host.submit(text);
+      if (offset === undefined) return "rejected";
+      write = this.#taken(life, log, offset);
       await log.whenCommitted(offset);
-      const confirmed =
-        acks === 0 ? { confirmed: 0, wanted: 0 } : await life.replication.confirmed(offset, acks, ACK_MS);
+      if (wanted > 0) {
+        const { confirmed } = await life.replication.confirmed(offset, wanted, ACK_MS);
+        if (confirmed < wanted) outcome = "REPLICATION_NOT_CONFIRMED";
+      }
       if (this.serving !== life) return "gone";
-      if (life.replication.fence !== undefined) return "REPLICATION_FENCED";
-      if (confirmed.confirmed < confirmed.wanted) return "REPLICATION_NOT_CONFIRMED";
+      if (life.replication.fence !== undefined) outcome = "REPLICATION_FENCED";
     } catch (error) {
-      return codeOf(error);
+      outcome = codeOf(error);
     }
-    const { heard } = life.replication;
+    this.#noteWait(life, since);
+    if (outcome === "answered" && write !== undefined) this.#answer(life, write, wanted, acks === "quorum");
+    return outcome;
+  }
+
+  /** It is in the log: whether it should be is judged by what the node knew in that moment. */
+  #taken({ replication }: Life, log: EventLog, offset: number): AppendedWrite {
+    const { history, network, time } = this.#world;
+    const under = leadershipOf(log);
+    const write = history.appendedAt(under, offset);
+    if (write === undefined) throw new Error(`${this.name}: nobody saw offset ${offset} appended`);
+    const { heard } = replication;
+    if (heard !== undefined && isHigher(heard, under))
+      history.fencedWrites.push({ node: this.name, under, heard });
+    const { minReplicasForWrite: wanted, replicaTimeoutMs: timeoutMs } = this.#settings;
+    if (wanted > 0) {
+      const silentMs = network.heardAt(this.machine).map((at) => time.ms - at);
+      history.guarded.push({ node: this.name, wanted, silentMs, timeoutMs });
+    }
+    return write;
+  }
+
+  /** How long a write that was not done when its node was fenced was kept waiting. */
+  #noteWait(life: Life, since: number): void {
+    const { time, history } = this.#world;
+    if (this.serving !== life || life.replication.fence === undefined) return;
+    if (this.#restsSince <= since || this.#resumedAt > since) return;
+    history.fencedWaits.push({ node: this.name, ms: time.ms - this.#restsSince });
+  }
+
+  #answer({ replication }: Life, write: AppendedWrite, confirmed: number, quorum: boolean): void {
+    const { history, holders } = this.#world;
+    const { heard } = replication;
     if (heard !== undefined && isHigher(heard, write))
       history.fencedAnswers.push({ node: this.name, under: write, heard });
-    history.answer(write, acks);
-    return "answered";
+    history.answer({ ...write, confirmed, quorum, ...holders(write) });
   }
 
   /** Reads what a token names, as soon as it is here. */
@@ -199,22 +275,46 @@ export class ClusterNode {
     }
   }
 
-  async promote(force: boolean, names: ReadonlyMap<string, string>): Promise<string> {
+  async promote(force: boolean): Promise<string> {
     const life = this.serving;
     if (life === undefined) return "down";
+    this.#forcing += force ? 1 : 0;
     try {
-      const report = await life.replication.promote({ force });
-      const { history } = this.#world;
-      const reached = report.answers.flatMap(({ nodeId, reached: was }) =>
-        was ? [names.get(nodeId) ?? nodeId] : [],
-      );
-      const { epoch, lineageId } = report;
-      const at = history.next();
-      history.promotions.push({ epoch, lineageId, node: this.name, forced: force, at, reached });
+      await life.replication.promote({ force });
       return "promoted";
     } catch (error) {
       return codeOf(error);
+    } finally {
+      if (force && this.serving === life) this.#forcing -= 1;
     }
+  }
+
+  /** Hands its lead over, as the server does that is asked to. */
+  async switchOver(to: ClusterNode): Promise<string> {
+    const life = this.serving;
+    const log = life?.host.log();
+    if (life === undefined || log === undefined) return "down";
+    const under = leadershipOf(log);
+    try {
+      const report = await switchOver(life.replication, to.name, this.#door(life));
+      if (report.type === "refused") return report.code;
+      const { history } = this.#world;
+      const { offset } = report;
+      history.handedOver.push({ from: this.name, under, to: to.name, offset, at: history.next() });
+      return "switched";
+    } catch (error) {
+      return codeOf(error);
+    }
+  }
+
+  /** Asked over HTTP: what a command came to. */
+  async told(command: string, host: string): Promise<{ ok: boolean; body: Record<string, unknown> }> {
+    const address = { host, port: PORT };
+    const outcome = command === "promote" ? await this.promote(false) : await this.follow(address);
+    const ok = outcome === "promoted" || outcome === "follows";
+    const log = this.serving?.host.log();
+    const offset = log?.epochs.findLast(({ nodeId }) => nodeId === this.nodeId)?.first;
+    return { ok, body: ok ? { epoch: log?.epochs.at(-1)?.epoch, offset } : { error_code: outcome } };
   }
 
   async follow(address: Address): Promise<string> {
@@ -237,11 +337,25 @@ export class ClusterNode {
     }
   }
 
+  /** At the primary: the node never comes back. */
+  async forget(node: ClusterNode): Promise<string> {
+    const { history } = this.#world;
+    try {
+      const isStruck = await this.serving?.replication.forget(node.nodeId);
+      if (isStruck !== true) return "not listed";
+      history.forgotten.set(node.name, { at: history.next() });
+      return "forgotten";
+    } catch (error) {
+      return codeOf(error);
+    }
+  }
+
   async retain(): Promise<string> {
     const life = this.serving;
     if (life === undefined) return "down";
     try {
       await life.host.retain();
+      this.#world.history.retained.push({ node: this.name, first: life.host.log()?.firstOffset ?? 0 });
       return "retained";
     } catch (error) {
       return codeOf(error);
@@ -258,16 +372,27 @@ export class ClusterNode {
     const bytes = seededBytes(random);
     await files.makeDirectory(DATA_DIRECTORY);
     const starting = await startingRole(files, DATA_DIRECTORY, this.#settings);
-    const host = new ClusterHost({
+    const host = this.#world.host({
       log: {
         ...{ dataDirectory: DATA_DIRECTORY, files, holder: this.name, randomBytes: bytes },
-        ...{ fsyncMode: "always", fsyncIntervalMs: 50, segmentBytes: 4096, segmentAgeMs: 0, reserveBytes: 0 },
+        ...{
+          fsyncMode: this.fsyncMode,
+          fsyncIntervalMs: 50,
+          segmentBytes: 4096,
+          segmentAgeMs: 0,
+          reserveBytes: 0,
+        },
         ...{ recordBytesMax: 64 * 1024, pendingBytesMax: 256 * 1024 },
         now: clock.now,
         stopwatch: clock.stopwatch,
       },
-      newNodeId: this.#nodeId,
+      clock,
+      nodeId: starting.nodeId,
       broken: this.#world.broken,
+      appended: (log, record) => this.#appended(log, record),
+      followBegins: () => {
+        if (this.#life?.replication.fence !== undefined) this.#restsSince = this.#world.time.ms;
+      },
       counts: this.#world.counts,
     });
     if (starting.opens === "leading" || (await holdsLog(files, DATA_DIRECTORY)))
@@ -279,7 +404,47 @@ export class ClusterNode {
       logger: loggerOf(this.name, this.#world.note),
     });
     await replication.start();
+    // What a promotion began that nobody lived to answer counts as begun.
+    const { nodeId: ownId } = host.identity();
+    this.#nodeId = ownId;
+    const own = host.log()?.epochs.filter(({ nodeId }) => nodeId === ownId) ?? [];
+    for (const entry of own) this.#world.history.begin(entry, this.name, this.#forcing > 0);
+    this.#forcing = 0;
     return { process, files, host, replication };
+  }
+
+  #appended(log: EventLog, { kind, offset, body }: AppendedRecord): void {
+    if (log.following) return;
+    const { history } = this.#world;
+    const under = leadershipOf(log);
+    if (kind === EPOCH_STARTED) history.begin(under, this.name, this.#forcing > 0);
+    else history.append({ ...under, offset, node: this.name, body: bodyText(body) });
+  }
+
+  /** The way to other nodes' HTTP: a request may be lost on the way there, its answer on the way back. */
+  #door(life: Life): SwitchoverDoor {
+    const { called, time, network } = this.#world;
+    const clock = this.machine.clockOf(life.process);
+    const wait = (ms: number): Promise<void> => new Promise((resolve) => void clock.after(ms, resolve));
+    const lost = async (msMax: number) => {
+      await wait(msMax);
+      return { ok: false, body: { error: "no answer in time" } };
+    };
+    return {
+      clock,
+      tell: async (http, command, body, msMax) => {
+        const since = time.ms;
+        const node = called(http);
+        await wait(network.delay());
+        if (node === undefined || network.isCut(this.machine, node.machine)) return await lost(msMax);
+        if (node.serving === undefined) return { ok: false, body: { error: "no connection" } };
+        const host = "address" in body ? String(body["address"]).split(":")[0] : undefined;
+        const answer = await node.told(command, host ?? node.name);
+        await wait(network.delay());
+        const isLost = network.isCut(node.machine, this.machine) || time.ms - since > msMax;
+        return isLost ? await lost(Math.max(0, msMax - (time.ms - since))) : answer;
+      },
+    };
   }
 }
 
@@ -332,6 +497,6 @@ function standingOf({ epochs }: EventLog, token: AppendedWrite): "ours" | "lost"
 async function bodyAt(log: EventLog, at: number): Promise<string | undefined> {
   if (at < log.firstOffset) return undefined;
   for await (const batch of log.read(asOffset(at), { last: asOffset(at) }))
-    for (const record of batch) return Buffer.from(record.body).toString();
+    for (const record of batch) return bodyText(record.body);
   return undefined;
 }

@@ -25,19 +25,24 @@ const SNAPSHOT_BYTES_MAX = 4096;
 
 export interface Folded {
   readonly offset: number;
+  readonly digest: number | string;
+}
+
+/** The smallest state that there is. */
+export interface Digest extends Folded {
   readonly digest: number;
 }
 
-const NOTHING: Folded = { offset: 0, digest: 0 };
+const NOTHING: Digest = { offset: 0, digest: 0 };
 
-export function fold(state: Folded, { offset, kind, body, timestamp }: AppendedRecord): Folded {
+export function fold(state: Digest, { offset, kind, body, timestamp }: AppendedRecord): Digest {
   if (offset !== state.offset + 1)
     throw new PromiseBroken("applied once", `offset ${offset} was applied after ${state.offset}`);
   const head = Buffer.from(`${offset} ${kind} ${timestamp} `);
   return { offset, digest: crc32(body, crc32(head, state.digest)) };
 }
 
-interface StoredSnapshot extends Folded {
+interface StoredSnapshot extends Digest {
   /** Which log it is of. */
   readonly position: LogPosition;
 }
@@ -101,9 +106,9 @@ export async function foldFiles(
   dataDirectory: string,
   log: EventLog,
   last = log.endOffset,
-): Promise<Folded> {
+): Promise<Digest> {
   const snapshot = await newestSnapshot(files, dataDirectory, log);
-  let state: Folded = snapshot ?? NOTHING;
+  let state: Digest = snapshot ?? NOTHING;
   if (state.offset + 1 < log.firstOffset)
     throw new PromiseBroken("gap", `the state ends at ${state.offset}, the log begins at ${log.firstOffset}`);
   if (state.offset > last)

@@ -15,7 +15,7 @@ export type MachineState = "running" | "paused" | "stopped" | "off";
 export class SimulatedMachine {
   readonly name: string;
   readonly #time: VirtualTime;
-  readonly #skewMs: number;
+  #skewMs: number;
   #state: MachineState = "off";
   #process = 0;
   #deferred: { readonly process: number; readonly run: () => void }[] = [];
@@ -68,6 +68,16 @@ export class SimulatedMachine {
     if (!this.lives(process)) return;
     if (this.#state === "paused") this.#deferred.push({ process, run });
     else run();
+  }
+
+  /** Somebody sets the wall clock: forward, or back. Nothing that is measured jumps with it. */
+  setClock(byMs: number): void {
+    this.#skewMs += Math.round(byMs);
+  }
+
+  /** By which the wall clock is wrong. */
+  get skewMs(): number {
+    return this.#skewMs;
   }
 
   /** The clock of one process. */

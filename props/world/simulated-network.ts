@@ -2,7 +2,8 @@
  * A network between simulated machines, as TCP shows it to processes: bytes of one connection arrive in order, in pieces of any size, each
  * piece some time after it was written; nothing is ordered between connections. A way that is cut holds what goes over it, as TCP
  * sends again, until it is healed; whoever does not wait that long must find out by its own timer. A machine without power says
- * nothing; one whose process has ended resets what still comes.
+ * nothing; one whose process has ended resets what still comes. A way that garbles changes a bit here and there, which no checksum of TCP
+ * has seen.
  */
 import {
   type Address,
@@ -38,15 +39,24 @@ export interface NetworkCounts {
   bytes: number;
   /** Deliveries that waited because a way was cut. */
   held: number;
+  /** Pieces in which a bit was changed. */
+  garbled: number;
 }
+
+/** Where lengths and checksums stand: there a changed bit does most. */
+const HEAD_BYTES = 12;
 
 export class SimulatedNetwork {
   readonly time: VirtualTime;
   readonly random: Random;
-  readonly counts: NetworkCounts = { connections: 0, refused: 0, resets: 0, bytes: 0, held: 0 };
+  readonly counts: NetworkCounts = { connections: 0, refused: 0, resets: 0, bytes: 0, held: 0, garbled: 0 };
   readonly #machines = new Map<string, SimulatedMachine>();
   readonly #listeners = new Map<string, Listening>();
   readonly #cuts = new Set<string>();
+  /** How often, per piece. */
+  readonly #garbling = new Map<string, number>();
+  /** When a machine's process last got bytes from another machine, by `to<from`. */
+  readonly #heardAt = new Map<string, number>();
   readonly #ends = new Set<End>();
   /** Most ms that a piece takes. */
   delayMsMax: number;
@@ -85,7 +95,35 @@ export class SimulatedNetwork {
 
   healAll(): void {
     this.#cuts.clear();
+    this.#garbling.clear();
     this.flow();
+  }
+
+  /** From now on what goes this way is changed, so often. 0: never again. */
+  garble(from: string, to: string, share: number): void {
+    this.#garbling.set(`${from}>${to}`, share);
+  }
+
+  garbled(from: SimulatedMachine, to: SimulatedMachine, bytes: Uint8Array): Uint8Array {
+    const share = this.#garbling.get(`${from.name}>${to.name}`) ?? 0;
+    if (share === 0 || this.random() >= share) return bytes;
+    this.counts.garbled += 1;
+    const within = this.random() < 0.5 ? Math.min(HEAD_BYTES, bytes.length) : bytes.length;
+    const at = Math.floor(this.random() * within);
+    const changed = Uint8Array.from(bytes);
+    changed[at] = (changed[at] ?? 0) ^ (1 << Math.floor(this.random() * 8));
+    return changed;
+  }
+
+  /** When each of the other machines was last heard of by this one, the latest first. */
+  heardAt(by: SimulatedMachine): number[] {
+    const heard: number[] = [];
+    for (const [way, at] of this.#heardAt) if (way.startsWith(`${by.name}<`)) heard.push(at);
+    return heard.sort((a, b) => b - a);
+  }
+
+  heard(by: SimulatedMachine, from: SimulatedMachine): void {
+    this.#heardAt.set(`${by.name}<${from.name}`, this.time.ms);
   }
 
   isCut(from: SimulatedMachine, to: SimulatedMachine): boolean {
@@ -238,7 +276,10 @@ class Way {
       case "data":
         network.counts.bytes += item.bytes.length;
         this.#end.left(item.bytes.length);
-        if (other?.isAlive === true) other.handlers?.data(item.bytes);
+        if (other?.isAlive === true) {
+          network.heard(this.#to, this.#end.machine);
+          other.handlers?.data(network.garbled(this.#end.machine, this.#to, item.bytes));
+        }
         // Nobody is there any more to take it.
         else other?.out.push({ type: "end", error: connectionError("ECONNRESET") });
         return;

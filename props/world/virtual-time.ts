@@ -2,6 +2,8 @@
  * The time of a simulated world. It stands still while anybody has something to do, most of the time: when all is quiet the next timer
  * fires, and sometimes one fires while disks are busy, so that whatever may happen during a write does. Timers fire in the order in
  * which they are due. With the seed of the world everything happens again in the same order.
+ *
+ * A world that never comes to rest is a finding, not a reason to wait: it ends with `Restless`, which says what it was at.
  */
 import { setImmediate } from "node:timers";
 import type { Random } from "./fate.js";
@@ -25,9 +27,24 @@ const QUIET_TURNS = 4;
 /** How often, per turn, time goes on although something is being done. */
 const RUSH = 0.15;
 
+/** Many times what the longest worlds take that are sound. */
+const TURNS_MAX = 2_000_000;
+const TURNS_AT_ONE_MOMENT_MAX = 100_000;
+const WORLD_MS_MAX = 4 * 3_600_000;
+
+export class Restless extends Error {
+  constructor(what: string) {
+    super(`the world does not come to rest: ${what}`);
+    this.name = "Restless";
+  }
+}
+
 export class VirtualTime {
   readonly #options: VirtualTimeOptions;
   #ms = 0;
+  #turns = 0;
+  /** The turn in which time moved last. */
+  #movedIn = 0;
   #order = 0;
   /** By time, then by order. */
   readonly #timers: Timer[] = [];
@@ -40,6 +57,11 @@ export class VirtualTime {
   /** Ms since the world began. */
   get ms(): number {
     return this.#ms;
+  }
+
+  /** Turns of the event loop that the world has taken. */
+  get turns(): number {
+    return this.#turns;
   }
 
   /** Time moves in whole ms, so that no clock that follows it has to carry a rest into the next world. */
@@ -65,6 +87,7 @@ export class VirtualTime {
     const end = this.#ms + Math.round(msMax);
     while (!holds()) {
       await new Promise<void>((resolve) => void setImmediate(resolve));
+      this.#turn();
       this.#quiet = this.#options.isBusy() ? 0 : this.#quiet + 1;
       if (holds()) break;
       const isQuiet = this.#quiet >= QUIET_TURNS;
@@ -104,6 +127,16 @@ export class VirtualTime {
     return outcome;
   }
 
+  #turn(): void {
+    this.#turns += 1;
+    const still = this.#turns - this.#movedIn;
+    if (still <= TURNS_AT_ONE_MOMENT_MAX && this.#turns <= TURNS_MAX && this.#ms <= WORLD_MS_MAX) return;
+    const next = this.#timers[0]?.at ?? "nothing";
+    throw new Restless(
+      `turn ${this.#turns}, ${still} of them at ${this.#ms} ms; ${this.#timers.length} timers wait, the next for ${next}`,
+    );
+  }
+
   #fire(timer: Timer): void {
     this.#timers.shift();
     this.#moveTo(timer.at);
@@ -116,6 +149,7 @@ export class VirtualTime {
     if (at <= this.#ms) return;
     const ms = at - this.#ms;
     this.#ms = at;
+    this.#movedIn = this.#turns;
     this.#options.moved?.(ms);
   }
 }

@@ -1,0 +1,91 @@
+/** Brings a simulated set together when its faults are over, as an operator would, and asks it for one more write. */
+import { isHigher } from "../../replication/leadership-order.js";
+import type { Cluster } from "./cluster.js";
+import type { ClusterNode } from "./cluster-node.js";
+import type { ClusterSteps } from "./cluster-steps.js";
+
+/** How long a set has to come together by itself before somebody looks after it. */
+const BY_ITSELF_MS = 20_000;
+/** Where nobody leads by then, nobody will without being told. */
+const LEADS_BY_MS = 4000;
+/** Some heartbeats: everybody has heard what the primary says of the time. */
+const HEARTBEATS_MS = 600;
+const TRIES = 8;
+
+/** Everything runs and reaches everything. @returns whom all follow in the end */
+export async function bringTogether(cluster: Cluster, steps: ClusterSteps): Promise<ClusterNode> {
+  const { network, nodes, time } = cluster;
+  network.healAll();
+  for (const node of nodes) {
+    node.disk.disarm();
+    node.resume();
+  }
+  await cluster.must("everything begun has ended", () => steps.pending === 0);
+  for (const node of nodes) restart(node, steps);
+  await cluster.must("everybody runs", () => nodes.every((node) => node.serving !== undefined));
+  const ledBy = time.ms + LEADS_BY_MS;
+  const isInVain = (): boolean => time.ms >= ledBy && cluster.leader === undefined;
+  await time.until(() => cluster.areOne() || isInVain(), BY_ITSELF_MS);
+  if (cluster.areOne()) cluster.tally("came together by itself");
+  const winner = await winnerOf(cluster);
+  for (const node of nodes) if (node !== winner) await bring(cluster, node, winner);
+  await cluster.must("all logs are equal", () => cluster.areOne());
+  await writeOnce(cluster, winner);
+  await cluster.must("all logs are equal again", () => cluster.areOne());
+  await time.pass(HEARTBEATS_MS);
+  return winner;
+}
+
+/** Who was struck off comes back after all; and who never syncs does from now on, or nobody could say when it has everything. */
+function restart(node: ClusterNode, steps: ClusterSteps): void {
+  const isDown = node.machine.state === "stopped" || node.machine.state === "off";
+  const neverSyncs = node.fsyncMode === "never";
+  node.fsyncMode = neverSyncs ? "periodic" : node.fsyncMode;
+  if (neverSyncs && !isDown) node.end("stopped");
+  if (node.isGone || (neverSyncs && !isDown)) void steps.started(node);
+  node.isGone = false;
+}
+
+async function writeOnce(cluster: Cluster, winner: ClusterNode): Promise<void> {
+  const acks = cluster.nodes.length - 1;
+  let outcome: { readonly value: string } | undefined;
+  // Its state may have something against one command, not against every kind.
+  for (let left = TRIES; left > 0 && (outcome === undefined || outcome.value === "rejected"); left -= 1)
+    outcome = await cluster.time.settled(winner.write("the last one", acks), 30_000);
+  if (outcome?.value !== "answered")
+    throw new Error(`a healed set does not confirm a write: ${outcome?.value} ${cluster.describe()}`);
+}
+
+async function winnerOf(cluster: Cluster): Promise<ClusterNode> {
+  const { leader, nodes } = cluster;
+  if (leader !== undefined) return leader;
+  // Nobody leads: who has most is made to.
+  const [best] = [...nodes].sort((a, b) => {
+    const [own, other] = [a.replication?.own, b.replication?.own];
+    if (isHigher(own, other)) return -1;
+    if (isHigher(other, own)) return 1;
+    return (b.log?.endOffset ?? 0) - (a.log?.endOffset ?? 0);
+  });
+  if (best === undefined) throw new Error("no nodes");
+  cluster.tally("operator promoted");
+  for (const force of [false, false, true]) {
+    const outcome = await cluster.time.settled(best.promote(force), 30_000);
+    cluster.note(`operator promotes ${best.name}: ${outcome?.value}`);
+    if (outcome?.value === "promoted") return best;
+  }
+  throw new Error(`nobody can be promoted: ${cluster.describe()}`);
+}
+
+async function bring(cluster: Cluster, node: ClusterNode, winner: ClusterNode): Promise<void> {
+  const { time } = cluster;
+  node.replication?.resetBreaker();
+  // A replica of a replica has everything, but the primary does not hear of it: in the end all follow the one that leads.
+  const isNear = (): boolean => cluster.hasAll(node) && node.replication?.following?.host === winner.name;
+  if (await time.until(isNear, 5000)) return;
+  cluster.tally(cluster.hasAll(node) ? "cascade ended" : "operator pointed");
+  const outcome = await time.settled(node.follow(winner.address), 30_000);
+  cluster.note(`operator points ${node.name} to ${winner.name}: ${outcome?.value}`);
+  if (await time.until(isNear, 10_000)) return;
+  cluster.tally("operator resynced");
+  await time.settled(node.resync(), 10_000);
+}

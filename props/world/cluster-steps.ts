@@ -1,0 +1,228 @@
+/** Does the steps of a simulated set. A step is begun and not waited for: what it comes to is noted when it has. */
+import { LogError } from "../../log/index.js";
+import { ReplicationError } from "../../replication/errors.js";
+import type { Cluster } from "./cluster.js";
+import type { AppendedWrite } from "./cluster-history.js";
+import type { AsksFor, ClusterNode } from "./cluster-node.js";
+import type { ClusterStep } from "./cluster-step.js";
+
+const NODES_MAX = 5;
+/** What a process had begun that is gone never ends; everything else has ended by then. */
+const WRITE_ENDS_MS = 4000;
+const ENDS_MS = 9000;
+/** Of the pieces on a way that garbles. */
+const GARBLED_SHARE = 0.2;
+
+export class ClusterSteps {
+  readonly #cluster: Cluster;
+  #pending = 0;
+  #bodies = 0;
+
+  constructor(cluster: Cluster) {
+    this.#cluster = cluster;
+  }
+
+  /** Steps that have not come to anything yet. */
+  get pending(): number {
+    return this.#pending;
+  }
+
+  take(step: ClusterStep): void {
+    const cluster = this.#cluster;
+    cluster.note(JSON.stringify(step));
+    switch (step.type) {
+      case "write":
+        for (let count = 0; count < step.count; count += 1) this.#write(step.node, step.acks);
+        return;
+      case "read":
+        this.#read(step.node, step.back);
+        return;
+      case "promote":
+      case "switchover":
+      case "follow":
+      case "resync":
+      case "forget":
+      case "reset":
+      case "retain":
+        this.#command(step);
+        return;
+      case "join":
+        if (cluster.nodes.length < NODES_MAX) this.#join(cluster.node(step.to));
+        return;
+      case "rest":
+        return;
+      default:
+        this.#fault(step);
+    }
+  }
+
+  /** Starts a node, and again after a while when it did not start, as whatever supervises it would. */
+  async started(node: ClusterNode): Promise<void> {
+    await node.start();
+    const { startError } = node;
+    if (startError === undefined) return;
+    const isCoded = startError instanceof ReplicationError || startError instanceof LogError;
+    // Nothing damages a disk in this world, so nothing may look like damage.
+    if (!isCoded || startError.code === "LOG_CORRUPT" || startError.code === "REPLICATION_LEADERSHIP_DAMAGED")
+      this.#cluster.breaks(startError);
+    this.#cluster.tally("start failed");
+    this.#cluster.time.after(1000, () => {
+      if (node.machine.state === "stopped" && !node.isGone) void this.started(node);
+    });
+  }
+
+  #command(step: Extract<ClusterStep, { readonly type: CommandType }>): void {
+    const cluster = this.#cluster;
+    switch (step.type) {
+      case "promote":
+        this.#count("promote", cluster.node(step.node).promote(step.force));
+        return;
+      case "switchover":
+        this.#switchOver(cluster.node(step.to));
+        return;
+      case "follow":
+        if (cluster.node(step.node) !== cluster.node(step.to))
+          this.#count("follow", cluster.node(step.node).follow(cluster.node(step.to).address));
+        return;
+      case "resync":
+        this.#count("resync", cluster.node(step.node).resync());
+        return;
+      case "forget":
+        this.#forget(cluster.node(step.node));
+        return;
+      case "reset":
+        cluster.tally(`reset: ${cluster.node(step.node).serving?.replication.resetBreaker() ?? "down"}`);
+        return;
+      case "retain":
+        this.#count("retain", cluster.node(step.node).retain());
+    }
+  }
+
+  #fault(step: Extract<ClusterStep, { readonly type: FaultType }>): void {
+    const cluster = this.#cluster;
+    switch (step.type) {
+      case "end":
+        this.#end(cluster.node(step.node), step);
+        return;
+      case "pause":
+        this.#pause(cluster.node(step.node), step.ms);
+        return;
+      case "clock":
+        cluster.node(step.node).machine.setClock(step.ms);
+        cluster.tally("clock");
+        return;
+      case "cut":
+        this.#cut(cluster.node(step.from), cluster.node(step.to), step.ms);
+        if (step.both) this.#cut(cluster.node(step.to), cluster.node(step.from), step.ms);
+        return;
+      case "isolate":
+        for (const other of cluster.nodes) {
+          this.#cut(cluster.node(step.node), other, step.ms);
+          this.#cut(other, cluster.node(step.node), step.ms);
+        }
+        return;
+      case "drop":
+        cluster.network.drop(cluster.node(step.from).name, cluster.node(step.to).name);
+        return;
+      case "garble": {
+        const [from, to] = [cluster.node(step.from).name, cluster.node(step.to).name];
+        cluster.network.garble(from, to, GARBLED_SHARE);
+        cluster.time.after(step.ms, () => cluster.network.garble(from, to, 0));
+      }
+    }
+  }
+
+  #write(index: number, acks: AsksFor): void {
+    const { nodes, random } = this.#cluster;
+    const takers = nodes.filter(
+      ({ serving }) => serving !== undefined && serving.replication.writeRefusal() === undefined,
+    );
+    const taker = takers[index % Math.max(1, takers.length)] ?? this.#cluster.node(index);
+    this.#bodies += 1;
+    const size = random() < 0.2 ? Math.floor(random() * 3000) : Math.floor(random() * 200);
+    const what = acks === "quorum" ? "write quorum" : "write";
+    this.#count(what, taker.write(`write ${this.#bodies} ${"x".repeat(size)}`, acks));
+  }
+
+  #read(index: number, back: number): void {
+    const { answered } = this.#cluster.history;
+    const token: AppendedWrite | undefined = answered.at(-1 - back) ?? answered[0];
+    if (token !== undefined) this.#count("read", this.#cluster.node(index).read(token));
+  }
+
+  #switchOver(to: ClusterNode): void {
+    const { leader } = this.#cluster;
+    if (leader !== undefined && leader !== to) this.#count("switchover", leader.switchOver(to));
+  }
+
+  #join(upstream: ClusterNode): void {
+    this.#cluster.tally(upstream === this.#cluster.leader ? "join" : "join below a replica");
+    void this.started(this.#cluster.add({ masterAddress: upstream.address }));
+  }
+
+  /** Nobody forgets a node that may come back: what it has could still win. */
+  #forget(node: ClusterNode): void {
+    const { leader } = this.#cluster;
+    const { state } = node.machine;
+    if (leader === undefined || (state !== "stopped" && state !== "off")) return;
+    node.isGone = true;
+    this.#count("forget", leader.forget(node));
+  }
+
+  #end(node: ClusterNode, { how, operation, downMs }: Extract<ClusterStep, { type: "end" }>): void {
+    if (node.machine.state !== "running") return;
+    if (operation > 0) node.endAt(operation, how);
+    else node.end(how);
+    const { time } = this.#cluster;
+    const again = (): void => {
+      const { state } = node.machine;
+      if (node.isGone) return;
+      if (state === "stopped" || state === "off") void this.started(node);
+      else if (operation > 0) time.after(downMs, again);
+    };
+    this.#cluster.tally(`end ${how}`);
+    time.after(downMs, again);
+  }
+
+  #pause(node: ClusterNode, ms: number): void {
+    if (node.machine.state !== "running") return;
+    node.pause();
+    this.#cluster.tally("pause");
+    this.#cluster.time.after(ms, () => {
+      if (node.machine.state === "paused") node.resume();
+    });
+  }
+
+  #cut(from: ClusterNode, to: ClusterNode, ms: number): void {
+    if (from === to) return;
+    const { network, time } = this.#cluster;
+    network.cut(from.name, to.name);
+    this.#cluster.tally("cut");
+    time.after(ms, () => network.heal(from.name, to.name));
+  }
+
+  #count(what: string, outcome: Promise<string>): void {
+    const cluster = this.#cluster;
+    this.#pending += 1;
+    let isOver = false;
+    const over = (): void => {
+      if (!isOver) this.#pending -= 1;
+      isOver = true;
+    };
+    cluster.time.after(what.startsWith("write") ? WRITE_ENDS_MS : ENDS_MS, over);
+    outcome.then(
+      (found) => {
+        over();
+        cluster.note(`${what}: ${found}`);
+        cluster.tally(`${what}: ${found}`);
+      },
+      (error: unknown) => {
+        over();
+        cluster.breaks(error);
+      },
+    );
+  }
+}
+
+type CommandType = "promote" | "switchover" | "follow" | "resync" | "forget" | "reset" | "retain";
+type FaultType = "end" | "pause" | "clock" | "cut" | "isolate" | "drop" | "garble";
