@@ -183,7 +183,10 @@ export class ServerProcess {
     const startsAs = (await this.#member?.startsAs()) ?? "leader";
     // One that has nothing yet gets everything from its primary.
     const isFresh = startsAs === "fresh follower";
-    if (!isFresh) await this.#holdings.openLog({ following: startsAs === "follower" });
+    if (!isFresh) {
+      const { log } = await this.#holdings.openLog({ following: startsAs === "follower" });
+      await this.#member?.prepare(log);
+    }
     if (this.#stopping) return;
     const app = this.#buildServer();
     await app.listen({ host: this.#values["server.host"], port: this.#values["server.port"] });

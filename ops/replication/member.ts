@@ -15,7 +15,14 @@ import type {
   SwitchoverReport,
 } from "../../api/index.js";
 import { refusal } from "../../api/index.js";
-import { type FileSystem, holdsLog, listDiverged, type Offset } from "../../log/index.js";
+import {
+  cutRestoredEpoch,
+  type EventLog,
+  type FileSystem,
+  holdsLog,
+  listDiverged,
+  type Offset,
+} from "../../log/index.js";
 import {
   describeAddress,
   ReplicationError,
@@ -60,6 +67,7 @@ export class SetMember implements Replication {
   #values: ConfigValues;
   #node: ReplicationNode | undefined;
   #stopped = false;
+  #isNew = false;
 
   /** Undefined of a node that stands alone. */
   static of(values: ConfigValues, parts: SetMemberParts): SetMember | undefined {
@@ -90,16 +98,30 @@ export class SetMember implements Replication {
   /** What the directory is to be opened as. */
   async startsAs(): Promise<"leader" | "follower" | "fresh follower"> {
     const { files, dataDirectory } = this.#parts;
-    const { role } = await startingRole(
+    const { role, isNew } = await startingRole(
       files,
       dataDirectory,
       nodeSettings(this.#values, undefined, () => undefined),
     );
     if (role !== "replica") return "leader";
+    this.#isNew = isNew;
     if (await holdsLog(files, dataDirectory)) return "follower";
     // What it hears of leaderships is kept there before its first log is.
     await files.makeDirectory(dataDirectory);
     return "fresh follower";
+  }
+
+  /** Of a follower, before the state is folded: one that was restored from a backup goes on where the backup ends. */
+  async prepare(log: EventLog): Promise<void> {
+    if (!this.#isNew) return;
+    const { logger } = this.#parts;
+    const cut = await cutRestoredEpoch(log);
+    if (cut === undefined) return;
+    const { epoch, lineageId } = cut;
+    logger.info(
+      { epoch, lineageId, endOffset: log.endOffset },
+      "the epoch that the restore began was taken back: this node follows",
+    );
   }
 
   /** The log is open and the state folded, except of a follower that has none yet; HTTP listens. */
