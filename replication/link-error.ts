@@ -13,10 +13,12 @@ export function linkErrorOf(error: unknown): ReplicationError {
   throw error;
 }
 
+const because = (cause: Error | undefined): string => (cause === undefined ? "" : `: ${cause.message}`);
+
 export const connectionLost = (remote: string, cause: Error | undefined): ReplicationError =>
   new ReplicationError(
     "REPLICATION_CONNECTION_LOST",
-    `the connection with ${remote} ended`,
+    `the connection with ${remote} ended${because(cause)}`,
     { remote },
     cause,
   );
@@ -24,7 +26,7 @@ export const connectionLost = (remote: string, cause: Error | undefined): Replic
 export const notConnected = (remote: string, cause: Error | undefined): ReplicationError =>
   new ReplicationError(
     "REPLICATION_CONNECTION_FAILED",
-    `no connection to ${remote}${cause === undefined ? "" : `: ${cause.message}`}`,
+    `no connection to ${remote}${because(cause)}`,
     { remote },
     cause,
   );

@@ -2,16 +2,23 @@
  * The door of a node's replication port: takes connections, greets, and gives each to a sender, or to whoever answers questions and
  * fences. Bounded: so many connections, so long for a greeting, one sender for each replica.
  */
-import { ReplicationError } from "./errors.js";
+import { ReplicationError, type ReplicationErrorCode } from "./errors.js";
 import { AcceptedGreeting } from "./greeting.js";
 import type { LinkContext, SenderHost } from "./link-ports.js";
 import type { Fence, HelloBody, Message } from "./messages.js";
 import type { Address, Connection, Listener, Network } from "./ports.js";
+import { Seldom } from "./seldom.js";
 import { Sender, type SenderEvents } from "./sender.js";
 import { Session, type SessionOwner, unexpected } from "./session.js";
 
 /** Replicas, candidates and those who have not greeted yet, together. */
 const CONNECTIONS_MAX = 256;
+
+/** Of whoever has not greeted: it went, or this node goes. */
+const NO_REFUSALS: ReadonlySet<ReplicationErrorCode> = new Set([
+  "REPLICATION_CONNECTION_LOST",
+  "REPLICATION_STOPPING",
+]);
 
 export interface LinkListenerOptions {
   readonly address: Address;
@@ -27,12 +34,14 @@ export class LinkListener {
   readonly #events: SenderEvents;
   readonly #sessions = new Set<Session>();
   readonly #senders = new Map<string, Sender>();
+  readonly #seldom: Seldom;
   #listener: Listener | undefined;
 
   private constructor({ context, host, events }: LinkListenerOptions) {
     this.#context = context;
     this.#host = host;
     this.#events = events;
+    this.#seldom = new Seldom(context.clock.stopwatch);
   }
 
   /** Rejects when the address cannot be listened on. */
@@ -67,7 +76,10 @@ export class LinkListener {
     const greeting = new AcceptedGreeting(
       this.#context,
       (greeted, hello) => this.#greeted(greeted, hello),
-      () => this.#sessions.delete(session),
+      (reason) => {
+        this.#sessions.delete(session);
+        this.#notLetIn(session, reason);
+      },
     );
     const session = new Session(this.#context, greeting);
     session.attach(connection, true);
@@ -75,6 +87,14 @@ export class LinkListener {
     greeting.begin(session);
     if (this.#sessions.size > CONNECTIONS_MAX) this.#makeRoom(session);
     return session;
+  }
+
+  #notLetIn({ remote }: Session, { code, message }: ReplicationError): void {
+    if (NO_REFUSALS.has(code)) return;
+    const { logger } = this.#context;
+    this.#seldom.tell(code, (untold) =>
+      logger.warn({ code, remote, untold }, `a node was not let in: ${message}`),
+    );
   }
 
   /** Who has not greeted for longest goes first, so that a crowd of strangers keeps no replica out. */

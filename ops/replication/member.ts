@@ -18,6 +18,7 @@ import { refusal } from "../../api/index.js";
 import {
   cutRestoredEpoch,
   type EventLog,
+  errnoOf,
   type FileSystem,
   holdsLog,
   listDiverged,
@@ -28,6 +29,7 @@ import {
   ReplicationError,
   ReplicationNode,
   type ReplicationStats,
+  Seldom,
   startingRole,
   systemClock,
   systemRandom,
@@ -134,6 +136,7 @@ export class SetMember implements Replication {
     ]);
     const settings = nodeSettings(this.#values, secret, httpAddress);
     this.#warn(settings.listenAddress?.host ?? "", secret !== undefined || tls !== undefined);
+    const seldom = new Seldom(systemClock.stopwatch);
     const node = new ReplicationNode({
       settings: {
         ...settings,
@@ -141,7 +144,10 @@ export class SetMember implements Replication {
       },
       network: new TcpNetwork({
         ...(tls === undefined ? {} : { tls }),
-        refused: (error, remote) => logger.warn({ err: error, remote }, "a node was not let in"),
+        refused: (error, remote) =>
+          seldom.tell(errnoOf(error) ?? error.message, (untold) =>
+            logger.warn({ remote, untold }, `a node was not let in: ${error.message}`),
+          ),
       }),
       clock: systemClock,
       random: systemRandom,
