@@ -12,7 +12,7 @@ import { listed, sleep } from "./set-waits.js";
 /** Gives up a silent node soon. */
 export const QUICK = {
   ANNALS_REPLICATION_REPLICA_TIMEOUT_SECS: "1",
-  ANNALS_SERVER_SHUTDOWN_TIMEOUT_SECS: "1",
+  ANNALS_SHUTDOWN_TIMEOUT_MS: "1000",
 };
 
 /** So many rounds in the suite, and in between up to all of them with ANNALS_PROPS_FACTOR=50. */
