@@ -47,8 +47,9 @@ function draw(bytes: number, rolls: number, tailShare = 1 / (rolls + 1)): Compos
       offset += 1;
       return bodyOf(length, offset);
     });
-    if (size > ((rollBefore.length + 1) * bytes * (1 - tailShare)) / rolls && rollBefore.length < rolls)
-      rollBefore.push(batches.length);
+    const isFull = size > ((rollBefore.length + 1) * bytes * (1 - tailShare)) / rolls;
+    // A first segment without a record would bear the name of the second.
+    if (isFull && rollBefore.length < rolls && batches.length > 0) rollBefore.push(batches.length);
     batches.push(batch);
   }
   return composeLog({ batches, rollBefore, epochBefore: rollBefore.slice(1, 2), zerosAhead: 1500 });

@@ -47,7 +47,7 @@ interface World {
 const world: fc.Arbitrary<World> = fc.record({
   worldSeed: fc.noShrink(fc.integer({ min: 1, max: 2 ** 31 })),
   asks: fc.array(ask, { minLength: 5, maxLength: 40 }),
-  cut: fc.integer({ min: 25, max: 90 }),
+  cut: fc.integer({ min: 25, max: 160 }),
 });
 
 interface Told {

@@ -3,7 +3,7 @@
  * is brought about through the envelope and through every REST route, and changes nothing: the same request then succeeds.
  */
 import { TypeCompiler } from "@sinclair/typebox/compiler";
-import { afterEach, describe, expect, it } from "vitest";
+import { afterAll, afterEach, describe, expect, it } from "vitest";
 import { commonErrors, LOOK_BACK } from "../../api/documented-errors.js";
 import type { ErrorCode, Refusal } from "../../api/index.js";
 import { operations } from "../../api/operations/catalog.js";
@@ -165,6 +165,17 @@ function sampleOf(operation: Operation, binding: RestBinding | undefined): Opera
   return found;
 }
 
+const LACKING = { past: { past: "off" }, queues: { queuesEnabled: false } } as const;
+const lacking = new Map<keyof typeof LACKING, TestServer>();
+
+/** A server that has a room switched off. It only ever refuses, so one does for all doors. */
+async function without(room: keyof typeof LACKING): Promise<TestServer> {
+  const server = lacking.get(room) ?? (await TestServer.start(LACKING[room]));
+  if (!lacking.has(room)) await server.command("kv.set", { key: "a", value: 1 });
+  lacking.set(room, server);
+  return server;
+}
+
 async function wrongFields(door: Door): Promise<void> {
   const { operation, binding } = door;
   const fields: Fields = JSON.parse(inputText(door.row));
@@ -244,10 +255,8 @@ async function wrongMoments(door: Door): Promise<void> {
   }
   door.server.refusePast = undefined;
   expect((await look()).text).not.toContain("API_PAST");
-  const off = await TestServer.start({ past: "off" });
-  await off.command("kv.set", { key: "a", value: 1 });
+  const off = await without("past");
   door.expectCode(await (hasPast ? door.askAt("1", off) : door.ask({}, undefined, off)), "API_DISABLED");
-  await off.close();
 }
 
 async function wrongWrites(door: Door, used: Headers): Promise<void> {
@@ -300,11 +309,8 @@ async function slowWrite(door: Door): Promise<Answer> {
   return first;
 }
 
-/** On a server of its own, since it has no queues at all. */
 async function switchedOff(door: Door): Promise<void> {
-  const server = await TestServer.start({ queuesEnabled: false });
-  door.expectCode(await door.ask({}, undefined, server), "API_DISABLED");
-  await server.close();
+  door.expectCode(await door.ask({}, undefined, await without("queues")), "API_DISABLED");
 }
 
 const doors = operations
@@ -319,6 +325,9 @@ const doors = operations
 let open: Door | undefined;
 afterEach(async () => {
   await open?.close();
+});
+afterAll(async () => {
+  for (const server of lacking.values()) await server.close();
 });
 
 describe.each(doors)("%s at %s", (_name, _at, operation, binding) => {

@@ -1,6 +1,6 @@
 // Every operation's contract, through the envelope and through every REST route, from one table.
 import { TypeCompiler } from "@sinclair/typebox/compiler";
-import { afterEach, describe, expect, it } from "vitest";
+import { afterAll, afterEach, describe, expect, it } from "vitest";
 import { commonErrors } from "../../api/documented-errors.js";
 import { errorTable } from "../../api/index.js";
 import { operations } from "../../api/operations/catalog.js";
@@ -9,11 +9,18 @@ import { type OperationCase, operationCases } from "../support/operation-cases.j
 import { askEnvelope, askRest, goesThrough, inputText, unreachedBy } from "../support/operation-doors.js";
 import { TestServer } from "../support/test-server.js";
 
-let running: TestServer | undefined;
-afterEach(async () => {
-  await running?.close();
+/** The server of the newest case, and whether the next question of that case may be put to it. */
+let running:
+  | { readonly row: OperationCase; readonly server: TestServer; readonly isAsBefore: boolean }
+  | undefined;
+const letGo = async (): Promise<void> => {
+  await running?.server.close();
   running = undefined;
+};
+afterEach(async () => {
+  if (running?.isAsBefore !== true) await letGo();
 });
+afterAll(letGo);
 
 function operationOf(name: string): Operation {
   const found = operations.find((operation) => operation.name === name);
@@ -22,6 +29,8 @@ function operationOf(name: string): Operation {
 }
 
 async function given(row: OperationCase): Promise<TestServer> {
+  if (running?.row === row) return running.server;
+  await letGo();
   const server = await TestServer.start({
     ...(row.rules === undefined ? {} : { rules: row.rules }),
     ...(row.queueRules === undefined ? {} : { queueRules: row.queueRules }),
@@ -35,7 +44,11 @@ async function given(row: OperationCase): Promise<TestServer> {
   if (row.firstOffset !== undefined) {
     Object.defineProperty(server.log, "firstOffset", { value: row.firstOffset });
   }
-  running = server;
+  // What is refused, or reads, leaves the state as it was; each is put to it several times, so it had better.
+  // Transactions are no state of the store.
+  const reads = operationOf(row.operation).kind === "read" && !row.operation.startsWith("transaction.");
+  const isAsBefore = row.error !== undefined || reads;
+  running = { row, server, isAsBefore };
   return server;
 }
 

@@ -278,7 +278,8 @@ describe("a scrape of the real server", () => {
         return held === 1 + 20 * (rounds - 1) + 1 && total(now, "annals_log_retired_records_total") > 0;
       });
       const after = await scrape(client);
-      expect(total(after, "annals_snapshots")).toBe(rounds);
+      // The oldest is of a log that is gone: the round of retention after that one takes it, too, and may have been already.
+      expect([rounds - 1, rounds]).toContain(total(after, "annals_snapshots"));
       expect(total(after, "annals_snapshot_last_offset")).toBe(1 + 20 * rounds);
       expect(total(after, "annals_snapshot_last_bytes")).toBeGreaterThan(20 * 400);
       const age = Date.now() / 1000 - total(after, "annals_snapshot_last_timestamp_seconds");
