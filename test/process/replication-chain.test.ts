@@ -67,7 +67,7 @@ describe("a replica of a replica", () => {
     // It may know the one behind it, or not: force promotes it in either case, and both have everything that was confirmed.
     const promoted = await two.post("/api/replication/promote", { force: true });
     expect(promoted.status, promoted.text).toBe(200);
-    await history.began("two", promoted);
+    history.began("two", promoted);
     load.turnTo(two);
     await writtenSome(load);
     await set.restart(one);

@@ -100,7 +100,7 @@ export async function promoteOneOf(replicas: readonly SetNode[], history: SetHis
     for (const replica of replicas) {
       const answer = await replica.post("/api/replication/promote");
       if (answer.status === 200) {
-        await history.began(replica.name, answer);
+        history.began(replica.name, answer);
         return replica;
       }
       refused.push(errorCodeOf(answer) ?? String(answer.status));

@@ -4,16 +4,20 @@ import { epoch as asEpoch } from "../../log/index.js";
 import type { Answer as Acknowledgement, AnsweredWhileFenced } from "../../props/checkers/unfenced.js";
 import type { Leadership } from "../../replication/leadership-order.js";
 import type { Answer } from "./http-client.js";
-import { sleep } from "./set-waits.js";
 
 /** Lineages by the digits that clients are told. */
 const LINEAGE_DIGITS = 8;
-/** An answer that left before another one did may be read after it; never so much later. */
-const READ_LATE_MS = 20;
 
 export interface AnsweredWrite extends Acknowledgement {
   /** The key; its value follows from it. */
   readonly body: string;
+}
+
+export interface Sent {
+  /** In the order of everything. */
+  readonly at: number;
+  /** What the node was known to have heard of then. */
+  readonly heard: Leadership | undefined;
 }
 
 export interface BegunLeadership extends Leadership {
@@ -40,26 +44,34 @@ export class SetHistory {
       this.#heard.set(node, { epoch, lineageId: short(lineageId) });
   }
 
-  /** An answer that promises something: done, and confirmed by so many. */
-  answer(node: string, key: string, confirmed: number, answer: Answer, heard: Leadership | undefined): void {
+  /** The moment in which something is sent. */
+  next(): number {
+    this.#order += 1;
+    return this.#order;
+  }
+
+  /**
+   * An answer that promises something: done, and confirmed by so many. It is judged by when it was asked for: the confirmation, and the
+   * answer, may have been under way when a process was stopped or a connection fell silent, and come late. That what was confirmed
+   * before a leadership began is in its history is judged apart.
+   */
+  answer(node: string, key: string, confirmed: number, answer: Answer, sent: Sent): void {
+    const { at, heard } = sent;
     const {
       "x-annals-offset": offset,
       "x-annals-epoch": epoch,
       "x-annals-lineage": lineage,
     } = answer.headers;
     const under = { epoch: asEpoch(Number(epoch)), lineageId: String(lineage) };
-    this.#order += 1;
-    this.answered.push({ ...under, node, offset: Number(offset), confirmed, body: key, at: this.#order });
+    this.answered.push({ ...under, node, offset: Number(offset), confirmed, body: key, at });
     if (heard !== undefined && heard.epoch > under.epoch) this.whileFenced.push({ node, under, heard });
   }
 
   /** A promotion without force that was answered just now. */
-  async began(node: string, { text }: Answer): Promise<void> {
+  began(node: string, { text }: Answer): void {
     const { epoch: number, lineage_id: lineageId } = JSON.parse(text);
     const epoch = asEpoch(number);
-    await sleep(READ_LATE_MS);
-    this.#order += 1;
-    this.promotions.push({ node, epoch, lineageId: short(lineageId), forced: false, at: this.#order });
+    this.promotions.push({ node, epoch, lineageId: short(lineageId), forced: false, at: this.next() });
     this.heard(node, { epoch, lineageId });
   }
 }

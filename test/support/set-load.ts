@@ -75,12 +75,12 @@ export class SetLoad {
       const key = `${this.#name}-${this.#count}`;
       const confirmed = acks[this.#count % acks.length] ?? 0;
       const { name } = this.#target;
-      const heard = this.history.heardOn(name);
+      const sent = { at: this.history.next(), heard: this.history.heardOn(name) };
       try {
         const answer = await this.#client.put(key, valueFor(key), { "x-annals-acks": String(confirmed) });
         if (answer.status < 300) {
           this.answered.push(key);
-          this.history.answer(name, key, confirmed, answer, heard);
+          this.history.answer(name, key, confirmed, answer, sent);
           if (pauseMs > 0) await new Promise((resolve) => setTimeout(resolve, pauseMs));
         } else await this.#failed(String(answer.status));
       } catch (error) {
