@@ -94,8 +94,10 @@ describe("replication under faults, between processes", () => {
         await run.failOver(LOSSES[(round + seed) % LOSSES.length] ?? "cut");
       const checked = await run.end();
       expect(run.history.promotions).toHaveLength(promotions);
+      expect(run.passedOver).toBeGreaterThan(0);
       tell({
         promotions,
+        passedOver: run.passedOver,
         kinds: run.kinds,
         longestPromotionMs: Math.max(...run.promotionMs),
         ...checked,
@@ -133,6 +135,8 @@ class FailOvers {
   readonly history = new SetHistory();
   readonly kinds: Record<Loss, number> = { kill: 0, pause: 0, cut: 0 };
   readonly promotionMs: number[] = [];
+  /** Fail-overs in which one that was behind was refused first. */
+  passedOver = 0;
 
   constructor(proxied: ProxiedSet) {
     const [primary] = proxied.nodes;
@@ -147,16 +151,22 @@ class FailOvers {
     const old = this.#primary;
     // Goes on there: what waits for a confirmation when the network goes must not get one that comes late.
     const behind = new SetLoad(old, { acks: [0, 1, 1], clients: 6, history });
+    // One falls behind, and is asked to lead first: what only the other one confirmed would be lost.
+    const late = this.#proxied.others(old).at(-1)!;
+    this.#proxied.part(late, old);
     await sleep(isLong ? 500 : 200);
     const undo = await this.#proxied.lose(old, how);
     this.kinds[how] += 1;
+    const refused: string[] = [];
     const since = performance.now();
-    this.#primary = await promoteOneOf(this.#proxied.others(old), history);
+    this.#primary = await promoteOneOf(this.#proxied.others(old).reverse(), history, refused);
+    if (refused.includes("REPLICATION_BETTER_REPLICA")) this.passedOver += 1;
     this.promotionMs.push(Math.round(performance.now() - since));
     this.#load.turnTo(this.#primary);
     const before = this.#load.answered.length;
     await until("the new one is written to", async () => this.#load.answered.length > before + 4);
     await undo();
+    this.#proxied.heal();
     await this.#returns(old);
     await behind.end();
     await listed(this.#proxied.others(this.#primary), this.#primary);

@@ -69,6 +69,12 @@ export class ProxiedSet {
     }
   }
 
+  /** This one hears nothing from that one any more, and falls behind. */
+  part(replica: SetNode, primary: SetNode): void {
+    const proxy = this.#proxies.get(primary);
+    if (proxy !== undefined) proxy.faults.silences = saysHelloAs(replica.name);
+  }
+
   heal(): void {
     for (const proxy of this.#proxies.values()) proxy.heal();
   }
@@ -93,9 +99,12 @@ export class ProxiedSet {
   }
 }
 
-/** Without force; whoever has most. */
-export async function promoteOneOf(replicas: readonly SetNode[], history: SetHistory): Promise<SetNode> {
-  const refused: string[] = [];
+/** Without force; the first that is not refused, because another one has more. Tells why others were. */
+export async function promoteOneOf(
+  replicas: readonly SetNode[],
+  history: SetHistory,
+  refused: string[] = [],
+): Promise<SetNode> {
   for (let round = 0; round < 50; round += 1)
     for (const replica of replicas) {
       const answer = await replica.post("/api/replication/promote");
