@@ -3,11 +3,19 @@ import { expect } from "vitest";
 import { realFileSystem } from "../../log/index.js";
 import { checkByteEqual, segmentFiles } from "../../props/checkers/byte-equal.js";
 import { checkConvergence } from "../../props/checkers/convergence.js";
+import { factor } from "../../props/run-settings.js";
 import type { SetNode } from "./replica-set.js";
 
 export const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
-export async function until(what: string, holds: () => Promise<boolean>, timeoutMs = 60_000): Promise<void> {
+/** Less than a test may take, so that it says what it waited for; a replica that was cut off for long takes its time to dial again. */
+const PATIENCE_MS = factor > 1 ? 120_000 : 40_000;
+
+export async function until(
+  what: string,
+  holds: () => Promise<boolean>,
+  timeoutMs = PATIENCE_MS,
+): Promise<void> {
   const late = performance.now() + timeoutMs;
   while (!(await holds().catch(() => false))) {
     if (performance.now() > late) throw new Error(`waited in vain until ${what}`);
