@@ -30,6 +30,7 @@ export async function sendOn(request: FastifyRequest, forward: Forward): Promise
       headers: request.raw.rawHeaders,
       body: bodyBytes(request.body),
       requestId: request.id,
+      once: request.once,
       signal: gone.signal,
     });
   } finally {

@@ -89,6 +89,8 @@ export interface PeerFacts {
   readonly name: string;
   readonly address: string | undefined;
   readonly http: string | undefined;
+  /** Id of the node that it follows; undefined of the primary, and when that is not known here. */
+  readonly follows: string | undefined;
 }
 
 export interface PromotionReport {
@@ -165,6 +167,8 @@ export interface Replication {
   readonly forward: ((write: ForwardedWrite) => Promise<ForwardedAnswer | Refusal>) | undefined;
 }
 
+export type OnceBy = "client's key" | "a key" | "nothing";
+
 /** A request as it came. */
 export interface ForwardedWrite {
   readonly method: string;
@@ -174,6 +178,11 @@ export interface ForwardedWrite {
   readonly headers: readonly string[];
   readonly body: Uint8Array | undefined;
   readonly requestId: string;
+  /**
+   * What makes it happen once: the key that its client sent, one that it may be given, or nothing (it only looks, or opens a
+   * transaction): then it must not be sent again when its answer is lost.
+   */
+  readonly once: OnceBy;
   /** Ends the request when its client is gone. */
   readonly signal: AbortSignal;
 }

@@ -58,6 +58,7 @@ export function buildServer(options: ApiOptions): FastifyInstance {
   server.decorateRequest("receivedAt", 0);
   server.decorateRequest("route", "");
   server.decorateRequest("waitedMs", 0);
+  server.decorateRequest("once", "nothing");
   server.decorateRequest("answered", false);
   server.addHook("onRoute", ({ method, url }) => routes.add(method, url));
   server.addHook("onRequest", gate(door));

@@ -80,7 +80,7 @@ export interface RecordRun {
   readonly startsSegment: boolean;
   readonly first: Offset;
   readonly last: Offset;
-  /** Whole records, each verified. The reader's to keep. */
+  /** Whole records, each verified, or just written by this process. The reader's to keep. */
   readonly bytes: Uint8Array;
   /** Chained crc and timestamp of the last one. */
   readonly lastCrc: number;
@@ -148,8 +148,8 @@ export interface EventLog extends LogReader {
   follow(from: Offset): AsyncIterableIterator<readonly LogRecord[]>;
 
   /**
-   * As `follow`, but bytes, for whoever keeps a copy of this log elsewhere: verified here, at most 1 MiB or one record at a time, never
-   * over the border of a segment.
+   * As `follow`, but bytes, for whoever keeps a copy of this log elsewhere: at most 1 MiB or one record at a time, never over the border
+   * of a segment. What is read from the disk is verified; what was written since somebody ships is in memory, as far as that reaches.
    */
   ship(from: Offset): AsyncIterableIterator<RecordRun>;
 

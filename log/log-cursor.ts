@@ -10,6 +10,7 @@ import type { FileHandle, FileSystem } from "./file-system.js";
 import { RECORD_BODY_BYTES_MAX, RECORD_HEADER_BYTES, recordLength, SEGMENT_HEADER_BYTES } from "./format.js";
 import type { IdleHandles } from "./idle-handles.js";
 import type { LoadedIndexes } from "./loaded-indexes.js";
+import type { NewestRecords, NewestRun } from "./newest-records.js";
 import type { OffsetIndex } from "./offset-index.js";
 import { type CheckedRecords, checkRecords } from "./record-check.js";
 import { retired } from "./refusals.js";
@@ -28,6 +29,7 @@ export interface LogFiles {
   readonly segments: SegmentList;
   readonly indexes: LoadedIndexes;
   readonly handles: IdleHandles;
+  readonly newest: NewestRecords;
 }
 
 interface Seat {
@@ -50,12 +52,15 @@ function chunkUpTo({ index, point }: Seat, last: Offset): number {
 
 export class LogCursor {
   readonly #log: LogFiles;
+  readonly #letGo: (() => void) | undefined;
   #next: Offset;
   #seat: Seat | undefined;
 
-  constructor(log: LogFiles, from: Offset) {
+  /** @param reads what: `readRun` takes what was just written from memory */
+  constructor(log: LogFiles, from: Offset, reads: "records" | "runs" = "records") {
     this.#log = log;
     this.#next = from;
+    this.#letGo = reads === "runs" ? log.newest.keep() : undefined;
   }
 
   /** Offset of the record that is read next. */
@@ -92,9 +97,11 @@ export class LogCursor {
     }
   }
 
-  /** As `read`, but bytes: at least one record, never over the border of a segment. */
+  /** As `read`, but bytes: at least one record, never over the border of a segment. Of a cursor that reads runs. */
   async readRun(last: Offset): Promise<RecordRun> {
     assert(this.#next <= last, "there is something to read");
+    const newest = this.#log.newest.from(this.#next, last);
+    if (newest !== undefined) return await this.#takeNewest(newest);
     for (;;) {
       const seat = await this.#sit();
       const { point, segment } = seat;
@@ -104,15 +111,7 @@ export class LogCursor {
         const first = this.#next;
         this.#next = next.offset;
         seat.point = next;
-        return {
-          header: segment.header,
-          startsSegment: point.position + start === SEGMENT_HEADER_BYTES,
-          first,
-          last: asOffset(next.offset - 1),
-          bytes: bytes.subarray(start, end),
-          lastCrc: next.seed,
-          lastTimestamp: next.timestamp,
-        };
+        return runOf(segment, first, bytes.subarray(start, end), next);
       }
       // As in `read`.
       if (seat.cuts !== this.#log.segments.cuts) continue;
@@ -125,14 +124,29 @@ export class LogCursor {
     }
   }
 
+  /** The place on the disk moves along, so that what is not in memory one day is read from there. */
+  async #takeNewest({ segment, bytes, after }: NewestRun): Promise<RecordRun> {
+    const first = this.#next;
+    this.#next = after.offset;
+    const seat = this.#seat;
+    if (seat?.segment === segment && seat.cuts === this.#log.segments.cuts) seat.point = after;
+    else await this.#rise();
+    return runOf(segment, first, bytes, after);
+  }
+
   async close(): Promise<void> {
+    this.#letGo?.();
+    await this.#rise();
+  }
+
+  async #rise(): Promise<void> {
     const seat = this.#seat;
     this.#seat = undefined;
     if (seat !== undefined) await this.#log.handles.giveBack(seat.segment, seat.handle, seat.cuts);
   }
 
   async #sit(): Promise<Seat> {
-    if (this.#seat !== undefined && this.#seat.cuts !== this.#log.segments.cuts) await this.close();
+    if (this.#seat !== undefined && this.#seat.cuts !== this.#log.segments.cuts) await this.#rise();
     this.#seat ??= await this.#open();
     return this.#seat;
   }
@@ -179,8 +193,20 @@ export class LogCursor {
     // Each segment can be whole in itself and still not be this log's: the chain goes over the border too.
     const foreign = borderFinding(seat.point, following);
     if (foreign !== undefined) throw corruption(foreign);
-    await this.close();
+    await this.#rise();
   }
+}
+
+function runOf(segment: LogSegment, first: Offset, bytes: Uint8Array, after: ReadPoint): RecordRun {
+  return {
+    header: segment.header,
+    startsSegment: after.position - bytes.length === SEGMENT_HEADER_BYTES,
+    first,
+    last: asOffset(after.offset - 1),
+    bytes,
+    lastCrc: after.seed,
+    lastTimestamp: after.timestamp,
+  };
 }
 
 /** The bytes at a reader's place, and how far the records in them hold: at least one, if there is any that does. */

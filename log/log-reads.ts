@@ -72,7 +72,7 @@ export class LogReads {
   }
 
   ship(from: Offset): AsyncIterableIterator<RecordRun> {
-    return this.#follower(from, (cursor, last) => cursor.readRun(last));
+    return this.#follower(from, (cursor, last) => cursor.readRun(last), "runs");
   }
 
   segmentStart(offset: Offset): Offset {
@@ -102,15 +102,19 @@ export class LogReads {
     return { read: (from: Offset, options: ReadOptions = {}) => this.read(from, options) };
   }
 
-  #follower<Part>(from: Offset, read: (cursor: LogCursor, last: Offset) => Promise<Part>): Follower<Part> {
-    return new Follower(this.#source, () => this.#cursor(from), read);
+  #follower<Part>(
+    from: Offset,
+    read: (cursor: LogCursor, last: Offset) => Promise<Part>,
+    reads: "records" | "runs" = "records",
+  ): Follower<Part> {
+    return new Follower(this.#source, () => this.#cursor(from, reads), read);
   }
 
-  #cursor(from: Offset): LogCursor {
+  #cursor(from: Offset, reads: "records" | "runs" = "records"): LogCursor {
     assert(Number.isSafeInteger(from) && from >= 1, "the first offset is 1");
     if (this.#source.ended === "closed") throw closedError();
     const { endOffset } = this.#source;
     if (from > endOffset + 1) throw beyondEnd(from, endOffset);
-    return new LogCursor(this.#files, from);
+    return new LogCursor(this.#files, from, reads);
   }
 }

@@ -17,6 +17,7 @@ import { IdleHandles } from "./idle-handles.js";
 import { LoadedIndexes } from "./loaded-indexes.js";
 import { findOffsetAt, type LogFiles, readLog } from "./log-cursor.js";
 import { agrees, markAt } from "./log-mark.js";
+import { NewestRecords } from "./newest-records.js";
 import { beyondEnd, retired } from "./refusals.js";
 import {
   epochsOf,
@@ -102,6 +103,7 @@ async function tryToOpen(
     indexes: new LoadedIndexes(files, logDirectory, "leave"),
     // Nobody closes a view, so it keeps nothing open.
     handles: new IdleHandles(files, logDirectory, segments, 0),
+    newest: new NewestRecords(segments),
   };
   const tail = found[found.length - 1];
   if (tail === undefined) return new DirectoryView(log, asOffset(0), identity, []);

@@ -33,6 +33,7 @@ import { Intake } from "./intake.js";
 import { LoadedIndexes } from "./loaded-indexes.js";
 import type { LogFiles } from "./log-cursor.js";
 import { LogReads, readSourceOf } from "./log-reads.js";
+import { NewestRecords } from "./newest-records.js";
 import { PeriodicSync } from "./periodic-sync.js";
 import { RecoveryNotes } from "./recovery-notes.js";
 import type { RecoveryPoint } from "./recovery-point.js";
@@ -116,7 +117,7 @@ export class SegmentedLog implements EventLog {
     this.#stopwatch = stopwatch;
     this.#start = start;
     const handles = new IdleHandles(files, logDirectory, segments);
-    this.#files = { files, logDirectory, segments, indexes, handles };
+    this.#files = { files, logDirectory, segments, indexes, handles, newest: new NewestRecords(segments) };
     this.#freeSpace = freeSpace;
     this.#space = new SpaceAhead({ files, logDirectory, segmentBytes, syncOnWrite, freeSpace, failed });
     this.#tail = new TailWriter(

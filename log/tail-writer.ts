@@ -28,6 +28,7 @@ import {
 } from "./format.js";
 import { isNoSpace } from "./free-space.js";
 import type { LoadedIndexes } from "./loaded-indexes.js";
+import type { NewestRecords } from "./newest-records.js";
 import { OffsetIndex, writeIndexFile } from "./offset-index.js";
 import { ownFile } from "./own-file.js";
 import { noteRecords } from "./record-check.js";
@@ -70,6 +71,7 @@ export interface TailWriterOptions {
   readonly stopwatch: () => number;
   readonly segments: SegmentList;
   readonly indexes: LoadedIndexes;
+  readonly newest: NewestRecords;
   readonly space: SpaceAhead;
   readonly observer: LogObserver;
   /** The written or the durable mark has moved. */
@@ -84,6 +86,8 @@ interface Tail {
   readonly index: OffsetIndex;
   readonly salt: number;
 }
+
+const NOTHING = new Uint8Array(0);
 
 export class TailWriter {
   readonly #options: TailWriterOptions;
@@ -289,22 +293,22 @@ export class TailWriter {
 
   #put(tail: Tail, bytes: Uint8Array, after: ReadPoint): Promise<void> | undefined {
     if (this.#options.syncOnWrite) {
-      return tail.writer.write(bytes).then(() => this.#advance(tail, after));
+      return tail.writer.write(bytes).then(() => this.#advance(tail, bytes, after));
     }
     tail.writer.writeNow(bytes);
-    this.#advance(tail, after);
+    this.#advance(tail, bytes, after);
     return undefined;
   }
 
-  #advance(tail: Tail, after: ReadPoint): void {
-    const bytes = after.position - tail.segment.bytes;
+  #advance(tail: Tail, bytes: Uint8Array, after: ReadPoint): void {
+    this.#options.newest.written(tail.segment, asOffset(this.#offset + 1), bytes, after);
     tail.segment.bytes = after.position;
     this.#offset = asOffset(after.offset - 1);
     this.#crc = after.seed;
     this.#timestamp = after.timestamp;
     if (this.#options.syncOnWrite) this.#durable = this.written;
     this.#options.moved();
-    this.#options.space.wrote(bytes);
+    this.#options.space.wrote(bytes.length);
   }
 
   /** Syncs overlap with rolls, which sync too: the mark only grows. */
@@ -341,10 +345,11 @@ export class TailWriter {
     const segment = logSegment(header, SEGMENT_HEADER_BYTES, false, OffsetIndex.empty(basePoint(header)));
     await writer.write(encodeSegmentHeader(header));
     const tail = this.#tailOf(writer, segment);
+    const bytes = first?.bytes.subarray(0, size) ?? NOTHING;
     let after: ReadPoint | undefined;
     if (first !== undefined) {
       after = this.#finish(tail, first, 0, size);
-      await writer.write(first.bytes.subarray(0, size));
+      await writer.write(bytes);
     }
     await writer.sync();
     await files.rename(path, `${logDirectory}/${segmentName(header.baseOffset)}`);
@@ -355,7 +360,7 @@ export class TailWriter {
     else segments.push(segment);
     this.#follow(writer, segment);
     if (after !== undefined) {
-      this.#advance(tail, after);
+      this.#advance(tail, bytes, after);
       this.#raiseDurable(this.written);
     }
     observer.rolled?.(header.baseOffset);

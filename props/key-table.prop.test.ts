@@ -250,3 +250,26 @@ describe("slab store", () => {
 afterAll(() => {
   for (const [what, times] of Object.entries(seen)) expect(times, what).toBeGreaterThan(2);
 });
+
+describe("content types of keys", () => {
+  it("stay what they are when more are in use than have numbers, and when a key gets another one", () => {
+    const table = new KeyTable(keyed, new SlabStore());
+    const model: Model = new Map();
+    const set = (key: string, contentType: string): void => {
+      put(table, stored(key, "value", contentType));
+      model.set(key, ["value", contentType]);
+    };
+    for (let n = 0; n < 300; n++) set(`key ${n}`, `application/x-${n}`);
+    expectEqual(table, model);
+    // To one with a number, to one without, to the other without, and back.
+    for (const type of ["application/x-1", "application/x-299", "application/x-298", TEXT_TYPE])
+      for (const key of ["key 2", "key 290"]) {
+        set(key, type);
+        expectEqual(table, model);
+      }
+    table.clear();
+    model.clear();
+    for (let n = 0; n < 10; n++) set(`key ${n}`, `text/x-${n}`);
+    expectEqual(table, model);
+  });
+});

@@ -112,7 +112,10 @@ describe("replication: the classics", () => {
       expect(await write(cluster, one, 3, 2)).toEqual(["answered", "answered", "answered"]);
       isolate(cluster, one);
       expect(await write(cluster, one, 4, 0)).toContain("answered");
+      // What is on its way is lost for both: neither is the better one.
+      for (const { name } of [two, three_]) cluster.network.drop(one.name, name);
       one.end("off");
+      await cluster.time.pass(100);
       cluster.network.healAll();
       expect(await promote(cluster, two)).toBe("promoted");
       isolate(cluster, two);

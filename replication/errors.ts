@@ -25,6 +25,8 @@ export const LINK_ERROR_CODES = [
   "REPLICATION_FENCED",
   /** → Whoever offers records leads under a lower leadership than the highest that was heard of here. */
   "REPLICATION_PRIMARY_STALE",
+  /** → A leadership was stated that no promotions can have led to: its epoch is a million above all that was heard of here. */
+  "REPLICATION_EPOCH_ABSURD",
   /** → There is nothing yet that the other side could begin with: no log, or no snapshot that reaches up to where the log begins. */
   "REPLICATION_NOT_READY",
   /** → More connections than are taken. */

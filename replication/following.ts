@@ -8,12 +8,15 @@ import { offset as asOffset, type EventLog, LogError, type Offset, unreachable }
 import { PROBES_MAX } from "./comparison.js";
 import { ReplicationError } from "./errors.js";
 import { Gathering } from "./gathering.js";
-import { describeLeadership, isHigher } from "./leadership-order.js";
+import { describeLeadership, isHigher, isSameLeadership, type Leadership } from "./leadership-order.js";
 import { linkErrorOf } from "./link-error.js";
 import type { LinkContext, ReceiverHost, ReceiverPhase } from "./link-ports.js";
-import type { Chunk, Cut, Install, Message, Probe, Run } from "./messages.js";
+import type { Chunk, Cut, Heartbeat, Install, Message, NodeStatement, Probe, Run } from "./messages.js";
 import { EMPTY_POSITION, isSamePosition, type Position } from "./position.js";
 import { type Session, type SessionOwner, unexpected } from "./session.js";
+
+/** Of a stream so many bytes are acknowledged as taken in at once; fewer together with their commit, which follows. */
+const ACK_BYTES = 64 * 1024;
 
 export interface FollowingEvents {
   phase(phase: ReceiverPhase): void;
@@ -42,17 +45,22 @@ export class Following implements SessionOwner {
   #ackedDurable = -1;
   #ackedCommitted = -1;
   #stopWatching: (() => void) | undefined;
+  #feederLeads: boolean;
 
   constructor(session: Session, context: LinkContext, host: ReceiverHost, events: FollowingEvents) {
     this.#session = session;
     this.#context = context;
     this.#host = host;
     this.#events = events;
+    this.#feederLeads = session.other.node.leads;
     events.phase("comparing");
   }
 
   message(message: Message): undefined | Promise<void> {
-    this.#mustFollow();
+    if (message.type === "heartbeat")
+      this.#feederLeads =
+        feederLeads(message, this.#session.other.node, this.#context.node.heard) ?? this.#feederLeads;
+    if (message.type !== "heartbeat" || !this.#mayBeLate) this.#mustFollow();
     switch (message.type) {
       case "heartbeat":
         return undefined;
@@ -75,11 +83,17 @@ export class Following implements SessionOwner {
   }
 
   turn(): void {
-    this.#acknowledge();
+    const takes = this.#state.type === "streaming" ? ACK_BYTES : 1;
+    if (this.#takenBytes - this.#ackedBytes >= takes) this.#acknowledge();
   }
 
   writable(): void {
     this.#acknowledge();
+  }
+
+  beaten(): void {
+    const { below } = this.#context.node;
+    if (below !== undefined) this.#session.send({ type: "below", ...below });
   }
 
   ended(reason: ReplicationError): void {
@@ -240,7 +254,7 @@ export class Following implements SessionOwner {
       this.#takenBytes !== this.#ackedBytes ||
       durable !== this.#ackedDurable ||
       committed !== this.#ackedCommitted;
-    if (!isNews) return;
+    if (!isNews || (this.#mayBeLate && this.#isStale)) return;
     try {
       this.#mustFollow();
     } catch (error) {
@@ -259,15 +273,34 @@ export class Following implements SessionOwner {
     return log;
   }
 
+  /** Whoever feeds this node without leading gets there itself, and sends nothing before. Nothing is acknowledged to it meanwhile. */
+  get #mayBeLate(): boolean {
+    return !this.#feederLeads && this.#state.type === "streaming";
+  }
+
+  get #isStale(): boolean {
+    return isHigher(this.#context.node.heard, this.#session.other.own);
+  }
+
   /** @throws ReplicationError REPLICATION_PRIMARY_STALE. */
   #mustFollow(): void {
+    if (!this.#isStale) return;
     const { heard } = this.#context.node;
     const { own, node } = this.#session.other;
-    if (!isHigher(heard, own)) return;
     throw new ReplicationError(
       "REPLICATION_PRIMARY_STALE",
       `${node.name} leads under ${describeLeadership(own)}, and ${describeLeadership(heard)} was heard of`,
       { other: own?.epoch, heard: heard?.epoch },
     );
   }
+}
+
+/** Whether the one that feeds this node leads; undefined when its heartbeat does not tell. A fenced primary is no replica yet. */
+export function feederLeads(
+  { own, primary }: Heartbeat,
+  feeder: NodeStatement,
+  heard: Leadership | undefined,
+): boolean | undefined {
+  if (primary === undefined || !isSameLeadership(own, heard)) return undefined;
+  return primary.nodeId === feeder.nodeId;
 }

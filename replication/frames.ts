@@ -53,6 +53,8 @@ export const FRAME_TYPES: Readonly<Record<MessageType, number>> = {
   heartbeat: 14,
   fence: 15,
   fenced: 16,
+  below: 17,
+  held: 18,
 };
 
 const TYPE_OF = new Map<number, MessageType>(

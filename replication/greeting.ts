@@ -44,7 +44,7 @@ abstract class GreetingSide implements SessionOwner {
       session.end(
         new ReplicationError(
           "REPLICATION_TIMEOUT",
-          `no greeting from ${session.remote} in ${deadlineMs} ms: is it a node's replication port, and has each side TLS or neither?`,
+          `no greeting from ${session.remote} in ${deadlineMs} ms: it may be no replication port, or one that takes only TLS`,
           {
             remote: session.remote,
             deadlineMs,

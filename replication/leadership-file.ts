@@ -13,6 +13,7 @@
  *   lived     what the node was last                                             a role
  *   told      what the node was made while it ran, and which settings it         roles are known
  *             overrules: role, address, settings {role, address}
+ *   nodeId    drawn by a node that has no log yet; gone with its first       32 hex digits
  *   crc       CRC-32 of the same JSON without this field, 8 hex digits           equal
  *
  * It is written before anything is done because of it. A node that forgot what it heard could confirm what must not be confirmed any
@@ -56,6 +57,11 @@ export interface LeadershipContent {
   readonly list: NodeListContent;
   readonly lived: Role | undefined;
   readonly told: (RoleAndAddress & { readonly settings: RoleAndAddress }) | undefined;
+  /**
+   * Of a node that has no log yet: others know it by this id already. With a log the log's identity says it; a node that lost its log is
+   * another one, for what it confirmed is not there any more.
+   */
+  readonly nodeId: string | undefined;
 }
 
 export const NOTHING_HEARD: LeadershipContent = {
@@ -66,6 +72,7 @@ export const NOTHING_HEARD: LeadershipContent = {
   list: { under: undefined, version: 0, nodes: [] },
   lived: undefined,
   told: undefined,
+  nodeId: undefined,
 };
 
 export function encodeLeadership(content: LeadershipContent): Uint8Array {
@@ -95,8 +102,8 @@ export function decodeLeadership(
 }
 
 function contentOf(fields: LeadershipContent): LeadershipContent {
-  const { heard, from, since, primary, list, lived, told } = fields;
-  return { heard, from, since, primary, list, lived, told };
+  const { heard, from, since, primary, list, lived, told, nodeId } = fields;
+  return { heard, from, since, primary, list, lived, told, nodeId };
 }
 
 /**
@@ -228,7 +235,7 @@ const isList = (value: unknown): boolean =>
   value["nodes"].every(isNode);
 
 function isContent(fields: Record<string, unknown>): fields is Record<string, unknown> & LeadershipContent {
-  const { heard, from, since, primary, list, lived, told } = fields;
+  const { heard, from, since, primary, list, lived, told, nodeId } = fields;
   return (
     orMissing(heard, isLeadership) &&
     isText(from) &&
@@ -236,6 +243,7 @@ function isContent(fields: Record<string, unknown>): fields is Record<string, un
     orMissing(primary, isNode) &&
     isList(list) &&
     orMissing(lived, isRole) &&
+    orMissing(nodeId, isId) &&
     orMissing(told, (value) => isRoleAndAddress(value) && isRoleAndAddress(value["settings"]))
   );
 }

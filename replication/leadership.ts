@@ -2,10 +2,14 @@
  * The highest leadership that a node ever heard of, and what follows from it. It rises in memory in the turn in which it is heard, so that
  * nothing older is confirmed from then on; whoever waits for the promise knows that no restart forgets it.
  */
+import { ReplicationError } from "./errors.js";
 import type { LeadershipContent, LeadershipFile, RoleAndAddress } from "./leadership-file.js";
 import { isHigher, isSameLeadership, type Leadership } from "./leadership-order.js";
 import type { PeerNote } from "./messages.js";
 import type { ReplicationSettings } from "./settings.js";
+
+/** More promotions than a set sees, and few enough of the 2^32 epochs. */
+export const EPOCH_JUMP_MAX = 1_000_000;
 
 export class HeardLeadership {
   readonly #file: LeadershipFile;
@@ -32,6 +36,19 @@ export class HeardLeadership {
   /** Who leads under it, when that is known. */
   get primary(): PeerNote | undefined {
     return this.#file.content.primary;
+  }
+
+  /**
+   * @throws ReplicationError REPLICATION_EPOCH_ABSURD when another node states what no promotions can have led to: one frame must not use
+   * up the epochs that there are. A node that knows nothing yet cannot judge.
+   */
+  mustBePlausible({ epoch }: Leadership, highest: Leadership | undefined, from: string): void {
+    if (highest === undefined || epoch - highest.epoch <= EPOCH_JUMP_MAX) return;
+    throw new ReplicationError(
+      "REPLICATION_EPOCH_ABSURD",
+      `${from} states epoch ${epoch}, and the highest known here is ${highest.epoch}: one of the two is wrong. If it is this node, empty its data directory and let it join anew`,
+      { found: epoch, known: highest.epoch, limit: EPOCH_JUMP_MAX },
+    );
   }
 
   /** Undefined: known, and durable. Otherwise resolves when it is durable. */

@@ -5,7 +5,7 @@
 import type { EventLog, Installation, Offset } from "../log/index.js";
 import type { ReplicationError } from "./errors.js";
 import type { Leadership } from "./leadership-order.js";
-import type { Heartbeat, Install, NodeStatement } from "./messages.js";
+import type { Below, Heartbeat, Install, NodeStatement } from "./messages.js";
 import type { Clock, Random, ReplicationLogger } from "./ports.js";
 import type { Position } from "./position.js";
 
@@ -37,6 +37,8 @@ export interface LinkNode {
    * `heard` has risen in this turn, and the promise resolves when that is durable.
    */
   onHeard(leadership: Leadership, from: NodeStatement): Promise<void> | undefined;
+  /** What is told of the nodes below this one to the one that it follows; undefined when there never was one. */
+  readonly below: Omit<Below, "type"> | undefined;
   /** What the other side of a link says of others, and of the time. */
   onHeartbeat(heartbeat: Heartbeat, from: NodeStatement): void;
 }

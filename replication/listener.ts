@@ -89,11 +89,12 @@ export class LinkListener {
     return session;
   }
 
+  /** Whoever looks here for a replica that does not come finds why; strangers that come in crowds do not fill the log. */
   #notLetIn({ remote }: Session, { code, message }: ReplicationError): void {
     if (NO_REFUSALS.has(code)) return;
     const { logger } = this.#context;
     this.#seldom.tell(code, (untold) =>
-      logger.warn({ code, remote, untold }, `a node was not let in: ${message}`),
+      logger.warn({ code, remote, untold }, `${remote} was not let in: ${message}`),
     );
   }
 
@@ -108,16 +109,25 @@ export class LinkListener {
     if (hello.purpose === "ask")
       return new Answering(session, hello, this.#context, () => this.#sessions.delete(session));
     const { nodeId, name } = hello.node;
+    const { logger } = this.#context;
     const before = this.#senders.get(nodeId);
     const sender = new Sender(session, hello, this.#context, this.#host, {
+      isAwaited: () => this.#events.isAwaited?.() ?? false,
       acknowledged: (from) => this.#events.acknowledged?.(from),
+      below: (from) => this.#events.below?.(from),
+      held: (from, held) => this.#events.held?.(from, held),
       ended: (from, reason) => {
         this.#sessions.delete(session);
         if (this.#senders.get(nodeId) === from) this.#senders.delete(nodeId);
+        logger.warn(
+          { code: reason.code, replica: nodeId },
+          `${name} follows this node no longer: ${reason.message}`,
+        );
         this.#events.ended?.(from, reason);
       },
     });
     this.#senders.set(nodeId, sender);
+    logger.info({ replica: nodeId, remote: session.remote }, `${name} follows this node`);
     // A replica follows once: the connection before is one whose end has not come here.
     void before?.stop(new ReplicationError("REPLICATION_STOPPING", `${name} has connected anew`));
     return sender;

@@ -9,10 +9,12 @@ import type { LeadershipFile } from "./leadership-file.js";
 import { isHigher, isSameLeadership, type Leadership } from "./leadership-order.js";
 import { linkErrorOf } from "./link-error.js";
 import type { LinkNode } from "./link-ports.js";
-import type { Heartbeat, NodeStatement, PeerNote } from "./messages.js";
+import type { Below, Heartbeat, NodeStatement, PeerNote } from "./messages.js";
 import { NodeList, type NodePlace } from "./peers.js";
 import { type Address, type Clock, describeAddress, type ReplicationLogger } from "./ports.js";
 import { reachable } from "./reachable.js";
+import { belowOf, nodesBelow } from "./relay.js";
+import type { Sender } from "./sender.js";
 import type { ReplicationSettings, Role } from "./settings.js";
 
 export interface LocalNodeOptions {
@@ -44,6 +46,10 @@ export class LocalNode implements LinkNode {
   listening: Address | undefined;
   /** The node that is followed, once it has greeted, and the host it was reached at: its word on time and list is taken. */
   upstream: () => { readonly nodeId: string; readonly host: string } | undefined = () => undefined;
+  /** The links of those that follow this node. */
+  senders: () => readonly Sender[] = () => [];
+  /** Whether anybody ever followed: then it is told, too, that nobody does any more. */
+  #hasFed = false;
   /** By which the primary's clock is ahead of the own stopwatch. */
   #primaryAhead: number | undefined;
   readonly #options: LocalNodeOptions;
@@ -114,7 +120,14 @@ export class LocalNode implements LinkNode {
   async statement(): Promise<NodeStatement> {
     const { place, log } = this;
     const { clusterId } = this.#options.host.identity();
-    const said = { ...place, clusterId, own: this.own, heard: this.heard, primary: this.primary };
+    const said = {
+      ...place,
+      clusterId,
+      own: this.own,
+      heard: this.heard,
+      primary: this.primary,
+      leads: this.leads,
+    };
     if (log === undefined) return { ...said, end: undefined, firstOffset: asOffset(1) };
     try {
       const { isFenced: fenced } = this;
@@ -131,6 +144,7 @@ export class LocalNode implements LinkNode {
     const { log, leads, own, heard, primaryTime: time } = this;
     const listed = this.list.versionUnder(heard);
     const isAuthor = leads && !this.isFenced;
+    const under = isAuthor ? own : listed > 0 ? heard : undefined;
     return {
       own: own && { epoch: own.epoch, lineageId: own.lineageId },
       time: time === undefined ? undefined : Math.max(0, Math.floor(time)),
@@ -140,12 +154,29 @@ export class LocalNode implements LinkNode {
       primary: this.primary,
       peers: isAuthor || listed > 0 ? this.list.nodes : [],
       peersVersion: isAuthor ? this.list.version : listed,
+      peersUnder: under && { epoch: under.epoch, lineageId: under.lineageId },
     };
   }
 
+  get below(): Omit<Below, "type"> | undefined {
+    const nodes = nodesBelow(this.senders(), this.nodeId);
+    if (nodes.size > 0) this.#hasFed = true;
+    const { heard } = this;
+    const under = heard && { epoch: heard.epoch, lineageId: heard.lineageId };
+    return this.#hasFed ? belowOf(nodes.values(), under, this.#options.clock.stopwatch()) : undefined;
+  }
+
+  /** Before anybody is greeted: who restarts before its first sync is whom the others know. */
+  async keepNodeId(): Promise<void> {
+    const { file } = this.#options;
+    const nodeId = this.log === undefined ? this.nodeId : undefined;
+    if (file.content.nodeId !== nodeId) await file.change({ nodeId });
+  }
+
   onHeard(leadership: Leadership, from: NodeStatement): Promise<void> | undefined {
-    const { own } = this;
-    const isNew = isHigher(leadership, this.heard);
+    const { own, heard } = this;
+    const isNew = isHigher(leadership, heard);
+    if (isNew) this.leadership.mustBePlausible(leadership, heard, describe(from));
     // What the own log says needs no other word.
     const written = isHigher(own, leadership) ? undefined : this.leadership.raise(leadership, describe(from));
     this.learnPrimary(from, undefined);
@@ -163,15 +194,19 @@ export class LocalNode implements LinkNode {
 
   /** Of the node that is followed: its clock, the primary, and the list, if it is of the highest leadership. */
   #followWord(
-    { time, own, primary, peers, peersVersion }: Heartbeat,
+    { time, own, primary, peers, peersVersion, peersUnder }: Heartbeat,
     at: { readonly nodeId: string; readonly host: string },
   ): void {
     if (time !== undefined) this.#primaryAhead = time - this.#options.clock.stopwatch();
-    if (own === undefined || !isSameLeadership(own, this.heard)) return;
+    const { heard } = this;
+    if (heard === undefined) return;
     const seen = (node: PeerNote): PeerNote =>
       node.nodeId === at.nodeId ? { ...node, listen: reachable(node.listen, at.host) } : node;
-    if (primary !== undefined) this.#soon(this.leadership.led(own, seen(primary)));
-    if (peersVersion > 0) this.#soon(this.list.adopt(own, peersVersion, peers.map(seen)));
+    if (primary !== undefined && isSameLeadership(own, heard))
+      this.soon(this.leadership.led(heard, seen(primary)));
+    // Whoever is in the middle may keep a list of a newer leadership than that of its log.
+    if (peersVersion > 0 && isSameLeadership(peersUnder, heard))
+      this.soon(this.list.adopt(heard, peersVersion, peers.map(seen)));
   }
 
   /** Who leads, from what a node stated that was reached at `host`. */
@@ -180,12 +215,12 @@ export class LocalNode implements LinkNode {
     if (this.leadership.primary !== undefined || !isSameLeadership(heard, this.leadership.highest)) return;
     const listen = reachable(primary.listen, primary.nodeId === nodeId ? host : undefined);
     if (listen === undefined) return;
-    this.#soon(this.leadership.led(heard, { ...primary, listen }));
+    this.soon(this.leadership.led(heard, { ...primary, listen }));
     this.#options.events.primaryKnown();
   }
 
   /** What may be forgotten by a crash is written without waiting for it. */
-  #soon(written: Promise<void> | undefined): void {
+  soon(written: Promise<void> | undefined): void {
     written?.catch((error: unknown) =>
       this.#options.logger.warn({ err: error }, "what is known of the set could not be written"),
     );

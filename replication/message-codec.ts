@@ -24,6 +24,7 @@ import { encodeFields, Fields } from "./fields.js";
 import { encodeFrame, type Frame, GREETING_BYTES_MAX, RUN_PREFIX_BYTES } from "./frames.js";
 import type { Leadership } from "./leadership-order.js";
 import {
+  type FollowerNote,
   type HelloBody,
   type Message,
   NONCE_BYTES,
@@ -66,6 +67,10 @@ function payloadOf(message: Message): readonly Uint8Array[] {
         }),
       ];
     }
+    case "below": {
+      const nodes = message.nodes.slice(0, PEERS_MAX).map((note) => noteFields(note));
+      return [encodeFields({ under: message.under, nodes })];
+    }
     case "fenced":
       return [encodeFields({ node: statementFields(message.node) })];
     case "refused":
@@ -96,7 +101,7 @@ const statementFields = (node: NodeStatement): Record<string, unknown> => ({
   primary: node.primary && noteFields(node.primary),
 });
 
-const noteFields = (note: PeerNote): Record<string, unknown> => ({
+const noteFields = (note: PeerNote | FollowerNote): Record<string, unknown> => ({
   ...note,
   name: printable(note.name, NAME_LENGTH_MAX),
 });
@@ -143,6 +148,14 @@ function decodeControl(type: Control, fields: Fields): Message {
       return { type, end: positionOf(fields.fields("end")) };
     case "install":
       return decodeInstall(fields);
+    case "below":
+      return {
+        type,
+        under: fields.optional("under", (name) => leadershipOf(fields.fields(name))),
+        nodes: fields.list("nodes", PEERS_MAX).map(followerOf),
+      };
+    case "held":
+      return { type, nodes: fields.list("nodes", PEERS_MAX).map(holderOf) };
     case "fence":
       return { type, leadership: leadershipOf(fields.fields("leadership")) };
     case "fenced":
@@ -197,6 +210,7 @@ function decodeHeartbeat(fields: Fields): Message {
     primary: fields.optional("primary", (name) => noteOf(fields.fields(name))),
     peers: fields.list("peers", PEERS_MAX).map(noteOf),
     peersVersion: fields.count("peersVersion"),
+    peersUnder: fields.optional("peersUnder", (name) => leadershipOf(fields.fields(name))),
   };
 }
 
@@ -255,6 +269,7 @@ function statementOf(fields: Fields): NodeStatement {
     own: fields.optional("own", (name) => leadershipOf(fields.fields(name))),
     heard: fields.optional("heard", (name) => leadershipOf(fields.fields(name))),
     end: fields.optional("end", (name) => positionOf(fields.fields(name))),
+    leads: fields.flag("leads"),
     primary: fields.optional("primary", (name) => noteOf(fields.fields(name))),
   };
 }
@@ -270,6 +285,19 @@ const noteOf = (fields: Fields): PeerNote => ({
   ...nodeOf(fields),
   since: fields.count("since"),
   confirmed: fields.count("confirmed"),
+});
+
+const followerOf = (fields: Fields): FollowerNote => ({
+  ...nodeOf(fields),
+  follows: fields.id("follows"),
+  version: fields.count("version"),
+  ...holderOf(fields),
+  silentMs: fields.count("silentMs"),
+});
+
+const holderOf = (fields: Fields): { readonly nodeId: string; readonly durable: Offset } => ({
+  nodeId: fields.id("nodeId"),
+  durable: offsetOf(fields, "durable"),
 });
 
 const addressOf = (fields: Fields): Address => ({

@@ -28,6 +28,8 @@ export interface NodeStatement {
   readonly end: Position | undefined;
   /** Of the oldest record that it keeps. */
   readonly firstOffset: Offset;
+  /** Whether it leads, or would if it were not fenced; else it follows another. */
+  readonly leads: boolean;
   /** Who leads under `heard`, as far as it knows: how a fenced primary learns whom to follow. */
   readonly primary: PeerNote | undefined;
 }
@@ -165,6 +167,39 @@ export interface Heartbeat {
   readonly peers: readonly PeerNote[];
   /** Grows with every change of the list. A replica states the version that it keeps durably. */
   readonly peersVersion: number;
+  /** The leadership whose primary made that list: versions of two lists are not compared. */
+  readonly peersUnder: Leadership | undefined;
+}
+
+/** A node that follows the sender, or one of those that do. */
+export interface FollowerNote {
+  readonly nodeId: string;
+  readonly name: string;
+  readonly listen: Address | undefined;
+  readonly http: string | undefined;
+  /** The node id of the one that it follows. */
+  readonly follows: string;
+  /** The version that it keeps durably of the list under the leadership of the message; 0 when its list is of another. */
+  readonly version: number;
+  /** What it holds durably of the sender's log; 0 while it is not known to hold any. */
+  readonly durable: Offset;
+  /** For how long nothing was heard of it. */
+  readonly silentMs: number;
+}
+
+/** What a middle node passes on to the one that it follows: all nodes below it, so far as it knows. */
+export interface Below {
+  readonly type: "below";
+  readonly under: Leadership | undefined;
+  /** At most `PEERS_MAX`. */
+  readonly nodes: readonly FollowerNote[];
+}
+
+/** In between: how far nodes are that a `below` named. */
+export interface Held {
+  readonly type: "held";
+  /** At most `PEERS_MAX`. */
+  readonly nodes: readonly { readonly nodeId: string; readonly durable: Offset }[];
 }
 
 /** A candidate's word: from now on nothing below this leadership may be confirmed. */
@@ -194,6 +229,8 @@ export type Message =
   | Run
   | Ack
   | Heartbeat
+  | Below
+  | Held
   | Fence
   | Fenced;
 

@@ -3,6 +3,7 @@ import { offset as asOffset, BEFORE_FIRST } from "../log/index.js";
 import type { LocalNode } from "./local-node.js";
 import type { PeerNote } from "./messages.js";
 import { type Clock, describeAddress } from "./ports.js";
+import { nodesBelow } from "./relay.js";
 import type { ReplicaSet } from "./replica-set.js";
 import type {
   BreakerStats,
@@ -81,7 +82,10 @@ function replicas({ local, set, clock }: StatsSources): ReplicaStats[] {
       committed: of.committed,
       durable: of.durable,
       lagRecords,
-      lagBytes: of.recordsSent === 0 ? 0 : Math.round((lagRecords * of.bytesSent) / of.recordsSent),
+      lagBytes: Math.round(
+        lagRecords *
+          meanBytes(of.recordsSent > 0 ? { records: of.recordsSent, bytes: of.bytesSent } : set.sent),
+      ),
       lagMs: connected ? of.lagMs : clock.stopwatch() - of.lastHeardAt,
       bytesInFlight: connected ? of.bytesInFlight : 0,
       bytesSent: of.bytesSent,
@@ -93,7 +97,11 @@ function replicas({ local, set, clock }: StatsSources): ReplicaStats[] {
   });
 }
 
-function peers({ local }: StatsSources): PeerStats[] {
+const meanBytes = ({ records, bytes }: { readonly records: number; readonly bytes: number }): number =>
+  records === 0 ? 0 : bytes / records;
+
+function peers({ local, upstream }: StatsSources): PeerStats[] {
+  const below = nodesBelow(local.senders(), local.nodeId);
   const primaryId = local.primary?.nodeId;
   return local.list.nodes.map((node) => {
     const heard = local.list.lastHeard(node.nodeId);
@@ -104,6 +112,7 @@ function peers({ local }: StatsSources): PeerStats[] {
       isPrimary: node.nodeId === primaryId,
       offset: isSelf ? local.log?.durableOffset : heard?.durable,
       lastHeard: heard?.at,
+      follows: isSelf ? upstream?.node?.nodeId : below.get(node.nodeId)?.follows,
       counts: local.list.counts(node.nodeId),
     };
   });

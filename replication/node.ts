@@ -74,7 +74,12 @@ export class ReplicationNode {
         : { nodeId, host: this.#upstream.address.host };
     };
     const senders = () => this.#listener?.senders ?? [];
-    this.#set = new ReplicaSet({ settings, clock, logger, local: this.#local, senders });
+    this.#local.senders = senders;
+    const upstream = () => this.#upstream;
+    this.#set = new ReplicaSet({
+      ...{ settings, clock, logger, local: this.#local, senders, upstream },
+      mayList: () => this.#mustLead() === undefined,
+    });
     const wentOn = (error: unknown): void =>
       logger.error({ err: error }, "this node could not go on writing by itself");
     this.#handover = new Handover({
@@ -85,7 +90,7 @@ export class ReplicationNode {
     this.#seeker = new Seeker({
       ...{ settings, clock, logger, local: this.#local },
       ask: () => askAround(this.#asking(), ASK_MS, (nodeId) => !this.#set.isConnected(nodeId)),
-      upstream: () => this.#upstream,
+      upstream,
       isChanging: () => this.#changing !== undefined,
       follow: (address) => this.follow(address),
     });
@@ -196,7 +201,7 @@ export class ReplicationNode {
     if (this.#stopped) return Promise.reject(refusals.stopping());
     if (!this.#local.leads) return Promise.reject(refusals.followsNow(this.following));
     if (this.#local.isFenced) return Promise.reject(refusals.fenced(this.#local));
-    return this.#set.confirmations.confirmed(offset, count, timeoutMs);
+    return this.#set.confirmed(offset, count, timeoutMs);
   }
 
   /**
@@ -273,14 +278,11 @@ export class ReplicationNode {
   async #start(): Promise<void> {
     const { settings, network, host } = this.#options;
     await this.#file.load();
+    await this.#local.keepNodeId();
     const { role, address } = roleAtStart(settings, this.#file.content);
     this.#local.role = role;
     if (role !== "standalone" && settings.listenAddress !== undefined) {
-      const events = {
-        acknowledged: this.#set.acknowledged.bind(this.#set),
-        ended: this.#set.ended.bind(this.#set),
-      };
-      const door = { address: settings.listenAddress, network, context: this.#link, host, events };
+      const door = { address: settings.listenAddress, network, context: this.#link, host, events: this.#set };
       this.#listener = await LinkListener.open(door);
       this.#local.listening = this.#listener.address;
     }
@@ -344,8 +346,7 @@ export class ReplicationNode {
     this.#local.role = role;
     this.#knowsFence = false;
     this.#counters.promotions++;
-    const settled = configuredRole(settings);
-    const told = { role, address: undefined, settings: settled };
+    const told = { role, address: undefined, settings: configuredRole(settings) };
     await this.#file.change({ lived: role, told });
     await this.#local.list.lead(leadership, this.#local.place);
     if (this.#local.isFenced) {
@@ -403,7 +404,10 @@ export class ReplicationNode {
           this.#seeker.consider();
           this.#seeker.lookIn(LOOK_SOON_MS);
         },
-        streaming: () => this.#upstream?.beat(),
+        streaming: () => {
+          this.#upstream?.beat();
+          this.#local.soon(this.#local.keepNodeId());
+        },
       },
     });
     if (!this.#stopped) this.#upstream.start();

@@ -27,6 +27,7 @@ const CONVERSATION_MS = 1_600;
 /** For those that did not greet in time, once the others are fenced. */
 const LATE_MS = 200;
 const LINEAGE_BYTES = 16;
+const EPOCH_MAX = 0xffff_ffff;
 
 export interface PromotionContext {
   readonly local: LocalNode;
@@ -152,6 +153,12 @@ function mustBeListed(local: LocalNode): void {
 
 function nextLeadership(local: LocalNode, { random }: LinkContext): Leadership {
   const above = Math.max(local.heard?.epoch ?? 0, local.own?.epoch ?? 0);
+  if (above >= EPOCH_MAX)
+    throw new ReplicationError(
+      "REPLICATION_FENCED",
+      `no epoch is left above ${above}, which was heard of from ${local.leadership.from}; only a restored backup can go on`,
+      { epoch: above, from: local.leadership.from },
+    );
   return {
     epoch: asEpoch(above + 1),
     lineageId: Buffer.from(random.bytes(LINEAGE_BYTES)).toString("hex"),

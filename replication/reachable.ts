@@ -18,3 +18,7 @@ export function hostOf(remote: string): string | undefined {
 
 export const isSameAddress = (a: Address | undefined, b: Address | undefined): boolean =>
   a?.host === b?.host && a?.port === b?.port;
+
+export const isLoopback = (host: string | undefined): boolean =>
+  host !== undefined &&
+  (host === "localhost" || host === "::1" || /^(::ffff:)?127(\.\d{1,3}){3}$/.test(host));

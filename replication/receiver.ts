@@ -14,7 +14,7 @@ import type {
   ReceiverPhase,
   ReceiverProgress,
 } from "./link-ports.js";
-import type { NodeStatement } from "./messages.js";
+import type { Below, Held, NodeStatement } from "./messages.js";
 import { type Address, describeAddress, type Network } from "./ports.js";
 import { Session } from "./session.js";
 
@@ -94,6 +94,11 @@ export class Receiver {
   /** Says now what the next heartbeat would say. */
   beat(): void {
     this.#session?.beat();
+  }
+
+  /** Passes on what is known of the nodes below, when the link streams and has room: what is left out the next heartbeat makes good. */
+  say(message: Below | Held): void {
+    if (this.#phase === "streaming" && this.#session?.hasRoom === true) this.#session.send(message);
   }
 
   /** Takes everything anew, from the next connection, which begins at once. */

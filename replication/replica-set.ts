@@ -1,17 +1,21 @@
 /**
- * The replicas of a node that leads: how far each is, whose acknowledgements confirm writes, and whether there are enough of them to
- * take any. A node that follows serves replicas, too; then nothing is counted.
+ * The replicas of a node that leads, those that it feeds itself and those behind them: how far each is, whose acknowledgements confirm
+ * writes, and whether there are enough of them to take any. A node that follows counts nothing; it passes on what is below it.
  */
-import type { Offset } from "../log/index.js";
-import { Confirmations } from "./confirmations.js";
+import { BEFORE_FIRST, type Offset } from "../log/index.js";
+import { type Confirmation, Confirmations } from "./confirmations.js";
 import { ReplicationError } from "./errors.js";
+import { isSameLeadership } from "./leadership-order.js";
 import type { ReplicaProgress } from "./link-ports.js";
 import type { LocalNode } from "./local-node.js";
-import type { Heartbeat, NodeStatement } from "./messages.js";
+import type { Heartbeat, Held, NodeStatement } from "./messages.js";
+import type { NodePlace } from "./peers.js";
 import type { Clock, ReplicationLogger } from "./ports.js";
 import { hostOf, reachable } from "./reachable.js";
-import type { Sender } from "./sender.js";
+import type { KeptList, NodeBelow } from "./relay.js";
+import type { Sender, SenderEvents } from "./sender.js";
 import type { ReplicationSettings } from "./settings.js";
+import type { Upstream } from "./upstream.js";
 
 /** Writes that may wait for acknowledgements. */
 const WAITERS_MAX = 100_000;
@@ -24,15 +28,20 @@ export interface ReplicaSetOptions {
   readonly local: LocalNode;
   readonly logger: ReplicationLogger;
   readonly senders: () => readonly Sender[];
+  /** The node that is followed, if one is. */
+  readonly upstream: () => Pick<Upstream, "say"> | undefined;
+  /** This node leads, and nothing changes that: it may change the list of nodes. */
+  readonly mayList: () => boolean;
 }
 
 /** A replica whose link ended; it is still heard of until the replica timeout is over. */
 interface Gone {
   readonly progress: ReplicaProgress;
   readonly counted: boolean;
+  readonly below: readonly NodeBelow[];
 }
 
-export class ReplicaSet {
+export class ReplicaSet implements SenderEvents {
   readonly confirmations: Confirmations;
   readonly #options: ReplicaSetOptions;
   readonly #gone = new Map<string, Gone>();
@@ -43,6 +52,9 @@ export class ReplicaSet {
   #lagJudgedUntil = Number.NEGATIVE_INFINITY;
   #lagMs = 0;
   readonly #drains = new Set<() => void>();
+  /** What was passed on last of how far replicas are. */
+  readonly #passedOn = new Map<string, Offset>();
+  #passedOnBelow = "";
 
   constructor(options: ReplicaSetOptions) {
     const { clock, local } = options;
@@ -57,48 +69,133 @@ export class ReplicaSet {
   /** A replica said how far it is. It is counted when it streams: before that its log need not be this one. */
   acknowledged(sender: Sender): void {
     const { local } = this.#options;
-    if (!local.leads || local.isFenced) return;
     const { node, phase, durable } = sender.progress;
     if (phase !== "streaming") return;
+    if (!local.leads) {
+      this.#passOnHeld([{ nodeId: node.nodeId, durable }]);
+      return;
+    }
+    if (local.isFenced) return;
     this.#gone.delete(node.nodeId);
     if (local.list.of(node.nodeId) !== undefined) this.confirmations.acknowledged(node.nodeId, durable);
     for (const check of this.#drains) check();
   }
 
+  /**
+   * A replica told of those that follow it, or keeps another list than before. Which list a replica of this node keeps its own heartbeat
+   * says.
+   */
+  below(sender: Sender): void {
+    const { local, mayList } = this.#options;
+    if (!local.leads) {
+      this.#passOnBelow();
+      return;
+    }
+    if (local.isFenced) return;
+    for (const node of sender.relayed.nodes)
+      if (mayList() && this.#isLatestWord(node)) this.#noteSoon(node.place, node.list);
+    this.#holdBelow(sender);
+  }
+
+  held(sender: Sender, held: Held): void {
+    const { local } = this.#options;
+    if (!local.leads) this.#passOnHeld(held.nodes);
+    else if (!local.isFenced) this.#holdBelow(sender);
+  }
+
+  /**
+   * What nodes behind this replica hold counts as what it holds itself: they had it before they could be fenced, or whoever fences them
+   * is told of it, and they are asked as all that are on the list.
+   */
+  #holdBelow(sender: Sender): void {
+    const { local, clock } = this.#options;
+    if (sender.progress.phase !== "streaming") return;
+    const wallAhead = clock.now() - clock.stopwatch();
+    for (const node of sender.relayed.nodes) {
+      const { durable, lastHeardAt } = node;
+      const { nodeId } = node.place;
+      if (durable === BEFORE_FIRST || local.list.of(nodeId) === undefined || !this.#isLatestWord(node))
+        continue;
+      local.list.heardOf(nodeId, durable, wallAhead + lastHeardAt);
+      this.confirmations.acknowledged(nodeId, durable);
+    }
+    for (const check of this.#drains) check();
+  }
+
+  /** Only what is new: of nodes that follow each other nothing goes round and round. Heartbeats say the rest. */
+  #passOnBelow(): void {
+    const { local, upstream } = this.#options;
+    const { below } = local;
+    if (below === undefined) return;
+    const words = JSON.stringify([
+      below.under,
+      below.nodes.map((node) => ({ ...node, durable: 0, silentMs: 0 })),
+    ]);
+    if (words === this.#passedOnBelow) return;
+    this.#passedOnBelow = words;
+    const named = new Set(below.nodes.map(({ nodeId }) => nodeId));
+    for (const nodeId of this.#passedOn.keys()) if (!named.has(nodeId)) this.#passedOn.delete(nodeId);
+    upstream()?.say({ type: "below", ...below });
+  }
+
+  #passOnHeld(held: Held["nodes"]): void {
+    const nodes = held.filter(
+      ({ nodeId, durable }) => durable > (this.#passedOn.get(nodeId) ?? BEFORE_FIRST),
+    );
+    if (nodes.length === 0) return;
+    for (const { nodeId, durable } of nodes) this.#passedOn.set(nodeId, durable);
+    this.#options.upstream()?.say({ type: "held", nodes });
+  }
+
   ended(sender: Sender): void {
     const { progress } = sender;
+    this.#passedOn.delete(progress.node.nodeId);
     this.#sentBefore.bytes += progress.bytesSent;
     this.#sentBefore.records += progress.recordsSent;
     this.#forgetGone();
     // Bounded by the list: others are let go at once.
     if (this.#options.local.list.of(progress.node.nodeId) !== undefined)
-      this.#gone.set(progress.node.nodeId, { progress, counted: progress.phase === "streaming" });
+      this.#gone.set(progress.node.nodeId, {
+        progress,
+        counted: progress.phase === "streaming",
+        below: [...sender.relayed.nodes],
+      });
     this.#enoughUntil = Number.NEGATIVE_INFINITY;
+    if (!this.#options.local.leads) this.#passOnBelow();
   }
 
-  /** To be called while this node leads a set. */
-  heartbeat(heartbeat: Heartbeat, from: NodeStatement): void {
-    const { senders, logger } = this.#options;
-    const sender = senders().find(({ progress }) => progress.node.nodeId === from.nodeId);
+  /** To be called while this node leads a set, and nothing changes that. */
+  heartbeat({ peersUnder: under, peersVersion: version }: Heartbeat, from: NodeStatement): void {
+    const sender = this.#options.senders().find(({ progress }) => progress.node.nodeId === from.nodeId);
     if (sender === undefined) return;
-    const written = this.#note(heartbeat, from, sender.progress.remote);
-    written?.catch((error: unknown) => logger.warn({ err: error }, "the list of nodes could not be written"));
+    const { nodeId, name, http } = from;
+    const listen = reachable(from.listen, hostOf(sender.progress.remote));
+    this.#noteSoon({ nodeId, name, http, listen }, { under, version });
+  }
+
+  #noteSoon(place: NodePlace, kept: KeptList): void {
+    this.#note(place, kept)?.catch((error: unknown) =>
+      this.#options.logger.warn({ err: error }, "the list of nodes could not be written"),
+    );
   }
 
   /** A replica comes onto the list when it keeps the list as it is: then it knows whom to ask before it leads. */
-  #note(heartbeat: Heartbeat, from: NodeStatement, remote: string): Promise<unknown> | undefined {
-    const { list } = this.#options.local;
-    const { nodeId, name, http } = from;
-    const place = { nodeId, name, http, listen: reachable(from.listen, hostOf(remote)) };
+  #note(place: NodePlace, { under, version }: KeptList): Promise<unknown> | undefined {
+    const { list, own } = this.#options.local;
+    const { nodeId } = place;
     const isListed = list.of(nodeId) !== undefined;
-    if (!isListed && heartbeat.peersVersion !== list.version) return undefined;
+    const isOfThis = isSameLeadership(under, own);
+    if (!isListed && !(isOfThis && version === list.version)) return undefined;
     if (!isListed || !list.isAt(place)) return list.admit(place);
-    return list.confirm(nodeId, heartbeat.peersVersion);
+    return isOfThis ? list.confirm(nodeId, version) : undefined;
   }
 
   /** The list of nodes is not what it was: who came onto it counts from where it is. */
   listChanged(): void {
-    for (const sender of this.#options.senders()) this.acknowledged(sender);
+    for (const sender of this.#options.senders()) {
+      this.acknowledged(sender);
+      if (this.#options.local.leads && !this.#options.local.isFenced) this.#holdBelow(sender);
+    }
     this.confirmations.recount();
   }
 
@@ -122,6 +219,20 @@ export class ReplicaSet {
     return writeLagMsMax > 0 ? this.#lagging(now, writeLagMsMax) : undefined;
   }
 
+  /** As `Confirmations.confirmed`; nothing is held back from the replicas meanwhile. */
+  confirmed(offset: Offset, count: number, timeoutMs: number): Promise<Confirmation> {
+    const { confirmations } = this;
+    const before = confirmations.waiting;
+    const confirmed = confirmations.confirmed(offset, count, timeoutMs);
+    if (before === 0 && confirmations.waiting > 0) this.#hurry();
+    return confirmed;
+  }
+
+  /** Somebody waits for what the replicas confirm. */
+  isAwaited(): boolean {
+    return this.confirmations.waiting > 0 || this.#drains.size > 0;
+  }
+
   /** Resolves when that replica holds `offset` durably; rejects when `timeoutMs` are over, or this node leads no more. */
   holds(nodeId: string, offset: Offset, timeoutMs: number): Promise<void> {
     const { clock, local } = this.#options;
@@ -139,6 +250,7 @@ export class ReplicaSet {
         reject(this.#notHeld(nodeId, offset, `it was waited ${timeoutMs} ms`));
       });
       this.#drains.add(check);
+      this.#hurry();
       check();
     });
   }
@@ -161,7 +273,22 @@ export class ReplicaSet {
     return [...connected, ...gone.map(({ progress }) => ({ of: progress, connected: false }))];
   }
 
+  /** Through others, too. */
   isConnected(nodeId: string): boolean {
+    return (
+      this.#isFed(nodeId) || this.#options.senders().some(({ relayed }) => relayed.of(nodeId) !== undefined)
+    );
+  }
+
+  /** A node that has turned to another feeder may be told of by both for a while, and is believed itself before either. */
+  #isLatestWord({ place: { nodeId }, lastHeardAt }: NodeBelow): boolean {
+    if (this.#isFed(nodeId)) return false;
+    return this.#options
+      .senders()
+      .every(({ relayed }) => (relayed.of(nodeId)?.lastHeardAt ?? lastHeardAt) <= lastHeardAt);
+  }
+
+  #isFed(nodeId: string): boolean {
     return this.#options.senders().some(({ progress }) => progress.node.nodeId === nodeId);
   }
 
@@ -169,10 +296,16 @@ export class ReplicaSet {
   #heardAt(now: number): readonly number[] {
     this.#forgetGone();
     const heard = new Map<string, number>();
-    for (const [nodeId, { progress, counted }] of this.#gone)
-      if (counted) heard.set(nodeId, progress.lastHeardAt);
-    for (const { progress } of this.#options.senders())
-      if (progress.phase === "streaming") heard.set(progress.node.nodeId, progress.lastHeardAt);
+    const hear = (nodeId: string, at: number): void =>
+      void heard.set(nodeId, Math.max(at, heard.get(nodeId) ?? at));
+    const hearAll = ({ node, lastHeardAt }: ReplicaProgress, below: Iterable<NodeBelow>): void => {
+      hear(node.nodeId, lastHeardAt);
+      for (const { place, durable, lastHeardAt: at } of below)
+        if (durable !== BEFORE_FIRST) hear(place.nodeId, at);
+    };
+    for (const { progress, counted, below } of this.#gone.values()) if (counted) hearAll(progress, below);
+    for (const { progress, relayed } of this.#options.senders())
+      if (progress.phase === "streaming") hearAll(progress, relayed.nodes);
     const since = now - this.#options.settings.replicaTimeoutMs;
     return [...heard.values()].filter((at) => at > since).sort((a, b) => b - a);
   }
@@ -205,6 +338,10 @@ export class ReplicaSet {
       `a replica is ${Math.round(this.#lagMs)} ms behind, and writes may run ahead ${lagMsMax} ms`,
       { found: Math.round(this.#lagMs), limit: lagMsMax },
     );
+  }
+
+  #hurry(): void {
+    for (const sender of this.#options.senders()) sender.hurry();
   }
 
   #notHeld(nodeId: string, offset: Offset, why: string): ReplicationError {

@@ -75,12 +75,15 @@ export class Seeker {
   }
 
   #mayTurnTo(listen: Address): boolean {
-    const { local } = this.#options;
+    const { local, settings } = this.#options;
     if (local.leads) return local.role === "master" && local.isFenced;
     const upstream = this.#options.upstream();
     if (upstream === undefined || isSameAddress(upstream.address, listen)) return false;
-    const { node } = upstream;
-    // Whoever feeds this node without leading will get there itself.
+    // What it learns while it greets is known when that is over.
+    if (upstream.progress.phase === "greeting") return false;
+    const { node, isFedByReplica } = upstream;
+    // Whoever feeds this node without leading will get there itself, if it can.
+    if (isFedByReplica) return upstream.lateForMs >= settings.replicaTimeoutMs;
     return node === undefined || (node.primary?.nodeId === node.nodeId && isHigher(local.heard, node.own));
   }
 }

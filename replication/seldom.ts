@@ -1,5 +1,5 @@
 /** Words about what strangers do: of each kind one in a while, however often it happens, so that nobody fills a log from outside. */
-const EVERY_MS = 1_000;
+const EVERY_MS = 10_000;
 /** Kinds are codes, so there are few; whoever has more of them is told less. */
 const KINDS_MAX = 64;
 

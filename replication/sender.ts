@@ -7,17 +7,29 @@ import { offset as asOffset, type EventLog, type Offset, type RecordRun } from "
 import { lastCommon, PROBES_MAX } from "./comparison.js";
 import { ReplicationError } from "./errors.js";
 import { chunksOf, planFullSync } from "./full-sync.js";
-import { describeLeadership, isHigher } from "./leadership-order.js";
+import { describeLeadership, isHigher, isSameLeadership } from "./leadership-order.js";
 import { linkErrorOf } from "./link-error.js";
 import type { LinkContext, ReplicaProgress, SenderHost } from "./link-ports.js";
-import type { Ack, HelloBody, Message } from "./messages.js";
+import type { Ack, Heartbeat, Held, HelloBody, Message } from "./messages.js";
 import { describePosition, EMPTY_POSITION, isSamePosition, type Position } from "./position.js";
+import { type KeptList, Relayed } from "./relay.js";
 import { type Session, type SessionOwner, unexpected } from "./session.js";
 import { Window } from "./window.js";
 
+/** After a run nothing is sent for so long, unless somebody waits for it: whatever becomes durable meanwhile goes together. */
+const HELD_BACK_MS = 3;
+/** After a run of as many bytes nothing is held back: so much comes that the next one is large by itself. */
+const LARGE_RUN_BYTES = 64 * 1024;
+
 export interface SenderEvents {
+  /** Whether somebody waits for what the replica confirms: then nothing is held back. */
+  isAwaited?(): boolean;
   /** The replica said how far it is; `progress` has it. */
   acknowledged?(sender: Sender): void;
+  /** It told of the nodes that follow it, or keeps another list of nodes. */
+  below?(sender: Sender): void;
+  /** It told how far some of them are. */
+  held?(sender: Sender, held: Held): void;
   /** Once. */
   ended?(sender: Sender, reason: ReplicationError): void;
 }
@@ -58,6 +70,9 @@ export class Sender implements SessionOwner {
   /** What was durable here at some moment, and when: once it is acknowledged, the replica was no further behind than that. */
   #sample: { readonly durable: Offset; readonly at: number };
   #caughtUpAt: number;
+  #list: KeptList = { under: undefined, version: 0 };
+  /** The nodes that follow this replica. */
+  readonly relayed = new Relayed();
 
   constructor(
     session: Session,
@@ -96,9 +111,19 @@ export class Sender implements SessionOwner {
     };
   }
 
+  /** The list of nodes that the replica keeps, as it stated last. */
+  get list(): KeptList {
+    return this.#list;
+  }
+
   /** Says now what the next heartbeat would say. */
   beat(): void {
     this.#session.beat();
+  }
+
+  /** Somebody began to wait for what the replica confirms: `isAwaited` is asked again. */
+  hurry(): void {
+    this.#window.ring();
   }
 
   /** Ends the link. Resolves when nothing of it reads from the log any more. */
@@ -108,9 +133,22 @@ export class Sender implements SessionOwner {
   }
 
   message(message: Message): undefined {
-    this.#mustLead();
+    if (!this.#isLate) this.#mustLead();
     switch (message.type) {
       case "heartbeat":
+        this.#keeps(message);
+        return;
+      case "below": {
+        const { remote } = this.#session;
+        const counts = this.#phase === "streaming";
+        this.relayed.state(message, remote, this.#context.clock.stopwatch(), counts);
+        this.#events.below?.(this);
+        return;
+      }
+      case "held":
+        if (this.#phase !== "streaming") return;
+        this.relayed.hold(message, this.#context.clock.stopwatch());
+        this.#events.held?.(this, message);
         return;
       case "ack":
         this.#acknowledge(message);
@@ -248,14 +286,32 @@ export class Sender implements SessionOwner {
     this.#runs = runs;
     for await (const run of runs) {
       await this.#room();
-      this.#mustLead();
+      await this.#mayLead(log);
       this.#window.sent(run.bytes.length);
       this.#recordsSent += run.last - run.first + 1;
       this.#lastSent = run.last;
       const { header, startsSegment, bytes } = run;
       this.#session.send({ type: "run", header, startsSegment, bytes });
+      if (bytes.length < LARGE_RUN_BYTES && !beginsSegment(log, run.last)) await this.#holdBack();
     }
     throw new ReplicationError("REPLICATION_STOPPING", "this node closed its log");
+  }
+
+  /** A run costs both sides a frame, a few wake-ups, a write to the replica's disk and an ack, however few records it has. */
+  async #holdBack(): Promise<void> {
+    let isOver = false;
+    const cancel = this.#context.clock.after(HELD_BACK_MS, () => {
+      isOver = true;
+      this.#window.ring();
+    });
+    try {
+      while (!isOver && this.#events.isAwaited?.() !== true) {
+        this.#mustGoOn();
+        await this.#window.change();
+      }
+    } finally {
+      cancel();
+    }
   }
 
   async #room(): Promise<void> {
@@ -279,12 +335,40 @@ export class Sender implements SessionOwner {
     }
   }
 
+  /** This log is another's, and that one's newest leadership has only not come here yet. */
+  get #isLate(): boolean {
+    return this.#phase === "streaming" && this.#host.log()?.following === true;
+  }
+
+  /** A log that follows, and is late, is not sent on before it has what was heard of; the link need not end for it. */
+  async #mayLead(log: EventLog): Promise<void> {
+    const { node } = this.#context;
+    if (this.#isLate && isHigher(node.heard, node.own)) {
+      const subscription = log.moved.subscribe(() => this.#window.ring());
+      try {
+        while (log.following && isHigher(node.heard, node.own)) {
+          await this.#window.change();
+          this.#mustGoOn();
+        }
+      } finally {
+        subscription.unsubscribe();
+      }
+    }
+    this.#mustLead();
+  }
+
   #ask(question: Message, wants: Answer["type"]): Promise<Answer> {
     this.#mustGoOn();
     return new Promise((resolve, reject) => {
       this.#asked = { wants, resolve, reject };
       this.#session.send(question);
     });
+  }
+
+  #keeps({ peersUnder: under, peersVersion: version }: Heartbeat): void {
+    if (version === this.#list.version && isSameLeadership(under, this.#list.under)) return;
+    this.#list = { under, version };
+    this.#events.below?.(this);
   }
 
   #acknowledge(ack: Ack): void {
@@ -335,4 +419,10 @@ export class Sender implements SessionOwner {
   #note(error: unknown): void {
     this.#context.logger.warn({ err: error }, "the log's reader for a replica did not end well");
   }
+}
+
+/** Whether what is durable behind a record begins another segment: a run ends there, however much there is. */
+function beginsSegment(log: EventLog, last: Offset): boolean {
+  const next = asOffset(last + 1);
+  return next <= log.durableOffset && log.segmentStart(next) === next;
 }

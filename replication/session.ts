@@ -22,6 +22,8 @@ export interface SessionOwner {
   turn?(): void;
   /** There is room to write again. */
   writable?(): void;
+  /** A heartbeat was said: what else is said regularly follows it. */
+  beaten?(): void;
   /** Once. What was being acted upon may still be running: `idle` tells. */
   ended(reason: ReplicationError): void;
 }
@@ -118,7 +120,9 @@ export class Session implements ConnectionHandlers {
 
   /** Says now what the next heartbeat would say. */
   beat(): void {
-    if (this.#ended === undefined && this.#other !== undefined && this.hasRoom) this.#sendHeartbeat();
+    if (this.#ended !== undefined || this.#other === undefined || !this.hasRoom) return;
+    this.#sendHeartbeat();
+    this.#owner.beaten?.();
   }
 
   /** Ends it. The other side is told why, unless it said so itself or is gone. Idempotent. */
@@ -227,7 +231,7 @@ export class Session implements ConnectionHandlers {
     this.#cancelTick = clock.after(everyMs, () => {
       if (this.#giveUpSilent()) return;
       // Where bytes wait to leave, more words say nothing.
-      if (this.hasRoom) this.#sendHeartbeat();
+      this.beat();
       this.#tick();
     });
   }

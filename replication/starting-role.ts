@@ -16,6 +16,8 @@ export interface StartingRole {
   readonly opens: "leading" | "following";
   /** It never was in a set: nobody has heard of it, nor it of anybody. */
   readonly isNew: boolean;
+  /** As which a node without a log is known to others already, if it was started before. */
+  readonly nodeId: string | undefined;
 }
 
 /** @throws ReplicationError REPLICATION_LEADERSHIP_DAMAGED. */
@@ -28,5 +30,5 @@ export async function startingRole(
   const { role, address } = roleAtStart(settings, content);
   const opens = role === "replica" || content.lived === "replica" ? "following" : "leading";
   const isNew = content.lived === undefined && content.heard === undefined;
-  return { role, masterAddress: address, opens, isNew };
+  return { role, masterAddress: address, opens, isNew, nodeId: content.nodeId };
 }

@@ -32,6 +32,8 @@ export interface PeerStats extends PeerAddress {
   readonly offset: Offset | undefined;
   /** Wall clock; undefined when nothing was heard since the start. */
   readonly lastHeard: number | undefined;
+  /** Node id of the one that it follows, as far as this node knows. */
+  readonly follows: string | undefined;
   /** Whether the primary may count its acknowledgements: every other node of the set knows it. */
   readonly counts: boolean;
 }
@@ -46,7 +48,11 @@ export interface ReplicaStats extends PeerAddress {
   readonly durable: Offset;
   /** Records of this node's durable log that it has not made durable. */
   readonly lagRecords: number;
-  /** Of those, bytes by the mean size of what was sent to it. */
+  /**
+   * About how many bytes those are: by the mean size of the records that were sent to it, or to all before any was. Exact while records
+   * are of one size, and wrong by as much as those it lacks are larger or smaller than those before. What it lacks was mostly not read yet,
+   * and the log's index knows places by 64 KiB only.
+   */
   readonly lagBytes: number;
   readonly lagMs: number;
   readonly bytesInFlight: number;

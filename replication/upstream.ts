@@ -1,9 +1,12 @@
 /** The link to the node that this one follows: a receiver, its breaker, and how far behind it is. */
+import { offset as asOffset } from "../log/index.js";
 import type { Breaker } from "./breaker.js";
 import type { ReplicationError } from "./errors.js";
+import { feederLeads } from "./following.js";
 import type { Kept, ReplicationHost } from "./host.js";
+import { isHigher, type Leadership } from "./leadership-order.js";
 import type { LinkContext, ReceiverProgress } from "./link-ports.js";
-import type { Heartbeat } from "./messages.js";
+import type { Below, Heartbeat, Held } from "./messages.js";
 import { type Address, describeAddress, type Network } from "./ports.js";
 import { Receiver } from "./receiver.js";
 import type { UpstreamStats } from "./stats.js";
@@ -39,6 +42,9 @@ export class Upstream {
   #sample: { readonly end: number; readonly at: number } | undefined;
   #caughtUpAt: number | undefined;
   #primaryEnd: Heartbeat["end"] | undefined;
+  #feederLeads = true;
+  #feederOwn: Leadership | undefined;
+  #goodAt: number;
   #recordsAtFailure = 0;
   #isGreeted = false;
 
@@ -46,6 +52,7 @@ export class Upstream {
     const { address, network, context, host, breaker, events } = options;
     this.address = address;
     this.#options = options;
+    this.#goodAt = context.clock.stopwatch();
     this.#receiver = new Receiver({
       address,
       network,
@@ -68,7 +75,11 @@ export class Upstream {
       events: {
         phase: (phase) => {
           if (phase === "connecting" || phase === "waiting" || phase === "idle") this.#isGreeted = false;
-          else if (phase !== "greeting") this.#isGreeted = true;
+          else if (phase !== "greeting" && !this.#isGreeted) {
+            this.#isGreeted = true;
+            const { primary: feeder } = this.#receiver.progress;
+            if (feeder !== undefined) this.#feederSays(feeder.own, feeder.leads);
+          }
           if (phase === "streaming") events.streaming();
         },
         failed: (error) => this.#failed(error),
@@ -107,10 +118,38 @@ export class Upstream {
     this.#receiver.beat();
   }
 
+  say(message: Below | Held): void {
+    this.#receiver.say(message);
+  }
+
+  /** The one that is followed follows another itself, as it was last heard to. */
+  get isFedByReplica(): boolean {
+    return this.#receiver.progress.primary !== undefined && !this.#feederLeads;
+  }
+
+  /** For how long the one that is followed has not been there with the highest leadership that this node heard of. */
+  get lateForMs(): number {
+    const { clock, node } = this.#options.context;
+    if (this.node !== undefined && !isHigher(node.heard, this.#feederOwn)) return 0;
+    return clock.stopwatch() - this.#goodAt;
+  }
+
+  #feederSays(own: Leadership | undefined, leads: boolean): void {
+    const { clock, node } = this.#options.context;
+    this.#feederOwn = own;
+    this.#feederLeads = leads;
+    if (!isHigher(node.heard, own)) this.#goodAt = clock.stopwatch();
+  }
+
   /** Of the other side. */
-  heartbeat({ end }: Heartbeat): void {
+  heartbeat(heartbeat: Heartbeat): void {
+    const { end, own } = heartbeat;
+    const { node, clock } = this.#options.context;
     this.#primaryEnd = end;
-    const at = this.#options.context.clock.stopwatch();
+    const feeder = this.node;
+    const leads = feeder && feederLeads(heartbeat, feeder, node.heard);
+    this.#feederSays(own, leads ?? this.#feederLeads);
+    const at = clock.stopwatch();
     this.#look();
     this.#sample ??= { end, at };
     if (this.#committed >= end) this.#caughtUpAt = at;
@@ -132,7 +171,7 @@ export class Upstream {
         address: describeAddress(this.address),
         http: progress.primary.http,
       },
-      primaryEnd: this.#primaryEnd,
+      primaryEnd: this.#primaryEnd && asOffset(Math.max(this.#primaryEnd, this.#committed)),
       lagRecords,
       lagMs: this.lagMs,
       lastHeard: progress.lastHeardAt === undefined ? undefined : wall + progress.lastHeardAt,

@@ -48,6 +48,7 @@ export function asksOf(
   if (kind === "write") {
     if (moment !== undefined) return atUnsupported();
     const key = inBody?.idempotency_key ?? headers["idempotency-key"];
+    request.once = key === undefined ? "a key" : "client's key";
     const from = headers["x-annals-min-offset"];
     const wantedAcks = inBody?.acks ?? headers["x-annals-acks"];
     if (key === undefined && from === undefined && wantedAcks === undefined) return NOTHING;

@@ -17,7 +17,7 @@ import { type Forward, forwarderOf, sendOn } from "../forwarding.js";
 import { epochAt, lineageOf } from "../lineage.js";
 import type { Desk } from "../operations/call.js";
 import type { ApiOptions } from "../options.js";
-import type { ForwardedAnswer } from "../replication.js";
+import type { ForwardedAnswer, OnceBy } from "../replication.js";
 import { AnswerLog } from "./answer-log.js";
 import { headersAt } from "./durable-headers.js";
 import { type Answer, type Body, bufferBody, Outbox, textBody } from "./outbox.js";
@@ -207,6 +207,8 @@ declare module "fastify" {
     receivedAt: number;
     /** Of the time until the answer, what the client asked to wait for. */
     waitedMs: number;
+    /** Known once it is known what it asks. */
+    once: OnceBy;
     /** An answer is on its way; there is never a second one. */
     answered: boolean;
   }

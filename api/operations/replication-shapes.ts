@@ -23,7 +23,9 @@ const Replica = Type.Object({
   http: orNull(Type.String()),
   offset: Type.Integer({ description: "What it has on its disk." }),
   lag_operations: Type.Integer(),
-  lag_bytes: Type.Integer(),
+  lag_bytes: Type.Integer({
+    description: "About: by the mean size of the records that were sent to it.",
+  }),
   lag_ms: Type.Integer(),
   status: Status,
   connected: Type.Boolean(),
@@ -72,6 +74,9 @@ export const ReplicationStats = Type.Object({
       name: Type.String(),
       address: orNull(Type.String()),
       http: orNull(Type.String()),
+      follows: orNull(
+        Type.String({ description: "Id of the node that it follows, as far as this node knows." }),
+      ),
     }),
   ),
 });

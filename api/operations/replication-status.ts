@@ -76,11 +76,12 @@ function statsJson(facts: ReplicationFacts): JsonObject {
     divergences: facts.divergences,
     listed: facts.listed,
     replicas: facts.replicas.map(replicaJson),
-    peers: facts.peers.map(({ id, name, address, http }) => ({
+    peers: facts.peers.map(({ id, name, address, http, follows }) => ({
       id,
       name,
       address: address ?? null,
       http: http ?? null,
+      follows: follows ?? null,
     })),
   };
 }

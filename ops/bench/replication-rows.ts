@@ -5,10 +5,10 @@ import { freePort } from "../free-port.js";
 import { type SetChild, startSetChild, statsOf, untilStats } from "../set-child.js";
 import { fillDirectory, fillRedis, keyOf, MILLION, textOf } from "./million-rows.js";
 import { programOf, redisReply, startRedis } from "./peers.js";
-import type { Bench, Started } from "./processes.js";
+import { type Bench, processorSeconds, type Started } from "./processes.js";
 import { type Finding, interleave, orAbsent, type Row } from "./row.js";
-import { count, percentile, ratios, shown, spreadOf } from "./statistics.js";
-import { load } from "./wrk.js";
+import { count, percentile, ratios, type Spread, shown, spreadOf } from "./statistics.js";
+import { type Load, load } from "./wrk.js";
 
 interface Place {
   readonly name: string;
@@ -180,24 +180,52 @@ const liveLag: Row = {
   },
 };
 
+/** Processor time that each of the processes took for a write, in every round, µs. */
+class Spending {
+  readonly #perWrite = new Map<SetChild, number[]>();
+
+  /** While `writes` of a primary run, and until its replicas have all of them. Resolves with what `writes` does. */
+  async during(primary: SetChild, replicas: readonly SetChild[], writes: () => Promise<Load>): Promise<Load> {
+    const all = [primary, ...replicas];
+    const before = all.map(({ pid }) => processorSeconds(pid));
+    const done = await writes();
+    const end = (await statsOf(primary)).master_offset ?? 0;
+    for (const each of replicas)
+      await untilStats(each, "has all", ({ replica_offset: at }) => (at ?? 0) >= end);
+    for (const [at, child] of all.entries()) {
+      const spent = processorSeconds(child.pid) - (before[at] ?? 0);
+      this.#perWrite.set(child, [...(this.#perWrite.get(child) ?? []), (spent / done.requests) * 1e6]);
+    }
+    return done;
+  }
+
+  of(child: SetChild): Spread {
+    return spreadOf(this.#perWrite.get(child) ?? []);
+  }
+}
+
 const cost: Row = {
   name: "replication-cost",
   run: async (bench) => {
     const alone = await started(bench, await newPlace(bench, "alone"));
     const one = await newPlace(bench, "primary");
     const primary = await started(bench, one);
-    const replicas = [
+    const [first, second] = [
       await started(bench, await newPlace(bench, "replica-1"), one),
       await started(bench, await newPlace(bench, "replica-2"), one),
     ];
-    const measure = async ({ port }: SetChild, warmUp: boolean): Promise<number> =>
-      (await load(bench, port, "annalsPut", 64, warmUp ? 1 : bench.seconds)).requestsPerSecond;
+    const spending = new Spending();
+    const measure = async (child: SetChild, replicas: SetChild[], warmUp: boolean): Promise<number> => {
+      const writes = (seconds: number) => load(bench, child.port, "annalsPut", 64, seconds);
+      if (warmUp) return (await writes(1)).requestsPerSecond;
+      return (await spending.during(child, replicas, () => writes(bench.seconds))).requestsPerSecond;
+    };
     const values = await interleave(bench.rounds, [
-      { name: "alone", measure: (warmUp) => measure(alone, warmUp) },
-      { name: "with two", measure: (warmUp) => measure(primary, warmUp) },
+      { name: "alone", measure: (warmUp) => measure(alone, [], warmUp) },
+      { name: "with two", measure: (warmUp) => measure(primary, [first, second], warmUp) },
     ]);
     const [without, withTwo] = [values.get("alone") ?? [], values.get("with two") ?? []];
-    await Promise.all([...replicas, primary, alone].map(stopped));
+    await Promise.all([first, second, primary, alone].map(stopped));
     const left = ratios(withTwo, without);
     return [
       {
@@ -207,9 +235,29 @@ const cost: Row = {
         reached: left.median >= 0.65,
         numbers: { ratio: left, withTwo: spreadOf(withTwo), alone: spreadOf(without) },
       },
+      processorTime(
+        spending.of(alone),
+        spending.of(primary),
+        [first, second].map((child) => spending.of(child)),
+      ),
     ];
   },
 };
+
+/** What replicas cost where each has a machine of its own is the primary's difference, and nothing else. */
+function processorTime(alone: Spread, primary: Spread, replicas: readonly Spread[]): Finding {
+  const us = (spread: Spread): string => `${shown(spread, (value) => value.toFixed(1))} µs`;
+  return {
+    what: "processor time of each of these writes, user and system, all threads",
+    goal: "reported",
+    measured: `alone ${us(alone)}; primary of two ${us(primary)}, its replicas ${replicas.map(us).join(" and ")}`,
+    reached: undefined,
+    numbers: {
+      ...{ aloneUs: alone, primaryUs: primary },
+      ...Object.fromEntries(replicas.map((spread, at) => [`replica${at + 1}Us`, spread])),
+    },
+  };
+}
 
 /** From the start of an empty redis until it has the primary's million keys, ms. */
 async function redisSync(bench: Bench, primary: Started): Promise<number> {
@@ -316,4 +364,71 @@ const promotion: Row = {
   },
 };
 
-export const REPLICATION_ROWS: readonly Row[] = [catchUp, liveLag, cost, fullSync, promotion];
+const SWITCHOVER_WRITERS = 16;
+const AROUND_MS = 500;
+
+/** Under writes the lead goes from one node to another: the longest time without an answered write, and answered writes that are gone. */
+async function switchOver(bench: Bench): Promise<{ readonly pausedMs: number; readonly lost: number }> {
+  const [one, two, three] = [
+    await newPlace(bench, "one"),
+    await newPlace(bench, "two"),
+    await newPlace(bench, "three"),
+  ];
+  const primary = await started(bench, one);
+  const [next, other] = [await started(bench, two, one), await started(bench, three, one)];
+  for (const replica of [next, other])
+    await untilStats(replica, "is listed", ({ listed }) => listed === true);
+  const answered: string[] = [];
+  let [leader, isOver, last, pausedMs] = [primary, false, performance.now(), 0];
+  const writer = async (number: number): Promise<void> => {
+    for (let at = 0; !isOver; at += 1) {
+      const key = `${number}-${at}`;
+      const response = await write(leader, key);
+      await response.arrayBuffer();
+      if (response.headers.get("x-annals-primary") === next.url) leader = next;
+      if (!response.ok) continue;
+      answered.push(key);
+      const now = performance.now();
+      pausedMs = Math.max(pausedMs, now - last);
+      last = now;
+    }
+  };
+  const writers = Array.from({ length: SWITCHOVER_WRITERS }, (_, number) => writer(number));
+  await new Promise((resolve) => setTimeout(resolve, AROUND_MS));
+  const body = JSON.stringify({ to: two.name });
+  const headers = { "content-type": "application/json" };
+  const moved = await fetch(`${primary.url}/api/replication/switchover`, { method: "POST", headers, body });
+  if (!moved.ok) throw new Error(`the switchover was refused: ${await moved.text()}`);
+  await new Promise((resolve) => setTimeout(resolve, AROUND_MS));
+  isOver = true;
+  await Promise.all(writers);
+  let lost = 0;
+  for (const key of answered) if (!(await fetch(`${next.url}/kv/${key}`)).ok) lost += 1;
+  await Promise.all([primary, next, other].map(stopped));
+  return { pausedMs, lost };
+}
+
+const switchover: Row = {
+  name: "replication-switchover",
+  run: async (bench) => {
+    let lost = 0;
+    const measure = async (): Promise<number> => {
+      const found = await switchOver(bench);
+      lost += found.lost;
+      return found.pausedMs;
+    };
+    const values = await interleave(bench.rounds, [{ name: "switchover", measure }]);
+    const ms = spreadOf(values.get("switchover") ?? []);
+    return [
+      {
+        what: `switchover with ${SWITCHOVER_WRITERS} writers and three nodes: writes paused`,
+        goal: "≤ 3 s, no answered write lost",
+        measured: `${shown(ms, (each) => each.toFixed(0))} ms at the longest, ${lost} lost`,
+        reached: ms.max <= 3000 && lost === 0,
+        numbers: { pausedMs: ms, lost },
+      },
+    ];
+  },
+};
+
+export const REPLICATION_ROWS: readonly Row[] = [catchUp, liveLag, cost, fullSync, promotion, switchover];

@@ -116,6 +116,7 @@ export const REQUESTS = {
 export type RequestName = keyof typeof REQUESTS;
 
 export interface Load {
+  readonly requests: number;
   readonly requestsPerSecond: number;
   readonly p50Ms: number;
   readonly p99Ms: number;
@@ -156,6 +157,7 @@ export async function load(
     );
   }
   return {
+    requests: result.requests,
     requestsPerSecond: result.requests / (result.durationUs / 1e6),
     p50Ms: result.p50Us / 1000,
     p99Ms: result.p99Us / 1000,

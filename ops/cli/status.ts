@@ -17,6 +17,8 @@ interface Row {
   readonly node: string;
   readonly stats: Stats | undefined;
   readonly problem: string | undefined;
+  /** How many feeders it is away from the first. */
+  readonly depth?: number;
 }
 
 const TIMEOUT_MS = 2000;
@@ -63,7 +65,34 @@ async function look(node: string): Promise<Row[]> {
     }
     found = [...new Map(next.map((each) => [each[0], each])).values()];
   }
-  return [...known.values()].sort((a, b) => rank(a) - rank(b) || nameOf(a).localeCompare(nameOf(b)));
+  return asTree([...known.values()]);
+}
+
+/** Each below the one that it follows; those of which that is not known stand at the left, the primary first. */
+function asTree(rows: readonly Row[]): Row[] {
+  const sorted = [...rows].sort((a, b) => rank(a) - rank(b) || nameOf(a).localeCompare(nameOf(b)));
+  const byId = new Map(sorted.map((row) => [String(row.stats?.["node_id"]), row]));
+  const told = new Map(
+    sorted.flatMap(({ stats }) => nodesIn(stats?.["peers"]).map((peer) => [peer["id"], peer["follows"]])),
+  );
+  const feederOf = ({ stats }: Row): Row | undefined => {
+    const { master } = stats ?? {};
+    const own = typeof master === "object" && master !== null && "id" in master ? master.id : undefined;
+    const feeder = byId.get(String(own ?? told.get(stats?.["node_id"])));
+    return stats?.["role"] === "master" ? undefined : feeder;
+  };
+  const tree: Row[] = [];
+  const seen = new Set<Row>();
+  const place = (row: Row, depth: number): void => {
+    if (seen.has(row)) return;
+    seen.add(row);
+    tree.push({ ...row, depth });
+    for (const other of sorted) if (feederOf(other) === row) place(other, depth + 1);
+  };
+  for (const row of sorted) if (feederOf(row) === undefined) place(row, 0);
+  // Some that follow each other.
+  for (const row of sorted) place(row, 0);
+  return tree;
 }
 
 function silent(id: string, found: readonly (readonly [string, string, string | undefined])[]): Row {
@@ -121,24 +150,15 @@ function table(rows: readonly Row[]): string {
     .join("\n");
 }
 
-function cellsOf({ node, stats, problem }: Row): string[] {
+function cellsOf({ node, stats, problem, depth = 0 }: Row): string[] {
   const show = (field: string): string =>
     stats?.[field] === undefined || stats[field] === null ? "-" : String(stats[field]);
-  if (problem !== undefined)
-    return [show("name"), "?", "-", "-", "-", "-", problem.replace(`${node}: `, ""), node];
+  const name = depth === 0 ? show("name") : `${"  ".repeat(depth - 1)}└ ${show("name")}`;
+  if (problem !== undefined) return [name, "?", "-", "-", "-", "-", problem.replace(`${node}: `, ""), node];
   const offset = stats?.["replica_offset"] === undefined ? show("master_offset") : show("replica_offset");
   const lag =
     stats?.["lag_ms"] === undefined || stats["lag_ms"] === null ? "-" : `${String(stats["lag_ms"])} ms`;
-  return [
-    show("name"),
-    show("role"),
-    show("epoch"),
-    offset,
-    show("lag_operations"),
-    lag,
-    stateOf(stats),
-    node,
-  ];
+  return [name, show("role"), show("epoch"), offset, show("lag_operations"), lag, stateOf(stats), node];
 }
 
 function stateOf(stats: Stats | undefined): string {

@@ -163,7 +163,7 @@ const writes = {
   "replication.forward_writes": {
     kind: "switch",
     default: false,
-    why: "A replica sends writes on to its primary and answers what that answers, instead of refusing them.",
+    why: "A replica sends writes on to its primary and answers what that answers, instead of refusing them. Each happens once: it gets an idempotency key where its client sent none, whose answer the primary keeps as any other.",
   },
 } satisfies Record<string, Setting>;
 

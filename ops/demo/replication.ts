@@ -22,12 +22,14 @@ const USAGE = `npm run demo:replication [-- OPTION …]: sends a commit history 
 
   --input FILE      commits, one JSON object a line, also .gz (the history beside the repository, else its sample)
   --limit N         only the first N commits (all)
+  --seconds N       a short history is written over at least so long, so that there is time for faults (10)
   --seed N          draws the faults and their moments (another each time)
   --directory DIR   where the data goes and stays; empty or absent (a temporary directory, removed at the end)
   --json            the summary as JSON`;
 
 interface Wanted extends WantedCommits {
   readonly seed: number;
+  readonly seconds: number;
   readonly directory: string | undefined;
   readonly json: boolean;
 }
@@ -38,6 +40,7 @@ function wantedFrom(args: readonly string[]): Wanted {
     options: {
       input: { type: "string" },
       limit: { type: "string" },
+      seconds: { type: "string", default: "10" },
       seed: { type: "string", default: String(Date.now() % 1_000_000) },
       directory: { type: "string" },
       json: { type: "boolean", default: false },
@@ -46,6 +49,8 @@ function wantedFrom(args: readonly string[]): Wanted {
   const limit = values.limit === undefined ? Number.POSITIVE_INFINITY : Number(values.limit);
   if (values.limit !== undefined && (!Number.isInteger(limit) || limit < 1))
     throw new RangeError("--limit is a whole number from 1");
+  const seconds = Number(values.seconds);
+  if (!(seconds >= 1 && seconds <= 3600)) throw new RangeError("--seconds is 1 to 3600");
   const seed = Number(values.seed);
   if (!Number.isInteger(seed) || seed < 0) throw new RangeError("--seed is a whole number");
   const { directory, json } = values;
@@ -53,7 +58,7 @@ function wantedFrom(args: readonly string[]): Wanted {
     throw new RangeError(`no file ${values.input}`);
   if (directory !== undefined && existsSync(directory) && readdirSync(directory).length > 0)
     throw new RangeError(`${directory} is not empty`);
-  return { input: values.input ?? defaultInput(), limit, seed, directory, json };
+  return { input: values.input ?? defaultInput(), limit, seed, seconds, directory, json };
 }
 
 interface Summary {
@@ -71,8 +76,6 @@ interface Summary {
 }
 
 const BATCH_COMMITS_MAX = 8;
-/** A short history is written slowly, so that there is time for faults. */
-const WRITING_MS_MIN = 10_000;
 const REPEAT_MS = 30;
 const GIVE_UP_MS = 60_000;
 
@@ -168,7 +171,7 @@ async function run(wanted: Wanted, directory: string, say: (text: string) => voi
     await writer.ask((client) => client.createQueue(QUEUE, { max_depth: 10_000_000 }));
     trouble.begin();
     const size = Math.min(BATCH_COMMITS_MAX, Math.ceil(commits.length / 500));
-    const pauseMs = (WRITING_MS_MIN * size) / commits.length - 5;
+    const pauseMs = (wanted.seconds * 1000 * size) / commits.length - 5;
     const half = Math.floor(commits.length / 2);
     const writing = (async () => {
       for (let at = 0; at < commits.length; at += size) {

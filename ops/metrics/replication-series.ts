@@ -32,11 +32,15 @@ function addLags(series: Series, read: Read): void {
       ({ upstream }) => upstream?.lagRecords,
     ),
   );
-  series.gauges("replication_lag_bytes", "About how many bytes those are", labels, () =>
-    lags(
-      ({ lagBytes }) => lagBytes,
-      () => undefined,
-    ),
+  series.gauges(
+    "replication_lag_bytes",
+    "About how many bytes those are, by the mean size of the records that were sent to it",
+    labels,
+    () =>
+      lags(
+        ({ lagBytes }) => lagBytes,
+        () => undefined,
+      ),
   );
   const lagMs = () =>
     lags(

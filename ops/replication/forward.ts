@@ -1,8 +1,9 @@
 /**
- * Sends a write on to the primary, as it came, and gives back what that answers. A write is sent once: when its answer is lost nobody knows
- * whether it happened, and the client is told so. Only one with an idempotency key, which happens once however often it comes, is
- * sent a second time.
+ * Sends a write on to the primary, as it came, and gives back what that answers. When the answer is lost nobody knows whether the write
+ * happened, so it is asked again; a key, the client's or one that is drawn here, makes it happen once however often it comes. What takes
+ * no key (it is queued in a transaction, or waits for a message) is sent once, and the client is told that nobody knows.
  */
+import { randomBytes } from "node:crypto";
 import {
   type ClientRequest,
   Agent as HttpAgent,
@@ -10,7 +11,14 @@ import {
   type IncomingMessage,
 } from "node:http";
 import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
-import { type ForwardedAnswer, type ForwardedWrite, type Refusal, refusal } from "../../api/index.js";
+import { setTimeout as sleep } from "node:timers/promises";
+import {
+  errorTable,
+  type ForwardedAnswer,
+  type ForwardedWrite,
+  type Refusal,
+  refusal,
+} from "../../api/index.js";
 
 /** From replica to replica to primary, and no further: two that believe each other primary would send it to and fro. */
 const HOPS_MAX = 3;
@@ -20,6 +28,9 @@ const TIMEOUT_MS = 150_000;
 /** An idle connection is let go before the primary lets it go, so that no write meets a closed one. */
 const IDLE_MS = 5000;
 const CONNECTIONS_MAX = 256;
+/** Waited before a lost answer is asked for again: a primary that restarts, or gives way to another, is given a moment. */
+const AGAIN_MS = [20, 200, 1000];
+const KEY_BYTES = 16;
 const ANSWER_BYTES_MAX = 256 * 1024 * 1024;
 
 /** They belong to one connection, or are made anew for the next. */
@@ -33,21 +44,52 @@ export class Forwarder {
   readonly #http = new HttpAgent({ keepAlive: true, maxSockets: CONNECTIONS_MAX, timeout: IDLE_MS });
   readonly #https = new HttpsAgent({ keepAlive: true, maxSockets: CONNECTIONS_MAX, timeout: IDLE_MS });
 
-  async send(primary: string, write: ForwardedWrite): Promise<ForwardedAnswer | Refusal> {
+  /** `primaryOf`: where it is now, which may change while the answer is waited for. */
+  async send(primaryOf: () => string | undefined, write: ForwardedWrite): Promise<ForwardedAnswer | Refusal> {
+    const primary = primaryOf();
+    if (primary === undefined)
+      return refusal(
+        "REPLICATION_FORWARD_FAILED",
+        "the write was not sent on: where the primary is is not known",
+      );
     const hops = Number(headerOf(write.headers, HOPS_HEADER) ?? 0) + 1;
     if (!(hops <= HOPS_MAX))
       return failed(`it was not sent on: ${HOPS_MAX} nodes have sent it on already`, primary);
-    const mayRepeat = headerOf(write.headers, "idempotency-key") !== undefined;
+    if (write.once !== "a key") return await this.#repeated(primaryOf, write, hops, write.once !== "nothing");
+    const key = `forwarded-${randomBytes(KEY_BYTES).toString("hex")}`;
+    const keyed = { ...write, headers: [...write.headers, "Idempotency-Key", key] };
+    const answer = await this.#repeated(primaryOf, keyed, hops, true);
+    // Nothing was done: the primary takes no key of this one, or could not keep its answer.
+    if (isKeyRefused(answer)) return await this.#repeated(primaryOf, write, hops, false);
+    return answer.type === "forwarded" ? { ...answer, headers: withoutReplayed(answer.headers) } : answer;
+  }
+
+  async #repeated(
+    primaryOf: () => string | undefined,
+    write: ForwardedWrite,
+    hops: number,
+    mayRepeat: boolean,
+  ): Promise<ForwardedAnswer | Refusal> {
+    let lost: string | undefined;
+    const since = performance.now();
     for (let attempt = 1; ; attempt += 1) {
+      const primary = primaryOf() ?? "an unknown address";
       try {
-        return await this.#once(primary, write, hops);
+        const answer = await this.#once(primary, write, hops);
+        // A node that refuses now can't say what became of what was sent before.
+        if (lost === undefined || !refusesAll(answer)) return answer;
+        if (attempt > AGAIN_MS.length)
+          return failed(`whether the write happened is unknown: ${lost}`, primary);
       } catch (error) {
         if (write.signal.aborted) return refusal("API_CLIENT_GONE", "the client went away while it waited");
         const why = error instanceof Error ? error.message : String(error);
-        if (wasNotSent(error)) return failed(`it was not sent: ${why}`, primary);
-        if (!mayRepeat || attempt > 1)
-          return failed(`whether the write happened is unknown: ${why}`, primary);
+        if (wasNotSent(error) && lost === undefined) return failed(`it was not sent: ${why}`, primary);
+        lost ??= why;
+        const isLate = performance.now() - since > TIMEOUT_MS;
+        if (!mayRepeat || isLate || attempt > AGAIN_MS.length)
+          return failed(`whether the write happened is unknown: ${lost}`, primary);
       }
+      await sleep(AGAIN_MS[attempt - 1]);
     }
   }
 
@@ -119,6 +161,23 @@ function kept(headers: readonly string[]): string[] {
   return left;
 }
 
+/** The client sent no key, so nothing was replayed to it. */
+function withoutReplayed(headers: readonly string[]): string[] {
+  return headers.filter((_, index) => headers[index - (index % 2)]?.toLowerCase() !== "idempotent-replayed");
+}
+
+/** It takes no writes at all at the moment, whatever they are. */
+function refusesAll({ status, body }: ForwardedAnswer): boolean {
+  const isReadOnly = status === 403 && Buffer.from(body).toString().includes('"REPLICATION_READ_ONLY"');
+  return isReadOnly || status === 429 || status === 502 || status === 503;
+}
+
+function isKeyRefused(answer: ForwardedAnswer | Refusal): boolean {
+  if (answer.type === "refused" || !KEY_REFUSED.has(answer.status)) return false;
+  const text = Buffer.from(answer.body).toString();
+  return text.includes('"API_IDEMPOTENCY_KEY_INVALID"') || text.includes('"IDEMPOTENCY_ANSWER_TOO_LARGE"');
+}
+
 function headerOf(headers: readonly string[], wanted: string): string | undefined {
   const at = headers.findIndex(
     (name, index) => index % 2 === 0 && name.toLowerCase() === wanted.toLowerCase(),
@@ -138,6 +197,11 @@ async function collect(incoming: IncomingMessage): Promise<Uint8Array> {
   return Buffer.concat(parts);
 }
 
+const KEY_REFUSED: ReadonlySet<number> = new Set(
+  (["API_IDEMPOTENCY_KEY_INVALID", "IDEMPOTENCY_ANSWER_TOO_LARGE"] as const).map(
+    (code) => errorTable[code].status,
+  ),
+);
 const NOT_CONNECTED = new Set(["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "EHOSTUNREACH", "ENETUNREACH"]);
 
 function wasNotSent(error: unknown): boolean {

@@ -29,6 +29,8 @@ export interface HoldingsHostParts {
   readonly holdings: Holdings;
   readonly files: FileSystem;
   readonly dataDirectory: string;
+  /** Of a node that has no log yet, if it was started before. */
+  readonly nodeId: string | undefined;
   readonly logger: Logger;
   /** Log and state are there again. */
   readonly onReplaced: () => void;
@@ -44,12 +46,13 @@ const SNAPSHOT_CHUNK_BYTES = 256 * 1024;
 export class HoldingsHost implements ReplicationHost {
   readonly #parts: HoldingsHostParts;
   /** Of a node that has no log yet. */
-  readonly #newNodeId = randomBytes(16).toString("hex");
+  readonly #newNodeId: string;
   /** The end of the log is this node's alone, and could not be cut off: a full sync keeps the old log. */
   #hasDiverged = false;
 
   constructor(parts: HoldingsHostParts) {
     this.#parts = parts;
+    this.#newNodeId = parts.nodeId ?? randomBytes(16).toString("hex");
   }
 
   identity(): NodeIdentity {

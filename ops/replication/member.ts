@@ -68,6 +68,8 @@ export class SetMember implements Replication {
   readonly #ackTimeoutMs: number;
   #values: ConfigValues;
   #node: ReplicationNode | undefined;
+  /** As which it was known before it had a log. */
+  #nodeId: string | undefined;
   #stopped = false;
   #isNew = false;
 
@@ -83,15 +85,7 @@ export class SetMember implements Replication {
     this.#maxLagMs = values["replication.max_lag_ms"];
     this.#ackTimeoutMs = values["replication.ack_timeout_ms"];
     this.forward = values["replication.forward_writes"]
-      ? async (write) => {
-          const primary = this.#node?.primaryHttp;
-          return primary === undefined
-            ? refusal(
-                "REPLICATION_FORWARD_FAILED",
-                "the write was not sent on: where the primary is is not known",
-              )
-            : this.#forwarder.send(primary, write);
-        }
+      ? (write) => this.#forwarder.send(() => this.#node?.primaryHttp, write)
       : undefined;
   }
 
@@ -100,11 +94,12 @@ export class SetMember implements Replication {
   /** What the directory is to be opened as. */
   async startsAs(): Promise<"leader" | "follower" | "fresh follower"> {
     const { files, dataDirectory } = this.#parts;
-    const { role, isNew } = await startingRole(
+    const { role, nodeId, isNew } = await startingRole(
       files,
       dataDirectory,
       nodeSettings(this.#values, undefined, () => undefined),
     );
+    this.#nodeId = nodeId;
     if (role !== "replica") return "leader";
     this.#isNew = isNew;
     if (await holdsLog(files, dataDirectory)) return "follower";
@@ -129,7 +124,7 @@ export class SetMember implements Replication {
   /** The log is open and the state folded, except of a follower that has none yet; HTTP listens. */
   async start(): Promise<void> {
     const { files, dataDirectory, logger, httpAddress } = this.#parts;
-    const host = new HoldingsHost(this.#parts);
+    const host = new HoldingsHost({ ...this.#parts, nodeId: this.#nodeId });
     const [secret, tls] = await Promise.all([
       readSecret(this.#values, process.env),
       readCertificates(this.#values),
@@ -146,7 +141,7 @@ export class SetMember implements Replication {
         ...(tls === undefined ? {} : { tls }),
         refused: (error, remote) =>
           seldom.tell(errnoOf(error) ?? error.message, (untold) =>
-            logger.warn({ remote, untold }, `a node was not let in: ${error.message}`),
+            logger.warn({ remote, untold }, `${remote} was not let in: ${error.message}`),
           ),
       }),
       clock: systemClock,

@@ -40,7 +40,13 @@ export function factsOf(
     upstream: stats.upstream === undefined ? undefined : upstreamFacts(stats.upstream, stats),
     peers: stats.peers
       .filter(({ isSelf }) => !isSelf)
-      .map(({ nodeId: id, name: called, address, http }) => ({ id, name: called, address, http })),
+      .map(({ nodeId: id, name: called, address, http, follows }) => ({
+        id,
+        name: called,
+        address,
+        http,
+        follows,
+      })),
     listed: stats.peers.some(({ isSelf }) => isSelf),
     divergences: counters.divergences,
   };
@@ -98,7 +104,9 @@ export function breakerFacts({ id, open, failures, lastCode, openedAt }: Breaker
 export function reportOf(report: PromotionReport): ShownReport {
   const nodes = report.answers.map((answer) => ({
     ...answer,
-    called: `${answer.name} (${answer.nodeId.slice(0, 8)})`,
+    called: answer.nodeId.startsWith(answer.name)
+      ? answer.name
+      : `${answer.name} (${answer.nodeId.slice(0, 8)})`,
   }));
   return {
     type: "promoted",

@@ -42,7 +42,7 @@ export async function switchOver(node: ReplicationNode, to: string): Promise<Swi
   }
   const heldMs = Math.round(performance.now() - since);
   const follows = await followSoon(node, parsed);
-  const others = peers.filter((peer) => !peer.isSelf && peer !== target);
+  const others = peers.filter((peer) => !peer.isSelf && peer !== target && !isFedByOther(peer, peers));
   const told = await Promise.all(
     others.map(async (peer) => {
       const answer = peer.http === undefined ? undefined : await tell(peer.http, "follow", { address });
@@ -60,6 +60,12 @@ export async function switchOver(node: ReplicationNode, to: string): Promise<Swi
       ({ name }) => name,
     ),
   };
+}
+
+/** Replicas of replicas stay where they are: whoever feeds them follows the new primary, and they with it. */
+function isFedByOther({ follows }: PeerStats, peers: readonly PeerStats[]): boolean {
+  const feeder = peers.find(({ nodeId }) => nodeId === follows);
+  return feeder !== undefined && !feeder.isSelf;
 }
 
 /** It has heard of the promotion, and follows by itself as soon as it may; or it is told to. */

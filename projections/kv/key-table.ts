@@ -9,6 +9,7 @@
 import { assert, type Offset, offset } from "../../log/index.js";
 import { copyBytes, latin1, utf8 } from "../bytes.js";
 import { type KeyStored, WELL_KNOWN_TYPES } from "./codec.js";
+import { ContentTypes, OTHER_TYPE } from "./content-types.js";
 import type { ByteString } from "./contract.js";
 import { ExpiryHeap } from "./expiry-heap.js";
 import { HashIndex } from "./hash-index.js";
@@ -25,10 +26,8 @@ export const KEYS_MAX = 4_000_000_000;
  * as it is at the least load, 0.35, with cells of 8 bytes).
  */
 const SLOT_BYTES = ROW_BYTES + 8 + 24;
-/** A content type that is not well known is an entry in a Map, and a string of so many bytes more. */
+/** A content type that is not well known is charged as an entry in a Map and a string, which it is when very many are in use. */
 const TYPE_ENTRY_BYTES = 80;
-
-const OTHER_TYPE = 255;
 
 export class KeyTable {
   readonly expiries = new ExpiryHeap();
@@ -37,6 +36,8 @@ export class KeyTable {
   readonly #index = new HashIndex();
   readonly #rows = new SlotRows();
   readonly #blocks: SlabStore;
+  readonly #types = new ContentTypes();
+  /** Of slots whose type has no number. */
   readonly #otherTypes = new Map<number, string>();
   #size = 0;
   #slotEnd = 0;
@@ -152,7 +153,7 @@ export class KeyTable {
   }
 
   contentTypeAt(slot: number): string {
-    return WELL_KNOWN_TYPES[this.#rows.contentType(slot)] ?? this.#otherTypes.get(slot) ?? "";
+    return this.#types.nameOf(this.#rows.contentType(slot)) ?? this.#otherTypes.get(slot) ?? "";
   }
 
   /** Adds a key with this hash that `findBytes` did not find; returns its slot. */
@@ -228,6 +229,7 @@ export class KeyTable {
     this.#size = 0;
     this.#slotEnd = 0;
     this.#free = 0;
+    this.#types.clear();
     this.#otherTypes.clear();
     this.expiries.clear();
     this.#index.clear();
@@ -238,7 +240,10 @@ export class KeyTable {
   chargeAt(slot: number): number {
     const keyBytes = this.#rows.keyBytes(slot);
     if (keyBytes === 0) return 0;
-    return charge(keyBytes + this.#rows.valueBytes(slot), this.contentTypeAt(slot));
+    const bytes = keyBytes + this.#rows.valueBytes(slot);
+    // Without looking for the type's name, which a well-known one is not charged for.
+    if (this.#rows.contentType(slot) < WELL_KNOWN_TYPES.length) return SLOT_BYTES + blockBytes(bytes);
+    return chargeWithType(bytes, this.contentTypeAt(slot));
   }
 
   /**
@@ -278,14 +283,10 @@ export class KeyTable {
   }
 
   #setType(slot: number, contentType: string): void {
-    const type = WELL_KNOWN_TYPES.indexOf(contentType);
-    if (type >= 0) {
-      if (this.#otherTypes.size > 0) this.#otherTypes.delete(slot);
-      this.#rows.setContentType(slot, type);
-    } else {
-      this.#otherTypes.set(slot, contentType);
-      this.#rows.setContentType(slot, OTHER_TYPE);
-    }
+    const type = this.#types.numberOf(contentType);
+    this.#rows.setContentType(slot, type);
+    if (type === OTHER_TYPE) this.#otherTypes.set(slot, contentType);
+    else if (this.#otherTypes.size > 0) this.#otherTypes.delete(slot);
   }
 
   #setDeadline(slot: number, expiresAt: number): void {
@@ -296,6 +297,10 @@ export class KeyTable {
 }
 
 function charge(bytes: number, contentType: string): number {
-  const type = WELL_KNOWN_TYPES.includes(contentType) ? 0 : TYPE_ENTRY_BYTES + contentType.length;
-  return SLOT_BYTES + blockBytes(bytes) + type;
+  if (WELL_KNOWN_TYPES.includes(contentType)) return SLOT_BYTES + blockBytes(bytes);
+  return chargeWithType(bytes, contentType);
+}
+
+function chargeWithType(bytes: number, contentType: string): number {
+  return SLOT_BYTES + blockBytes(bytes) + TYPE_ENTRY_BYTES + contentType.length;
 }

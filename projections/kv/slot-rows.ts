@@ -8,7 +8,7 @@
  *   word  6    keyBytes     u32      0 = the slot is free: no key is empty
  *   word  7    valueBytes   u32
  *   word  8    hash         u32      the key's
- *   word  9    contentType  u8       a well-known number, or OTHER_TYPE
+ *   word  9    contentType  u8       the number of a type, or OTHER_TYPE
  *              isWhole      bit 8    the key's chain of events is known to lead to its first
  */
 const CHUNK_BITS = 12;

@@ -59,11 +59,16 @@ async function serve(args: readonly string[]): Promise<string> {
 async function curl(args: readonly string[]): Promise<string> {
   const after = (flag: string): string | undefined =>
     args.includes(flag) ? args[args.indexOf(flag) + 1] : undefined;
-  const [name = "", value = ""] = (after("-H") ?? "").split(": ");
+  const headers = args.flatMap((each, at) => (each === "-H" ? [(args[at + 1] ?? "").split(": ")] : []));
+  // What curl says of a body on its own.
+  const form = after("-d") === undefined ? {} : { "content-type": "application/x-www-form-urlencoded" };
   const url = args.find((each) => each.startsWith("http")) ?? "";
   const answer = await fetch(url, {
     method: after("-X") ?? "GET",
-    headers: { "content-type": "application/json", ...(name === "" ? {} : { [name]: value }) },
+    headers: {
+      ...form,
+      ...Object.fromEntries(headers.map(([name = "", value]) => [name.toLowerCase(), value])),
+    },
     ...(after("-d") === undefined ? {} : { body: after("-d") as string }),
   });
   const text = await answer.text();

@@ -144,6 +144,7 @@ describe("a write that is sent on", () => {
     headers: ["Host", "replica:1", "If-Match", '"3"', "Connection", "keep-alive", "X-Request-Id", "theirs"],
     body: Buffer.from([0, 255, 10]),
     requestId: "r-1",
+    once: "a key",
     signal: new AbortController().signal,
     ...more,
   });
@@ -152,7 +153,7 @@ describe("a write that is sent on", () => {
     const { arrived, url } = await listen((_asked, response) => {
       response.writeHead(201, { ETag: '"4"', "Content-Type": "text/plain" }).end("done");
     });
-    const answer = await forwarder.send(url, write());
+    const answer = await forwarder.send(() => url, write());
     expect(answer).toMatchObject({ type: "forwarded", status: 201 });
     if (answer.type === "refused") throw new Error(answer.message);
     expect(Buffer.from(answer.body).toString()).toBe("done");
@@ -169,26 +170,66 @@ describe("a write that is sent on", () => {
 
   it("goes no further than a few nodes", async () => {
     const { arrived, url } = await listen((_asked, response) => response.end());
-    const answer = await forwarder.send(url, write({ headers: ["X-Annals-Hops", "3"] }));
+    const answer = await forwarder.send(() => url, write({ headers: ["X-Annals-Hops", "3"] }));
     expect(answer).toMatchObject({ code: "REPLICATION_FORWARD_FAILED" });
-    expect(await forwarder.send(url, write({ headers: ["X-Annals-Hops", "many"] }))).toMatchObject({
+    expect(await forwarder.send(() => url, write({ headers: ["X-Annals-Hops", "many"] }))).toMatchObject({
       code: "REPLICATION_FORWARD_FAILED",
     });
     expect(arrived).toHaveLength(0);
   });
 
-  it("is sent once when its answer is lost, and twice only with an idempotency key", async () => {
+  const keyOf = ({ incoming }: Arrived): unknown => incoming.headers["idempotency-key"];
+
+  it("is asked again under one key when its answer is lost, which its client never hears of", async () => {
     const { arrived, url } = await listen((_asked, response, count) => {
       if (count < 3) response.socket?.destroy();
-      else response.end("again");
+      else response.setHeader("Idempotent-Replayed", "true").end("again");
     });
-    expect(await forwarder.send(url, write())).toMatchObject({
+    const answer = await forwarder.send(() => url, write());
+    expect(answer).toMatchObject({ type: "forwarded", status: 200 });
+    expect(JSON.stringify(answer)).not.toMatch(/idempotent/i);
+    expect(arrived).toHaveLength(3);
+    expect(keyOf(arrived[0]!)).toMatch(/^forwarded-[0-9a-f]{32}$/);
+    expect(new Set(arrived.map(keyOf)).size).toBe(1);
+  });
+
+  it("keeps the key that its client sent", async () => {
+    const { arrived, url } = await listen((_asked, response, count) => {
+      if (count < 2) response.socket?.destroy();
+      else response.setHeader("Idempotent-Replayed", "true").end("again");
+    });
+    const keyed = write({ headers: ["Idempotency-Key", "k"], once: "client's key" });
+    expect(JSON.stringify(await forwarder.send(() => url, keyed))).toMatch(/idempotent-replayed/i);
+    expect(arrived.map(keyOf)).toEqual(["k", "k"]);
+  });
+
+  it("that takes no key is sent once: when its answer is lost, nobody knows", async () => {
+    const { arrived, url } = await listen((_asked, response) => response.socket?.destroy());
+    const unknown = {
       code: "REPLICATION_FORWARD_FAILED",
       message: expect.stringContaining("unknown"),
+    };
+    expect(await forwarder.send(() => url, write({ once: "nothing" }))).toMatchObject(unknown);
+    expect(arrived.map(keyOf)).toEqual([undefined]);
+  });
+
+  it("is sent without the key when the primary takes none of it", async () => {
+    const { arrived, url } = await listen(({ incoming }, response) => {
+      if (incoming.headers["idempotency-key"] === undefined) response.end("queued");
+      else response.writeHead(400).end('{"error_code":"API_IDEMPOTENCY_KEY_INVALID"}');
     });
-    expect(arrived).toHaveLength(1);
-    const keyed = write({ headers: ["Idempotency-Key", "k"] });
-    expect(await forwarder.send(url, keyed)).toMatchObject({ type: "forwarded", status: 200 });
+    const answer = await forwarder.send(() => url, write());
+    expect(answer).toMatchObject({ type: "forwarded", status: 200 });
+    expect(arrived).toHaveLength(2);
+  });
+
+  it("is not said to be refused by a node that cannot know of what was sent before", async () => {
+    const { arrived, url } = await listen((_asked, response, count) => {
+      if (count === 1) response.socket?.destroy();
+      else if (count === 2) response.writeHead(503).end("{}");
+      else response.end("done");
+    });
+    expect(await forwarder.send(() => url, write())).toMatchObject({ type: "forwarded", status: 200 });
     expect(arrived).toHaveLength(3);
   });
 
@@ -198,7 +239,7 @@ describe("a write that is sent on", () => {
     const address = server.address();
     const port = typeof address === "object" ? address?.port : 0;
     await new Promise((resolve) => server.close(resolve));
-    const answer = await forwarder.send(`http://127.0.0.1:${port}`, write());
+    const answer = await forwarder.send(() => `http://127.0.0.1:${port}`, write());
     expect(answer).toMatchObject({
       code: "REPLICATION_FORWARD_FAILED",
       message: expect.stringContaining("not sent"),
@@ -208,7 +249,7 @@ describe("a write that is sent on", () => {
   it("ends when its client goes away", async () => {
     const gone = new AbortController();
     const { url } = await listen(() => gone.abort());
-    expect(await forwarder.send(url, write({ signal: gone.signal }))).toMatchObject({
+    expect(await forwarder.send(() => url, write({ signal: gone.signal }))).toMatchObject({
       code: "API_CLIENT_GONE",
     });
   });

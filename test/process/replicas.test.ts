@@ -2,13 +2,19 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
+import { TcpProxy } from "../../ops/demo/tcp-proxy.js";
 import { runAnnals } from "../support/annals-command.js";
-import { errorCodeOf } from "../support/http-client.js";
+import { type Answer, errorCodeOf } from "../support/http-client.js";
 import { ReplicaSet, type SetNode, tokenOf } from "../support/replica-set.js";
 
 const ONE = { "x-annals-acks": "1" };
 let set: ReplicaSet;
-afterEach(() => set.end());
+let proxy: TcpProxy | undefined;
+afterEach(async () => {
+  await set.end();
+  await proxy?.close();
+  proxy = undefined;
+});
 
 const write = (node: SetNode, key: string, headers: Record<string, string> = {}) =>
   node.post("/kv/set", { key, value: `value of ${key}` }, headers);
@@ -110,9 +116,14 @@ describe("a primary and a replica", () => {
     expect([ready.status, read.status, errorCodeOf(refused)]).toEqual([503, 503, "REPLICATION_READ_ONLY"]);
     expect(ready.text).toContain("waiting for the first sync");
     expect(errorCodeOf(read)).toBe("LOG_REPLAYING");
+    const { node_id: id } = await two.stats();
+    await two.kill();
+    await set.restart(two);
+    expect((await two.stats())["node_id"]).toBe(id);
     await set.restart(one, ["--role", "master"]);
     await expect.poll(async () => (await two.get("/readyz")).status, { timeout: 15_000 }).toBe(200);
     expect(await digestOf(two)).toEqual(await digestOf(one));
+    expect((await two.stats())["node_id"]).toBe(id);
 
     const again = await runAnnals(["resync", two.http]);
     expect(again.code, again.stderr).toBe(0);
@@ -125,7 +136,11 @@ describe("a primary and a replica", () => {
 
   it("a replica that forwards has its writes done by the primary, once", { timeout: 60_000 }, async () => {
     set = await ReplicaSet.begin();
-    const one = await set.primary("one");
+    let httpPort = 0;
+    proxy = await TcpProxy.open(() => httpPort);
+    const reached = { ANNALS_REPLICATION_ADVERTISED_HTTP_ADDRESS: `http://127.0.0.1:${proxy.port}` };
+    const one = await set.primary("one", [], reached);
+    httpPort = one.server.port;
     const config = { ANNALS_REPLICATION_FORWARD_WRITES: "true" };
     const two = await set.replica("two", one, [], config);
     await expect.poll(async () => (await two.stats())["connected"], { timeout: 10_000 }).toBe(true);
@@ -136,6 +151,33 @@ describe("a primary and a replica", () => {
     const [first, again] = [await write(two, "b", once), await write(two, "b", once)];
     expect(again.headers["idempotent-replayed"]).toBe("true");
     expect(again.text).toBe(first.text);
+
+    // The primary does it, and its answer is lost on the way back.
+    const lossy = async (path: string, body: object, isDone: () => Promise<boolean>): Promise<Answer> => {
+      proxy?.silence("back");
+      const answer = two.post(path, body);
+      await expect.poll(isDone, { timeout: 10_000 }).toBe(true);
+      proxy?.cut();
+      proxy?.heal();
+      return await answer;
+    };
+    const counter = async (key: string) => (await one.get(`/kv/${key}`)).text;
+    const counted = await lossy("/kv/n/incr", {}, async () => (await counter("n")) === "1");
+    expect([counted.status, counted.headers["idempotent-replayed"]]).toEqual([200, undefined]);
+    const operations = [{ command: "kv.incr", payload: { key: "n" } }];
+    const batch = await lossy("/batch", { operations }, async () => (await counter("n")) === "2");
+    expect(batch.status, batch.text).toBe(200);
+    expect(await counter("n")).toBe("2");
+
+    const client = { client_id: "c-1" };
+    expect((await two.post("/transaction/multi", client)).status).toBe(200);
+    const queued = await two.post("/kv/n/incr", client);
+    expect(queued.text).toContain('"queued":true');
+    const exec = await lossy("/transaction/exec", client, async () => (await counter("n")) === "3");
+    expect(exec.status, exec.text).toBe(200);
+    const envelope = { command: "kv.incr", request_id: "r", payload: { key: "n" } };
+    await lossy("/api/v1/command", envelope, async () => (await counter("n")) === "4");
+    expect(await counter("n")).toBe("4");
     await one.kill();
     expect(errorCodeOf(await write(two, "c"))).toBe("REPLICATION_FORWARD_FAILED");
   });
@@ -174,8 +216,10 @@ describe("a switchover", () => {
   }, async () => {
     set = await ReplicaSet.begin();
     const one = await set.primary("one");
-    const two = await set.replica("two", one);
-    await expect.poll(async () => (await two.stats())["listed"], { timeout: 10_000 }).toBe(true);
+    const [two, three] = await Promise.all([set.replica("two", one), set.replica("three", one)]);
+    const four = await set.replica("four", three);
+    for (const node of [two, three, four])
+      await expect.poll(async () => (await node.stats())["listed"], { timeout: 10_000 }).toBe(true);
     const answered: string[] = [];
     let [writing, leader, longestMs] = [true, one, 0];
     const writer = async (name: string): Promise<void> => {
@@ -194,7 +238,9 @@ describe("a switchover", () => {
     const writers = ["a", "b", "c", "d"].map(writer);
     await expect.poll(() => answered.length, { timeout: 10_000 }).toBeGreaterThan(20);
     const moved = await one.post("/api/replication/switchover", { to: "two" });
-    expect(JSON.parse(moved.text)).toMatchObject({ success: true, to: "two", epoch: 2, not_repointed: [] });
+    // The fourth one stays behind the third.
+    const told = { repointed: ["three"], not_repointed: [] };
+    expect(JSON.parse(moved.text)).toMatchObject({ success: true, to: "two", epoch: 2, ...told });
     const before = answered.length;
     await expect.poll(() => answered.length, { timeout: 10_000 }).toBeGreaterThan(before + 20);
     writing = false;
@@ -203,7 +249,13 @@ describe("a switchover", () => {
     expect(longestMs).toBeLessThan(3000);
     const { values } = JSON.parse((await two.post("/kv/mget", { keys: answered })).text);
     expect(values).toEqual(answered.map((key) => `value of ${key}`));
-    await expect.poll(() => digestOf(one), { timeout: 10_000 }).toEqual(await digestOf(two));
+    const now = await digestOf(two);
+    for (const node of [one, three, four])
+      await expect.poll(() => digestOf(node), { timeout: 10_000 }).toEqual(now);
+    const shown = await runAnnals(["status", four.http]);
+    const tree = shown.stdout.split("\n").map((line) => /^\s*(└ )?\w+/.exec(line)?.[0]);
+    expect(tree.slice(0, 5)).toEqual(["NAME", "two", "└ one", "└ three", "  └ four"]);
+    expect((await write(two, "last", { "x-annals-acks": "3" })).status).toBe(200);
     // Nothing was only there.
     expect((await one.json("/api/replication/diverged"))["count"]).toBe(0);
   });

@@ -59,8 +59,8 @@ describe.skipIf(!hasOpenssl)("a node that wants to follow (needs openssl, to mak
     await refusedWith(silent, /asks for the shared secret and the other side has none/);
     await refusedWith(foreign, /may not trust this node's certificate/);
     await refusedWith(doubting, /self-signed certificate in certificate chain/);
-    await refusedWith(plain, /has each side TLS or neither/);
-    const told = one.output.split("\n").filter((line) => line.includes("a node was not let in"));
+    await refusedWith(plain, /one that takes only TLS/);
+    const told = one.output.split("\n").filter((line) => line.includes("was not let in"));
     for (const words of [
       /REPLICATION_SECRET_WRONG/,
       /its certificate is not trusted: /,

@@ -25,6 +25,7 @@ const statement = (changes: Partial<NodeStatement> = {}): NodeStatement => ({
   heard: led(1),
   end: undefined,
   firstOffset: offset(1),
+  leads: true,
   primary: undefined,
   ...changes,
 });
@@ -39,6 +40,7 @@ const heartbeat = (changes: Partial<Heartbeat> = {}): Heartbeat => ({
   primary: NORTH,
   peers: [NORTH],
   peersVersion: 4,
+  peersUnder: led(1),
   ...changes,
 });
 

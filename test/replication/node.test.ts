@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { ReplicationErrorCode } from "../../replication/errors.js";
 import { addressOf, type SetNode, SetWorld } from "../support/set-node.js";
+import { turns } from "../support/virtual-clock.js";
 
 let world: SetWorld;
 
@@ -87,6 +88,19 @@ describe("a set", () => {
     }
     expect(await confirmedBy(a!, "two", 1)).toBe(1);
     expect(await b!.texts()).toEqual(["one", "two"]);
+  });
+
+  it("confirms at once, also right after records that nobody waits for", async () => {
+    const [a, b] = await setOf("a", "b", "c");
+    await confirmedBy(a!, "one", 2);
+    const since = world.clock.now();
+    for (const text of ["two", "three"]) await a!.required.whenCommitted(a!.write(text));
+    expect(await confirmedBy(a!, "four", 2)).toBe(2);
+    for (const text of ["five", "six"]) await a!.required.whenCommitted(a!.write(text));
+    await turns(60);
+    expect(await settled(a!.node.drain(b!.nodeId, 3_000), "b has everything")).toBe(a!.end);
+    expect(world.clock.now()).toBe(since);
+    a!.node.endDrain();
   });
 
   it("tells how many hold a write when not enough do in time", async () => {

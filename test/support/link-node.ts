@@ -84,6 +84,8 @@ export class LinkNodeDouble implements LinkNode, ReceiverHost, SenderHost {
   readonly cuts: Position[] = [];
   readonly kept: KeptRecords[] = [];
   installs = 0;
+  /** Whether somebody waits for confirmations. */
+  isAwaited = false;
   onAcknowledged: (progress: ReplicaProgress) => void = () => undefined;
   /** The highest durable offset that a replica acknowledged. */
   acknowledged = 0;
@@ -131,6 +133,7 @@ export class LinkNodeDouble implements LinkNode, ReceiverHost, SenderHost {
       context: this.context,
       host: this,
       events: {
+        isAwaited: () => this.isAwaited,
         acknowledged: (sender) => {
           this.acknowledged = Math.max(this.acknowledged, sender.progress.durable);
           this.onAcknowledged(sender.progress);
@@ -193,9 +196,12 @@ export class LinkNodeDouble implements LinkNode, ReceiverHost, SenderHost {
       heard: this.heard,
       end: log && (await log.positionAt(log.endOffset)),
       firstOffset: log?.firstOffset ?? (0 as Offset),
+      leads: true,
       primary: undefined,
     };
   }
+
+  readonly below = undefined;
 
   heartbeat(): Omit<Heartbeat, "type"> {
     return {
@@ -207,6 +213,7 @@ export class LinkNodeDouble implements LinkNode, ReceiverHost, SenderHost {
       primary: undefined,
       peers: [],
       peersVersion: 0,
+      peersUnder: undefined,
     };
   }
 

@@ -1,7 +1,7 @@
 /** One of each message at least, with everything in it and with nothing: what tests of the protocol go through. */
 import { epoch, offset, type SegmentHeader } from "../../log/index.js";
 import { encodeHelloBody, encodeWelcomeBody } from "../../replication/message-codec.js";
-import type { Message, NodeStatement, PeerNote } from "../../replication/messages.js";
+import type { FollowerNote, Message, NodeStatement, PeerNote } from "../../replication/messages.js";
 import type { Position } from "../../replication/position.js";
 
 export const id = (byte: string): string => byte.repeat(16);
@@ -15,6 +15,10 @@ export const note: PeerNote = {
   since: 3,
   confirmed: 2,
 };
+const follower: FollowerNote = {
+  ...{ nodeId: id("ab"), name: "drei", listen: note.listen, http: note.http },
+  ...{ follows: id("aa"), version: 4, durable: offset(7), silentMs: 12 },
+};
 export const node: NodeStatement = {
   clusterId: id("c1"),
   nodeId: id("aa"),
@@ -25,6 +29,7 @@ export const node: NodeStatement = {
   heard: leadership,
   end: position,
   firstOffset: offset(1),
+  leads: true,
   primary: note,
 };
 export const bare: NodeStatement = {
@@ -37,6 +42,7 @@ export const bare: NodeStatement = {
   heard: undefined,
   end: undefined,
   firstOffset: offset(0),
+  leads: false,
   primary: undefined,
 };
 export const header: SegmentHeader = {
@@ -92,6 +98,7 @@ export const MESSAGES: readonly Message[] = [
     primary: note,
     peers: [note, { ...note, listen: undefined, http: undefined }],
     peersVersion: 9,
+    peersUnder: leadership,
   },
   {
     type: "heartbeat",
@@ -103,7 +110,15 @@ export const MESSAGES: readonly Message[] = [
     primary: undefined,
     peers: [],
     peersVersion: 0,
+    peersUnder: undefined,
   },
+  {
+    type: "below",
+    under: leadership,
+    nodes: [follower, { ...follower, listen: undefined, http: undefined }],
+  },
+  { type: "below", under: undefined, nodes: [] },
+  { type: "held", nodes: [{ nodeId: id("ab"), durable: offset(max) }] },
   { type: "fence", leadership },
   { type: "fenced", node },
 ];

@@ -70,7 +70,9 @@ export class ReplicationDouble implements Replication {
       refusal: this.refusal,
       replicas: [REPLICA],
       upstream: this.upstream,
-      peers: [{ id: "b".repeat(32), name: "two", address: "127.0.0.1:15502", http: undefined }],
+      peers: [
+        { id: "b".repeat(32), name: "two", address: "127.0.0.1:15502", http: undefined, follows: undefined },
+      ],
       listed: true,
       divergences: 0,
     };

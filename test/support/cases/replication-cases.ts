@@ -34,7 +34,7 @@ const status = {
       last_heartbeat: 1_700_000_001,
     },
   ],
-  peers: [{ id: NODE_TWO, name: "two", address: "127.0.0.1:15502", http: null }],
+  peers: [{ id: NODE_TWO, name: "two", address: "127.0.0.1:15502", http: null, follows: null }],
 };
 const promoted = {
   success: true,

@@ -1,0 +1,122 @@
+/**
+ * Replicas of replicas. A node that follows and is followed tells the one that it follows of every node below it: where it is, which list
+ * of nodes it keeps, and how far it is. So the primary lists, counts and asks them as those that it feeds itself.
+ *
+ * What is claimed for a node to hold counts only while the link that it came by streams, and is dropped with that link: a log that is
+ * about to be cut is no beginning of the primary's, whoever has the same records.
+ */
+import type { Offset } from "../log/index.js";
+import { BEFORE_FIRST } from "../log/index.js";
+import { isSameLeadership, type Leadership } from "./leadership-order.js";
+import type { ReplicaProgress } from "./link-ports.js";
+import { type Below, type FollowerNote, type Held, PEERS_MAX } from "./messages.js";
+import type { NodePlace } from "./peers.js";
+import { hostOf, isLoopback, reachable } from "./reachable.js";
+
+/** The list of nodes that a node states to keep durably. */
+export interface KeptList {
+  readonly under: Leadership | undefined;
+  readonly version: number;
+}
+
+/** A node below this one, fed by it or by another. */
+export interface NodeBelow {
+  readonly place: NodePlace;
+  /** Node id of the one that feeds it. */
+  readonly follows: string;
+  readonly list: KeptList;
+  readonly durable: Offset;
+  /** By the own stopwatch. */
+  readonly lastHeardAt: number;
+}
+
+/** What one replica has told of the nodes below it. */
+export class Relayed {
+  #nodes = new Map<string, NodeBelow>();
+
+  get size(): number {
+    return this.#nodes.size;
+  }
+
+  get nodes(): Iterable<NodeBelow> {
+    return this.#nodes.values();
+  }
+
+  of(nodeId: string): NodeBelow | undefined {
+    return this.#nodes.get(nodeId);
+  }
+
+  /** Takes the place of what was told before. `from`: where the teller is reached; `counts`: whether its log is a beginning of this one. */
+  state({ under, nodes }: Below, from: string, at: number, counts: boolean): void {
+    const told = nodes.map(
+      ({ nodeId, name, listen, http, follows, version, durable, silentMs }): [string, NodeBelow] => {
+        // What the teller reaches on its own machine is where the teller is.
+        const place = { nodeId, name, http, listen: reachable(listen, hostOf(from)) };
+        const list = { under, version };
+        return [
+          nodeId,
+          { place, follows, list, durable: counts ? durable : BEFORE_FIRST, lastHeardAt: at - silentMs },
+        ];
+      },
+    );
+    this.#nodes = new Map(told);
+  }
+
+  hold({ nodes }: Held, at: number): void {
+    for (const { nodeId, durable } of nodes) {
+      const node = this.#nodes.get(nodeId);
+      if (node !== undefined) this.#nodes.set(nodeId, { ...node, durable, lastHeardAt: at });
+    }
+  }
+}
+
+/** A link to a node that follows this one. */
+export interface Feeding {
+  readonly progress: ReplicaProgress;
+  readonly list: KeptList;
+  readonly relayed: Relayed;
+}
+
+/** Every node below this one, once: as it tells itself, if it is connected here. */
+export function nodesBelow(senders: readonly Feeding[], selfId: string): Map<string, NodeBelow> {
+  const below = new Map<string, NodeBelow>();
+  for (const sender of senders) {
+    const { node, phase, remote, durable, lastHeardAt } = sender.progress;
+    const { nodeId, name, http } = node;
+    const host = hostOf(remote);
+    const listen = isLoopback(host) ? node.listen : reachable(node.listen, host);
+    below.set(nodeId, {
+      place: { nodeId, name, http, listen },
+      follows: selfId,
+      list: sender.list,
+      durable: phase === "streaming" ? durable : BEFORE_FIRST,
+      lastHeardAt,
+    });
+  }
+  for (const { relayed } of senders)
+    for (const node of relayed.nodes) {
+      const { nodeId } = node.place;
+      const known = below.get(nodeId);
+      const isNewer =
+        known === undefined || (known.follows !== selfId && known.lastHeardAt < node.lastHeardAt);
+      if (nodeId !== selfId && isNewer) below.set(nodeId, node);
+    }
+  return below;
+}
+
+/** As it is told to the node that is followed; `under`: the highest leadership that was heard of here. */
+export function belowOf(
+  nodes: Iterable<NodeBelow>,
+  under: Leadership | undefined,
+  now: number,
+): Omit<Below, "type"> {
+  const notes = [...nodes].slice(0, PEERS_MAX).map(
+    ({ place, follows, list, durable, lastHeardAt }): FollowerNote => ({
+      ...place,
+      ...{ follows, durable },
+      version: under !== undefined && isSameLeadership(list.under, under) ? list.version : 0,
+      silentMs: Math.max(0, Math.round(now - lastHeardAt)),
+    }),
+  );
+  return { under, nodes: notes };
+}
