@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
 import { runAnnals } from "../support/annals-command.js";
 import { ReplicaSet, type SetNode } from "../support/replica-set.js";
-import { expectOne, hasAll, until } from "../support/set-waits.js";
+import { expectOne, hasAll, listed, until } from "../support/set-waits.js";
 
 let set: ReplicaSet;
 afterEach(() => set.end());
@@ -43,8 +43,8 @@ describe("a replica in a restored directory", () => {
 
     const replicas = [await set.replica("two", one), await set.replica("three", one)];
     for (const replica of replicas) await hasAll(replica, one);
-    const written = await one.client.put("after", "confirmed", { "x-annals-acks": "2" });
-    expect(written.status, written.text).toBe(201);
+    await listed(replicas, one);
+    for (const replica of replicas) await hasAll(replica, one);
     await expectOne(one, ...replicas);
     expect(await one.stats()).toMatchObject({ epoch: 1, fenced: null });
     for (const replica of replicas) {
