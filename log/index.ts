@@ -44,6 +44,7 @@ export { listQuarantined, type QuarantinedSegment } from "./quarantine.js";
 export { realFileSystem } from "./real-file-system.js";
 export { type RecoveryPoint, readRecoveryPoint, writeRecoveryPoint } from "./recovery-point.js";
 export { applyRepair, planRepair, type RepairPlan, type RepairReport } from "./repair.js";
+export { cutRestoredEpoch } from "./restored-epoch.js";
 export {
   type FinishRestore,
   type PlacedSegment,

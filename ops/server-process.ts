@@ -190,7 +190,7 @@ export class ServerProcess {
       damage = follows ? findingOf(error) : undefined;
       if (damage === undefined) throw error;
     };
-    if (!isFresh) await this.#holdings.openLog({ following: follows }).catch(found);
+    if (!isFresh) await this.#openLog(follows).catch(found);
     if (this.#stopping) return;
     const app = this.#buildServer();
     await app.listen({ host: this.#values["server.host"], port: this.#values["server.port"] });
@@ -211,6 +211,11 @@ export class ServerProcess {
     await this.#tellOlder(opened).catch((error: unknown) =>
       this.#logger.warn({ err: error }, "parts of older formats could not be looked for"),
     );
+  }
+
+  async #openLog(following: boolean): Promise<void> {
+    const { log } = await this.#holdings.openLog({ following });
+    await this.#member?.prepare(log);
   }
 
   #buildServer(): FastifyInstance {

@@ -15,6 +15,7 @@ export * from "./ports.js";
 export * from "./position.js";
 export type * from "./promotion-report.js";
 export { Receiver, type ReceiverOptions } from "./receiver.js";
+export { Seldom } from "./seldom.js";
 export { Sender, type SenderEvents } from "./sender.js";
 export type * from "./settings.js";
 export { type StartingRole, startingRole } from "./starting-role.js";

@@ -29,10 +29,12 @@ export const sendsNoMore = (own: Leadership | undefined, heard: Leadership | und
     { own: own?.epoch, heard: heard?.epoch },
   );
 
+const because = (cause: Error | undefined): string => (cause === undefined ? "" : `: ${cause.message}`);
+
 export const connectionLost = (remote: string, cause: Error | undefined): ReplicationError =>
   new ReplicationError(
     "REPLICATION_CONNECTION_LOST",
-    `the connection with ${remote} ended`,
+    `the connection with ${remote} ended${because(cause)}`,
     { remote },
     cause,
   );
@@ -40,7 +42,7 @@ export const connectionLost = (remote: string, cause: Error | undefined): Replic
 export const notConnected = (remote: string, cause: Error | undefined): ReplicationError =>
   new ReplicationError(
     "REPLICATION_CONNECTION_FAILED",
-    `no connection to ${remote}${cause === undefined ? "" : `: ${cause.message}`}`,
+    `no connection to ${remote}${because(cause)}`,
     { remote },
     cause,
   );

@@ -3,20 +3,26 @@
  * fences. Bounded: so many connections, so long for a greeting, one sender for each replica.
  */
 import type { Offset } from "../log/index.js";
-import { ReplicationError } from "./errors.js";
+import { ReplicationError, type ReplicationErrorCode } from "./errors.js";
 import { AcceptedGreeting } from "./greeting.js";
 import { Lending } from "./lending.js";
 import type { LinkContext, SenderHost } from "./link-ports.js";
 import type { Fence, HelloBody, Message } from "./messages.js";
 import type { Address, Connection, Listener, Network } from "./ports.js";
+import { Seldom } from "./seldom.js";
 import { Sender, type SenderEvents } from "./sender.js";
 import { Session, type SessionOwner, unexpected } from "./session.js";
 
 /** Replicas, candidates and those who have not greeted yet, together. */
 const CONNECTIONS_MAX = 256;
+/** Nodes that fetch records at once. */
 const LENT_MAX = 8;
-/** Of each reason for which strangers are not let in, one is told of in so long. */
-const STRANGERS_EVERY_MS = 10_000;
+
+/** Of whoever has not greeted: it went, or this node goes. */
+const NO_REFUSALS: ReadonlySet<ReplicationErrorCode> = new Set([
+  "REPLICATION_CONNECTION_LOST",
+  "REPLICATION_STOPPING",
+]);
 
 export interface LinkListenerOptions {
   readonly address: Address;
@@ -36,8 +42,7 @@ export class LinkListener {
   readonly #sessions = new Set<Session>();
   readonly #senders = new Map<string, Sender>();
   readonly #lent = new Set<Session>();
-  /** By code: until then no more is said of those who are not let in for it. */
-  readonly #quietUntil = new Map<string, number>();
+  readonly #seldom: Seldom;
   #listener: Listener | undefined;
 
   private constructor({ context, host, events, damaged = () => undefined }: LinkListenerOptions) {
@@ -45,6 +50,7 @@ export class LinkListener {
     this.#context = context;
     this.#host = host;
     this.#events = events;
+    this.#seldom = new Seldom(context.clock.stopwatch);
   }
 
   /** Rejects when the address cannot be listened on. */
@@ -81,7 +87,7 @@ export class LinkListener {
       (greeted, hello) => this.#greeted(greeted, hello),
       (reason) => {
         this.#sessions.delete(session);
-        this.#strange(session.remote, reason);
+        this.#notLetIn(session, reason);
       },
     );
     const session = new Session(this.#context, greeting);
@@ -93,13 +99,12 @@ export class LinkListener {
   }
 
   /** Whoever looks here for a replica that does not come finds why; strangers that come in crowds do not fill the log. */
-  #strange(remote: string, { code, message }: ReplicationError): void {
-    if (code === "REPLICATION_CONNECTION_LOST" || code === "REPLICATION_STOPPING") return;
-    const { clock, logger } = this.#context;
-    const now = clock.stopwatch();
-    if (now < (this.#quietUntil.get(code) ?? now)) return;
-    this.#quietUntil.set(code, now + STRANGERS_EVERY_MS);
-    logger.warn({ code, remote }, `${remote} was not let in: ${message}`);
+  #notLetIn({ remote }: Session, { code, message }: ReplicationError): void {
+    if (NO_REFUSALS.has(code)) return;
+    const { logger } = this.#context;
+    this.#seldom.tell(code, (untold) =>
+      logger.warn({ code, remote, untold }, `${remote} was not let in: ${message}`),
+    );
   }
 
   /** Who has not greeted for longest goes first, so that a crowd of strangers keeps no replica out. */

@@ -147,6 +147,8 @@ export class Session implements ConnectionHandlers {
 
   data(bytes: Uint8Array): void {
     if (this.#ended !== undefined) return;
+    // A process that was stopped finds what came meanwhile before its timers tell that it is late: such words are too old to count.
+    if (this.#other !== undefined && this.#giveUpSilent()) return;
     this.#lastHeardAt = this.#context.clock.stopwatch();
     this.#reader.push(bytes);
     this.#actOnWhatCame();
@@ -227,24 +229,19 @@ export class Session implements ConnectionHandlers {
     const { clock, settings } = this.#context;
     const everyMs = Math.max(1, Math.min(settings.heartbeatIntervalMs, Math.floor(this.#timeoutMs / 3)));
     this.#cancelTick = clock.after(everyMs, () => {
-      const silentMs = clock.stopwatch() - this.#lastHeardAt;
-      if (this.#acting === undefined && silentMs > this.#timeoutMs) {
-        this.end(
-          new ReplicationError(
-            "REPLICATION_TIMEOUT",
-            `nothing heard from ${this.remote} for ${silentMs} ms`,
-            {
-              remote: this.remote,
-              silentMs: Math.round(silentMs),
-            },
-          ),
-        );
-        return;
-      }
+      if (this.#giveUpSilent()) return;
       // Where bytes wait to leave, more words say nothing.
       this.beat();
       this.#tick();
     });
+  }
+
+  #giveUpSilent(): boolean {
+    const silentMs = Math.round(this.#context.clock.stopwatch() - this.#lastHeardAt);
+    if (this.#acting !== undefined || silentMs <= this.#timeoutMs) return false;
+    const words = `nothing heard from ${this.remote} for ${silentMs} ms`;
+    this.end(new ReplicationError("REPLICATION_TIMEOUT", words, { remote: this.remote, silentMs }));
+    return true;
   }
 
   /** States the leadership of this moment, and with it everything else that the other side wants to know regularly. */

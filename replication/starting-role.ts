@@ -14,6 +14,8 @@ export interface StartingRole {
    * writes, and `ReplicationNode.start` sees to that.
    */
   readonly opens: "leading" | "following";
+  /** It never was in a set: nobody has heard of it, nor it of anybody. */
+  readonly isNew: boolean;
   /** As which a node without a log is known to others already, if it was started before. */
   readonly nodeId: string | undefined;
 }
@@ -27,5 +29,6 @@ export async function startingRole(
   const content = await readLeadership(files, dataDirectory);
   const { role, address } = roleAtStart(settings, content);
   const opens = role === "replica" || content.lived === "replica" ? "following" : "leading";
-  return { role, masterAddress: address, opens, nodeId: content.nodeId };
+  const isNew = content.lived === undefined && content.heard === undefined;
+  return { role, masterAddress: address, opens, isNew, nodeId: content.nodeId };
 }

@@ -4,6 +4,7 @@
  */
 import * as net from "node:net";
 import * as tls from "node:tls";
+import { errnoOf } from "../log/index.js";
 import {
   type Address,
   type Connection,
@@ -67,7 +68,9 @@ export class TcpNetwork implements Network {
             { ...trustOf(certificates), requestCert: true, handshakeTimeout: HANDSHAKE_MS },
             take,
           );
-    server.on("tlsClientError", (error: Error, socket: net.Socket) => refused?.(error, remoteOf(socket)));
+    server.on("tlsClientError", (error: Error, socket: tls.TLSSocket) =>
+      refused?.(wordsFor(error, socket), remoteOf(socket)),
+    );
     return new Promise((resolve, reject) => {
       server.once("error", reject);
       server.listen({ host: address.host, port: address.port }, () => {
@@ -92,6 +95,15 @@ function listenerOf(server: net.Server, { host, port }: Address): Listener {
 const remoteOf = (socket: net.Socket): string =>
   describeAddress({ host: socket.remoteAddress ?? "?", port: socket.remotePort ?? 0 });
 
+/** Why a handshake failed: the library ends most of these without a word. */
+function wordsFor(error: Error, { authorizationError }: tls.TLSSocket): Error {
+  // Declared as an error, and in fact its code.
+  const untrusted: unknown = authorizationError;
+  if (typeof untrusted === "string") return new Error(`its certificate is not trusted: ${untrusted}`);
+  if (errnoOf(error) !== "ECONNRESET") return error;
+  return new Error("it ended the handshake: it may not trust this node's certificate", { cause: error });
+}
+
 const bytesOf = (text: string | Uint8Array): Buffer =>
   typeof text === "string" ? Buffer.from(text) : Buffer.from(text.buffer, text.byteOffset, text.length);
 
@@ -113,11 +125,17 @@ function nameOf(host: string, { serverName }: TlsCertificates): { servername?: s
   return net.isIP(host) === 0 ? { servername: host } : {};
 }
 
+/** TLS 1.3 is done for the dialler before the other side has looked at its certificate. */
+const notTrusted = (): Error =>
+  new Error("it was ended before a word was said: the other side may not trust this node's certificate");
+
 class SocketConnection implements Connection {
   readonly remote: string;
   readonly #socket: net.Socket;
   #handlers: ConnectionHandlers | undefined;
   #error: Error | undefined;
+  /** Of a dialled one with TLS: nothing was said yet since the handshake. */
+  #isUnheard = false;
   #linger: NodeJS.Timeout | undefined;
 
   /** @param opened the event after which bytes may flow; undefined: they may */
@@ -127,15 +145,22 @@ class SocketConnection implements Connection {
     this.#handlers = handlers;
     socket.setNoDelay(true);
     socket.setKeepAlive(true, KEEP_ALIVE_MS);
-    if (opened !== undefined) socket.once(opened, () => this.#handlers?.opened?.());
-    socket.on("data", (bytes: Buffer) => this.#handlers?.data(bytes));
+    if (opened !== undefined)
+      socket.once(opened, () => {
+        this.#isUnheard = opened === "secureConnect";
+        this.#handlers?.opened?.();
+      });
+    socket.on("data", (bytes: Buffer) => {
+      this.#isUnheard = false;
+      this.#handlers?.data(bytes);
+    });
     socket.on("drain", () => this.#handlers?.drain());
     socket.on("error", (error) => {
       this.#error = error;
     });
     socket.once("close", () => {
       clearTimeout(this.#linger);
-      this.#handlers?.closed(this.#error);
+      this.#handlers?.closed(this.#error ?? (this.#isUnheard ? notTrusted() : undefined));
     });
   }
 

@@ -15,19 +15,26 @@ export interface ProxyFaults {
   readonly silent: Set<Way>;
   /** New connections are refused. */
   refuses: boolean;
+  /** By the first words of whoever dialled: connections that are silent both ways. */
+  silences: ((opening: Uint8Array) => boolean) | undefined;
 }
 
 interface Pair {
   readonly near: Socket;
   readonly far: Socket;
   readonly waiting: Record<Way, Buffer[]>;
+  /** The first piece that the near side sent. */
+  opening: Uint8Array | undefined;
 }
 
 /** What may wait on a silent way before its sender is held. */
 const WAITING_PIECES = 64;
 
 export class TcpProxy {
-  readonly faults: ProxyFaults = { delayMs: 0, dribbleBytes: 0, silent: new Set(), refuses: false };
+  readonly faults: ProxyFaults = {
+    ...{ delayMs: 0, dribbleBytes: 0, silent: new Set() },
+    ...{ refuses: false, silences: undefined },
+  };
   readonly #server: Server;
   readonly #pairs = new Set<Pair>();
   readonly #target: () => number;
@@ -76,7 +83,7 @@ export class TcpProxy {
   /** All is well again; what waited goes on. */
   heal(): void {
     this.faults.silent.clear();
-    Object.assign(this.faults, { delayMs: 0, dribbleBytes: 0, refuses: false });
+    Object.assign(this.faults, { delayMs: 0, dribbleBytes: 0, refuses: false, silences: undefined });
     for (const pair of this.#pairs)
       for (const way of ["out", "back"] as const) {
         for (const piece of pair.waiting[way].splice(0)) this.#pass(pair, way, piece);
@@ -96,7 +103,7 @@ export class TcpProxy {
     }
     this.connections += 1;
     const far = connect(this.#target(), "127.0.0.1");
-    const pair: Pair = { near, far, waiting: { out: [], back: [] } };
+    const pair: Pair = { near, far, waiting: { out: [], back: [] }, opening: undefined };
     this.#pairs.add(pair);
     for (const way of ["out", "back"] as const) {
       const from = source(pair, way);
@@ -115,13 +122,19 @@ export class TcpProxy {
 
   #arrived(pair: Pair, way: Way, piece: Buffer): void {
     this.bytes += piece.length;
-    if (!this.faults.silent.has(way)) {
+    if (way === "out") pair.opening ??= piece;
+    if (!this.#isSilent(pair, way)) {
       this.#pass(pair, way, piece);
       return;
     }
     const waiting = pair.waiting[way];
     waiting.push(piece);
     if (waiting.length >= WAITING_PIECES) source(pair, way).pause();
+  }
+
+  #isSilent({ opening }: Pair, way: Way): boolean {
+    const { silent, silences } = this.faults;
+    return silent.has(way) || (opening !== undefined && silences?.(opening) === true);
   }
 
   #pass(pair: Pair, way: Way, piece: Buffer): void {

@@ -16,12 +16,22 @@ import type {
   SwitchoverReport,
 } from "../../api/index.js";
 import { refusal } from "../../api/index.js";
-import { type FileSystem, type Finding, holdsLog, listDiverged, type Offset } from "../../log/index.js";
+import {
+  cutRestoredEpoch,
+  type EventLog,
+  errnoOf,
+  type FileSystem,
+  type Finding,
+  holdsLog,
+  listDiverged,
+  type Offset,
+} from "../../log/index.js";
 import {
   describeAddress,
   ReplicationError,
   ReplicationNode,
   type ReplicationStats,
+  Seldom,
   startingRole,
   systemClock,
   systemRandom,
@@ -63,6 +73,7 @@ export class SetMember implements Replication {
   /** As which it was known before it had a log. */
   #nodeId: string | undefined;
   #stopped = false;
+  #isNew = false;
 
   /** Undefined of a node that stands alone. */
   static of(values: ConfigValues, parts: SetMemberParts): SetMember | undefined {
@@ -85,17 +96,31 @@ export class SetMember implements Replication {
   /** What the directory is to be opened as. */
   async startsAs(): Promise<"leader" | "follower" | "fresh follower"> {
     const { files, dataDirectory } = this.#parts;
-    const { role, nodeId } = await startingRole(
+    const { role, nodeId, isNew } = await startingRole(
       files,
       dataDirectory,
       nodeSettings(this.#values, undefined, () => undefined),
     );
     this.#nodeId = nodeId;
     if (role !== "replica") return "leader";
+    this.#isNew = isNew;
     if (await holdsLog(files, dataDirectory)) return "follower";
     // What it hears of leaderships is kept there before its first log is.
     await files.makeDirectory(dataDirectory);
     return "fresh follower";
+  }
+
+  /** Of a follower, before the state is folded: one that was restored from a backup goes on where the backup ends. */
+  async prepare(log: EventLog): Promise<void> {
+    if (!this.#isNew) return;
+    const { logger } = this.#parts;
+    const cut = await cutRestoredEpoch(log);
+    if (cut === undefined) return;
+    const { epoch, lineageId } = cut;
+    logger.info(
+      { epoch, lineageId, endOffset: log.endOffset },
+      "the epoch that the restore began was taken back: this node follows",
+    );
   }
 
   /**
@@ -114,6 +139,7 @@ export class SetMember implements Replication {
     ]);
     const settings = nodeSettings(this.#values, secret, httpAddress);
     this.#warn(settings.listenAddress?.host ?? "", secret !== undefined || tls !== undefined);
+    const seldom = new Seldom(systemClock.stopwatch);
     const node = new ReplicationNode({
       settings: {
         ...settings,
@@ -121,7 +147,10 @@ export class SetMember implements Replication {
       },
       network: new TcpNetwork({
         ...(tls === undefined ? {} : { tls }),
-        refused: (error, remote) => logger.warn({ err: error, remote }, "a node was not let in"),
+        refused: (error, remote) =>
+          seldom.tell(errnoOf(error) ?? error.message, (untold) =>
+            logger.warn({ remote, untold }, `${remote} was not let in: ${error.message}`),
+          ),
       }),
       clock: systemClock,
       random: systemRandom,

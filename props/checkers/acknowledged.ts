@@ -9,8 +9,9 @@ export interface Acknowledged extends Leadership {
   readonly offset: number;
   readonly body: string;
   readonly confirmed: number;
-  readonly at: number;
-  readonly holders: readonly string[];
+  /** When, and which nodes had it then; where nodes are struck off. */
+  readonly at?: number;
+  readonly holders?: readonly string[];
 }
 
 export interface Won extends Leadership {
@@ -21,15 +22,16 @@ export interface Won extends Leadership {
 export function checkAcknowledged(
   answered: readonly Acknowledged[],
   promotions: readonly Won[],
-  forgotten: ReadonlyMap<string, { readonly at: number }>,
   found: (offset: number) => string | undefined | null,
+  forgotten: ReadonlyMap<string, { readonly at: number }> = new Map(),
 ): number {
   let checked = 0;
   for (const write of answered) {
     if (write.confirmed === 0) continue;
     if (promotions.some((won) => won.forced && isHigher(won, write))) continue;
-    const isGone = (holder: string): boolean => (forgotten.get(holder)?.at ?? 0) > write.at;
-    if (write.holders.every(isGone)) continue;
+    const { holders, at = 0 } = write;
+    const isGone = (holder: string): boolean => (forgotten.get(holder)?.at ?? 0) > at;
+    if (holders?.every(isGone) === true) continue;
     const there = found(write.offset);
     if (there === null) continue;
     checked += 1;

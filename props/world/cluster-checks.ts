@@ -58,9 +58,9 @@ export async function checkCluster(cluster: Cluster, winner: ClusterNode): Promi
     const body = last?.records[offset - first]?.body;
     return body && bodyText(body);
   };
-  const acknowledged = checkAcknowledged(history.answered, history.promotions, history.forgotten, (offset) =>
-    offset < first ? null : at(offset),
-  );
+  const found = (offset: number): string | undefined | null => (offset < first ? null : at(offset));
+  const { answered, promotions, forgotten } = history;
+  const acknowledged = checkAcknowledged(answered, promotions, found, forgotten);
   checkWhileItRan(cluster);
   checkConvergence(seen.map(({ node, state }) => ({ node, ...state })));
   checkConvergence(seen.map(({ node, folded }) => ({ node, ...folded })));

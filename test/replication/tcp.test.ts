@@ -1,9 +1,5 @@
 /** The same two sides over real sockets: TCP by name and by IPv6, and TLS with certificates of both. */
-import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import * as net from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { ReplicationError } from "../../replication/errors.js";
@@ -12,6 +8,7 @@ import type { Address, Network } from "../../replication/ports.js";
 import { Receiver } from "../../replication/receiver.js";
 import { systemClock, systemRandom } from "../../replication/system.js";
 import { TcpNetwork, type TlsCertificates } from "../../replication/tcp.js";
+import { CertificateDirectory, hasOpenssl } from "../support/certificates.js";
 import { LinkNodeDouble } from "../support/link-node.js";
 import { MemoryNetwork } from "../support/memory-network.js";
 import { appendMany } from "../support/test-log.js";
@@ -117,85 +114,18 @@ describe("over TCP", () => {
   });
 });
 
-const hasOpenssl = (() => {
-  try {
-    execFileSync("openssl", ["version"], { stdio: "ignore" });
-    return true;
-  } catch {
-    return false;
-  }
-})();
-
 describe.skipIf(!hasOpenssl)("over TLS (needs openssl, to make certificates)", () => {
-  let directory: string;
-  const openssl = (...words: string[]): void => {
-    execFileSync("openssl", words, { cwd: directory, stdio: "ignore" });
-  };
-  const file = (name: string): Buffer => readFileSync(join(directory, name));
-
-  function authority(name: string): void {
-    const subject = ["-subj", `/CN=${name}`, "-days", "2", "-nodes"];
-    openssl(
-      "req",
-      "-x509",
-      "-newkey",
-      "ec",
-      "-pkeyopt",
-      "ec_paramgen_curve:P-256",
-      "-keyout",
-      `${name}.key`,
-      "-out",
-      `${name}.pem`,
-      ...subject,
-    );
-  }
-
-  function signed(name: string, by: string): TlsCertificates {
-    writeFileSync(join(directory, `${name}.ext`), "subjectAltName=DNS:localhost,IP:127.0.0.1\n");
-    openssl(
-      "req",
-      "-newkey",
-      "ec",
-      "-pkeyopt",
-      "ec_paramgen_curve:P-256",
-      "-nodes",
-      "-subj",
-      `/CN=${name}`,
-      "-keyout",
-      `${name}.key`,
-      "-out",
-      `${name}.csr`,
-    );
-    openssl(
-      "x509",
-      "-req",
-      "-in",
-      `${name}.csr`,
-      "-CA",
-      `${by}.pem`,
-      "-CAkey",
-      `${by}.key`,
-      "-CAcreateserial",
-      "-days",
-      "2",
-      "-extfile",
-      `${name}.ext`,
-      "-out",
-      `${name}.pem`,
-    );
-    return { ca: file(`${by}.pem`), certificate: file(`${name}.pem`), key: file(`${name}.key`) };
-  }
-
+  let directory: CertificateDirectory;
   let one: TlsCertificates;
   let foreign: TlsCertificates;
   beforeAll(() => {
-    directory = mkdtempSync(join(tmpdir(), "annals-tls-"));
-    authority("ours");
-    authority("theirs");
-    one = signed("one", "ours");
-    foreign = signed("two", "theirs");
+    directory = new CertificateDirectory();
+    directory.authority("ours");
+    directory.authority("theirs");
+    one = directory.signed("one", "ours");
+    foreign = directory.signed("two", "theirs");
   });
-  afterAll(() => rmSync(directory, { recursive: true, force: true }));
+  afterAll(() => directory.remove());
 
   it("a node with a certificate of the same authority joins", async () => {
     await joins("127.0.0.1", "localhost", new TcpNetwork({ tls: one }));

@@ -9,10 +9,11 @@ export interface Answer {
 
 export class HttpClient {
   readonly #agent: Agent;
-  readonly #port: number;
+  readonly #target: { readonly host: string; readonly port: number } | { readonly socketPath: string };
 
-  constructor(port: number, connections: number) {
-    this.#port = port;
+  /** @param target a port of 127.0.0.1, or the path of a socket that leads to the server */
+  constructor(target: number | string, connections: number) {
+    this.#target = typeof target === "string" ? { socketPath: target } : { host: "127.0.0.1", port: target };
     this.#agent = new Agent({ keepAlive: true, maxSockets: connections });
   }
 
@@ -25,7 +26,7 @@ export class HttpClient {
   ): Promise<Answer> {
     return new Promise((resolve, reject) => {
       const outgoing = request(
-        { host: "127.0.0.1", port: this.#port, agent: this.#agent, method, path, headers, timeout: 30_000 },
+        { ...this.#target, agent: this.#agent, method, path, headers, timeout: 30_000 },
         (incoming) => {
           const parts: Buffer[] = [];
           incoming.on("data", (part: Buffer) => parts.push(part));

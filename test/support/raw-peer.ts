@@ -10,12 +10,16 @@ import {
 import type { HelloBody, Message, MessageType, NodeStatement } from "../../replication/messages.js";
 import type { Address, Connection, ConnectionHandlers, Network } from "../../replication/ports.js";
 import { proveHello, proveWelcome } from "../../replication/secret.js";
-import type { VirtualClock } from "./virtual-clock.js";
+
+/** How it waits: on a virtual clock, or on the real one. */
+export interface Waits {
+  until(holds: () => boolean, what: string): Promise<void>;
+}
 
 const NONCE = new Uint8Array(32).fill(1);
 
 export class RawPeer implements ConnectionHandlers {
-  readonly #clock: VirtualClock;
+  readonly #clock: Waits;
   readonly #reader = new FrameReader();
   #connection: Connection | undefined;
   readonly heard: Message[] = [];
@@ -24,19 +28,19 @@ export class RawPeer implements ConnectionHandlers {
   isClosed = false;
   isOpen = false;
 
-  private constructor(clock: VirtualClock) {
+  private constructor(clock: Waits) {
     this.#clock = clock;
     this.#reader.greeted("records");
   }
 
-  static dial(network: Network, clock: VirtualClock, address: Address): RawPeer {
+  static dial(network: Network, clock: Waits, address: Address): RawPeer {
     const peer = new RawPeer(clock);
     peer.#connection = network.connect(address, peer);
     return peer;
   }
 
   /** The peers that were dialled at this address, in order. */
-  static async listen(network: Network, clock: VirtualClock, address: Address): Promise<RawPeer[]> {
+  static async listen(network: Network, clock: Waits, address: Address): Promise<RawPeer[]> {
     const peers: RawPeer[] = [];
     await network.listen(address, (connection) => {
       const peer = new RawPeer(clock);

@@ -8,6 +8,18 @@ import { type RunningServer, startServer } from "./server-process.js";
 
 const JSON_TYPE = { "content-type": "application/json" };
 
+/** Where a node runs, when that is not beside the test. */
+export interface NodeHost {
+  /** Of its links, as the others reach it. */
+  readonly address: string;
+  /** A command that runs something there. */
+  readonly wrapper: readonly string[];
+  /** The port that its HTTP server takes there. */
+  readonly httpPort: number;
+  /** The path of a socket that leads to it. */
+  readonly socketPath: string;
+}
+
 export class SetNode {
   server: RunningServer;
   client: HttpClient;
@@ -18,13 +30,25 @@ export class SetNode {
     /** Of its links to other nodes. */
     readonly replicationPort: number,
     server: RunningServer,
+    readonly host?: NodeHost,
   ) {
     this.server = server;
-    this.client = new HttpClient(server.port, 8);
+    this.client = this.newClient(8);
   }
 
   get address(): string {
-    return `127.0.0.1:${this.replicationPort}`;
+    return `${this.host?.address ?? "127.0.0.1"}:${this.replicationPort}`;
+  }
+
+  newClient(connections: number): HttpClient {
+    return new HttpClient(this.host?.socketPath ?? this.server.port, connections);
+  }
+
+  /** The same node in a new process. */
+  runsAs(server: RunningServer): void {
+    this.client.close();
+    this.server = server;
+    this.client = this.newClient(8);
   }
 
   /** Its own log of what happened. */
@@ -102,6 +126,16 @@ export class ReplicaSet {
     return this.#start(name, ["--role", "replica", "--master-address", of.address, ...flags], environment);
   }
 
+  /** A node on a host of its own. */
+  on(
+    host: NodeHost,
+    name: string,
+    flags: readonly string[],
+    environment: Readonly<Record<string, string>> = {},
+  ): Promise<SetNode> {
+    return this.#start(name, flags, environment, host);
+  }
+
   /** A node whose role stands in this file, where SIGHUP finds it changed. */
   configured(name: string, config: string): Promise<SetNode> {
     return this.#start(name, ["--config", config]);
@@ -111,12 +145,13 @@ export class ReplicaSet {
     name: string,
     flags: readonly string[],
     environment: Readonly<Record<string, string>> = {},
+    host?: NodeHost,
   ): Promise<SetNode> {
     const directory = join(this.directory, name);
     const replicationPort = await freePort();
-    const options = launched(name, replicationPort, flags, environment);
+    const options = launched(name, replicationPort, flags, environment, host);
     const server = await startServer({ dataDirectory: directory, ...options });
-    const node = new SetNode(name, directory, replicationPort, server);
+    const node = new SetNode(name, directory, replicationPort, server, host);
     this.#started.set(node, options);
     this.#nodes.push(node);
     return node;
@@ -128,9 +163,8 @@ export class ReplicaSet {
     const options =
       flags === undefined && before !== undefined
         ? before
-        : launched(node.name, node.replicationPort, flags ?? []);
-    node.server = await startServer({ dataDirectory: node.directory, ...options });
-    node.client = new HttpClient(node.server.port, 8);
+        : launched(node.name, node.replicationPort, flags ?? [], {}, node.host);
+    node.runsAs(await startServer({ dataDirectory: node.directory, ...options }));
   }
 
   async end(): Promise<void> {
@@ -144,9 +178,15 @@ function launched(
   replicationPort: number,
   flags: readonly string[],
   environment: Readonly<Record<string, string>> = {},
+  host?: NodeHost,
 ) {
+  const http = host === undefined ? [] : ["--port", String(host.httpPort)];
   return {
-    flags: ["--replica-listen", `127.0.0.1:${replicationPort}`, ...flags],
+    flags: [
+      ...["--replica-listen", `${host?.address ?? "127.0.0.1"}:${replicationPort}`],
+      ...[...http, ...flags],
+    ],
+    wrapper: host?.wrapper ?? [],
     environment: {
       ANNALS_REPLICATION_NODE_NAME: name,
       ANNALS_REPLICATION_HEARTBEAT_INTERVAL_MS: "50",

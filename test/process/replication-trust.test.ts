@@ -1,0 +1,77 @@
+/** Who is let in between real servers: certificates of one authority on both sides and the same secret, or a clear word on both sides. */
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { CertificateDirectory, hasOpenssl } from "../support/certificates.js";
+import { ReplicaSet, type SetNode } from "../support/replica-set.js";
+import { expectOne, hasAll, until } from "../support/set-waits.js";
+
+let set: ReplicaSet;
+let certificates: CertificateDirectory;
+afterEach(() => set.end());
+
+const secret = (words: string) => ({ ANNALS_REPLICATION_SECRET: words });
+const tls = (name: string, authority: string) => ({
+  ANNALS_REPLICATION_TLS_CERT_FILE: certificates.file(`${name}.pem`),
+  ANNALS_REPLICATION_TLS_KEY_FILE: certificates.file(`${name}.key`),
+  ANNALS_REPLICATION_TLS_CA_FILE: certificates.file(`${authority}.pem`),
+});
+
+/** Its link ended, and it says with what. */
+async function refusedWith(node: SetNode, words: RegExp): Promise<void> {
+  await until(`${node.name} says ${words}`, async () =>
+    node.output
+      .split("\n")
+      .some((line) => line.includes("the link to") && line.includes("ended") && words.test(line)),
+  );
+  expect(await node.stats()).toMatchObject({ connected: false, replica_offset: 0 });
+}
+
+describe.skipIf(!hasOpenssl)("a node that wants to follow (needs openssl, to make certificates)", () => {
+  beforeAll(() => {
+    certificates = new CertificateDirectory();
+    certificates.authority("ours");
+    certificates.authority("theirs");
+    for (const name of ["one", "two"]) certificates.signed(name, "ours");
+    certificates.signed("stranger", "theirs");
+  });
+  afterAll(() => certificates.remove());
+
+  it("is let in with a certificate and the secret, and refused with a clear word on both sides without", {
+    timeout: 60_000,
+  }, async () => {
+    set = await ReplicaSet.begin();
+    const one = await set.primary("one", [], { ...tls("one", "ours"), ...secret("a long word") });
+    await one.client.put("key", "value");
+    const follows = (name: string, environment: Record<string, string>) =>
+      set.replica(name, one, [], { ...environment, ANNALS_REPLICATION_REPLICA_TIMEOUT_SECS: "1" });
+    const [two, wrong, silent, foreign, doubting, plain] = await Promise.all([
+      follows("two", { ...tls("two", "ours"), ...secret("a long word") }),
+      follows("wrong", { ...tls("two", "ours"), ...secret("another word") }),
+      follows("silent", tls("two", "ours")),
+      follows("foreign", { ...tls("stranger", "ours"), ...secret("a long word") }),
+      follows("doubting", { ...tls("two", "theirs"), ...secret("a long word") }),
+      follows("plain", secret("a long word")),
+    ]);
+    await hasAll(two, one);
+    expect((await one.client.put("key", "confirmed", { "x-annals-acks": "1" })).status).toBeLessThan(300);
+    await expectOne(one, two);
+
+    await refusedWith(wrong, /does not know this node's shared secret/);
+    await refusedWith(silent, /asks for the shared secret and the other side has none/);
+    await refusedWith(foreign, /may not trust this node's certificate/);
+    await refusedWith(doubting, /self-signed certificate in certificate chain/);
+    await refusedWith(plain, /one that takes only TLS/);
+    const told = one.output.split("\n").filter((line) => line.includes("was not let in"));
+    for (const words of [
+      /REPLICATION_SECRET_WRONG/,
+      /its certificate is not trusted: /,
+      // Who doubts us says so, and who speaks no TLS is not understood.
+      /it ended the handshake: it may not trust/,
+      /wrong version number/,
+    ])
+      expect(
+        told.some((line) => words.test(line)),
+        `${words}: ${told.join("\n")}`,
+      ).toBe(true);
+    expect((await one.stats())["replicas"]).toHaveLength(1);
+  });
+});
