@@ -350,7 +350,8 @@ describe("a primary that is lost", () => {
     await set.restart(two);
     expect((await runAnnals(["promote", two.http])).code).toBe(0);
     await set.restart(one);
-    expect((await write(two, "after", ONE)).status).toBe(200);
+    // The whole log goes over first, which may take longer than a write waits.
+    await expect.poll(async () => (await write(two, "after", ONE)).status, { timeout: 20_000 }).toBe(200);
     expect(await digestOf(one)).toEqual(await digestOf(two));
     await expectSameSegments(one, two);
     const { diverged } = await one.json("/api/replication/diverged");
