@@ -1,6 +1,6 @@
 /**
- * Takes care of this node's log as it lies on the disk. A node that follows reads one sealed segment whole at intervals, the newest that it has
- * not looked at first, and compares where it ends with the node that it follows, which reads its own. What is damaged here is fetched
+ * Takes care of this node's log as it lies on the disk. A node that follows reads one segment whole at intervals, the newest that it has not
+ * looked at first, and compares where it ends with the node that it follows, which reads its own. What is damaged here is fetched
  * again; what is damaged there, or sound on both sides and not the same, is only told. So is damage on a node that leads: it repairs nothing
  * by itself, because it cannot know what it has lost.
  */
@@ -240,11 +240,9 @@ export class Care {
   }
 
   #next(segments: LogSegments): Offset | undefined {
-    const newestFirst = segments
-      .list()
-      .filter(({ last }) => last <= segments.durableOffset)
-      .map(({ first }) => first)
-      .reverse();
+    const sealed = segments.list().filter(({ last }) => last <= segments.durableOffset);
+    // The newest may take long to be sealed, so it is read with each round, as far as it goes.
+    const newestFirst = [...sealed.map(({ first }) => first), segments.tail].reverse();
     const unchecked = newestFirst.find((first) => !this.#checked.has(first));
     if (unchecked !== undefined || newestFirst.length === 0) return unchecked;
     this.#checked.clear();
@@ -270,9 +268,18 @@ export class Care {
 
   /** The newest segment cannot be fetched as a whole, for it still grows: what holds of it stays, and the rest comes again. */
   async #lookAtTail(log: EventLog, first: Offset): Promise<void> {
+    const last = log.durableOffset;
+    if (first > last) return;
     try {
-      for await (const _ of log.read(first, { last: log.durableOffset })) if (this.#stopped) return;
+      const pace = paced(this.#options.link.clock);
+      for await (const batch of log.read(first, { last })) {
+        if (this.#stopped) return;
+        await pace(batch.reduce((sum, { body }) => sum + body.length, 0));
+      }
+      this.#known.checked();
       this.#known.gone(first);
+      const end = await log.positionAt(last);
+      if (this.#follows && !this.#stopped) await this.#compare(first, end);
     } catch (error) {
       const finding = findingOf(error);
       if (finding === undefined) throw error;

@@ -130,7 +130,7 @@ export interface DamageCounters {
   readonly quarantines: number;
   readonly refetchedSegments: number;
   readonly refetchedBytes: number;
-  /** Sealed segments that were read whole. */
+  /** Segments that were read whole. */
   readonly checks: number;
   readonly comparisons: number;
   readonly mismatches: number;

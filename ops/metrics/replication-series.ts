@@ -156,7 +156,7 @@ function addCounters(series: Series, read: Read): void {
     ["replication_quarantines_total", "Damaged segment files that were put aside", "quarantines"],
     ["replication_refetched_segments_total", "Damaged segments that were fetched again", "refetchedSegments"],
     ["replication_refetched_bytes_total", "Bytes of them", "refetchedBytes"],
-    ["replication_checks_total", "Sealed segments that were read whole to find damage", "checks"],
+    ["replication_checks_total", "Segments that were read whole to find damage", "checks"],
     ["replication_comparisons_total", "Segments compared with the node that is followed", "comparisons"],
     ["replication_mismatches_total", "Of those, sound on both sides and not the same", "mismatches"],
     ["replication_promotions_total", "Times that this node was promoted", "promotions"],

@@ -291,7 +291,7 @@ describe("comparing", () => {
     };
     const compared = (): number => countersOf(b!).comparisons;
     const before = compared();
-    for (let i = 1; i <= bases.length + 2; i++)
+    for (let i = 1; i <= bases.length + 4; i++)
       await until(() => compared() >= before + i, "the next was compared");
     // It may have begun before the last of them was sealed; then it goes from the newest to the oldest, and around.
     const round = asked.slice(-bases.length - 1);

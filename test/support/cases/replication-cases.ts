@@ -78,6 +78,7 @@ const commands: readonly (readonly [string, object, readonly ErrorCode[]])[] = [
     [
       ...(["REPLICATION_BETTER_REPLICA", "REPLICATION_NOT_ALL_REACHED", "REPLICATION_ROLE_WRONG"] as const),
       ...(["REPLICATION_CHANGING", "REPLICATION_NOT_READY", "REPLICATION_FENCED"] as const),
+      "REPLICATION_LOG_DAMAGED",
       "REPLICATION_LOG_FAILED",
     ],
   ],
