@@ -75,6 +75,7 @@ export type ReplicationRefusalCode =
   | "REPLICATION_FENCED"
   | "REPLICATION_FORWARD_FAILED"
   | "REPLICATION_LAGGING"
+  | "REPLICATION_LOG_DAMAGED"
   | "REPLICATION_LOG_FAILED"
   | "REPLICATION_NOT_ALL_REACHED"
   | "REPLICATION_NOT_CONFIRMED"
@@ -236,6 +237,7 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorRow>> = {
   },
   REPLICATION_FORWARD_FAILED: { status: 502, title: "The primary did not answer" },
   REPLICATION_LAGGING: { status: 503, title: "The replicas are too far behind", retryAfterSecs: 1 },
+  REPLICATION_LOG_DAMAGED: { status: 503, title: "The log of this node is damaged", retryAfterSecs: 5 },
   REPLICATION_LOG_FAILED: { status: 503, title: "The log of this node cannot go on", retryAfterSecs: 5 },
   REPLICATION_NOT_ALL_REACHED: { status: 409, title: "Not every replica could be asked" },
   REPLICATION_NOT_CONFIRMED: {

@@ -82,6 +82,32 @@ export interface ReplicationFacts {
   readonly peers: readonly PeerFacts[];
   /** How often an end that only this node had was put aside. */
   readonly divergences: number;
+  readonly damage: DamageFacts;
+}
+
+/** How the log lies on this node's disk, and beside that of the node that it follows. Times are ms since 1970. */
+export interface DamageFacts {
+  /** Segments that are known to be damaged now. */
+  readonly known: readonly {
+    readonly first: number;
+    readonly file: string;
+    readonly words: string;
+    readonly since: number;
+  }[];
+  /** Damaged files that were put aside since the process began, and segments that were fetched again. */
+  readonly quarantines: number;
+  readonly refetchedSegments: number;
+  /** Since when it lacks records that it may have confirmed. */
+  readonly owesSince: number | undefined;
+  /** The log is not open because of damage: what is waited for. */
+  readonly opening: string | undefined;
+  /** Segments compared with the node that is followed; how many were not the same though both are sound; the last of them. */
+  readonly comparisons: number;
+  readonly mismatches: number;
+  readonly comparedAt: number | undefined;
+  readonly mismatchAt: number | undefined;
+  /** What the node that is followed has damaged on its own disk. */
+  readonly upstream: string | undefined;
 }
 
 export interface PeerFacts {
@@ -103,6 +129,8 @@ export interface PromotionReport {
   readonly notReached: readonly string[];
   /** Records that the old primary was known to have beyond this node's end: what may be lost. */
   readonly mayBeLost: number;
+  /** From there on the log was read before it led. */
+  readonly verifiedFrom: number | undefined;
   /** For people: what could not be ruled out. */
   readonly warnings: readonly string[];
 }

@@ -15,6 +15,7 @@
  *   <data-dir>/log/<base offset, 20 digits>.log.new   a segment being made; holds no record, removed by recovery
  *   <data-dir>/log/<base offset, 20 digits>.index  its sparse index, rebuilt when lost
  *   <data-dir>/torn/<base offset>-<position>-<ms>.torn   bytes cut from a torn end, kept for whoever asks
+ *   <data-dir>/quarantine/<base offset>-<ms>.log, .json   a damaged segment that was replaced, and what was wrong with it
  *   <data-dir>/repair-<ms>/                    the original files of a log that `annals repair` changed
  *   <any name>.tmp                             a small file being replaced; worthless after a crash
  *   <data-dir>/snapshots/snapshot_<timestamp>_<offset>.snap   the projections' state at an offset; timestamp of its record
@@ -34,6 +35,7 @@ export const FOLLOWING_FILE = "following.json";
 export const LOG_DIRECTORY = "log";
 export const TORN_DIRECTORY = "torn";
 export const SNAPSHOT_DIRECTORY = "snapshots";
+export const QUARANTINE_DIRECTORY = "quarantine";
 
 /** Ending of a segment that is being made, before it gets its name. */
 export const NEW_SUFFIX = ".new";
@@ -43,6 +45,7 @@ export const TEMPORARY_SUFFIX = ".tmp";
 const SEGMENT_NAME = /^(\d{20})\.log$/;
 const SNAPSHOT_NAME = /^snapshot_(0|[1-9]\d{0,15})_([1-9]\d{0,15})\.snap$/;
 const DIVERGED_NAME = /^(\d{1,16})-(\d{1,16})-(\d{1,16})-([0-9a-f]{8})$/;
+const QUARANTINED_NAME = /^(\d{20})-(\d{1,16})\.log$/;
 const INDEX_NAME = /^(\d{20})\.index$/;
 
 const digits = (base: Offset): string => String(base).padStart(20, "0");
@@ -61,6 +64,23 @@ export function indexName(base: Offset): string {
 
 export function tornName(base: Offset, position: number, nowMs: number): string {
   return `${digits(base)}-${position}-${nowMs}.torn`;
+}
+
+/** `nowMs`: when the segment was put aside. */
+export function quarantinedName(base: Offset, nowMs: number): string {
+  return `${digits(base)}-${nowMs}.log`;
+}
+
+/** What the file beside a quarantined segment is called, which says what was wrong with it. */
+export const quarantineNoteName = (quarantined: string): string => quarantined.replace(/\.log$/, ".json");
+
+/** What the name of a quarantined segment says, or undefined if it is not one of ours. */
+export function parseQuarantinedName(name: string): { base: Offset; keptAt: number } | undefined {
+  const [, digitsOfBase, ms] = QUARANTINED_NAME.exec(name) ?? [];
+  const base = Number(digitsOfBase);
+  const keptAt = Number(ms);
+  if (!Number.isSafeInteger(base) || !Number.isSafeInteger(keptAt) || base < 1) return undefined;
+  return { base: asOffset(base), keptAt };
 }
 
 export function repairDirectoryName(nowMs: number): string {

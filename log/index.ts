@@ -1,6 +1,13 @@
 /** What the log room shows to the others. */
 export { crc32 } from "./checksum.js";
 export { describeFinding, type Finding, type FindingCode } from "./corruption.js";
+export {
+  DamagedDirectory,
+  type DamagedDirectoryOptions,
+  findingOf,
+  type Remedy,
+} from "./damaged-directory.js";
+export { readIdentity } from "./data-directory.js";
 export { DIRECTORY_FORMAT_VERSION, raiseDirectoryFormat, readDirectoryFormat } from "./directory-format.js";
 export { type ReadDirectoryOptions, readDirectory } from "./directory-reader.js";
 export { type KeptRecords, keepDiverged, listDiverged } from "./diverged.js";
@@ -28,8 +35,12 @@ export {
 } from "./installation.js";
 export { holdsLog } from "./installing.js";
 export { EMPTY_LOG } from "./log-mark.js";
+export type { LogSegments, LogUsage, SealedExtent, SegmentFound } from "./log-segments.js";
 export { type LogView, type LogViewOptions, openLogView } from "./log-view.js";
+export type { MendedSegments, MendTarget, SegmentMending } from "./mending.js";
 export { openLog } from "./open-log.js";
+export type * from "./opened-log.js";
+export { listQuarantined, type QuarantinedSegment } from "./quarantine.js";
 export { realFileSystem } from "./real-file-system.js";
 export { type RecoveryPoint, readRecoveryPoint, writeRecoveryPoint } from "./recovery-point.js";
 export { applyRepair, planRepair, type RepairPlan, type RepairReport } from "./repair.js";

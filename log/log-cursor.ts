@@ -3,7 +3,7 @@
  * Holds one open file, so that a segment that retention removes under it is still read to its end. The checksum of every
  * record that is given out is verified; what does not hold at or below the wanted offset is corruption and never given out.
  */
-import { ADVICE_DAMAGED, corruption } from "./corruption.js";
+import { ADVICE_DAMAGED, CorruptionError, corruption } from "./corruption.js";
 import { assert, errnoOf } from "./errors.js";
 import type { LogRecord, RecordRun } from "./event-log.js";
 import type { FileHandle, FileSystem } from "./file-system.js";
@@ -30,6 +30,8 @@ export interface LogFiles {
   readonly indexes: LoadedIndexes;
   readonly handles: IdleHandles;
   readonly newest: NewestRecords;
+  /** A reader found damage in the segment that begins there. */
+  readonly noticed?: (base: Offset) => void;
 }
 
 interface Seat {
@@ -74,6 +76,30 @@ export class LogCursor {
    */
   async read(last: Offset): Promise<readonly LogRecord[]> {
     assert(this.#next <= last, "there is something to read");
+    try {
+      return await this.#read(last);
+    } catch (error) {
+      throw this.#noticed(error);
+    }
+  }
+
+  /** As `read`, but bytes: at least one record, never over the border of a segment. Of a cursor that reads runs. */
+  async readRun(last: Offset): Promise<RecordRun> {
+    assert(this.#next <= last, "there is something to read");
+    try {
+      return await this.#readRun(last);
+    } catch (error) {
+      throw this.#noticed(error);
+    }
+  }
+
+  #noticed(error: unknown): unknown {
+    const segment = this.#seat?.segment ?? this.#log.segments.containing(this.#next);
+    if (error instanceof CorruptionError && segment !== undefined) this.#log.noticed?.(segment.base);
+    return error;
+  }
+
+  async #read(last: Offset): Promise<readonly LogRecord[]> {
     for (;;) {
       const seat = await this.#sit();
       const from = seat.point;
@@ -97,9 +123,7 @@ export class LogCursor {
     }
   }
 
-  /** As `read`, but bytes: at least one record, never over the border of a segment. Of a cursor that reads runs. */
-  async readRun(last: Offset): Promise<RecordRun> {
-    assert(this.#next <= last, "there is something to read");
+  async #readRun(last: Offset): Promise<RecordRun> {
     const newest = this.#log.newest.from(this.#next, last);
     if (newest !== undefined) return await this.#takeNewest(newest);
     for (;;) {

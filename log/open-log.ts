@@ -18,11 +18,12 @@ import { assert, errnoOf, LogError } from "./errors.js";
 import { RECORD_BODY_BYTES_MAX } from "./format.js";
 import { isNoSpace } from "./free-space.js";
 import { endInstallation } from "./installing.js";
+import type { OpenedLog } from "./opened-log.js";
 import { recoverLog } from "./recovery.js";
 import { readRecoveryPoint } from "./recovery-point.js";
 import { logSegment, SegmentList } from "./segment-list.js";
 import { SegmentedLog } from "./segmented-log.js";
-import type { LogSettings, OpenedLog, OpenLogOptions } from "./settings.js";
+import type { LogSettings, OpenLogOptions } from "./settings.js";
 
 const SEGMENT_BYTES_MIN = 4096;
 const SEGMENT_BYTES_MAX = 1024 * 1024 * 1024;
@@ -103,8 +104,9 @@ async function openHeld(options: OpenLogOptions, directory: DataDirectory): Prom
     log,
     identity,
     formatVersion: known === undefined ? DIRECTORY_FORMAT_VERSION : formatVersion,
-    usage: () => log.usage(),
-    firstWithin: (bytesMax) => log.firstWithin(bytesMax),
+    segments: log.segments,
+    usage: () => log.segments.usage(),
+    firstWithin: (bytesMax) => log.segments.firstWithin(bytesMax),
     recovery: {
       created,
       clean: recoveryPoint?.clean ?? false,

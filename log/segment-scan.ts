@@ -27,12 +27,12 @@ export interface SegmentScan {
   readonly bad?: BadRecord;
 }
 
-/** Verifies every record between the segment's beginning and `end` (bytes), handing each batch to `onBatch`. */
+/** Verifies every record between the segment's beginning and `end` (bytes), handing each batch to `onBatch`, which may take its time. */
 export async function scanSegment(
   handle: FileHandle,
   header: SegmentHeader,
   end: number,
-  onBatch?: (batch: RecordBatch, from: ReadPoint) => void,
+  onBatch?: (batch: RecordBatch, from: ReadPoint) => unknown,
   chunkBytes = CHUNK_BYTES,
 ): Promise<SegmentScan> {
   let next = basePoint(header);
@@ -40,7 +40,7 @@ export async function scanSegment(
   const index = OffsetIndex.empty(next);
   for (;;) {
     const batch = await readBatch(handle, next, end, header, chunkBytes);
-    onBatch?.(batch, next);
+    await onBatch?.(batch, next);
     notePoints(index, batch, next);
     if (batch.proven > proven) proven = batch.proven;
     next = batch.next;

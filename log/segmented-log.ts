@@ -33,6 +33,7 @@ import { Intake } from "./intake.js";
 import { LoadedIndexes } from "./loaded-indexes.js";
 import type { LogFiles } from "./log-cursor.js";
 import { LogReads, readSourceOf } from "./log-reads.js";
+import { LogSegments } from "./log-segments.js";
 import { NewestRecords } from "./newest-records.js";
 import { PeriodicSync } from "./periodic-sync.js";
 import { RecoveryNotes } from "./recovery-notes.js";
@@ -46,10 +47,10 @@ import {
   recordsWait,
   tooLarge,
 } from "./refusals.js";
-import { firstWithin, removeOldest } from "./retention.js";
+import { removeOldest } from "./retention.js";
 import type { SegmentList } from "./segment-list.js";
 import type { ReadPoint } from "./segment-reader.js";
-import type { Identity, LogUsage, OpenLogOptions } from "./settings.js";
+import type { Identity, OpenLogOptions } from "./settings.js";
 import { SpaceAhead } from "./space-ahead.js";
 import { FollowerBell } from "./tail.js";
 import { type BatchMark, TailWriter } from "./tail-writer.js";
@@ -69,6 +70,7 @@ export interface LogStart {
 }
 
 export class SegmentedLog implements EventLog {
+  readonly segments: LogSegments;
   readonly #options: OpenLogOptions;
   readonly #observer: LogObserver;
   readonly #stopwatch: () => number;
@@ -117,7 +119,13 @@ export class SegmentedLog implements EventLog {
     this.#stopwatch = stopwatch;
     this.#start = start;
     const handles = new IdleHandles(files, logDirectory, segments);
-    this.#files = { files, logDirectory, segments, indexes, handles, newest: new NewestRecords(segments) };
+    const noticed = (base: Offset): void => this.segments.noticed.next(base);
+    const newest = new NewestRecords(segments);
+    this.#files = { files, logDirectory, segments, indexes, handles, newest, noticed };
+    this.segments = new LogSegments({
+      ...{ files: this.#files, dataDirectory, now, durableOffset: () => this.durableOffset },
+      change: (change) => this.#change(change),
+    });
     this.#freeSpace = freeSpace;
     this.#space = new SpaceAhead({ files, logDirectory, segmentBytes, syncOnWrite, freeSpace, failed });
     this.#tail = new TailWriter(
@@ -231,19 +239,6 @@ export class SegmentedLog implements EventLog {
 
   get epochs(): readonly EpochEntry[] {
     return this.#start.epochs.entries;
-  }
-
-  /** Segments and the bytes of their records, for whoever measures. */
-  usage(): LogUsage {
-    const all = this.#files.segments.all();
-    let bytes = 0;
-    for (const segment of all) bytes += segment.bytes;
-    return { segments: all.length, bytes };
-  }
-
-  /** For retention by size, see `firstWithin`. */
-  firstWithin(bytesMax: number): Offset {
-    return firstWithin(this.#files.segments.all(), bytesMax);
   }
 
   whenCommitted(offset: Offset): Promise<void> {

@@ -1,7 +1,6 @@
-/** What opening a log takes and tells. `ops/config` is where the defaults and their reasons stand. */
-import type { EventLog, LogObserver } from "./event-log.js";
+/** What opening a log takes. `ops/config` is where the defaults and their reasons stand. */
+import type { LogObserver } from "./event-log.js";
 import type { FileSystem } from "./file-system.js";
-import type { Offset } from "./units.js";
 
 export type FsyncMode =
   /** Committed = durable: each batch is synced before it counts. */
@@ -45,40 +44,8 @@ export interface OpenLogOptions extends LogSettings {
   readonly following?: boolean;
 }
 
-export interface RecoveryReport {
-  /** True when the directory held no log before. */
-  readonly created: boolean;
-  /** True when the last stop left a clean-shutdown mark. */
-  readonly clean: boolean;
-  /** Bytes of an unfinished end that were kept aside and cut; 0 mostly. */
-  readonly tornBytes: number;
-  /** Where they are kept, or undefined. */
-  readonly tornFile: string | undefined;
-  readonly firstOffset: Offset;
-  readonly endOffset: Offset;
-  readonly durationMs: number;
-}
-
 export interface Identity {
   /** 32 hex digits each. */
   readonly clusterId: string;
   readonly nodeId: string;
-}
-
-export interface LogUsage {
-  readonly segments: number;
-  /** Bytes of all segments up to their last record; zeros written ahead do not count. */
-  readonly bytes: number;
-}
-
-export interface OpenedLog {
-  readonly log: EventLog;
-  /** For metrics. */
-  readonly usage: () => LogUsage;
-  /** The first offset of the newest segments that have at most so many bytes together. */
-  readonly firstWithin: (bytesMax: number) => Offset;
-  readonly recovery: RecoveryReport;
-  readonly identity: Identity;
-  /** Of the data directory when it was opened. */
-  readonly formatVersion: number;
 }

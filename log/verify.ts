@@ -18,6 +18,7 @@ import {
   LOG_DIRECTORY,
   parseIndexName,
   parseSegmentName,
+  QUARANTINE_DIRECTORY,
   RECOVERY_POINT_FILE,
   SNAPSHOT_DIRECTORY,
   TEMPORARY_SUFFIX,
@@ -125,6 +126,7 @@ const KNOWN: ReadonlySet<string> = new Set([
   LOG_DIRECTORY,
   TORN_DIRECTORY,
   SNAPSHOT_DIRECTORY,
+  QUARANTINE_DIRECTORY,
 ]);
 
 async function noteForeignFiles(

@@ -9,7 +9,7 @@ import { resolve as absolute } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { FastifyInstance } from "fastify";
 import type { ApiOptions } from "../api/index.js";
-import { LogError, type OpenedLog } from "../log/index.js";
+import { type Finding, findingOf, LogError, type OpenedLog } from "../log/index.js";
 import type { OpenedStore } from "../projections/index.js";
 import type { Config } from "./config/load.js";
 import { changesBetween, LiveSettings } from "./config/rooms.js";
@@ -183,15 +183,23 @@ export class ServerProcess {
     const startsAs = (await this.#member?.startsAs()) ?? "leader";
     // One that has nothing yet gets everything from its primary.
     const isFresh = startsAs === "fresh follower";
-    if (!isFresh) await this.#holdings.openLog({ following: startsAs === "follower" });
+    const follows = startsAs === "follower";
+    let damage: Finding | undefined;
+    const found = (error: unknown): void => {
+      // A follower has it mended, once it can ask the others.
+      damage = follows ? findingOf(error) : undefined;
+      if (damage === undefined) throw error;
+    };
+    if (!isFresh) await this.#holdings.openLog({ following: follows }).catch(found);
     if (this.#stopping) return;
     const app = this.#buildServer();
     await app.listen({ host: this.#values["server.host"], port: this.#values["server.port"] });
-    const store = isFresh ? undefined : await this.#holdings.openState();
+    const store =
+      this.#holdings.opened === undefined ? undefined : await this.#holdings.openState().catch(found);
     if (this.#stopping) return;
     this.#timers = this.#startTimers();
     if (this.#member === undefined) await this.#holdings.lead();
-    else await this.#member.start();
+    else await this.#member.start(damage);
     if (this.#stopping) return;
     this.#health.ready();
     const { opened } = this.#holdings;

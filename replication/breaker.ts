@@ -97,6 +97,12 @@ export class Breakers {
     return reset;
   }
 
+  /** Those that damage of this node's own log may have tripped, now that it is mended. Returns how many were open. */
+  resetDamaged(): number {
+    const damaged = this.stats().filter(({ lastCode }) => lastCode === "REPLICATION_LOG_DAMAGED");
+    return damaged.reduce((sum, { id }) => sum + this.reset(id), 0);
+  }
+
   stats(): BreakerStats[] {
     return [...this.#breakers.values()].map((breaker) => breaker.stats());
   }

@@ -3,7 +3,7 @@ import { isVerificationFailure } from "./breaker.js";
 import type { ReplicationError } from "./errors.js";
 import type { Kept } from "./host.js";
 import type { ReplicaSet } from "./replica-set.js";
-import type { ReplicationCounters } from "./stats.js";
+import type { DamageCounters, ReplicationCounters } from "./stats.js";
 import type { Upstream } from "./upstream.js";
 
 type Received = Pick<
@@ -34,8 +34,9 @@ export class Counters {
     this.#before = this.#received(upstream);
   }
 
-  with(set: ReplicaSet, upstream: Upstream | undefined): ReplicationCounters {
+  with(set: ReplicaSet, upstream: Upstream | undefined, damage: DamageCounters): ReplicationCounters {
     return {
+      ...damage,
       ...this.#received(upstream),
       bytesSent: set.sent.bytes,
       recordsSent: set.sent.records,

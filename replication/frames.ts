@@ -56,6 +56,10 @@ export const FRAME_TYPES: Readonly<Record<MessageType, number>> = {
   fenced: 16,
   below: 17,
   held: 18,
+  fetch: 19,
+  fetched: 20,
+  check: 21,
+  checked: 22,
 };
 
 const TYPE_OF = new Map<number, MessageType>(

@@ -63,8 +63,7 @@ abstract class GreetingSide implements SessionOwner {
 
   /** Both are known: hears the other's leadership, durably, then lets the session go on. */
   protected async know(other: NodeStatement): Promise<void> {
-    const own = await this.context.node.statement();
-    refuseStranger(own, other);
+    refuseStranger(this.context.node.introduction(), other);
     const highest = isHigher(other.own, other.heard) ? other.own : other.heard;
     if (highest !== undefined) await this.context.node.onHeard(highest, other);
   }
@@ -158,7 +157,8 @@ export class DialledGreeting extends GreetingSide {
   async #challenge(challenge: Challenge): Promise<void> {
     refuseProtocol(challenge.protocol);
     const { node, random, settings } = this.context;
-    const statement = await node.statement();
+    const compares = this.#purpose === "follow" && !this.#resync;
+    const statement = compares ? await node.statement() : node.introduction();
     const hello = encodeHelloBody({
       nonce: random.bytes(NONCE_BYTES),
       purpose: this.#purpose,
@@ -177,7 +177,7 @@ export class DialledGreeting extends GreetingSide {
     await this.know(welcome.node);
     const { session } = this;
     if (session === undefined || session.reason !== undefined) return;
-    const takes = this.#purpose === "follow" ? "records" : "words";
+    const takes = this.#purpose === "ask" ? "words" : "records";
     session.greeted(welcome.node, said.own, welcome.heartbeatMs, takes);
     this.over();
     session.handTo(this.#done(session, welcome));

@@ -2,7 +2,7 @@
  * What a replicated node asks of whoever owns its log and its state. Every method is awaited, one at a time, and while it runs no record
  * is on its way into the log from here.
  */
-import type { EventLog, Offset } from "../log/index.js";
+import type { DamagedDirectory, EventLog, Finding, Offset } from "../log/index.js";
 import type { Installing, ReceiverHost, SenderHost } from "./link-ports.js";
 import type { Position } from "./position.js";
 
@@ -22,7 +22,24 @@ export interface NodeIdentity {
   readonly nodeId: string;
 }
 
-export interface ReplicationHost extends SenderHost {
+/** What the owner of log and state does when the log of a node that follows is damaged. Awaited, one at a time. */
+export interface DamageHost {
+  /** What was found when log and state were to be opened; while it is there neither is open. */
+  readonly damage: Finding | undefined;
+  /** Closes log and state, because this was found in what cannot be mended while they are open. */
+  shut(finding: Finding): Promise<void>;
+  /** Tries to open log and state, following: `damage` tells whether they are, and else what is in the way. Without records left neither is. */
+  reopen(): Promise<void>;
+  /** Only while they are closed. */
+  openDamaged(): Promise<DamagedDirectory>;
+  /**
+   * The log is about to be cut after `last`: snapshots of what comes after are removed.
+   * @throws ReplicationError REPLICATION_CUT_TOO_DEEP when what is left could not be folded; nothing is changed.
+   */
+  prepareCut(last: Offset): Promise<void>;
+}
+
+export interface ReplicationHost extends SenderHost, DamageHost {
   /** May change with an install. */
   identity(): NodeIdentity;
   /** Undefined of a fresh replica, before its first install. Another one after `cut` or `installed`, perhaps. */

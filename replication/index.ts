@@ -6,7 +6,7 @@ export * from "./errors.js";
 export type * from "./host.js";
 export { LEADERSHIP_FILE } from "./leadership-file.js";
 export * from "./leadership-order.js";
-export type * from "./link-ports.js";
+export * from "./link-ports.js";
 export { LinkListener, type LinkListenerOptions } from "./listener.js";
 export type { NodeStatement, PeerNote } from "./messages.js";
 export { ReplicationNode } from "./node.js";

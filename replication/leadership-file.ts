@@ -11,6 +11,8 @@
  *   list      the set as its primary lists it: under (a leadership),             at most 64 nodes
  *             version, nodes (nodeId, name, listen, http, since, confirmed)
  *   lived     what the node was last                                             a role
+ *   owes      since when, ms since 1970, it lacks records that it may have          a whole number
+ *             confirmed: the damaged end of its log was cut off
  *   told      what the node was made while it ran, and which settings it         roles are known
  *             overrules: role, address, settings {role, address}
  *   nodeId    drawn by a node that has no log yet; gone with its first       32 hex digits
@@ -56,6 +58,7 @@ export interface LeadershipContent {
   readonly primary: PeerNote | undefined;
   readonly list: NodeListContent;
   readonly lived: Role | undefined;
+  readonly owes: number | undefined;
   readonly told: (RoleAndAddress & { readonly settings: RoleAndAddress }) | undefined;
   /**
    * Of a node that has no log yet: others know it by this id already. With a log the log's identity says it; a node that lost its log is
@@ -71,6 +74,7 @@ export const NOTHING_HEARD: LeadershipContent = {
   primary: undefined,
   list: { under: undefined, version: 0, nodes: [] },
   lived: undefined,
+  owes: undefined,
   told: undefined,
   nodeId: undefined,
 };
@@ -102,8 +106,8 @@ export function decodeLeadership(
 }
 
 function contentOf(fields: LeadershipContent): LeadershipContent {
-  const { heard, from, since, primary, list, lived, told, nodeId } = fields;
-  return { heard, from, since, primary, list, lived, told, nodeId };
+  const { heard, from, since, primary, list, lived, owes, told, nodeId } = fields;
+  return { heard, from, since, primary, list, lived, owes, told, nodeId };
 }
 
 /**
@@ -235,7 +239,7 @@ const isList = (value: unknown): boolean =>
   value["nodes"].every(isNode);
 
 function isContent(fields: Record<string, unknown>): fields is Record<string, unknown> & LeadershipContent {
-  const { heard, from, since, primary, list, lived, told, nodeId } = fields;
+  const { heard, from, since, primary, list, lived, owes, told, nodeId } = fields;
   return (
     orMissing(heard, isLeadership) &&
     isText(from) &&
@@ -243,6 +247,7 @@ function isContent(fields: Record<string, unknown>): fields is Record<string, un
     orMissing(primary, isNode) &&
     isList(list) &&
     orMissing(lived, isRole) &&
+    orMissing(owes, (value) => isCount(value)) &&
     orMissing(nodeId, isId) &&
     orMissing(told, (value) => isRoleAndAddress(value) && isRoleAndAddress(value["settings"]))
   );

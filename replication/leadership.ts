@@ -33,6 +33,11 @@ export class HeardLeadership {
     return this.#file.content.since;
   }
 
+  /** Since when this node lacks records that it may have confirmed, ms since 1970; undefined when it has them. */
+  get owesSince(): number | undefined {
+    return this.#file.content.owes;
+  }
+
   /** Who leads under it, when that is known. */
   get primary(): PeerNote | undefined {
     return this.#file.content.primary;

@@ -1,6 +1,7 @@
 /** What ended a link, as a coded error: failures of the log and of the connection get the words of replication. */
-import { errnoOf, LogError } from "../log/index.js";
+import { describeFinding, errnoOf, type Finding, LogError } from "../log/index.js";
 import { type LinkErrorCode, ReplicationError } from "./errors.js";
+import { describeLeadership, type Leadership } from "./leadership-order.js";
 
 /** Anything that was thrown while a message was acted upon. What carries no code is a bug, and stays one. */
 export function linkErrorOf(error: unknown): ReplicationError {
@@ -12,6 +13,21 @@ export function linkErrorOf(error: unknown): ReplicationError {
     return new ReplicationError("REPLICATION_LOG_FAILED", `${code}: ${String(error)}`, { code }, error);
   throw error;
 }
+
+/** Why a node with a damaged log does not say where it ends, sends nothing of it, and does not lead. */
+export const damagedLog = (finding: Finding): ReplicationError =>
+  new ReplicationError("REPLICATION_LOG_DAMAGED", `this node's log is damaged: ${describeFinding(finding)}`, {
+    file: finding.file,
+    offset: finding.offset,
+  });
+
+/** Whoever has heard of a higher leadership than its log ends with sends nothing of it. */
+export const sendsNoMore = (own: Leadership | undefined, heard: Leadership | undefined): ReplicationError =>
+  new ReplicationError(
+    "REPLICATION_FENCED",
+    `this node's log ends with ${describeLeadership(own)}, and it has heard of ${describeLeadership(heard)}`,
+    { own: own?.epoch, heard: heard?.epoch },
+  );
 
 export const connectionLost = (remote: string, cause: Error | undefined): ReplicationError =>
   new ReplicationError(

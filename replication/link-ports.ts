@@ -2,12 +2,13 @@
  * What the two sides of a link ask of the node that they belong to. Neither decides about roles: they state what the node says, tell what
  * they hear, and end when the node may not go on.
  */
-import type { EventLog, Installation, Offset } from "../log/index.js";
+import type { EventLog, Installation, LogSegments, Offset } from "../log/index.js";
 import type { ReplicationError } from "./errors.js";
 import type { Leadership } from "./leadership-order.js";
 import type { Below, Heartbeat, Install, NodeStatement } from "./messages.js";
 import type { Clock, Random, ReplicationLogger } from "./ports.js";
 import type { Position } from "./position.js";
+import type { ReplicationSettings } from "./settings.js";
 
 export interface LinkSettings {
   readonly heartbeatIntervalMs: number;
@@ -22,10 +23,21 @@ export interface LinkSettings {
   readonly secret: Uint8Array | undefined;
 }
 
+export const linkSettingsOf = (settings: ReplicationSettings): LinkSettings => ({
+  heartbeatIntervalMs: settings.heartbeatIntervalMs,
+  timeoutMs: settings.replicaTimeoutMs,
+  windowBytes: settings.bufferBytes,
+  reconnectDelayMs: settings.reconnectDelayMs,
+  autoReconnect: settings.autoReconnect,
+  secret: settings.secret,
+});
+
 /** Asked and told by every link of a node, whichever side it is. */
 export interface LinkNode {
   /** What the node says of itself at this moment. Rejects with REPLICATION_LOG_DAMAGED when its log cannot be read. */
   statement(): Promise<NodeStatement>;
+  /** As `statement`, but nothing of where the log ends, which may be damaged: for who asks, and has nothing compared. Cheap. */
+  introduction(): NodeStatement;
   /** What the next heartbeat says. Cheap. */
   heartbeat(): Omit<Heartbeat, "type">;
   /** The leadership of the own log's last epoch; undefined without a log. Cheap: asked for every frame. */
@@ -75,6 +87,8 @@ export interface SnapshotSource {
 /** What a sender sends from. */
 export interface SenderHost {
   log(): EventLog | undefined;
+  /** Of the open log; undefined of one that is not made of segment files. */
+  logSegments(): LogSegments | undefined;
   newestSnapshot(): Promise<SnapshotSource | undefined>;
 }
 

@@ -2,8 +2,10 @@
  * The door of a node's replication port: takes connections, greets, and gives each to a sender, or to whoever answers questions and
  * fences. Bounded: so many connections, so long for a greeting, one sender for each replica.
  */
+import type { Offset } from "../log/index.js";
 import { ReplicationError } from "./errors.js";
 import { AcceptedGreeting } from "./greeting.js";
+import { Lending } from "./lending.js";
 import type { LinkContext, SenderHost } from "./link-ports.js";
 import type { Fence, HelloBody, Message } from "./messages.js";
 import type { Address, Connection, Listener, Network } from "./ports.js";
@@ -12,6 +14,7 @@ import { Session, type SessionOwner, unexpected } from "./session.js";
 
 /** Replicas, candidates and those who have not greeted yet, together. */
 const CONNECTIONS_MAX = 256;
+const LENT_MAX = 8;
 /** Of each reason for which strangers are not let in, one is told of in so long. */
 const STRANGERS_EVERY_MS = 10_000;
 
@@ -21,19 +24,24 @@ export interface LinkListenerOptions {
   readonly context: LinkContext;
   readonly host: SenderHost;
   readonly events: SenderEvents;
+  /** A sealed segment of this node was found damaged when another one asked for it. */
+  readonly damaged?: (first: Offset) => void;
 }
 
 export class LinkListener {
   readonly #context: LinkContext;
   readonly #host: SenderHost;
   readonly #events: SenderEvents;
+  readonly #damaged: (first: Offset) => void;
   readonly #sessions = new Set<Session>();
   readonly #senders = new Map<string, Sender>();
+  readonly #lent = new Set<Session>();
   /** By code: until then no more is said of those who are not let in for it. */
   readonly #quietUntil = new Map<string, number>();
   #listener: Listener | undefined;
 
-  private constructor({ context, host, events }: LinkListenerOptions) {
+  private constructor({ context, host, events, damaged = () => undefined }: LinkListenerOptions) {
+    this.#damaged = damaged;
     this.#context = context;
     this.#host = host;
     this.#events = events;
@@ -101,7 +109,24 @@ export class LinkListener {
     stranger.end(new ReplicationError("REPLICATION_TOO_MANY_CONNECTIONS", words));
   }
 
+  /** Bounded, for each reads from the disk. */
+  #lend(session: Session): SessionOwner {
+    if (this.#lent.size >= LENT_MAX) {
+      const words = `${LENT_MAX} nodes fetch records already`;
+      throw new ReplicationError("REPLICATION_TOO_MANY_CONNECTIONS", words);
+    }
+    this.#lent.add(session);
+    return new Lending(session, this.#context, this.#host, {
+      damaged: this.#damaged,
+      ended: () => {
+        this.#lent.delete(session);
+        this.#sessions.delete(session);
+      },
+    });
+  }
+
   #greeted(session: Session, hello: HelloBody): SessionOwner {
+    if (hello.purpose === "fetch") return this.#lend(session);
     if (hello.purpose === "ask")
       return new Answering(session, hello, this.#context, () => this.#sessions.delete(session));
     const { nodeId, name } = hello.node;

@@ -7,7 +7,7 @@ import type { ReplicationHost } from "./host.js";
 import { HeardLeadership, isFenced } from "./leadership.js";
 import type { LeadershipFile } from "./leadership-file.js";
 import { isHigher, isSameLeadership, type Leadership } from "./leadership-order.js";
-import { linkErrorOf } from "./link-error.js";
+import { damagedLog, linkErrorOf } from "./link-error.js";
 import type { LinkNode } from "./link-ports.js";
 import type { Below, Heartbeat, NodeStatement, PeerNote } from "./messages.js";
 import { NodeList, type NodePlace } from "./peers.js";
@@ -117,7 +117,7 @@ export class LocalNode implements LinkNode {
     return this.#primaryAhead === undefined ? undefined : clock.stopwatch() + this.#primaryAhead;
   }
 
-  async statement(): Promise<NodeStatement> {
+  introduction(): NodeStatement {
     const { place, log } = this;
     const { clusterId } = this.#options.host.identity();
     const said = {
@@ -128,13 +128,24 @@ export class LocalNode implements LinkNode {
       primary: this.primary,
       leads: this.leads,
     };
-    if (log === undefined) return { ...said, end: undefined, firstOffset: asOffset(1) };
+    const owes = this.leadership.owesSince === undefined ? {} : { owes: true };
+    return { ...said, ...owes, end: undefined, firstOffset: log?.firstOffset ?? asOffset(1) };
+  }
+
+  async statement(): Promise<NodeStatement> {
+    const { log } = this;
+    if (log === undefined) {
+      // Nobody must take it for a node that has nothing: what it confirmed may be on its disk alone.
+      const { damage } = this.#options.host;
+      if (damage !== undefined) throw damagedLog(damage);
+      return this.introduction();
+    }
     try {
       const { isFenced: fenced } = this;
       // What was appended before the fence is this node's last word.
       if (fenced) await log.whenCommitted(log.endOffset);
       const end = await log.positionAt(fenced ? log.committedOffset : log.durableOffset);
-      return { ...said, end, firstOffset: log.firstOffset };
+      return { ...this.introduction(), end };
     } catch (error) {
       throw linkErrorOf(error);
     }
@@ -225,6 +236,12 @@ export class LocalNode implements LinkNode {
       this.#options.logger.warn({ err: error }, "what is known of the set could not be written"),
     );
   }
+}
+
+/** Whom records of the own log may be had from: the node that is followed, who leads, the others of the set. */
+export function lendersOf({ list, leadership }: LocalNode, follows: Address | undefined): Address[] {
+  const known = [leadership.primary, ...list.others].map((node) => node?.listen);
+  return [follows, ...known].filter((address) => address !== undefined);
 }
 
 export const describe = ({ name, nodeId, listen }: NodeStatement): string =>

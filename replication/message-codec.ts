@@ -160,6 +160,13 @@ function decodeControl(type: Control, fields: Fields): Message {
       return { type, leadership: leadershipOf(fields.fields("leadership")) };
     case "fenced":
       return { type, node: statementOf(fields.fields("node")) };
+    case "fetch":
+    case "check":
+      return { type, ...rangeOf(type, fields) };
+    case "fetched":
+      return { type };
+    case "checked":
+      return { type, end: positionOf(fields.fields("end")) };
     default:
       return unreachable(type);
   }
@@ -244,7 +251,7 @@ function decodeInstall(fields: Fields): Message {
 export function decodeHelloBody(body: Uint8Array): HelloBody {
   const fields = Fields.decode("hello", body);
   const purpose = fields.text("purpose", 16);
-  if (purpose !== "follow" && purpose !== "ask")
+  if (purpose !== "follow" && purpose !== "ask" && purpose !== "fetch")
     throw new ReplicationError("REPLICATION_MESSAGE_BAD", "hello.purpose is unknown", { found: purpose });
   return {
     nonce: nonceOf(fields),
@@ -262,7 +269,9 @@ export function decodeWelcomeBody(body: Uint8Array): WelcomeBody {
 }
 
 function statementOf(fields: Fields): NodeStatement {
+  const owes = fields.optional("owes", (name) => fields.flag(name));
   return {
+    ...(owes === true ? { owes } : {}),
     clusterId: fields.optional("clusterId", (name) => fields.id(name)),
     firstOffset: offsetOf(fields, "firstOffset"),
     ...nodeOf(fields),
@@ -272,6 +281,15 @@ function statementOf(fields: Fields): NodeStatement {
     leads: fields.flag("leads"),
     primary: fields.optional("primary", (name) => noteOf(fields.fields(name))),
   };
+}
+
+function rangeOf(of: string, fields: Fields): { first: Offset; last: Offset } {
+  const [first, last] = [offsetOf(fields, "first", 1), offsetOf(fields, "last", 1)];
+  if (first <= last) return { first, last };
+  throw new ReplicationError("REPLICATION_MESSAGE_BAD", `a ${of} of records that end before they begin`, {
+    first,
+    last,
+  });
 }
 
 const nodeOf = (fields: Fields): Pick<PeerNote, "nodeId" | "name" | "listen" | "http"> => ({

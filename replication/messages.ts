@@ -7,8 +7,8 @@ import type { Leadership } from "./leadership-order.js";
 import type { Address } from "./ports.js";
 import type { Position } from "./position.js";
 
-/** What the dialler wants: the log, or only to know (and then perhaps to fence). */
-export type Purpose = "follow" | "ask";
+/** What the dialler wants: the log; only to know (and then perhaps to fence); or records that it had, to mend or to compare its own. */
+export type Purpose = "follow" | "ask" | "fetch";
 
 /** What a node says of itself when it greets. Believed only after the proof of the secret, where there is one. */
 export interface NodeStatement {
@@ -28,6 +28,8 @@ export interface NodeStatement {
   readonly end: Position | undefined;
   /** Of the oldest record that it keeps. */
   readonly firstOffset: Offset;
+  /** It lost records that it may have confirmed, and does not have all of them again. */
+  readonly owes?: boolean;
   /** Whether it leads, or would if it were not fenced; else it follows another. */
   readonly leads: boolean;
   /** Who leads under `heard`, as far as it knows: how a fenced primary learns whom to follow. */
@@ -214,6 +216,31 @@ export interface Fenced {
   readonly node: NodeStatement;
 }
 
+/** The records of whole sealed segments, wanted as they lie on the other side's disk: runs, then FETCHED. */
+export interface Fetch {
+  readonly type: "fetch";
+  readonly first: Offset;
+  readonly last: Offset;
+}
+
+/** The last of the runs that were fetched has come. */
+export interface Fetched {
+  readonly type: "fetched";
+}
+
+/** Read those records from your disk: where do they end there? */
+export interface Check {
+  readonly type: "check";
+  readonly first: Offset;
+  readonly last: Offset;
+}
+
+export interface Checked {
+  readonly type: "checked";
+  /** Of the record `last`. */
+  readonly end: Position;
+}
+
 export type Message =
   | Challenge
   | Hello
@@ -232,7 +259,11 @@ export type Message =
   | Below
   | Held
   | Fence
-  | Fenced;
+  | Fenced
+  | Fetch
+  | Fetched
+  | Check
+  | Checked;
 
 export type MessageType = Message["type"];
 

@@ -7,6 +7,7 @@ import { nodesBelow } from "./relay.js";
 import type { ReplicaSet } from "./replica-set.js";
 import type {
   BreakerStats,
+  DamageStats,
   FenceStats,
   PeerAddress,
   PeerStats,
@@ -24,6 +25,7 @@ export interface StatsSources {
   readonly upstream: Upstream | undefined;
   readonly breakers: readonly BreakerStats[];
   readonly changing: boolean;
+  readonly damage: DamageStats;
   readonly counters: ReplicationCounters;
 }
 
@@ -39,7 +41,7 @@ export function peerAddress({ nodeId, name, listen, http }: PeerNote): PeerAddre
 }
 
 export function replicationStats(sources: StatsSources): ReplicationStats {
-  const { local, set, upstream, clusterId, breakers, changing, counters } = sources;
+  const { local, set, upstream, clusterId, breakers, changing, damage, counters } = sources;
   const { log, own, heard, primary, listening, role, place } = local;
   return {
     role,
@@ -60,6 +62,7 @@ export function replicationStats(sources: StatsSources): ReplicationStats {
     upstream: upstream?.stats(),
     peers: peers(sources),
     breakers,
+    damage,
     waiting: set.confirmations.waiting,
     counters,
   };

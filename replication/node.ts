@@ -4,34 +4,41 @@
  */
 import { epoch as asEpoch, type EventLog, type Offset } from "../log/index.js";
 import { Breakers } from "./breaker.js";
+import { Care } from "./care.js";
 import type { Confirmation } from "./confirmations.js";
 import { Counters } from "./counters.js";
-import { ReplicationError } from "./errors.js";
+import type { ReplicationError } from "./errors.js";
+import { followedNode, LOOK_SOON_MS } from "./followed-node.js";
 import { Handover } from "./handover.js";
 import { configuredRole, roleAtStart } from "./leadership.js";
 import { LeadershipFile } from "./leadership-file.js";
 import { describeLeadership, isHigher, type Leadership } from "./leadership-order.js";
 import { linkErrorOf } from "./link-error.js";
-import type { LinkContext } from "./link-ports.js";
+import { type LinkContext, linkSettingsOf } from "./link-ports.js";
 import { LinkListener } from "./listener.js";
-import { LocalNode } from "./local-node.js";
+import { LocalNode, lendersOf } from "./local-node.js";
 import type { Heartbeat, NodeStatement } from "./messages.js";
 import type { ReplicationNodeOptions } from "./node-options.js";
 import { fenceStats, replicationStats } from "./node-stats.js";
-import { type Address, describeAddress, type Network } from "./ports.js";
-import { askAround, reportOf, type Won, winAlone, winLeadership } from "./promotion.js";
+import type { Address } from "./ports.js";
+import {
+  askAround,
+  type PromotionContext,
+  reportOf,
+  type Won,
+  winAlone,
+  winLeadership,
+} from "./promotion.js";
 import type { PromotionReport } from "./promotion-report.js";
 import * as refusals from "./refusals.js";
 import { ReplicaSet } from "./replica-set.js";
 import { Seeker } from "./seeker.js";
 import type { Role } from "./settings.js";
 import type { FenceStats, ReplicationStats } from "./stats.js";
-import { Upstream } from "./upstream.js";
+import type { Upstream } from "./upstream.js";
 
 /** For the question of a master that starts: was it replaced? */
 const ASK_MS = 1_000;
-/** A fenced primary, or a replica that lost its own, looks around after this at the latest. */
-const LOOK_SOON_MS = 1_000;
 
 export class ReplicationNode {
   readonly #options: ReplicationNodeOptions;
@@ -42,9 +49,13 @@ export class ReplicationNode {
   readonly #counters = new Counters();
   readonly #seeker: Seeker;
   readonly #handover: Handover;
+  readonly #care: Care;
+  readonly #asking: PromotionContext;
   readonly #breakers = new Breakers(() => this.#options.clock.now());
   #listener: LinkListener | undefined;
   #upstream: Upstream | undefined;
+  /** The node that is followed, also while the own log is being mended. */
+  #follows: Address | undefined;
   /** What change of the role is under way, for words. */
   #changing: string | undefined = "is not started yet";
   #change: Promise<unknown> = Promise.resolve();
@@ -58,8 +69,7 @@ export class ReplicationNode {
     this.#options = options;
     this.#file = new LeadershipFile(files, dataDirectory);
     this.#local = new LocalNode({
-      ...{ settings, clock, logger, host },
-      file: this.#file,
+      ...{ settings, clock, logger, host, file: this.#file },
       events: {
         heard: (leadership, from) => this.#heard(leadership, from),
         primaryKnown: () => this.#seeker.consider(),
@@ -67,12 +77,7 @@ export class ReplicationNode {
         heartbeat: (heartbeat, from) => this.#heartbeat(heartbeat, from),
       },
     });
-    this.#local.upstream = () => {
-      const nodeId = this.#upstream?.node?.nodeId;
-      return nodeId === undefined || this.#upstream === undefined
-        ? undefined
-        : { nodeId, host: this.#upstream.address.host };
-    };
+    this.#local.upstream = () => this.#upstream?.place;
     const senders = () => this.#listener?.senders ?? [];
     this.#local.senders = senders;
     const upstream = () => this.#upstream;
@@ -89,22 +94,22 @@ export class ReplicationNode {
     });
     this.#seeker = new Seeker({
       ...{ settings, clock, logger, local: this.#local },
-      ask: () => askAround(this.#asking(), ASK_MS, (nodeId) => !this.#set.isConnected(nodeId)),
+      ask: () => askAround(this.#asking, ASK_MS, (nodeId) => !this.#set.isConnected(nodeId)),
       upstream,
       isChanging: () => this.#changing !== undefined,
       follow: (address) => this.follow(address),
     });
-    this.#link = {
-      ...{ node: this.#local, clock, random, logger },
-      settings: {
-        heartbeatIntervalMs: settings.heartbeatIntervalMs,
-        timeoutMs: settings.replicaTimeoutMs,
-        windowBytes: settings.bufferBytes,
-        reconnectDelayMs: settings.reconnectDelayMs,
-        autoReconnect: settings.autoReconnect,
-        secret: settings.secret,
+    this.#link = { node: this.#local, clock, random, logger, settings: linkSettingsOf(settings) };
+    this.#asking = { local: this.#local, network: options.network, link: this.#link };
+    this.#care = new Care({
+      ...{ host, settings, network: options.network, link: this.#link, file: this.#file },
+      lenders: () => lendersOf(this.#local, this.#follows),
+      events: {
+        closing: () => this.#exclusively("is mending its log", () => this.#close()),
+        opened: (how) => this.#opened(how),
+        mended: () => this.#breakers.resetDamaged() > 0 && this.#upstream?.retryNow(),
       },
-    };
+    });
   }
 
   /**
@@ -122,16 +127,17 @@ export class ReplicationNode {
       throw error;
     }
     this.#seeker.lookIn(this.#options.settings.reconnectDelayMs);
+    this.#care.start();
   }
 
   async stop(): Promise<void> {
     if (this.#stopped) return;
     this.#stopped = true;
     this.#handover.forget();
-    const reason = new ReplicationError("REPLICATION_STOPPING", "this node stops");
+    const reason = refusals.stopping();
     await this.#change;
     this.#set.end(reason);
-    await Promise.all([this.#upstream?.stop(), this.#listener?.close(reason)]);
+    await Promise.all([this.#upstream?.stop(), this.#listener?.close(reason), this.#care.stop()]);
     await this.#seeker.stop();
     await this.#hostTurn;
     await this.#file.settled();
@@ -206,8 +212,8 @@ export class ReplicationNode {
 
   /**
    * Makes this node the primary. Without `force` refused with REPLICATION_ROLE_WRONG (it leads already), REPLICATION_NOT_READY (no log,
-   * or a full sync under way), REPLICATION_LOG_FAILED or _DAMAGED, REPLICATION_NOT_ALL_REACHED, REPLICATION_BETTER_REPLICA; with and
-   * without, REPLICATION_FENCED when a higher leadership was heard of meanwhile.
+   * or a full sync under way), REPLICATION_NOT_ALL_REACHED, REPLICATION_BETTER_REPLICA; with and without, REPLICATION_LOG_FAILED or
+   * _DAMAGED, and REPLICATION_FENCED when a higher leadership was heard of meanwhile.
    */
   promote({ force = false }: { readonly force?: boolean } = {}): Promise<PromotionReport> {
     return this.#exclusively("is being promoted", async () => {
@@ -223,6 +229,7 @@ export class ReplicationNode {
 
   /** Takes everything anew from the node that is followed. */
   async resync(): Promise<void> {
+    if (this.#care.resync()) return;
     const upstream = this.#upstream;
     if (upstream === undefined || this.#local.leads) throw refusals.followsNobody();
     if (this.#changing !== undefined) throw refusals.changing(this.#changing);
@@ -269,7 +276,8 @@ export class ReplicationNode {
       clusterId: host.identity().clusterId,
       breakers: this.#breakers.stats(),
       changing: this.#changing !== undefined || this.#handover.to !== undefined,
-      counters: this.#counters.with(this.#set, this.#upstream),
+      damage: this.#care.stats(),
+      counters: this.#counters.with(this.#set, this.#upstream, this.#care.counters),
     });
   }
 
@@ -283,7 +291,8 @@ export class ReplicationNode {
     this.#local.role = role;
     if (role !== "standalone" && settings.listenAddress !== undefined) {
       const door = { address: settings.listenAddress, network, context: this.#link, host, events: this.#set };
-      this.#listener = await LinkListener.open(door);
+      const damaged = (first: Offset): void => this.#care.notice(first);
+      this.#listener = await LinkListener.open({ ...door, damaged });
       this.#local.listening = this.#listener.address;
     }
     const { own } = this.#local;
@@ -307,7 +316,7 @@ export class ReplicationNode {
 
   async #goOnLeading(role: "master" | "standalone"): Promise<void> {
     const { host } = this.#options;
-    if (role === "master" && !this.#local.isFenced) await askAround(this.#asking(), ASK_MS);
+    if (role === "master" && !this.#local.isFenced) await askAround(this.#asking, ASK_MS);
     await this.#file.change({ lived: role });
     const { own, place, list } = this.#local;
     if (this.#local.isFenced) this.#fenced();
@@ -318,6 +327,7 @@ export class ReplicationNode {
   }
 
   async #promote(force: boolean): Promise<PromotionReport> {
+    this.#care.mustBeWhole(force);
     const log = this.#log();
     const upstream = this.#upstream;
     if (upstream?.progress.phase === "installing") throw refusals.installing();
@@ -325,7 +335,7 @@ export class ReplicationNode {
     // From here on the own end stands still.
     await upstream?.stop();
     try {
-      const won = await winLeadership(this.#asking(), log, force);
+      const won = await winLeadership(this.#asking, log, force, () => this.#care.verifyNewest());
       return await this.#lead(role, log, won, force);
     } catch (error) {
       if (!this.#local.leads && !this.#stopped) upstream?.start();
@@ -382,33 +392,27 @@ export class ReplicationNode {
     this.#followFrom(address);
   }
 
+  /** Nothing goes into the log, or out of it, any more. */
+  async #close(): Promise<void> {
+    await this.#upstream?.stop();
+    this.#letUpstreamGo();
+    await this.#listener?.stopSenders(refusals.mendsLog());
+  }
+
+  /** The log is there again, or everything is to be fetched anew. */
+  #opened(how: "open" | "resync"): void {
+    const address = this.#follows;
+    if (this.#stopped || this.#local.leads || address === undefined) return;
+    this.#followFrom(address);
+    if (how === "resync") this.#upstream?.resync();
+  }
+
   #followFrom(address: Address): void {
-    const { network, host, logger } = this.#options;
-    const breaker = this.#breakers.of(describeAddress(address));
-    this.#upstream = new Upstream({
-      ...{ address, network, context: this.#link, host, breaker },
-      events: {
-        logChanges: async () => {
-          const words = "this node's log gives way to its primary's";
-          await this.#listener?.stopSenders(new ReplicationError("REPLICATION_STOPPING", words));
-        },
-        diverged: (kept) => {
-          this.#counters.diverged(kept);
-          logger.error(
-            { ...kept },
-            `${kept.records} records that the primary does not have are kept in ${kept.directory}`,
-          );
-        },
-        failed: (error) => {
-          this.#counters.failed(error);
-          this.#seeker.consider();
-          this.#seeker.lookIn(LOOK_SOON_MS);
-        },
-        streaming: () => {
-          this.#upstream?.beat();
-          this.#local.soon(this.#local.keepNodeId());
-        },
-      },
+    this.#follows = address;
+    if (this.#care.opens()) return;
+    this.#upstream = followedNode(address, {
+      ...{ options: this.#options, link: this.#link, seeker: this.#seeker, listener: this.#listener },
+      ...{ local: this.#local, breakers: this.#breakers, counters: this.#counters },
     });
     if (!this.#stopped) this.#upstream.start();
   }
@@ -453,15 +457,13 @@ export class ReplicationNode {
 
   #heartbeat(heartbeat: Heartbeat, from: NodeStatement): void {
     const upstream = this.#upstream;
-    if (upstream?.node?.nodeId === from.nodeId) upstream.heartbeat(heartbeat);
+    const isUpstream = upstream?.node?.nodeId === from.nodeId;
+    if (isUpstream) upstream.heartbeat(heartbeat);
+    this.#care.heard(isUpstream && upstream.progress.phase === "streaming" ? heartbeat.end : undefined);
     if (this.#local.role === "master" && this.#mustLead() === undefined) this.#set.heartbeat(heartbeat, from);
   }
 
   // ---- small things ----
-
-  #asking(): { local: LocalNode; network: Network; link: LinkContext } {
-    return { local: this.#local, network: this.#options.network, link: this.#link };
-  }
 
   #log(): EventLog {
     const log = this.#options.host.log();

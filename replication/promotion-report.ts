@@ -24,6 +24,8 @@ export interface PromotionReport {
   readonly oldEnd: Offset | undefined;
   /** Records of the old leadership known to lie beyond this node's end: they will be put aside under `diverged/`. */
   readonly recordsLost: number;
+  /** From this offset on the log was read and verified before it began to lead; undefined when it is not made of files. */
+  readonly verifiedFrom: Offset | undefined;
   /** Sentences for people: what could not be ruled out. */
   readonly warnings: readonly string[];
   readonly durationMs: number;

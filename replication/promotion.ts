@@ -39,6 +39,8 @@ export interface Won {
   readonly leadership: Leadership;
   readonly answers: readonly PromotionAnswer[];
   readonly warnings: readonly string[];
+  /** From there on the own log was read before. */
+  readonly verifiedFrom: Offset | undefined;
   /** The end of the node that is replaced, if it answered. */
   readonly oldEnd: Position | undefined;
   readonly tookMs: number;
@@ -88,7 +90,12 @@ export async function askAround(
  * @throws ReplicationError REPLICATION_NOT_ALL_REACHED, REPLICATION_BETTER_REPLICA (both only without `force`), REPLICATION_FENCED,
  * REPLICATION_LOG_DAMAGED, REPLICATION_LOG_FAILED.
  */
-export async function winLeadership(context: PromotionContext, log: EventLog, force: boolean): Promise<Won> {
+export async function winLeadership(
+  context: PromotionContext,
+  log: EventLog,
+  force: boolean,
+  verify: () => Promise<Offset | undefined>,
+): Promise<Won> {
   const { local, link } = context;
   const since = link.clock.stopwatch();
   const before = local.heard;
@@ -97,7 +104,9 @@ export async function winLeadership(context: PromotionContext, log: EventLog, fo
   const writer = log.epochs[log.epochs.length - 1]?.nodeId;
   const asked = local.list.others.map((node) => ask(context, node, node.nodeId === writer));
   try {
-    await within(link, SURVEY_MS, Promise.all(asked.map(greeted)));
+    const verifying = verify();
+    await Promise.all([verifying, within(link, SURVEY_MS, Promise.all(asked.map(greeted)))]);
+    const verifiedFrom = await verifying;
     if (!force) {
       judge(asked, end, (each) => each.said !== undefined, "reached");
       if (isHigher(local.heard, before)) throw outbid(before, local, "nothing was changed");
@@ -111,6 +120,7 @@ export async function winLeadership(context: PromotionContext, log: EventLog, fo
       leadership,
       answers: asked.map(answerOf),
       warnings: warningsOf(asked, end),
+      verifiedFrom,
       oldEnd: asked.find(({ wasPrimary }) => wasPrimary)?.said?.end,
       tookMs: link.clock.stopwatch() - since,
     };
@@ -129,7 +139,7 @@ export async function winLeadership(context: PromotionContext, log: EventLog, fo
 export async function winAlone(local: LocalNode, link: LinkContext): Promise<Won> {
   const leadership = nextLeadership(local, link);
   await local.leadership.raise(leadership, "its own start");
-  return { leadership, answers: [], warnings: [], oldEnd: undefined, tookMs: 0 };
+  return { leadership, answers: [], warnings: [], verifiedFrom: undefined, oldEnd: undefined, tookMs: 0 };
 }
 
 /** Read from the files: a log that cannot even show its end may not lead. */
@@ -237,6 +247,16 @@ function judge(
       { missing: missing.map(({ node }) => node.nodeId).join(" ") },
     );
   }
+  // Whoever lost what it had confirmed cannot say how much that was; only the primary itself could have all of it.
+  const primary = asked.find(({ wasPrimary }) => wasPrimary)?.said;
+  const hasAll = primary?.end !== undefined && primary.owes !== true && !isBetter(primary.end, end);
+  const owing = hasAll ? undefined : asked.find(({ wasPrimary, said }) => !wasPrimary && said?.owes === true);
+  if (owing !== undefined)
+    throw new ReplicationError(
+      "REPLICATION_NOT_ALL_REACHED",
+      `${owing.node.name} lost the end of its log to damage, and does not have it again: what it alone had confirmed would be lost. Bring the primary back, or force`,
+      { missing: owing.node.nodeId, owes: true },
+    );
   const better = asked.find(({ said }) => said?.end !== undefined && isBetter(said.end, end));
   if (better?.said?.end !== undefined)
     throw new ReplicationError(
@@ -284,6 +304,8 @@ const answerOf = ({ node, wasPrimary, said, fenced, error }: Asked): PromotionAn
 function warningsOf(asked: readonly Asked[], end: Position): string[] {
   const warnings: string[] = [];
   for (const { node, wasPrimary, said, fenced } of asked) {
+    if (said?.owes === true)
+      warnings.push(`${node.name} lost the end of its log to damage: what it alone had confirmed is lost`);
     if (!fenced && wasPrimary)
       warnings.push(
         `${node.name}, the primary until now, was not reached: what it wrote and no replica has is put aside when it returns`,
@@ -312,6 +334,7 @@ export function reportOf(
     ...{ epoch, lineageId, offset: first, forced: how.forced, answers: won.answers, oldEnd },
     recordsLost: Math.max(0, (oldEnd ?? 0) - how.end),
     warnings: how.listens ? won.warnings : [...won.warnings, mute],
+    verifiedFrom: won.verifiedFrom,
     durationMs: how.tookMs,
   };
 }

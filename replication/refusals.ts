@@ -30,6 +30,9 @@ export const changing = (what: string): ReplicationError =>
 
 export const handsOver = (nodeId: string): ReplicationError => changing(`hands over to node ${nodeId}`);
 
+export const mendsLog = (): ReplicationError =>
+  new ReplicationError("REPLICATION_STOPPING", "this node mends its log");
+
 export const stopping = (): ReplicationError =>
   new ReplicationError("REPLICATION_STOPPING", "this node stops");
 
@@ -67,6 +70,19 @@ export const noLog = (): ReplicationError =>
   new ReplicationError(
     "REPLICATION_NOT_READY",
     "this node has no log yet: its first full sync was not finished",
+  );
+
+export const noLender = (): ReplicationError =>
+  new ReplicationError(
+    "REPLICATION_CONNECTION_FAILED",
+    "no node is known from which records could be fetched",
+  );
+
+export const owes = (): ReplicationError =>
+  new ReplicationError(
+    "REPLICATION_LOG_DAMAGED",
+    "this node lost records that it may have confirmed, and does not have all of them again. With force it leads all the same",
+    { owes: true },
   );
 
 export const noAddress = (): ReplicationError =>

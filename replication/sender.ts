@@ -7,8 +7,8 @@ import { offset as asOffset, type EventLog, type Offset, type RecordRun } from "
 import { lastCommon, PROBES_MAX } from "./comparison.js";
 import { ReplicationError } from "./errors.js";
 import { chunksOf, planFullSync } from "./full-sync.js";
-import { describeLeadership, isHigher, isSameLeadership } from "./leadership-order.js";
-import { linkErrorOf } from "./link-error.js";
+import { isHigher, isSameLeadership } from "./leadership-order.js";
+import { linkErrorOf, sendsNoMore } from "./link-error.js";
 import type { LinkContext, ReplicaProgress, SenderHost } from "./link-ports.js";
 import type { Ack, Heartbeat, Held, HelloBody, Message } from "./messages.js";
 import { describePosition, EMPTY_POSITION, isSamePosition, type Position } from "./position.js";
@@ -409,11 +409,7 @@ export class Sender implements SessionOwner {
   #mustLead(): void {
     const { heard, own } = this.#context.node;
     if (!isHigher(heard, own)) return;
-    throw new ReplicationError(
-      "REPLICATION_FENCED",
-      `this node's log ends with ${describeLeadership(own)}, and it has heard of ${describeLeadership(heard)}`,
-      { own: own?.epoch, heard: heard?.epoch },
-    );
+    throw sendsNoMore(own, heard);
   }
 
   #note(error: unknown): void {

@@ -31,6 +31,8 @@ export interface ReplicationSettings {
   readonly writeLagMsMax: number;
   /** Whether a fenced primary follows the new one by itself, once it knows where that is. */
   readonly rejoin: boolean;
+  /** How often a node that follows reads one sealed segment whole, and compares it with the node that it follows; 0: never. */
+  readonly checkIntervalMs: number;
   /** Shared by all nodes of the set; undefined: none is asked for. */
   readonly secret: Uint8Array | undefined;
 }

@@ -94,8 +94,50 @@ export interface BreakerStats {
   readonly lastMessage: string | undefined;
 }
 
+export interface KnownDamageStats {
+  /** Of the damaged segment. */
+  readonly first: Offset;
+  readonly file: string;
+  /** What is wrong, in one line. */
+  readonly words: string;
+  /** Wall clock: when it was found. */
+  readonly since: number;
+}
+
+/** How the log lies on this node's disk, and beside that of the node that it follows. */
+export interface DamageStats {
+  /** Segments of this node's log that are known to be damaged now. */
+  readonly known: readonly KnownDamageStats[];
+  /** Since when it lacks records that it may have confirmed; wall clock. */
+  readonly owesSince: number | undefined;
+  /** The log cannot be opened because of damage: what is waited for. */
+  readonly opening: string | undefined;
+  /** When a segment was last compared with the node that is followed. */
+  readonly comparedAt: number | undefined;
+  /** The last time that two sound segments were not the same: at which offset, and the chained crcs. */
+  readonly mismatch:
+    | { readonly offset: Offset; readonly own: number; readonly other: number; readonly at: number }
+    | undefined;
+  /** What the node that is followed was heard to have damaged. */
+  readonly upstream:
+    | { readonly first: Offset; readonly last: Offset; readonly words: string; readonly since: number }
+    | undefined;
+}
+
 /** Since the process started; they only grow. */
-export interface ReplicationCounters {
+export interface DamageCounters {
+  /** Damaged segment files that were put aside. */
+  readonly quarantines: number;
+  readonly refetchedSegments: number;
+  readonly refetchedBytes: number;
+  /** Sealed segments that were read whole. */
+  readonly checks: number;
+  readonly comparisons: number;
+  readonly mismatches: number;
+}
+
+/** Since the process started; they only grow. */
+export interface ReplicationCounters extends DamageCounters {
   readonly bytesSent: number;
   readonly recordsSent: number;
   readonly bytesReceived: number;
@@ -135,6 +177,7 @@ export interface ReplicationStats {
   readonly upstream: UpstreamStats | undefined;
   readonly peers: readonly PeerStats[];
   readonly breakers: readonly BreakerStats[];
+  readonly damage: DamageStats;
   /** Writes that wait for acknowledgements. */
   readonly waiting: number;
   readonly counters: ReplicationCounters;

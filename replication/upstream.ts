@@ -97,6 +97,11 @@ export class Upstream {
     return this.#isGreeted ? this.#receiver.progress.primary : undefined;
   }
 
+  /** Its node, once it has greeted, and the host at which it was reached. */
+  get place(): { readonly nodeId: string; readonly host: string } | undefined {
+    return this.node && { nodeId: this.node.nodeId, host: this.address.host };
+  }
+
   start(): void {
     this.#receiver.start();
   }

@@ -51,6 +51,26 @@ const Upstream = {
   ),
 };
 
+const Damage = Type.Object({
+  known: Type.Array(
+    Type.Object({ first: Type.Integer(), file: Type.String(), words: Type.String(), since: Seconds }),
+    { description: "Segments of this node that are known to be damaged now." },
+  ),
+  quarantines: Type.Integer({ description: "Damaged files that were put aside since the process began." }),
+  refetched_segments: Type.Integer(),
+  owes_since: orNull(
+    Type.Integer({
+      description: "Since when it lacks records that it may have confirmed: a promotion needs force.",
+    }),
+  ),
+  mending: orNull(Type.String({ description: "The log is not open because of damage: what is waited for." })),
+  comparisons: Type.Integer({ description: "Segments compared with the node that is followed." }),
+  mismatches: Type.Integer({ description: "Of those, sound on both sides and not the same." }),
+  last_compared: orNull(Seconds),
+  mismatch_offset: orNull(Type.Integer()),
+  master: orNull(Type.String({ description: "What the node that is followed has damaged on its own disk." })),
+});
+
 export const ReplicationStats = Type.Object({
   role: Role,
   master_offset: orNull(Type.Integer()),
@@ -64,6 +84,7 @@ export const ReplicationStats = Type.Object({
   fenced: orNull(FenceJson),
   refuses_writes: orNull(Type.String({ description: "The code that a write is refused with now." })),
   divergences: Type.Integer({ description: "How often an end that only this node had was put aside." }),
+  damage: Damage,
   listed: Type.Boolean({
     description: "On the primary's list of nodes, and it knows it: before that a promotion needs force.",
   }),
@@ -86,6 +107,7 @@ export const ReplicationHealth = Type.Object({
   epoch: orNull(Type.Integer()),
   fenced: Type.Boolean(),
   refuses_writes: orNull(Type.String()),
+  damage: orNull(Type.String({ description: "What is wrong with a log on a disk, here or there." })),
   replicas: Type.Array(
     Type.Object({ id: Type.String(), offset: Type.Integer(), lag_ms: Type.Integer(), status: Status }),
   ),

@@ -1,7 +1,7 @@
 /** Replication as it is told: who leads, who is how far behind, in the documented shapes. */
 import { type Static, Type } from "@sinclair/typebox";
 import type { JsonObject } from "../json-write.js";
-import type { ReplicaFacts, ReplicationFacts, UpstreamFacts } from "../replication.js";
+import type { DamageFacts, ReplicaFacts, ReplicationFacts, UpstreamFacts } from "../replication.js";
 import type { Call } from "./call.js";
 import { closed } from "./fields.js";
 import { defineOperation } from "./operation.js";
@@ -56,6 +56,50 @@ function fenceJson({ fence }: ReplicationFacts): Static<typeof FenceJson> | null
   return { epoch: heard.epoch, lineage_id: heard.lineageId, from, since: Math.floor(since / 1000) };
 }
 
+function damageJson({ damage }: ReplicationFacts): JsonObject {
+  return {
+    known: damage.known.map(({ first, file, words, since }) => ({
+      first,
+      file,
+      words,
+      since: Math.floor(since / 1000),
+    })),
+    quarantines: damage.quarantines,
+    refetched_segments: damage.refetchedSegments,
+    owes_since: seconds(damage.owesSince),
+    mending: damage.opening ?? null,
+    comparisons: damage.comparisons,
+    mismatches: damage.mismatches,
+    last_compared: seconds(damage.comparedAt),
+    mismatch_offset: damage.mismatchAt ?? null,
+    master: damage.upstream ?? null,
+  };
+}
+
+/** The worst of it, in one line. */
+function damageLine({ damage }: ReplicationFacts): string | null {
+  const { known, opening, upstream, mismatchAt, owesSince } = damage;
+  const words = opening ?? known[0]?.words;
+  if (words !== undefined) return words;
+  if (upstream !== undefined) return `on the node that is followed: ${upstream}`;
+  if (mismatchAt !== undefined)
+    return `two sound logs are not the same at offset ${mismatchAt}: see annals diff`;
+  return owesSince === undefined ? null : "records that this node may have confirmed are fetched again";
+}
+
+const UNDAMAGED: DamageFacts = {
+  known: [],
+  quarantines: 0,
+  refetchedSegments: 0,
+  owesSince: undefined,
+  opening: undefined,
+  comparisons: 0,
+  mismatches: 0,
+  comparedAt: undefined,
+  mismatchAt: undefined,
+  upstream: undefined,
+};
+
 function statsJson(facts: ReplicationFacts): JsonObject {
   const { upstream } = facts;
   const place =
@@ -74,6 +118,7 @@ function statsJson(facts: ReplicationFacts): JsonObject {
     fenced: fenceJson(facts),
     refuses_writes: facts.refusal?.code ?? null,
     divergences: facts.divergences,
+    damage: damageJson(facts),
     listed: facts.listed,
     replicas: facts.replicas.map(replicaJson),
     peers: facts.peers.map(({ id, name, address, http, follows }) => ({
@@ -106,6 +151,7 @@ function factsOf({ desk }: Call): ReplicationFacts {
     peers: [],
     listed: false,
     divergences: 0,
+    damage: UNDAMAGED,
   };
 }
 
@@ -145,6 +191,7 @@ export const health = defineOperation({
       epoch: facts.leadership?.epoch ?? null,
       fenced: facts.fence !== undefined,
       refuses_writes: facts.refusal?.code ?? null,
+      damage: damageLine(facts),
       replicas: facts.replicas.map(({ id, offset, lagMs, status: state }) => ({
         id,
         offset,

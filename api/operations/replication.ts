@@ -37,12 +37,15 @@ export const promote = defineOperation({
     may_be_lost: Type.Integer({
       description: "Records that the old primary was known to have beyond this node's end.",
     }),
+    verified_from: Type.Union([Type.Integer(), Type.Null()], {
+      description: "From this offset on the log was read and verified before the node began to lead.",
+    }),
     warnings: Type.Array(Type.String({ description: "What could not be ruled out." })),
   }),
   errors: [
     ...(["API_DISABLED", "REPLICATION_BETTER_REPLICA", "REPLICATION_NOT_ALL_REACHED"] as const),
     ...(["REPLICATION_ROLE_WRONG", "REPLICATION_CHANGING", "REPLICATION_NOT_READY"] as const),
-    ...(["REPLICATION_FENCED", "REPLICATION_LOG_FAILED"] as const),
+    ...(["REPLICATION_FENCED", "REPLICATION_LOG_DAMAGED", "REPLICATION_LOG_FAILED"] as const),
   ],
   rest: [{ method: "POST", path: "/api/replication/promote" }],
   run: ({ force }, call) =>
@@ -58,6 +61,7 @@ export const promote = defineOperation({
         reached: report.reached,
         not_reached: report.notReached,
         may_be_lost: report.mayBeLost,
+        verified_from: report.verifiedFrom ?? null,
         warnings: report.warnings,
       });
     }),

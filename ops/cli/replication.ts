@@ -26,6 +26,8 @@ export function addPromote(program: Command): void {
         `${node} is the primary: epoch ${show(body["epoch"])} begins at offset ${show(body["offset"])}`,
       );
       writeLine(`told: ${list(body["reached"])}; not reached: ${list(body["not_reached"])}`);
+      if (body["verified_from"] !== null)
+        writeLine(`its log was verified from offset ${show(body["verified_from"])} on`);
       if (Number(body["may_be_lost"]) > 0)
         talk(
           `${show(body["may_be_lost"])} records of the old primary are not here; it keeps them under diverged/`,

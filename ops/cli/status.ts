@@ -161,7 +161,26 @@ function cellsOf({ node, stats, problem, depth = 0 }: Row): string[] {
   return [name, show("role"), show("epoch"), offset, show("lag_operations"), lag, stateOf(stats), node];
 }
 
+/** What is wrong with the node's log on its disk, or beside that of the node that it follows. */
+function damageIn(stats: Stats | undefined): string | undefined {
+  const damage = stats?.["damage"];
+  if (typeof damage !== "object" || damage === null) return undefined;
+  const { known, mending, owes_since, mismatch_offset, master }: Stats = { ...damage };
+  if (typeof mending === "string") return `damaged, being mended: ${mending}`;
+  const [first] = nodesIn(known);
+  if (first !== undefined) return `damaged: ${String(first["words"])}`;
+  if (typeof owes_since === "number") return "fetches again what damage took";
+  if (typeof mismatch_offset === "number") return `not the same as its primary at offset ${mismatch_offset}`;
+  return typeof master === "string" ? "its primary's disk is damaged" : undefined;
+}
+
 function stateOf(stats: Stats | undefined): string {
+  const damage = damageIn(stats);
+  const state = roleStateOf(stats);
+  return damage === undefined ? state : `${state}; ${damage}`;
+}
+
+function roleStateOf(stats: Stats | undefined): string {
   if (stats?.["fenced"]) return "fenced: takes no writes";
   if (stats?.["role"] !== "replica") {
     const refuses = stats?.["refuses_writes"];
@@ -175,6 +194,7 @@ function stateOf(stats: Stats | undefined): string {
 function isWell(row: Row | undefined): boolean {
   const stats = row?.stats;
   if (row === undefined || row.problem !== undefined || stats?.["fenced"]) return false;
+  if (damageIn(stats) !== undefined) return false;
   return stats?.["role"] === "replica" ? stats["phase"] === "streaming" : stats?.["refuses_writes"] === null;
 }
 

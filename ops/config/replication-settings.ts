@@ -122,6 +122,14 @@ const link = {
     unit: "ms",
     why: "A replica that is further behind counts as lagging: its readiness turns false, so that a balancer reads elsewhere.",
   },
+  "replication.check_interval_secs": {
+    kind: "number",
+    default: 60,
+    min: 0,
+    max: 86_400,
+    unit: "s",
+    why: "A replica reads one sealed segment of its log whole this often, the newest first, and compares where it ends with the node that it follows, which reads its own. What is damaged here is put aside and fetched again. Some 30 MiB/s at most; with segments of 64 MiB the default reads about 90 GiB a day. 0: never.",
+  },
   "replication.rejoin": {
     kind: "switch",
     default: true,

@@ -6,6 +6,7 @@ export function addReplicationSeries(series: Series, readNow: () => ReplicationS
   const read = series.oncePerPage(readNow);
   addLags(series, read);
   addState(series, read);
+  addDamage(series, read);
   addCounters(series, read);
 }
 
@@ -85,6 +86,39 @@ function addState(series: Series, read: Read): void {
   series.gauge("replication_waiting_writes", "Writes that wait for confirmations", () => read()?.waiting);
 }
 
+/** Of the log on this node's disk, and beside that of the node that it follows. */
+function addDamage(series: Series, read: Read): void {
+  series.gauge(
+    "replication_damaged_segments",
+    "Segments of this node's log that are known to be damaged",
+    () => read()?.damage.known.length,
+  );
+  series.gauge("replication_mending", "1 while the log is not open because it is damaged", () => {
+    const stats = read();
+    return stats === undefined ? undefined : Number(stats.damage.opening !== undefined);
+  });
+  series.gauge("replication_owes", "1 while the node lacks records that it may have confirmed", () => {
+    const stats = read();
+    return stats === undefined ? undefined : Number(stats.damage.owesSince !== undefined);
+  });
+  series.gauge(
+    "replication_primary_damaged",
+    "1 after the node that is followed was heard to have damage on its own disk",
+    () => {
+      const stats = read();
+      return stats === undefined ? undefined : Number(stats.damage.upstream !== undefined);
+    },
+  );
+  series.gauge(
+    "replication_last_comparison_timestamp_seconds",
+    "When a segment was last compared with the node that is followed",
+    () => {
+      const at = read()?.damage.comparedAt;
+      return at === undefined ? undefined : at / 1000;
+    },
+  );
+}
+
 function addCounters(series: Series, read: Read): void {
   const count = (which: keyof ReplicationCounters): number => read()?.counters[which] ?? 0;
   series.counters(
@@ -119,6 +153,12 @@ function addCounters(series: Series, read: Read): void {
       "Records that arrived and did not hold",
       "verificationFailures",
     ],
+    ["replication_quarantines_total", "Damaged segment files that were put aside", "quarantines"],
+    ["replication_refetched_segments_total", "Damaged segments that were fetched again", "refetchedSegments"],
+    ["replication_refetched_bytes_total", "Bytes of them", "refetchedBytes"],
+    ["replication_checks_total", "Sealed segments that were read whole to find damage", "checks"],
+    ["replication_comparisons_total", "Segments compared with the node that is followed", "comparisons"],
+    ["replication_mismatches_total", "Of those, sound on both sides and not the same", "mismatches"],
     ["replication_promotions_total", "Times that this node was promoted", "promotions"],
     ["replication_fenced_total", "Times that this node heard that another was promoted", "timesFenced"],
   ];

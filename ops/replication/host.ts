@@ -3,12 +3,20 @@
  * While log or state is replaced requests are told to come again, and readiness says why.
  */
 import {
+  DamagedDirectory,
   type EventLog,
   type FileSystem,
+  type Finding,
+  findingOf,
+  holdsLog,
   Installation,
   keepDiverged,
+  LOG_DIRECTORY,
+  type LogSegments,
   type Offset,
+  parseSegmentName,
   parseSnapshotName,
+  readIdentity,
   readPieces,
   SNAPSHOT_DIRECTORY,
 } from "../../log/index.js";
@@ -63,6 +71,9 @@ export class HoldingsHost implements ReplicationHost {
   readonly #newNodeId: string;
   /** The end of the log is this node's alone, and could not be cut off: a full sync keeps the old log. */
   #hasDiverged = false;
+  /** Of a log that was closed, or not opened, because it is damaged. */
+  #damage: Finding | undefined;
+  #identity: NodeIdentity | undefined;
 
   constructor(parts: HoldingsHostParts) {
     this.#parts = parts;
@@ -70,11 +81,60 @@ export class HoldingsHost implements ReplicationHost {
   }
 
   identity(): NodeIdentity {
-    return this.#parts.holdings.opened?.identity ?? { clusterId: undefined, nodeId: this.#newNodeId };
+    return (
+      this.#parts.holdings.opened?.identity ??
+      this.#identity ?? { clusterId: undefined, nodeId: this.#newNodeId }
+    );
   }
 
   log(): EventLog | undefined {
     return this.#parts.holdings.opened?.log;
+  }
+
+  logSegments(): LogSegments | undefined {
+    return this.#parts.holdings.opened?.segments;
+  }
+
+  get damage(): Finding | undefined {
+    return this.#damage;
+  }
+
+  async shut(finding: Finding): Promise<void> {
+    const { holdings, files, dataDirectory } = this.#parts;
+    this.#damage = finding;
+    this.#identity = await readIdentity(files, dataDirectory);
+    await holdings.closeState();
+    await holdings.closeLog();
+  }
+
+  async reopen(): Promise<void> {
+    const { holdings, files, dataDirectory, onReplaced, onLost } = this.#parts;
+    this.#damage = undefined;
+    // Nothing is left: everything comes from the primary.
+    if (!(await holdsLog(files, dataDirectory))) return;
+    try {
+      await holdings.openLog({ following: true });
+      await holdings.openState();
+      onReplaced();
+    } catch (error) {
+      const finding = findingOf(error);
+      if (finding !== undefined) return await this.shut(finding);
+      onLost(error instanceof Error ? error : new Error(String(error)));
+      throw error;
+    }
+  }
+
+  openDamaged(): Promise<DamagedDirectory> {
+    const { files, dataDirectory, now, holder } = this.#parts;
+    return DamagedDirectory.open({ files, dataDirectory, now, holder });
+  }
+
+  async prepareCut(last: Offset): Promise<void> {
+    const { files, dataDirectory } = this.#parts;
+    const names = await files.list(`${dataDirectory}/${LOG_DIRECTORY}`);
+    const first = names.flatMap((name) => parseSegmentName(name) ?? []).sort((a, b) => a - b)[0] ?? 1;
+    if (first > 1 && last >= first) await this.#mustHaveSnapshot(last, first, undefined);
+    await this.#removeSnapshotsAfter(last);
   }
 
   lead(): Promise<void> {
@@ -113,12 +173,13 @@ export class HoldingsHost implements ReplicationHost {
   async installed(installing: Installing): Promise<void> {
     if (!(installing instanceof Installation)) throw new TypeError("this host began another installation");
     const { holdings, logger } = this.#parts;
-    const keepOld = this.#hasWritten() || this.#hasDiverged;
+    const keepOld = this.#hasWritten() || this.#hasDiverged || this.#damage !== undefined;
     await holdings.closeState();
     await holdings.closeLog();
     try {
       const { end, kept } = await installing.commit({ keepOld });
       this.#hasDiverged = false;
+      this.#damage = undefined;
       logger.info({ offset: end.offset, epoch: end.epoch, kept }, "the primary's log was put into place");
     } finally {
       // Whatever came of it, the directory holds the old log or the new one.
@@ -137,19 +198,23 @@ export class HoldingsHost implements ReplicationHost {
 
   /** A log that has lost its beginning cannot be cut below its oldest snapshot: nobody could fold what is left. */
   async #mustFoldTo(log: EventLog, last: Offset): Promise<void> {
-    if (log.firstOffset === 1) return;
+    if (log.firstOffset > 1) await this.#mustHaveSnapshot(last, log.firstOffset, log);
+  }
+
+  /** `log`: when it is open, whose snapshots they must be. */
+  async #mustHaveSnapshot(last: Offset, firstOffset: number, log: EventLog | undefined): Promise<void> {
     const { files, dataDirectory } = this.#parts;
     const directory = `${dataDirectory}/${SNAPSHOT_DIRECTORY}`;
     for (const { name, info } of await listSnapshots(files, directory)) {
-      if (info === undefined || info.offset > last || info.offset < log.firstOffset - 1) continue;
-      if (!(await log.agrees(info))) continue;
+      if (info === undefined || info.offset > last || info.offset < firstOffset - 1) continue;
+      if (log !== undefined && !(await log.agrees(info))) continue;
       if ((await verifySnapshot(files, `${directory}/${name}`)).problem === undefined) return;
     }
     this.#hasDiverged = true;
     throw new ReplicationError(
       "REPLICATION_CUT_TOO_DEEP",
       `no snapshot is left of offset ${last} or before: this log cannot be cut there, and is replaced as a whole`,
-      { after: last, firstOffset: log.firstOffset },
+      { after: last, firstOffset },
     );
   }
 

@@ -16,7 +16,7 @@ import type {
   SwitchoverReport,
 } from "../../api/index.js";
 import { refusal } from "../../api/index.js";
-import { type FileSystem, holdsLog, listDiverged, type Offset } from "../../log/index.js";
+import { type FileSystem, type Finding, holdsLog, listDiverged, type Offset } from "../../log/index.js";
 import {
   describeAddress,
   ReplicationError,
@@ -98,12 +98,16 @@ export class SetMember implements Replication {
     return "fresh follower";
   }
 
-  /** The log is open and the state folded, except of a follower that has none yet; HTTP listens. */
-  async start(): Promise<void> {
+  /**
+   * The log is open and the state folded, except of a follower that has none yet; HTTP listens. `damage`: why a follower's log could not be
+   * opened or folded, which is mended then.
+   */
+  async start(damage?: Finding): Promise<void> {
     const { files, dataDirectory, logger, httpAddress } = this.#parts;
     const holder = `annals serve, pid ${process.pid}`;
     const own = { nodeId: this.#nodeId, now: Date.now, randomBytes, holder };
     const host = new HoldingsHost({ ...this.#parts, ...own });
+    if (damage !== undefined) await host.shut(damage);
     const [secret, tls] = await Promise.all([
       readSecret(this.#values, process.env),
       readCertificates(this.#values),
@@ -225,6 +229,8 @@ export class SetMember implements Replication {
         return { name, ok: true, detail: `primary, epoch ${stats.leadership?.epoch ?? 0}` };
       return { name, ok: false, detail: `fenced: ${fence.from} told of epoch ${fence.heard.epoch}` };
     }
+    if (stats.damage.opening !== undefined)
+      return { name, ok: false, detail: `the log is damaged and being mended: ${stats.damage.opening}` };
     if (this.#parts.holdings.opened === undefined)
       return { name, ok: false, detail: `waiting for the first sync${why(stats)}` };
     if (upstream === undefined || !upstream.connected)

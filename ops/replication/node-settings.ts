@@ -35,6 +35,7 @@ export function nodeSettings(
     minReplicasForWrite: values["replication.min_replicas_for_write"],
     writeLagMsMax: values["replication.backpressure_lag_ms"],
     rejoin: values["replication.rejoin"],
+    checkIntervalMs: values["replication.check_interval_secs"] * 1000,
     secret,
   };
 }

@@ -1,6 +1,7 @@
 /** What a node tells of itself, as the API shows it. */
 import {
   type BreakerFacts,
+  type DamageFacts,
   errorTable,
   type Refusal,
   type ReplicaFacts,
@@ -49,6 +50,7 @@ export function factsOf(
       })),
     listed: stats.peers.some(({ isSelf }) => isSelf),
     divergences: counters.divergences,
+    damage: damageFacts(stats),
   };
 }
 
@@ -97,6 +99,16 @@ function upstreamFacts(upstream: UpstreamStats, { counters }: ReplicationStats):
   };
 }
 
+function damageFacts({ damage, counters }: ReplicationStats): DamageFacts {
+  const { known, owesSince, opening, comparedAt, mismatch, upstream } = damage;
+  const { quarantines, refetchedSegments, comparisons, mismatches } = counters;
+  return {
+    ...{ known, quarantines, refetchedSegments, owesSince, opening, comparisons, mismatches, comparedAt },
+    mismatchAt: mismatch?.offset,
+    upstream: upstream?.words,
+  };
+}
+
 export function breakerFacts({ id, open, failures, lastCode, openedAt }: BreakerStats): BreakerFacts {
   return { link: id, tripped: open, failures, lastError: lastCode, trippedAt: openedAt };
 }
@@ -115,6 +127,7 @@ export function reportOf(report: PromotionReport): ShownReport {
     reached: nodes.filter(({ reached }) => reached).map(({ called }) => called),
     notReached: nodes.filter(({ reached }) => !reached).map(({ called }) => called),
     mayBeLost: report.recordsLost,
+    verifiedFrom: report.verifiedFrom,
     warnings: report.warnings,
   };
 }

@@ -3,14 +3,20 @@ import type { Subscription } from "rxjs";
 import {
   type AppendedRecord,
   offset as asLogOffset,
+  DamagedDirectory,
   type EventLog,
   type FileSystem,
+  type Finding,
+  findingOf,
+  holdsLog,
   Installation,
   keepDiverged,
+  type LogSegments,
   type Offset,
   type OpenedLog,
   type OpenLogOptions,
   openLog,
+  readIdentity,
 } from "../../log/index.js";
 import { ReplicationError } from "../../replication/errors.js";
 import type { Kept, NodeIdentity, ReplicationHost } from "../../replication/host.js";
@@ -19,6 +25,7 @@ import type { Clock } from "../../replication/ports.js";
 import type { Position } from "../../replication/position.js";
 import {
   canFoldTo,
+  cutSnapshots,
   type Digest,
   type Folded,
   fold,
@@ -67,6 +74,9 @@ export class ClusterHost implements WorldHost {
   #opened: OpenedLog | undefined;
   #state: Digest = { offset: 0, digest: 0 };
   #subscription: Subscription | undefined;
+  damage: Finding | undefined;
+  /** Of a log that is closed because it is damaged. */
+  #identity: NodeIdentity | undefined;
 
   constructor(options: ClusterHostOptions) {
     this.#options = options;
@@ -85,13 +95,47 @@ export class ClusterHost implements WorldHost {
     return this.#state;
   }
 
+  /** As a server does: what a follower's log and state cannot be opened for is kept, to be mended. */
   async open(following: boolean): Promise<void> {
-    this.#opened = await openLog({ ...this.#options.log, following });
-    await this.#openState();
+    try {
+      this.#opened = await openLog({ ...this.#options.log, following });
+      await this.#openState();
+    } catch (error) {
+      const finding = following ? findingOf(error) : undefined;
+      if (finding === undefined) throw error;
+      await this.shut(finding);
+    }
+  }
+
+  logSegments(): LogSegments | undefined {
+    return this.#opened?.segments;
+  }
+
+  async shut(finding: Finding): Promise<void> {
+    this.damage = finding;
+    this.#subscription?.unsubscribe();
+    const opened = this.#opened;
+    this.#opened = undefined;
+    this.#identity = await readIdentity(this.#files, this.#directory);
+    await opened?.log.close();
+  }
+
+  async reopen(): Promise<void> {
+    this.damage = undefined;
+    if (await holdsLog(this.#files, this.#directory)) await this.open(true);
+  }
+
+  openDamaged(): Promise<DamagedDirectory> {
+    return DamagedDirectory.open(this.#options.log);
+  }
+
+  async prepareCut(last: Offset): Promise<void> {
+    await cutSnapshots(this.#files, this.#directory, last);
   }
 
   identity(): NodeIdentity {
-    return this.#opened?.identity ?? { clusterId: undefined, nodeId: this.#newNodeId };
+    const fresh = { clusterId: undefined, nodeId: this.#newNodeId };
+    return this.#opened?.identity ?? this.#identity ?? fresh;
   }
 
   log(): EventLog | undefined {
@@ -154,7 +198,8 @@ export class ClusterHost implements WorldHost {
     this.#subscription?.unsubscribe();
     await opened?.log.close();
     this.#opened = undefined;
-    await installing.commit({ keepOld });
+    await installing.commit({ keepOld: keepOld || this.damage !== undefined });
+    this.damage = undefined;
     this.#options.counts.installs += 1;
     await this.open(true);
   }

@@ -465,6 +465,7 @@ function settingsOf(name: string): ReplicationSettings {
     minReplicasForWrite: 0,
     writeLagMsMax: 0,
     rejoin: true,
+    checkIntervalMs: 1000,
     secret: Buffer.from("of the set"),
   };
 }

@@ -8,14 +8,17 @@ import {
   crc32,
   type EventLog,
   type FileSystem,
+  LOG_DIRECTORY,
   type LogPosition,
   type Offset,
+  parseSegmentName,
   parseSnapshotName,
   readWholeFile,
   replaceFile,
   SNAPSHOT_DIRECTORY,
   snapshotName,
 } from "../../log/index.js";
+import { ReplicationError } from "../../replication/errors.js";
 import { PromiseBroken } from "../checkers/promise-broken.js";
 
 const SNAPSHOT_BYTES_MAX = 4096;
@@ -68,6 +71,23 @@ export async function newestSnapshot(
     if (await log.agrees(stored.position)) return { ...stored, name, bytes };
   }
   return undefined;
+}
+
+/**
+ * The log is about to be cut after `last`: snapshots of what comes after go.
+ * @throws ReplicationError REPLICATION_CUT_TOO_DEEP when what is left could not be folded.
+ */
+export async function cutSnapshots(files: FileSystem, dataDirectory: string, last: Offset): Promise<void> {
+  const segments = await files.list(`${dataDirectory}/${LOG_DIRECTORY}`);
+  const [first = 1] = segments.flatMap((name) => parseSegmentName(name) ?? []).sort((a, b) => a - b);
+  const directory = `${dataDirectory}/${SNAPSHOT_DIRECTORY}`;
+  const named = (await files.exists(directory)) ? await files.list(directory) : [];
+  const at = (name: string): number => parseSnapshotName(name)?.offset ?? 0;
+  const isKept = (name: string): boolean => at(name) >= first - 1 && at(name) <= last;
+  if (first > 1 && last >= first && !named.some(isKept))
+    throw new ReplicationError("REPLICATION_CUT_TOO_DEEP", `no snapshot is left of offset ${last} or before`);
+  for (const name of named) if (at(name) > last) await files.remove(`${directory}/${name}`);
+  if (named.length > 0) await files.syncDirectory(directory);
 }
 
 /** Whether the state could be folded if the log ended here: from its beginning, or from a snapshot of this log. */

@@ -6,7 +6,10 @@
 import type { Subscription } from "rxjs";
 import {
   offset as asOffset,
+  type DamagedDirectory,
   type EventLog,
+  type Finding,
+  type LogSegments,
   type Offset,
   type OpenedLog,
   openLog,
@@ -287,6 +290,30 @@ export class StoreHost implements WorldHost {
   }
 
   // ---- the host that a server has ----
+
+  get damage(): Finding | undefined {
+    return this.#host.damage;
+  }
+
+  shut(finding: Finding): Promise<void> {
+    return this.#host.shut(finding);
+  }
+
+  reopen(): Promise<void> {
+    return this.#host.reopen();
+  }
+
+  openDamaged(): Promise<DamagedDirectory> {
+    return this.#host.openDamaged();
+  }
+
+  prepareCut(last: Offset): Promise<void> {
+    return this.#host.prepareCut(last);
+  }
+
+  logSegments(): LogSegments | undefined {
+    return this.#host.logSegments();
+  }
 
   identity(): NodeIdentity {
     return this.#host.identity();

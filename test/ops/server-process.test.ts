@@ -43,6 +43,7 @@ class Running {
     if (!loaded.ok) throw new Error(JSON.stringify(loaded.mistakes));
     const opened: OpenedLog = {
       log: this.log,
+      segments: undefined,
       usage: () => ({ segments: 1, bytes: 0 }),
       firstWithin: () => this.log.firstOffset,
       identity: { clusterId: "c".repeat(32), nodeId: "d".repeat(32) },

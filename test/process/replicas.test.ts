@@ -6,6 +6,7 @@ import { TcpProxy } from "../../ops/demo/tcp-proxy.js";
 import { runAnnals } from "../support/annals-command.js";
 import { type Answer, errorCodeOf } from "../support/http-client.js";
 import { ReplicaSet, type SetNode, tokenOf } from "../support/replica-set.js";
+import { expectSameSegments } from "../support/same-segments.js";
 
 const ONE = { "x-annals-acks": "1" };
 let set: ReplicaSet;
@@ -22,19 +23,6 @@ const write = (node: SetNode, key: string, headers: Record<string, string> = {})
 async function digestOf(node: SetNode): Promise<unknown> {
   const { offset, crc, digests } = await node.json("/digest");
   return { offset, crc, digests };
-}
-
-/** The same records in the same bytes; what lies behind the last one is room for the next. */
-async function expectSameSegments(a: SetNode, b: SetNode): Promise<void> {
-  const [left, right] = await Promise.all([a.segments(), b.segments()]);
-  expect([...right.keys()]).toEqual([...left.keys()]);
-  for (const [name, bytes] of left) {
-    const other = right.get(name) ?? Buffer.alloc(0);
-    const length = Math.min(bytes.length, other.length);
-    expect(Buffer.compare(bytes.subarray(0, length), other.subarray(0, length)), name).toBe(0);
-    const rest = bytes.length > length ? bytes.subarray(length) : other.subarray(length);
-    expect(rest.every((byte) => byte === 0)).toBe(true);
-  }
 }
 
 describe("a primary and a replica", () => {

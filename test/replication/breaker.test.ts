@@ -39,4 +39,14 @@ describe("a breaker", () => {
     expect([breakers.reset("y"), breakers.reset("x"), breakers.reset()]).toEqual([0, 1, 0]);
     expect(breaker.isOpen).toBe(false);
   });
+
+  it("that damage of the own log tripped are reset when it is mended, and no others", () => {
+    const breakers = new Breakers(() => 7);
+    const mended = breakers.of("a");
+    for (let i = 0; i < BREAKER_FAILURES_MAX; i++) mended.failed(failure("REPLICATION_LOG_DAMAGED"));
+    const other = breakers.of("b");
+    for (let i = 0; i < BREAKER_FAILURES_MAX; i++) other.failed(failure());
+    expect(breakers.resetDamaged()).toBe(1);
+    expect([mended.isOpen, other.isOpen]).toEqual([false, true]);
+  });
 });

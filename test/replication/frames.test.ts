@@ -162,7 +162,7 @@ describe("frames", () => {
   );
 
   it("unknown types and a check that does not hold are faults, also with a crc that holds", () => {
-    for (const type of [0, 19, 255]) {
+    for (const type of [0, 23, 255]) {
       const reader = readerOf("records");
       reader.push(claim(0, type));
       expect(codeOf(() => reader.next())).toBe("REPLICATION_FRAME_BAD");

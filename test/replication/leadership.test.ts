@@ -37,6 +37,7 @@ const CONTENT: LeadershipContent = {
   primary: NOTE,
   list: { under: led(3), version: 3, nodes: [NOTE, { ...NOTE, nodeId: "1".repeat(32), listen: undefined }] },
   lived: "replica",
+  owes: 12,
   nodeId: "9".repeat(32),
   told: {
     role: "replica",

@@ -8,7 +8,9 @@ import {
   Installation,
   type KeptRecords,
   keepDiverged,
+  type LogSegments,
   type Offset,
+  type OpenedLog,
   type OpenLogOptions,
   openLog,
   readWholeFile,
@@ -71,6 +73,7 @@ export class LinkNodeDouble implements LinkNode, ReceiverHost, SenderHost {
   readonly disk: SimulatedDisk;
   readonly overrides: Partial<OpenLogOptions>;
   files: SimulatedMount;
+  #opened: OpenedLog | undefined;
   #log: EventLog | undefined;
   #heard: Leadership | undefined;
   /** Resolves when what was heard is durable; a test may make it wait. */
@@ -117,7 +120,12 @@ export class LinkNodeDouble implements LinkNode, ReceiverHost, SenderHost {
   async open(following: boolean): Promise<void> {
     const { files, overrides } = this;
     const opened = await openLog(logOptions(DISK, { files, ...overrides, following }));
+    this.#opened = opened;
     this.#log = opened.log;
+  }
+
+  logSegments(): LogSegments | undefined {
+    return this.#log === undefined ? undefined : this.#opened?.segments;
   }
 
   async close(): Promise<void> {
@@ -184,23 +192,26 @@ export class LinkNodeDouble implements LinkNode, ReceiverHost, SenderHost {
     this.heartbeats.push(heartbeat);
   }
 
-  async statement(): Promise<NodeStatement> {
-    const log = this.#log;
+  introduction(): NodeStatement {
     return {
-      clusterId: log === undefined ? undefined : (await log.markAt(log.endOffset)).clusterId,
+      clusterId: this.#opened?.identity.clusterId,
       nodeId: this.nodeId,
       name: this.name,
       listen: undefined,
       http: undefined,
       own: this.own,
       heard: this.heard,
-      end: log && (await log.positionAt(log.endOffset)),
-      firstOffset: log?.firstOffset ?? (0 as Offset),
+      end: undefined,
+      firstOffset: this.#log?.firstOffset ?? (0 as Offset),
       leads: true,
       primary: undefined,
     };
   }
 
+  async statement(): Promise<NodeStatement> {
+    const log = this.#log;
+    return { ...this.introduction(), end: log && (await log.positionAt(log.endOffset)) };
+  }
   readonly below = undefined;
 
   heartbeat(): Omit<Heartbeat, "type"> {

@@ -29,6 +29,7 @@ export const node: NodeStatement = {
   heard: leadership,
   end: position,
   firstOffset: offset(1),
+  owes: true,
   leads: true,
   primary: note,
 };
@@ -121,4 +122,8 @@ export const MESSAGES: readonly Message[] = [
   { type: "held", nodes: [{ nodeId: id("ab"), durable: offset(max) }] },
   { type: "fence", leadership },
   { type: "fenced", node },
+  { type: "fetch", first: offset(1), last: offset(max) },
+  { type: "fetched" },
+  { type: "check", first: offset(7), last: offset(7) },
+  { type: "checked", end: position },
 ];

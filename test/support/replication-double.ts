@@ -75,6 +75,18 @@ export class ReplicationDouble implements Replication {
       ],
       listed: true,
       divergences: 0,
+      damage: {
+        known: [{ first: 1, file: "log/1.log", words: "zeros", since: 1_700_000_000_500 }],
+        quarantines: 2,
+        refetchedSegments: 3,
+        owesSince: 1_700_000_001_500,
+        opening: "a primary",
+        comparisons: 4,
+        mismatches: 1,
+        comparedAt: 1_700_000_002_500,
+        mismatchAt: 7,
+        upstream: "zeros there",
+      },
     };
   }
 
@@ -88,6 +100,7 @@ export class ReplicationDouble implements Replication {
         reached: ["two"],
         notReached: force ? ["three"] : [],
         mayBeLost: 2,
+        verifiedFrom: 1,
         warnings: [],
       }
     );

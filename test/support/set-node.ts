@@ -2,7 +2,18 @@
  * Whole nodes of a replicated set: the real `ReplicationNode` over a real log on a simulated disk, a network in memory in which any two can be
  * cut off from each other, and a clock that a test moves. The host does what a server does with log and writes, and nothing else.
  */
-import { type EventLog, Installation, keepDiverged, type Offset, openLog } from "../../log/index.js";
+import {
+  DamagedDirectory,
+  type EventLog,
+  type Finding,
+  findingOf,
+  holdsLog,
+  Installation,
+  keepDiverged,
+  type LogSegments,
+  type Offset,
+  openLog,
+} from "../../log/index.js";
 import { seededRandom } from "../../props/run-settings.js";
 import { seededBytes } from "../../props/world/seeded-world.js";
 import { SimulatedDisk, type SimulatedMount } from "../../props/world/simulated-file-system.js";
@@ -128,6 +139,8 @@ export class SetNode implements ReplicationHost {
   installs = 0;
   readonly words: string[] = [];
   #log: EventLog | undefined;
+  #segments: LogSegments | undefined;
+  damage: Finding | undefined;
   #identity: NodeIdentity;
   #isRunning = false;
   #network: ProcessNetwork;
@@ -158,6 +171,7 @@ export class SetNode implements ReplicationHost {
       minReplicasForWrite: 0,
       writeLagMsMax: 0,
       rejoin: true,
+      checkIntervalMs: 0,
       secret: undefined,
       ...changes,
     };
@@ -185,7 +199,8 @@ export class SetNode implements ReplicationHost {
     this.node = this.#newNode();
     const { role, opens } = await startingRole(this.files, DISK, this.settings);
     const isFresh = !(await this.files.exists(`${DISK}/identity.json`));
-    if (!isFresh || role !== "replica") await this.#open(opens === "following");
+    this.damage = undefined;
+    if (!isFresh || role !== "replica") await this.#openOrFind(opens === "following");
     this.#isRunning = true;
     await this.node.start();
   }
@@ -233,6 +248,30 @@ export class SetNode implements ReplicationHost {
     return this.#log;
   }
 
+  logSegments(): LogSegments | undefined {
+    return this.#log === undefined ? undefined : this.#segments;
+  }
+
+  async shut(finding: Finding): Promise<void> {
+    this.damage = finding;
+    await this.#log?.close();
+    this.#log = undefined;
+  }
+
+  async reopen(): Promise<void> {
+    this.damage = undefined;
+    if (await holdsLog(this.files, DISK)) await this.#openOrFind(true);
+  }
+
+  openDamaged(): Promise<DamagedDirectory> {
+    const { files, name: holder, world } = this;
+    return DamagedDirectory.open({ files, dataDirectory: DISK, now: world.clock.now, holder });
+  }
+
+  async prepareCut(): Promise<void> {
+    return undefined;
+  }
+
   async newestSnapshot(): Promise<undefined> {
     return undefined;
   }
@@ -261,16 +300,30 @@ export class SetNode implements ReplicationHost {
   async installed(installing: unknown): Promise<void> {
     if (!(installing instanceof Installation)) throw new Error("somebody else's installation");
     await this.#log?.close();
-    await installing.commit({ keepOld: this.#log !== undefined });
+    await installing.commit({ keepOld: this.#log !== undefined || this.damage !== undefined });
+    this.damage = undefined;
     await this.#open(true);
     this.installs++;
+  }
+
+  /** As a server does: opens the log and reads all of it, for its state. */
+  async #openOrFind(following: boolean): Promise<void> {
+    try {
+      await this.#open(following);
+      await readAll(this.required);
+    } catch (error) {
+      const finding = following ? findingOf(error) : undefined;
+      if (finding === undefined) throw error;
+      await this.shut(finding);
+    }
   }
 
   async #open(following: boolean): Promise<void> {
     const { files, random, world } = this;
     const options = { files, following, randomBytes: seededBytes(random), now: world.clock.now };
-    const { log, identity } = await openLog(logOptions(DISK, options));
+    const { log, identity, segments } = await openLog(logOptions(DISK, options));
     this.#log = log;
+    this.#segments = segments;
     this.#identity = identity;
   }
 

@@ -17,6 +17,18 @@ const status = {
   fenced: null,
   refuses_writes: null,
   divergences: 0,
+  damage: {
+    known: [{ first: 1, file: "log/1.log", words: "zeros", since: 1_700_000_000 }],
+    quarantines: 2,
+    refetched_segments: 3,
+    owes_since: 1_700_000_001,
+    mending: "a primary",
+    comparisons: 4,
+    mismatches: 1,
+    last_compared: 1_700_000_002,
+    mismatch_offset: 7,
+    master: "zeros there",
+  },
   listed: true,
   replicas: [
     {
@@ -45,6 +57,7 @@ const promoted = {
   reached: ["two"],
   not_reached: [],
   may_be_lost: 2,
+  verified_from: 1,
   warnings: [],
 };
 const tripped = [

@@ -1,0 +1,111 @@
+import { describe, expect, it } from "vitest";
+import {
+  decodeSegmentHeader,
+  encodeSegmentHeader,
+  listQuarantined,
+  offset,
+  SEGMENT_HEADER_BYTES,
+  verifyDirectory,
+} from "../../log/index.js";
+import { SimulatedDisk } from "../../props/world/simulated-file-system.js";
+import { shipped } from "../support/shipping.js";
+import { appendMany, DISK, DISK_LOG, openOn, segmentFile, span } from "../support/test-log.js";
+
+const LARGE = { segmentBytes: 3 * 1024 * 1024, pendingBytesMax: 16 * 1024 * 1024 };
+
+/** A log with one sealed segment of three reads, and a tail. */
+async function largeLog() {
+  const disk = new SimulatedDisk(7);
+  const opened = await openOn(disk, LARGE);
+  await appendMany(opened.log, 80, 60_000);
+  const [sealed] = opened.segments!.list();
+  return { disk, ...opened, segments: opened.segments!, sealed: sealed! };
+}
+
+describe("mending an open log", () => {
+  it("lets a reader that stands in the damaged segment go on in the new one", async () => {
+    const { disk, log, segments, sealed } = await largeLog();
+    const runs = await shipped(log, sealed.first, sealed.last);
+    const reader = log.read(offset(1))[Symbol.asyncIterator]();
+    const first = await reader.next();
+    const read: number[] = first.done === true ? [] : first.value.map((record) => Number(record.offset));
+    disk.flip(`${DISK_LOG}/${segmentFile(1)}`, 2_500_000, 1);
+    const found = await segments.check(sealed.first);
+    if (found.type !== "damaged") throw new Error("it is damaged");
+    const mending = segments.mend(sealed.first, found.finding);
+    for (const run of runs) await mending.receive(run);
+    expect(await mending.finish()).toMatchObject({ first: 1, last: sealed.last, quarantined: [{ base: 1 }] });
+    for (let next = await reader.next(); next.done !== true; next = await reader.next())
+      read.push(...next.value.map((record) => Number(record.offset)));
+    expect(read).toEqual(span(1, log.endOffset));
+    await log.close();
+  });
+
+  it("takes a sound header that is another one for damage", async () => {
+    const { files, log, segments, sealed } = await largeLog();
+    const file = await files.open(`${DISK_LOG}/${segmentFile(1)}`, "write");
+    const bytes = new Uint8Array(SEGMENT_HEADER_BYTES);
+    await file.read(bytes, 0);
+    const header = decodeSegmentHeader(bytes);
+    if (typeof header === "string") throw new Error(header);
+    await file.write(encodeSegmentHeader({ ...header, createdAt: header.createdAt + 1 }), 0);
+    await file.close();
+    expect(await segments.check(sealed.first)).toMatchObject({
+      type: "damaged",
+      finding: { code: "header" },
+    });
+    await log.close();
+  });
+
+  it("keeps nothing when only reading had failed: the file is the same", async () => {
+    const { disk, files, log, segments, sealed } = await largeLog();
+    const runs = await shipped(log, sealed.first, sealed.last);
+    const path = `${DISK_LOG}/${segmentFile(1)}`;
+    disk.flip(path, 2_500_000, 1);
+    const found = await segments.check(sealed.first);
+    disk.flip(path, 2_500_000, 1);
+    if (found.type !== "damaged") throw new Error("it was damaged");
+    const mending = segments.mend(sealed.first, found.finding);
+    for (const run of runs) await mending.receive(run);
+    expect((await mending.finish()).quarantined).toEqual([]);
+    await log.close();
+    const { problems, notes } = await verifyDirectory(files, DISK);
+    expect([problems, notes]).toEqual([[], []]);
+  });
+
+  it("refuses the newest segment, and one that retention took meanwhile", async () => {
+    const { files, log, segments, sealed } = await largeLog();
+    const finding = { code: "record", file: "log", expected: "a", found: "b", advice: "c" } as const;
+    expect(() => segments.mend(segments.tail, finding)).toThrow(/no sealed segment/);
+    const runs = await shipped(log, sealed.first, sealed.last);
+    const mending = segments.mend(sealed.first, finding);
+    for (const run of runs) await mending.receive(run);
+    await log.retain(segments.tail);
+    await expect(mending.finish()).rejects.toMatchObject({ code: "LOG_OFFSET_RETIRED" });
+    const left = (await files.list(DISK_LOG)).filter((name) => name.startsWith(segmentFile(1).slice(0, 20)));
+    expect(left).toEqual([]);
+    expect(await listQuarantined(files, DISK)).toEqual([]);
+    expect(await log.positionAt(log.endOffset)).toMatchObject({ offset: 81 });
+    await log.close();
+  });
+});
+
+describe("what is quarantined", () => {
+  it("is the newest, and bounded", async () => {
+    const { disk, files, log, segments, sealed } = await largeLog();
+    const runs = await shipped(log, sealed.first, sealed.last);
+    for (let i = 0; i < 18; i++) {
+      disk.flip(`${DISK_LOG}/${segmentFile(1)}`, 2_500_000 + i, 1);
+      const found = await segments.check(sealed.first);
+      if (found.type !== "damaged") throw new Error("it is damaged");
+      const mending = segments.mend(sealed.first, found.finding);
+      for (const run of runs) await mending.receive(run);
+      await mending.finish();
+    }
+    const kept = await listQuarantined(files, DISK);
+    expect(kept).toHaveLength(16);
+    // Each with its note.
+    expect(await files.list(`${DISK}/quarantine`)).toHaveLength(32);
+    await log.close();
+  });
+});

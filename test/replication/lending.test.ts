@@ -1,0 +1,123 @@
+/** Records that are asked for from the disk of another node: who gets them, and what is refused. */
+import { beforeEach, describe, expect, it } from "vitest";
+import { epoch, LogError, offset } from "../../log/index.js";
+import { Borrowing } from "../../replication/borrowing.js";
+import type { Run } from "../../replication/messages.js";
+import { LinkNodeDouble } from "../support/link-node.js";
+import { primaryWith, replicaOf, type WithPrimary } from "../support/link-world.js";
+import { DISK_LOG, segmentFile } from "../support/test-log.js";
+
+let set: WithPrimary;
+let replica: LinkNodeDouble;
+
+beforeEach(async () => {
+  set = await primaryWith(120);
+  replica = await replicaOf(set);
+});
+
+async function settled<T>(promise: Promise<T>): Promise<T> {
+  let done = false;
+  const end = (): void => {
+    done = true;
+  };
+  promise.then(end, end);
+  await set.world.clock.until(() => done, "it was answered");
+  return promise;
+}
+
+const open = (from = replica): Promise<Borrowing> =>
+  settled(Borrowing.open({ address: set.address, network: set.world.network, context: from.context }));
+
+const sealed = () => set.primary.logSegments()!.list();
+const ignore = async (): Promise<void> => undefined;
+
+describe("a node that lends", () => {
+  it("sends whole segments as they lie on its disk, one after the other, and says where they end", async () => {
+    const borrowing = await open();
+    for (const { first, last, bytes } of sealed()) {
+      const runs: Run[] = [];
+      await settled(borrowing.fetch(first, last, async (run) => void runs.push(run)));
+      expect(runs[0]).toMatchObject({ startsSegment: true, header: { baseOffset: first } });
+      expect(runs.reduce((sum, run) => sum + run.bytes.length, 104)).toBe(bytes);
+      expect(await settled(borrowing.check(first, last))).toEqual(
+        await set.primary.required.positionAt(last),
+      );
+    }
+    await borrowing.close();
+  });
+
+  it("says where any records end, also where its own segments lie otherwise", async () => {
+    const borrowing = await open();
+    const [first, last] = [offset(sealed()[0]!.first + 3), offset(sealed()[2]!.last - 2)];
+    expect(await settled(borrowing.check(first, last))).toEqual(await set.primary.required.positionAt(last));
+  });
+
+  it("reads from its disk, not from what it remembers: damage is named and not sent", async () => {
+    const { first, last } = sealed()[1]!;
+    set.primary.disk.flip(`${DISK_LOG}/${segmentFile(first)}`, 300, 1);
+    await expect(settled((await open()).check(first, last))).rejects.toMatchObject({
+      code: "REPLICATION_LOG_DAMAGED",
+    });
+    let sent = 0;
+    const fetched = (await open()).fetch(first, last, async ({ bytes }) => {
+      sent += bytes.length;
+    });
+    await expect(settled(fetched)).rejects.toMatchObject({ code: "REPLICATION_LOG_DAMAGED" });
+    expect(sent).toBeLessThan(300);
+  });
+
+  it("refuses what retention took, and what it does not have", async () => {
+    const [{ first, last }, second] = [sealed()[0]!, sealed()[1]!];
+    await set.primary.required.retain(second.first);
+    const gone = (await open()).fetch(first, last, ignore);
+    await expect(settled(gone)).rejects.toMatchObject({ code: "REPLICATION_RECORDS_RETIRED" });
+    const beyond = (await open()).check(offset(1), offset(10_000));
+    await expect(settled(beyond)).rejects.toMatchObject({ code: "REPLICATION_NOT_READY" });
+  });
+
+  it("lends nothing any more once it has heard of a higher leadership", async () => {
+    const borrowing = await open();
+    const { first, last } = sealed()[1]!;
+    void set.primary.onHeard({ epoch: epoch(9), lineageId: "ab".repeat(16) });
+    await expect(settled(borrowing.fetch(first, last, ignore))).rejects.toMatchObject({
+      code: "REPLICATION_FENCED",
+    });
+    await expect(settled((await open()).check(first, last))).rejects.toMatchObject({
+      code: "REPLICATION_FENCED",
+    });
+  });
+
+  it("lends to so many at once, and to others when one has ended", async () => {
+    const borrowings: Borrowing[] = [];
+    for (let i = 0; i < 8; i++) borrowings.push(await open(new LinkNodeDouble(set.world)));
+    const ninth = await open(new LinkNodeDouble(set.world))
+      .then((borrowing) => settled(borrowing.check(offset(1), offset(1))))
+      .catch((error: { code: string }) => error.code);
+    expect(ninth).toBe("REPLICATION_TOO_MANY_CONNECTIONS");
+    await settled(borrowings[0]!.close());
+    const { first, last } = sealed()[1]!;
+    expect((await settled((await open()).check(first, last))).offset).toBe(last);
+  });
+
+  it("is given up when it does not answer, though it goes on saying that it lives", async () => {
+    const borrowing = await open();
+    const { first, last } = sealed()[1]!;
+    set.primary.logSegments()!.check = () => new Promise(() => undefined);
+    await expect(settled(borrowing.check(first, last))).rejects.toMatchObject({
+      code: "REPLICATION_TIMEOUT",
+    });
+  });
+});
+
+describe("who takes what is lent", () => {
+  it("ends the conversation when it does not hold, and both sides know why", async () => {
+    const borrowing = await open();
+    const { first, last } = sealed()[1]!;
+    const bad = new LogError("LOG_RECORD_BAD", "it does not hold");
+    const fetched = borrowing.fetch(first, last, () => Promise.reject(bad));
+    await expect(settled(fetched)).rejects.toMatchObject({ code: "REPLICATION_RECORDS_REFUSED" });
+    await expect(settled(borrowing.check(first, last))).rejects.toMatchObject({
+      code: "REPLICATION_RECORDS_REFUSED",
+    });
+  });
+});
