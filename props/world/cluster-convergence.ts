@@ -1,8 +1,8 @@
 /** Brings a simulated set together when its faults are over, as an operator would, and asks it for one more write. */
 import { isHigher } from "../../replication/leadership-order.js";
-import type { Cluster } from "./cluster.js";
 import type { ClusterNode } from "./cluster-node.js";
 import type { ClusterSteps } from "./cluster-steps.js";
+import type { ClusterView } from "./cluster-view.js";
 
 /** How long a set has to come together by itself before somebody looks after it. */
 const BY_ITSELF_MS = 20_000;
@@ -13,7 +13,7 @@ const HEARTBEATS_MS = 600;
 const TRIES = 8;
 
 /** Everything runs and reaches everything. @returns whom all follow in the end */
-export async function bringTogether(cluster: Cluster, steps: ClusterSteps): Promise<ClusterNode> {
+export async function bringTogether(cluster: ClusterView, steps: ClusterSteps): Promise<ClusterNode> {
   const { network, nodes, time } = cluster;
   network.healAll();
   for (const node of nodes) {
@@ -46,7 +46,7 @@ function restart(node: ClusterNode, steps: ClusterSteps): void {
   node.isGone = false;
 }
 
-async function writeOnce(cluster: Cluster, winner: ClusterNode): Promise<void> {
+async function writeOnce(cluster: ClusterView, winner: ClusterNode): Promise<void> {
   const acks = cluster.nodes.length - 1;
   let outcome: { readonly value: string } | undefined;
   // Its state may have something against one command, not against every kind.
@@ -56,7 +56,7 @@ async function writeOnce(cluster: Cluster, winner: ClusterNode): Promise<void> {
     throw new Error(`a healed set does not confirm a write: ${outcome?.value} ${cluster.describe()}`);
 }
 
-async function winnerOf(cluster: Cluster): Promise<ClusterNode> {
+async function winnerOf(cluster: ClusterView): Promise<ClusterNode> {
   const { leader, nodes } = cluster;
   if (leader !== undefined) return leader;
   // Nobody leads: who has most is made to.
@@ -76,7 +76,7 @@ async function winnerOf(cluster: Cluster): Promise<ClusterNode> {
   throw new Error(`nobody can be promoted: ${cluster.describe()}`);
 }
 
-async function bring(cluster: Cluster, node: ClusterNode, winner: ClusterNode): Promise<void> {
+async function bring(cluster: ClusterView, node: ClusterNode, winner: ClusterNode): Promise<void> {
   const { time } = cluster;
   node.replication?.resetBreaker();
   // A replica of a replica has everything, but the primary does not hear of it: in the end all follow the one that leads.

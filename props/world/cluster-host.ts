@@ -77,8 +77,6 @@ export class ClusterHost implements WorldHost {
   damage: Finding | undefined;
   /** Of a log that is closed because it is damaged. */
   #identity: NodeIdentity | undefined;
-  /** Whatever writes by itself would run now. */
-  leads = false;
 
   constructor(options: ClusterHostOptions) {
     this.#options = options;
@@ -136,7 +134,8 @@ export class ClusterHost implements WorldHost {
   }
 
   identity(): NodeIdentity {
-    return this.#opened?.identity ?? this.#identity ?? { clusterId: undefined, nodeId: this.#newNodeId };
+    const fresh = { clusterId: undefined, nodeId: this.#newNodeId };
+    return this.#opened?.identity ?? this.#identity ?? fresh;
   }
 
   log(): EventLog | undefined {

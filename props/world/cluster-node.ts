@@ -4,7 +4,6 @@
  */
 import {
   type AppendedRecord,
-  offset as asOffset,
   EPOCH_STARTED,
   type EventLog,
   type FsyncMode,
@@ -20,6 +19,7 @@ import type { ReplicationSettings } from "../../replication/settings.js";
 import { startingRole } from "../../replication/starting-role.js";
 import { type AppendedWrite, bodyText, type ClusterHistory, leadershipOf } from "./cluster-history.js";
 import type { ClusterHostOptions, HostCounts, WorldHost } from "./cluster-host.js";
+import { bodyAt, standingOf } from "./cluster-tokens.js";
 import type { Random } from "./fate.js";
 import { DATA_DIRECTORY } from "./log-settings.js";
 import { seededBytes } from "./seeded-world.js";
@@ -481,22 +481,4 @@ function loggerOf(name: string, note: (line: string) => void): ReplicationLogger
 export function codeOf(error: unknown): string {
   if (error instanceof ReplicationError || error instanceof LogError) return error.code;
   throw error;
-}
-
-/** As the API judges a token: by the epochs that the log knows. */
-function standingOf({ epochs }: EventLog, token: AppendedWrite): "ours" | "lost" | "unknown" {
-  const at = epochs.findIndex(({ lineageId }) => lineageId === token.lineageId);
-  const [oldest] = epochs;
-  if (at < 0) return oldest !== undefined && token.offset < oldest.first ? "ours" : "unknown";
-  const [entry, next] = [epochs[at], epochs[at + 1]];
-  const isLost =
-    entry === undefined || token.offset < entry.first || (next !== undefined && token.offset >= next.first);
-  return isLost ? "lost" : "ours";
-}
-
-async function bodyAt(log: EventLog, at: number): Promise<string | undefined> {
-  if (at < log.firstOffset) return undefined;
-  for await (const batch of log.read(asOffset(at), { last: asOffset(at) }))
-    for (const record of batch) return bodyText(record.body);
-  return undefined;
 }

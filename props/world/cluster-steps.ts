@@ -1,10 +1,10 @@
 /** Does the steps of a simulated set. A step is begun and not waited for: what it comes to is noted when it has. */
 import { LogError } from "../../log/index.js";
 import { ReplicationError } from "../../replication/errors.js";
-import type { Cluster } from "./cluster.js";
 import type { AppendedWrite } from "./cluster-history.js";
 import type { AsksFor, ClusterNode } from "./cluster-node.js";
 import type { ClusterStep } from "./cluster-step.js";
+import type { ClusterView } from "./cluster-view.js";
 
 const NODES_MAX = 5;
 /** What a process had begun that is gone never ends; everything else has ended by then. */
@@ -14,11 +14,11 @@ const ENDS_MS = 9000;
 const GARBLED_SHARE = 0.2;
 
 export class ClusterSteps {
-  readonly #cluster: Cluster;
+  readonly #cluster: ClusterView;
   #pending = 0;
   #bodies = 0;
 
-  constructor(cluster: Cluster) {
+  constructor(cluster: ClusterView) {
     this.#cluster = cluster;
   }
 

@@ -12,6 +12,7 @@ import { ClusterHost, type ClusterHostOptions, type HostCounts, type WorldHost }
 import { ClusterNode } from "./cluster-node.js";
 import type { ClusterStep } from "./cluster-step.js";
 import { ClusterSteps } from "./cluster-steps.js";
+import type { ClusterView } from "./cluster-view.js";
 import type { Random } from "./fate.js";
 import { SimulatedNetwork } from "./simulated-network.js";
 import { VirtualTime } from "./virtual-time.js";
@@ -33,7 +34,7 @@ export interface ClusterOptions {
 const TRACE_MAX = 3000;
 const CONVERGE_MS = 120_000;
 
-export class Cluster {
+export class Cluster implements ClusterView {
   readonly time: VirtualTime;
   readonly network: SimulatedNetwork;
   readonly random: Random;

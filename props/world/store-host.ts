@@ -299,18 +299,6 @@ export class StoreHost implements WorldHost {
 
   // ---- the host that a server has ----
 
-  identity(): NodeIdentity {
-    return this.#host.identity();
-  }
-
-  log(): EventLog | undefined {
-    return this.#host.log();
-  }
-
-  logSegments(): LogSegments | undefined {
-    return this.#host.logSegments();
-  }
-
   get damage(): Finding | undefined {
     return this.#host.damage;
   }
@@ -329,6 +317,18 @@ export class StoreHost implements WorldHost {
 
   prepareCut(last: Offset): Promise<void> {
     return this.#host.prepareCut(last);
+  }
+
+  logSegments(): LogSegments | undefined {
+    return this.#host.logSegments();
+  }
+
+  identity(): NodeIdentity {
+    return this.#host.identity();
+  }
+
+  log(): EventLog | undefined {
+    return this.#host.log();
   }
 
   lead(): Promise<void> {
