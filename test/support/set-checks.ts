@@ -39,7 +39,7 @@ export async function checkSet(nodes: readonly SetNode[], history: SetHistory): 
     for (const { offset, epoch, body } of records) {
       const lineageId = epochs.findLast(({ first }) => first <= offset)?.lineageId;
       const key = `${epoch} ${lineageId} ${offset}`;
-      if (!bodies.has(key)) bodies.set(key, textOf(body));
+      if (!bodies.has(key)) bodies.set(key, Buffer.from(body).toString("latin1"));
     }
   checkReplicaPrefix(seen, ({ epoch, lineageId }, offset) => bodies.get(`${epoch} ${lineageId} ${offset}`));
   const names = new Map(await Promise.all(nodes.map(async (node) => [await idOf(node), node.name] as const)));
