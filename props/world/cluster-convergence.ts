@@ -31,6 +31,7 @@ export async function bringTogether(cluster: ClusterView, steps: ClusterSteps): 
   for (const node of nodes) if (node !== winner) await bring(cluster, node, winner);
   await cluster.must("all logs are equal", () => cluster.areOne());
   await writeOnce(cluster, winner);
+  for (const node of nodes) node.host?.rest();
   await cluster.must("all logs are equal again", () => cluster.areOne());
   await time.pass(HEARTBEATS_MS);
   return winner;

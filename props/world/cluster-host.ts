@@ -45,6 +45,8 @@ export interface WorldHost extends ReplicationHost {
   folded(): Promise<Folded>;
   /** Takes a snapshot, and lets go what it covers. */
   retain(): Promise<void>;
+  /** Writes nothing more by itself: what the nodes hold is compared. */
+  rest(): void;
 }
 
 export interface ClusterHostOptions {
@@ -149,6 +151,10 @@ export class ClusterHost implements WorldHost {
 
   async lead(): Promise<void> {
     // Nothing is written here by itself.
+  }
+
+  rest(): void {
+    // It never does anything else.
   }
 
   async followBegins(): Promise<void> {

@@ -96,6 +96,11 @@ class WorldHoldings implements HostHoldings {
     this.#options.followBegins();
   }
 
+  rest(): void {
+    this.#isLeading = false;
+    this.#cancelDue();
+  }
+
   async closeState(): Promise<void> {
     const { store } = this;
     this.store = undefined;
@@ -221,6 +226,10 @@ export class StoreHost implements WorldHost {
 
   retain(): Promise<void> {
     return this.#holdings.retain();
+  }
+
+  rest(): void {
+    this.#holdings.rest();
   }
 
   submit(text: string): Offset | undefined {

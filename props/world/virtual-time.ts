@@ -20,6 +20,14 @@ export interface VirtualTimeOptions {
   readonly isBusy: () => boolean;
   /** Told before the timers of the new moment run: moves whatever other clocks there are. */
   readonly moved?: (ms: number) => void;
+  /** Default: many times what the longest worlds take that are sound. */
+  readonly bounds?: WorldBounds;
+}
+
+export interface WorldBounds {
+  readonly turns: number;
+  readonly turnsAtOneMoment: number;
+  readonly ms: number;
 }
 
 /** So many turns without work on a disk: nothing goes on any more but what waits for time. */
@@ -27,10 +35,7 @@ const QUIET_TURNS = 4;
 /** How often, per turn, time goes on although something is being done. */
 const RUSH = 0.15;
 
-/** Many times what the longest worlds take that are sound. */
-const TURNS_MAX = 2_000_000;
-const TURNS_AT_ONE_MOMENT_MAX = 100_000;
-const WORLD_MS_MAX = 4 * 3_600_000;
+const BOUNDS: WorldBounds = { turns: 2_000_000, turnsAtOneMoment: 100_000, ms: 4 * 3_600_000 };
 
 export class Restless extends Error {
   constructor(what: string) {
@@ -130,7 +135,8 @@ export class VirtualTime {
   #turn(): void {
     this.#turns += 1;
     const still = this.#turns - this.#movedIn;
-    if (still <= TURNS_AT_ONE_MOMENT_MAX && this.#turns <= TURNS_MAX && this.#ms <= WORLD_MS_MAX) return;
+    const { turns, turnsAtOneMoment, ms } = this.#options.bounds ?? BOUNDS;
+    if (still <= turnsAtOneMoment && this.#turns <= turns && this.#ms <= ms) return;
     const next = this.#timers[0]?.at ?? "nothing";
     throw new Restless(
       `turn ${this.#turns}, ${still} of them at ${this.#ms} ms; ${this.#timers.length} timers wait, the next for ${next}`,
