@@ -241,8 +241,8 @@ export class Care {
 
   #next(segments: LogSegments): Offset | undefined {
     const sealed = segments.list().filter(({ last }) => last <= segments.durableOffset);
-    // The newest may take long to be sealed, so it is read with each round, as far as it goes.
-    const newestFirst = [...sealed.map(({ first }) => first), segments.tail].reverse();
+    // The newest may take long to be sealed, so each round ends with it, as far as it goes.
+    const newestFirst = [segments.tail, ...sealed.map(({ first }) => first)].reverse();
     const unchecked = newestFirst.find((first) => !this.#checked.has(first));
     if (unchecked !== undefined || newestFirst.length === 0) return unchecked;
     this.#checked.clear();
