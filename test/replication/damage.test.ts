@@ -301,6 +301,16 @@ describe("comparing", () => {
     expect(countersOf(b!).mismatches).toBe(0);
   });
 
+  it("does not hold up a node that stops while the other one is silent", async () => {
+    const [, b] = await setOf(["a", "b"]);
+    world.cut("a", "b");
+    const { checks } = countersOf(b!);
+    await until(() => countersOf(b!).checks > checks, "it asks");
+    const before = world.clock.now();
+    await settled(b!.stop(), "it has stopped");
+    expect(world.clock.now() - before).toBeLessThan(2_000);
+  });
+
   it("tells when two sound segments are not the same, and changes nothing", async () => {
     const [a, b] = await setOf(["a", "b"]);
     const before = await filesOf(b!);
