@@ -187,6 +187,18 @@ describe("damage on a replica", () => {
     expect(await codeOf(b!.node.promote())).toBe("none");
   });
 
+  it("in the newest segment is owed no longer once an operator has given it up by force", async () => {
+    const [a, b] = await setOf(["a", "b"]);
+    const tail = b!.logSegments()!.tail;
+    await b!.stop();
+    await a!.crash();
+    flip(b!, tail, 150);
+    await b!.start();
+    await until(() => b!.log() !== undefined, "it has opened its log");
+    expect(await codeOf(b!.node.promote({ force: true }))).toBe("none");
+    expect(damageOf(b!).owesSince).toBeUndefined();
+  });
+
   it("in the newest segment of a running replica closes its log for a moment, and heals", async () => {
     const [a, b] = await setOf(["a", "b"]);
     flip(b!, b!.logSegments()!.tail, 150);
