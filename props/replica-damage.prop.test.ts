@@ -24,7 +24,7 @@ afterAll(() => {
 });
 
 const LOG = `${DATA_DIRECTORY}/log`;
-const WORLDS = 3;
+const WORLDS = 2;
 
 interface Met {
   sealed: number;

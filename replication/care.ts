@@ -214,6 +214,7 @@ export class Care {
       try {
         await work();
       } catch (error) {
+        if (this.#stopped) return;
         // Retention was quicker, or the log is being closed or cut.
         if (error instanceof LogError && (error.code === "LOG_OFFSET_RETIRED" || error.code === "LOG_CLOSED"))
           return;
@@ -241,8 +242,8 @@ export class Care {
 
   #next(segments: LogSegments): Offset | undefined {
     const sealed = segments.list().filter(({ last }) => last <= segments.durableOffset);
-    // The newest may take long to be sealed, so it is read with each round, as far as it goes.
-    const newestFirst = [...sealed.map(({ first }) => first), segments.tail].reverse();
+    // The newest may take long to be sealed, so each round ends with it, as far as it goes.
+    const newestFirst = [segments.tail, ...sealed.map(({ first }) => first)].reverse();
     const unchecked = newestFirst.find((first) => !this.#checked.has(first));
     if (unchecked !== undefined || newestFirst.length === 0) return unchecked;
     this.#checked.clear();
@@ -250,12 +251,12 @@ export class Care {
   }
 
   async #look(first: Offset): Promise<void> {
-    const { host, link } = this.#options;
+    const { host } = this.#options;
     const [log, segments] = [host.log(), host.logSegments()];
     if (log === undefined || segments === undefined) return;
     if (first === segments.tail) return await this.#lookAtTail(log, first);
     if (segments.at(first) === undefined) return this.#known.gone(first);
-    const found = await segments.check(first, paced(link.clock));
+    const found = await segments.check(first, this.#paced());
     this.#known.checked();
     if (found.type === "damaged") {
       this.#found(first, found.finding);
@@ -266,14 +267,22 @@ export class Care {
     if (this.#follows && !this.#stopped) await this.#compare(first, found.end);
   }
 
+  /** Reads slowly, and no further once this is stopped. */
+  #paced(): (bytes: number) => Promise<void> {
+    const pace = paced(this.#options.link.clock);
+    return async (bytes) => {
+      if (this.#stopped) throw refusals.stopping();
+      await pace(bytes);
+    };
+  }
+
   /** The newest segment cannot be fetched as a whole, for it still grows: what holds of it stays, and the rest comes again. */
   async #lookAtTail(log: EventLog, first: Offset): Promise<void> {
     const last = log.durableOffset;
     if (first > last) return;
     try {
-      const pace = paced(this.#options.link.clock);
+      const pace = this.#paced();
       for await (const batch of log.read(first, { last })) {
-        if (this.#stopped) return;
         await pace(batch.reduce((sum, { body }) => sum + body.length, 0));
       }
       this.#known.checked();

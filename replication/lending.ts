@@ -66,7 +66,11 @@ export class Lending implements SessionOwner {
 
   async #check({ first, last }: Check): Promise<void> {
     const segments = this.#segments(last);
-    const pace = paced(this.#context.clock);
+    const slowly = paced(this.#context.clock);
+    const pace = async (bytes: number): Promise<void> => {
+      if (this.#session.reason !== undefined) throw this.#session.reason;
+      await slowly(bytes);
+    };
     const isSegment = segments.at(first)?.last === last;
     const end = isSegment
       ? await this.#wholeSegment(segments, first, pace)

@@ -28,9 +28,17 @@ export class Mender {
   readonly #options: MenderOptions;
   #borrowing: Borrowing | undefined;
   #stopped = false;
+  /** Rejects when this is stopped. */
+  readonly #stopping: Promise<never>;
+  #stop: () => void = () => undefined;
 
   constructor(options: MenderOptions) {
     this.#options = options;
+    this.#stopping = new Promise((_, reject) => {
+      this.#stop = () => reject(refusals.stopping());
+    });
+    // Whoever waits for a greeting then is told.
+    this.#stopping.catch(() => undefined);
   }
 
   /** @throws ReplicationError why none of them could help; what the log refuses with has the words of a link. */
@@ -65,12 +73,20 @@ export class Mender {
   /** Ends what is under way. */
   async stop(): Promise<void> {
     this.#stopped = true;
+    this.#stop();
     await this.#borrowing?.close(refusals.stopping());
   }
 
   async #conversation<T>(address: Address, talk: (borrowing: Borrowing) => Promise<T>): Promise<T> {
     const { network, link: context } = this.#options;
-    const borrowing = await Borrowing.open({ address, network, context });
+    const opening = Borrowing.open({ address, network, context });
+    const borrowing = await Promise.race([opening, this.#stopping]).catch((error: unknown) => {
+      void opening.then(
+        (late) => late.close(),
+        () => undefined,
+      );
+      throw error;
+    });
     this.#borrowing = borrowing;
     try {
       if (this.#stopped) throw refusals.stopping();

@@ -357,7 +357,7 @@ export class ReplicationNode {
     this.#knowsFence = false;
     this.#counters.promotions++;
     const told = { role, address: undefined, settings: configuredRole(settings) };
-    await this.#file.change({ lived: role, told });
+    await this.#file.change({ lived: role, told, owes: undefined });
     await this.#local.list.lead(leadership, this.#local.place);
     if (this.#local.isFenced) {
       this.#fenced();

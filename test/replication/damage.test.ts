@@ -187,6 +187,18 @@ describe("damage on a replica", () => {
     expect(await codeOf(b!.node.promote())).toBe("none");
   });
 
+  it("in the newest segment is owed no longer once an operator has given it up by force", async () => {
+    const [a, b] = await setOf(["a", "b"]);
+    const tail = b!.logSegments()!.tail;
+    await b!.stop();
+    await a!.crash();
+    flip(b!, tail, 150);
+    await b!.start();
+    await until(() => b!.log() !== undefined, "it has opened its log");
+    expect(await codeOf(b!.node.promote({ force: true }))).toBe("none");
+    expect(damageOf(b!).owesSince).toBeUndefined();
+  });
+
   it("in the newest segment of a running replica closes its log for a moment, and heals", async () => {
     const [a, b] = await setOf(["a", "b"]);
     flip(b!, b!.logSegments()!.tail, 150);
@@ -299,6 +311,16 @@ describe("comparing", () => {
     expect(round).toEqual([...bases.slice(start), ...bases.slice(0, start), round[0]]);
     expect(damageOf(b!).comparedAt).toBeGreaterThan(0);
     expect(countersOf(b!).mismatches).toBe(0);
+  });
+
+  it("does not hold up a node that stops while the other one is silent", async () => {
+    const [, b] = await setOf(["a", "b"]);
+    world.cut("a", "b");
+    const { checks } = countersOf(b!);
+    await until(() => countersOf(b!).checks > checks, "it asks");
+    const before = world.clock.now();
+    await settled(b!.stop(), "it has stopped");
+    expect(world.clock.now() - before).toBeLessThan(2_000);
   });
 
   it("tells when two sound segments are not the same, and changes nothing", async () => {
