@@ -98,6 +98,17 @@ async function checkBelieved(cluster: Cluster): Promise<number> {
   return counted;
 }
 
+/** From every node one comes to the one that leads. */
+const followsUp = ({ nodes, leader }: Cluster): boolean =>
+  nodes.every((node) => {
+    let at: (typeof nodes)[number] | undefined = node;
+    for (let step = 0; at !== undefined && at !== leader && step < nodes.length; step += 1) {
+      const host: string | undefined = at.replication?.following?.host;
+      at = nodes.find(({ name }) => name === host);
+    }
+    return at === leader;
+  });
+
 describe("replicas of replicas", () => {
   test("the last of a chain leads without force when the first is gone, and a newcomer with it", async () => {
     for (let round = 1; round <= factor; round += 1) {
@@ -132,6 +143,32 @@ describe("replicas of replicas", () => {
         cluster.end();
         vi.clearAllTimers();
       }
+    }
+  });
+
+  test("that are told to follow each other turn to the primary", async () => {
+    const cluster = new Cluster({
+      seed: seed % 2 ** 26,
+      nodes: 3,
+      moved: (by) => void vi.advanceTimersByTime(by),
+    });
+    try {
+      await cluster.begin();
+      await cluster.do({ type: "follow", node: 2, to: 1 });
+      await cluster.do({ type: "follow", node: 1, to: 2 });
+      await cluster.must("the circle is noticed", () =>
+        cluster.nodes.some(
+          (node) => node.replication?.stats().upstream?.error?.code === "REPLICATION_CIRCLE",
+        ),
+      );
+      await cluster.must("nobody follows in a circle", () => cluster.areOne() && followsUp(cluster));
+      await cluster.do({ type: "write", node: 0, acks: 2, count: 1 });
+      expect(cluster.outcomes.get("write: answered"), cluster.describe()).toBeGreaterThan(0);
+    } catch (error) {
+      throw cluster.withTrace(error);
+    } finally {
+      cluster.end();
+      vi.clearAllTimers();
     }
   });
 

@@ -19,6 +19,8 @@ export const LINK_ERROR_CODES = [
   "REPLICATION_CLUSTER_FOREIGN",
   /** → A node that reached itself. */
   "REPLICATION_SELF",
+  /** → The node that is followed follows this one, directly or through others: no record would ever come. */
+  "REPLICATION_CIRCLE",
   /** → The proof of the shared secret is missing or wrong. */
   "REPLICATION_SECRET_WRONG",
   /** → Whoever was asked for records has heard of a higher leadership than its own. */

@@ -60,6 +60,7 @@ export class Following implements SessionOwner {
     if (message.type === "heartbeat")
       this.#feederLeads =
         feederLeads(message, this.#session.other.node, this.#context.node.heard) ?? this.#feederLeads;
+    if (message.type === "heartbeat") this.#mustComeFromAbove();
     if (message.type !== "heartbeat" || !this.#mayBeLate) this.#mustFollow();
     switch (message.type) {
       case "heartbeat":
@@ -80,6 +81,15 @@ export class Following implements SessionOwner {
       default:
         throw unexpected(message.type, this.#state.type);
     }
+  }
+
+  /** Two replicas told to follow each other would both wait for ever. Each hears of it, for what is below is told upward. */
+  #mustComeFromAbove(): void {
+    const { nodeId, name } = this.#session.other.node;
+    if (this.#feederLeads) return;
+    if (this.#context.node.below?.nodes.some((below) => below.nodeId === nodeId) !== true) return;
+    const words = `${name} follows this node, so this one cannot follow it: point one of them elsewhere`;
+    throw new ReplicationError("REPLICATION_CIRCLE", words, { nodeId });
   }
 
   turn(): void {

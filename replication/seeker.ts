@@ -53,13 +53,14 @@ export class Seeker {
     });
   }
 
-  /** Follows the primary that was heard of, if this node has none, or one that was replaced. */
+  /** Follows the primary that was heard of, if this node has none, or one that was replaced, or that follows this node. */
   consider(): void {
-    const { settings, logger, local, isChanging, follow } = this.#options;
+    const { settings, logger, local, isChanging, follow, upstream } = this.#options;
     const { primary } = local.leadership;
     const listen = primary?.listen;
     if (!settings.rejoin || this.#stopped || isChanging() || listen === undefined) return;
-    if (primary?.nodeId === local.nodeId || !isHigher(local.heard, local.own)) return;
+    const isLost = isHigher(local.heard, local.own) || upstream()?.isBelow === true;
+    if (primary?.nodeId === local.nodeId || !isLost) return;
     if (!this.#mayTurnTo(listen)) return;
     const words = describeAddress(listen);
     logger.warn({ primary: words }, `this node follows ${words} from now on`);
@@ -79,6 +80,7 @@ export class Seeker {
     if (local.leads) return local.role === "master" && local.isFenced;
     const upstream = this.#options.upstream();
     if (upstream === undefined || isSameAddress(upstream.address, listen)) return false;
+    if (upstream.isBelow) return true;
     // What it learns while it greets is known when that is over.
     if (upstream.progress.phase === "greeting") return false;
     const { node, isFedByReplica } = upstream;

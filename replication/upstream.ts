@@ -132,6 +132,11 @@ export class Upstream {
     return this.#receiver.progress.primary !== undefined && !this.#feederLeads;
   }
 
+  /** The one that was followed follows this node. */
+  get isBelow(): boolean {
+    return this.node === undefined && this.#receiver.progress.lastError?.code === "REPLICATION_CIRCLE";
+  }
+
   /** For how long the one that is followed has not been there with the highest leadership that this node heard of. */
   get lateForMs(): number {
     const { clock, node } = this.#options.context;
