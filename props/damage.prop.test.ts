@@ -1,7 +1,7 @@
 /**
  * The promise: damage is classified right and never served as data.
  *
- * A log of 64 KiB in several segments and two epochs, composed from the format alone, is damaged in every possible place:
+ * A log of 64 KiB (32 in the short form) in several segments and two epochs, composed from the format alone, is damaged in every possible place:
  * each byte flipped, the tail cut at each length, each sealed segment cut at each length, sectors lost or replaced. Then it is recovered and read.
  *
  *  1. What is read equals what was written, record for record, up to some offset; a damaged byte is never part of it.
@@ -147,6 +147,8 @@ class Tally {
   }
 }
 
+/** Of a log each byte of which is damaged in turn. */
+const LOG_BYTES = (factor > 1 ? 64 : 32) * 1024;
 const passes = Math.max(1, Math.round(factor / 4));
 
 // Thousands of whole recoveries a test: a busy machine takes its time.
@@ -154,7 +156,7 @@ describe("damage", { timeout: 600_000 }, () => {
   test("every flipped byte of the tail is torn or corruption by what is known durable", async () => {
     const tally = new Tally();
     for (let pass = 0; pass < passes; pass++) {
-      const log = draw(64 * 1024, 4);
+      const log = draw(LOG_BYTES, 4);
       const damaged = log.segments.length - 1;
       for (let at = 0; at < log.tail.bytes.length; at++) {
         const point = drawPoint(log);
@@ -182,7 +184,7 @@ describe("damage", { timeout: 600_000 }, () => {
 
   test("every flipped byte of a sealed segment is corruption", async () => {
     for (let pass = 0; pass < passes; pass++) {
-      const log = draw(64 * 1024, 5, 0.02);
+      const log = draw(LOG_BYTES, 5, 0.02);
       for (const [damaged, segment] of log.segments.slice(0, -1).entries()) {
         for (let at = 0; at < segment.bytes.length; at++) {
           // With its index, recovery looks at a sealed segment's header only; without, at every record of it.
@@ -201,7 +203,7 @@ describe("damage", { timeout: 600_000 }, () => {
   test("the tail cut at every length is clean at a border, torn inside a record, corruption below the durable offset", async () => {
     const tally = new Tally();
     for (let pass = 0; pass < passes; pass++) {
-      const log = draw(64 * 1024, 4);
+      const log = draw(LOG_BYTES, 4);
       const damaged = log.segments.length - 1;
       for (let length = 0; length < log.tail.bytes.length; length++) {
         const point = drawPoint(log);
