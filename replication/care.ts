@@ -308,7 +308,7 @@ export class Care {
       : "this node leads and repairs nothing by itself: promote a replica, or see `annals repair`";
     this.#options.link.logger.error(
       { file: finding.file, position: finding.position, offset: finding.offset },
-      `damage on this node's disk: ${describeFinding(finding)}; ${then}`,
+      `damage on this node's disk: ${describeFinding({ ...finding, advice: then })}`,
     );
   }
 

@@ -47,6 +47,7 @@ export class Upstream {
   #goodAt: number;
   #recordsAtFailure = 0;
   #isGreeted = false;
+  #isBelow = false;
 
   constructor(options: UpstreamOptions) {
     const { address, network, context, host, breaker, events } = options;
@@ -132,9 +133,9 @@ export class Upstream {
     return this.#receiver.progress.primary !== undefined && !this.#feederLeads;
   }
 
-  /** The one that was followed follows this node. */
+  /** The link ended last because the one that was followed follows this node. */
   get isBelow(): boolean {
-    return this.node === undefined && this.#receiver.progress.lastError?.code === "REPLICATION_CIRCLE";
+    return this.#isBelow;
   }
 
   /** For how long the one that is followed has not been there with the highest leadership that this node heard of. */
@@ -154,6 +155,7 @@ export class Upstream {
   /** Of the other side. */
   heartbeat(heartbeat: Heartbeat): void {
     const { end, own } = heartbeat;
+    this.#isBelow = false;
     const { node, clock } = this.#options.context;
     this.#primaryEnd = end;
     const feeder = this.node;
@@ -217,6 +219,7 @@ export class Upstream {
 
   #failed(error: ReplicationError): void {
     const { breaker, context, events } = this.#options;
+    this.#isBelow = error.code === "REPLICATION_CIRCLE";
     // What cannot be cut is replaced: the next connection fetches everything, and the host keeps what was only here.
     if (error.code === "REPLICATION_CUT_TOO_DEEP") this.#receiver.resync();
     const { recordsReceived } = this.#receiver.progress;
