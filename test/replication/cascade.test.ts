@@ -37,15 +37,7 @@ async function chainOf(names: string, beside = ""): Promise<Record<string, SetNo
   return nodes;
 }
 
-async function settled<T>(promise: Promise<T>, what: string): Promise<T> {
-  let done = false;
-  const end = (): void => {
-    done = true;
-  };
-  promise.then(end, end);
-  await until(() => done, what);
-  return promise;
-}
+const settled = <T>(promise: Promise<T>, what: string): Promise<T> => world.clock.settled(promise, what);
 
 async function confirmedBy(node: SetNode, text: string, acks: number, timeoutMs = 5_000): Promise<number> {
   const offset = node.write(text);

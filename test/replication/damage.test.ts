@@ -46,15 +46,7 @@ const until = (holds: () => boolean, what: string): Promise<void> => world.clock
 const has = (node: SetNode, primary: SetNode): boolean =>
   node.log() !== undefined && node.required.durableOffset === primary.end;
 
-async function settled<T>(promise: Promise<T>, what: string): Promise<T> {
-  let done = false;
-  const end = (): void => {
-    done = true;
-  };
-  promise.then(end, end);
-  await until(() => done, what);
-  return promise;
-}
+const settled = <T>(promise: Promise<T>, what: string): Promise<T> => world.clock.settled(promise, what);
 
 async function codeOf(promise: Promise<unknown>): Promise<ReplicationErrorCode | "none"> {
   try {

@@ -15,15 +15,7 @@ beforeEach(async () => {
   replica = await replicaOf(set);
 });
 
-async function settled<T>(promise: Promise<T>): Promise<T> {
-  let done = false;
-  const end = (): void => {
-    done = true;
-  };
-  promise.then(end, end);
-  await set.world.clock.until(() => done, "it was answered");
-  return promise;
-}
+const settled = <T>(promise: Promise<T>): Promise<T> => set.world.clock.settled(promise, "it was answered");
 
 const open = (from = replica): Promise<Borrowing> =>
   settled(Borrowing.open({ address: set.address, network: set.world.network, context: from.context }));

@@ -31,15 +31,7 @@ async function setOf(...names: string[]): Promise<SetNode[]> {
 
 const until = (holds: () => boolean, what: string): Promise<void> => world.clock.until(holds, what);
 
-async function settled<T>(promise: Promise<T>, what: string): Promise<T> {
-  let done = false;
-  const end = (): void => {
-    done = true;
-  };
-  promise.then(end, end);
-  await until(() => done, what);
-  return promise;
-}
+const settled = <T>(promise: Promise<T>, what: string): Promise<T> => world.clock.settled(promise, what);
 
 async function codeOf(promise: Promise<unknown>): Promise<ReplicationErrorCode | "none"> {
   try {

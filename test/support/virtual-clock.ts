@@ -54,6 +54,17 @@ export class VirtualClock implements Clock {
     throw new Error(`waited in vain until ${what}`);
   }
 
+  /** Moves on until the promise settles, and gives it back. */
+  async settled<T>(promise: Promise<T>, what: string): Promise<T> {
+    let done = false;
+    const end = (): void => {
+      done = true;
+    };
+    promise.then(end, end);
+    await this.until(() => done, what);
+    return promise;
+  }
+
   #next(): Timer | undefined {
     let first: Timer | undefined;
     for (const timer of this.#timers)
