@@ -19,12 +19,9 @@
  *
  * The world is `props/world/cluster.ts`: the real log and the real replication on simulated machines, disks and network.
  */
-import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
-import { factor, runs } from "./run-settings.js";
-import { Cluster } from "./world/cluster.js";
-import { checkCluster } from "./world/cluster-checks.js";
-import { anyClusterSetting, anyClusterSteps } from "./world/cluster-step.js";
+import { factor } from "./run-settings.js";
+import { liveThrough } from "./world/cluster-lives.js";
 
 beforeAll(() => {
   vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "setInterval", "clearInterval"] });
@@ -33,41 +30,9 @@ afterAll(() => {
   vi.useRealTimers();
 });
 
-const world = fc.noShrink(fc.integer({ min: 1, max: 2 ** 26 }));
-
 describe("replication", () => {
   test("a set keeps its promises whatever happens to its nodes and between them", async () => {
-    const seen = new Map<string, number>();
-    const most = { turns: 0, ms: 0 };
-    const add = (what: string, count: number): void => void seen.set(what, (seen.get(what) ?? 0) + count);
-    await fc.assert(
-      fc.asyncProperty(world, anyClusterSetting, anyClusterSteps, async (seed, setting, taken) => {
-        const moved = (by: number): void => void vi.advanceTimersByTime(by);
-        const cluster = new Cluster({ seed, moved, ...setting });
-        try {
-          await cluster.begin();
-          await cluster.run(taken);
-          const winner = await cluster.converge();
-          const checked = await checkCluster(cluster, winner);
-          most.turns = Math.max(most.turns, cluster.time.turns);
-          most.ms = Math.max(most.ms, cluster.time.ms);
-          for (const [what, count] of cluster.outcomes) add(what, count);
-          for (const [what, count] of Object.entries({ ...checked, ...cluster.hostCounts })) add(what, count);
-        } catch (error) {
-          throw cluster.withTrace(error);
-        } finally {
-          cluster.end();
-          vi.clearAllTimers();
-        }
-      }),
-      // Whoever fails has to be told of it: shrinking ends before the test does. And a run that was not ended shows nothing.
-      {
-        ...runs(3),
-        interruptAfterTimeLimit: Math.min(120_000 * factor, 1_500_000),
-        markInterruptAsFailure: true,
-      },
-    );
-    if (process.env["ANNALS_PROPS_TALLY"] !== undefined) console.log([...seen].sort(), most);
+    const { seen } = await liveThrough(3);
     // Some runs may be without what is rare; `replication-scenarios` and `replication-commands` have it in every run.
     const rare = factor >= 10 ? ["acknowledged", "promote: promoted", "diverged", "aside"] : [];
     for (const what of ["write: answered", "segments", ...rare])
