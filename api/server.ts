@@ -4,6 +4,7 @@
  * Fastify is given no logger and no schemas: a log line, a child logger or a second validation per request would cost
  * more than the request (measured: request logging halves the throughput). Operations check their input themselves.
  */
+import type { IncomingHttpHeaders } from "node:http";
 import cors from "@fastify/cors";
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
 import { registerJsonBody } from "./doors/body.js";
@@ -17,6 +18,7 @@ import { answerBrokenRequest, answerError, answerUnknown } from "./doors/failure
 import { registerRaw } from "./doors/raw.js";
 import { registerRest } from "./doors/rest.js";
 import { RouteMap } from "./doors/route-map.js";
+import { WireRequest, WireResponse, wireOf } from "./doors/wire.js";
 import { refusal } from "./errors.js";
 import { Desk } from "./operations/call.js";
 import type { ApiOptions } from "./options.js";
@@ -39,6 +41,8 @@ export function buildServer(options: ApiOptions): FastifyInstance {
       maxHeaderSize: limits.headersBytesMax,
       // The gate asks for it, because Node would refuse without a code.
       requireHostHeader: false,
+      IncomingMessage: WireRequest,
+      ServerResponse: WireResponse,
     },
     // While draining our own gate answers, with a code; a closing Fastify would answer without one.
     return503OnClosing: false,
@@ -101,6 +105,7 @@ function gate(door: Door) {
       return;
     }
     const { expect, host } = request.headers;
+    if (isBodiless(request.headers)) wireOf(request.raw).ignore();
     if (host === undefined && request.raw.httpVersion === "1.1") {
       const refused = refusal("API_REQUEST_MALFORMED", "HTTP/1.1 asks for a Host header");
       door.reject(request, reply, refused, ["Connection", "close"]);
@@ -113,6 +118,10 @@ function gate(door: Door) {
     }
     next();
   };
+}
+
+function isBodiless(headers: IncomingHttpHeaders): boolean {
+  return headers["content-length"] === undefined && headers["transfer-encoding"] === undefined;
 }
 
 /** A client's own id if it is one: it is answered in a header, logged and kept in the history. */

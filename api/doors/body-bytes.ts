@@ -4,6 +4,7 @@
  */
 import type { IncomingMessage } from "node:http";
 import { errorCodes, type FastifyInstance, type FastifyRequest } from "fastify";
+import { type WireRequest, wireOf } from "./wire.js";
 
 /** Turns the bytes of a body into what the handlers find as `request.body`. */
 export type BodyReader = (bytes: Buffer) => unknown;
@@ -16,7 +17,7 @@ export function registerBody(
   read: BodyReader,
 ): void {
   server.addContentTypeParser(contentType, (_request: FastifyRequest, incoming: IncomingMessage, done) => {
-    collect(incoming, bytesMax, (error, bytes) => {
+    collect(wireOf(incoming), bytesMax, (error, bytes) => {
       if (error === undefined) done(null, read(bytes));
       else done(error, undefined);
     });
@@ -30,7 +31,7 @@ const NOTHING = Buffer.alloc(0);
  * view of what the socket read; nobody else writes into it.
  */
 function collect(
-  incoming: IncomingMessage,
+  incoming: WireRequest,
   bytesMax: number,
   done: (error: Error | undefined, bytes: Buffer) => void,
 ): void {
@@ -52,12 +53,11 @@ function collect(
   };
   incoming.on("error", settle);
   if (length === 0) {
-    incoming.resume();
+    incoming.ignore();
     settle(undefined);
     return;
   }
-  if (length === undefined) incoming.on("end", () => settle(undefined));
-  incoming.on("data", (chunk: Buffer) => {
+  const take = (chunk: Buffer): void => {
     if (settled) return;
     received += chunk.length;
     if (received > bytesMax) {
@@ -68,5 +68,6 @@ function collect(
     else if (chunks === undefined) chunks = [first, chunk];
     else chunks.push(chunk);
     if (received === length) settle(undefined);
-  });
+  };
+  incoming.collect(take, () => settle(undefined));
 }
