@@ -43,6 +43,8 @@ export interface BackupOptions {
   readonly tool: string;
   /** Copy also what could be linked. */
   readonly copy?: boolean;
+  /** Waits after each piece of about 1 MiB, which was worked on for so many ms. Without it nothing waits. */
+  readonly takeBreak?: (workedMs: number) => Promise<void>;
   /** Bytes done so far, and of all that is to be sent, as far as that is known: a snapshot is chosen last. */
   readonly onProgress?: (bytesDone: number, bytesAll: number) => void;
 }
@@ -155,13 +157,14 @@ class Backup {
   }
 
   get #send(): SendOptions {
-    const { files, store, copy = false } = this.#options;
+    const { files, store, copy = false, stopwatch, takeBreak } = this.#options;
     const onBytes = (bytes: number): void => {
       this.#bytesDone += bytes / 2;
       const done = Math.round(this.#bytesDone);
       this.#options.onProgress?.(done, Math.max(done, this.#bytesAll));
     };
-    return { files, store, there: this.#there, copy, onBytes };
+    const breaks = takeBreak === undefined ? undefined : { stopwatch, take: takeBreak };
+    return { files, store, there: this.#there, copy, onBytes, breaks };
   }
 
   #identityOf(view: LogView): Identity {

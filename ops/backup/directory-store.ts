@@ -3,8 +3,8 @@
  * given its name last; its directory is synced before anybody is told. So a power cut leaves objects that are whole and
  * were said to be stored, and perhaps temporary files.
  *
- * Large objects are synced every few megabytes while they are written: a server on the same disk would wait behind one
- * sync of all of them.
+ * Large objects are synced every megabyte while they are written: a server on the same disk would wait behind one sync of all
+ * of them.
  */
 import { createHash } from "node:crypto";
 import {
@@ -26,7 +26,7 @@ import {
   type StoreLock,
 } from "./object-store.js";
 
-const SYNC_BYTES = 4 * 1024 * 1024;
+const SYNC_BYTES = 1024 * 1024;
 /** Why the system will not give a file a second name here. */
 const NO_LINKS: ReadonlySet<string> = new Set([
   "EXDEV",

@@ -26,6 +26,15 @@ export interface SendOptions {
   readonly copy: boolean;
   /** Each byte is told twice: when it was verified, and when it was brought or found there. */
   readonly onBytes: (bytes: number) => void;
+  readonly breaks?: Breaks | undefined;
+}
+
+/** Between two pieces whoever else wants the disk and the processor has them. */
+export interface Breaks {
+  /** Ms by a steady clock. */
+  readonly stopwatch: () => number;
+  /** Resolves when work may go on that was done for so long without a break. */
+  readonly take: (workedMs: number) => Promise<void>;
 }
 
 export type Sent = "there" | "linked" | "copied";
@@ -45,7 +54,7 @@ export async function sendSegment(
   const read = (): AsyncGenerator<Uint8Array, void> =>
     segmentBytes(options.files, dataDirectory, extent, from);
   const hash = createHash("sha256");
-  const checked = await checkSegment(extent.file, hashed(read(), hash, options.onBytes));
+  const checked = await checkSegment(extent.file, hashed(read(), hash, options));
   if ("code" in checked) throw damaged(describeFinding(checked), extent.file);
   const { header, lastOffset, lastCrc, bytes } = checked;
   if (lastOffset !== extent.lastOffset || lastCrc !== extent.lastCrc)
@@ -81,7 +90,7 @@ export async function sendSnapshot(
   const read = (): AsyncGenerator<Uint8Array, void> => fileBytes(options.files, path);
   const hash = createHash("sha256");
   let bytes = 0;
-  for await (const chunk of hashed(read(), hash, options.onBytes)) bytes += chunk.length;
+  for await (const chunk of hashed(read(), hash, options)) bytes += chunk.length;
   const sha256 = hash.digest("hex");
   const entry: SnapshotEntry = {
     kind: "snapshot",
@@ -95,11 +104,12 @@ export async function sendSnapshot(
 
 /** `path` is the file that could be linked: one that holds exactly these bytes and never changes. */
 async function bring(
-  { store, there, copy, onBytes }: SendOptions,
+  options: SendOptions,
   { name, bytes, sha256 }: SegmentEntry | SnapshotEntry,
   path: string | undefined,
   read: () => AsyncIterable<Uint8Array>,
 ): Promise<Sent> {
+  const { store, there, copy, onBytes } = options;
   const found = there.get(name);
   if (found === bytes) {
     onBytes(bytes);
@@ -110,7 +120,7 @@ async function bring(
   const linked = !copy && path !== undefined && store.link !== undefined && (await store.link(path, name));
   if (linked) onBytes(bytes);
   const put = (): Promise<"stored" | "exists"> =>
-    store.put(name, counted(read(), onBytes), { ifAbsent: true, sha256 });
+    store.put(name, paced(read(), options), { ifAbsent: true, sha256 });
   const isTaken = !linked && (await put()) === "exists";
   const isWhole = !isTaken || (await store.head(name))?.bytes === bytes;
   if (!isWhole) {
@@ -125,21 +135,26 @@ async function bring(
 async function* hashed(
   stream: AsyncIterable<Uint8Array>,
   hash: Hash,
-  onBytes: (bytes: number) => void,
+  options: SendOptions,
 ): AsyncGenerator<Uint8Array, void> {
-  for await (const chunk of counted(stream, onBytes)) {
+  for await (const chunk of paced(stream, options)) {
     hash.update(chunk);
     yield chunk;
   }
 }
 
-async function* counted(
+/** Counts the pieces, and takes a break after each, when it was read and whoever asked for it has done its work on it. */
+async function* paced(
   stream: AsyncIterable<Uint8Array>,
-  onBytes: (bytes: number) => void,
+  { onBytes, breaks }: SendOptions,
 ): AsyncGenerator<Uint8Array, void> {
+  let begun = breaks?.stopwatch() ?? 0;
   for await (const chunk of stream) {
     onBytes(chunk.length);
     yield chunk;
+    if (breaks === undefined) continue;
+    await breaks.take(breaks.stopwatch() - begun);
+    begun = breaks.stopwatch();
   }
 }
 

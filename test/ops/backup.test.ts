@@ -58,6 +58,33 @@ describe("backup", () => {
     expect((await bench.verify()).findings).toEqual([]);
   });
 
+  it("takes a break after each piece, told how long that took, and does nothing meanwhile", async () => {
+    await bench.grow(100);
+    await bench.putSnapshot(90);
+    let nowMs = 0;
+    let total = 0;
+    let isResting = false;
+    const workedMs: number[] = [];
+    const { sentBytes, files } = await bench.backup({
+      copy: true,
+      // Each look at the clock is 4 ms after the one before.
+      stopwatch: () => (nowMs += 4),
+      takeBreak: async (worked) => {
+        expect(isResting).toBe(false);
+        isResting = true;
+        workedMs.push(worked);
+        total = disk.counts.total;
+        await new Promise((resolve) => setTimeout(resolve, 5));
+        expect(disk.counts.total, "while it rests").toBe(total);
+        isResting = false;
+      },
+    });
+    expect(sentBytes).toBeGreaterThan(0);
+    expect(workedMs.length, "each file is read twice").toBeGreaterThanOrEqual(2 * files);
+    expect(new Set(workedMs)).toEqual(new Set([4]));
+    expect((await bench.verify()).findings).toEqual([]);
+  });
+
   it("tells how far it is, up to the end, whether it copies or links", async () => {
     await bench.grow(100);
     await bench.putSnapshot(90);
