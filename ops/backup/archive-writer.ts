@@ -47,6 +47,8 @@ export interface ArchiveWriterOptions {
   readonly dataDirectory: string;
   readonly store: ObjectStore;
   readonly rules: ArchiveRules;
+  /** Who takes the lock of the repository. Default: the store. */
+  readonly lock?: ObjectStore["lock"];
   /** Wall clock, ms since 1970. */
   readonly now: () => number;
   readonly onUpload?: (kind: UploadKind, bytes: number) => void;
@@ -239,9 +241,9 @@ export class ArchiveWriter {
     put: () => Promise<void>,
   ): Promise<void> {
     if (found.length === 0) return put();
-    const { store } = this.#options;
+    const { store, lock: take = store.lock.bind(store) } = this.#options;
     // A data directory has one process at a time: a killed one left no lock that this one would have to wait for.
-    const lock = await store.lock(`annals archive, pid ${process.pid}`, nodeId);
+    const lock = await take(`annals archive, pid ${process.pid}`, nodeId);
     try {
       for (const { name, bytes } of found) {
         if ((await store.head(name))?.bytes === bytes) continue;

@@ -413,7 +413,8 @@ describe("an archive beside backups that are pruned", () => {
     await leftovers();
     let removed = 0;
     const store = preceding("lock", async () => {
-      removed += (await prune()).removedObjects.length;
+      // Once: the disk of this world gives every file the same age, and what was just sent is too young to be pruned.
+      if (removed === 0) removed += (await prune()).removedObjects.length;
     });
     const writer = writerOf(bench, { store });
     await expect(writer.bringUpTo(at(121))).rejects.toMatchObject({ code: "BACKUP_LOCKED" });

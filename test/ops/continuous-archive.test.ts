@@ -1,9 +1,11 @@
 // When a server archives, what it holds meanwhile, and what it tells; the archiver is a stand-in, the clock is turned by hand.
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { ContinuousArchive } from "../../ops/backup/archive.js";
-import { ArchiveFailure } from "../../ops/backup/archive-job.js";
+import { ArchiveFailure, type FromArchiver } from "../../ops/backup/archive-job.js";
+import { AskedLocks, type TakeLock } from "../../ops/backup/archive-lock.js";
 import { ArchiveThread, type Thread } from "../../ops/backup/archive-thread.js";
 import type { ArchiveReport } from "../../ops/backup/archive-writer.js";
+import { BackupError } from "../../ops/backup/errors.js";
 import { at } from "../support/test-log.js";
 
 const report = (lastOffset: number): ArchiveReport => ({
@@ -173,7 +175,8 @@ describe("the thread that archives", () => {
       threads.push(thread);
       return thread;
     };
-    const archiver = new ArchiveThread(start, { onUpload: () => undefined, onWarning: () => undefined });
+    const events = { onUpload: () => undefined, onWarning: () => undefined };
+    const archiver = new ArchiveThread(start, events, () => Promise.reject(new Error("not asked for")));
     const asked = archiver.bringUpTo(5);
     listeners.get("error")?.(new Error("out of memory") as never);
     await expect(asked).rejects.toThrow("out of memory");
@@ -186,5 +189,41 @@ describe("the thread that archives", () => {
     await expect(closing).rejects.toThrow("shutting down");
     await expect(archiver.bringUpTo(8)).rejects.toThrow("shutting down");
     expect(threads).toHaveLength(2);
+  });
+
+  it("is lent the lock of the repository by the main thread, which has it back when it ends", async () => {
+    const held = new Set<string>();
+    const take: TakeLock = async (holder, owner) => {
+      if (held.size > 0) throw new BackupError("BACKUP_LOCKED", "in use");
+      held.add(`${holder} ${owner}`);
+      return {
+        release: async () => {
+          held.clear();
+        },
+      };
+    };
+    let hear: (message: FromArchiver) => void = () => undefined;
+    let end: (code: number) => void = () => undefined;
+    const asked = new AskedLocks((message) => hear(message));
+    const thread: Thread = {
+      postMessage: (message) => message.type === "lockDone" && asked.hear(message),
+      on: (event: string, listener: never) => {
+        if (event === "message") hear = listener;
+        if (event === "exit") end = listener;
+      },
+      terminate: async () => undefined,
+    };
+    const events = { onUpload: () => undefined, onWarning: () => undefined };
+    const archiver = new ArchiveThread(() => thread, events, take);
+    const working = archiver.bringUpTo(5);
+    const lock = await asked.lock("me", "node");
+    expect([...held]).toEqual(["me node"]);
+    await expect(asked.lock("me", "node")).rejects.toMatchObject({ code: "BACKUP_LOCKED" });
+    await lock.release();
+    expect(held.size).toBe(0);
+    await asked.lock("me", "node");
+    end(1);
+    await expect(working).rejects.toThrow("ended");
+    expect(held.size).toBe(0);
   });
 });
