@@ -15,6 +15,7 @@ import {
   type LogView,
   type Offset,
   openLogView,
+  readDirectoryFormat,
   SEGMENT_FORMAT_VERSION,
   type SegmentExtent,
 } from "../../log/index.js";
@@ -264,6 +265,7 @@ export class ArchiveWriter {
     kept: ArchivedFiles,
     last: SegmentEntry,
   ): Promise<ManifestBody> {
+    const { files, dataDirectory } = this.#options;
     const before = this.#archive;
     const firstOffset = kept.segments[0]?.baseOffset ?? last.baseOffset;
     const isSame = firstOffset === before?.manifest.firstOffset;
@@ -273,6 +275,11 @@ export class ArchiveWriter {
       kind: "archive",
       annalsVersion: version,
       tool: "annals serve",
+      // After everything that is named was read, and as new as anything that was named before.
+      directoryFormat: Math.max(
+        await readDirectoryFormat(files, dataDirectory),
+        before?.manifest.directoryFormat ?? 1,
+      ),
       segmentFormat: SEGMENT_FORMAT_VERSION,
       ...identity,
       createdAt: Math.max(this.#options.now(), (before?.manifest.createdAt ?? 0) + 1),
