@@ -221,10 +221,11 @@ async function writeVerification(url: string, report: VerifyBackupReport, json: 
 }
 
 /** The archive is one thing to whoever reads this, in however many manifests. */
-function checkedText({ backups, verified, archiveManifests, archiveVerified }: VerifyBackupReport): string {
+function checkedText(report: VerifyBackupReport): string {
+  const { backups, verified, archiveVerified } = report;
   const checked = `${verified.length - archiveVerified} of ${counted(backups, "backup")}`;
-  if (archiveManifests === 0) return checked;
-  return `${checked}, and ${archiveVerified === 0 ? "nothing of " : ""}the archive`;
+  if (archiveVerified === 0) return checked;
+  return backups === 0 ? "the archive" : `${checked} and the archive`;
 }
 
 async function prune(target: string, flags: PruneFlags): Promise<void> {

@@ -200,17 +200,19 @@ describe("on the command line", () => {
 
   it("another release is named, not damage", async () => {
     const repository = join(root, "repository");
-    for (const folder of ["backups", "segments", "snapshots"]) {
+    for (const folder of ["backups", "segments", "snapshots", "archive/manifests"]) {
       mkdirSync(join(repository, folder), { recursive: true });
       for (const name of readdirSync(fixture(`repository-v1/${folder}`)))
         copyFileSync(fixture(`repository-v1/${folder}/${name}`), join(repository, folder, name));
     }
+    copyFileSync(fixture("repository-v1/archive/head.json"), join(repository, "archive/head.json"));
     const bench = new BackupBench(realFileSystem, 1, repository);
     await putLater(bench, { directoryFormat: 4 });
     const [verified, listed] = await Promise.all([
-      runAnnals(["backup", "verify", repository]),
+      runAnnals(["backup", "verify", repository, "--all"]),
       runAnnals(["backup", "list", repository]),
     ]);
+    expect(verified.stdout).toMatch(/: 2 of 3 backups and the archive checked, /);
     expect(verified.stderr).toMatch(
       /holds what this release does not read: .*format version 4.*use the release/,
     );
