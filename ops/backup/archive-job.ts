@@ -12,11 +12,15 @@ export interface ArchiveSettings {
   readonly dataDirectory: string;
   readonly keepDays: number;
   readonly keepSnapshots: number;
+  /** Of the thread, on Linux. */
+  readonly niceness: number;
 }
 
 export type ToArchiver =
-  /** Bring the archive up to this offset. */
-  | { readonly type: "bringUpTo"; readonly id: number; readonly last: number }
+  /** Bring the archive up to this offset, and rest no longer than so many ms on the way. */
+  | { readonly type: "bringUpTo"; readonly id: number; readonly last: number; readonly restMsMax: number }
+  /** Rest no more with what was asked so far. */
+  | { readonly type: "hurry" }
   /** What was asked with `lock` or `unlock` is done, or failed. */
   | { readonly type: "lockDone"; readonly id: number; readonly failure: Failure | undefined };
 

@@ -10,8 +10,13 @@ import type { ArchiveReport, UploadKind } from "./archive-writer.js";
 
 /** What carries out the archiving of a server. */
 export interface Archiver {
-  /** Undefined when there is nothing to archive yet. @throws an error with the code of what failed. */
-  bringUpTo(last: number): Promise<ArchiveReport | undefined>;
+  /**
+   * Rests no longer than so many ms on the way. Undefined when there is nothing to archive yet.
+   * @throws an error with the code of what failed.
+   */
+  bringUpTo(last: number, restMsMax: number): Promise<ArchiveReport | undefined>;
+  /** What is under way rests no more. */
+  hurry(): void;
   /** Ends what is under way, which then fails. */
   close(): Promise<void>;
 }
@@ -54,16 +59,20 @@ export class ArchiveThread implements Archiver {
     this.#takeLock = takeLock;
   }
 
-  async bringUpTo(last: number): Promise<ArchiveReport | undefined> {
+  async bringUpTo(last: number, restMsMax: number): Promise<ArchiveReport | undefined> {
     if (this.#closed) throw shuttingDown();
     const thread = this.#thread ?? this.#begin();
     const id = ++this.#ids;
     const outcome = await new Promise<ArchiveReport | undefined | Error>((resolve) => {
       this.#waiting.set(id, resolve);
-      thread.postMessage({ type: "bringUpTo", id, last });
+      thread.postMessage({ type: "bringUpTo", id, last, restMsMax });
     });
     if (outcome instanceof Error) throw outcome;
     return outcome;
+  }
+
+  hurry(): void {
+    this.#thread?.postMessage({ type: "hurry" });
   }
 
   async close(): Promise<void> {

@@ -24,6 +24,7 @@ import { type Archive, listArchive, loadArchiveManifest, storeArchiveHead } from
 import { refuseForeign } from "./archive-ownership.js";
 import { epochsOf, identityOf, isAllOf, snapshotFileNames, snapshotsOf } from "./archive-parts.js";
 import { type ArchivedFiles, type ArchiveRules, retainedFiles } from "./archive-retention.js";
+import type { Breaks } from "./breaks.js";
 import { BackupError } from "./errors.js";
 import { archiveManifestId, archiveManifestObject } from "./layout.js";
 import {
@@ -88,17 +89,19 @@ export class ArchiveWriter {
   readonly #found = new Set<string>();
   #sentBytes = 0;
   #snapshotsSeen = "";
+  #breaks: Breaks | undefined;
 
   constructor(options: ArchiveWriterOptions) {
     this.#options = options;
   }
 
   /**
-   * Everything up to `last`, which is durable. Undefined when there is nothing to archive yet.
+   * Everything up to `last`, which is durable, with these breaks on the way. Undefined when there is nothing to archive yet.
    * @throws BackupError, among them BACKUP_REPOSITORY_FOREIGN, BACKUP_ARCHIVE_DIVERGED, BACKUP_ARCHIVE_GAP and
    * BACKUP_ARCHIVE_TAKEN, which no later attempt can mend; LogError LOG_CORRUPT; what a disk throws.
    */
-  async bringUpTo(last: Offset): Promise<ArchiveReport | undefined> {
+  async bringUpTo(last: Offset, breaks?: Breaks): Promise<ArchiveReport | undefined> {
+    this.#breaks = breaks;
     await this.#load();
     for (let attempt = 1; ; attempt++) {
       try {
@@ -347,7 +350,7 @@ export class ArchiveWriter {
 
   get #send(): SendOptions {
     const { files, store } = this.#options;
-    return { files, store, there: this.#there, copy: false, onBytes: () => undefined };
+    return { files, store, there: this.#there, copy: false, onBytes: () => undefined, breaks: this.#breaks };
   }
 
   #sent<Entry extends SegmentEntry | SnapshotEntry>(

@@ -19,6 +19,8 @@ export interface ServerArchiveOptions {
   readonly logger: Logger;
 }
 
+/** Behind the thread that serves, and still with a share when the machine is busy: what is not archived holds the log. */
+const NICENESS = 5;
 /** How long an object has had no name before it is removed. */
 const GRACE_MS = 6 * 60 * 60 * 1000;
 
@@ -32,6 +34,7 @@ export function startArchive(options: ServerArchiveOptions): ContinuousArchive |
     dataDirectory: resolve(dataDirectory),
     keepDays: values["archive.keep_days"],
     keepSnapshots: values["archive.keep_snapshots"],
+    niceness: NICENESS,
   };
   let store: ObjectStore | undefined;
   let swept: ArchiveSweep | undefined;
