@@ -19,13 +19,10 @@ import { at } from "../support/test-log.js";
 
 const fixture = (name: string): string => new URL(`../fixtures/${name}`, import.meta.url).pathname;
 
-/** A repository of manifests 1, and the directory that it was made of, in memory. */
-async function older(): Promise<BackupBench> {
+/** Fixtures as they would lie on a disk, in memory. */
+async function benchOf(fixtures: Readonly<Record<string, string>>): Promise<BackupBench> {
   const files = new MemoryFileSystem();
-  for (const [name, path] of [
-    ["repository-v1", REPOSITORY],
-    ["data-directory-v2", DATA],
-  ] as const) {
+  for (const [name, path] of Object.entries(fixtures)) {
     const copy = await inMemory(realFileSystem, fixture(name));
     for (const each of copy.paths) files.put(each.replace(fixture(name), path), copy.get(each));
   }
@@ -33,6 +30,9 @@ async function older(): Promise<BackupBench> {
   bench.nowMs = Date.UTC(2026, 11, 1);
   return bench;
 }
+
+/** A repository of manifests 1, and the directory that it was made of. */
+const older = (): Promise<BackupBench> => benchOf({ "repository-v1": REPOSITORY, "data-directory-v2": DATA });
 
 const whole = async (bench: BackupBench): Promise<unknown> => (await bench.verify()).findings;
 const idsOf = async ({ store }: BackupBench): Promise<string[]> =>
@@ -96,17 +96,12 @@ describe("a repository of manifests of format 1", () => {
 
 describe("what a backup says of the directory", () => {
   it("is the version that it has, an early one's too", async () => {
-    const files = new MemoryFileSystem();
-    const copy = await inMemory(realFileSystem, fixture("data-directory-v1"));
-    for (const each of copy.paths)
-      files.put(each.replace(fixture("data-directory-v1"), DATA), copy.get(each));
-    const bench = new BackupBench(files);
-    bench.nowMs = Date.UTC(2026, 11, 1);
+    const bench = await benchOf({ "data-directory-v1": DATA });
     expect(await loadBackup(bench.store, (await bench.backup()).id)).toMatchObject({ directoryFormat: 1 });
   });
 
   it("is raised by what came while it was made", async () => {
-    const bench = await older();
+    const bench = await benchOf({ "data-directory-v2": DATA });
     // As a server does before it writes its first snapshot of a newer format.
     const raise = (): void =>
       (bench.files as MemoryFileSystem).put(`${DATA}/format.json`, Buffer.from('{"formatVersion":3}\n'));
