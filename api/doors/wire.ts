@@ -72,19 +72,17 @@ function nothing(): void {
 
 type Written = (error?: Error | null) => void;
 
-interface Piece {
-  readonly data: string | Uint8Array;
-  readonly encoding: BufferEncoding | undefined;
-  readonly length: number | undefined;
-}
-
 /**
- * A response whose end leaves as one piece. Node's `end` writes head and body as one string, and an empty one behind it only to hear when
- * they are written; two pieces go through `writev`, with memory allotted for them, where one string needs none.
+ * A response whose end leaves as one piece. Node's `end` corks the socket, writes head and body as one string, and an empty one behind it only to
+ * hear when they are written; two pieces go through a queue and `writev`, with memory allotted for them, where one string needs neither.
  */
 export class WireResponse<Request extends IncomingMessage = IncomingMessage> extends ServerResponse<Request> {
   #ending = false;
-  #held: Piece | undefined;
+  /** What `end` writes last; it leaves when the socket is uncorked again. */
+  #held: string | Uint8Array | undefined;
+  #encoding: BufferEncoding | undefined;
+  #written: Written | undefined;
+  #length: number | undefined;
 
   override end(...given: unknown[]): this {
     this.#ending = !this.chunkedEncoding;
@@ -94,32 +92,29 @@ export class WireResponse<Request extends IncomingMessage = IncomingMessage> ext
     return this;
   }
 
-  /** While `end` runs the first piece waits for the empty one, which alone brings somebody who wants to hear. */
   override _send(
     data: string | Uint8Array,
     encoding?: BufferEncoding,
     written?: Written,
     length?: number,
   ): boolean {
-    const held = this.#held;
-    if (this.#ending && held === undefined && data.length > 0) {
-      this.#held = { data, encoding, length };
-      return true;
-    }
-    if (held === undefined || data.length > 0) {
+    if (!this.#ending) return super._send(data, encoding, written, length);
+    if (data.length > 0 || this.#held === undefined) {
       this.#release();
-      return super._send(data, encoding, written, length);
+      this.#held = data;
+      this.#encoding = encoding;
+      this.#length = length;
     }
-    this.#held = undefined;
-    return super._send(held.data, held.encoding, written, held.length);
+    // Of the pieces of `end` the last one alone, which is empty, brings somebody who wants to hear.
+    this.#written = written;
+    return true;
   }
 
-  /** Should it not have come, nothing is lost. */
   #release(): void {
     const held = this.#held;
     if (held === undefined) return;
     this.#held = undefined;
-    super._send(held.data, held.encoding, undefined, held.length);
+    super._send(held, this.#encoding, this.#written, this.#length);
   }
 }
 
