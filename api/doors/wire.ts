@@ -16,26 +16,36 @@ export type Taker = (chunk: Buffer) => void;
 export class WireRequest extends IncomingMessage {
   #taker: Taker | undefined;
   #onEnd: (() => void) | undefined;
+  /** Part of the body is in the stream's own memory. */
+  #isStreamed = false;
   /** A stream that nobody reads never ends, and Node asks for this to forget a request. */
   #ended = false;
 
   /**
-   * From now on the body goes to `taker`, and its end to `onEnd`. Nothing is held back, so `taker` bounds what it keeps. To be called in
-   * the turn in which the request arrives, before the first byte of the body does.
+   * The body goes to `taker`, and its end to `onEnd`. Nothing is held back, so `taker` bounds what it keeps. Called in the turn in which
+   * the request arrives it is spared the stream; what came before a later call is taken from there.
    */
   collect(taker: Taker, onEnd: () => void): void {
+    if (this.#isStreamed) {
+      this.on("data", taker).on("end", onEnd);
+      return;
+    }
+    if (this.#ended) process.nextTick(onEnd);
     this.#taker = taker;
     this.#onEnd = onEnd;
   }
 
-  /** Nobody reads this body. `collect` can still be called in the same turn. */
+  /** Nobody reads this body. Where it turns out to be empty, `collect` can still be called. */
   ignore(): void {
     this.collect(nothing, nothing);
   }
 
   /** How Node's parser hands on a piece of the body, or null at its end. The answer: whether to read on from the socket. */
   override push(chunk: unknown, encoding?: BufferEncoding): boolean {
-    if (this.#taker === undefined) return super.push(chunk, encoding);
+    if (this.#taker === undefined) {
+      this.#isStreamed = true;
+      return super.push(chunk, encoding);
+    }
     if (Buffer.isBuffer(chunk)) {
       this.#taker(chunk);
     } else {
