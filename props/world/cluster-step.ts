@@ -2,6 +2,7 @@
 import fc from "fast-check";
 import type { FsyncMode } from "../../log/index.js";
 import type { AsksFor } from "./cluster-node.js";
+import type { DuplicateHow } from "./duplicates.js";
 
 export type ClusterStep =
   /** To one of those that take writes now. */
@@ -38,6 +39,14 @@ export type ClusterStep =
   | { readonly type: "drop"; readonly from: number; readonly to: number }
   /** Bits are changed on the way. */
   | { readonly type: "garble"; readonly from: number; readonly to: number; readonly ms: number }
+  /** What goes between the two comes more than once, from what the first of them says on: see `duplicates.ts`. */
+  | {
+      readonly type: "duplicate";
+      readonly from: number;
+      readonly to: number;
+      readonly how: DuplicateHow;
+      readonly ms: number;
+    }
   | { readonly type: "retain"; readonly node: number }
   /** A fresh node, that follows this one. */
   | { readonly type: "join"; readonly to: number }
@@ -100,6 +109,16 @@ export const anyClusterStep: fc.Arbitrary<ClusterStep> = fc.oneof(
   { weight: 4, arbitrary: fc.record({ type: type("isolate"), node, ms }) },
   { weight: 2, arbitrary: fc.record({ type: type("drop"), from: node, to: node }) },
   { weight: 2, arbitrary: fc.record({ type: type("garble"), from: node, to: node, ms }) },
+  {
+    weight: 4,
+    arbitrary: fc.record({
+      type: type("duplicate"),
+      from: node,
+      to: node,
+      how: fc.constantFrom<DuplicateHow[]>("straggle", "replay", "replay", "answer", "repeat"),
+      ms,
+    }),
+  },
   { weight: 4, arbitrary: fc.record({ type: type("retain"), node }) },
   { weight: 2, arbitrary: fc.record({ type: type("join"), to: node }) },
   { weight: 8, arbitrary: fc.record({ type: type("rest"), ms }) },
@@ -201,7 +220,11 @@ export interface ClusterSetting {
   /** By node; the last one is that of all further ones. */
   readonly fsyncModes: readonly FsyncMode[];
   readonly slowSyncTurns: number;
-  readonly settings: { readonly minReplicasForWrite: number };
+  readonly settings: {
+    readonly minReplicasForWrite: number;
+    /** Without one nothing says who it is, so what comes again is known by nothing but the nonces. */
+    readonly secret: Uint8Array | undefined;
+  };
 }
 
 const mode = fc.constantFrom<FsyncMode[]>("always", "always", "periodic", "never");
@@ -210,5 +233,8 @@ export const anyClusterSetting: fc.Arbitrary<ClusterSetting> = fc.record({
   nodes: fc.constantFrom(3, 3, 4),
   fsyncModes: fc.oneof(fc.constant<FsyncMode[]>(["always"]), fc.array(mode, { minLength: 4, maxLength: 4 })),
   slowSyncTurns: fc.constantFrom(0, 0, 0, 10),
-  settings: fc.record({ minReplicasForWrite: fc.constantFrom(0, 0, 1) }),
+  settings: fc.record({
+    minReplicasForWrite: fc.constantFrom(0, 0, 1),
+    secret: fc.constantFrom(Buffer.from("of the set"), undefined),
+  }),
 });

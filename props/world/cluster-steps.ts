@@ -10,6 +10,8 @@ const NODES_MAX = 5;
 /** What a process had begun that is gone never ends; everything else has ended by then. */
 const WRITE_ENDS_MS = 4000;
 const ENDS_MS = 9000;
+/** Of the frames on a way that repeats them. */
+const REPEATED_SHARE = 0.1;
 /** Of the pieces on a way that garbles. */
 const GARBLED_SHARE = 0.2;
 
@@ -128,7 +130,10 @@ export class ClusterSteps {
         const [from, to] = [cluster.node(step.from).name, cluster.node(step.to).name];
         cluster.network.garble(from, to, GARBLED_SHARE);
         cluster.time.after(step.ms, () => cluster.network.garble(from, to, 0));
+        return;
       }
+      case "duplicate":
+        this.#duplicate(cluster.node(step.from), cluster.node(step.to), step);
     }
   }
 
@@ -201,6 +206,29 @@ export class ClusterSteps {
     time.after(ms, () => network.heal(from.name, to.name));
   }
 
+  #duplicate(
+    from: ClusterNode,
+    to: ClusterNode,
+    { how, ms }: Extract<ClusterStep, { type: "duplicate" }>,
+  ): void {
+    if (from === to) return;
+    const { network, time } = this.#cluster;
+    switch (how) {
+      case "straggle":
+        network.straggle(from.name, to.name, ms);
+        return;
+      case "replay":
+        network.replay(from.name, to.name);
+        return;
+      case "answer":
+        network.answer(from.name, to.name);
+        return;
+      case "repeat":
+        network.duplicates.repeat(from.name, to.name, REPEATED_SHARE);
+        time.after(ms, () => network.duplicates.repeat(from.name, to.name, 0));
+    }
+  }
+
   #count(what: string, outcome: Promise<string>): void {
     const cluster = this.#cluster;
     this.#pending += 1;
@@ -225,4 +253,4 @@ export class ClusterSteps {
 }
 
 type CommandType = "promote" | "switchover" | "follow" | "resync" | "forget" | "reset" | "retain";
-type FaultType = "end" | "pause" | "clock" | "cut" | "isolate" | "drop" | "garble";
+type FaultType = "end" | "pause" | "clock" | "cut" | "isolate" | "drop" | "garble" | "duplicate";
