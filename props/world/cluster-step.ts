@@ -110,12 +110,12 @@ export const anyClusterStep: fc.Arbitrary<ClusterStep> = fc.oneof(
   { weight: 2, arbitrary: fc.record({ type: type("drop"), from: node, to: node }) },
   { weight: 2, arbitrary: fc.record({ type: type("garble"), from: node, to: node, ms }) },
   {
-    weight: 4,
+    weight: 8,
     arbitrary: fc.record({
       type: type("duplicate"),
       from: node,
       to: node,
-      how: fc.constantFrom<DuplicateHow[]>("straggle", "replay", "replay", "answer", "repeat"),
+      how: fc.constantFrom<DuplicateHow[]>("straggle", "replay", "answer", "repeat", "repeat"),
       ms,
     }),
   },

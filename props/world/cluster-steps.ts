@@ -11,7 +11,9 @@ const NODES_MAX = 5;
 const WRITE_ENDS_MS = 4000;
 const ENDS_MS = 9000;
 /** Of the frames on a way that repeats them. */
-const REPEATED_SHARE = 0.1;
+const REPEATED_SHARE = 0.3;
+/** Connections that a box plays again at once. */
+const REPLAYS = 3;
 /** Of the pieces on a way that garbles. */
 const GARBLED_SHARE = 0.2;
 
@@ -212,13 +214,14 @@ export class ClusterSteps {
     { how, ms }: Extract<ClusterStep, { type: "duplicate" }>,
   ): void {
     if (from === to) return;
-    const { network, time } = this.#cluster;
+    const { network, time, random } = this.#cluster;
     switch (how) {
       case "straggle":
         network.straggle(from.name, to.name, ms);
+        if (random() < 0.5) network.straggle(to.name, from.name, ms * random());
         return;
       case "replay":
-        network.replay(from.name, to.name);
+        for (let left = REPLAYS; left > 0; left -= 1) network.replay(from.name, to.name);
         return;
       case "answer":
         network.answer(from.name, to.name);

@@ -26,7 +26,7 @@ export interface Begun {
   readonly acceptor: SentFrames;
 }
 
-const KEPT = 24;
+const KEPT = 200;
 
 export class Duplicates {
   readonly counts: DuplicateCounts = { repeated: 0, replayed: 0, answered: 0, straggled: 0 };

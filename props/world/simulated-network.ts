@@ -18,6 +18,7 @@ import type { Random } from "./fate.js";
 import { SentFrames } from "./sent-frames.js";
 import type { SimulatedMachine } from "./simulated-machine.js";
 import type { VirtualTime } from "./virtual-time.js";
+import { withChangedBit } from "./with-changed-bit.js";
 
 /** What may wait on its way before whoever writes is told to wait. */
 const BUFFER_BYTES = 64 * 1024;
@@ -45,8 +46,6 @@ export interface NetworkCounts {
   garbled: number;
 }
 
-/** Where lengths and checksums stand: there a changed bit does most. */
-const HEAD_BYTES = 12;
 /** Of no process: whatever comes there is answered as by a machine that knows of no such connection. */
 const NOBODY = -1;
 
@@ -115,11 +114,7 @@ export class SimulatedNetwork {
     const share = this.#garbling.get(`${from.name}>${to.name}`) ?? 0;
     if (share === 0 || this.random() >= share) return bytes;
     this.counts.garbled += 1;
-    const within = this.random() < 0.5 ? Math.min(HEAD_BYTES, bytes.length) : bytes.length;
-    const at = Math.floor(this.random() * within);
-    const changed = Uint8Array.from(bytes);
-    changed[at] = (changed[at] ?? 0) ^ (1 << Math.floor(this.random() * 8));
-    return changed;
+    return withChangedBit(bytes, this.random);
   }
 
   /** When each of the other machines was last heard of by this one, the latest first. */
@@ -145,13 +140,12 @@ export class SimulatedNetwork {
     }
   }
 
-  /** The connections that there are now between the two are held for a while, each way by itself; newer ones are not. */
-  straggle(a: string, b: string, msMax: number): void {
+  /** What goes this way over the connections that there are now is held for a while; newer ones are not. */
+  straggle(from: string, to: string, ms: number): void {
     for (const end of this.#ends) {
-      const names = [end.machine.name, end.other?.machine.name];
-      if (!names.includes(a) || !names.includes(b)) continue;
+      if (end.machine.name !== from || end.out.to.name !== to) continue;
       this.duplicates.counts.straggled += 1;
-      end.out.hold(this.random() * msMax);
+      end.out.hold(ms);
     }
   }
 
@@ -173,10 +167,14 @@ export class SimulatedNetwork {
     if (begun !== undefined) this.duplicates.answerNext(begun);
   }
 
+  /** As it was said, or faster. */
   #play(end: End, { beginning }: SentFrames): void {
-    const all = this.random() < 0.7;
-    for (const bytes of all ? beginning : beginning.slice(0, Math.floor(this.random() * beginning.length)))
-      end.write(bytes);
+    const gapMs = this.random() < 0.3 ? 0 : 40;
+    let afterMs = 0;
+    for (const bytes of beginning) {
+      afterMs += this.random() * gapMs;
+      this.time.after(afterMs, () => void end.write(bytes));
+    }
   }
 
   /** Its process has ended: by a kill, of which others are told, or with the power. */
