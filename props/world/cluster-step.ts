@@ -13,7 +13,7 @@ export type ClusterStep =
   | { readonly type: "switchover"; readonly to: number }
   | { readonly type: "follow"; readonly node: number; readonly to: number }
   | { readonly type: "resync"; readonly node: number }
-  /** Of a node that is down: it stays so, and the primary strikes it off its list. */
+  /** A node that is down, or is given up for that, stays so, and the primary strikes it off its list. */
   | { readonly type: "forget"; readonly node: number }
   | { readonly type: "reset"; readonly node: number }
   /** Killed or without power now, or in that operation of its disk; started again after so long. */
@@ -121,7 +121,7 @@ export const anyClusterStep: fc.Arbitrary<ClusterStep> = fc.oneof(
       ms,
     }),
   },
-  { weight: 3, arbitrary: fc.record({ type: type("damage"), node }) },
+  { weight: 6, arbitrary: fc.record({ type: type("damage"), node }) },
   { weight: 4, arbitrary: fc.record({ type: type("retain"), node }) },
   { weight: 2, arbitrary: fc.record({ type: type("join"), to: node }) },
   { weight: 8, arbitrary: fc.record({ type: type("rest"), ms }) },
@@ -201,6 +201,20 @@ const lateJoin = fc.record({ count: few, to: other }).map(({ count, to }): Clust
   { type: "write", node: 0, acks: 1, count },
 ]);
 
+/** A log of many segments, some of them damaged; of the node that leads, one that the others have to fetch yet, or have. */
+const worn = fc
+  .record({ count: few, down: fc.boolean(), other, times: fc.integer({ min: 1, max: 3 }) })
+  .map(({ count, down, other: index, times }): ClusterStep[] => [
+    { type: "write", node: 0, acks: 1, count: 30 },
+    { type: "rest", ms: 100 },
+    ...(down ? [{ type: "end", node: index, how: "stopped", operation: 0, downMs: 2500 } as const] : []),
+    { type: "write", node: 0, acks: 1, count: 20 + count },
+    { type: "rest", ms: 200 },
+    { type: "damage", node: 0 },
+    ...Array.from({ length: times }, () => ({ type: "damage", node: 3 - index }) as const),
+    { type: "rest", ms: 3000 },
+  ]);
+
 /** What the random steps hit rarely in the order that hurts; at the beginning it is known who leads. */
 const anyBeginning: fc.Arbitrary<ClusterStep[]> = fc.oneof(
   { weight: 5, arbitrary: fc.constant<ClusterStep[]>([]) },
@@ -208,6 +222,7 @@ const anyBeginning: fc.Arbitrary<ClusterStep[]> = fc.oneof(
   { weight: 2, arbitrary: forgetful },
   { weight: 1, arbitrary: thereAndBack },
   { weight: 2, arbitrary: lateJoin },
+  { weight: 2, arbitrary: worn },
 );
 
 /** In half of the worlds hardly anybody lets old records go: there nothing at all may vanish. And in most of them all disks keep what they have. */

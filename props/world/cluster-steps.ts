@@ -8,6 +8,10 @@ import type { ClusterStep } from "./cluster-step.js";
 import type { ClusterView } from "./cluster-view.js";
 
 const NODES_MAX = 5;
+/** So many stay, whoever is struck off. */
+const LEFT_MIN = 2;
+/** Longer than a primary waits for words of a node without power. */
+const GONE_MS = 1800;
 /** What a process had begun that is gone never ends; everything else has ended by then. */
 const WRITE_ENDS_MS = 4000;
 const ENDS_MS = 9000;
@@ -173,13 +177,22 @@ export class ClusterSteps {
     void this.started(this.#cluster.add({ masterAddress: upstream.address }));
   }
 
-  /** Nobody forgets a node that may come back: what it has could still win. */
-  #forget(node: ClusterNode): void {
-    const { leader } = this.#cluster;
-    const { state } = node.machine;
-    if (leader === undefined || (state !== "stopped" && state !== "off")) return;
+  /** One that is down, or this one, which is given up for that. Nobody forgets a node that may come back: what it has could still win. */
+  #forget(named: ClusterNode): void {
+    const { leader, nodes, time } = this.#cluster;
+    const isDown = ({ machine }: ClusterNode): boolean =>
+      machine.state === "stopped" || machine.state === "off";
+    const node = isDown(named) ? named : (nodes.find(isDown) ?? named);
+    if (leader === undefined || node === leader || node.isGone) return;
+    const isLeft = nodes.filter(({ isGone }) => !isGone).length > LEFT_MIN;
+    if (!isDown(node) && !isLeft) return;
     node.isGone = true;
-    this.#count("forget", leader.forget(node));
+    if (!isDown(node)) node.end("stopped");
+    // Not before it is noticed to be gone.
+    time.after(node.machine.state === "off" ? GONE_MS : 0, () => {
+      const { leader: now } = this.#cluster;
+      if (now !== undefined && now !== node) this.#count("forget", now.forget(node));
+    });
   }
 
   #end(node: ClusterNode, { how, operation, downMs }: Extract<ClusterStep, { type: "end" }>): void {
