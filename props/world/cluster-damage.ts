@@ -35,7 +35,8 @@ export function flipSomewhere(cluster: ClusterView, node: ClusterNode): Flipped 
     `damage ${log.following ? "replica" : "primary"} ${extent === undefined ? "newest" : "sealed"}`,
   );
   node.disk.flip(`${DATA_DIRECTORY}/log/${file}`, position, 1 << Math.floor(random() * 8));
-  history.damages.push({ node: node.name, file, position });
+  const [first, last] = [extent?.first ?? segments.tail, extent?.last ?? log.endOffset];
+  history.damages.push({ node: node.name, first, last });
   return { isSealed: extent !== undefined };
 }
 
