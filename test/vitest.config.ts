@@ -17,6 +17,8 @@ export default defineConfig({
     // A limit ends what hangs; on a busy machine what takes 10 s may take six times as long.
     testTimeout: 180_000,
     hookTimeout: 180_000,
+    // Here, too: what is waited for comes, or never.
+    expect: { poll: { timeout: 100_000, interval: 20 } },
     env: { UV_USE_IO_URING: "0" },
     projects: [
       // Loading the sources is most of what these cost, so a worker does it once for all that it runs.

@@ -23,9 +23,7 @@ async function restore(repository: string, name: string): Promise<void> {
 }
 
 describe("a replica in a restored directory", () => {
-  it("goes on where the backup or the archive ends, takes no lead from the primary, and has the same log", {
-    timeout: 60_000,
-  }, async () => {
+  it("goes on where the backup or the archive ends, takes no lead from the primary, and has the same log", async () => {
     set = await ReplicaSet.begin();
     const [backups, archive] = [join(set.directory, "backups"), join(set.directory, "archive")];
     const one = await set.primary("one", [], {
@@ -55,9 +53,7 @@ describe("a replica in a restored directory", () => {
     }
   });
 
-  it("that was written to since is a later history: the primary that meets it writes no more", {
-    timeout: 60_000,
-  }, async () => {
+  it("that was written to since is a later history: the primary that meets it writes no more", async () => {
     set = await ReplicaSet.begin();
     const backups = join(set.directory, "backups");
     const one = await set.primary("one");
