@@ -35,7 +35,7 @@ describe("WireRequest and WireResponse", () => {
     socket.write(`${method} ${path} HTTP/1.1\r\nHost: a\r\n${rest}`);
   };
   const settled = async (wanted: () => boolean): Promise<void> => {
-    await expect.poll(wanted, { timeout: 5000, interval: 2 }).toBe(true);
+    await expect.poll(wanted, { interval: 2 }).toBe(true);
   };
 
   test("a body that is collected arrives whole, in order and with its end, whatever its framing", async () => {
