@@ -3,9 +3,6 @@ import { defineConfig } from "vitest/config";
 
 const report = process.env["ANNALS_TEST_REPORT"];
 
-/** Examples in this process, without a state of the process that one could leave to the next. */
-const pure = ["api", "checkers", "log", "projections", "world"].map((room) => `test/${room}/**/*.test.ts`);
-
 // The whole suite of `npm test`: examples in test/, and every property in props/ with a short run.
 export default defineConfig({
   root: fileURLToPath(new URL("../", import.meta.url)),
@@ -17,18 +14,14 @@ export default defineConfig({
     // A limit ends what hangs; on a busy machine what takes 10 s may take six times as long.
     testTimeout: 180_000,
     hookTimeout: 180_000,
+    // Here, too: what is waited for comes, or never.
+    expect: { poll: { timeout: 100_000, interval: 20 } },
     env: { UV_USE_IO_URING: "0" },
     projects: [
-      // Loading the sources is most of what these cost, so a worker does it once for all that it runs.
-      { extends: true, test: { name: "in-process", include: pure, isolate: false } },
-      {
-        extends: true,
-        test: {
-          name: "alone",
-          include: ["test/**/*.test.ts", "props/**/*.prop.test.ts"],
-          exclude: ["**/node_modules/**", ...pure],
-        },
-      },
+      // No example leaves a state of the process to the next one. Loading the sources is most of what they cost, so a worker does it
+      // once for all that it runs.
+      { extends: true, test: { name: "examples", include: ["test/**/*.test.ts"], isolate: false } },
+      { extends: true, test: { name: "properties", include: ["props/**/*.prop.test.ts"] } },
     ],
   },
 });

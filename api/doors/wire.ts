@@ -16,26 +16,36 @@ export type Taker = (chunk: Buffer) => void;
 export class WireRequest extends IncomingMessage {
   #taker: Taker | undefined;
   #onEnd: (() => void) | undefined;
+  /** Part of the body is in the stream's own memory. */
+  #isStreamed = false;
   /** A stream that nobody reads never ends, and Node asks for this to forget a request. */
   #ended = false;
 
   /**
-   * From now on the body goes to `taker`, and its end to `onEnd`. Nothing is held back, so `taker` bounds what it keeps. To be called in
-   * the turn in which the request arrives, before the first byte of the body does.
+   * The body goes to `taker`, and its end to `onEnd`. Nothing is held back, so `taker` bounds what it keeps. Called in the turn in which
+   * the request arrives it is spared the stream; what came before a later call is taken from there.
    */
   collect(taker: Taker, onEnd: () => void): void {
+    if (this.#isStreamed) {
+      this.on("data", taker).on("end", onEnd);
+      return;
+    }
+    if (this.#ended) process.nextTick(onEnd);
     this.#taker = taker;
     this.#onEnd = onEnd;
   }
 
-  /** Nobody reads this body. `collect` can still be called in the same turn. */
+  /** Nobody reads this body. Where it turns out to be empty, `collect` can still be called. */
   ignore(): void {
     this.collect(nothing, nothing);
   }
 
   /** How Node's parser hands on a piece of the body, or null at its end. The answer: whether to read on from the socket. */
   override push(chunk: unknown, encoding?: BufferEncoding): boolean {
-    if (this.#taker === undefined) return super.push(chunk, encoding);
+    if (this.#taker === undefined) {
+      this.#isStreamed = true;
+      return super.push(chunk, encoding);
+    }
     if (Buffer.isBuffer(chunk)) {
       this.#taker(chunk);
     } else {
@@ -72,19 +82,17 @@ function nothing(): void {
 
 type Written = (error?: Error | null) => void;
 
-interface Piece {
-  readonly data: string | Uint8Array;
-  readonly encoding: BufferEncoding | undefined;
-  readonly length: number | undefined;
-}
-
 /**
- * A response whose end leaves as one piece. Node's `end` writes head and body as one string, and an empty one behind it only to hear when
- * they are written; two pieces go through `writev`, with memory allotted for them, where one string needs none.
+ * A response whose end leaves as one piece. Node's `end` corks the socket, writes head and body as one string, and an empty one behind it only to
+ * hear when they are written; two pieces go through a queue and `writev`, with memory allotted for them, where one string needs neither.
  */
 export class WireResponse<Request extends IncomingMessage = IncomingMessage> extends ServerResponse<Request> {
   #ending = false;
-  #held: Piece | undefined;
+  /** What `end` writes last; it leaves when the socket is uncorked again. */
+  #held: string | Uint8Array | undefined;
+  #encoding: BufferEncoding | undefined;
+  #written: Written | undefined;
+  #length: number | undefined;
 
   override end(...given: unknown[]): this {
     this.#ending = !this.chunkedEncoding;
@@ -94,32 +102,29 @@ export class WireResponse<Request extends IncomingMessage = IncomingMessage> ext
     return this;
   }
 
-  /** While `end` runs the first piece waits for the empty one, which alone brings somebody who wants to hear. */
   override _send(
     data: string | Uint8Array,
     encoding?: BufferEncoding,
     written?: Written,
     length?: number,
   ): boolean {
-    const held = this.#held;
-    if (this.#ending && held === undefined && data.length > 0) {
-      this.#held = { data, encoding, length };
-      return true;
-    }
-    if (held === undefined || data.length > 0) {
+    if (!this.#ending) return super._send(data, encoding, written, length);
+    if (data.length > 0 || this.#held === undefined) {
       this.#release();
-      return super._send(data, encoding, written, length);
+      this.#held = data;
+      this.#encoding = encoding;
+      this.#length = length;
     }
-    this.#held = undefined;
-    return super._send(held.data, held.encoding, written, held.length);
+    // Of the pieces of `end` the last one alone, which is empty, brings somebody who wants to hear.
+    this.#written = written;
+    return true;
   }
 
-  /** Should it not have come, nothing is lost. */
   #release(): void {
     const held = this.#held;
     if (held === undefined) return;
     this.#held = undefined;
-    super._send(held.data, held.encoding, undefined, held.length);
+    super._send(held, this.#encoding, this.#written, this.#length);
   }
 }
 

@@ -10,7 +10,7 @@ import type { Json } from "../json-write.js";
 import type { ApiOptions } from "../options.js";
 import { closed, Key, LogOffset, Revision, Success } from "./fields.js";
 import { defineOperation, type Operation } from "./operation.js";
-import { type Reply, written } from "./reply.js";
+import { type Published, type Reply, written } from "./reply.js";
 import type { QueuedWrite } from "./transactions.js";
 import { write } from "./write.js";
 
@@ -140,9 +140,11 @@ export function precondition(input: Static<typeof PreconditionInput>): Precondit
 }
 
 export function batchReply(replies: readonly Reply[], offset: Offset): Reply {
-  const reply = written({ success: true, results: replies.map(resultOf), log_offset: offset }, offset);
-  const published = replies.flatMap((each) => (each.type === "answered" ? (each.published ?? []) : []));
-  return published.length === 0 ? reply : { ...reply, published };
+  const payload = { success: true, results: replies.map(resultOf), log_offset: offset };
+  const published: Published[] = [];
+  for (const reply of replies) if (reply.type === "answered") published.push(...(reply.published ?? []));
+  if (published.length === 0) return written(payload, offset);
+  return { type: "answered", payload, offset, published };
 }
 
 function resultOf(reply: Reply): Json {

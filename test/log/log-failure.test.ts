@@ -163,7 +163,7 @@ describe("log failure › the disk fills up", () => {
     expect(offsetsOf(await readAll(log))).toEqual(span(1, end));
 
     disk.capacityBytes = 1024 * KIB;
-    await expect.poll(() => full, { timeout: 5_000 }).toEqual([true, false]);
+    await expect.poll(() => full).toEqual([true, false]);
     await appendMany(log, 50, 500);
     await log.close();
     const again = await openOn(disk, settings);

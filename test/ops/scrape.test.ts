@@ -39,7 +39,7 @@ function total(samples: Samples, name: string, labels: readonly string[] = []): 
 }
 
 async function eventually(what: string, holds: () => Promise<boolean>): Promise<void> {
-  for (let round = 0; round < 300; round++) {
+  for (let round = 0; round < 2000; round++) {
     if (await holds()) return;
     await new Promise((resolve) => setTimeout(resolve, 50));
   }

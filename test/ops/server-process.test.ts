@@ -161,7 +161,7 @@ describe("while the log is replayed", () => {
 describe("when the log fails", () => {
   it("readiness ends at once, writes get 503, reads drain, and the log is not touched again", async () => {
     const log = new CountedLog();
-    const running = new Running({ log, environment: { ANNALS_SHUTDOWN_FAILED_DRAIN_MS: "400" } });
+    const running = new Running({ log, environment: { ANNALS_SHUTDOWN_FAILED_DRAIN_MS: "3000" } });
     const client = await running.ready();
     await client.put("a", "b");
     log.fail();

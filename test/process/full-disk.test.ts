@@ -33,8 +33,9 @@ describe("a full disk under the real process", () => {
   let directory: string;
   beforeEach(async () => {
     directory = await mkdtemp(join(tmpdir(), "annals-full-"));
-    if (reason === undefined)
-      spawnSync("mount", ["-t", "tmpfs", "-o", `size=${DISK_MIB}m`, "none", directory]);
+    if (reason !== undefined) return;
+    const mounted = spawnSync("mount", ["-t", "tmpfs", "-o", `size=${DISK_MIB}m`, "none", directory]);
+    expect(mounted.status).toBe(0);
   });
   afterEach(async () => {
     if (reason === undefined) spawnSync("umount", ["--lazy", directory]);
@@ -96,9 +97,9 @@ class Writes {
     return answer;
   }
 
-  /** Writes until an answer is as wanted; fails after ten seconds or 4,000 writes. */
+  /** Writes until an answer is as wanted; gives up after 100 s or 4,000 writes. */
   async until(wanted: (answer: Answer) => boolean): Promise<Answer> {
-    const deadline = Date.now() + 10_000;
+    const deadline = Date.now() + 100_000;
     let answer = await this.put();
     for (let count = 0; !wanted(answer) && count < 4000 && Date.now() < deadline; count += 1) {
       if (answer.status >= 300) await new Promise((resolve) => setTimeout(resolve, 50));

@@ -41,15 +41,19 @@ describe("annals import", () => {
     const line = (at: number): string => JSON.stringify({ key: `k${at}`, value: { at } });
     writeFileSync(file, Array.from({ length: LINES }, (_, at) => `${line(at)}\n`).join(""));
     const port = await freePort();
+    let life = 0;
     const start = (): Promise<RunningServer> =>
-      startServer({ dataDirectory: join(directory, "data"), flags: ["--port", String(port)] });
-    server = await start();
-    const importing = runImport(port);
-    while ((await endOffset(port)) < 10) await new Promise((resolve) => setTimeout(resolve, 1));
-    const before = await endOffset(port);
-    await server.kill("SIGKILL");
-    expect(before).toBeLessThan(LINES / BATCH);
-    server = await start();
+      startServer({ dataDirectory: join(directory, `data-${life}`), flags: ["--port", String(port)] });
+    let importing: ReturnType<typeof runImport>;
+    // On a machine that lets this process wait the import may be over before the kill: then once more, from the beginning.
+    do {
+      life += 1;
+      server = await start();
+      importing = runImport(port);
+      while ((await endOffset(port)) < 10) await new Promise((resolve) => setTimeout(resolve, 1));
+      await server.kill("SIGKILL");
+      server = await start();
+    } while ((await endOffset(port)) > LINES / BATCH && (await importing) && (await server.kill("SIGKILL")));
     expect((await importing).code).toBe(0);
     // A batch is a record; the first one of the log begins its epoch.
     expect(await endOffset(port)).toBe(1 + LINES / BATCH);

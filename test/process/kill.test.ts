@@ -7,9 +7,7 @@ import { seed, seededRandom } from "../../props/run-settings.js";
 import { KillCycles } from "../support/kill-cycles.js";
 
 describe("kill -9", () => {
-  test("20 kills under 8 writers lose no answered write, value or revision", {
-    timeout: 300_000,
-  }, async () => {
+  test("20 kills under 8 writers lose no answered write, value or revision", async () => {
     const directory = await mkdtemp(join(tmpdir(), "annals-kill-"));
     try {
       const report = await new KillCycles(directory, seededRandom(seed), "always").run(20);

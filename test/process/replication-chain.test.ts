@@ -38,9 +38,7 @@ const masterOf = async (node: SetNode): Promise<unknown> =>
   ((await node.stats())["master"] as { address?: string } | null)?.address;
 
 describe("a replica of a replica", () => {
-  it("goes on at the primary when the one between them is gone, and under that one when it is back and promoted", {
-    timeout: 60_000,
-  }, async () => {
+  it("goes on at the primary when the one between them is gone, and under that one when it is back and promoted", async () => {
     const [one, two, three] = await chain();
     const history = new SetHistory();
     const load = new SetLoad(one, { acks: [0], clients: 2, history });

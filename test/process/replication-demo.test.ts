@@ -9,14 +9,12 @@ const sample = fileURLToPath(new URL("../../ops/demo/sample-commits.ndjson", imp
 const commits = 20 * Math.min(20, factor);
 const seconds = Math.min(20, factor);
 
-it("the demo of replication loses nothing, and its nodes end with equal digests and files", {
-  timeout: 120_000,
-}, () => {
+it("the demo of replication loses nothing, and its nodes end with equal digests and files", () => {
   const size = ["--limit", String(commits), "--seconds", String(seconds)];
   const { status, stdout, stderr } = spawnSync(
     process.execPath,
     [program, "--input", sample, ...size, "--seed", String(seed), "--json"],
-    { encoding: "utf8", timeout: 110_000 },
+    { encoding: "utf8", timeout: 170_000 },
   );
   expect(status, stderr).toBe(0);
   const summary = JSON.parse(stdout);

@@ -14,7 +14,7 @@ import { endOf, expectOne, hasAll, listed, sleep, until } from "../support/set-w
 
 const random = seededRandom(seed);
 const isLong = factor > 1;
-const LONG = { timeout: 120_000 * Math.max(1, factor) };
+const LONG = { timeout: 180_000 * Math.max(1, factor) };
 /** A long run is not to be one of memory and disk. */
 const PACE = isLong ? { pauseMs: 5 } : {};
 
@@ -168,7 +168,12 @@ class FailOvers {
     // One falls behind, and is asked to lead first: what only the other one confirmed would be lost.
     const late = this.#proxied.others(old).at(-1)!;
     this.#proxied.part(late, old);
-    await sleep(isLong ? 500 : 200);
+    const [other] = this.#proxied.others(old);
+    await until(
+      "one is behind",
+      async () => other !== undefined && (await endOf(late)) < (await endOf(other)),
+    );
+    await sleep(isLong ? 500 : 50);
     const undo = await this.#proxied.lose(old, how);
     this.kinds[how] += 1;
     const refused: string[] = [];

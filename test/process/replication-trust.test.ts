@@ -35,9 +35,7 @@ describe.skipIf(!hasOpenssl)("a node that wants to follow (needs openssl, to mak
   });
   afterAll(() => certificates.remove());
 
-  it("is let in with a certificate and the secret, and refused with a clear word on both sides without", {
-    timeout: 60_000,
-  }, async () => {
+  it("is let in with a certificate and the secret, and refused with a clear word on both sides without", async () => {
     set = await ReplicaSet.begin();
     const one = await set.primary("one", [], { ...tls("one", "ours"), ...secret("a long word") });
     await one.client.put("key", "value");

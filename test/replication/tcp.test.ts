@@ -45,7 +45,7 @@ function follow(node: LinkNodeDouble, network: Network, address: Address): Recei
 }
 
 async function until(holds: () => boolean, what: string): Promise<void> {
-  for (let i = 0; i < 1_000 && !holds(); i++) await setTimeout(10);
+  for (let i = 0; i < 10_000 && !holds(); i++) await setTimeout(10);
   if (!holds()) throw new Error(`waited in vain until ${what}`);
 }
 

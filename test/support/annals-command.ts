@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { PROGRAM } from "./server-process.js";
+import { endsWithTests } from "./started.js";
 
 export interface CommandOptions {
   readonly cwd?: string;
@@ -31,6 +32,7 @@ export class AnnalsCommand {
       env: { ...cleanEnvironment(), UV_USE_IO_URING: "0", ...options.environment },
       ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     });
+    endsWithTests(this.child);
     this.child.stdout?.setEncoding("utf8").on("data", (text: string) => {
       this.stdout += text;
     });

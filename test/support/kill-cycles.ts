@@ -72,7 +72,7 @@ export class KillCycles {
       const server = await startServer(this.#options);
       try {
         await this.#check(server);
-        await this.#writeUntilKilled(server);
+        await this.#writeUntilKilled(server, cycle);
       } finally {
         await server.kill();
       }
@@ -103,22 +103,24 @@ export class KillCycles {
       throw new PromiseBroken("verified", `a kill looks like damage: ${JSON.stringify(problems)}`);
   }
 
-  async #writeUntilKilled(server: RunningServer): Promise<void> {
+  async #writeUntilKilled(server: RunningServer, cycle: number): Promise<void> {
     const client = new HttpClient(server.port, WRITERS);
     const writers = Array.from({ length: WRITERS }, (_, writer) => this.#write(client, server, writer));
     if (this.#upkeep) writers.push(this.#makeSnapshots(client, server));
-    await this.#momentToKill(server);
+    await this.#momentToKill(server, cycle);
     await server.kill();
     await Promise.all(writers);
     client.close();
   }
 
   /** After some answers and then a random moment: however fast the machine is, the kill falls into writes. */
-  async #momentToKill(server: RunningServer): Promise<void> {
-    const target = this.#answered + 5 + Math.floor(this.#random() ** 2 * 300);
+  async #momentToKill(server: RunningServer, cycle: number): Promise<void> {
+    // With upkeep so many that the log gets longer than what retention leaves.
+    const least = this.#upkeep ? 60 : 5;
+    const target = this.#answered + least + Math.floor(this.#random() ** 2 * 300);
     while (server.running && this.#answered < target) await pause(2);
-    // A snapshot takes longer than a write: none, one or two are made, and the kill falls into the next.
-    const snapshots = this.#snapshots + (this.#upkeep ? Math.floor(this.#random() * 3) : 0);
+    // A snapshot takes longer than a write: one, two or none are made, and the kill falls into the next.
+    const snapshots = this.#snapshots + (this.#upkeep ? (cycle + 1) % 3 : 0);
     while (server.running && this.#snapshots < snapshots) await pause(2);
     await pause(this.#random() * (this.#upkeep ? 80 : 12));
   }

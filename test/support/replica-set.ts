@@ -191,7 +191,8 @@ function launched(
       ANNALS_REPLICATION_NODE_NAME: name,
       ANNALS_REPLICATION_HEARTBEAT_INTERVAL_MS: "50",
       ANNALS_REPLICATION_RECONNECT_DELAY_MS: "100",
-      ANNALS_REPLICATION_ACK_TIMEOUT_MS: "1500",
+      // Nobody runs into it but where a test is about that: see `QUICK`.
+      ANNALS_REPLICATION_ACK_TIMEOUT_MS: "20000",
       ANNALS_LOG_SEGMENT_BYTES: "65536",
       ...environment,
     },

@@ -3,6 +3,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import { endsWithTests } from "./started.js";
 
 export const PROGRAM = fileURLToPath(new URL("../../dist/ops/cli/annals.js", import.meta.url));
 
@@ -69,6 +70,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     detached: true,
     env: { ...process.env, UV_USE_IO_URING: "0", ...options.environment },
   });
+  endsWithTests(child, true);
   const output: string[] = [];
   const exited = once(child, "exit").then(([code, signal]): Exit => ({ code, signal }));
   const port = await new Promise<number>((resolve, reject) => {

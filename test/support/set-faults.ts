@@ -9,8 +9,9 @@ import type { ReplicaSet, SetNode } from "./replica-set.js";
 import type { SetHistory } from "./set-history.js";
 import { listed, sleep } from "./set-waits.js";
 
-/** Gives up a silent node soon. */
+/** Gives up a silent node soon, and a write that waits for one. */
 export const QUICK = {
+  ANNALS_REPLICATION_ACK_TIMEOUT_MS: "1500",
   ANNALS_REPLICATION_REPLICA_TIMEOUT_SECS: "1",
   ANNALS_SHUTDOWN_TIMEOUT_MS: "1000",
 };

@@ -9,7 +9,7 @@ import type { SetNode } from "./replica-set.js";
 export const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** Less than a test may take, so that it says what it waited for; a replica that was cut off for long takes its time to dial again. */
-const PATIENCE_MS = factor > 1 ? 120_000 : 40_000;
+const PATIENCE_MS = factor > 1 ? 120_000 : 100_000;
 
 export async function until(
   what: string,
