@@ -55,20 +55,24 @@ describe("a shared secret", () => {
     expect(replica.heard).toEqual(set.primary.own);
   });
 
-  it("proved once is not proved again by who listened", async () => {
-    const set = await primaryWith(10, { settings: { secret: SECRET } });
+  it.each([
+    ["with a secret", SECRET, "REPLICATION_SECRET_WRONG"],
+    ["without one", undefined, "REPLICATION_MESSAGE_UNEXPECTED"],
+  ])("a hello that is said again by who listened is refused, %s", async (_, secret, code) => {
+    const settings = secret === undefined ? {} : { settings: { secret } };
+    const set = await primaryWith(10, settings);
     let hello: Buffer | undefined;
     set.world.network.faults.onWay = (bytes, { from }) => {
       if (from === "dialler") hello ??= Buffer.from(bytes);
       return bytes;
     };
-    const replica = await replicaOf(set, { settings: { secret: SECRET } });
+    const replica = await replicaOf(set, settings);
     await replica.receiver?.stop();
     expect(hello?.readUInt8(8)).toBe(FRAME_TYPES.hello);
     const peer = RawPeer.dial(set.world.network, set.world.clock, set.address);
     await peer.hears("challenge");
     peer.sayBytes(hello!);
-    expect(await peer.refusal()).toBe("REPLICATION_SECRET_WRONG");
+    expect(await peer.refusal()).toBe(code);
   });
 
   it("proved by a node is not taken from that node's own mouth", async () => {
