@@ -72,6 +72,7 @@ export type ApiErrorCode =
 export type ReplicationRefusalCode =
   | "REPLICATION_BETTER_REPLICA"
   | "REPLICATION_CHANGING"
+  | "REPLICATION_CIRCLE"
   | "REPLICATION_FENCED"
   | "REPLICATION_FORWARD_FAILED"
   | "REPLICATION_LAGGING"
@@ -230,6 +231,7 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorRow>> = {
   QUEUE_TOO_MANY: { status: 507, title: "There are as many queues as accepted" },
   REPLICATION_BETTER_REPLICA: { status: 409, title: "Another replica has more" },
   REPLICATION_CHANGING: { status: 503, title: "The node is changing its role", retryAfterSecs: 1 },
+  REPLICATION_CIRCLE: { status: 409, title: "The node to follow follows this one" },
   REPLICATION_FENCED: {
     status: 503,
     title: "Another node was promoted; this one takes no writes any more",

@@ -175,8 +175,11 @@ async function makeDirectory(path: string): Promise<void> {
     if (errnoOf(error) !== "EACCES") throw error;
   });
   for (const directory of missing.reverse()) {
-    // Recursive only in that it does not mind if somebody else was faster.
-    await fs.promises.mkdir(directory, { recursive: true });
+    // Not recursive: where nothing can be made, as below /proc, node tries that for ever.
+    await fs.promises.mkdir(directory).catch(async (error: unknown) => {
+      const isThere = errnoOf(error) === "EEXIST" && (await isDirectory(directory));
+      if (!isThere) throw error;
+    });
     await syncDirectory(dirname(directory));
   }
 }

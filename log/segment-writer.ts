@@ -4,9 +4,14 @@
  * Filling ahead does two things. A record that overwrites written blocks costs the disk no allocation and no change of
  * the file's size, which makes its sync a third cheaper; and a full disk shows while filling, where no record is at
  * stake. It does not know when to fill, roll or sync; the tail writer does.
+ *
+ * A failure is final: the system tells of it once and may call the pages clean that it could not write, so a later sync would
+ * succeed and prove nothing. Whatever is asked for after it fails with the same error, also what was under way: the timer's sync
+ * may fail while a roll cuts the file, and the roll must not seal it. Only zeros that found no space may be written again.
  */
 import { assert } from "./errors.js";
 import type { FileHandle, FileSystem } from "./file-system.js";
+import { isNoSpace } from "./free-space.js";
 
 /** Zeros are written at most this many bytes in a call. */
 const ZEROS = Buffer.alloc(1024 * 1024);
@@ -20,6 +25,7 @@ export class SegmentWriter {
   #filled: number;
   #writing: Promise<void> | undefined;
   #syncing: Promise<void> | undefined;
+  #failure: { readonly error: unknown } | undefined;
 
   private constructor(records: FileHandle, space: FileHandle, end: number) {
     this.#records = records;
@@ -86,11 +92,16 @@ export class SegmentWriter {
    * no space for them, the same zeros may be written again, for no record is among them.
    */
   async fill(count: number, sync: boolean): Promise<void> {
+    this.#throwIfFailed();
     const end = this.#filled + count;
-    for (let at = this.#filled; at < end; at += ZEROS.length) {
-      await this.#space.write(ZEROS.subarray(0, Math.min(ZEROS.length, end - at)), at);
+    try {
+      for (let at = this.#filled; at < end; at += ZEROS.length) {
+        await this.#space.write(ZEROS.subarray(0, Math.min(ZEROS.length, end - at)), at);
+      }
+      if (sync) await this.#space.sync();
+    } catch (error) {
+      throw isNoSpace(error) ? error : this.#failed(error);
     }
-    if (sync) await this.#space.sync();
     this.#filled = end;
   }
 
@@ -99,27 +110,40 @@ export class SegmentWriter {
     this.#filled += count;
   }
 
-  /** Durable when it resolves if the file was opened so. A failure is final. */
+  /** Durable when it resolves if the file was opened so. */
   async write(bytes: Uint8Array): Promise<void> {
     assert(bytes.length <= this.room, "records go only where room was made");
+    this.#throwIfFailed();
     this.#writing = this.#records.write(bytes, this.#end);
-    await this.#writing;
+    try {
+      await this.#writing;
+    } catch (error) {
+      throw this.#failed(error);
+    }
     this.#end += bytes.length;
   }
 
-  /** Into the page cache, on this thread. A failure is final. */
+  /** Into the page cache, on this thread. */
   writeNow(bytes: Uint8Array): void {
     assert(bytes.length <= this.room, "records go only where room was made");
-    this.#records.writeNow(bytes, this.#end);
+    this.#throwIfFailed();
+    try {
+      this.#records.writeNow(bytes, this.#end);
+    } catch (error) {
+      throw this.#failed(error);
+    }
     this.#end += bytes.length;
   }
 
   /** Makes everything written so far durable. Callers that come while a sync runs wait for one of their own. */
   async sync(): Promise<void> {
     while (this.#syncing !== undefined) await this.#syncing;
+    this.#throwIfFailed();
     this.#syncing = this.#space.sync();
     try {
       await this.#syncing;
+    } catch (error) {
+      throw this.#failed(error);
     } finally {
       this.#syncing = undefined;
     }
@@ -127,7 +151,12 @@ export class SegmentWriter {
 
   /** Cuts the zeros: the file ends with its last record, durably. */
   async cut(): Promise<void> {
-    await this.#space.truncate(this.#end);
+    this.#throwIfFailed();
+    try {
+      await this.#space.truncate(this.#end);
+    } catch (error) {
+      throw this.#failed(error);
+    }
     await this.sync();
     this.#filled = this.#end;
   }
@@ -138,6 +167,15 @@ export class SegmentWriter {
     await this.#syncing?.catch(ignoreReported);
     if (this.#records !== this.#space) await this.#records.close();
     await this.#space.close();
+  }
+
+  #failed(error: unknown): unknown {
+    this.#failure ??= { error };
+    return error;
+  }
+
+  #throwIfFailed(): void {
+    if (this.#failure !== undefined) throw this.#failure.error;
   }
 }
 

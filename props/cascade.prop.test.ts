@@ -146,6 +146,47 @@ describe("replicas of replicas", () => {
     }
   });
 
+  test("are not followed by whom they follow, directly or through others, and nothing changes", async () => {
+    const cluster = new Cluster({
+      seed: seed % 2 ** 26,
+      nodes: 4,
+      moved: (by) => void vi.advanceTimersByTime(by),
+    });
+    try {
+      await cluster.begin();
+      for (const index of [2, 3]) await cluster.do({ type: "follow", node: index, to: index - 1 });
+      await cluster.must("the chain is there", () => cluster.areOne());
+      await cluster.time.pass(1000);
+      for (const [from, to] of [
+        [0, 1],
+        [0, 3],
+        [1, 2],
+        [1, 3],
+        [2, 3],
+        [0, 0],
+        [2, 2],
+      ] as const) {
+        const refused = cluster.node(from).follow(cluster.node(to).address);
+        expect((await cluster.time.settled(refused, 10_000))?.value).toBe("REPLICATION_CIRCLE");
+      }
+      const follows = cluster.nodes.map(({ replication }) => replication?.following?.host);
+      expect(follows).toEqual([undefined, "n1", "n2", "n3"]);
+      expect(cluster.areOne()).toBe(true);
+      // One that was below leads now, and the old primary has not heard of it: it may be followed all the same.
+      const [old, next] = [cluster.node(0), cluster.node(1)];
+      expect((await cluster.time.settled(next.promote(false), 10_000))?.value).toBe("promoted");
+      // It may be turning there by itself already.
+      const outcome = (await cluster.time.settled(old.follow(next.address), 10_000))?.value;
+      expect(outcome).not.toBe("REPLICATION_CIRCLE");
+      await cluster.must("all are one", () => cluster.areOne());
+    } catch (error) {
+      throw cluster.withTrace(error);
+    } finally {
+      cluster.end();
+      vi.clearAllTimers();
+    }
+  });
+
   test("that are told to follow each other turn to the primary", async () => {
     const cluster = new Cluster({
       seed: seed % 2 ** 26,
@@ -154,7 +195,8 @@ describe("replicas of replicas", () => {
     });
     try {
       await cluster.begin();
-      await cluster.do({ type: "follow", node: 2, to: 1 });
+      // At once: neither is below the other when it asks.
+      cluster.take({ type: "follow", node: 2, to: 1 });
       await cluster.do({ type: "follow", node: 1, to: 2 });
       await cluster.must("the circle is noticed", () =>
         cluster.nodes.some(

@@ -105,10 +105,11 @@ export class AcceptedGreeting extends GreetingSide {
     const said = { challenge: this.#challenge, hello: body };
     refuseProof(proveHello(secret, said), proof);
     const hello = decodeHelloBody(body);
+    refuseReplay(this.#challenge.nonce, hello.answers, "hello");
     await this.know(hello.node);
     const node = await context.node.statement();
     if (session === undefined || session.reason !== undefined) return;
-    const welcome = encodeWelcomeBody({ heartbeatMs, node });
+    const welcome = encodeWelcomeBody({ answers: hello.nonce, heartbeatMs, node });
     session.send({ type: "welcome", body: welcome, proof: proveWelcome(secret, said, welcome) });
     session.greeted(hello.node, node.own, hello.heartbeatMs, "words");
     this.over();
@@ -119,6 +120,7 @@ export class AcceptedGreeting extends GreetingSide {
 interface SaidByDialler {
   readonly challenge: Challenge;
   readonly hello: Uint8Array;
+  readonly nonce: Uint8Array;
   /** The leadership that the hello states. */
   readonly own: Leadership | undefined;
 }
@@ -159,14 +161,16 @@ export class DialledGreeting extends GreetingSide {
     const { node, random, settings } = this.context;
     const compares = this.#purpose === "follow" && !this.#resync;
     const statement = compares ? await node.statement() : node.introduction();
+    const nonce = random.bytes(NONCE_BYTES);
     const hello = encodeHelloBody({
-      nonce: random.bytes(NONCE_BYTES),
+      nonce,
+      answers: challenge.nonce,
       purpose: this.#purpose,
       resync: this.#resync,
       heartbeatMs: settings.heartbeatIntervalMs,
       node: statement,
     });
-    this.#said = { challenge, hello, own: statement.own };
+    this.#said = { challenge, hello, nonce, own: statement.own };
     const proof = proveHello(settings.secret, this.#said);
     this.session?.send({ type: "hello", protocol: PROTOCOL_VERSION, body: hello, proof });
   }
@@ -174,6 +178,7 @@ export class DialledGreeting extends GreetingSide {
   async #welcome({ body, proof }: Welcome, said: SaidByDialler): Promise<void> {
     refuseProof(proveWelcome(this.context.settings.secret, said, body), proof);
     const welcome = decodeWelcomeBody(body);
+    refuseReplay(said.nonce, welcome.answers, "welcome");
     await this.know(welcome.node);
     const { session } = this;
     if (session === undefined || session.reason !== undefined) return;
@@ -202,6 +207,22 @@ function refuseProof(expected: Uint8Array, found: Uint8Array): void {
         ? "this node asks for the shared secret and the other side has none"
         : "the other side does not know this node's shared secret";
   throw new ReplicationError("REPLICATION_SECRET_WRONG", why);
+}
+
+/**
+ * What an older connection began with may come again, from a box in between. The proof would not hold for it, but without a secret there
+ * is none, and what comes behind the greeting would be believed: confirmations of records that are long cut, the time of another day.
+ */
+function refuseReplay(expected: Uint8Array, found: Uint8Array, what: "hello" | "welcome"): void {
+  if (Buffer.compare(expected, found) === 0) return;
+  throw new ReplicationError(
+    "REPLICATION_MESSAGE_UNEXPECTED",
+    `a ${what} that was said on another connection`,
+    {
+      found: what,
+      state: "a greeting",
+    },
+  );
 }
 
 function refuseStranger(own: NodeStatement, other: NodeStatement): void {

@@ -39,8 +39,10 @@ export class LinkListener {
   readonly #host: SenderHost;
   readonly #events: SenderEvents;
   readonly #damaged: (first: Offset) => void;
-  readonly #sessions = new Set<Session>();
-  readonly #senders = new Map<string, Sender>();
+  /** By when they were accepted. */
+  readonly #sessions = new Map<Session, number>();
+  #accepted = 0;
+  readonly #senders = new Map<string, { readonly sender: Sender; readonly accepted: number }>();
   readonly #lent = new Set<Session>();
   readonly #seldom: Seldom;
   #listener: Listener | undefined;
@@ -66,7 +68,7 @@ export class LinkListener {
   }
 
   get senders(): readonly Sender[] {
-    return [...this.#senders.values()];
+    return [...this.#senders.values()].map(({ sender }) => sender);
   }
 
   /** Ends the links to all replicas. Resolves when nothing of them reads from the log any more. */
@@ -77,7 +79,7 @@ export class LinkListener {
   async close(reason: ReplicationError): Promise<void> {
     await this.#listener?.close();
     const senders = this.senders;
-    for (const session of [...this.#sessions]) session.end(reason);
+    for (const session of [...this.#sessions.keys()]) session.end(reason);
     await Promise.all(senders.map((sender) => sender.stop(reason)));
   }
 
@@ -92,7 +94,8 @@ export class LinkListener {
     );
     const session = new Session(this.#context, greeting);
     session.attach(connection, true);
-    this.#sessions.add(session);
+    this.#accepted += 1;
+    this.#sessions.set(session, this.#accepted);
     greeting.begin(session);
     if (this.#sessions.size > CONNECTIONS_MAX) this.#makeRoom(session);
     return session;
@@ -109,7 +112,7 @@ export class LinkListener {
 
   /** Who has not greeted for longest goes first, so that a crowd of strangers keeps no replica out. */
   #makeRoom(newest: Session): void {
-    const stranger = [...this.#sessions].find((session) => !session.isGreeted) ?? newest;
+    const stranger = [...this.#sessions.keys()].find((session) => !session.isGreeted) ?? newest;
     const words = `${CONNECTIONS_MAX} connections are taken`;
     stranger.end(new ReplicationError("REPLICATION_TOO_MANY_CONNECTIONS", words));
   }
@@ -137,6 +140,9 @@ export class LinkListener {
     const { nodeId, name } = hello.node;
     const { logger } = this.#context;
     const before = this.#senders.get(nodeId);
+    const accepted = this.#sessions.get(session) ?? 0;
+    // A replica follows once, and dials one connection after the other: one that was held up on its way is given up there.
+    if (before !== undefined && before.accepted > accepted) throw connectedAnew(name);
     const sender = new Sender(session, hello, this.#context, this.#host, {
       isAwaited: () => this.#events.isAwaited?.() ?? false,
       acknowledged: (from) => this.#events.acknowledged?.(from),
@@ -144,7 +150,7 @@ export class LinkListener {
       held: (from, held) => this.#events.held?.(from, held),
       ended: (from, reason) => {
         this.#sessions.delete(session);
-        if (this.#senders.get(nodeId) === from) this.#senders.delete(nodeId);
+        if (this.#senders.get(nodeId)?.sender === from) this.#senders.delete(nodeId);
         logger.warn(
           { code: reason.code, replica: nodeId },
           `${name} follows this node no longer: ${reason.message}`,
@@ -152,13 +158,16 @@ export class LinkListener {
         this.#events.ended?.(from, reason);
       },
     });
-    this.#senders.set(nodeId, sender);
+    this.#senders.set(nodeId, { sender, accepted });
     logger.info({ replica: nodeId, remote: session.remote }, `${name} follows this node`);
-    // A replica follows once: the connection before is one whose end has not come here.
-    void before?.stop(new ReplicationError("REPLICATION_STOPPING", `${name} has connected anew`));
+    // The connection before is one whose end has not come here.
+    void before?.sender.stop(connectedAnew(name));
     return sender;
   }
 }
+
+const connectedAnew = (name: string): ReplicationError =>
+  new ReplicationError("REPLICATION_STOPPING", `${name} has connected anew`);
 
 /** Tells whoever asks, and lets itself be fenced. */
 class Answering implements SessionOwner {

@@ -255,6 +255,7 @@ export function decodeHelloBody(body: Uint8Array): HelloBody {
     throw new ReplicationError("REPLICATION_MESSAGE_BAD", "hello.purpose is unknown", { found: purpose });
   return {
     nonce: nonceOf(fields),
+    answers: nonceOf(fields, "answers"),
     purpose,
     resync: fields.flag("resync"),
     heartbeatMs: fields.count("heartbeatMs", DAY_MS, 1),
@@ -265,7 +266,11 @@ export function decodeHelloBody(body: Uint8Array): HelloBody {
 /** @throws ReplicationError REPLICATION_MESSAGE_BAD. */
 export function decodeWelcomeBody(body: Uint8Array): WelcomeBody {
   const fields = Fields.decode("welcome", body);
-  return { heartbeatMs: fields.count("heartbeatMs", DAY_MS, 1), node: statementOf(fields.fields("node")) };
+  return {
+    answers: nonceOf(fields, "answers"),
+    heartbeatMs: fields.count("heartbeatMs", DAY_MS, 1),
+    node: statementOf(fields.fields("node")),
+  };
 }
 
 function statementOf(fields: Fields): NodeStatement {
@@ -338,7 +343,7 @@ const positionOf = (fields: Fields): Position => ({
 const offsetOf = (fields: Fields, name: string, min = 0): Offset =>
   asOffset(fields.count(name, undefined, min));
 
-const nonceOf = (fields: Fields): Uint8Array => fields.bytes("nonce", NONCE_BYTES, NONCE_BYTES);
+const nonceOf = (fields: Fields, name = "nonce"): Uint8Array => fields.bytes(name, NONCE_BYTES, NONCE_BYTES);
 
 const signed = (fields: Fields): { body: Uint8Array; proof: Uint8Array } => ({
   body: fields.bytes("body", 0, GREETING_BYTES_MAX),

@@ -54,6 +54,8 @@ export interface Hello {
 
 export interface HelloBody {
   readonly nonce: Uint8Array;
+  /** The nonce of the challenge: this is said on this connection, and was not said on an older one. */
+  readonly answers: Uint8Array;
   readonly purpose: Purpose;
   /** The dialler wants everything anew, whatever it has. */
   readonly resync: boolean;
@@ -69,6 +71,8 @@ export interface Welcome {
 }
 
 export interface WelcomeBody {
+  /** The nonce of the hello. */
+  readonly answers: Uint8Array;
   /** How often it says something, at least. */
   readonly heartbeatMs: number;
   readonly node: NodeStatement;

@@ -5,6 +5,7 @@
 import { epoch as asEpoch, type EventLog, type Offset } from "../log/index.js";
 import { Breakers } from "./breaker.js";
 import { Care } from "./care.js";
+import { refuseCircle } from "./circle.js";
 import type { Confirmation } from "./confirmations.js";
 import { Counters } from "./counters.js";
 import type { ReplicationError } from "./errors.js";
@@ -36,9 +37,6 @@ import { Seeker } from "./seeker.js";
 import type { Role } from "./settings.js";
 import type { FenceStats, ReplicationStats } from "./stats.js";
 import type { Upstream } from "./upstream.js";
-
-/** For the question of a master that starts: was it replaced? */
-const ASK_MS = 1_000;
 
 export class ReplicationNode {
   readonly #options: ReplicationNodeOptions;
@@ -94,10 +92,10 @@ export class ReplicationNode {
     });
     this.#seeker = new Seeker({
       ...{ settings, clock, logger, local: this.#local },
-      ask: () => askAround(this.#asking, ASK_MS, (nodeId) => !this.#set.isConnected(nodeId)),
+      ask: () => askAround(this.#asking, (nodeId) => !this.#set.isConnected(nodeId)),
       upstream,
       isChanging: () => this.#changing !== undefined,
-      follow: (address) => this.follow(address),
+      follow: (address) => this.#turnTo(address),
     });
     this.#link = { node: this.#local, clock, random, logger, settings: linkSettingsOf(settings) };
     this.#asking = { local: this.#local, network: options.network, link: this.#link };
@@ -222,9 +220,10 @@ export class ReplicationNode {
     });
   }
 
-  /** Follows the node at this address from now on; a primary stops to write. Kept over restarts, until the settings change. */
-  follow(address: Address): Promise<void> {
-    return this.#exclusively("is turning to another primary", () => this.#follow(address));
+  /** From now on; a primary stops to write. Kept over restarts, until the settings change. @throws ReplicationError REPLICATION_CIRCLE. */
+  async follow(address: Address): Promise<void> {
+    if (this.#changing === undefined && !this.#stopped) await refuseCircle(address, this.#asking);
+    await this.#turnTo(address);
   }
 
   /** Takes everything anew from the node that is followed. */
@@ -283,6 +282,10 @@ export class ReplicationNode {
 
   // ---- changes of the role ----
 
+  #turnTo(address: Address): Promise<void> {
+    return this.#exclusively("is turning to another primary", () => this.#follow(address));
+  }
+
   async #start(): Promise<void> {
     const { settings, network, host } = this.#options;
     await this.#file.load();
@@ -316,14 +319,12 @@ export class ReplicationNode {
 
   async #goOnLeading(role: "master" | "standalone"): Promise<void> {
     const { host } = this.#options;
-    if (role === "master" && !this.#local.isFenced) await askAround(this.#asking, ASK_MS);
+    if (role === "master" && !this.#local.isFenced) await askAround(this.#asking);
     await this.#file.change({ lived: role });
     const { own, place, list } = this.#local;
-    if (this.#local.isFenced) this.#fenced();
-    else {
-      if (role === "master" && own !== undefined) await list.goOn(own, place);
-      await this.#askHost(() => host.lead());
-    }
+    if (this.#local.isFenced) return this.#fenced();
+    if (role === "master" && own !== undefined) await list.goOn(own, place);
+    await this.#askHost(() => host.lead());
   }
 
   async #promote(force: boolean): Promise<PromotionReport> {
@@ -425,10 +426,9 @@ export class ReplicationNode {
   // ---- what is heard ----
 
   #heard(leadership: Leadership, from: NodeStatement): void {
-    this.#options.logger.info(
-      { epoch: leadership.epoch, lineageId: leadership.lineageId, from: from.name },
-      `heard of ${describeLeadership(leadership)} from ${from.name}`,
-    );
+    const { epoch, lineageId } = leadership;
+    const words = `heard of ${describeLeadership(leadership)} from ${from.name}`;
+    this.#options.logger.info({ epoch, lineageId, from: from.name }, words);
     if (this.#local.isFenced) this.#fenced();
     this.#seeker.lookIn(LOOK_SOON_MS);
   }

@@ -60,20 +60,22 @@ interface Asked {
   isOver: boolean;
 }
 
+/** For one question, of a node that does not have to be there. */
+export const ASK_MS = 1_000;
+
 /**
- * Asks the nodes of the set for what they have heard of; all of it is heard here, too, and they hear what this one has. At most for
- * `timeoutMs`. Returns how many could be reached.
+ * Asks the nodes of the set for what they have heard of; all of it is heard here, too, and they hear what this one has. Returns how many
+ * could be reached.
  */
 export async function askAround(
   context: PromotionContext,
-  timeoutMs: number,
   isAsked: (nodeId: string) => boolean = () => true,
 ): Promise<number> {
   const asked = context.local.list.others.filter(({ nodeId }) => isAsked(nodeId));
   const reached = await Promise.all(
     asked.map(async (node) => {
       try {
-        const enquiry = await openEnquiry(context, node, timeoutMs);
+        const enquiry = await openEnquiry(context, node, ASK_MS);
         context.local.learnPrimary(enquiry.node, node.listen?.host);
         enquiry.close();
         return true;

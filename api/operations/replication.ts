@@ -73,7 +73,7 @@ export const follow = defineOperation({
   ofNow: true,
   summary: "Follow another node",
   description:
-    "Without a restart. A primary stops taking writes first; what only it had is put aside when the other one says so.",
+    "Without a restart. A primary stops taking writes first; what only it had is put aside when the other one says so. A node that follows this one, directly or through others, is not followed.",
   input: Type.Object(
     {
       address: Type.String({
@@ -85,7 +85,7 @@ export const follow = defineOperation({
     closed,
   ),
   output: Type.Object({ success: Type.Literal(true), role: Type.Literal("replica"), address: Type.String() }),
-  errors: ["API_DISABLED", "API_ADDRESS_INVALID", "REPLICATION_CHANGING"],
+  errors: ["API_DISABLED", "API_ADDRESS_INVALID", "REPLICATION_CHANGING", "REPLICATION_CIRCLE"],
   rest: [{ method: "POST", path: "/api/replication/follow" }],
   run: ({ address }, call) =>
     commanded(

@@ -30,6 +30,8 @@ const Head = Type.Object(
   { additionalProperties: false },
 );
 
+const HEADS = new Map([[HEAD_FORMAT_VERSION, Head]]);
+
 export type ArchiveHead = Pick<Static<typeof Head>, "newest">;
 
 export interface LoadedArchiveManifest extends LoadedManifest {
@@ -87,7 +89,7 @@ export async function loadArchiveManifest(store: ObjectStore, sequence: number):
 export async function loadArchiveHead(store: ObjectStore): Promise<ArchiveHead | undefined> {
   if ((await store.head(ARCHIVE_HEAD)) === undefined) return undefined;
   const bytes = await readBounded(store, ARCHIVE_HEAD, HEAD_BYTES_MAX);
-  const { newest } = decodeSealed(Head, bytes, ARCHIVE_HEAD, HEAD_FORMAT_VERSION);
+  const { newest } = decodeSealed(HEADS, bytes, ARCHIVE_HEAD);
   return { newest };
 }
 

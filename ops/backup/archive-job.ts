@@ -12,20 +12,31 @@ export interface ArchiveSettings {
   readonly dataDirectory: string;
   readonly keepDays: number;
   readonly keepSnapshots: number;
+  /** Of the thread, on Linux. */
+  readonly niceness: number;
 }
 
-/** Bring the archive up to this offset. */
-export interface ToArchiver {
-  readonly id: number;
-  readonly last: number;
-}
+export type ToArchiver =
+  /** Bring the archive up to this offset, and rest no longer than so many ms on the way. */
+  | { readonly type: "bringUpTo"; readonly id: number; readonly last: number; readonly restMsMax: number }
+  /** Rest no more with what was asked so far. */
+  | { readonly type: "hurry" }
+  /** What was asked with `lock` or `unlock` is done, or failed. */
+  | { readonly type: "lockDone"; readonly id: number; readonly failure: Failure | undefined };
 
 export type FromArchiver =
   | { readonly type: "done"; readonly id: number; readonly report: ArchiveReport | undefined }
   | { readonly type: "failed"; readonly id: number; readonly failure: Failure }
   /** On the way. */
   | { readonly type: "uploaded"; readonly kind: UploadKind; readonly bytes: number }
-  | { readonly type: "warning"; readonly warning: string };
+  | { readonly type: "warning"; readonly warning: string }
+  | {
+      readonly type: "lock";
+      readonly id: number;
+      readonly holder: string;
+      readonly owner: string | undefined;
+    }
+  | { readonly type: "unlock"; readonly id: number };
 
 export interface Failure {
   readonly code: string | undefined;

@@ -3,13 +3,20 @@
  * starts another, which finds in the archive how far the last one came.
  */
 import { Worker } from "node:worker_threads";
+import { unreachable } from "../../log/index.js";
 import { ArchiveFailure, type ArchiveSettings, type FromArchiver, type ToArchiver } from "./archive-job.js";
+import { LentLocks, type TakeLock } from "./archive-lock.js";
 import type { ArchiveReport, UploadKind } from "./archive-writer.js";
 
 /** What carries out the archiving of a server. */
 export interface Archiver {
-  /** Undefined when there is nothing to archive yet. @throws an error with the code of what failed. */
-  bringUpTo(last: number): Promise<ArchiveReport | undefined>;
+  /**
+   * Rests no longer than so many ms on the way. Undefined when there is nothing to archive yet.
+   * @throws an error with the code of what failed.
+   */
+  bringUpTo(last: number, restMsMax: number): Promise<ArchiveReport | undefined>;
+  /** What is under way rests no more. */
+  hurry(): void;
   /** Ends what is under way, which then fails. */
   close(): Promise<void>;
 }
@@ -38,26 +45,34 @@ export function startArchiveWorker(settings: ArchiveSettings): Thread {
 export class ArchiveThread implements Archiver {
   readonly #start: () => Thread;
   readonly #events: ArchiverEvents;
+  readonly #takeLock: TakeLock;
   readonly #waiting = new Map<number, (outcome: ArchiveReport | undefined | Error) => void>();
   #thread: Thread | undefined;
+  #locks: LentLocks | undefined;
   #ids = 0;
   #closed = false;
 
-  constructor(start: () => Thread, events: ArchiverEvents) {
+  /** `takeLock` takes the lock of the repository for the thread. */
+  constructor(start: () => Thread, events: ArchiverEvents, takeLock: TakeLock) {
     this.#start = start;
     this.#events = events;
+    this.#takeLock = takeLock;
   }
 
-  async bringUpTo(last: number): Promise<ArchiveReport | undefined> {
+  async bringUpTo(last: number, restMsMax: number): Promise<ArchiveReport | undefined> {
     if (this.#closed) throw shuttingDown();
     const thread = this.#thread ?? this.#begin();
     const id = ++this.#ids;
     const outcome = await new Promise<ArchiveReport | undefined | Error>((resolve) => {
       this.#waiting.set(id, resolve);
-      thread.postMessage({ id, last });
+      thread.postMessage({ type: "bringUpTo", id, last, restMsMax });
     });
     if (outcome instanceof Error) throw outcome;
     return outcome;
+  }
+
+  hurry(): void {
+    this.#thread?.postMessage({ type: "hurry" });
   }
 
   async close(): Promise<void> {
@@ -70,14 +85,15 @@ export class ArchiveThread implements Archiver {
 
   #begin(): Thread {
     const thread = this.#start();
-    this.#thread = thread;
-    thread.on("message", (message) => this.#hear(message));
+    const locks = new LentLocks(this.#takeLock, (message) => thread.postMessage(message));
+    [this.#thread, this.#locks] = [thread, locks];
+    thread.on("message", (message) => this.#hear(message, locks));
     thread.on("error", ({ message }) => this.#lose(thread, failure(message)));
     thread.on("exit", () => this.#lose(thread, failure("the thread that archives ended")));
     return thread;
   }
 
-  #hear(message: FromArchiver): void {
+  #hear(message: FromArchiver, locks: LentLocks): void {
     switch (message.type) {
       case "done":
         this.#settle(message.id, message.report);
@@ -91,6 +107,14 @@ export class ArchiveThread implements Archiver {
       case "warning":
         this.#events.onWarning(message.warning);
         break;
+      case "lock":
+        void locks.lend(message);
+        break;
+      case "unlock":
+        void locks.takeBack(message.id);
+        break;
+      default:
+        unreachable(message);
     }
   }
 
@@ -101,7 +125,12 @@ export class ArchiveThread implements Archiver {
 
   #lose(thread: Thread, error: ArchiveFailure): void {
     if (thread !== this.#thread) return;
-    this.#thread = undefined;
+    const locks = this.#locks;
+    [this.#thread, this.#locks] = [undefined, undefined];
+    // Not waited for: a store that is away must not delay a stop, and the next process of this directory takes its own over.
+    locks
+      ?.takeAllBack()
+      .catch((reason: unknown) => this.#events.onWarning(`its lock was not given back: ${String(reason)}`));
     for (const id of [...this.#waiting.keys()]) this.#settle(id, error);
   }
 }

@@ -15,6 +15,7 @@ import {
   type LogView,
   type Offset,
   openLogView,
+  readDirectoryFormat,
   SEGMENT_FORMAT_VERSION,
   type SegmentExtent,
 } from "../../log/index.js";
@@ -23,6 +24,7 @@ import { type Archive, listArchive, loadArchiveManifest, storeArchiveHead } from
 import { refuseForeign } from "./archive-ownership.js";
 import { epochsOf, identityOf, isAllOf, snapshotFileNames, snapshotsOf } from "./archive-parts.js";
 import { type ArchivedFiles, type ArchiveRules, retainedFiles } from "./archive-retention.js";
+import type { Breaks } from "./breaks.js";
 import { BackupError } from "./errors.js";
 import { archiveManifestId, archiveManifestObject } from "./layout.js";
 import {
@@ -47,6 +49,8 @@ export interface ArchiveWriterOptions {
   readonly dataDirectory: string;
   readonly store: ObjectStore;
   readonly rules: ArchiveRules;
+  /** Who takes the lock of the repository. Default: the store. */
+  readonly lock?: ObjectStore["lock"];
   /** Wall clock, ms since 1970. */
   readonly now: () => number;
   readonly onUpload?: (kind: UploadKind, bytes: number) => void;
@@ -85,17 +89,19 @@ export class ArchiveWriter {
   readonly #found = new Set<string>();
   #sentBytes = 0;
   #snapshotsSeen = "";
+  #breaks: Breaks | undefined;
 
   constructor(options: ArchiveWriterOptions) {
     this.#options = options;
   }
 
   /**
-   * Everything up to `last`, which is durable. Undefined when there is nothing to archive yet.
+   * Everything up to `last`, which is durable, with these breaks on the way. Undefined when there is nothing to archive yet.
    * @throws BackupError, among them BACKUP_REPOSITORY_FOREIGN, BACKUP_ARCHIVE_DIVERGED, BACKUP_ARCHIVE_GAP and
    * BACKUP_ARCHIVE_TAKEN, which no later attempt can mend; LogError LOG_CORRUPT; what a disk throws.
    */
-  async bringUpTo(last: Offset): Promise<ArchiveReport | undefined> {
+  async bringUpTo(last: Offset, breaks?: Breaks): Promise<ArchiveReport | undefined> {
+    this.#breaks = breaks;
     await this.#load();
     for (let attempt = 1; ; attempt++) {
       try {
@@ -239,9 +245,9 @@ export class ArchiveWriter {
     put: () => Promise<void>,
   ): Promise<void> {
     if (found.length === 0) return put();
-    const { store } = this.#options;
+    const { store, lock: take = store.lock.bind(store) } = this.#options;
     // A data directory has one process at a time: a killed one left no lock that this one would have to wait for.
-    const lock = await store.lock(`annals archive, pid ${process.pid}`, nodeId);
+    const lock = await take(`annals archive, pid ${process.pid}`, nodeId);
     try {
       for (const { name, bytes } of found) {
         if ((await store.head(name))?.bytes === bytes) continue;
@@ -262,6 +268,7 @@ export class ArchiveWriter {
     kept: ArchivedFiles,
     last: SegmentEntry,
   ): Promise<ManifestBody> {
+    const { files, dataDirectory } = this.#options;
     const before = this.#archive;
     const firstOffset = kept.segments[0]?.baseOffset ?? last.baseOffset;
     const isSame = firstOffset === before?.manifest.firstOffset;
@@ -271,6 +278,11 @@ export class ArchiveWriter {
       kind: "archive",
       annalsVersion: version,
       tool: "annals serve",
+      // After everything that is named was read, and as new as anything that was named before.
+      directoryFormat: Math.max(
+        await readDirectoryFormat(files, dataDirectory),
+        before?.manifest.directoryFormat ?? 1,
+      ),
       segmentFormat: SEGMENT_FORMAT_VERSION,
       ...identity,
       createdAt: Math.max(this.#options.now(), (before?.manifest.createdAt ?? 0) + 1),
@@ -338,7 +350,7 @@ export class ArchiveWriter {
 
   get #send(): SendOptions {
     const { files, store } = this.#options;
-    return { files, store, there: this.#there, copy: false, onBytes: () => undefined };
+    return { files, store, there: this.#there, copy: false, onBytes: () => undefined, breaks: this.#breaks };
   }
 
   #sent<Entry extends SegmentEntry | SnapshotEntry>(

@@ -144,6 +144,7 @@ export class ContinuousArchive {
     if (this.#closed) return this.#archiver.close();
     this.#closed = true;
     clearInterval(this.#timer);
+    this.#archiver.hurry();
     const late = new Promise<void>((resolve) => setTimeout(resolve, patienceMs).unref());
     await Promise.race([this.#last(), late]);
     await this.#archiver.close();
@@ -167,7 +168,7 @@ export class ContinuousArchive {
     const begun = stopwatch();
     const [durable, files] = [log.durableOffset, usage()];
     try {
-      if (durable > 0) this.#report = await this.#archiver.bringUpTo(durable);
+      if (durable > 0) this.#report = await this.#archiver.bringUpTo(durable, this.#restMsMax(begun));
       if (this.#report !== undefined && this.#report.lastOffset >= durable) {
         this.#usage = files;
         this.#caughtUpAt = begun;
@@ -179,6 +180,13 @@ export class ContinuousArchive {
     } catch (error) {
       if (!this.#closed) this.#fail(error);
     }
+  }
+
+  /** As long as it keeps to the interval, the archive lets others go first; what is behind, or the last, goes at once. */
+  #restMsMax(begun: number): number {
+    const { intervalMs } = this.#options;
+    const isBehind = begun - this.#caughtUpAt > intervalMs + 2 * TICK_MS;
+    return isBehind || this.#closed || this.#failures > 0 ? 0 : intervalMs / 2;
   }
 
   #fail(error: unknown): void {

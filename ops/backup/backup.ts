@@ -11,6 +11,7 @@ import {
   LogError,
   type LogView,
   openLogView,
+  readDirectoryFormat,
   SEGMENT_FORMAT_VERSION,
 } from "../../log/index.js";
 import { version } from "../version.js";
@@ -134,6 +135,12 @@ class Backup {
 
     const { manifest, text } = sealManifest({
       ...this.#origin(identity, backups.at(-1)),
+      // After everything that is named was read: what is of a newer format came only after the directory had said so.
+      directoryFormat: Math.max(
+        await readDirectoryFormat(files, dataDirectory),
+        // Its snapshot may go with this backup, too.
+        previous?.snapshot ? previous.directoryFormat : 1,
+      ),
       firstOffset: first.offset,
       lastOffset: last.offset,
       firstTimestamp: first.timestamp,

@@ -120,9 +120,9 @@ export class DirectoryStore implements ObjectStore {
       await files.link(from, path);
     } catch (error) {
       const errno = errnoOf(error) ?? "";
-      // Gone meanwhile, as retention removes files: whoever reads it finds out why.
-      if (NO_LINKS.has(errno) || errno === "ENOENT") return false;
-      if (errno !== "EEXIST") throw error;
+      // Gone meanwhile, as retention removes files: whoever reads it finds out why. A name that is taken `put` looks at.
+      if (NO_LINKS.has(errno) || errno === "ENOENT" || errno === "EEXIST") return false;
+      throw error;
     }
     await files.syncDirectory(directory);
     return true;

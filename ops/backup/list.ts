@@ -10,6 +10,8 @@ export interface ListedBackup {
   readonly createdAt: number;
   /** Undefined when the manifest cannot be read; `problem` says why. */
   readonly contents?: {
+    /** The release that made it. */
+    readonly annalsVersion: string;
     readonly clusterId: string;
     readonly nodeId: string;
     readonly firstOffset: number;
@@ -21,6 +23,8 @@ export interface ListedBackup {
     readonly bytes: number;
   };
   readonly problem?: string;
+  /** No damage: a release that this one does not know the format of. */
+  readonly isOfOtherRelease?: boolean;
 }
 
 /** Oldest first. */
@@ -39,9 +43,13 @@ export async function describeArchive(store: ObjectStore): Promise<ListedBackup 
 }
 
 function describe(id: string, createdAt: number, read: Manifest | BackupError): ListedBackup {
-  if (read instanceof BackupError) return { id, createdAt, problem: read.message };
+  if (read instanceof BackupError) {
+    const isOfOtherRelease = read.code === "BACKUP_VERSION_UNKNOWN";
+    return { id, createdAt, problem: read.message, isOfOtherRelease };
+  }
   const { clusterId, nodeId, firstOffset, lastOffset, firstTimestamp, lastTimestamp } = read;
   const contents = {
+    annalsVersion: read.annalsVersion,
     clusterId,
     nodeId,
     firstOffset,

@@ -7,7 +7,7 @@
  *
  * | field | meaning | what is checked on read |
  * |---|---|---|
- * | formatVersion | 1 | known; else BACKUP_VERSION_UNKNOWN |
+ * | formatVersion | 2; 1 is read, which has no directoryFormat | known; else BACKUP_VERSION_UNKNOWN |
  * | kind | backup, archive | |
  * | annalsVersion, tool | the release that wrote it, and with what | |
  * | clusterId, nodeId | whose log | equal in all segments |
@@ -18,15 +18,19 @@
  * | epochs | who wrote what, oldest first | = the segments' |
  * | files | segments in the order of offsets, then snapshots | each: size, SHA-256, and what it says of itself |
  * | snapshot | the snapshot that a start would load, and the digests of its state; null without one | is one of the files |
- * | segmentFormat | format version of the segments | |
+ * | directoryFormat | version of the data directory's format: no file holds anything that this version does not know | known; else BACKUP_VERSION_UNKNOWN |
+ * | segmentFormat | format version of the segments | known; else BACKUP_VERSION_UNKNOWN |
  * | previous | id and SHA-256 of the manifest before, null in the first | is there, unless pruned |
  */
 import { createHash } from "node:crypto";
 import { type Static, type TSchema, Type } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
+import { DIRECTORY_FORMAT_VERSION, SEGMENT_FORMAT_VERSION } from "../../log/index.js";
 import { BackupError } from "./errors.js";
 
-export const MANIFEST_FORMAT_VERSION = 1;
+export const MANIFEST_FORMAT_VERSION = 2;
+/** Of manifests 1, which do not say: there were no later directories while releases wrote them. */
+const UNSAID_DIRECTORY_FORMAT = 3;
 /** A segment of 64 MiB takes about 400 bytes: enough for 10 TB. */
 export const MANIFEST_BYTES_MAX = 64 * 1024 * 1024;
 
@@ -67,7 +71,6 @@ const SnapshotEntry = Type.Object(
 const EpochField = Type.Object({ epoch: OffsetField, first: OffsetField, nodeId: Id, lineageId: Id }, closed);
 
 const ManifestFields = {
-  formatVersion: Type.Literal(MANIFEST_FORMAT_VERSION),
   kind: Type.Union([Type.Literal("backup"), Type.Literal("archive")]),
   annalsVersion: Type.String(),
   tool: Type.String(),
@@ -100,15 +103,29 @@ const ManifestFields = {
   previous: Type.Union([Type.Null(), Type.Object({ id: Type.String(), sha256: Sha256 }, closed)]),
 };
 
-const ManifestBody = Type.Object(ManifestFields, closed);
-const Manifest = Type.Object({ ...ManifestFields, sha256: Sha256 }, closed);
+const NewestFields = {
+  ...ManifestFields,
+  formatVersion: Type.Literal(MANIFEST_FORMAT_VERSION),
+  directoryFormat: Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER }),
+};
+
+const ManifestBody = Type.Object(NewestFields, closed);
+const NewestManifest = Type.Object({ ...NewestFields, sha256: Sha256 }, closed);
+const FirstManifest = Type.Object(
+  { ...ManifestFields, formatVersion: Type.Literal(1), sha256: Sha256 },
+  closed,
+);
+const MANIFESTS = new Map<number, typeof NewestManifest | typeof FirstManifest>([
+  [1, FirstManifest],
+  [MANIFEST_FORMAT_VERSION, NewestManifest],
+]);
 
 export type SegmentEntry = Static<typeof SegmentEntry>;
 export type SnapshotEntry = Static<typeof SnapshotEntry>;
 export type ManifestEntry = SegmentEntry | SnapshotEntry;
 /** All but the hash. */
 export type ManifestBody = Static<typeof ManifestBody>;
-export type Manifest = Static<typeof Manifest>;
+export type Manifest = Static<typeof NewestManifest>;
 
 export const segmentsOf = (manifest: Pick<Manifest, "files">): SegmentEntry[] =>
   manifest.files.filter((file) => file.kind === "segment");
@@ -120,32 +137,44 @@ export function sealManifest(body: ManifestBody): { readonly manifest: Manifest;
 }
 
 /**
- * The manifest in these bytes. `name` is for the error.
+ * The manifest in these bytes, in the newest form whichever it was written in; its `sha256` is that of the bytes. `name` is for the error.
  * @throws BackupError BACKUP_DAMAGED, BACKUP_VERSION_UNKNOWN.
  */
 export function readManifest(bytes: Uint8Array, name: string): Manifest {
-  const manifest = decodeSealed(Manifest, bytes, name, MANIFEST_FORMAT_VERSION);
+  const read = decodeSealed(MANIFESTS, bytes, name);
+  const manifest: Manifest =
+    read.formatVersion === 1
+      ? { ...read, formatVersion: MANIFEST_FORMAT_VERSION, directoryFormat: UNSAID_DIRECTORY_FORMAT }
+      : read;
+  const formats = [
+    ["a data directory of format version", manifest.directoryFormat, DIRECTORY_FORMAT_VERSION],
+    ["segments of format version", manifest.segmentFormat, SEGMENT_FORMAT_VERSION],
+  ] as const;
+  for (const [what, found, expected] of formats)
+    if (found > expected)
+      throw new BackupError(
+        "BACKUP_VERSION_UNKNOWN",
+        `${name} is of ${what} ${found}, this release reads 1 to ${expected}: Annals ${manifest.annalsVersion} wrote it`,
+        { name, expected, found },
+      );
   return manifest;
 }
 
 /**
- * JSON of a schema with a `sha256` field, in its one form. Also the heads of chains are written so.
+ * JSON of one of the schemas, by format version, with a `sha256` field, in its one form. Also the heads of chains are written so.
  * @throws BackupError BACKUP_DAMAGED, BACKUP_VERSION_UNKNOWN.
  */
 export function decodeSealed<S extends TSchema>(
-  schema: S,
+  schemas: ReadonlyMap<number, S>,
   bytes: Uint8Array,
   name: string,
-  formatVersion: number,
 ): Static<S> {
   const parsed = parse(bytes, name);
   const version = fieldOf(parsed, "formatVersion");
-  if (typeof version === "number" && version !== formatVersion && hashHolds(parsed))
-    throw new BackupError(
-      "BACKUP_VERSION_UNKNOWN",
-      `${name} has format version ${version}, this release knows ${formatVersion}`,
-      { name, expected: formatVersion, found: version },
-    );
+  const schema = typeof version === "number" ? schemas.get(version) : undefined;
+  if (typeof version === "number" && schema === undefined && hashHolds(parsed))
+    throw versionUnknown(name, version, Math.max(...schemas.keys()), fieldOf(parsed, "annalsVersion"));
+  if (schema === undefined) throw damaged(name, "it has no format version that anybody wrote");
   if (!Value.Check(schema, parsed)) {
     const [first] = Value.Errors(schema, parsed);
     throw damaged(name, `${first?.path ?? ""} ${first?.message ?? "is not what it should be"}`.trim());
@@ -198,6 +227,16 @@ function ordered(value: unknown, isOutermost = true): unknown {
 function fieldOf(value: unknown, name: string): unknown {
   if (typeof value !== "object" || value === null) return undefined;
   return new Map<string, unknown>(Object.entries(value)).get(name);
+}
+
+function versionUnknown(name: string, found: number, expected: number, release: unknown): BackupError {
+  const who = typeof release === "string" ? `Annals ${release}` : "another release";
+  const reads = expected === 1 ? "1" : `1 to ${expected}`;
+  return new BackupError(
+    "BACKUP_VERSION_UNKNOWN",
+    `${name} has format version ${found}, this release reads ${reads}: ${who} wrote it`,
+    { name, expected, found },
+  );
 }
 
 function damaged(name: string, what: string): BackupError {

@@ -58,7 +58,7 @@ export interface ObjectStore {
 
   /**
    * Makes a file of this machine an object without copying it; its bytes are durable and nobody changes them in place. False
-   * when that cannot be done here (another file system): then `put` it. True also when the name was taken.
+   * when that cannot be done here (another file system, a name that is taken): then `put` it.
    */
   link?(path: string, name: string): Promise<boolean>;
 

@@ -23,6 +23,8 @@ const Head = Type.Object(
   { additionalProperties: false },
 );
 
+const HEADS = new Map([[HEAD_FORMAT_VERSION, Head]]);
+
 export type Head = Omit<Static<typeof Head>, "formatVersion" | "sha256">;
 
 /** A manifest object that was looked at: what it says, or why it cannot be read. */
@@ -76,7 +78,7 @@ export async function loadManifest(store: ObjectStore, name: string): Promise<Ma
 export async function loadHead(store: ObjectStore): Promise<Head | undefined> {
   if ((await store.head(BACKUP_HEAD)) === undefined) return undefined;
   const bytes = await readBounded(store, BACKUP_HEAD, HEAD_BYTES_MAX);
-  const { oldest, newest } = decodeSealed(Head, bytes, BACKUP_HEAD, HEAD_FORMAT_VERSION);
+  const { oldest, newest } = decodeSealed(HEADS, bytes, BACKUP_HEAD);
   return { oldest, newest };
 }
 

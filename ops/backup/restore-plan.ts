@@ -61,7 +61,7 @@ export async function planRestore(
   for await (const candidate of candidatesOf(store, target, options.backup, warnings)) {
     newest ??= candidate.read;
     const found = await findIn(store, candidate, target, options.findPoint);
-    if (found.type === "refused") throw found.error;
+    if (found.type === "refused") throw withWarnings(found.error, warnings);
     if (found.type === "before") {
       earliest ??= found.earliest;
       continue;
@@ -74,19 +74,19 @@ export async function planRestore(
     }
     return planOf(candidate, found.last, [...warnings, ...(found.warnings ?? [])]);
   }
-  if (newest === undefined) throw nothingThere(store, warnings);
-  const more = warnings.map((warning) => `; ${warning}`).join("");
-  throw new BackupError(
+  if (newest === undefined)
+    throw new BackupError("BACKUP_NOT_FOUND", `${store.url} holds no backup`, { url: store.url });
+  const retired = new BackupError(
     "RESTORE_TARGET_RETIRED",
-    `nothing in ${store.url} reaches back to ${describeTarget(target)}; the earliest that can be had is offset ${earliest ?? 1}${more}`,
+    `nothing in ${store.url} reaches back to ${describeTarget(target)}; the earliest that can be had is offset ${earliest ?? 1}`,
     { url: store.url, earliest: earliest ?? 1 },
   );
+  throw withWarnings(retired, warnings);
 }
 
-function nothingThere({ url }: ObjectStore, warnings: readonly string[]): BackupError {
-  const [first] = warnings;
-  if (first !== undefined) return new BackupError("BACKUP_DAMAGED", first, { url });
-  return new BackupError("BACKUP_NOT_FOUND", `${url} holds no backup`, { url });
+/** What could not be read may be what was asked for. */
+function withWarnings({ code, message, context }: BackupError, warnings: readonly string[]): BackupError {
+  return new BackupError(code, [message, ...warnings].join("; "), context);
 }
 
 export function describeTarget(target: RestoreTarget): string {
@@ -136,18 +136,25 @@ async function* chosen(store: ObjectStore, wanted: string): AsyncGenerator<Loade
   yield { name: backupObject(wanted), id: wanted, read: await loadBackup(store, wanted) };
 }
 
-/** One that cannot be read is passed over for an older one, unless what is asked for is the newest. */
+/** One that cannot be read is passed over for an older one, unless what is asked for is the newest, or there is no other. */
 async function* candidatesOf(
   store: ObjectStore,
   target: RestoreTarget,
   wanted: string | undefined,
   warnings: string[],
 ): AsyncGenerator<Candidate, void> {
-  for await (const { read, ...rest } of wanted === undefined ? newestFirst(store) : chosen(store, wanted)) {
-    if (!(read instanceof BackupError)) yield { ...rest, read };
-    else if (target.type === "latest") throw read;
-    else warnings.push(`${rest.name} cannot be read: ${read.message}`);
-  }
+  let isAny = false;
+  let failure: BackupError | undefined;
+  for await (const { read, ...rest } of wanted === undefined ? newestFirst(store) : chosen(store, wanted))
+    if (read instanceof BackupError) {
+      if (target.type === "latest") throw read;
+      failure ??= read;
+      warnings.push(`${rest.name} cannot be read: ${read.message}`);
+    } else {
+      isAny = true;
+      yield { ...rest, read };
+    }
+  if (!isAny && failure !== undefined) throw failure;
 }
 
 async function findIn(

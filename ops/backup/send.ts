@@ -13,6 +13,7 @@ import {
   type SegmentExtent,
   segmentBytes,
 } from "../../log/index.js";
+import type { Breaks } from "./breaks.js";
 import { segmentObject, snapshotObject } from "./layout.js";
 import type { SegmentEntry, SnapshotEntry } from "./manifest.js";
 import type { ObjectStore } from "./object-store.js";
@@ -27,14 +28,6 @@ export interface SendOptions {
   /** Each byte is told twice: when it was verified, and when it was brought or found there. */
   readonly onBytes: (bytes: number) => void;
   readonly breaks?: Breaks | undefined;
-}
-
-/** Between two pieces whoever else wants the disk and the processor has them. */
-export interface Breaks {
-  /** Ms by a steady clock. */
-  readonly stopwatch: () => number;
-  /** Resolves when work may go on that was done for so long without a break. */
-  readonly take: (workedMs: number) => Promise<void>;
 }
 
 export type Sent = "there" | "linked" | "copied";

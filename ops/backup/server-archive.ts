@@ -4,8 +4,10 @@ import type { OpenedLog } from "../../log/index.js";
 import type { ConfigValues } from "../config/settings.js";
 import type { Logger } from "../logging.js";
 import { ContinuousArchive } from "./archive.js";
+import type { TakeLock } from "./archive-lock.js";
 import { ArchiveSweep } from "./archive-sweep.js";
 import { ArchiveThread, startArchiveWorker } from "./archive-thread.js";
+import type { ObjectStore } from "./object-store.js";
 import { openObjectStore } from "./open-object-store.js";
 
 export interface ServerArchiveOptions {
@@ -17,6 +19,8 @@ export interface ServerArchiveOptions {
   readonly logger: Logger;
 }
 
+/** Behind the thread that serves, and still with a share when the machine is busy: what is not archived holds the log. */
+const NICENESS = 5;
 /** How long an object has had no name before it is removed. */
 const GRACE_MS = 6 * 60 * 60 * 1000;
 
@@ -30,26 +34,26 @@ export function startArchive(options: ServerArchiveOptions): ContinuousArchive |
     dataDirectory: resolve(dataDirectory),
     keepDays: values["archive.keep_days"],
     keepSnapshots: values["archive.keep_snapshots"],
+    niceness: NICENESS,
   };
-  let swept: Promise<ArchiveSweep> | undefined;
+  let store: ObjectStore | undefined;
+  let swept: ArchiveSweep | undefined;
   // Here and not in the archiver's thread: the lock of a directory is the main thread's to take.
-  const openSweep = async (): Promise<ArchiveSweep> => {
-    const store = await openObjectStore(url, process.env);
-    return new ArchiveSweep(store, {
-      holder: `annals serve, pid ${process.pid}`,
-      stopwatch,
-      graceMs: GRACE_MS,
-    });
+  const open = async (): Promise<ObjectStore> => {
+    store ??= await openObjectStore(url, process.env);
+    return store;
   };
+  const takeLock: TakeLock = async (holder, owner) => (await open()).lock(holder, owner);
+  const sweepOptions = { holder: `annals serve, pid ${process.pid}`, stopwatch, graceMs: GRACE_MS };
   return new ContinuousArchive({
     url,
     log: opened.log,
     usage: opened.usage,
     intervalMs: values["archive.interval_secs"] * 1000,
-    start: (events) => new ArchiveThread(() => startArchiveWorker(settings), events),
+    start: (events) => new ArchiveThread(() => startArchiveWorker(settings), events, takeLock),
     sweep: async () => {
-      swept ??= openSweep();
-      return (await swept).run();
+      swept ??= new ArchiveSweep(await open(), sweepOptions);
+      return swept.run();
     },
     now,
     stopwatch,

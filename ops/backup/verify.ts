@@ -31,6 +31,8 @@ export interface VerifyBackupReport {
   readonly backups: number;
   /** Those whose files were read. */
   readonly verified: readonly string[];
+  /** How many of those are manifests of the archive. */
+  readonly archiveVerified: number;
   readonly objects: number;
   readonly bytesRead: number;
   /** Damage. Empty: what was looked at is whole. */
@@ -67,6 +69,8 @@ class Verification {
   /** Whatever any manifest names. */
   readonly #named = new Set<string>();
   readonly #verified: string[] = [];
+  /** A manifest is another release's: what it names, and in which formats that is, only that release knows. */
+  #isOfOthers = false;
   readonly #clusters: { readonly name: string; readonly clusterId: string }[] = [];
   #clusterId: string | undefined;
   #bytesDone = 0;
@@ -95,6 +99,7 @@ class Verification {
     return {
       backups: links.length,
       verified: this.#verified,
+      archiveVerified: archived.filter(({ id }) => this.#verified.includes(id)).length,
       objects: this.#objects.size,
       bytesRead: this.#bytesDone,
       findings: this.#findings,
@@ -109,7 +114,7 @@ class Verification {
     let newest: { readonly backup: LoadedBackup; readonly manifest: Manifest } | undefined;
     for await (const backup of eachBackup(this.#store)) {
       const { id, name, read } = backup;
-      this.#findings.push(...unreadable(backup));
+      this.#noteUnreadable(backup);
       if (read instanceof BackupError) {
         links.push({ id, name, read });
         continue;
@@ -132,7 +137,7 @@ class Verification {
     let newest: { readonly loaded: LoadedManifest; readonly manifest: Manifest } | undefined;
     for await (const loaded of eachArchiveManifest(this.#store)) {
       const { id, name, read } = loaded;
-      this.#findings.push(...unreadable(loaded));
+      this.#noteUnreadable(loaded);
       const isDamaged = read instanceof BackupError;
       links.push({ id, name, read: isDamaged ? read : { sha256: read.sha256, previous: read.previous } });
       if (isDamaged) continue;
@@ -145,6 +150,12 @@ class Verification {
     if (typeof which === "object" && which.id === ARCHIVE && links.length === 0)
       throw notFound(this.#store.url, `${this.#store.url} has no archive`);
     return links;
+  }
+
+  #noteUnreadable(loaded: LoadedManifest): void {
+    this.#findings.push(...unreadable(loaded));
+    const { read } = loaded;
+    if (read instanceof BackupError && read.code === "BACKUP_VERSION_UNKNOWN") this.#isOfOthers = true;
   }
 
   #note(name: string, { files, clusterId }: Manifest): void {
@@ -198,7 +209,7 @@ class Verification {
   async #readFiles(): Promise<void> {
     const unnamed = [...this.#objects.values()].filter(({ name }) => {
       const kind = parseObject(name)?.kind;
-      return (kind === "segment" || kind === "snapshot") && !this.#named.has(name);
+      return (kind === "segment" || kind === "snapshot") && !this.#named.has(name) && !this.#isOfOthers;
     });
     for (const { name } of unnamed)
       this.#notes.push(finding("leftover", name, "an object that a backup names", "one that none does"));

@@ -177,8 +177,9 @@ async function list(target: string, flags: { readonly json?: boolean }): Promise
   if (archive !== undefined) writeLine(listLine(archive));
 }
 
-function listLine({ id, contents, problem }: ListedBackup): string {
-  if (contents === undefined) return `${id}  ${colour(process.stdout, 31, "damaged")}  ${problem ?? ""}`;
+function listLine({ id, contents, problem, isOfOtherRelease }: ListedBackup): string {
+  const word = isOfOtherRelease === true ? "of another release" : "damaged";
+  if (contents === undefined) return `${id}  ${colour(process.stdout, 31, word)}  ${problem ?? ""}`;
   const { firstOffset, lastOffset, lastTimestamp, snapshotOffset, bytes, files } = contents;
   const snapshot = snapshotOffset === null ? "no snapshot" : `snapshot at ${snapshotOffset}`;
   const time = new Date(lastTimestamp).toISOString();
@@ -201,20 +202,30 @@ async function verify(target: string, id: string | undefined, flags: VerifyFlags
   const [first] = report.findings;
   if (first === undefined) return;
   const more = report.findings.length > 1 ? ` (and ${report.findings.length - 1} more)` : "";
-  throw new CliFailure(exitCodes.damaged, `${store.url} is damaged: ${describeBackupFinding(first)}${more}`);
+  const isDamaged = report.findings.some(({ code }) => code !== "version");
+  const what = isDamaged ? "is damaged" : "holds what this release does not read";
+  throw new CliFailure(exitCodes.damaged, `${store.url} ${what}: ${describeBackupFinding(first)}${more}`);
 }
 
 async function writeVerification(url: string, report: VerifyBackupReport, json: boolean): Promise<void> {
-  const { findings, notes, verified, backups, bytesRead } = report;
+  const { findings, notes, bytesRead } = report;
   if (json) return writeJson({ whole: findings.length === 0, repository: url, ...report });
   const { describeBackupFinding } = await import("../backup/finding.js");
-  writeLine(
-    `${url}: ${verified.length} of ${counted(backups, "backup")} checked, ${amount(bytesRead, "B")} read`,
-  );
-  for (const each of findings)
-    writeLine(`${colour(process.stdout, 31, "damage")}  ${describeBackupFinding(each)}`);
+  writeLine(`${url}: ${checkedText(report)} checked, ${amount(bytesRead, "B")} read`);
+  for (const each of findings) {
+    const word = each.code === "version" ? "other release" : "damage";
+    writeLine(`${colour(process.stdout, 31, word)}  ${describeBackupFinding(each)}`);
+  }
   for (const each of notes) writeLine(`${colour(process.stdout, 2, "note")}  ${describeBackupFinding(each)}`);
   if (findings.length === 0) writeLine(colour(process.stdout, 32, "whole"));
+}
+
+/** The archive is one thing to whoever reads this, in however many manifests. */
+function checkedText(report: VerifyBackupReport): string {
+  const { backups, verified, archiveVerified } = report;
+  const checked = `${verified.length - archiveVerified} of ${counted(backups, "backup")}`;
+  if (archiveVerified === 0) return checked;
+  return backups === 0 ? "the archive" : `${checked} and the archive`;
 }
 
 async function prune(target: string, flags: PruneFlags): Promise<void> {

@@ -91,6 +91,14 @@ export interface HandedOver {
   readonly at: number;
 }
 
+/** A bit of a node's log changed on its disk. */
+export interface DiskDamage {
+  readonly node: string;
+  /** Of the segment that it is in, as it was then. */
+  readonly first: number;
+  readonly last: number;
+}
+
 export class ClusterHistory {
   #order = 0;
   readonly appended = new Map<string, Map<number, AppendedWrite>>();
@@ -104,6 +112,7 @@ export class ClusterHistory {
   readonly powerCuts: PowerCut[] = [];
   readonly retained: RetainedLog[] = [];
   readonly handedOver: HandedOver[] = [];
+  readonly damages: DiskDamage[] = [];
   /** Nodes that were struck off the list because they never come back. */
   readonly forgotten = new Map<string, { readonly at: number }>();
 
@@ -134,6 +143,18 @@ export class ClusterHistory {
     if (this.promotions.some((known) => leadershipKey(known) === key)) return;
     const { epoch, lineageId } = leadership;
     this.promotions.push({ epoch, lineageId, node, forced, at: this.next() });
+  }
+
+  /** Whether its disk ever lost something. */
+  isDamaged(name: string): boolean {
+    return this.damages.some(({ node }) => node === name);
+  }
+
+  /** Whether it may have gone with the damage: nobody else need have had it. */
+  wasDamaged({ node, offset }: Pick<AnsweredWrite, "node" | "offset">): boolean {
+    return this.damages.some((damage) => {
+      return damage.node === node && damage.first <= offset && offset <= damage.last;
+    });
   }
 
   /** Whether force has passed over what was written under this leadership. */

@@ -35,7 +35,9 @@ export async function liveThrough(
         most.turns = Math.max(most.turns, cluster.time.turns);
         most.ms = Math.max(most.ms, cluster.time.ms);
         for (const [what, count] of cluster.outcomes) add(what, count);
-        for (const [what, count] of Object.entries({ ...checked, ...cluster.hostCounts })) add(what, count);
+        const { hostCounts, network } = cluster;
+        const counts = { ...checked, ...hostCounts, ...network.duplicates.counts };
+        for (const [what, count] of Object.entries(counts)) add(what, count);
       } catch (error) {
         throw cluster.withTrace(error);
       } finally {

@@ -2,6 +2,7 @@
 import fc from "fast-check";
 import type { FsyncMode } from "../../log/index.js";
 import type { AsksFor } from "./cluster-node.js";
+import type { DuplicateHow } from "./duplicates.js";
 
 export type ClusterStep =
   /** To one of those that take writes now. */
@@ -12,7 +13,7 @@ export type ClusterStep =
   | { readonly type: "switchover"; readonly to: number }
   | { readonly type: "follow"; readonly node: number; readonly to: number }
   | { readonly type: "resync"; readonly node: number }
-  /** Of a node that is down: it stays so, and the primary strikes it off its list. */
+  /** A node that is down, or is given up for that, stays so, and the primary strikes it off its list. */
   | { readonly type: "forget"; readonly node: number }
   | { readonly type: "reset"; readonly node: number }
   /** Killed or without power now, or in that operation of its disk; started again after so long. */
@@ -38,6 +39,16 @@ export type ClusterStep =
   | { readonly type: "drop"; readonly from: number; readonly to: number }
   /** Bits are changed on the way. */
   | { readonly type: "garble"; readonly from: number; readonly to: number; readonly ms: number }
+  /** A bit changes on the disk of the node, in what is written of one of its segments, if it runs; of one that leads, in a sealed one. */
+  | { readonly type: "damage"; readonly node: number }
+  /** What goes between the two comes more than once, from what the first of them says on: see `duplicates.ts`. */
+  | {
+      readonly type: "duplicate";
+      readonly from: number;
+      readonly to: number;
+      readonly how: DuplicateHow;
+      readonly ms: number;
+    }
   | { readonly type: "retain"; readonly node: number }
   /** A fresh node, that follows this one. */
   | { readonly type: "join"; readonly to: number }
@@ -69,7 +80,7 @@ export const anyClusterStep: fc.Arbitrary<ClusterStep> = fc.oneof(
   { weight: 3, arbitrary: fc.record({ type: type("switchover"), to: node }) },
   { weight: 2, arbitrary: fc.record({ type: type("follow"), node, to: node }) },
   { weight: 2, arbitrary: fc.record({ type: type("resync"), node }) },
-  { weight: 1, arbitrary: fc.record({ type: type("forget"), node }) },
+  { weight: 3, arbitrary: fc.record({ type: type("forget"), node }) },
   { weight: 1, arbitrary: fc.record({ type: type("reset"), node }) },
   {
     weight: 6,
@@ -100,6 +111,17 @@ export const anyClusterStep: fc.Arbitrary<ClusterStep> = fc.oneof(
   { weight: 4, arbitrary: fc.record({ type: type("isolate"), node, ms }) },
   { weight: 2, arbitrary: fc.record({ type: type("drop"), from: node, to: node }) },
   { weight: 2, arbitrary: fc.record({ type: type("garble"), from: node, to: node, ms }) },
+  {
+    weight: 8,
+    arbitrary: fc.record({
+      type: type("duplicate"),
+      from: node,
+      to: node,
+      how: fc.constantFrom<DuplicateHow[]>("straggle", "replay", "answer", "repeat", "repeat"),
+      ms,
+    }),
+  },
+  { weight: 6, arbitrary: fc.record({ type: type("damage"), node }) },
   { weight: 4, arbitrary: fc.record({ type: type("retain"), node }) },
   { weight: 2, arbitrary: fc.record({ type: type("join"), to: node }) },
   { weight: 8, arbitrary: fc.record({ type: type("rest"), ms }) },
@@ -179,6 +201,20 @@ const lateJoin = fc.record({ count: few, to: other }).map(({ count, to }): Clust
   { type: "write", node: 0, acks: 1, count },
 ]);
 
+/** A log of many segments, some of them damaged; of the node that leads, one that the others have to fetch yet, or have. */
+const worn = fc
+  .record({ count: few, down: fc.boolean(), other, times: fc.integer({ min: 1, max: 3 }) })
+  .map(({ count, down, other: index, times }): ClusterStep[] => [
+    { type: "write", node: 0, acks: 1, count: 30 },
+    { type: "rest", ms: 100 },
+    ...(down ? [{ type: "end", node: index, how: "stopped", operation: 0, downMs: 2500 } as const] : []),
+    { type: "write", node: 0, acks: 1, count: 20 + count },
+    { type: "rest", ms: 200 },
+    { type: "damage", node: 0 },
+    ...Array.from({ length: times }, () => ({ type: "damage", node: 3 - index }) as const),
+    { type: "rest", ms: 3000 },
+  ]);
+
 /** What the random steps hit rarely in the order that hurts; at the beginning it is known who leads. */
 const anyBeginning: fc.Arbitrary<ClusterStep[]> = fc.oneof(
   { weight: 5, arbitrary: fc.constant<ClusterStep[]>([]) },
@@ -186,14 +222,21 @@ const anyBeginning: fc.Arbitrary<ClusterStep[]> = fc.oneof(
   { weight: 2, arbitrary: forgetful },
   { weight: 1, arbitrary: thereAndBack },
   { weight: 2, arbitrary: lateJoin },
+  { weight: 2, arbitrary: worn },
 );
 
-/** In half of the worlds hardly anybody lets old records go: there nothing at all may vanish. */
+/** In half of the worlds hardly anybody lets old records go: there nothing at all may vanish. And in most of them all disks keep what they have. */
 export const anyClusterSteps: fc.Arbitrary<ClusterStep[]> = fc
-  .tuple(fc.boolean(), anyBeginning, fc.array(anyClusterStep, { minLength: 8, maxLength: 50, size: "max" }))
-  .map(([retains, beginning, rest]) => {
-    return [...beginning, ...(retains ? rest : rest.filter((step) => step.type !== "retain"))];
-  });
+  .tuple(
+    fc.boolean(),
+    rarely(2),
+    anyBeginning,
+    fc.array(anyClusterStep, { minLength: 8, maxLength: 50, size: "max" }),
+  )
+  .map(([retains, damages, beginning, rest]) => [
+    ...beginning,
+    ...rest.filter(({ type }) => (type !== "retain" || retains) && (type !== "damage" || damages)),
+  ]);
 
 /** How the nodes are set up. */
 export interface ClusterSetting {
@@ -201,7 +244,11 @@ export interface ClusterSetting {
   /** By node; the last one is that of all further ones. */
   readonly fsyncModes: readonly FsyncMode[];
   readonly slowSyncTurns: number;
-  readonly settings: { readonly minReplicasForWrite: number };
+  readonly settings: {
+    readonly minReplicasForWrite: number;
+    /** Without one nothing says who it is, so what comes again is known by nothing but the nonces. */
+    readonly secret: Uint8Array | undefined;
+  };
 }
 
 const mode = fc.constantFrom<FsyncMode[]>("always", "always", "periodic", "never");
@@ -210,5 +257,8 @@ export const anyClusterSetting: fc.Arbitrary<ClusterSetting> = fc.record({
   nodes: fc.constantFrom(3, 3, 4),
   fsyncModes: fc.oneof(fc.constant<FsyncMode[]>(["always"]), fc.array(mode, { minLength: 4, maxLength: 4 })),
   slowSyncTurns: fc.constantFrom(0, 0, 0, 10),
-  settings: fc.record({ minReplicasForWrite: fc.constantFrom(0, 0, 1) }),
+  settings: fc.record({
+    minReplicasForWrite: fc.constantFrom(0, 0, 1),
+    secret: fc.constantFrom(Buffer.from("of the set"), undefined),
+  }),
 });

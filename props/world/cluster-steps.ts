@@ -1,15 +1,24 @@
 /** Does the steps of a simulated set. A step is begun and not waited for: what it comes to is noted when it has. */
 import { LogError } from "../../log/index.js";
 import { ReplicationError } from "../../replication/errors.js";
+import { flipSomewhere } from "./cluster-damage.js";
 import type { AppendedWrite } from "./cluster-history.js";
 import type { AsksFor, ClusterNode } from "./cluster-node.js";
 import type { ClusterStep } from "./cluster-step.js";
 import type { ClusterView } from "./cluster-view.js";
 
 const NODES_MAX = 5;
+/** So many stay, whoever is struck off. */
+const LEFT_MIN = 2;
+/** Longer than a primary waits for words of a node without power. */
+const GONE_MS = 1800;
 /** What a process had begun that is gone never ends; everything else has ended by then. */
 const WRITE_ENDS_MS = 4000;
 const ENDS_MS = 9000;
+/** Of the frames on a way that repeats them. */
+const REPEATED_SHARE = 0.3;
+/** Connections that a box plays again at once. */
+const REPLAYS = 3;
 /** Of the pieces on a way that garbles. */
 const GARBLED_SHARE = 0.2;
 
@@ -62,9 +71,11 @@ export class ClusterSteps {
     const { startError } = node;
     if (startError === undefined) return;
     const isCoded = startError instanceof ReplicationError || startError instanceof LogError;
-    // Nothing damages a disk in this world, so nothing may look like damage.
-    if (!isCoded || startError.code === "LOG_CORRUPT" || startError.code === "REPLICATION_LEADERSHIP_DAMAGED")
-      this.#cluster.breaks(startError);
+    // Where nothing damaged a disk nothing may look like damage.
+    const isDamaged =
+      isCoded && startError.code === "LOG_CORRUPT" && this.#cluster.history.isDamaged(node.name);
+    if (!isCoded || (startError.code === "LOG_CORRUPT" && !isDamaged)) this.#cluster.breaks(startError);
+    if (isCoded && startError.code === "REPLICATION_LEADERSHIP_DAMAGED") this.#cluster.breaks(startError);
     this.#cluster.tally("start failed");
     this.#cluster.time.after(1000, () => {
       if (node.machine.state === "stopped" && !node.isGone) void this.started(node);
@@ -128,7 +139,13 @@ export class ClusterSteps {
         const [from, to] = [cluster.node(step.from).name, cluster.node(step.to).name];
         cluster.network.garble(from, to, GARBLED_SHARE);
         cluster.time.after(step.ms, () => cluster.network.garble(from, to, 0));
+        return;
       }
+      case "damage":
+        flipSomewhere(cluster, cluster.node(step.node));
+        return;
+      case "duplicate":
+        this.#duplicate(cluster.node(step.from), cluster.node(step.to), step);
     }
   }
 
@@ -160,13 +177,22 @@ export class ClusterSteps {
     void this.started(this.#cluster.add({ masterAddress: upstream.address }));
   }
 
-  /** Nobody forgets a node that may come back: what it has could still win. */
-  #forget(node: ClusterNode): void {
-    const { leader } = this.#cluster;
-    const { state } = node.machine;
-    if (leader === undefined || (state !== "stopped" && state !== "off")) return;
+  /** One that is down, or this one, which is given up for that. Nobody forgets a node that may come back: what it has could still win. */
+  #forget(named: ClusterNode): void {
+    const { leader, nodes, time } = this.#cluster;
+    const isDown = ({ machine }: ClusterNode): boolean =>
+      machine.state === "stopped" || machine.state === "off";
+    const node = isDown(named) ? named : (nodes.find(isDown) ?? named);
+    if (leader === undefined || node === leader || node.isGone) return;
+    const isLeft = nodes.filter(({ isGone }) => !isGone).length > LEFT_MIN;
+    if (!isDown(node) && !isLeft) return;
     node.isGone = true;
-    this.#count("forget", leader.forget(node));
+    if (!isDown(node)) node.end("stopped");
+    // Not before it is noticed to be gone.
+    time.after(GONE_MS, () => {
+      const { leader: now } = this.#cluster;
+      if (now !== undefined && now !== node) this.#count("forget", now.forget(node));
+    });
   }
 
   #end(node: ClusterNode, { how, operation, downMs }: Extract<ClusterStep, { type: "end" }>): void {
@@ -201,6 +227,35 @@ export class ClusterSteps {
     time.after(ms, () => network.heal(from.name, to.name));
   }
 
+  #duplicate(
+    from: ClusterNode,
+    to: ClusterNode,
+    { how, ms }: Extract<ClusterStep, { type: "duplicate" }>,
+  ): void {
+    if (from === to) return;
+    const { network, time, random } = this.#cluster;
+    switch (how) {
+      case "straggle":
+        network.straggle(from.name, to.name, ms);
+        if (random() < 0.5) network.straggle(to.name, from.name, ms * random());
+        return;
+      case "replay":
+        for (let left = REPLAYS; left > 0; left -= 1) network.replay(from.name, to.name);
+        return;
+      case "answer":
+        network.answer(from.name, to.name);
+        return;
+      case "repeat":
+        for (const [a, b] of [
+          [from, to],
+          [to, from],
+        ] as const) {
+          network.duplicates.repeat(a.name, b.name, REPEATED_SHARE);
+          time.after(ms, () => network.duplicates.repeat(a.name, b.name, 0));
+        }
+    }
+  }
+
   #count(what: string, outcome: Promise<string>): void {
     const cluster = this.#cluster;
     this.#pending += 1;
@@ -225,4 +280,4 @@ export class ClusterSteps {
 }
 
 type CommandType = "promote" | "switchover" | "follow" | "resync" | "forget" | "reset" | "retain";
-type FaultType = "end" | "pause" | "clock" | "cut" | "isolate" | "drop" | "garble";
+type FaultType = "end" | "pause" | "clock" | "cut" | "isolate" | "drop" | "garble" | "duplicate" | "damage";

@@ -3,7 +3,7 @@
  * piece some time after it was written; nothing is ordered between connections. A way that is cut holds what goes over it, as TCP
  * sends again, until it is healed; whoever does not wait that long must find out by its own timer. A machine without power says
  * nothing; one whose process has ended resets what still comes. A way that garbles changes a bit here and there, which no checksum of TCP
- * has seen.
+ * has seen. What comes more than once, and how, is in `duplicates.ts`.
  */
 import {
   type Address,
@@ -13,9 +13,12 @@ import {
   type Listener,
   type Network,
 } from "../../replication/ports.js";
+import { Duplicates } from "./duplicates.js";
 import type { Random } from "./fate.js";
+import { SentFrames } from "./sent-frames.js";
 import type { SimulatedMachine } from "./simulated-machine.js";
 import type { VirtualTime } from "./virtual-time.js";
+import { withChangedBit } from "./with-changed-bit.js";
 
 /** What may wait on its way before whoever writes is told to wait. */
 const BUFFER_BYTES = 64 * 1024;
@@ -43,13 +46,14 @@ export interface NetworkCounts {
   garbled: number;
 }
 
-/** Where lengths and checksums stand: there a changed bit does most. */
-const HEAD_BYTES = 12;
+/** Of no process: whatever comes there is answered as by a machine that knows of no such connection. */
+const NOBODY = -1;
 
 export class SimulatedNetwork {
   readonly time: VirtualTime;
   readonly random: Random;
   readonly counts: NetworkCounts = { connections: 0, refused: 0, resets: 0, bytes: 0, held: 0, garbled: 0 };
+  readonly duplicates = new Duplicates();
   readonly #machines = new Map<string, SimulatedMachine>();
   readonly #listeners = new Map<string, Listening>();
   readonly #cuts = new Set<string>();
@@ -96,6 +100,8 @@ export class SimulatedNetwork {
   healAll(): void {
     this.#cuts.clear();
     this.#garbling.clear();
+    this.duplicates.end();
+    for (const end of this.#ends) end.out.release();
     this.flow();
   }
 
@@ -108,11 +114,7 @@ export class SimulatedNetwork {
     const share = this.#garbling.get(`${from.name}>${to.name}`) ?? 0;
     if (share === 0 || this.random() >= share) return bytes;
     this.counts.garbled += 1;
-    const within = this.random() < 0.5 ? Math.min(HEAD_BYTES, bytes.length) : bytes.length;
-    const at = Math.floor(this.random() * within);
-    const changed = Uint8Array.from(bytes);
-    changed[at] = (changed[at] ?? 0) ^ (1 << Math.floor(this.random() * 8));
-    return changed;
+    return withChangedBit(bytes, this.random);
   }
 
   /** When each of the other machines was last heard of by this one, the latest first. */
@@ -135,6 +137,43 @@ export class SimulatedNetwork {
     for (const end of [...this.#ends]) {
       const names = [end.machine.name, end.other?.machine.name];
       if (names.includes(a) && names.includes(b)) end.finishSoon(connectionError("ECONNRESET"));
+    }
+  }
+
+  /** What goes this way over the connections that there are now is held for a while; newer ones are not. */
+  straggle(from: string, to: string, ms: number): void {
+    for (const end of this.#ends) {
+      if (end.machine.name !== from || end.out.to.name !== to) continue;
+      this.duplicates.counts.straggled += 1;
+      end.out.hold(ms);
+    }
+  }
+
+  /** What a connection to there began with comes again, on one of its own. The machine it is of knows nothing of that, and mostly says so. */
+  replay(from: string, to: string): void {
+    const begun = this.duplicates.oneOf(from, to, this.random());
+    const [machine, target] = [this.#machines.get(from), this.#machines.get(to)];
+    if (begun === undefined || machine === undefined || target === undefined) return;
+    this.duplicates.counts.replayed += 1;
+    const ghost = new End(this, machine, NOBODY, target, `${to}:${begun.port}`);
+    ghost.isMute = this.random() < 0.5;
+    ghost.out.push({ type: "syn", port: begun.port });
+    this.#play(ghost, begun.dialler);
+  }
+
+  /** The next connection to there is answered with what an older one was answered, as far as it goes. */
+  answer(from: string, to: string): void {
+    const begun = this.duplicates.oneOf(from, to, this.random());
+    if (begun !== undefined) this.duplicates.answerNext(begun);
+  }
+
+  /** As it was said, or faster. */
+  #play(end: End, { beginning }: SentFrames): void {
+    const gapMs = this.random() < 0.3 ? 0 : 40;
+    let afterMs = 0;
+    for (const bytes of beginning) {
+      afterMs += this.random() * gapMs;
+      this.time.after(afterMs, () => void end.write(bytes));
     }
   }
 
@@ -165,6 +204,11 @@ export class SimulatedNetwork {
 
   /** A connection asks to be taken. */
   arrive(near: End, target: SimulatedMachine, port: number): void {
+    const before = this.duplicates.takeAnswer(near.machine.name, target.name);
+    if (before !== undefined) {
+      this.#answerWith(near, target, before.acceptor);
+      return;
+    }
     const listening = this.#listeners.get(`${target.name}:${port}`);
     if (listening === undefined || !target.lives(listening.process)) {
       this.counts.refused += 1;
@@ -176,7 +220,19 @@ export class SimulatedNetwork {
     far.other = near;
     near.other = far;
     far.out.push({ type: "open" });
+    const [from, to] = [near.machine.name, target.name];
+    this.duplicates.begun({ from, to, port, dialler: near.sent, acceptor: far.sent });
     far.handlers = listening.accept(far);
+  }
+
+  #answerWith(near: End, target: SimulatedMachine, said: SentFrames): void {
+    this.duplicates.counts.answered += 1;
+    const ghost = new End(this, target, NOBODY, near.machine, `${near.machine.name}:${near.number}`);
+    ghost.isMute = this.random() < 0.5;
+    ghost.other = near;
+    near.other = ghost;
+    ghost.out.push({ type: "open" });
+    this.#play(ghost, said);
   }
 
   #connect(
@@ -210,16 +266,17 @@ export class SimulatedNetwork {
 /** One direction of a connection. */
 class Way {
   readonly #end: End;
-  readonly #to: SimulatedMachine;
+  readonly to: SimulatedMachine;
   #queue: Item[] = [];
   /** How many of the first have been long enough on their way. */
   #ripe = 0;
   #lastAt = 0;
+  #heldUntil = 0;
   #isFlowing = false;
 
   constructor(end: End, to: SimulatedMachine) {
     this.#end = end;
-    this.#to = to;
+    this.to = to;
   }
 
   push(item: Item): void {
@@ -231,6 +288,16 @@ class Way {
       this.#ripe += 1;
       this.flow();
     });
+  }
+
+  hold(ms: number): void {
+    const { time } = this.#end.network;
+    this.#heldUntil = Math.max(this.#heldUntil, time.ms + ms);
+    time.after(ms + 1, () => this.flow());
+  }
+
+  release(): void {
+    this.#heldUntil = 0;
   }
 
   /** What the machine had not sent when its power went. */
@@ -255,11 +322,11 @@ class Way {
 
   #mayFlow(): boolean {
     const { network, machine, other } = this.#end;
-    if (network.isCut(machine, this.#to)) {
+    if (network.isCut(machine, this.to) || network.time.ms < this.#heldUntil) {
       network.counts.held += 1;
       return false;
     }
-    const { state } = this.#to;
+    const { state } = this.to;
     if (state === "paused" || state === "off") return false;
     return other === undefined || !other.isHolding;
   }
@@ -268,7 +335,7 @@ class Way {
     const { network, other } = this.#end;
     switch (item.type) {
       case "syn":
-        network.arrive(this.#end, this.#to, item.port);
+        network.arrive(this.#end, this.to, item.port);
         return;
       case "open":
         other?.opened();
@@ -277,11 +344,12 @@ class Way {
         network.counts.bytes += item.bytes.length;
         this.#end.left(item.bytes.length);
         if (other?.isAlive === true) {
-          network.heard(this.#to, this.#end.machine);
-          other.handlers?.data(network.garbled(this.#end.machine, this.#to, item.bytes));
+          if (!this.#end.isNobodys) network.heard(this.to, this.#end.machine);
+          other.handlers?.data(network.garbled(this.#end.machine, this.to, item.bytes));
         }
         // Nobody is there any more to take it.
-        else other?.out.push({ type: "end", error: connectionError("ECONNRESET") });
+        else if (other?.isMute !== true)
+          other?.out.push({ type: "end", error: connectionError("ECONNRESET") });
         return;
       case "end":
         other?.finish(item.error);
@@ -296,6 +364,9 @@ class End implements Connection {
   readonly remote: string;
   readonly number: number;
   readonly out: Way;
+  readonly sent = new SentFrames();
+  /** Says nothing, not even that it is not there. */
+  isMute = false;
   readonly #process: number;
   other: End | undefined;
   handlers: ConnectionHandlers | undefined;
@@ -321,6 +392,11 @@ class End implements Connection {
     network.enlist(this);
   }
 
+  /** What comes from it nobody says now. */
+  get isNobodys(): boolean {
+    return this.#process === NOBODY;
+  }
+
   /** Its process is there and has not let it go. */
   get isAlive(): boolean {
     return !this.#isClosed && !this.#isFinished && this.machine.lives(this.#process);
@@ -333,14 +409,30 @@ class End implements Connection {
 
   write(bytes: Uint8Array): boolean {
     if (this.#isClosed || this.#isFinished) return true;
-    const { random } = this.network;
-    const at = random() < 0.3 ? Math.floor(random() * bytes.length) : 0;
-    for (const piece of [bytes.subarray(0, at), bytes.subarray(at)])
-      if (piece.length > 0) this.out.push({ type: "data", bytes: Uint8Array.from(piece) });
-    this.bufferedBytes += bytes.length;
+    this.#send(Uint8Array.from(bytes));
+    if (this.sent.written(Uint8Array.from(bytes))) this.#repeatSometimes();
     if (this.bufferedBytes < BUFFER_BYTES) return true;
     this.#wantsDrain = true;
     return false;
+  }
+
+  #send(bytes: Uint8Array): void {
+    const { random } = this.network;
+    const at = random() < 0.3 ? Math.floor(random() * bytes.length) : 0;
+    for (const piece of [bytes.subarray(0, at), bytes.subarray(at)])
+      if (piece.length > 0) this.out.push({ type: "data", bytes: piece });
+    this.bufferedBytes += bytes.length;
+  }
+
+  /** A frame that was sent already, behind the one that ends here. */
+  #repeatSometimes(): void {
+    const { random, duplicates } = this.network;
+    const share = duplicates.repeats(this.machine.name, this.out.to.name);
+    if (share === 0 || random() >= share) return;
+    const frame = this.sent.latest(random());
+    if (frame === undefined) return;
+    duplicates.counts.repeated += 1;
+    this.#send(frame);
   }
 
   close(): void {

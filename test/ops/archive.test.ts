@@ -100,6 +100,19 @@ describe("an archive", () => {
     expect(segmentsOf(await manifest()).length).toBeLessThan(10);
   });
 
+  it("takes breaks between the pieces of what it sends, when it is given any", async () => {
+    await bench.grow(40);
+    const worked: number[] = [];
+    const take = async (workedMs: number): Promise<void> => void worked.push(workedMs);
+    let nowMs = 0;
+    await writerOf().bringUpTo(at(41), { stopwatch: () => nowMs++, take });
+    expect(new Set(worked)).toEqual(new Set([1]));
+    const breaks = worked.length;
+    await bench.grow(40);
+    await writerOf().bringUpTo(at(81));
+    expect(worked).toHaveLength(breaks);
+  });
+
   it("is not written to when there is nothing new", async () => {
     const writer = writerOf();
     const last = await growAndArchive(10, writer);
@@ -413,7 +426,8 @@ describe("an archive beside backups that are pruned", () => {
     await leftovers();
     let removed = 0;
     const store = preceding("lock", async () => {
-      removed += (await prune()).removedObjects.length;
+      // Once: the disk of this world gives every file the same age, and what was just sent is too young to be pruned.
+      if (removed === 0) removed += (await prune()).removedObjects.length;
     });
     const writer = writerOf(bench, { store });
     await expect(writer.bringUpTo(at(121))).rejects.toMatchObject({ code: "BACKUP_LOCKED" });

@@ -176,12 +176,12 @@ describe("list", () => {
 describe("a manifest", () => {
   it("of a later format version is not damage but another release's", async () => {
     const { sha256: _, ...body } = await loadBackup(bench.store, ids[0] ?? "");
-    const later = sealManifest({ ...body, formatVersion: 2 } as unknown as ManifestBody);
+    const later = sealManifest({ ...body, formatVersion: 3 } as unknown as ManifestBody);
     expect(() => readManifest(Buffer.from(later.text), "m")).toThrow(BackupError);
     try {
       readManifest(Buffer.from(later.text), "m");
     } catch (error) {
-      expect(error).toMatchObject({ code: "BACKUP_VERSION_UNKNOWN", context: { expected: 1, found: 2 } });
+      expect(error).toMatchObject({ code: "BACKUP_VERSION_UNKNOWN", context: { expected: 2, found: 3 } });
     }
   });
 

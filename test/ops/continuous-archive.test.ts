@@ -1,9 +1,12 @@
 // When a server archives, what it holds meanwhile, and what it tells; the archiver is a stand-in, the clock is turned by hand.
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { ContinuousArchive } from "../../ops/backup/archive.js";
-import { ArchiveFailure } from "../../ops/backup/archive-job.js";
+import { ArchiveFailure, type FromArchiver } from "../../ops/backup/archive-job.js";
+import { AskedLocks, type TakeLock } from "../../ops/backup/archive-lock.js";
 import { ArchiveThread, type Thread } from "../../ops/backup/archive-thread.js";
 import type { ArchiveReport } from "../../ops/backup/archive-writer.js";
+import { BoundedBreaks } from "../../ops/backup/breaks.js";
+import { BackupError } from "../../ops/backup/errors.js";
 import { at } from "../support/test-log.js";
 
 const report = (lastOffset: number): ArchiveReport => ({
@@ -21,6 +24,8 @@ class World {
   segments = 1;
   bytes = 1000;
   asked: number[] = [];
+  rests: number[] = [];
+  hurried = 0;
   closed = 0;
   sweeps = 0;
   fails: { code: string | undefined; message: string } | undefined;
@@ -35,11 +40,15 @@ class World {
     usage: () => ({ segments: this.segments, bytes: this.bytes }),
     intervalMs: 10_000,
     start: () => ({
-      bringUpTo: async (last) => {
+      bringUpTo: async (last, restMsMax) => {
         this.asked.push(last);
+        this.rests.push(restMsMax);
         await this.hold;
         if (this.fails !== undefined) throw new ArchiveFailure({ ...this.fails, stack: undefined });
         return report(last);
+      },
+      hurry: () => {
+        this.hurried += 1;
       },
       close: async () => {
         this.closed += 1;
@@ -128,6 +137,37 @@ describe("continuous archive", () => {
     expect(world.archive.holders()).toEqual([{ name: "archive", offset: 11 }]);
   });
 
+  it("rests at most half of an interval on the way, and not at all when it is behind, fails, or ends", async () => {
+    expect(world.rests).toEqual([5_000]);
+    world.durable = 20;
+    await world.at(10_100);
+    expect(world.rests).toEqual([5_000, 5_000]);
+    // It took longer than the interval.
+    let go: () => void = () => undefined;
+    world.hold = new Promise((resolve) => {
+      go = resolve;
+    });
+    world.durable = 30;
+    await world.at(20_100);
+    world.durable = 40;
+    await world.at(31_000);
+    go();
+    world.hold = undefined;
+    await world.at(31_000);
+    await world.at(31_000);
+    expect(world.asked).toEqual([10, 20, 30, 40]);
+    expect(world.rests).toEqual([5_000, 5_000, 5_000, 0]);
+    world.fails = { code: undefined, message: "away" };
+    world.durable = 50;
+    await world.at(41_000);
+    await world.at(42_000);
+    expect(world.rests.slice(4)).toEqual([5_000, 0]);
+    world.durable = 60;
+    await world.archive.close(1000);
+    expect(world.hurried).toBe(1);
+    expect(world.rests.at(-1)).toBe(0);
+  });
+
   it("runs one after the other", async () => {
     let go = (): void => undefined;
     world.hold = new Promise((resolve) => {
@@ -160,6 +200,27 @@ describe("continuous archive", () => {
   });
 });
 
+describe("breaks of the archive", () => {
+  it("are as long as the work, no longer in all than they may be, and over at once in a hurry", async () => {
+    let nowMs = 0;
+    const rests: number[] = [];
+    const sleep = async (ms: number): Promise<void> => {
+      rests.push(ms);
+      // Timers are late.
+      nowMs += ms + 1;
+    };
+    const bounded = new BoundedBreaks(100, () => nowMs, sleep);
+    for (const workedMs of [30, 50, 500, 500]) await bounded.take(workedMs);
+    expect(rests).toEqual([30, 50, 18]);
+    // Each of them would last longer than a test may.
+    const breaks = new BoundedBreaks(1e9, () => performance.now());
+    const resting = breaks.take(1e8);
+    breaks.hurry();
+    await resting;
+    await breaks.take(1e8);
+  });
+});
+
 describe("the thread that archives", () => {
   it("fails what it was asked when it ends, and the next request starts another", async () => {
     const listeners = new Map<string, (value: never) => void>();
@@ -173,18 +234,55 @@ describe("the thread that archives", () => {
       threads.push(thread);
       return thread;
     };
-    const archiver = new ArchiveThread(start, { onUpload: () => undefined, onWarning: () => undefined });
-    const asked = archiver.bringUpTo(5);
+    const events = { onUpload: () => undefined, onWarning: () => undefined };
+    const archiver = new ArchiveThread(start, events, () => Promise.reject(new Error("not asked for")));
+    const asked = archiver.bringUpTo(5, 0);
     listeners.get("error")?.(new Error("out of memory") as never);
     await expect(asked).rejects.toThrow("out of memory");
-    const again = archiver.bringUpTo(6);
+    const again = archiver.bringUpTo(6, 0);
     expect(threads).toHaveLength(2);
     listeners.get("message")?.({ type: "done", id: 2, report: report(6) } as never);
     expect(await again).toEqual(report(6));
-    const closing = archiver.bringUpTo(7);
+    const closing = archiver.bringUpTo(7, 0);
     await archiver.close();
     await expect(closing).rejects.toThrow("shutting down");
-    await expect(archiver.bringUpTo(8)).rejects.toThrow("shutting down");
+    await expect(archiver.bringUpTo(8, 0)).rejects.toThrow("shutting down");
     expect(threads).toHaveLength(2);
+  });
+
+  it("is lent the lock of the repository by the main thread, which has it back when it ends", async () => {
+    const held = new Set<string>();
+    const take: TakeLock = async (holder, owner) => {
+      if (held.size > 0) throw new BackupError("BACKUP_LOCKED", "in use");
+      held.add(`${holder} ${owner}`);
+      return {
+        release: async () => {
+          held.clear();
+        },
+      };
+    };
+    let hear: (message: FromArchiver) => void = () => undefined;
+    let end: (code: number) => void = () => undefined;
+    const asked = new AskedLocks((message) => hear(message));
+    const thread: Thread = {
+      postMessage: (message) => message.type === "lockDone" && asked.hear(message),
+      on: (event: string, listener: never) => {
+        if (event === "message") hear = listener;
+        if (event === "exit") end = listener;
+      },
+      terminate: async () => undefined,
+    };
+    const events = { onUpload: () => undefined, onWarning: () => undefined };
+    const archiver = new ArchiveThread(() => thread, events, take);
+    const working = archiver.bringUpTo(5, 0);
+    const lock = await asked.lock("me", "node");
+    expect([...held]).toEqual(["me node"]);
+    await expect(asked.lock("me", "node")).rejects.toMatchObject({ code: "BACKUP_LOCKED" });
+    await lock.release();
+    expect(held.size).toBe(0);
+    await asked.lock("me", "node");
+    end(1);
+    await expect(working).rejects.toThrow("ended");
+    expect(held.size).toBe(0);
   });
 });

@@ -22,7 +22,7 @@ describeObjectStore("directory", async () => {
 });
 
 describe("a directory as a store", () => {
-  it("links a file of the same file system, and leaves a name that is taken", async () => {
+  it("links a file of the same file system, and leaves a name that is taken, saying so", async () => {
     const directory = fresh();
     const store = storeIn(directory);
     const file = join(root, "file");
@@ -30,7 +30,7 @@ describe("a directory as a store", () => {
     expect(await store.link(file, "segments/a")).toBe(true);
     expect(statSync(join(directory, "segments/a")).ino).toBe(statSync(file).ino);
     await store.put("segments/b", Buffer.from("own"));
-    expect(await store.link(file, "segments/b")).toBe(true);
+    expect(await store.link(file, "segments/b")).toBe(false);
     expect(readFileSync(join(directory, "segments/b"), "utf8")).toBe("own");
   });
 

@@ -29,9 +29,12 @@ let server: RunningServer;
 /** Offset of each commit's record. */
 const offsets: number[] = [];
 
+/** A commit with the time that it was made, which is not the time at which it was stored. */
+const eventOf = ({ sha, time }: Commit): unknown => ({ sha, time });
+
 async function store(part: readonly Commit[], totals: RunningTotals): Promise<void> {
   for (const commit of part) {
-    const event = { room: ROOM, event: "commit", data: { sha: commit.sha }, expected_offset: offsets.length };
+    const event = { room: ROOM, event: "commit", data: eventOf(commit), expected_offset: offsets.length };
     const answer = await fetch(`http://127.0.0.1:${server.port}/batch`, {
       method: "POST",
       headers: { "content-type": "application/json" },
@@ -120,7 +123,9 @@ it.each([0.1, 0.25, 0.45])(
       const url = `http://127.0.0.1:${restored.port}`;
       expect(await served(url)).toEqual(expectedAfter(count));
       const events = await new StoreClient(url).eventsFrom(ROOM, Math.max(0, count - 1));
-      expect(events.events).toHaveLength(1);
+      const last = commits[count - 1];
+      const told = events.events.map(({ data }) => JSON.parse(Buffer.from(data).toString("utf8")));
+      expect(told).toEqual([last && eventOf(last)]);
       expect(events.next_offset).toBe(count);
     } finally {
       await restored.kill();

@@ -168,6 +168,28 @@ describe("the archive of a server", () => {
     expect((await expectWhole(url)).length).toBe(before.length);
   });
 
+  test("takes over what a backup has sent to the same directory, also while nothing is written", async () => {
+    const repository = join(root, "shared");
+    const before = serve("shared", "");
+    await write(await clientOf(before), 200);
+    before.signal("SIGTERM");
+    await before.ended;
+    // The snapshot that a start would make first is made now: then the archive finds everything there.
+    const data = join(root, "shared");
+    expect((await runAnnals(["snapshot", data])).code).toBe(0);
+    const backup = await runAnnals(["backup", `${repository}-repository`, "--data-dir", data, "--json"]);
+    const { lastOffset } = JSON.parse(backup.stdout);
+
+    const server = serve("shared", `${repository}-repository`);
+    const client = await clientOf(server);
+    await until("archiving", async () => (await sample(client, "archive_last_offset")) === lastOffset);
+    expect(await sample(client, "archive_errors_total")).toBe(0);
+    expect(await sample(client, 'archive_uploads_total\\{kind="segment"\\}')).toBe(0);
+    server.signal("SIGTERM");
+    expect((await server.ended).code).toBe(0);
+    await expectWhole(`file://${repository}-repository`);
+  });
+
   test("holds the log until it has it, and reaches further back when the log lets go", async () => {
     const url = bucket.url("holds");
     bucket.fault = () => ({ type: "reset" });

@@ -65,9 +65,16 @@ describe("messages", () => {
 
   it("greetings go round, of a node with everything and of one with nothing", () => {
     for (const of of [node, bare]) {
-      const hello = { nonce, purpose: "ask", resync: false, heartbeatMs: 1_000, node: of } as const;
+      const hello = {
+        nonce,
+        answers: proof,
+        purpose: "ask",
+        resync: false,
+        heartbeatMs: 1_000,
+        node: of,
+      } as const;
       expect(plain(decodeHelloBody(encodeHelloBody(hello)))).toEqual(plain(hello));
-      const welcome = { heartbeatMs: 2_000, node: of };
+      const welcome = { answers: nonce, heartbeatMs: 2_000, node: of };
       expect(plain(decodeWelcomeBody(encodeWelcomeBody(welcome)))).toEqual(plain(welcome));
     }
   });
@@ -82,7 +89,9 @@ describe("messages", () => {
       confirmed: max,
     };
     const statement = { ...node, ...long, primary: long };
-    const body = encodeHelloBody({ nonce, purpose: "follow", resync: true, heartbeatMs: 1, node: statement });
+    const body = encodeHelloBody({
+      ...{ nonce, answers: nonce, purpose: "follow", resync: true, heartbeatMs: 1, node: statement },
+    });
     const [hello] = encodeMessage({ type: "hello", protocol: 1, body, proof }, 0);
     expect(hello!.length).toBeLessThan(GREETING_BYTES_MAX);
     const heartbeat = MESSAGES.find((message) => message.type === "heartbeat")!;

@@ -2,8 +2,14 @@
 import { randomBytes } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
+import { FrameReader } from "../../replication/frames.js";
 import { TcpNetwork } from "../../replication/index.js";
-import { encodeMessage, encodeWelcomeBody } from "../../replication/message-codec.js";
+import {
+  decodeHelloBody,
+  decodeMessage,
+  encodeMessage,
+  encodeWelcomeBody,
+} from "../../replication/message-codec.js";
 import type { Message, NodeStatement } from "../../replication/messages.js";
 import { RawPeer } from "./raw-peer.js";
 import { until } from "./set-waits.js";
@@ -96,12 +102,20 @@ export class Impostor {
       };
       socket.on("error", () => undefined);
       socket.on("close", () => this.#sockets.delete(socket));
-      socket.once("data", () => {
-        const body = encodeWelcomeBody({ heartbeatMs: 1000, node });
+      const frames = new FrameReader();
+      const listen = (bytes: Uint8Array): void => {
+        frames.push(bytes);
+        const frame = frames.next();
+        const hello = frame && decodeMessage(frame);
+        if (hello?.type !== "hello") return;
+        socket.off("data", listen);
+        const { nonce: answers } = decodeHelloBody(hello.body);
+        const body = encodeWelcomeBody({ answers, heartbeatMs: 1000, node });
         say({ type: "welcome", body, proof: new Uint8Array(0) });
         says(socket);
         socket.resume();
-      });
+      };
+      socket.on("data", listen);
       say({ type: "challenge", protocol: 1, nonce: randomBytes(32) });
     });
   }

@@ -66,10 +66,14 @@ export const MESSAGES: readonly Message[] = [
   {
     type: "hello",
     protocol: 65_535,
-    body: encodeHelloBody({ nonce, purpose: "follow", resync: true, heartbeatMs: 1, node }),
+    body: encodeHelloBody({ nonce, answers: nonce, purpose: "follow", resync: true, heartbeatMs: 1, node }),
     proof,
   },
-  { type: "welcome", body: encodeWelcomeBody({ heartbeatMs: 1_000, node: bare }), proof: new Uint8Array(0) },
+  {
+    type: "welcome",
+    body: encodeWelcomeBody({ answers: nonce, heartbeatMs: 1_000, node: bare }),
+    proof: new Uint8Array(0),
+  },
   { type: "refused", code: "REPLICATION_FENCED", message: "words" },
   { type: "probe", offset: offset(max) },
   { type: "mark", position },

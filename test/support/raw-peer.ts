@@ -2,6 +2,7 @@
 
 import { FrameReader } from "../../replication/frames.js";
 import {
+  decodeHelloBody,
   decodeMessage,
   encodeHelloBody,
   encodeMessage,
@@ -105,6 +106,7 @@ export class RawPeer implements ConnectionHandlers {
     const challenge = await this.hears("challenge");
     const fields = {
       nonce: NONCE,
+      answers: challenge.nonce,
       purpose: "follow",
       resync: false,
       heartbeatMs: 1_000,
@@ -122,7 +124,7 @@ export class RawPeer implements ConnectionHandlers {
     const challenge = { type: "challenge", protocol: 1, nonce: NONCE } as const;
     this.say(challenge);
     const hello = await this.hears("hello");
-    const body = encodeWelcomeBody({ heartbeatMs: 1_000, node });
+    const body = encodeWelcomeBody({ answers: decodeHelloBody(hello.body).nonce, heartbeatMs: 1_000, node });
     this.say({ type: "welcome", body, proof: proveWelcome(secret, { challenge, hello: hello.body }, body) });
     this.epoch = node.own?.epoch ?? 0;
   }

@@ -70,6 +70,7 @@ export class S3Server {
   readonly #server: Server;
   readonly #late = new Set<NodeJS.Timeout>();
   #count = 0;
+  #begun = 0;
 
   private constructor(server: Server) {
     this.#server = server;
@@ -216,7 +217,8 @@ export class S3Server {
   }
 
   #begin(key: string): Reply {
-    const id = `upload-${this.#count}`;
+    // A count of its own: one that is begun late comes between other requests.
+    const id = `upload-${++this.#begun}`;
     this.#uploads.set(id, { key, parts: new Map() });
     return {
       status: 200,

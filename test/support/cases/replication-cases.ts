@@ -82,7 +82,11 @@ const commands: readonly (readonly [string, object, readonly ErrorCode[]])[] = [
       "REPLICATION_LOG_FAILED",
     ],
   ],
-  ["replication.follow", { address: "db1:15501" }, ["API_ADDRESS_INVALID", "REPLICATION_CHANGING"]],
+  [
+    "replication.follow",
+    { address: "db1:15501" },
+    ["API_ADDRESS_INVALID", "REPLICATION_CHANGING", "REPLICATION_CIRCLE"],
+  ],
   ["replication.resync", {}, ["REPLICATION_ROLE_WRONG", "REPLICATION_CHANGING"]],
   [
     "replication.switchover",
