@@ -261,7 +261,7 @@ describe("a path", () => {
 describe("what is not committed", () => {
   it("is shown to nobody, by any kind of read", async () => {
     const log = new MemoryLog();
-    const server = await start({ log });
+    const server = await start({ log, limits: { longPollTimeoutMs: 60_000 } });
     const stream = new StreamClient(server, "s");
     const { next } = await stream.create(JSON_TYPE, "[1]");
     const events = await Events.open(stream, "-1");
@@ -269,7 +269,8 @@ describe("what is not committed", () => {
     log.hold();
     const append = stream.append("[2]", JSON_TYPE);
     const poll = stream.longPoll(next);
-    await pause(100);
+    await expect.poll(() => server.waiting().streamPoll).toBe(1);
+    await pause(50);
     expect((await stream.read()).text).toBe("[1]");
     expect((await stream.read("now")).next).toBe(next);
     expect(events.messages).toEqual([1]);
@@ -283,13 +284,14 @@ describe("what is not committed", () => {
 
   it("reaches a live reader who came while it was on its way to the disk", async () => {
     const log = new MemoryLog();
-    const stream = new StreamClient(await start({ log, limits: { longPollTimeoutMs: 20_000 } }), "s");
+    const server = await start({ log, limits: { longPollTimeoutMs: 60_000 } });
+    const stream = new StreamClient(server, "s");
     const { next } = await stream.create(TEXT);
     log.hold();
     const append = stream.append("late");
     while (log.endOffset === log.committedOffset) await pause(1);
     const poll = stream.longPoll(next);
-    await pause(50);
+    await expect.poll(() => server.waiting().streamPoll).toBe(1);
     log.release();
     expect((await poll).text).toBe("late");
     await append;
@@ -298,11 +300,11 @@ describe("what is not committed", () => {
 
 describe("a live reader", () => {
   it("past the bound is told to come back later, and the others go on", async () => {
-    const server = await start({ limits: { liveReadersMax: 2, longPollTimeoutMs: 400 } });
+    const server = await start({ limits: { liveReadersMax: 2, longPollTimeoutMs: 2_000 } });
     const stream = new StreamClient(server, "s");
     const { next } = await stream.create();
     const first = [stream.longPoll(next), stream.longPoll(next)];
-    await pause(100);
+    await expect.poll(() => server.waiting().streamPoll).toBe(2);
     const third = await stream.longPoll(next);
     expect([third.status, third.headers.get("retry-after")]).toEqual([429, "1"]);
     expect((await stream.read(next)).status).toBe(200);
@@ -318,7 +320,7 @@ describe("a live reader", () => {
       const events = await Events.open(stream, "-1");
       await events.until(() => events.next !== "");
       events.close();
-      await pause(50);
+      await expect.poll(() => server.waiting().streamEvents).toBe(0);
     }
   });
 
@@ -337,7 +339,7 @@ describe("a live reader", () => {
     const poll = stream.longPoll(next);
     const events = await Events.open(stream, next);
     await events.until(() => events.next !== "");
-    await pause(50);
+    await expect.poll(() => server.waiting().streamPoll).toBe(1);
     // All three are committed at once, so that nobody finds the name free in between.
     log.hold();
     const before = log.endOffset;
@@ -391,7 +393,7 @@ describe("a live reader", () => {
     const poll = stream.longPoll(next);
     const events = await Events.open(stream, next);
     await events.until(() => events.next !== "");
-    await pause(50);
+    await expect.poll(() => server.waiting().streamPoll).toBe(1);
     const closing = server.drain();
     expect((await poll).status).toBe(204);
     await events.until(() => false);

@@ -235,9 +235,9 @@ describe("a consumer that goes away while it waits", () => {
   it("leaves what arrives to the one behind it", async () => {
     await start();
     const socket = waitOnSocket();
-    await sleep(30);
+    await expect.poll(() => server.waiting().queue).toBe(1);
     const behind = consume("behind");
-    await settled();
+    await expect.poll(() => server.waiting().queue).toBe(2);
     socket.destroy();
     await publish("a");
     expect((await behind).json).toMatchObject({ payload: "a", attempt: 1 });

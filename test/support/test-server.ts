@@ -103,6 +103,8 @@ export class TestServer {
   checks: { name: string; ok: boolean; detail: string }[] = [{ name: "log", ok: true, detail: "" }];
   readonly snapshots = new SnapshotDouble(() => this.log.endOffset);
   readonly replication: ReplicationDouble;
+  /** Requests that wait now. */
+  waiting: Parameters<ApiObserver["countWaiting"]>[0] = () => ({ queue: 0, streamPoll: 0, streamEvents: 0 });
   url = "";
   port = 0;
   #close: () => Promise<void> = () => Promise.resolve();
@@ -176,7 +178,9 @@ export class TestServer {
       },
       eventsPublished: (room, eventType, count) => this.published.push({ room, eventType, count }),
       requestRejected: (code) => this.rejected.push(code),
-      countWaiting: () => undefined,
+      countWaiting: (count) => {
+        this.waiting = count;
+      },
     };
     return {
       version: "1.2.3",
