@@ -8,13 +8,15 @@
  *
  *   1. the mark, then the lock: ended in between, there is no directory that looks as if nothing had been meant to be in it.
  *      Then what an unfinished restore left is removed
- *   2. the segments and snapshots, in any order, each under a temporary name until every byte of it was verified
+ *   2. the segments and snapshots, in any order, each under a temporary name until every byte of it was verified; then segments that
+ *      came in pieces are made one
  *   3. the chain across the segments is checked, up to the wanted record
  *   4. the version of the directory, and its identity: the same cluster, a node of its own
  *   5. the segment of the new epoch, with the record that says where it came from
  *   6. the recovery point, as after a clean stop
  *   7. the mark goes
  */
+import { copyBytes } from "./copy-bytes.js";
 import { ADVICE_DAMAGED, corruption, type Finding } from "./corruption.js";
 import {
   createIdentity,
@@ -31,6 +33,7 @@ import type { EpochEntry } from "./event-log.js";
 import {
   FORMAT_FILE,
   IDENTITY_FILE,
+  indexName,
   LOCK_FILE,
   LOG_DIRECTORY,
   NEW_SUFFIX,
@@ -59,7 +62,13 @@ import { borderFinding, firstFinding, lineageFinding, type SegmentFile, shownPat
 import { type ReadPoint, readHeader } from "./segment-reader.js";
 import { findingOfBad, pointAt, scanSegment } from "./segment-scan.js";
 import type { Identity } from "./settings.js";
-import { epoch as asEpoch, offset as asOffset, type Epoch, type Offset } from "./units.js";
+import {
+  epoch as asEpoch,
+  offset as asOffset,
+  position as asPosition,
+  type Epoch,
+  type Offset,
+} from "./units.js";
 
 /** What a restore's directory may hold before it begins: nothing that anybody wrote there on purpose. */
 const HARMLESS: ReadonlySet<string> = new Set([
@@ -111,7 +120,7 @@ export interface FinishRestore {
 export class RestoringDirectory {
   readonly #options: RestoreDirectoryOptions;
   readonly #directory: DataDirectory;
-  readonly #placed: PlacedSegment[] = [];
+  #placed: PlacedSegment[] = [];
 
   private constructor(options: RestoreDirectoryOptions, directory: DataDirectory) {
     this.#options = options;
@@ -190,6 +199,57 @@ export class RestoringDirectory {
     // Every restored segment is a sealed one: the new epoch gets its own.
     await writeIndexFile(files, this.#directory.logPath, header, scan.index, end);
     return { file: { base, name, header, bytes: end.position }, end };
+  }
+
+  /**
+   * Makes one segment of those that begin at these offsets, each where the one before ends: they are pieces of what was one in the log
+   * that they come from, and whoever follows that log has to have its borders.
+   * @throws LogError LOG_CORRUPT when one does not continue the one before.
+   */
+  async joinSegments(bases: readonly Offset[]): Promise<void> {
+    const { files } = this.#options;
+    const { logPath } = this.#directory;
+    const pieces = bases.map((base) => this.#placedAt(base));
+    const [first, ...others] = pieces;
+    if (first === undefined || others.length === 0) return;
+    const { base, name, header } = first.file;
+    const handle = await files.open(`${logPath}/${name}`, "write");
+    let end = first.end;
+    try {
+      for (const { file, end: pieceEnd } of others) {
+        const torn = borderFinding(end, file);
+        if (torn !== undefined) throw corruption(torn);
+        await this.#appendRecords(handle, end.position, file);
+        end = { ...pieceEnd, position: asPosition(end.position + file.bytes - SEGMENT_HEADER_BYTES) };
+      }
+      const scan = await scanSegment(handle, header, end.position);
+      if (scan.bad !== undefined) throw corruption(findingOfBad(shownPath(name), scan.bad));
+      await handle.sync();
+      await writeIndexFile(files, logPath, header, scan.index, end);
+    } finally {
+      await handle.close();
+    }
+    for (const { file } of others) {
+      await files.remove(`${logPath}/${indexName(file.base)}`);
+      await files.remove(`${logPath}/${file.name}`);
+    }
+    const joined = { file: { base, name, header, bytes: end.position }, end };
+    this.#placed = [...this.#placed.filter((placed) => !pieces.includes(placed)), joined];
+  }
+
+  async #appendRecords(into: FileHandle, position: number, { name, bytes }: SegmentFile): Promise<void> {
+    const from = await this.#options.files.open(`${this.#directory.logPath}/${name}`, "read");
+    try {
+      await copyBytes(from, SEGMENT_HEADER_BYTES, bytes, into, position);
+    } finally {
+      await from.close();
+    }
+  }
+
+  #placedAt(base: Offset): PlacedSegment {
+    const placed = this.#placed.find(({ file }) => file.base === base);
+    assert(placed !== undefined, "only what was placed is joined");
+    return placed;
   }
 
   /**

@@ -49,6 +49,8 @@ const SegmentEntry = Type.Object(
     sha256: Sha256,
     baseOffset: OffsetField,
     endOffset: OffsetField,
+    /** Of what began before `baseOffset`: the first offset of the segment that it is a piece of. */
+    segmentBase: Type.Optional(OffsetField),
     lineageId: Id,
     /** Chained crc of the record before baseOffset, and of the one at endOffset. */
     chainCrc: Crc,

@@ -74,6 +74,7 @@ export async function restore(plan: RestorePlan, options: RestoreOptions): Promi
   try {
     const restoration = new Restoration(plan, options, directory);
     await restoration.bringFiles();
+    await restoration.joinPieces();
     const snapshots = await restoration.checkSnapshots();
     const log = await directory.finish({
       last: plan.last,
@@ -116,6 +117,23 @@ class Restoration {
     };
     await Promise.all(Array.from({ length: this.#options.parallel }, bringNext));
     if (failures.length > 0) throw failures[0];
+  }
+
+  /**
+   * A segment that was sent in pieces, as the log grew, becomes one again: a replica that begins with this directory must have the borders
+   * of its primary. (Manifests that do not say what is a piece leave the pieces segments of their own.)
+   */
+  async joinPieces(): Promise<void> {
+    let pieces: SegmentEntry[] = [];
+    for (const entry of [...this.#plan.segments, undefined]) {
+      const before = pieces.at(-1);
+      if (entry !== undefined && before !== undefined && isOfOneSegment(before, entry)) {
+        pieces.push(entry);
+        continue;
+      }
+      await this.#directory.joinSegments(pieces.map(({ baseOffset }) => offset(baseOffset)));
+      pieces = entry === undefined ? [] : [entry];
+    }
   }
 
   /**
@@ -213,6 +231,12 @@ function reportOf(
 
 const newestOf = (snapshots: readonly SnapshotEntry[]): number | null =>
   snapshots.length === 0 ? null : Math.max(...snapshots.map(({ offset: at }) => at));
+
+const isOfOneSegment = (before: SegmentEntry, entry: SegmentEntry): boolean =>
+  entry.segmentBase !== undefined &&
+  entry.segmentBase === (before.segmentBase ?? before.baseOffset) &&
+  entry.lineageId === before.lineageId &&
+  entry.baseOffset === before.endOffset + 1;
 
 function fileNameOf({ name }: SnapshotEntry): string {
   const parsed = parseObject(name);

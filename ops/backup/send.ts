@@ -64,6 +64,7 @@ export async function sendSegment(
     sha256,
     baseOffset,
     endOffset: lastOffset,
+    ...(from === undefined ? {} : { segmentBase: extent.header.baseOffset }),
     lineageId,
     chainCrc,
     endCrc: lastCrc,

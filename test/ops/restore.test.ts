@@ -3,6 +3,7 @@ import { beforeEach, describe, expect, it } from "vitest";
 import { decodeEpochStart, encodeEpochStart } from "../../log/epoch-start.js";
 import { type FileSystem, openLogView, readWholeFile } from "../../log/index.js";
 import { ArchiveWriter } from "../../ops/backup/archive-writer.js";
+import { segmentsOf } from "../../ops/backup/manifest.js";
 import { foldTo, writeSnapshot } from "../../projections/index.js";
 import { SimulatedDisk } from "../../props/world/simulated-file-system.js";
 import { BackupBench, DATA, REPOSITORY, RULES } from "../support/backup-bench.js";
@@ -58,6 +59,33 @@ describe("restore", () => {
     const old = await restorer.restore({ type: "offset", offset: 75 }, "/fourth", { backup: lost.id });
     expect(await crcOf("/fourth", 75)).toBe(await crcOf(DATA, 75));
     expect(old.lineageId).not.toBe((await openLogView(files, "/third")).epochs.at(-1)?.lineageId);
+  });
+
+  it("makes one segment of the pieces in which backups have it: the borders are those of the log that was saved", async () => {
+    let end = 1;
+    for (const records of [40, 2, 3, 30, 1, 1]) {
+      await bench.grow(records);
+      end += records;
+      await bench.backup({ copy: true });
+    }
+    const { extents } = await openLogView(files, DATA);
+    const { manifest } = await restorer.plan({ type: "latest" });
+    expect(segmentsOf(manifest).length, "some came in pieces").toBeGreaterThan(extents.length);
+    const bytesOf = (directory: string, file: string): Promise<Uint8Array> =>
+      readWholeFile(files, `${directory}/${file}`, 1 << 20);
+    for (const last of [end, end - 1, 44, 43]) {
+      const directory = `/at-${last}`;
+      await restorer.restore({ type: "offset", offset: last }, directory);
+      // The last one is of the new epoch.
+      const restored = (await openLogView(files, directory)).extents.slice(0, -1);
+      const bases = extents.map(({ firstOffset }) => firstOffset).filter((base) => base <= last);
+      expect(restored.map(({ firstOffset }) => firstOffset)).toEqual(bases);
+      for (const { file, bytes } of restored) {
+        const source = (await bytesOf(DATA, file)).subarray(0, bytes);
+        expect(Buffer.compare(await bytesOf(directory, file), source), file).toBe(0);
+      }
+      await continueIn(directory, 3);
+    }
   });
 
   it("needs a snapshot where the beginning of the log is gone, and goes to an older backup for what lies before", async () => {
