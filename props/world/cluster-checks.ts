@@ -78,7 +78,7 @@ export async function checkCluster(cluster: Cluster, winner: ClusterNode): Promi
   );
   const isKept = (write: AnsweredWrite): boolean =>
     write.offset >= first &&
-    !history.wasDamaged(write) &&
+    !history.isDamaged(write.node) &&
     !history.wentWithPower(write) &&
     !history.wasLetGo(write);
   const beside = new Map(seen.map(({ node, putAside }) => [node, putAside]));

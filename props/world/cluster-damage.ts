@@ -35,8 +35,7 @@ export function flipSomewhere(cluster: ClusterView, node: ClusterNode): Flipped 
     `damage ${log.following ? "replica" : "primary"} ${extent === undefined ? "newest" : "sealed"}`,
   );
   node.disk.flip(`${DATA_DIRECTORY}/log/${file}`, position, 1 << Math.floor(random() * 8));
-  const [first, last] = [extent?.first ?? segments.tail, extent?.last ?? log.endOffset];
-  history.damages.push({ node: node.name, first, last });
+  history.damages.push({ node: node.name, file, position });
   return { isSealed: extent !== undefined };
 }
 

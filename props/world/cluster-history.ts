@@ -94,9 +94,8 @@ export interface HandedOver {
 /** A bit of a node's log changed on its disk. */
 export interface DiskDamage {
   readonly node: string;
-  /** Of the segment that it is in, as it was then. */
-  readonly first: number;
-  readonly last: number;
+  readonly file: string;
+  readonly position: number;
 }
 
 export class ClusterHistory {
@@ -148,13 +147,6 @@ export class ClusterHistory {
   /** Whether its disk ever lost something. */
   isDamaged(name: string): boolean {
     return this.damages.some(({ node }) => node === name);
-  }
-
-  /** Whether it may have gone with the damage: nobody else need have had it. */
-  wasDamaged({ node, offset }: Pick<AnsweredWrite, "node" | "offset">): boolean {
-    return this.damages.some((damage) => {
-      return damage.node === node && damage.first <= offset && offset <= damage.last;
-    });
   }
 
   /** Whether force has passed over what was written under this leadership. */

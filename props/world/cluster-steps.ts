@@ -189,7 +189,7 @@ export class ClusterSteps {
     node.isGone = true;
     if (!isDown(node)) node.end("stopped");
     // Not before it is noticed to be gone.
-    time.after(GONE_MS, () => {
+    time.after(node.machine.state === "off" ? GONE_MS : 0, () => {
       const { leader: now } = this.#cluster;
       if (now !== undefined && now !== node) this.#count("forget", now.forget(node));
     });
@@ -246,13 +246,8 @@ export class ClusterSteps {
         network.answer(from.name, to.name);
         return;
       case "repeat":
-        for (const [a, b] of [
-          [from, to],
-          [to, from],
-        ] as const) {
-          network.duplicates.repeat(a.name, b.name, REPEATED_SHARE);
-          time.after(ms, () => network.duplicates.repeat(a.name, b.name, 0));
-        }
+        network.duplicates.repeat(from.name, to.name, REPEATED_SHARE);
+        time.after(ms, () => network.duplicates.repeat(from.name, to.name, 0));
     }
   }
 
