@@ -8,6 +8,7 @@ import {
   describeFinding,
   type EventLog,
   type Finding,
+  findingOf,
   LogError,
   type LogSegments,
   type Offset,
@@ -253,7 +254,7 @@ export class Care {
     const { host } = this.#options;
     const [log, segments] = [host.log(), host.logSegments()];
     if (log === undefined || segments === undefined) return;
-    if (first === segments.tail) return await this.#lookAtTail(log, segments, first);
+    if (first === segments.tail) return await this.#lookAtTail(log, first);
     if (segments.at(first) === undefined) return this.#known.gone(first);
     const found = await segments.check(first, this.#paced());
     this.#known.checked();
@@ -276,24 +277,28 @@ export class Care {
   }
 
   /** The newest segment cannot be fetched as a whole, for it still grows: what holds of it stays, and the rest comes again. */
-  async #lookAtTail(log: EventLog, segments: LogSegments, first: Offset): Promise<void> {
+  async #lookAtTail(log: EventLog, first: Offset): Promise<void> {
     const last = log.durableOffset;
     if (first > last) return;
-    const finding = await segments.checkTail(last, this.#paced());
-    const { host, events } = this.#options;
-    if (host.logSegments() !== segments || segments.tail !== first) return;
-    if (finding === undefined) {
+    try {
+      const pace = this.#paced();
+      for await (const batch of log.read(first, { last })) {
+        await pace(batch.reduce((sum, { body }) => sum + body.length, 0));
+      }
       this.#known.checked();
       this.#known.gone(first);
       const end = await log.positionAt(last);
       if (this.#follows && !this.#stopped) await this.#compare(first, end);
-      return;
+    } catch (error) {
+      const finding = findingOf(error);
+      if (finding === undefined) throw error;
+      this.#found(first, finding);
+      if (!this.#follows) return;
+      const { host, events } = this.#options;
+      await events.closing();
+      await host.shut(finding);
+      this.#open();
     }
-    this.#found(first, finding);
-    if (!this.#follows) return;
-    await events.closing();
-    await host.shut(finding);
-    this.#open();
   }
 
   #found(first: Offset, finding: Finding): void {

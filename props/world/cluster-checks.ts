@@ -9,7 +9,6 @@ import { checkFencedWrites } from "../checkers/fenced-writes.js";
 import { checkHandedOver } from "../checkers/handed-over.js";
 import { checkHeld } from "../checkers/held.js";
 import { checkListed } from "../checkers/listed.js";
-import { checkMismatch } from "../checkers/mismatch.js";
 import { checkOneWriter } from "../checkers/one-writer.js";
 import { checkPrimaryClock } from "../checkers/primary-clock.js";
 import { checkReplicaPrefix } from "../checkers/replica-prefix.js";
@@ -77,15 +76,9 @@ export async function checkCluster(cluster: Cluster, winner: ClusterNode): Promi
     cluster.nodes.map(({ nodeId }) => nodeId),
   );
   const isKept = (write: AnsweredWrite): boolean =>
-    write.offset >= first &&
-    !history.isDamaged(write.node) &&
-    !history.wentWithPower(write) &&
-    !history.wasLetGo(write);
+    write.offset >= first && !history.wentWithPower(write) && !history.wasLetGo(write);
   const beside = new Map(seen.map(({ node, putAside }) => [node, putAside]));
   const aside = checkEvidence(history.answered.filter(isKept), at, beside);
-  checkMismatch(
-    cluster.nodes.map(({ name, replication }) => ({ node: name, ...replication?.stats().damage })),
-  );
   let segments = 0;
   for (const other of seen) if (last !== undefined && other !== last) segments += checkByteEqual(last, other);
   const { guarded, handedOver } = history;

@@ -91,13 +91,6 @@ export interface HandedOver {
   readonly at: number;
 }
 
-/** A bit of a node's log changed on its disk. */
-export interface DiskDamage {
-  readonly node: string;
-  readonly file: string;
-  readonly position: number;
-}
-
 export class ClusterHistory {
   #order = 0;
   readonly appended = new Map<string, Map<number, AppendedWrite>>();
@@ -111,7 +104,6 @@ export class ClusterHistory {
   readonly powerCuts: PowerCut[] = [];
   readonly retained: RetainedLog[] = [];
   readonly handedOver: HandedOver[] = [];
-  readonly damages: DiskDamage[] = [];
   /** Nodes that were struck off the list because they never come back. */
   readonly forgotten = new Map<string, { readonly at: number }>();
 
@@ -142,11 +134,6 @@ export class ClusterHistory {
     if (this.promotions.some((known) => leadershipKey(known) === key)) return;
     const { epoch, lineageId } = leadership;
     this.promotions.push({ epoch, lineageId, node, forced, at: this.next() });
-  }
-
-  /** Whether its disk ever lost something. */
-  isDamaged(name: string): boolean {
-    return this.damages.some(({ node }) => node === name);
   }
 
   /** Whether force has passed over what was written under this leadership. */

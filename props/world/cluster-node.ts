@@ -70,7 +70,7 @@ export class ClusterNode {
   readonly disk: SimulatedDisk;
   readonly machine: SimulatedMachine;
   readonly #world: ClusterSurroundings;
-  #settings: ReplicationSettings;
+  readonly #settings: ReplicationSettings;
   /** As it was said last. */
   #nodeId = "";
   /** Read at the next start. */
@@ -131,11 +131,6 @@ export class ClusterNode {
 
   get host(): WorldHost | undefined {
     return this.#life?.host;
-  }
-
-  /** Its configuration makes it a replica, from the next start on. */
-  turn(masterAddress: Address): void {
-    this.#settings = { ...this.#settings, role: "replica", masterAddress };
   }
 
   /** Resolves when it serves, or when its process has ended. */
@@ -269,8 +264,7 @@ export class ClusterNode {
       const standing = standingOf(log, token);
       if (standing === "lost") return "lost";
       if (standing === "ours" && log.committedOffset >= token.offset) {
-        const found = await bodyAt(log, token.offset).catch((error: unknown) => this.#damaged(error));
-        if (found === "damaged") return found;
+        const found = await bodyAt(log, token.offset);
         // The log was cut while it was read: a client would have been told to come again.
         if (standingOf(log, token) !== "ours" || life.host.log() !== log) return "changed";
         history.reads.push({ node: this.name, token, found });
@@ -279,13 +273,6 @@ export class ClusterNode {
       if (time.ms >= until) return "late";
       await new Promise<void>((resolve) => void time.after(20, resolve));
     }
-  }
-
-  /** Where its disk was damaged a client may be told so. */
-  #damaged(error: unknown): "damaged" {
-    const isDamage = error instanceof LogError && error.code === "LOG_CORRUPT";
-    if (isDamage && this.#world.history.isDamaged(this.name)) return "damaged";
-    throw error;
   }
 
   async promote(force: boolean): Promise<string> {

@@ -1,7 +1,6 @@
 /** Does the steps of a simulated set. A step is begun and not waited for: what it comes to is noted when it has. */
 import { LogError } from "../../log/index.js";
 import { ReplicationError } from "../../replication/errors.js";
-import { flipSomewhere } from "./cluster-damage.js";
 import type { AppendedWrite } from "./cluster-history.js";
 import type { AsksFor, ClusterNode } from "./cluster-node.js";
 import type { ClusterStep } from "./cluster-step.js";
@@ -71,11 +70,9 @@ export class ClusterSteps {
     const { startError } = node;
     if (startError === undefined) return;
     const isCoded = startError instanceof ReplicationError || startError instanceof LogError;
-    // Where nothing damaged a disk nothing may look like damage.
-    const isDamaged =
-      isCoded && startError.code === "LOG_CORRUPT" && this.#cluster.history.isDamaged(node.name);
-    if (!isCoded || (startError.code === "LOG_CORRUPT" && !isDamaged)) this.#cluster.breaks(startError);
-    if (isCoded && startError.code === "REPLICATION_LEADERSHIP_DAMAGED") this.#cluster.breaks(startError);
+    // Nothing damages a disk in this world, so nothing may look like damage.
+    if (!isCoded || startError.code === "LOG_CORRUPT" || startError.code === "REPLICATION_LEADERSHIP_DAMAGED")
+      this.#cluster.breaks(startError);
     this.#cluster.tally("start failed");
     this.#cluster.time.after(1000, () => {
       if (node.machine.state === "stopped" && !node.isGone) void this.started(node);
@@ -141,9 +138,6 @@ export class ClusterSteps {
         cluster.time.after(step.ms, () => cluster.network.garble(from, to, 0));
         return;
       }
-      case "damage":
-        flipSomewhere(cluster, cluster.node(step.node));
-        return;
       case "duplicate":
         this.#duplicate(cluster.node(step.from), cluster.node(step.to), step);
     }
@@ -275,4 +269,4 @@ export class ClusterSteps {
 }
 
 type CommandType = "promote" | "switchover" | "follow" | "resync" | "forget" | "reset" | "retain";
-type FaultType = "end" | "pause" | "clock" | "cut" | "isolate" | "drop" | "garble" | "duplicate" | "damage";
+type FaultType = "end" | "pause" | "clock" | "cut" | "isolate" | "drop" | "garble" | "duplicate";
