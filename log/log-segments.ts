@@ -130,6 +130,23 @@ export class LogSegments {
     return { type: "sound", from };
   }
 
+  /**
+   * The newest segment up to `last`, which is durable, from the disk: its header and each record. `pace` as of `check`. It may be sealed or
+   * cut meanwhile: what is found counts while it is the tail.
+   */
+  async checkTail(last: Offset, pace: (bytes: number) => Promise<void>): Promise<Finding | undefined> {
+    const segment = this.#parts.files.segments.tail;
+    const changed = await this.#damageOf(segment, (handle) => this.#readHeader(segment, handle));
+    if (changed !== undefined) return changed;
+    try {
+      for await (const { bytes } of this.runs(segment.base, last)) await pace(bytes.length);
+      return undefined;
+    } catch (error) {
+      if (error instanceof CorruptionError) return error.finding;
+      throw error;
+    }
+  }
+
   /** Records of whole segments, as they lie on the disk, verified. @throws LogError LOG_OFFSET_RETIRED, LOG_CORRUPT. */
   async *runs(first: Offset, last: Offset): AsyncGenerator<RecordRun, void> {
     // What was just written may be remembered: here the disk is asked.

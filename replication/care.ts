@@ -8,7 +8,6 @@ import {
   describeFinding,
   type EventLog,
   type Finding,
-  findingOf,
   LogError,
   type LogSegments,
   type Offset,
@@ -254,7 +253,7 @@ export class Care {
     const { host } = this.#options;
     const [log, segments] = [host.log(), host.logSegments()];
     if (log === undefined || segments === undefined) return;
-    if (first === segments.tail) return await this.#lookAtTail(log, first);
+    if (first === segments.tail) return await this.#lookAtTail(log, segments, first);
     if (segments.at(first) === undefined) return this.#known.gone(first);
     const found = await segments.check(first, this.#paced());
     this.#known.checked();
@@ -277,28 +276,24 @@ export class Care {
   }
 
   /** The newest segment cannot be fetched as a whole, for it still grows: what holds of it stays, and the rest comes again. */
-  async #lookAtTail(log: EventLog, first: Offset): Promise<void> {
+  async #lookAtTail(log: EventLog, segments: LogSegments, first: Offset): Promise<void> {
     const last = log.durableOffset;
     if (first > last) return;
-    try {
-      const pace = this.#paced();
-      for await (const batch of log.read(first, { last })) {
-        await pace(batch.reduce((sum, { body }) => sum + body.length, 0));
-      }
+    const finding = await segments.checkTail(last, this.#paced());
+    const { host, events } = this.#options;
+    if (host.logSegments() !== segments || segments.tail !== first) return;
+    if (finding === undefined) {
       this.#known.checked();
       this.#known.gone(first);
       const end = await log.positionAt(last);
       if (this.#follows && !this.#stopped) await this.#compare(first, end);
-    } catch (error) {
-      const finding = findingOf(error);
-      if (finding === undefined) throw error;
-      this.#found(first, finding);
-      if (!this.#follows) return;
-      const { host, events } = this.#options;
-      await events.closing();
-      await host.shut(finding);
-      this.#open();
+      return;
     }
+    this.#found(first, finding);
+    if (!this.#follows) return;
+    await events.closing();
+    await host.shut(finding);
+    this.#open();
   }
 
   #found(first: Offset, finding: Finding): void {

@@ -95,7 +95,7 @@ export class ReplicationNode {
       ask: () => askAround(this.#asking, (nodeId) => !this.#set.isConnected(nodeId)),
       upstream,
       isChanging: () => this.#changing !== undefined,
-      follow: (address) => this.#turnTo(address),
+      follow: (address) => this.turnTo(address),
     });
     this.#link = { node: this.#local, clock, random, logger, settings: linkSettingsOf(settings) };
     this.#asking = { local: this.#local, network: options.network, link: this.#link };
@@ -220,10 +220,10 @@ export class ReplicationNode {
     });
   }
 
-  /** From now on; a primary stops to write. Kept over restarts, until the settings change. @throws ReplicationError REPLICATION_CIRCLE. */
+  /** From now on; a primary stops to write. Kept over restarts, until the settings change. @throws ReplicationError REPLICATION_CIRCLE, which `turnTo` does not. */
   async follow(address: Address): Promise<void> {
     if (this.#changing === undefined && !this.#stopped) await refuseCircle(address, this.#asking);
-    await this.#turnTo(address);
+    await this.turnTo(address);
   }
 
   /** Takes everything anew from the node that is followed. */
@@ -282,7 +282,7 @@ export class ReplicationNode {
 
   // ---- changes of the role ----
 
-  #turnTo(address: Address): Promise<void> {
+  turnTo(address: Address): Promise<void> {
     return this.#exclusively("is turning to another primary", () => this.#follow(address));
   }
 

@@ -193,7 +193,10 @@ export class SetMember implements Replication {
       role === before["replication.role"] &&
       next["replication.master_address"] === before["replication.master_address"];
     if (isSame || role === "standalone" || !next["replication.enabled"]) return;
-    const change = role === "master" ? this.promote(false) : this.follow(next["replication.master_address"]);
+    const change =
+      role === "master"
+        ? this.promote(false)
+        : this.#turn(next["replication.master_address"], "as configured");
     const { logger } = this.#parts;
     change.then(
       (answer) => {
@@ -309,12 +312,19 @@ export class SetMember implements Replication {
     return this.#command(async (node) => reportOf(await node.promote({ force })));
   }
 
-  async follow(address: string): Promise<Refusal | undefined> {
+  follow(address: string): Promise<Refusal | undefined> {
+    return this.#turn(address, "as commanded");
+  }
+
+  /** What the settings say is done also where it is a circle: the nodes' files are changed one after the other. */
+  async #turn(address: string, why: "as commanded" | "as configured"): Promise<Refusal | undefined> {
     const parsed = parseAddress(address);
     if (parsed === undefined) {
       return refusal("API_ADDRESS_INVALID", "an address is such as db1:15501, 10.0.0.1:15501 or [::1]:15501");
     }
-    return this.#command(async (node) => void (await node.follow(parsed)));
+    return this.#command(
+      async (node) => void (await (why === "as commanded" ? node.follow(parsed) : node.turnTo(parsed))),
+    );
   }
 
   resync(): Promise<Refusal | undefined> {

@@ -198,20 +198,6 @@ const lateJoin = fc.record({ count: few, to: other }).map(({ count, to }): Clust
   { type: "write", node: 0, acks: 1, count },
 ]);
 
-/** A log of many segments, some of them damaged; of the node that leads, one that the others have to fetch yet, or have. */
-const worn = fc
-  .record({ count: few, down: fc.boolean(), other, times: fc.integer({ min: 1, max: 3 }) })
-  .map(({ count, down, other: index, times }): ClusterStep[] => [
-    { type: "write", node: 0, acks: 1, count: 30 },
-    { type: "rest", ms: 100 },
-    ...(down ? [{ type: "end", node: index, how: "stopped", operation: 0, downMs: 2500 } as const] : []),
-    { type: "write", node: 0, acks: 1, count: 20 + count },
-    { type: "rest", ms: 200 },
-    { type: "damage", node: 0 },
-    ...Array.from({ length: times }, () => ({ type: "damage", node: 3 - index }) as const),
-    { type: "rest", ms: 3000 },
-  ]);
-
 /** What the random steps hit rarely in the order that hurts; at the beginning it is known who leads. */
 const anyBeginning: fc.Arbitrary<ClusterStep[]> = fc.oneof(
   { weight: 5, arbitrary: fc.constant<ClusterStep[]>([]) },
@@ -219,7 +205,6 @@ const anyBeginning: fc.Arbitrary<ClusterStep[]> = fc.oneof(
   { weight: 2, arbitrary: forgetful },
   { weight: 1, arbitrary: thereAndBack },
   { weight: 2, arbitrary: lateJoin },
-  { weight: 2, arbitrary: worn },
 );
 
 /** In half of the worlds hardly anybody lets old records go: there nothing at all may vanish. */

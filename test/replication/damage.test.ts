@@ -200,6 +200,13 @@ describe("damage on a replica", () => {
     expect(await filesOf(b!)).toEqual(await filesOf(a!));
   });
 
+  it("in the header of the newest segment, which no read of records meets, is found and heals", async () => {
+    const [a, b] = await setOf(["a", "b"]);
+    flip(b!, b!.logSegments()!.tail, 40);
+    await until(() => countersOf(b!).quarantines === 1 && has(b!, a!), "it was put aside and came again");
+    expect(await filesOf(b!)).toEqual(await filesOf(a!));
+  });
+
   it("without anything left is replaced by a full sync", async () => {
     const [a, b] = await setOf(["a", "b"]);
     await b!.stop();
