@@ -1,7 +1,7 @@
 /** The entry of the thread that archives: one request after the other, with the store opened by the first. */
-import { setPriority } from "node:os";
 import { parentPort, workerData } from "node:worker_threads";
 import { assert, offset, realFileSystem } from "../../log/index.js";
+import { makeThreadNice } from "../niceness.js";
 import { type ArchiveSettings, type FromArchiver, failureOf, type ToArchiver } from "./archive-job.js";
 import { AskedLocks } from "./archive-lock.js";
 import { type ArchiveReport, ArchiveWriter } from "./archive-writer.js";
@@ -15,8 +15,7 @@ const post = (message: FromArchiver): void => port.postMessage(message);
 /** Requests that wait or run. */
 const resting = new Set<BoundedBreaks>();
 const locks = new AskedLocks(post);
-// On Linux it is the thread that has a priority, elsewhere the process, which is to keep its own.
-if (process.platform === "linux") setPriority(niceness);
+makeThreadNice(niceness);
 let writer: ArchiveWriter | undefined;
 let before: Promise<void> = Promise.resolve();
 

@@ -15,6 +15,7 @@ import {
   SEGMENT_FORMAT_VERSION,
 } from "../../log/index.js";
 import { version } from "../version.js";
+import type { Breaks } from "./breaks.js";
 import { BackupError } from "./errors.js";
 import { type BackupObject, backupId, backupObject, SEGMENTS, SNAPSHOTS } from "./layout.js";
 import {
@@ -44,8 +45,8 @@ export interface BackupOptions {
   readonly tool: string;
   /** Copy also what could be linked. */
   readonly copy?: boolean;
-  /** Waits after each piece of about 1 MiB, which was worked on for so many ms. Without it nothing waits. */
-  readonly takeBreak?: (workedMs: number) => Promise<void>;
+  /** One after each piece of about 1 MiB. Without them nothing waits. */
+  readonly breaks?: Breaks;
   /** Bytes done so far, and of all that is to be sent, as far as that is known: a snapshot is chosen last. */
   readonly onProgress?: (bytesDone: number, bytesAll: number) => void;
 }
@@ -164,13 +165,12 @@ class Backup {
   }
 
   get #send(): SendOptions {
-    const { files, store, copy = false, stopwatch, takeBreak } = this.#options;
+    const { files, store, copy = false, breaks } = this.#options;
     const onBytes = (bytes: number): void => {
       this.#bytesDone += bytes / 2;
       const done = Math.round(this.#bytesDone);
       this.#options.onProgress?.(done, Math.max(done, this.#bytesAll));
     };
-    const breaks = takeBreak === undefined ? undefined : { stopwatch, take: takeBreak };
     return { files, store, there: this.#there, copy, onBytes, breaks };
   }
 

@@ -124,16 +124,16 @@ class Restoration {
    * of its primary. (Manifests that do not say what is a piece leave the pieces segments of their own.)
    */
   async joinPieces(): Promise<void> {
-    let pieces: SegmentEntry[] = [];
-    for (const entry of [...this.#plan.segments, undefined]) {
-      const before = pieces.at(-1);
-      if (entry !== undefined && before !== undefined && isOfOneSegment(before, entry)) {
-        pieces.push(entry);
-        continue;
-      }
-      await this.#directory.joinSegments(pieces.map(({ baseOffset }) => offset(baseOffset)));
-      pieces = entry === undefined ? [] : [entry];
+    const segments: SegmentEntry[][] = [];
+    for (const entry of this.#plan.segments) {
+      const pieces = segments.at(-1);
+      const before = pieces?.at(-1);
+      if (before !== undefined && isOfOneSegment(before, entry)) pieces?.push(entry);
+      else segments.push([entry]);
     }
+    for (const pieces of segments)
+      if (pieces.length > 1)
+        await this.#directory.joinSegments(pieces.map(({ baseOffset }) => offset(baseOffset)));
   }
 
   /**

@@ -4,7 +4,6 @@
  */
 import { constants, setPriority } from "node:os";
 import { isAbsolute, resolve } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { type Command, InvalidArgumentError } from "commander";
 import { realFileSystem } from "../../log/index.js";
 import type { BackupReport } from "../backup/backup.js";
@@ -123,6 +122,7 @@ async function make(target: string, flags: MakeFlags): Promise<void> {
   refuseInside(store.url, dataDirectory);
   const progress = progressOf("backup", flags);
   const { makeBackup } = await import("../backup/backup.js");
+  const { BoundedBreaks } = await import("../backup/breaks.js");
   const report = await makeBackup({
     files: realFileSystem,
     dataDirectory,
@@ -133,7 +133,7 @@ async function make(target: string, flags: MakeFlags): Promise<void> {
     tool: "annals backup",
     copy: flags.copy === true,
     // As long as the work took: half of the time the disk and a processor are somebody else's.
-    ...(flags.fast === true ? {} : { takeBreak: (workedMs) => sleep(workedMs) }),
+    ...(flags.fast === true ? {} : { breaks: new BoundedBreaks(Number.POSITIVE_INFINITY, stopwatch) }),
     onProgress: (done, all) => progress.update(done, all),
   });
   progress.finish(report.sentBytes, report.sentBytes);

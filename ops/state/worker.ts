@@ -2,9 +2,9 @@
  * The entry of a state worker's thread: runs jobs, and tells of their progress and their ends. It reads and writes files only; what that
  * costs, memory and time, the thread that serves does not feel.
  */
-import { setPriority } from "node:os";
 import { parentPort, workerData } from "node:worker_threads";
 import { assert, realFileSystem } from "../../log/index.js";
+import { makeThreadNice } from "../niceness.js";
 import { pastService } from "../past/past-service.js";
 import type { FromWorker, Job, JobResult, ToWorker, WorkerSettings } from "./jobs.js";
 import { perform, type Workplace } from "./perform.js";
@@ -13,8 +13,7 @@ assert(parentPort !== null, "this file is the entry of a thread");
 const port = parentPort;
 const { niceness, past } = workerData as WorkerSettings;
 const service = past === undefined ? undefined : pastService(past);
-// On Linux it is the thread that has a priority, elsewhere the process, which is to keep its own.
-if (process.platform === "linux") setPriority(niceness);
+makeThreadNice(niceness);
 
 const PROGRESS_MS = 200;
 const running = new Map<number, AbortController>();

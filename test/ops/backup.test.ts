@@ -67,16 +67,18 @@ describe("backup", () => {
     const workedMs: number[] = [];
     const { sentBytes, files } = await bench.backup({
       copy: true,
-      // Each look at the clock is 4 ms after the one before.
-      stopwatch: () => (nowMs += 4),
-      takeBreak: async (worked) => {
-        expect(isResting).toBe(false);
-        isResting = true;
-        workedMs.push(worked);
-        total = disk.counts.total;
-        await new Promise((resolve) => setTimeout(resolve, 5));
-        expect(disk.counts.total, "while it rests").toBe(total);
-        isResting = false;
+      breaks: {
+        // Each look at the clock is 4 ms after the one before.
+        stopwatch: () => (nowMs += 4),
+        take: async (worked) => {
+          expect(isResting).toBe(false);
+          isResting = true;
+          workedMs.push(worked);
+          total = disk.counts.total;
+          await new Promise((resolve) => setTimeout(resolve, 5));
+          expect(disk.counts.total, "while it rests").toBe(total);
+          isResting = false;
+        },
       },
     });
     expect(sentBytes).toBeGreaterThan(0);
