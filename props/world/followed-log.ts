@@ -107,8 +107,7 @@ export class FollowedLog {
   #committed = 0;
   #durable = 0;
   #body = 0;
-  /** How the follower ends, if a fault ends it, and how often that was noticed. */
-  #ending: Ending = "kill";
+  /** How often it was noticed that a fault ended the follower. */
   #seenEnds = 0;
 
   constructor(
@@ -209,7 +208,6 @@ export class FollowedLog {
     const disk = this.followerDisk;
     this.#noticeEnd();
     if (endAt !== undefined) disk.arm({ type: "end", at: endAt.operation, ending: endAt.ending });
-    if (endAt !== undefined) this.#ending = endAt.ending;
     await Promise.race([doing(), disk.ended()]);
     disk.disarm();
     this.#noticeEnd();
@@ -217,8 +215,8 @@ export class FollowedLog {
 
   /** An operation can end the process some turns after it was begun. */
   #noticeEnd(): void {
-    const { ends } = this.followerDisk.counts;
-    if (ends > this.#seenEnds) this.#afterEnd(this.#ending);
+    const { ends, lastEnding } = this.followerDisk.counts;
+    if (ends > this.#seenEnds && lastEnding !== undefined) this.#afterEnd(lastEnding);
     this.#seenEnds = ends;
   }
 

@@ -102,6 +102,8 @@ export interface OperationCounts {
   /** Injected ends (power, kill) that an operation has met, and by the operation's kind. */
   ends: number;
   readonly endedIn: Map<OperationKind, number>;
+  /** How the last of them ended it: the operation can have been begun long before. */
+  lastEnding: Ending | undefined;
   /** Operations that were under way when the process ended. */
   interrupted: number;
 }
@@ -115,6 +117,7 @@ export class Operations {
     failures: 0,
     ends: 0,
     endedIn: new Map(),
+    lastEnding: undefined,
     interrupted: 0,
   };
   /** The last operations, oldest first, for whoever reads a failing run. */
@@ -210,6 +213,7 @@ export class Operations {
       case "power":
       case "kill":
         this.counts.ends += 1;
+        this.counts.lastEnding = verdict;
         countIn(this.counts.endedIn, operation.kind);
         if (this.#random() < 0.4) runUnheard(operation);
         else interruptOperation(operation, new Fate(this.#random));
