@@ -1,10 +1,12 @@
 /**
  * One field of every slot, in chunks that are added and never copied: a column that doubles would hold its old half until a
- * collection, and leave holes in the process's memory. A slot that was never written reads as the column's empty value.
+ * collection, and leave holes in the process's memory. Only the first chunk begins small and doubles. A slot that was never written reads as
+ * the column's empty value.
  */
 const CHUNK_BITS = 14;
 const CHUNK_SLOTS = 1 << CHUNK_BITS;
 const CHUNK_MASK = CHUNK_SLOTS - 1;
+const SLOTS_MIN = 64;
 
 interface Chunk<Value> {
   [index: number]: Value;
@@ -14,6 +16,7 @@ export class Column<Value> {
   readonly #chunks: Chunk<Value>[] = [];
   readonly #newChunk: (slots: number) => Chunk<Value>;
   readonly #empty: Value;
+  #slots = 0;
 
   constructor(newChunk: (slots: number) => Chunk<Value>, empty: Value) {
     this.#newChunk = newChunk;
@@ -25,18 +28,28 @@ export class Column<Value> {
   }
 
   set(slot: number, value: Value): void {
-    let chunk = this.#chunks[slot >>> CHUNK_BITS];
-    if (chunk === undefined) {
-      for (let next = this.#chunks.length; next <= slot >>> CHUNK_BITS; next++) {
-        this.#chunks.push(this.#newChunk(CHUNK_SLOTS));
-      }
-      chunk = this.#chunks[slot >>> CHUNK_BITS] ?? this.#newChunk(0);
-    }
-    chunk[slot & CHUNK_MASK] = value;
+    while (this.#slots <= slot) this.#addSlots();
+    const chunk = this.#chunks[slot >>> CHUNK_BITS];
+    if (chunk !== undefined) chunk[slot & CHUNK_MASK] = value;
   }
 
   clear(): void {
     this.#chunks.length = 0;
+    this.#slots = 0;
+  }
+
+  #addSlots(): void {
+    const [first] = this.#chunks;
+    if (this.#slots >= CHUNK_SLOTS) {
+      this.#chunks.push(this.#newChunk(CHUNK_SLOTS));
+      this.#slots += CHUNK_SLOTS;
+      return;
+    }
+    const slots = Math.max(SLOTS_MIN, 2 * this.#slots);
+    const grown = this.#newChunk(slots);
+    for (let slot = 0; slot < this.#slots; slot++) grown[slot] = first?.[slot] ?? this.#empty;
+    this.#chunks[0] = grown;
+    this.#slots = slots;
   }
 }
 

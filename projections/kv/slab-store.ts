@@ -1,6 +1,6 @@
 /**
  * Blocks of bytes outside V8's heap: slabs of 1 MiB, each cut into blocks of one size. Sizes grow by an eighth at most, so a
- * block is seldom much larger than what is in it. Blocks past 128 KiB get a slab of their own.
+ * block is seldom much larger than what is in it. Blocks past 128 KiB get a slab of their own; a store that holds little yet has small slabs.
  *
  * Each slab keeps its own free blocks, chained through the blocks themselves; a slab without a live block is free for any size
  * and, past a few, given back to the system. What it does not do is move blocks: many sizes that come and go leave slabs that
@@ -9,6 +9,9 @@
 import { assert } from "../../log/index.js";
 
 const SLAB_BYTES = 1 << 20;
+/** Of blocks up to an eighth of that, as long as all slabs together are not more than a few large ones. */
+const SMALL_SLAB_BYTES = 1 << 16;
+const SMALL_STORE_BYTES = 4 * SLAB_BYTES;
 const UNIT_BYTES = 16;
 const UNITS_PER_SLAB = SLAB_BYTES / UNIT_BYTES;
 /** Larger blocks would leave too much of a slab's end unused. */
@@ -175,7 +178,8 @@ export class SlabStore {
 
   /** A slab for blocks of this size that has nothing but room. */
   #open(size: number, open: number[]): number {
-    const slab = this.#empty.pop() ?? this.#newSlab(SLAB_BYTES);
+    const isSmall = this.#slabBytes < SMALL_STORE_BYTES && size <= SMALL_SLAB_BYTES / 8;
+    const slab = this.#empty.pop() ?? this.#newSlab(isSmall ? SMALL_SLAB_BYTES : SLAB_BYTES);
     slab.begin(size);
     const number = this.#enter(slab);
     this.#list(open, number, slab);

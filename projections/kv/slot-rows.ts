@@ -1,5 +1,5 @@
 /**
- * What the table keeps of each slot beside the key and the value: rows of 40 bytes in chunks that are added and never copied.
+ * What the table keeps of each slot beside the key and the value: rows of 40 bytes in chunks (row-chunks.ts).
  * A row is one or two lines of the processor's cache; a column for each field would be one line for each.
  *
  *   words 0-1  revision     double   offset of the key's last change
@@ -11,6 +11,8 @@
  *   word  9    contentType  u8       the number of a type, or OTHER_TYPE
  *              isWhole      bit 8    the key's chain of events is known to lead to its first
  */
+import { addRows } from "../row-chunks.js";
+
 const CHUNK_BITS = 12;
 const CHUNK_MASK = (1 << CHUNK_BITS) - 1;
 const DOUBLES = 5;
@@ -25,14 +27,11 @@ const NO_DOUBLES = new Float64Array(0);
 export class SlotRows {
   readonly #words: Uint32Array[] = [];
   readonly #doubles: Float64Array[] = [];
+  #rows = 0;
 
   /** Makes sure that the slot has a row; a new one is all zeros. */
   reserve(slot: number): void {
-    while (this.#words.length <= slot >>> CHUNK_BITS) {
-      const memory = new ArrayBuffer(ROW_BYTES << CHUNK_BITS);
-      this.#words.push(new Uint32Array(memory));
-      this.#doubles.push(new Float64Array(memory));
-    }
+    while (this.#rows <= slot) this.#rows = addRows(this.#words, this.#doubles, ROW_BYTES, 1 << CHUNK_BITS);
   }
 
   revision(slot: number): number {
@@ -102,6 +101,7 @@ export class SlotRows {
   clear(): void {
     this.#words.length = 0;
     this.#doubles.length = 0;
+    this.#rows = 0;
   }
 
   #word(slot: number, field: number): number {

@@ -6,6 +6,8 @@
  *   words   12 place · 13 payloadBytes · 14 headersBytes · 15 maxRetries · 16 retryCount · 17 number of its lot
  *           18 index in the heap of the waiting + 1 · 19 index in the heap of the timers + 1 · 20 priority · 21 state
  */
+import { addRows } from "../row-chunks.js";
+
 const CHUNK_BITS = 10;
 const CHUNK_MASK = (1 << CHUNK_BITS) - 1;
 const DOUBLES = 11;
@@ -56,20 +58,18 @@ const NO_DOUBLES = new Float64Array(0);
 export class MessageRows {
   readonly #words: Uint32Array[] = [];
   readonly #doubles: Float64Array[] = [];
+  #rows = 0;
 
   /** Makes sure that the slot has a row. */
   reserve(slot: number): void {
-    while (this.#words.length <= slot >>> CHUNK_BITS) {
-      const memory = new ArrayBuffer(ROW_BYTES << CHUNK_BITS);
-      this.#words.push(new Uint32Array(memory));
-      this.#doubles.push(new Float64Array(memory));
-    }
+    while (this.#rows <= slot) this.#rows = addRows(this.#words, this.#doubles, ROW_BYTES, 1 << CHUNK_BITS);
   }
 
   /** Gives all memory back. */
   clearAll(): void {
     this.#words.length = 0;
     this.#doubles.length = 0;
+    this.#rows = 0;
   }
 
   clear(slot: number): void {

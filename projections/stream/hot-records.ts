@@ -18,19 +18,31 @@ export interface StoredRecord extends EncodedRecord {
 const BLOCKS_MAX = 32;
 const BLOCK_BYTES = 262_144;
 const BLOCK_RECORDS = 2_048;
+/** The first block is an eighth of another one: many a store has few streams, or none that anybody follows. */
+const FIRST_SHARE = 1 / 8;
 
 class Block {
-  readonly bytes = Buffer.allocUnsafeSlow(BLOCK_BYTES);
-  readonly offsets = new Float64Array(BLOCK_RECORDS);
-  readonly timestamps = new Float64Array(BLOCK_RECORDS);
-  readonly ends = new Uint32Array(BLOCK_RECORDS);
-  readonly kinds = new Uint16Array(BLOCK_RECORDS);
-  readonly versions = new Uint8Array(BLOCK_RECORDS);
+  readonly bytes: Buffer;
+  readonly offsets: Float64Array;
+  readonly timestamps: Float64Array;
+  readonly ends: Uint32Array;
+  readonly kinds: Uint16Array;
+  readonly versions: Uint8Array;
   records = 0;
   used = 0;
 
+  constructor(share: number) {
+    this.bytes = Buffer.allocUnsafeSlow(BLOCK_BYTES * share);
+    const records = BLOCK_RECORDS * share;
+    this.offsets = new Float64Array(records);
+    this.timestamps = new Float64Array(records);
+    this.ends = new Uint32Array(records);
+    this.kinds = new Uint16Array(records);
+    this.versions = new Uint8Array(records);
+  }
+
   hasRoom(bytes: number): boolean {
-    return this.records < BLOCK_RECORDS && this.used + bytes <= BLOCK_BYTES;
+    return this.records < this.offsets.length && this.used + bytes <= this.bytes.length;
   }
 
   add({ offset, timestamp, kind, version, body }: StoredRecord): void {
@@ -81,7 +93,9 @@ export class HotRecords {
     const last = this.#blocks[this.#blocks.length - 1];
     if (last?.hasRoom(bytes)) return last;
     if (this.#blocks.length === BLOCKS_MAX) this.#blocks.shift();
-    const fresh = new Block();
+    // One without a record would say nothing of where it begins.
+    const isFirst = last === undefined && bytes <= BLOCK_BYTES * FIRST_SHARE;
+    const fresh = new Block(isFirst ? FIRST_SHARE : 1);
     this.#blocks.push(fresh);
     return fresh;
   }
