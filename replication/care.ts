@@ -55,6 +55,7 @@ export class Care {
   readonly #mender: Mender;
   readonly #checked = new Set<Offset>();
   readonly #noticed = new Set<Offset>();
+  #turns = 0;
   #watched: LogSegments | undefined;
   #unwatch: () => void = () => undefined;
   #cancel: () => void = () => undefined;
@@ -226,17 +227,22 @@ export class Care {
     return this.#options.host.log()?.following === true;
   }
 
-  /** One segment: what is known to be damaged first. */
+  /** One segment. */
   async #patrol(): Promise<void> {
     this.watch();
     const segments = this.#options.host.logSegments();
     if (segments === undefined || !this.#follows) return;
-    const [damaged] = this.#known.all;
-    if (damaged !== undefined) return await this.#look(damaged);
-    const next = this.#next(segments);
-    if (next === undefined) return;
-    this.#checked.add(next);
-    await this.#look(next);
+    const due = this.#due() ?? this.#next(segments);
+    if (due === undefined) return;
+    this.#checked.add(due);
+    await this.#look(due);
+  }
+
+  /** What is known to be damaged comes every other time, one after the other: what nobody can lend must not keep the rest from being seen. */
+  #due(): Offset | undefined {
+    const { all } = this.#known;
+    const turn = this.#turns++;
+    return turn % 2 === 0 && all.length > 0 ? all[(turn / 2) % all.length] : undefined;
   }
 
   #next(segments: LogSegments): Offset | undefined {

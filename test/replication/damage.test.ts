@@ -207,6 +207,26 @@ describe("damage on a replica", () => {
     expect(await filesOf(b!)).toEqual(await filesOf(a!));
   });
 
+  it("that nobody keeps any more is told with what to do, and does not keep the rest from being looked at and mended", async () => {
+    const [a, b] = await setOf(["a", "b"]);
+    const [oldest, later] = [baseOf(b!, 0), baseOf(b!, 3)];
+    const segments = a!.logSegments()!;
+    const { runs } = segments;
+    segments.runs = async function* (first, last): AsyncGenerator<RecordRun> {
+      if (first === oldest) throw new LogError("LOG_OFFSET_RETIRED", "retention was here");
+      yield* runs.call(segments, first, last);
+    };
+    flip(b!, oldest);
+    await until(() => b!.words.some((words) => words.includes("annals resync")), "it is told");
+    flip(b!, later);
+    await until(() => countersOf(b!).refetchedSegments === 1, "the other one was fetched again");
+    expect(damageOf(b!).known.map(({ first }) => first)).toEqual([oldest]);
+    // It comes again and again: somebody may have them after all.
+    segments.runs = runs;
+    await until(() => damageOf(b!).known.length === 0, "it was lent after all");
+    expect(await filesOf(b!)).toEqual(await filesOf(a!));
+  });
+
   it("without anything left is replaced by a full sync", async () => {
     const [a, b] = await setOf(["a", "b"]);
     await b!.stop();
