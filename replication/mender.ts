@@ -118,7 +118,7 @@ function together(refused: readonly ReplicationError[]): ReplicationError {
   return new ReplicationError(worst.code, `${message}${advice}`, worst.context, worst);
 }
 
-const RESYNC = "`annals resync` has everything fetched anew, and keeps what is here under diverged/";
+const RESYNC = "`annals resync` has everything fetched anew";
 
 const namely = (address: Address, error: ReplicationError): ReplicationError =>
   new ReplicationError(error.code, `${describeAddress(address)}: ${error.message}`, error.context, error);
