@@ -112,7 +112,9 @@ export class Upstream {
     return this.#receiver.stop();
   }
 
+  /** Somebody has looked: also when the link was down for failed verifications. */
   resync(): void {
+    this.#options.breaker.reset();
     this.#receiver.resync();
   }
 

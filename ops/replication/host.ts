@@ -22,6 +22,7 @@ import {
 } from "../../log/index.js";
 import { listSnapshots, verifySnapshot } from "../../projections/index.js";
 import {
+  endDamaged,
   type Kept,
   type NodeIdentity,
   type Position,
@@ -146,18 +147,31 @@ export class HoldingsHost implements ReplicationHost {
   }
 
   async cut(after: Position): Promise<Kept | undefined> {
-    const { holdings, files, dataDirectory, logger, now } = this.#parts;
+    const { holdings, logger } = this.#parts;
     const log = this.log();
     if (log === undefined) return undefined;
     await this.#mustFoldTo(log, after.offset);
     await holdings.closeState();
     try {
       await this.#removeSnapshotsAfter(after.offset);
-      const kept = await keepDiverged(files, dataDirectory, log, after.offset, now());
+      const kept = await this.#keepDiverged(log, after.offset);
       if (kept !== undefined) logger.warn({ ...kept }, "records that only this node had were put aside");
       return kept;
     } finally {
       await this.#foldAgain(() => Promise.resolve());
+    }
+  }
+
+  /** Nobody else has what is damaged there, so it cannot be mended, and what cannot be read cannot be put aside record by record. */
+  async #keepDiverged(log: EventLog, last: Offset): Promise<Kept | undefined> {
+    const { files, dataDirectory, now } = this.#parts;
+    try {
+      return await keepDiverged(files, dataDirectory, log, last, now());
+    } catch (error) {
+      const finding = findingOf(error);
+      if (finding === undefined) throw error;
+      this.#hasDiverged = true;
+      throw endDamaged(finding, last);
     }
   }
 

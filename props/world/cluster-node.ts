@@ -50,6 +50,8 @@ export interface ClusterSurroundings {
   };
   /** Another node, as an HTTP client calls it. */
   readonly called: (http: string) => ClusterNode | undefined;
+  /** Its log or state is gone while it runs: a server ends then. */
+  readonly lost: (node: ClusterNode, error: unknown) => void;
   readonly note: (line: string) => void;
   readonly broken: (error: unknown) => void;
 }
@@ -62,6 +64,13 @@ interface Life {
   readonly replication: ReplicationNode;
 }
 
+/** How far a log is. */
+interface LogSeen {
+  readonly durable: number;
+  readonly end: number;
+  readonly following: boolean;
+}
+
 /** How many replicas a write asks for. */
 export type AsksFor = number | "quorum";
 
@@ -70,7 +79,7 @@ export class ClusterNode {
   readonly disk: SimulatedDisk;
   readonly machine: SimulatedMachine;
   readonly #world: ClusterSurroundings;
-  readonly #settings: ReplicationSettings;
+  #settings: ReplicationSettings;
   /** As it was said last. */
   #nodeId = "";
   /** Read at the next start. */
@@ -85,6 +94,7 @@ export class ClusterNode {
   #life: Life | undefined;
   /** How it ends if its disk does. */
   #armed: "stopped" | "off" = "stopped";
+  #lastSeen: LogSeen | undefined;
   /** Why the last start did not succeed. */
   startError: unknown;
 
@@ -133,6 +143,23 @@ export class ClusterNode {
     return this.#life?.host;
   }
 
+  /** Its log, as it is now, or was when the process ended. */
+  get lastSeen(): LogSeen | undefined {
+    const { log } = this;
+    if (log === undefined) return this.#life === undefined ? this.#lastSeen : undefined;
+    return { durable: log.durableOffset, end: log.endOffset, following: log.following };
+  }
+
+  /** Of whom its configuration makes it a replica. */
+  get configuredMaster(): string | undefined {
+    return this.#settings.masterAddress?.host;
+  }
+
+  /** Its configuration makes it a replica, from the next start on. */
+  turn(masterAddress: Address): void {
+    this.#settings = { ...this.#settings, role: "replica", masterAddress };
+  }
+
   /** Resolves when it serves, or when its process has ended. */
   async start(): Promise<void> {
     const process = this.machine.boot();
@@ -166,6 +193,7 @@ export class ClusterNode {
     const { history } = this.#world;
     if (how === "off" && log !== undefined)
       history.powerCuts.push({ node: this.name, at: history.next(), durable: log.durableOffset });
+    this.#lastSeen = this.lastSeen;
     this.#life = undefined;
     this.machine.end(how);
     this.#world.network.processEnded(this.machine, how);
@@ -264,7 +292,8 @@ export class ClusterNode {
       const standing = standingOf(log, token);
       if (standing === "lost") return "lost";
       if (standing === "ours" && log.committedOffset >= token.offset) {
-        const found = await bodyAt(log, token.offset);
+        const found = await bodyAt(log, token.offset).catch((error: unknown) => this.#damaged(error));
+        if (found === "damaged") return found;
         // The log was cut while it was read: a client would have been told to come again.
         if (standingOf(log, token) !== "ours" || life.host.log() !== log) return "changed";
         history.reads.push({ node: this.name, token, found });
@@ -273,6 +302,13 @@ export class ClusterNode {
       if (time.ms >= until) return "late";
       await new Promise<void>((resolve) => void time.after(20, resolve));
     }
+  }
+
+  /** Where its disk was damaged a client may be told so. */
+  #damaged(error: unknown): "damaged" {
+    const isDamage = error instanceof LogError && error.code === "LOG_CORRUPT";
+    if (isDamage && this.#world.history.isDamaged(this.name)) return "damaged";
+    throw error;
   }
 
   async promote(force: boolean): Promise<string> {
@@ -390,6 +426,7 @@ export class ClusterNode {
       nodeId: starting.nodeId,
       broken: this.#world.broken,
       appended: (log, record) => this.#appended(log, record),
+      lost: (error) => this.#world.lost(this, error),
       followBegins: () => {
         if (this.#life?.replication.fence !== undefined) this.#restsSince = this.#world.time.ms;
       },

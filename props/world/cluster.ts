@@ -91,6 +91,7 @@ export class Cluster implements ClusterView {
         host: host ?? ((options) => new ClusterHost(options)),
         holders: (write) => this.#holders(write),
         called: (http) => this.nodes.find(({ name }) => http === `http://${name}`),
+        lost: (lost, error) => this.#steps.lost(lost, error),
         note: (line) => this.note(line),
         broken: (error) => this.breaks(error),
       },
