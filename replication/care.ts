@@ -21,7 +21,7 @@ import { Mender } from "./mender.js";
 import { Opening } from "./opening.js";
 import { paced } from "./pace.js";
 import type { Address, Network } from "./ports.js";
-import { describePosition, isSamePosition } from "./position.js";
+import { describePosition, isSamePosition, type Position } from "./position.js";
 import * as refusals from "./refusals.js";
 import type { ReplicationSettings } from "./settings.js";
 import type { DamageCounters, DamageStats } from "./stats.js";
@@ -37,6 +37,8 @@ export interface CareOptions {
   readonly settings: Pick<ReplicationSettings, "checkIntervalMs">;
   /** Whom damaged records may be had from; the node that is followed first. */
   readonly lenders: () => readonly Address[];
+  /** The connection over which the node that is followed streams; undefined while none does. */
+  readonly stream: () => object | undefined;
   readonly events: CareEvents;
 }
 
@@ -259,7 +261,8 @@ export class Care {
     const { host } = this.#options;
     const [log, segments] = [host.log(), host.logSegments()];
     if (log === undefined || segments === undefined) return;
-    if (first === segments.tail) return await this.#lookAtTail(log, segments, first);
+    const stream = this.#options.stream();
+    if (first === segments.tail) return await this.#lookAtTail(log, segments, stream);
     if (segments.at(first) === undefined) return this.#known.gone(first);
     const found = await segments.check(first, this.#paced());
     this.#known.checked();
@@ -269,7 +272,7 @@ export class Care {
       return;
     }
     this.#known.gone(first);
-    if (this.#follows && !this.#stopped) await this.#compare(first, found.end);
+    if (this.#follows && !this.#stopped) await this.#compare(first, found.end, stream);
   }
 
   /** Reads slowly, and no further once this is stopped. */
@@ -282,7 +285,8 @@ export class Care {
   }
 
   /** The newest segment cannot be fetched as a whole, for it still grows: what holds of it stays, and the rest comes again. */
-  async #lookAtTail(log: EventLog, segments: LogSegments, first: Offset): Promise<void> {
+  async #lookAtTail(log: EventLog, segments: LogSegments, stream: object | undefined): Promise<void> {
+    const first = segments.tail;
     const last = log.durableOffset;
     if (first > last) return;
     const finding = await segments.checkTail(last, this.#paced());
@@ -292,7 +296,7 @@ export class Care {
       this.#known.checked();
       this.#known.gone(first);
       const end = await log.positionAt(last);
-      if (this.#follows && !this.#stopped) await this.#compare(first, end);
+      if (this.#follows && !this.#stopped) await this.#compare(first, end, stream);
       return;
     }
     this.#found(first, finding);
@@ -332,12 +336,15 @@ export class Care {
     }
   }
 
-  async #compare(first: Offset, own: Parameters<typeof isSamePosition>[0]): Promise<void> {
+  /** `stream`: of the time when the own segment was read. */
+  async #compare(first: Offset, own: Position, stream: object | undefined): Promise<void> {
     const { logger } = this.#options.link;
     const last = own.offset;
     try {
       const other = await this.#mender.endThere(first, last);
       const isSame = isSamePosition(own, other);
+      // An end that only this node has is cut by the next connection: that is no damage, and nobody has to be told.
+      if (!isSame && (stream === undefined || this.#options.stream() !== stream)) return;
       this.#known.compared(own, other, isSame);
       if (isSame) return;
       logger.error(

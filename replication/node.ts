@@ -101,7 +101,7 @@ export class ReplicationNode {
     this.#asking = { local: this.#local, network: options.network, link: this.#link };
     this.#care = new Care({
       ...{ host, settings, network: options.network, link: this.#link, file: this.#file },
-      lenders: () => lendersOf(this.#local, this.#follows),
+      ...{ lenders: () => lendersOf(this.#local, this.#follows), stream: () => upstream()?.stream },
       events: {
         closing: () => this.#exclusively("is mending its log", () => this.#close()),
         opened: (how) => this.#opened(how),

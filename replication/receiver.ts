@@ -73,6 +73,11 @@ export class Receiver {
     };
   }
 
+  /** The connection over which records come; another one may have compared with another log. */
+  get stream(): object | undefined {
+    return this.#phase === "streaming" ? this.#session : undefined;
+  }
+
   /** Begins to follow; after a `stop` only when that has resolved. */
   start(): void {
     if (!this.#stopped) return;

@@ -93,6 +93,10 @@ export class Upstream {
     return this.#receiver.progress;
   }
 
+  get stream(): object | undefined {
+    return this.#receiver.stream;
+  }
+
   /** The other side, while there is a connection that has greeted. */
   get node(): ReceiverProgress["primary"] {
     return this.#isGreeted ? this.#receiver.progress.primary : undefined;

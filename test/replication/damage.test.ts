@@ -9,6 +9,7 @@ import {
 } from "../../log/index.js";
 import type { ReplicationErrorCode } from "../../replication/errors.js";
 import type { ReplicationSettings } from "../../replication/settings.js";
+import { startingRole } from "../../replication/starting-role.js";
 import { addressOf, type SetNode, SetWorld } from "../support/set-node.js";
 import { appendMany, DISK, DISK_LOG, segmentFile, textRecord } from "../support/test-log.js";
 
@@ -234,6 +235,15 @@ describe("damage on a replica", () => {
     await b!.start();
     await until(() => b!.log() !== undefined && has(b!, a!), "it has everything");
     expect(b!.installs).toBe(2);
+  });
+
+  it("that has left nothing of the log leaves the node who it is, though it ends before anything has come again", async () => {
+    const [a, b] = await setOf(["a", "b"]);
+    const { nodeId } = b!;
+    await b!.stop();
+    for (const name of await b!.files.list(DISK_LOG)) await b!.files.remove(`${DISK_LOG}/${name}`);
+    expect((await startingRole(b!.files, DISK, b!.settings)).nodeId).toBe(nodeId);
+    expect(a!.node.stats().peers.map((peer) => peer.nodeId)).toContain(nodeId);
   });
 
   it("that nobody can lend is replaced by a full sync when an operator says so", async () => {
