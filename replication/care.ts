@@ -15,9 +15,11 @@ import {
 import type { ReplicationHost } from "./host.js";
 import { KnownDamage } from "./known-damage.js";
 import type { LeadershipFile } from "./leadership-file.js";
+import { isSameLeadership, type Leadership } from "./leadership-order.js";
 import { damagedLog, linkErrorOf } from "./link-error.js";
 import type { LinkContext } from "./link-ports.js";
 import { Mender } from "./mender.js";
+import type { Heartbeat } from "./messages.js";
 import { Opening } from "./opening.js";
 import { paced } from "./pace.js";
 import type { Address, Network } from "./ports.js";
@@ -64,8 +66,11 @@ export class Care {
   /** One thing at a time reads and mends. */
   #running: Promise<void> = Promise.resolve();
   #opening: Opening | undefined;
-  /** Of the node that is followed, when this one began to owe: with so much it has everything again. */
-  #owedUntil: Offset | undefined;
+  /**
+   * Of the node that is followed, when this one began to owe: with so much it has everything again. A later leadership begins with all that
+   * was ever confirmed, but for what force passed over, so what another one had does not count any more.
+   */
+  #owed: { readonly until: Offset; readonly under: Leadership | undefined } | undefined;
   /** What is here is not mended any more: everything comes anew. */
   #wantsAll = false;
   #stopped = false;
@@ -165,14 +170,16 @@ export class Care {
     this.#soon(() => this.#look(base).finally(() => this.#noticed.delete(base)));
   }
 
-  /** At every heartbeat. `end`: what the node that is followed says that it has, when its records come. */
-  heard(end: Offset | undefined): void {
+  /** At every heartbeat. `said`: by the node that is followed, when its records come. */
+  heard(said: Pick<Heartbeat, "end" | "own"> | undefined): void {
     this.watch();
-    if (this.#owesSince === undefined || end === undefined) return;
-    this.#owedUntil ??= end;
+    if (this.#owesSince === undefined || said === undefined) return;
+    const { end, own } = said;
+    if (this.#owed === undefined || !isSameLeadership(this.#owed.under, own))
+      this.#owed = { until: end, under: own };
     const { host, file, link } = this.#options;
-    if ((host.log()?.durableOffset ?? 0) < this.#owedUntil) return;
-    this.#owedUntil = undefined;
+    if ((host.log()?.durableOffset ?? 0) < this.#owed.until) return;
+    this.#owed = undefined;
     file
       .change({ owes: undefined })
       .catch((error: unknown) =>

@@ -459,7 +459,7 @@ export class ReplicationNode {
     const upstream = this.#upstream;
     const isUpstream = upstream?.node?.nodeId === from.nodeId;
     if (isUpstream) upstream.heartbeat(heartbeat);
-    this.#care.heard(isUpstream && upstream.progress.phase === "streaming" ? heartbeat.end : undefined);
+    this.#care.heard(isUpstream && upstream.progress.phase === "streaming" ? heartbeat : undefined);
     if (this.#local.role === "master" && this.#mustLead() === undefined) this.#set.heartbeat(heartbeat, from);
   }
 

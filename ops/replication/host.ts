@@ -134,7 +134,8 @@ export class HoldingsHost implements ReplicationHost {
     const { files, dataDirectory } = this.#parts;
     const names = await files.list(`${dataDirectory}/${LOG_DIRECTORY}`);
     const first = names.flatMap((name) => parseSegmentName(name) ?? []).sort((a, b) => a - b)[0] ?? 1;
-    if (first > 1 && last >= first) await this.#mustHaveSnapshot(last, first, undefined);
+    // Also of a log that is left without a record: it goes on behind a snapshot, or begins at 1. Of one without a segment nothing is left.
+    if (first > 1 && last >= first - 1) await this.#mustHaveSnapshot(last, first, undefined);
     await this.#removeSnapshotsAfter(last);
   }
 

@@ -22,6 +22,9 @@ import type { ClusterNode } from "./cluster-node.js";
 import { readAll } from "./log-lives.js";
 import { DATA_DIRECTORY } from "./log-settings.js";
 
+/** Time goes on while disks are read: this is not how long it takes. */
+const READ_MS = 600_000;
+
 export interface Checked {
   /** Confirmed writes that were found again. */
   readonly acknowledged: number;
@@ -36,8 +39,8 @@ export interface Checked {
 
 export async function checkCluster(cluster: Cluster, winner: ClusterNode): Promise<Checked> {
   const look = async <Value>(work: Promise<Value>): Promise<Value> => {
-    const done = await cluster.time.settled(work, 60_000);
-    if (done === undefined) throw new Error("a log could not be read in a minute");
+    const done = await cluster.time.settled(work, READ_MS);
+    if (done === undefined) throw new Error("a log could not be read");
     return done.value;
   };
   const { history } = cluster;
@@ -118,21 +121,41 @@ async function seeNode(node: ClusterNode, isDamaged: boolean) {
     state: host.state ?? { offset: 0, digest: "there is no state" },
     folded: await host.folded(),
     segments: await segmentFiles(files, DATA_DIRECTORY),
-    putAside: new Set(await putAside(files, isDamaged)),
+    putAside: await evidenceOf(files, isDamaged),
   };
 }
 
-/** The bodies of what a node has put aside, oldest first; of what was damaged when it was put aside, those before the damage. */
-export async function putAside(files: FileSystem, isDamaged = false): Promise<string[]> {
+/** The bodies of what a node has put aside, oldest first. */
+export async function putAside(files: FileSystem): Promise<string[]> {
   const bodies: string[] = [];
-  for (const { directory } of await listDiverged(files, DATA_DIRECTORY))
+  for (const directory of await divergedOf(files)) bodies.push(...(await bodiesIn(files, directory)));
+  return bodies;
+}
+
+/** What was damaged when it was put aside is read as bytes: whoever looks for something there will find it. */
+async function evidenceOf(files: FileSystem, isDamaged: boolean): Promise<Pick<Set<string>, "has">> {
+  const bodies = new Set<string>();
+  const pieces: string[] = [];
+  for (const directory of await divergedOf(files))
     try {
-      const view = await openLogView(files, `${DATA_DIRECTORY}/${directory}`);
-      if (view.endOffset < view.firstOffset) continue;
-      for await (const batch of view.read(view.firstOffset))
-        for (const { kind, body } of batch) if (kind !== EPOCH_STARTED) bodies.push(bodyText(body));
+      for (const body of await bodiesIn(files, directory)) bodies.add(body);
     } catch (error) {
       if (!isDamaged || findingOf(error) === undefined) throw error;
+      for (const bytes of (await segmentFiles(files, directory)).values()) pieces.push(bodyText(bytes));
     }
+  return { has: (body) => bodies.has(body) || pieces.some((piece) => piece.includes(body)) };
+}
+
+async function divergedOf(files: FileSystem): Promise<string[]> {
+  const found = await listDiverged(files, DATA_DIRECTORY);
+  return found.map(({ directory }) => `${DATA_DIRECTORY}/${directory}`);
+}
+
+async function bodiesIn(files: FileSystem, directory: string): Promise<string[]> {
+  const view = await openLogView(files, directory);
+  const bodies: string[] = [];
+  if (view.endOffset < view.firstOffset) return bodies;
+  for await (const batch of view.read(view.firstOffset))
+    for (const { kind, body } of batch) if (kind !== EPOCH_STARTED) bodies.push(bodyText(body));
   return bodies;
 }

@@ -65,9 +65,15 @@ function written(file: { readonly size: number; read(into: Uint8Array, position:
   return end;
 }
 
-/** Undefined when there is nothing that could be damaged. What is damaged on one disk stays sound on the others: nobody could have it again. */
+/**
+ * Undefined when there is nothing that could be damaged. What is damaged on one disk stays sound on the others, and one node with a log is never
+ * damaged at all: else nobody could have it again, or all would wait for each other with their logs closed.
+ */
 export function damage(cluster: ClusterView, node: ClusterNode, how: DamageHow): Spot | undefined {
   const { random, history } = cluster;
+  const isSpared = (other: ClusterNode): boolean =>
+    other !== node && !other.isGone && (other.lastSeen?.end ?? 0) > 0 && !history.isDamaged(other.name);
+  if (!cluster.nodes.some(isSpared)) return undefined;
   const isSoundElsewhere = ({ first, last }: Spot): boolean =>
     history.damages.every((one) => one.node === node.name || one.last < first || last < one.first);
   const spots = spotsOf(node).filter(isSoundElsewhere);
