@@ -14,11 +14,12 @@ import { type SwitchoverDoor, switchOver } from "../../ops/replication/switchove
 import { ReplicationError } from "../../replication/errors.js";
 import { isHigher } from "../../replication/leadership-order.js";
 import { ReplicationNode } from "../../replication/node.js";
-import type { Address, ReplicationLogger } from "../../replication/ports.js";
+import type { Address } from "../../replication/ports.js";
 import type { ReplicationSettings } from "../../replication/settings.js";
 import { startingRole } from "../../replication/starting-role.js";
 import { type AppendedWrite, bodyText, type ClusterHistory, leadershipOf } from "./cluster-history.js";
 import type { ClusterHostOptions, HostCounts, WorldHost } from "./cluster-host.js";
+import { loggerOf, PORT, settingsOf } from "./cluster-node-setup.js";
 import { bodyAt, standingOf } from "./cluster-tokens.js";
 import type { Random } from "./fate.js";
 import { DATA_DIRECTORY } from "./log-settings.js";
@@ -28,7 +29,6 @@ import { SimulatedMachine } from "./simulated-machine.js";
 import type { SimulatedNetwork } from "./simulated-network.js";
 import type { VirtualTime } from "./virtual-time.js";
 
-export const PORT = 15_501;
 /** How long a write waits for its confirmations. */
 const ACK_MS = 3000;
 const TOKEN_MS = 2000;
@@ -483,36 +483,6 @@ export class ClusterNode {
       },
     };
   }
-}
-
-function settingsOf(name: string): ReplicationSettings {
-  return {
-    role: "replica",
-    masterAddress: undefined,
-    listenAddress: { host: name, port: PORT },
-    advertiseAddress: undefined,
-    httpAddress: () => `http://${name}`,
-    name,
-    heartbeatIntervalMs: 200,
-    maxLagMs: 2000,
-    bufferBytes: 16 * 1024,
-    autoReconnect: true,
-    reconnectDelayMs: 300,
-    replicaTimeoutMs: 1500,
-    minReplicasForWrite: 0,
-    writeLagMsMax: 0,
-    rejoin: true,
-    checkIntervalMs: 1000,
-    secret: Buffer.from("of the set"),
-  };
-}
-
-function loggerOf(name: string, note: (line: string) => void): ReplicationLogger {
-  const at =
-    (level: string) =>
-    (_: Readonly<Record<string, unknown>>, message: string): void =>
-      note(`${name} ${level}: ${message}`);
-  return { info: at("info"), warn: at("warn"), error: at("error") };
 }
 
 export function codeOf(error: unknown): string {
