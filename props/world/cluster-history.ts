@@ -156,14 +156,17 @@ export class ClusterHistory {
     return this.damages.some((damage) => damage.node === node && damage.first <= offset);
   }
 
+  /** Whether a replica had damage in its newest segment, before the record or in it: then it may have cut it, to fetch it again. */
+  mayHaveCut(name: string, offset: number): boolean {
+    return this.damages.some(({ node, first, isSealed }) => !isSealed && node === name && first <= offset);
+  }
+
   /**
-   * Whether all that held it had damage in their newest segment, before it or in it. Of the last instants before an end of the process a replica
-   * cannot tell damage from an unfinished write (`log/README.md`), so it may have cut it.
+   * Whether all that held it may have cut it. Of the last instants before an end of the process a replica cannot tell damage from an
+   * unfinished write (`log/README.md`), so it does not know that it owes anything.
    */
   wasCutByDamage({ holders, offset }: Pick<AnsweredWrite, "holders" | "offset">): boolean {
-    const isCut = (holder: string): boolean =>
-      this.damages.some(({ node, first, isSealed }) => !isSealed && node === holder && first <= offset);
-    return holders.length > 0 && holders.every(isCut);
+    return holders.length > 0 && holders.every((holder) => this.mayHaveCut(holder, offset));
   }
 
   /** Whether force has passed over what was written under this leadership. */
