@@ -100,10 +100,12 @@ export class Care {
     return this.#options.file.content.owes;
   }
 
-  /** Before this node leads. @throws ReplicationError REPLICATION_LOG_DAMAGED. */
+  /** Before this node leads. @throws ReplicationError REPLICATION_LOG_DAMAGED, REPLICATION_NOT_READY. */
   mustBeWhole(force: boolean): void {
     const damage = this.#options.host.damage ?? this.#known.first;
     if (damage !== undefined) throw damagedLog(damage);
+    const log = this.#options.host.log();
+    if (log !== undefined && (log.epochs.at(-1)?.first ?? 1) > log.endOffset) throw refusals.nothingIsLeft();
     if (this.#owesSince !== undefined && !force) throw refusals.owes();
   }
 

@@ -192,6 +192,24 @@ describe("damage on a replica", () => {
     expect(damageOf(b!).owesSince).toBeUndefined();
   });
 
+  it("that has left no record keeps the node from leading, also by force", async () => {
+    const [a, b] = [world.add("a", CHECKING), world.add("b", CHECKING)];
+    await a.start();
+    await b.start({ role: "replica", masterAddress: addressOf("a") });
+    await appendMany(a.required, 3);
+    await until(() => has(b, a), "it has everything");
+    await b.stop();
+    await a.crash();
+    flip(b, 1, 110);
+    await b.start();
+    await until(() => b.log() !== undefined, "it has opened its log");
+    expect(b.end).toBe(0);
+    expect(await codeOf(b.node.promote({ force: true }))).toBe("REPLICATION_NOT_READY");
+    await settled(a.start(), "the primary is back");
+    await until(() => has(b, a), "it has everything again");
+    expect(await filesOf(b)).toEqual(await filesOf(a));
+  });
+
   it("in the newest segment of a running replica closes its log for a moment, and heals", async () => {
     const [a, b] = await setOf(["a", "b"]);
     flip(b!, b!.logSegments()!.tail, 150);
