@@ -182,7 +182,7 @@ export class Cluster implements ClusterView {
       .map(({ name, machine, replication, log, startError }) => {
         const { role, fence, own, following } = replication ?? {};
         const up = replication?.stats().upstream;
-        return `${name} ${machine.state} ${role} own ${own?.epoch}/${own?.lineageId.slice(0, 4)} fence ${fence?.heard.epoch} follows ${following?.host} (${up?.phase} ${up?.error?.code}) end ${log?.endOffset} durable ${log?.durableOffset} ${startError ?? ""}`;
+        return `${name} ${machine.state} ${role} own ${own?.epoch}/${own?.lineageId.slice(0, 4)} fence ${fence?.heard.epoch} follows ${following?.host} (${up?.phase}, ended last by ${up?.error?.code}) end ${log?.endOffset} durable ${log?.durableOffset} ${startError ?? ""}`;
       })
       .join("\n");
   }

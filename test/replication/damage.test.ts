@@ -264,6 +264,17 @@ describe("damage on a replica", () => {
     expect(a!.node.stats().peers.map((peer) => peer.nodeId)).toContain(nodeId);
   });
 
+  it("is replaced by a full sync when an operator says so, though the link was given up", async () => {
+    const [a, b] = await setOf(["a", "b"], { checkIntervalMs: 0 });
+    const receive = b!.required.receive.bind(b!.required);
+    b!.required.receive = () => Promise.reject(new LogError("LOG_RECORD_BAD", "damaged on the way"));
+    a!.write("what cannot be taken");
+    await until(() => b!.node.stats().breakers.some(({ open }) => open), "the link stays down");
+    b!.required.receive = receive;
+    await b!.node.resync();
+    await until(() => b!.installs === 2 && has(b!, a!), "it has everything");
+  });
+
   it("that nobody can lend is replaced by a full sync when an operator says so", async () => {
     const [a, b] = await setOf(["a", "b"]);
     const base = baseOf(b!, 1);
@@ -368,6 +379,30 @@ describe("comparing", () => {
     const before = world.clock.now();
     await settled(b!.stop(), "it has stopped");
     expect(world.clock.now() - before).toBeLessThan(2_000);
+  });
+
+  it("alarms nobody over an end that is about to be cut", async () => {
+    const [a, b] = await setOf(["a", "b"], { checkIntervalMs: 200 });
+    world.cut("a", "b");
+    expect(await codeOf(b!.node.promote({ force: true }))).toBe("none");
+    await appendMany(a!.required, 60);
+    await appendMany(b!.required, 90);
+    let goOn = (): void => undefined;
+    const cut = a!.cut.bind(a!);
+    a!.cut = async (after) => {
+      await new Promise<void>((resolve) => {
+        goOn = resolve;
+      });
+      return await cut(after);
+    };
+    world.heal();
+    await until(() => a!.node.stats().upstream?.phase === "cutting", "it is told to cut");
+    const { checks } = countersOf(a!);
+    await until(() => countersOf(a!).checks > checks + 15, "it has looked at everything");
+    goOn();
+    await until(() => has(a!, b!), "it has cut it");
+    expect([countersOf(a!).mismatches, countersOf(b!).mismatches]).toEqual([0, 0]);
+    expect(await filesOf(a!)).toEqual(await filesOf(b!));
   });
 
   it("tells when two sound segments are not the same, and changes nothing", async () => {
