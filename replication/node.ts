@@ -272,7 +272,7 @@ export class ReplicationNode {
     const { clock, host } = this.#options;
     return replicationStats({
       ...{ local: this.#local, set: this.#set, clock, upstream: this.#upstream },
-      clusterId: host.identity().clusterId,
+      ...{ clusterId: host.identity().clusterId, segments: host.logSegments() },
       breakers: this.#breakers.stats(),
       changing: this.#changing !== undefined || this.#handover.to !== undefined,
       damage: this.#care.stats(),

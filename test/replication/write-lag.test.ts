@@ -1,6 +1,7 @@
-/** Backpressure by lag: past the limit that is set a primary takes no writes, until its replicas are near again. */
+/** How far a replica is behind; and backpressure: past the limit that is set a primary takes no writes until its replicas are near again. */
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { addressOf, type SetNode, SetWorld } from "../support/set-node.js";
+import { appendMany } from "../support/test-log.js";
 
 let world: SetWorld;
 
@@ -57,5 +58,26 @@ describe("a primary whose replica does not keep up", () => {
     a.write("it does not get this");
     await until(() => lagOf(a) > 400, "it is far behind");
     expect(a.node.writeRefusal()).toBeUndefined();
+  });
+});
+
+describe("the lag of a replica in bytes", () => {
+  it("is what it lacks, whatever the sizes of its records and of those that it has", async () => {
+    const [a, b] = await pair(0);
+    const bytes = (): number => a.logSegments()!.usage().bytes - 104 * a.logSegments()!.usage().segments;
+    await appendMany(a.required, 30, 10);
+    await until(() => b.required.durableOffset === a.end, "it has it");
+    const lagBytes = (): number => a.node.stats().replicas[0]!.lagBytes;
+    await until(() => lagBytes() === 0, "it has said so");
+    world.cut("a", "b");
+    const before = bytes();
+    await appendMany(a.required, 20, 2000);
+    await appendMany(a.required, 300, 10);
+    const lacks = bytes() - before;
+    // At most what is in the segment that it is in is not known by its place.
+    expect(Math.abs(lagBytes() - lacks)).toBeLessThan(4096);
+    expect(lacks).toBeGreaterThan(40_000);
+    world.heal();
+    await until(() => b.required.durableOffset === a.end && lagBytes() === 0, "it has everything");
   });
 });
