@@ -17,6 +17,7 @@ import { ReplicationNode } from "../../replication/node.js";
 import type { Address } from "../../replication/ports.js";
 import type { ReplicationSettings } from "../../replication/settings.js";
 import { startingRole } from "../../replication/starting-role.js";
+import { PromiseBroken } from "../checkers/promise-broken.js";
 import { type AppendedWrite, bodyText, type ClusterHistory, leadershipOf } from "./cluster-history.js";
 import type { ClusterHostOptions, HostCounts, WorldHost } from "./cluster-host.js";
 import { loggerOf, PORT, settingsOf } from "./cluster-node-setup.js";
@@ -315,8 +316,11 @@ export class ClusterNode {
     const life = this.serving;
     if (life === undefined) return "down";
     this.#forcing += force ? 1 : 0;
+    const { known, opening, owesSince } = life.replication.stats().damage;
     try {
       await life.replication.promote({ force });
+      if (known.length > 0 || opening !== undefined || (owesSince !== undefined && !force))
+        this.#world.broken(new PromiseBroken("leads whole", `${this.name} knows of damage, and leads`));
       return "promoted";
     } catch (error) {
       return codeOf(error);
