@@ -15,8 +15,7 @@
  *  10. and the same bytes
  *  11. what was answered and is in no log any more lies under `diverged/` of the node that answered it
  *  12. what changes on a disk is never sent on, never read as data, and costs a replica nothing but the time to fetch it again; a primary says
- *      so, and another one takes its place; nobody leads who
- *      knows of damage; two sound logs never compare as different
+ *      so, and another one takes its place; nobody leads who knows of damage; two sound logs never compare as different
  *
  * Whoever does not sync each write may lose it with its power: what was answered by nobody else's disk is not asked for then.
  *
