@@ -145,10 +145,26 @@ export class LogSegments {
 
   /**
    * The newest segment up to `last`, which is durable, from the disk: its header and each record. `pace` as of `check`. It may be sealed or
-   * cut meanwhile: what is found counts while it is the tail.
+   * cut meanwhile: what is found counts while it is the tail. @throws LogError LOG_OFFSET_RETIRED when it was cut: what looked like damage then
+   * was its new end.
    */
   async checkTail(last: Offset, pace: (bytes: number) => Promise<void>): Promise<Finding | undefined> {
-    const segment = this.#parts.files.segments.tail;
+    const { segments } = this.#parts.files;
+    const { cuts } = segments;
+    const finding = await this.#tailFinding(segments.tail, last, pace);
+    if (finding === undefined) return undefined;
+    // A cut that is under way has shortened the file before the log says so.
+    await this.#parts.change(() => Promise.resolve());
+    if (segments.cuts !== cuts || this.#parts.durableOffset() < last)
+      throw retired(last, segments.first.base);
+    return finding;
+  }
+
+  async #tailFinding(
+    segment: LogSegment,
+    last: Offset,
+    pace: (bytes: number) => Promise<void>,
+  ): Promise<Finding | undefined> {
     const changed = await this.#damageOf(segment, (handle) => this.#readHeader(segment, handle));
     if (changed !== undefined) return changed;
     try {
