@@ -26,7 +26,7 @@ import {
 import { shipped } from "../test/support/shipping.js";
 import { factor, seed } from "./run-settings.js";
 import { DATA_DIRECTORY, worldLogOptions } from "./world/log-settings.js";
-import type { Ending, OperationKind } from "./world/operations.js";
+import { CHANGES, type Ending } from "./world/operations.js";
 import { seededClock } from "./world/seeded-world.js";
 import { SimulatedDisk, type SimulatedMount } from "./world/simulated-file-system.js";
 
@@ -136,10 +136,6 @@ async function expectKept(files: FileSystem, end: LogPosition, from: number): Pr
 
 /** In the short form some of the operations that change something. */
 const stride = factor > 1 ? 1 : 11;
-const CHANGES: ReadonlySet<OperationKind> = new Set([
-  ...(["create", "write", "syncedWrite", "sync", "truncate", "rename", "link", "remove"] as const),
-  ...(["makeDirectory", "syncDirectory"] as const),
-]);
 const kinds = factor > 1 ? {} : { kinds: CHANGES };
 
 async function everyOperation(

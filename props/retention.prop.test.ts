@@ -12,7 +12,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { assertKnownAndNew, factor, seed } from "./run-settings.js";
 import { anyFault } from "./world/any-fault.js";
-import type { Fault, OperationKind } from "./world/operations.js";
+import { CHANGES, type Fault } from "./world/operations.js";
 import { type RetentionLife, RetentionLives, type RetentionStep } from "./world/retention-lives.js";
 import { share } from "./world/share.js";
 import { SimulatedDisk } from "./world/simulated-file-system.js";
@@ -116,16 +116,6 @@ const rounds: RetentionStep[] = [
   { type: "snapshot" },
   { type: "tidy" },
 ];
-const CHANGES: ReadonlySet<OperationKind> = new Set([
-  "create",
-  "write",
-  "syncedWrite",
-  "sync",
-  "rename",
-  "remove",
-  "syncDirectory",
-]);
-
 /** Of short runs that meet everything. */
 const KNOWN_SEED = 3;
 

@@ -1,5 +1,6 @@
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
+import { WaitingFirst } from "./support/waiting-first.js";
 
 const report = process.env["ANNALS_TEST_REPORT"];
 
@@ -10,6 +11,8 @@ export default defineConfig({
     pool: "forks",
     // Most suites wait for processes, timers and disks: with three at a time two cores have something to do.
     maxWorkers: 3,
+    // Threads of their own to collect garbage would only take those cores from each other.
+    execArgv: ["--single-threaded-gc"],
     reporters: report === undefined ? ["default"] : ["default", ["json", { outputFile: report }]],
     // A limit ends what hangs; on a busy machine what takes 10 s may take six times as long.
     testTimeout: 180_000,
@@ -17,11 +20,10 @@ export default defineConfig({
     // Here, too: what is waited for comes, or never.
     expect: { poll: { timeout: 100_000, interval: 20 } },
     env: { UV_USE_IO_URING: "0" },
-    projects: [
-      // No example leaves a state of the process to the next one. Loading the sources is most of what they cost, so a worker does it
-      // once for all that it runs.
-      { extends: true, test: { name: "examples", include: ["test/**/*.test.ts"], isolate: false } },
-      { extends: true, test: { name: "properties", include: ["props/**/*.prop.test.ts"] } },
-    ],
+    include: ["test/**/*.test.ts", "props/**/*.prop.test.ts"],
+    // Nothing leaves a state of the process to the next file. Loading the sources is much of what a file costs, so a worker does it once for
+    // all that it runs.
+    isolate: false,
+    sequence: { sequencer: WaitingFirst },
   },
 });

@@ -26,6 +26,7 @@ import {
   segmentsOf,
 } from "./manifest.js";
 import type { ObjectStore } from "./object-store.js";
+import { lockWith, type Patience } from "./patient-lock.js";
 import { type ExtentPlan, planSegments } from "./plan.js";
 import { type Head, listBackups, loadBackup, loadHead, orError, storeHead } from "./repository.js";
 import { type SendOptions, type Sent, type SentFile, sendSegment } from "./send.js";
@@ -41,6 +42,8 @@ export interface BackupOptions {
   readonly stopwatch: () => number;
   /** Who holds the repository meanwhile, e.g. "annals backup, pid 42". */
   readonly holder: string;
+  /** With which somebody else's work on the repository is waited for. Default: none. */
+  readonly patience?: Patience;
   /** What is said in the manifest, e.g. "annals backup". */
   readonly tool: string;
   /** Copy also what could be linked. */
@@ -80,7 +83,7 @@ const ATTEMPTS = 5;
  * @throws BackupError; LogError LOG_CORRUPT, LOG_VERSION_UNKNOWN when the directory cannot be trusted; what the disk throws.
  */
 export async function makeBackup(options: BackupOptions): Promise<BackupReport> {
-  const lock = await options.store.lock(options.holder);
+  const lock = await lockWith(options.patience, options.store, options.holder);
   try {
     for (let attempt = 1; ; attempt++) {
       try {

@@ -156,7 +156,7 @@ export function readManifest(bytes: Uint8Array, name: string): Manifest {
     if (found > expected)
       throw new BackupError(
         "BACKUP_VERSION_UNKNOWN",
-        `${name} is of ${what} ${found}, this release reads 1 to ${expected}: Annals ${manifest.annalsVersion} wrote it`,
+        `${name} is of ${what} ${found}, this release reads ${versionsTo(expected)}: Annals ${manifest.annalsVersion} wrote it`,
         { name, expected, found },
       );
   return manifest;
@@ -233,12 +233,15 @@ function fieldOf(value: unknown, name: string): unknown {
 
 function versionUnknown(name: string, found: number, expected: number, release: unknown): BackupError {
   const who = typeof release === "string" ? `Annals ${release}` : "another release";
-  const reads = expected === 1 ? "1" : `1 to ${expected}`;
   return new BackupError(
     "BACKUP_VERSION_UNKNOWN",
-    `${name} has format version ${found}, this release reads ${reads}: ${who} wrote it`,
+    `${name} has format version ${found}, this release reads ${versionsTo(expected)}: ${who} wrote it`,
     { name, expected, found },
   );
+}
+
+function versionsTo(newest: number): string {
+  return newest === 1 ? "1" : `1 to ${newest}`;
 }
 
 function damaged(name: string, what: string): BackupError {

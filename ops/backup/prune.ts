@@ -10,6 +10,7 @@ import { BackupError } from "./errors.js";
 import { type BackupObject, backupObject, parseObject, SEGMENTS, SNAPSHOTS } from "./layout.js";
 import type { Manifest } from "./manifest.js";
 import type { ObjectStore, StoredObject } from "./object-store.js";
+import { lockWith, type Patience } from "./patient-lock.js";
 import { eachBackup, listBackups, loadBackup, loadHead, storeHead } from "./repository.js";
 
 export interface PruneOptions {
@@ -22,6 +23,8 @@ export interface PruneOptions {
   readonly dryRun: boolean;
   readonly now: () => number;
   readonly holder: string;
+  /** With which somebody else's work on the repository is waited for. Default: none. */
+  readonly patience?: Patience;
 }
 
 export interface PruneReport {
@@ -38,7 +41,7 @@ const DAY_MS = 24 * 60 * 60 * 1000;
 /** @throws BackupError BACKUP_LOCKED, BACKUP_NOT_FOUND, BACKUP_DAMAGED, BACKUP_VERSION_UNKNOWN. */
 export async function pruneBackups(store: ObjectStore, options: PruneOptions): Promise<PruneReport> {
   if (options.dryRun) return prune(store, options);
-  const lock = await store.lock(options.holder);
+  const lock = await lockWith(options.patience, store, options.holder);
   try {
     return await prune(store, options);
   } finally {

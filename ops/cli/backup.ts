@@ -9,6 +9,7 @@ import { realFileSystem } from "../../log/index.js";
 import type { BackupReport } from "../backup/backup.js";
 import type { ListedBackup } from "../backup/list.js";
 import type { ObjectStore } from "../backup/object-store.js";
+import type { Patience } from "../backup/patient-lock.js";
 import type { PruneReport } from "../backup/prune.js";
 import type { VerifyBackupReport } from "../backup/verify.js";
 import { existingDataDirectory } from "./data-directory-argument.js";
@@ -22,6 +23,7 @@ interface MakeFlags {
   readonly dataDir?: string;
   readonly copy?: boolean;
   readonly fast?: boolean;
+  readonly wait: number;
   readonly metricsFile?: string;
   readonly json?: boolean;
   readonly progress?: boolean;
@@ -37,12 +39,20 @@ interface PruneFlags {
   readonly keep?: number;
   readonly keepDays?: number;
   readonly graceHours: number;
+  readonly wait: number;
   readonly dryRun?: boolean;
   readonly json?: boolean;
 }
 
 const TARGET =
   "repository: a directory, a file:// or an s3://bucket/prefix address; a directory called like a subcommand as ./NAME";
+
+const WAIT = [
+  "--wait <seconds>",
+  "so long for a repository that somebody else works on",
+  wholeNumber(0),
+  30,
+] as const;
 
 export function addBackup(program: Command): void {
   const backup = program
@@ -54,6 +64,7 @@ export function addBackup(program: Command): void {
     .option("-c, --config <file>", "configuration file (default: config.yml here, if there)")
     .option("--copy", "copy also what could be hard-linked on one file system")
     .option("--fast", "take no breaks: quicker, and who uses the disk or a server on it feels it")
+    .option(...WAIT)
     .option("--metrics-file <path>", "after a success, write it as a Prometheus text file")
     .option("--json", "the report as one JSON object")
     .option("--progress", "show progress on stderr, terminal or not")
@@ -80,6 +91,7 @@ export function addBackup(program: Command): void {
     .option("--keep <number>", "the newest so many stay", wholeNumber(1))
     .option("--keep-days <days>", "those that are younger stay, too", wholeNumber(1))
     .option("--grace-hours <hours>", "files that no backup ever named stay so long", wholeNumber(0), 24)
+    .option(...WAIT)
     .option("--dry-run", "say what would go; nothing is changed")
     .option("--json", "the report as one JSON object")
     .action(prune);
@@ -98,6 +110,11 @@ const stopwatch = (): number => performance.now();
 async function open(target: string): Promise<ObjectStore> {
   const { openObjectStore } = await import("../backup/open-object-store.js");
   return openObjectStore(target, process.env);
+}
+
+function patienceOf(flags: { readonly wait: number }): Patience {
+  const onWait = ({ message }: Error): void => talk(`${message}; waiting for ${flags.wait} s at most`);
+  return { waitMs: flags.wait * 1000, stopwatch, onWait };
 }
 
 function progressOf(what: string, flags: { readonly progress?: boolean }): Progress {
@@ -130,6 +147,7 @@ async function make(target: string, flags: MakeFlags): Promise<void> {
     now: Date.now,
     stopwatch,
     holder: `annals backup, pid ${process.pid}`,
+    patience: patienceOf(flags),
     tool: "annals backup",
     copy: flags.copy === true,
     // As long as the work took: half of the time the disk and a processor are somebody else's.
@@ -238,6 +256,7 @@ async function prune(target: string, flags: PruneFlags): Promise<void> {
     dryRun: flags.dryRun === true,
     now: Date.now,
     holder: `annals backup prune, pid ${process.pid}`,
+    patience: patienceOf(flags),
   });
   if (flags.json === true) writeJson({ repository: store.url, ...report });
   else for (const line of pruneLines(report)) writeLine(line);

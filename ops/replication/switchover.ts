@@ -17,6 +17,8 @@ import { parseAddress } from "./address.js";
 /** Writes are held no longer than this. */
 const HELD_MS = 3000;
 const ANSWER_MS = 2500;
+/** The others are told when the new primary leads already: nobody waits for them but whoever asked for all this. */
+const REPOINT_MS = 10_000;
 const AGAIN_MS = 20;
 
 export interface NodeAnswer {
@@ -60,9 +62,8 @@ export async function switchOver(
   const others = peers.filter((peer) => !peer.isSelf && peer !== target && !isFedByOther(peer, peers));
   const told = await Promise.all(
     others.map(async (peer) => {
-      const answer =
-        peer.http === undefined ? undefined : await door.tell(peer.http, "follow", { address }, ANSWER_MS);
-      return { name: peer.name, ok: answer?.ok === true };
+      const { http, name } = peer;
+      return { name, ok: http !== undefined && (await followThere(http, address, door)) };
     }),
   );
   return {
@@ -84,6 +85,17 @@ function isFedByOther({ follows }: PeerStats, peers: readonly PeerStats[]): bool
   return feeder !== undefined && !feeder.isSelf;
 }
 
+/** Not before it has done what it is at, which may be to follow the new primary by itself. */
+async function followThere(http: string, address: string, { clock, tell }: SwitchoverDoor): Promise<boolean> {
+  const until = clock.stopwatch() + REPOINT_MS;
+  for (;;) {
+    const { ok, body } = await tell(http, "follow", { address }, Math.ceil(until - clock.stopwatch()));
+    if (ok || body["error_code"] !== "REPLICATION_CHANGING") return ok;
+    await pause(clock);
+    if (clock.stopwatch() >= until) return false;
+  }
+}
+
 /** It has heard of the promotion, and follows by itself as soon as it may; or it is told to. */
 async function followSoon(
   node: ReplicationNode,
@@ -98,10 +110,14 @@ async function followSoon(
       return true;
     } catch (error) {
       if (!(error instanceof ReplicationError) || error.code !== "REPLICATION_CHANGING") throw error;
-      await new Promise<void>((resolve) => void clock.after(AGAIN_MS, resolve));
+      await pause(clock);
     }
   }
   return node.role === "replica";
+}
+
+function pause(clock: SwitchoverDoor["clock"]): Promise<void> {
+  return new Promise((resolve) => void clock.after(AGAIN_MS, resolve));
 }
 
 /** The other node that is named so. */

@@ -20,7 +20,7 @@ import { checkDurable } from "../checkers/durable.js";
 import { checkPrefix, type ExpectedRecord } from "../checkers/prefix.js";
 import { PromiseBroken } from "../checkers/promise-broken.js";
 import { DATA_DIRECTORY, worldLogOptions } from "./log-settings.js";
-import type { Ending, OperationKind } from "./operations.js";
+import { CHANGES, type Ending } from "./operations.js";
 import { seededClock } from "./seeded-world.js";
 import type { SimulatedDisk, SimulatedMount } from "./simulated-file-system.js";
 
@@ -51,17 +51,6 @@ export interface Life {
     readonly counting?: "all" | "changes";
   };
 }
-
-const CHANGES: ReadonlySet<OperationKind> = new Set([
-  "write",
-  "syncedWrite",
-  "writeNow",
-  "sync",
-  "rename",
-  "remove",
-  "truncate",
-  "syncDirectory",
-]);
 
 /** What happened over all lives, for "was it interesting?". */
 export interface Chronicle {

@@ -45,16 +45,18 @@ export const TAKING_SPACE: ReadonlySet<OperationKind> = new Set([
 
 /** What leaves the disk other than it was. An end in anything else leaves what an end before the next of these leaves. */
 export const CHANGES: ReadonlySet<OperationKind> = new Set([
-  "create",
-  "write",
-  "sync",
-  "truncate",
-  "rename",
-  "link",
-  "remove",
-  "makeDirectory",
-  "syncDirectory",
-  "lock",
+  ...([
+    "create",
+    "write",
+    "syncedWrite",
+    "writeNow",
+    "sync",
+    "truncate",
+    "rename",
+    "link",
+    "remove",
+  ] as const),
+  ...(["makeDirectory", "syncDirectory", "lock"] as const),
 ]);
 
 /** What ends the process: a power cut, which takes the page cache with it, or kill -9, which does not. */

@@ -11,6 +11,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { realFileSystem } from "../../log/index.js";
 import { type CommandResult, runAnnals } from "../support/annals-command.js";
 import { HttpClient } from "../support/http-client.js";
 import { type RunningServer, startServer } from "../support/server-process.js";
@@ -100,6 +101,22 @@ describe("annals backup", () => {
     const json = await backup("verify", damaged, "--json");
     expect(json.code).toBe(3);
     expect(JSON.parse(json.stdout)).toMatchObject({ whole: false });
+  });
+
+  it("waits for a repository that somebody works on for as long as it is told, then ends with 5 and says who", async () => {
+    const held = await realFileSystem.lock(join(repository, "LOCK"), "annals serve, pid 7");
+    try {
+      expectRefusal(await make("--wait", "0"), 5, /BACKUP_LOCKED.* is in use by annals serve, pid 7/);
+      expectRefusal(await backup("prune", repository, "--wait", "0"), 5, /is in use by annals serve, pid 7/);
+      const patient = await make("--wait", "1");
+      expect(patient.code).toBe(5);
+      expect(patient.stderr).toMatch(
+        /in use by annals serve, pid 7; waiting for 1 s at most\n.*BACKUP_LOCKED/,
+      );
+    } finally {
+      await held.release();
+    }
+    expect(await make("--wait", "0")).toMatchObject({ code: 0, stderr: "" });
   });
 
   it("ends with 2 for what cannot be meant, and changes nothing", async () => {

@@ -146,10 +146,17 @@ describe("prune", () => {
     expect(await bench.verify()).toMatchObject({ findings: [], notes: [] });
   });
 
-  it("waits for nobody: while a backup is made it is refused", async () => {
+  it("is refused while a backup is made, unless it has patience", async () => {
     const lock = await bench.store.lock("annals backup, pid 7");
     await expect(prune({ keep: 1 })).rejects.toMatchObject({ code: "BACKUP_LOCKED" });
-    await lock.release();
+    const told: string[] = [];
+    const onWait = ({ message }: Error): void => {
+      told.push(message);
+      void lock.release();
+    };
+    const patient = await prune({ keep: 1, patience: { waitMs: 60_000, stopwatch: Date.now, onWait } });
+    expect(patient.keptBackups).toHaveLength(1);
+    expect(told).toEqual([expect.stringContaining("annals backup, pid 7")]);
   });
 
   it("goes on with the next backup: it follows the newest, and the first kept one may name a pruned one", async () => {
