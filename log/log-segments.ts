@@ -7,7 +7,7 @@ import { ADVICE_DAMAGED, CorruptionError, type Finding } from "./corruption.js";
 import { errnoOf, LogError } from "./errors.js";
 import type { LogPosition, RecordRun } from "./event-log.js";
 import type { FileHandle } from "./file-system.js";
-import { encodeSegmentHeader } from "./format.js";
+import { encodeSegmentHeader, SEGMENT_HEADER_BYTES } from "./format.js";
 import { LogCursor, type LogFiles } from "./log-cursor.js";
 import { SegmentMending } from "./mending.js";
 import { NewestRecords } from "./newest-records.js";
@@ -64,6 +64,19 @@ export class LogSegments {
     let bytes = 0;
     for (const segment of all) bytes += segment.bytes;
     return { segments: all.length, bytes };
+  }
+
+  /** Bytes of the durable records after this one: of whole segments as they are, of the one that it is in by the mean size of its records. */
+  bytesAfter(offset: Offset): number {
+    let last: number = this.durableOffset;
+    let found = 0;
+    for (const { base, bytes } of [...this.#parts.files.segments.all()].reverse()) {
+      if (last <= offset) break;
+      const [records, missing] = [last - base + 1, last - Math.max(offset, base - 1)];
+      if (records > 0) found += ((bytes - SEGMENT_HEADER_BYTES) * missing) / records;
+      last = Math.min(last, base - 1);
+    }
+    return Math.round(found);
   }
 
   /** For retention by size, see `firstWithin`. */
@@ -132,10 +145,26 @@ export class LogSegments {
 
   /**
    * The newest segment up to `last`, which is durable, from the disk: its header and each record. `pace` as of `check`. It may be sealed or
-   * cut meanwhile: what is found counts while it is the tail.
+   * cut meanwhile: what is found counts while it is the tail. @throws LogError LOG_OFFSET_RETIRED when it was cut: what looked like damage then
+   * was its new end.
    */
   async checkTail(last: Offset, pace: (bytes: number) => Promise<void>): Promise<Finding | undefined> {
-    const segment = this.#parts.files.segments.tail;
+    const { segments } = this.#parts.files;
+    const { cuts } = segments;
+    const finding = await this.#tailFinding(segments.tail, last, pace);
+    if (finding === undefined) return undefined;
+    // A cut that is under way has shortened the file before the log says so.
+    await this.#parts.change(() => Promise.resolve());
+    if (segments.cuts !== cuts || this.#parts.durableOffset() < last)
+      throw retired(last, segments.first.base);
+    return finding;
+  }
+
+  async #tailFinding(
+    segment: LogSegment,
+    last: Offset,
+    pace: (bytes: number) => Promise<void>,
+  ): Promise<Finding | undefined> {
     const changed = await this.#damageOf(segment, (handle) => this.#readHeader(segment, handle));
     if (changed !== undefined) return changed;
     try {

@@ -15,13 +15,15 @@ import {
 import type { ReplicationHost } from "./host.js";
 import { KnownDamage } from "./known-damage.js";
 import type { LeadershipFile } from "./leadership-file.js";
+import { isSameLeadership, type Leadership } from "./leadership-order.js";
 import { damagedLog, linkErrorOf } from "./link-error.js";
 import type { LinkContext } from "./link-ports.js";
 import { Mender } from "./mender.js";
+import type { Heartbeat } from "./messages.js";
 import { Opening } from "./opening.js";
 import { paced } from "./pace.js";
 import type { Address, Network } from "./ports.js";
-import { describePosition, isSamePosition } from "./position.js";
+import { describePosition, isSamePosition, type Position } from "./position.js";
 import * as refusals from "./refusals.js";
 import type { ReplicationSettings } from "./settings.js";
 import type { DamageCounters, DamageStats } from "./stats.js";
@@ -37,6 +39,8 @@ export interface CareOptions {
   readonly settings: Pick<ReplicationSettings, "checkIntervalMs">;
   /** Whom damaged records may be had from; the node that is followed first. */
   readonly lenders: () => readonly Address[];
+  /** The connection over which the node that is followed streams; undefined while none does. */
+  readonly stream: () => object | undefined;
   readonly events: CareEvents;
 }
 
@@ -55,14 +59,18 @@ export class Care {
   readonly #mender: Mender;
   readonly #checked = new Set<Offset>();
   readonly #noticed = new Set<Offset>();
+  #turns = 0;
   #watched: LogSegments | undefined;
   #unwatch: () => void = () => undefined;
   #cancel: () => void = () => undefined;
   /** One thing at a time reads and mends. */
   #running: Promise<void> = Promise.resolve();
   #opening: Opening | undefined;
-  /** Of the node that is followed, when this one began to owe: with so much it has everything again. */
-  #owedUntil: Offset | undefined;
+  /**
+   * Of the node that is followed, when this one began to owe: with so much it has everything again. A later leadership begins with all that
+   * was ever confirmed, but for what force passed over, so what another one had does not count any more.
+   */
+  #owed: { readonly until: Offset; readonly under: Leadership | undefined } | undefined;
   /** What is here is not mended any more: everything comes anew. */
   #wantsAll = false;
   #stopped = false;
@@ -92,10 +100,12 @@ export class Care {
     return this.#options.file.content.owes;
   }
 
-  /** Before this node leads. @throws ReplicationError REPLICATION_LOG_DAMAGED. */
+  /** Before this node leads. @throws ReplicationError REPLICATION_LOG_DAMAGED, REPLICATION_NOT_READY. */
   mustBeWhole(force: boolean): void {
     const damage = this.#options.host.damage ?? this.#known.first;
     if (damage !== undefined) throw damagedLog(damage);
+    const log = this.#options.host.log();
+    if (log !== undefined && (log.epochs.at(-1)?.first ?? 1) > log.endOffset) throw refusals.nothingIsLeft();
     if (this.#owesSince !== undefined && !force) throw refusals.owes();
   }
 
@@ -162,14 +172,16 @@ export class Care {
     this.#soon(() => this.#look(base).finally(() => this.#noticed.delete(base)));
   }
 
-  /** At every heartbeat. `end`: what the node that is followed says that it has, when its records come. */
-  heard(end: Offset | undefined): void {
+  /** At every heartbeat. `said`: by the node that is followed, when its records come. */
+  heard(said: Pick<Heartbeat, "end" | "own"> | undefined): void {
     this.watch();
-    if (this.#owesSince === undefined || end === undefined) return;
-    this.#owedUntil ??= end;
+    if (this.#owesSince === undefined || said === undefined) return;
+    const { end, own } = said;
+    if (this.#owed === undefined || !isSameLeadership(this.#owed.under, own))
+      this.#owed = { until: end, under: own };
     const { host, file, link } = this.#options;
-    if ((host.log()?.durableOffset ?? 0) < this.#owedUntil) return;
-    this.#owedUntil = undefined;
+    if ((host.log()?.durableOffset ?? 0) < this.#owed.until) return;
+    this.#owed = undefined;
     file
       .change({ owes: undefined })
       .catch((error: unknown) =>
@@ -226,17 +238,22 @@ export class Care {
     return this.#options.host.log()?.following === true;
   }
 
-  /** One segment: what is known to be damaged first. */
+  /** One segment. */
   async #patrol(): Promise<void> {
     this.watch();
     const segments = this.#options.host.logSegments();
     if (segments === undefined || !this.#follows) return;
-    const [damaged] = this.#known.all;
-    if (damaged !== undefined) return await this.#look(damaged);
-    const next = this.#next(segments);
-    if (next === undefined) return;
-    this.#checked.add(next);
-    await this.#look(next);
+    const due = this.#due() ?? this.#next(segments);
+    if (due === undefined) return;
+    this.#checked.add(due);
+    await this.#look(due);
+  }
+
+  /** What is known to be damaged comes every other time, one after the other: what nobody can lend must not keep the rest from being seen. */
+  #due(): Offset | undefined {
+    const { all } = this.#known;
+    const turn = this.#turns++;
+    return turn % 2 === 0 && all.length > 0 ? all[(turn / 2) % all.length] : undefined;
   }
 
   #next(segments: LogSegments): Offset | undefined {
@@ -253,7 +270,8 @@ export class Care {
     const { host } = this.#options;
     const [log, segments] = [host.log(), host.logSegments()];
     if (log === undefined || segments === undefined) return;
-    if (first === segments.tail) return await this.#lookAtTail(log, segments, first);
+    const stream = this.#options.stream();
+    if (first === segments.tail) return await this.#lookAtTail(log, segments, stream);
     if (segments.at(first) === undefined) return this.#known.gone(first);
     const found = await segments.check(first, this.#paced());
     this.#known.checked();
@@ -263,7 +281,7 @@ export class Care {
       return;
     }
     this.#known.gone(first);
-    if (this.#follows && !this.#stopped) await this.#compare(first, found.end);
+    if (this.#follows && !this.#stopped) await this.#compare(first, found.end, stream);
   }
 
   /** Reads slowly, and no further once this is stopped. */
@@ -276,7 +294,8 @@ export class Care {
   }
 
   /** The newest segment cannot be fetched as a whole, for it still grows: what holds of it stays, and the rest comes again. */
-  async #lookAtTail(log: EventLog, segments: LogSegments, first: Offset): Promise<void> {
+  async #lookAtTail(log: EventLog, segments: LogSegments, stream: object | undefined): Promise<void> {
+    const first = segments.tail;
     const last = log.durableOffset;
     if (first > last) return;
     const finding = await segments.checkTail(last, this.#paced());
@@ -286,7 +305,7 @@ export class Care {
       this.#known.checked();
       this.#known.gone(first);
       const end = await log.positionAt(last);
-      if (this.#follows && !this.#stopped) await this.#compare(first, end);
+      if (this.#follows && !this.#stopped) await this.#compare(first, end, stream);
       return;
     }
     this.#found(first, finding);
@@ -326,12 +345,15 @@ export class Care {
     }
   }
 
-  async #compare(first: Offset, own: Parameters<typeof isSamePosition>[0]): Promise<void> {
+  /** `stream`: of the time when the own segment was read. */
+  async #compare(first: Offset, own: Position, stream: object | undefined): Promise<void> {
     const { logger } = this.#options.link;
     const last = own.offset;
     try {
       const other = await this.#mender.endThere(first, last);
       const isSame = isSamePosition(own, other);
+      // An end that only this node has is cut by the next connection: that is no damage, and nobody has to be told.
+      if (!isSame && (stream === undefined || this.#options.stream() !== stream)) return;
       this.#known.compared(own, other, isSame);
       if (isSame) return;
       logger.error(

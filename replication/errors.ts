@@ -29,7 +29,7 @@ export const LINK_ERROR_CODES = [
   "REPLICATION_PRIMARY_STALE",
   /** → A leadership was stated that no promotions can have led to: its epoch is a million above all that was heard of here. */
   "REPLICATION_EPOCH_ABSURD",
-  /** → There is nothing yet that the other side could begin with: no log, or no snapshot that reaches up to where the log begins. */
+  /** → There is nothing yet that the other side could begin with: no log, no snapshot that reaches up to where the log begins, or less than the other side has confirmed, perhaps. */
   "REPLICATION_NOT_READY",
   /** → More connections than are taken. */
   "REPLICATION_TOO_MANY_CONNECTIONS",
@@ -39,7 +39,7 @@ export const LINK_ERROR_CODES = [
   "REPLICATION_RECORDS_REFUSED",
   /** → The log or the disk of the side that says so cannot go on. */
   "REPLICATION_LOG_FAILED",
-  /** → The end that only this side has cannot be cut off: no snapshot is left from which the rest could be folded. It takes a full sync. */
+  /** → The end that only this side has cannot be cut off: no snapshot is left from which the rest could be folded, or it is damaged. It takes a full sync. */
   "REPLICATION_CUT_TOO_DEEP",
   /** → Retention took what was about to be sent; the next connection finds out what can be had instead. */
   "REPLICATION_RECORDS_RETIRED",

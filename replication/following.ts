@@ -175,9 +175,23 @@ export class Following implements SessionOwner {
           found: install.clusterId,
         },
       );
+    this.#mustBringAsMuch(install);
     this.#events.phase("installing");
     const installing = await this.#host.beginInstall(install);
     this.#state = { type: "installing", gathering: new Gathering(install, installing) };
+  }
+
+  /**
+   * A node that feeds this one without leading may be late: what it lacks is what this one has confirmed, perhaps, and with it that would be
+   * gone. A later leadership has everything that was ever confirmed.
+   */
+  #mustBringAsMuch({ until }: Install): void {
+    const log = this.#host.log();
+    const { node } = this.#session.other;
+    const isLater = isHigher(node.end, log?.epochs.at(-1));
+    if (log === undefined || this.#feederLeads || until >= log.durableOffset || isLater) return;
+    const words = `${node.name} is late itself: a full sync from it would end with record ${until}, and this node has ${log.durableOffset}`;
+    throw new ReplicationError("REPLICATION_NOT_READY", words, { until, durable: log.durableOffset });
   }
 
   async #chunk({ bytes }: Chunk): Promise<void> {

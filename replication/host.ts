@@ -50,7 +50,7 @@ export interface ReplicationHost extends SenderHost, DamageHost {
   followBegins(): Promise<void>;
   /**
    * Puts everything after the position aside, cuts the log there and folds the state again. Undefined: there was nothing.
-   * @throws ReplicationError REPLICATION_CUT_TOO_DEEP when what is left could not be folded: nothing is changed, and a full sync that
+   * @throws ReplicationError REPLICATION_CUT_TOO_DEEP when what is left could not be folded, or what is put aside is damaged: nothing is changed, and a full sync that
    * follows keeps the whole log aside.
    */
   cut(after: Position): Promise<Kept | undefined>;

@@ -6,6 +6,7 @@ export * from "./errors.js";
 export type * from "./host.js";
 export { LEADERSHIP_FILE } from "./leadership-file.js";
 export * from "./leadership-order.js";
+export { endDamaged } from "./link-error.js";
 export * from "./link-ports.js";
 export { LinkListener, type LinkListenerOptions } from "./listener.js";
 export type { NodeStatement, PeerNote } from "./messages.js";

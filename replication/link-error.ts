@@ -1,5 +1,5 @@
 /** What ended a link, as a coded error: failures of the log and of the connection get the words of replication. */
-import { describeFinding, errnoOf, type Finding, LogError } from "../log/index.js";
+import { describeFinding, errnoOf, type Finding, LogError, type Offset } from "../log/index.js";
 import { type LinkErrorCode, ReplicationError } from "./errors.js";
 import { describeLeadership, type Leadership } from "./leadership-order.js";
 
@@ -20,6 +20,14 @@ export const damagedLog = (finding: Finding): ReplicationError =>
     file: finding.file,
     offset: finding.offset,
   });
+
+/** The end that only this node has is damaged: it cannot be had again, nor put aside record by record. */
+export const endDamaged = (finding: Finding, last: Offset): ReplicationError =>
+  new ReplicationError(
+    "REPLICATION_CUT_TOO_DEEP",
+    `what this node has behind offset ${last}, and the others have not, is damaged, so it cannot be cut off: everything is fetched anew, and this log is kept as a whole: ${describeFinding(finding)}`,
+    { after: last, file: finding.file, offset: finding.offset },
+  );
 
 /** Whoever has heard of a higher leadership than its log ends with sends nothing of it. */
 export const sendsNoMore = (own: Leadership | undefined, heard: Leadership | undefined): ReplicationError =>

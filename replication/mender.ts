@@ -105,13 +105,20 @@ export class Mender {
   }
 }
 
-/** What is damaged everywhere has to be known before what could not be asked. */
+/** What is damaged everywhere has to be known before what could not be asked, and that before what nobody keeps any more. */
 function together(refused: readonly ReplicationError[]): ReplicationError {
-  const worst = refused.find(({ code }) => code === "REPLICATION_LOG_DAMAGED") ?? refused[0];
+  const isRetired = ({ code }: ReplicationError): boolean => code === "REPLICATION_RECORDS_RETIRED";
+  const worst =
+    refused.find(({ code }) => code === "REPLICATION_LOG_DAMAGED") ??
+    refused.find((error) => !isRetired(error)) ??
+    refused[0];
   if (worst === undefined) return refusals.noLender();
   const message = refused.map((error) => error.message).join("; ");
-  return new ReplicationError(worst.code, message, worst.context, worst);
+  const advice = isRetired(worst) ? `; nobody keeps these records any more: ${RESYNC}` : "";
+  return new ReplicationError(worst.code, `${message}${advice}`, worst.context, worst);
 }
+
+const RESYNC = "`annals resync` has everything fetched anew";
 
 const namely = (address: Address, error: ReplicationError): ReplicationError =>
   new ReplicationError(error.code, `${describeAddress(address)}: ${error.message}`, error.context, error);

@@ -1,5 +1,5 @@
 /** Puts together what a node tells of itself. */
-import { offset as asOffset, BEFORE_FIRST } from "../log/index.js";
+import { offset as asOffset, BEFORE_FIRST, type LogSegments } from "../log/index.js";
 import type { LocalNode } from "./local-node.js";
 import type { PeerNote } from "./messages.js";
 import { type Clock, describeAddress } from "./ports.js";
@@ -22,6 +22,8 @@ export interface StatsSources {
   readonly set: ReplicaSet;
   readonly clock: Clock;
   readonly clusterId: string | undefined;
+  /** Undefined while there is no log. */
+  readonly segments: LogSegments | undefined;
   readonly upstream: Upstream | undefined;
   readonly breakers: readonly BreakerStats[];
   readonly changing: boolean;
@@ -68,7 +70,7 @@ export function replicationStats(sources: StatsSources): ReplicationStats {
   };
 }
 
-function replicas({ local, set, clock }: StatsSources): ReplicaStats[] {
+function replicas({ local, set, clock, segments }: StatsSources): ReplicaStats[] {
   const durable = local.log?.durableOffset ?? BEFORE_FIRST;
   const wall = clock.now() - clock.stopwatch();
   return set.progress().map(({ of, connected }) => {
@@ -85,10 +87,7 @@ function replicas({ local, set, clock }: StatsSources): ReplicaStats[] {
       committed: of.committed,
       durable: of.durable,
       lagRecords,
-      lagBytes: Math.round(
-        lagRecords *
-          meanBytes(of.recordsSent > 0 ? { records: of.recordsSent, bytes: of.bytesSent } : set.sent),
-      ),
+      lagBytes: segments?.bytesAfter(of.durable) ?? 0,
       lagMs: connected ? of.lagMs : clock.stopwatch() - of.lastHeardAt,
       bytesInFlight: connected ? of.bytesInFlight : 0,
       bytesSent: of.bytesSent,
@@ -99,9 +98,6 @@ function replicas({ local, set, clock }: StatsSources): ReplicaStats[] {
     };
   });
 }
-
-const meanBytes = ({ records, bytes }: { readonly records: number; readonly bytes: number }): number =>
-  records === 0 ? 0 : bytes / records;
 
 function peers({ local, upstream }: StatsSources): PeerStats[] {
   const below = nodesBelow(local.senders(), local.nodeId);

@@ -101,7 +101,7 @@ export class ReplicationNode {
     this.#asking = { local: this.#local, network: options.network, link: this.#link };
     this.#care = new Care({
       ...{ host, settings, network: options.network, link: this.#link, file: this.#file },
-      lenders: () => lendersOf(this.#local, this.#follows),
+      ...{ lenders: () => lendersOf(this.#local, this.#follows), stream: () => upstream()?.stream },
       events: {
         closing: () => this.#exclusively("is mending its log", () => this.#close()),
         opened: (how) => this.#opened(how),
@@ -272,7 +272,7 @@ export class ReplicationNode {
     const { clock, host } = this.#options;
     return replicationStats({
       ...{ local: this.#local, set: this.#set, clock, upstream: this.#upstream },
-      clusterId: host.identity().clusterId,
+      ...{ clusterId: host.identity().clusterId, segments: host.logSegments() },
       breakers: this.#breakers.stats(),
       changing: this.#changing !== undefined || this.#handover.to !== undefined,
       damage: this.#care.stats(),
@@ -459,7 +459,7 @@ export class ReplicationNode {
     const upstream = this.#upstream;
     const isUpstream = upstream?.node?.nodeId === from.nodeId;
     if (isUpstream) upstream.heartbeat(heartbeat);
-    this.#care.heard(isUpstream && upstream.progress.phase === "streaming" ? heartbeat.end : undefined);
+    this.#care.heard(isUpstream && upstream.progress.phase === "streaming" ? heartbeat : undefined);
     if (this.#local.role === "master" && this.#mustLead() === undefined) this.#set.heartbeat(heartbeat, from);
   }
 

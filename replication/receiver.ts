@@ -43,6 +43,8 @@ export class Receiver {
   #failures = 0;
   #wantsAll = false;
   #dialsAgain = false;
+  /** The connection ended, and the settings let none follow by itself. */
+  #isLeftAlone = false;
   #connectedAt: number | undefined;
   #lastError: ReplicationError | undefined;
   readonly #counts = { bytes: 0, records: 0, full: 0, partial: 0, cuts: 0, reconnects: 0 };
@@ -73,10 +75,16 @@ export class Receiver {
     };
   }
 
+  /** The connection over which records come; another one may have compared with another log. */
+  get stream(): object | undefined {
+    return this.#phase === "streaming" ? this.#session : undefined;
+  }
+
   /** Begins to follow; after a `stop` only when that has resolved. */
   start(): void {
     if (!this.#stopped) return;
     this.#stopped = false;
+    this.#isLeftAlone = false;
     this.#failures = 0;
     this.#dial();
   }
@@ -84,6 +92,7 @@ export class Receiver {
   /** Resolves when nothing of a connection is acted upon any more: no record is on its way into the log. */
   async stop(why = "this node follows no longer"): Promise<void> {
     this.#stopped = true;
+    this.#isLeftAlone = false;
     this.#cancelRetry?.();
     this.#retryAt = undefined;
     this.#session?.end(new ReplicationError("REPLICATION_STOPPING", why));
@@ -104,7 +113,8 @@ export class Receiver {
   /** Takes everything anew, from the next connection, which begins at once. */
   resync(): void {
     this.#wantsAll = true;
-    this.retryNow("everything is wanted anew");
+    if (this.#isLeftAlone) this.start();
+    else this.retryNow("everything is wanted anew");
   }
 
   /** Ends the wait, or the connection that there is, and dials. */
@@ -209,6 +219,7 @@ export class Receiver {
     }
     if (!this.#context.settings.autoReconnect) {
       this.#stopped = true;
+      this.#isLeftAlone = true;
       this.#enter("idle");
       return;
     }

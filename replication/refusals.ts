@@ -72,6 +72,13 @@ export const noLog = (): ReplicationError =>
     "this node has no log yet: its first full sync was not finished",
   );
 
+/** Damage took it up to the beginning of its last leadership: no other can begin behind that. */
+export const nothingIsLeft = (): ReplicationError =>
+  new ReplicationError(
+    "REPLICATION_NOT_READY",
+    "nothing is left of this node's log under its last leadership: it has to follow before it can lead",
+  );
+
 export const noLender = (): ReplicationError =>
   new ReplicationError(
     "REPLICATION_CONNECTION_FAILED",

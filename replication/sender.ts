@@ -70,6 +70,8 @@ export class Sender implements SessionOwner {
   /** What was durable here at some moment, and when: once it is acknowledged, the replica was no further behind than that. */
   #sample: { readonly durable: Offset; readonly at: number };
   #caughtUpAt: number;
+  /** The own durable offset when it moved last. */
+  #seenDurable = asOffset(0);
   #list: KeptList = { under: undefined, version: 0 };
   /** The nodes that follow this replica. */
   readonly relayed = new Relayed();
@@ -284,15 +286,21 @@ export class Sender implements SessionOwner {
     this.#mustGoOn();
     const runs = log.ship(from);
     this.#runs = runs;
-    for await (const run of runs) {
-      await this.#room();
-      await this.#mayLead(log);
-      this.#window.sent(run.bytes.length);
-      this.#recordsSent += run.last - run.first + 1;
-      this.#lastSent = run.last;
-      const { header, startsSegment, bytes } = run;
-      this.#session.send({ type: "run", header, startsSegment, bytes });
-      if (bytes.length < LARGE_RUN_BYTES && !beginsSegment(log, run.last)) await this.#holdBack();
+    this.#seenDurable = log.durableOffset;
+    const moves = log.moved.subscribe(() => this.#moved(log.durableOffset));
+    try {
+      for await (const run of runs) {
+        await this.#room();
+        await this.#mayLead(log);
+        this.#window.sent(run.bytes.length);
+        this.#recordsSent += run.last - run.first + 1;
+        this.#lastSent = run.last;
+        const { header, startsSegment, bytes } = run;
+        this.#session.send({ type: "run", header, startsSegment, bytes });
+        if (bytes.length < LARGE_RUN_BYTES && !beginsSegment(log, run.last)) await this.#holdBack();
+      }
+    } finally {
+      moves.unsubscribe();
     }
     throw new ReplicationError("REPLICATION_STOPPING", "this node closed its log");
   }
@@ -394,6 +402,16 @@ export class Sender implements SessionOwner {
     this.#caughtUpAt = this.#sample.at;
     const durable = this.#host.log()?.durableOffset ?? this.#sample.durable;
     this.#sample = { durable, at: this.#context.clock.stopwatch() };
+  }
+
+  /** A replica that had everything is behind from this moment on, however long nothing was written before. */
+  #moved(durable: Offset): void {
+    if (durable === this.#seenDurable) return;
+    if (this.#acked.durable >= this.#seenDurable) {
+      this.#caughtUpAt = this.#context.clock.stopwatch();
+      this.#sample = { durable, at: this.#caughtUpAt };
+    }
+    this.#seenDurable = durable;
   }
 
   #lagMs(): number {

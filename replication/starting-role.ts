@@ -1,5 +1,5 @@
 /** What a node is when it starts: asked before its log is opened, for a replica's log is opened otherwise. */
-import type { FileSystem } from "../log/index.js";
+import { type FileSystem, readIdentity } from "../log/index.js";
 import { roleAtStart } from "./leadership.js";
 import { readLeadership } from "./leadership-file.js";
 import type { Address } from "./ports.js";
@@ -30,5 +30,7 @@ export async function startingRole(
   const { role, address } = roleAtStart(settings, content);
   const opens = role === "replica" || content.lived === "replica" ? "following" : "leading";
   const isNew = content.lived === undefined && content.heard === undefined;
-  return { role, masterAddress: address, opens, isNew, nodeId: content.nodeId };
+  // A log that was cut to nothing, for damage, leaves its identity: others know this node by it.
+  const nodeId = content.nodeId ?? (await readIdentity(files, dataDirectory))?.nodeId;
+  return { role, masterAddress: address, opens, isNew, nodeId };
 }

@@ -48,11 +48,7 @@ export interface ReplicaStats extends PeerAddress {
   readonly durable: Offset;
   /** Records of this node's durable log that it has not made durable. */
   readonly lagRecords: number;
-  /**
-   * About how many bytes those are: by the mean size of the records that were sent to it, or to all before any was. Exact while records
-   * are of one size, and wrong by as much as those it lacks are larger or smaller than those before. What it lacks was mostly not read yet,
-   * and the log's index knows places by 64 KiB only.
-   */
+  /** How many bytes those are: exact but for the segment that it is in, there by the mean size of its records. */
   readonly lagBytes: number;
   readonly lagMs: number;
   readonly bytesInFlight: number;

@@ -93,6 +93,10 @@ export class Upstream {
     return this.#receiver.progress;
   }
 
+  get stream(): object | undefined {
+    return this.#receiver.stream;
+  }
+
   /** The other side, while there is a connection that has greeted. */
   get node(): ReceiverProgress["primary"] {
     return this.#isGreeted ? this.#receiver.progress.primary : undefined;
@@ -112,7 +116,9 @@ export class Upstream {
     return this.#receiver.stop();
   }
 
+  /** Somebody has looked: also when the link was down for failed verifications. */
   resync(): void {
+    this.#options.breaker.reset();
     this.#receiver.resync();
   }
 

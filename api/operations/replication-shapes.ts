@@ -24,7 +24,7 @@ const Replica = Type.Object({
   offset: Type.Integer({ description: "What it has on its disk." }),
   lag_operations: Type.Integer(),
   lag_bytes: Type.Integer({
-    description: "About: by the mean size of the records that were sent to it.",
+    description: "Exact but for the segment that it is in: there by the mean size of its records.",
   }),
   lag_ms: Type.Integer(),
   status: Status,

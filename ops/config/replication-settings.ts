@@ -104,7 +104,7 @@ const link = {
     kind: "switch",
     default: true,
     flag: "auto-reconnect",
-    why: "A replica that lost its primary connects again by itself. False: until a restart, or `follow`.",
+    why: "A replica that lost its primary connects again by itself. False: not before a restart, `follow` or `resync`.",
   },
   "replication.reconnect_delay_ms": {
     kind: "number",
@@ -112,7 +112,7 @@ const link = {
     min: 10,
     max: 600_000,
     unit: "ms",
-    why: "The longest pause between two attempts to connect. The first come sooner, each after a longer pause than the one before, none at exactly the same time as another replica's.",
+    why: "The pause before a replica connects again. Each attempt that comes to nothing doubles it, up to a minute, and chance takes up to a quarter off, so that not all come at once.",
   },
   "replication.max_lag_ms": {
     kind: "number",

@@ -35,7 +35,7 @@ function addLags(series: Series, read: Read): void {
   );
   series.gauges(
     "replication_lag_bytes",
-    "About how many bytes those are, by the mean size of the records that were sent to it",
+    "How many bytes those are: exact but for the segment that it is in, there by the mean size of its records",
     labels,
     () =>
       lags(

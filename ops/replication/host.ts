@@ -22,6 +22,7 @@ import {
 } from "../../log/index.js";
 import { listSnapshots, verifySnapshot } from "../../projections/index.js";
 import {
+  endDamaged,
   type Kept,
   type NodeIdentity,
   type Position,
@@ -133,7 +134,8 @@ export class HoldingsHost implements ReplicationHost {
     const { files, dataDirectory } = this.#parts;
     const names = await files.list(`${dataDirectory}/${LOG_DIRECTORY}`);
     const first = names.flatMap((name) => parseSegmentName(name) ?? []).sort((a, b) => a - b)[0] ?? 1;
-    if (first > 1 && last >= first) await this.#mustHaveSnapshot(last, first, undefined);
+    // Also of a log that is left without a record: it goes on behind a snapshot, or begins at 1. Of one without a segment nothing is left.
+    if (first > 1 && last >= first - 1) await this.#mustHaveSnapshot(last, first, undefined);
     await this.#removeSnapshotsAfter(last);
   }
 
@@ -146,18 +148,31 @@ export class HoldingsHost implements ReplicationHost {
   }
 
   async cut(after: Position): Promise<Kept | undefined> {
-    const { holdings, files, dataDirectory, logger, now } = this.#parts;
+    const { holdings, logger } = this.#parts;
     const log = this.log();
     if (log === undefined) return undefined;
     await this.#mustFoldTo(log, after.offset);
     await holdings.closeState();
     try {
       await this.#removeSnapshotsAfter(after.offset);
-      const kept = await keepDiverged(files, dataDirectory, log, after.offset, now());
+      const kept = await this.#keepDiverged(log, after.offset);
       if (kept !== undefined) logger.warn({ ...kept }, "records that only this node had were put aside");
       return kept;
     } finally {
       await this.#foldAgain(() => Promise.resolve());
+    }
+  }
+
+  /** Nobody else has what is damaged there, so it cannot be mended, and what cannot be read cannot be put aside record by record. */
+  async #keepDiverged(log: EventLog, last: Offset): Promise<Kept | undefined> {
+    const { files, dataDirectory, now } = this.#parts;
+    try {
+      return await keepDiverged(files, dataDirectory, log, last, now());
+    } catch (error) {
+      const finding = findingOf(error);
+      if (finding === undefined) throw error;
+      this.#hasDiverged = true;
+      throw endDamaged(finding, last);
     }
   }
 

@@ -15,7 +15,7 @@ export interface AnsweredRecord {
 export function checkEvidence(
   answered: readonly AnsweredRecord[],
   found: (offset: number) => string | undefined,
-  putAside: ReadonlyMap<string, ReadonlySet<string>>,
+  putAside: ReadonlyMap<string, Pick<ReadonlySet<string>, "has">>,
 ): number {
   let aside = 0;
   for (const { node, epoch, offset, body } of answered) {

@@ -1,6 +1,6 @@
 /** Holds a set that has come together again to everything that replication promises. */
 
-import { EPOCH_STARTED, type FileSystem, listDiverged, openLogView } from "../../log/index.js";
+import { EPOCH_STARTED, type FileSystem, findingOf, listDiverged, openLogView } from "../../log/index.js";
 import { checkAcknowledged } from "../checkers/acknowledged.js";
 import { checkByteEqual, segmentFiles } from "../checkers/byte-equal.js";
 import { checkConvergence } from "../checkers/convergence.js";
@@ -9,6 +9,7 @@ import { checkFencedWrites } from "../checkers/fenced-writes.js";
 import { checkHandedOver } from "../checkers/handed-over.js";
 import { checkHeld } from "../checkers/held.js";
 import { checkListed } from "../checkers/listed.js";
+import { checkMismatch } from "../checkers/mismatch.js";
 import { checkOneWriter } from "../checkers/one-writer.js";
 import { checkPrimaryClock } from "../checkers/primary-clock.js";
 import { checkReplicaPrefix } from "../checkers/replica-prefix.js";
@@ -20,6 +21,9 @@ import { type AnsweredWrite, bodyText, leadershipKey } from "./cluster-history.j
 import type { ClusterNode } from "./cluster-node.js";
 import { readAll } from "./log-lives.js";
 import { DATA_DIRECTORY } from "./log-settings.js";
+
+/** Time goes on while disks are read: this is not how long it takes. */
+const READ_MS = 600_000;
 
 export interface Checked {
   /** Confirmed writes that were found again. */
@@ -35,12 +39,14 @@ export interface Checked {
 
 export async function checkCluster(cluster: Cluster, winner: ClusterNode): Promise<Checked> {
   const look = async <Value>(work: Promise<Value>): Promise<Value> => {
-    const done = await cluster.time.settled(work, 60_000);
-    if (done === undefined) throw new Error("a log could not be read in a minute");
+    const done = await cluster.time.settled(work, READ_MS);
+    if (done === undefined) throw new Error("a log could not be read");
     return done.value;
   };
   const { history } = cluster;
-  const seen = await look(Promise.all(cluster.nodes.map(seeNode)));
+  const seen = await look(
+    Promise.all(cluster.nodes.map((node) => seeNode(node, history.isDamaged(node.name)))),
+  );
   checkReplicaPrefix(
     seen.map(({ node, epochs, records }) => ({ node, epochs, records })),
     (entry, offset) => history.appended.get(leadershipKey(entry))?.get(offset)?.body,
@@ -60,7 +66,8 @@ export async function checkCluster(cluster: Cluster, winner: ClusterNode): Promi
   };
   const found = (offset: number): string | undefined | null => (offset < first ? null : at(offset));
   const { answered, promotions, forgotten } = history;
-  const acknowledged = checkAcknowledged(answered, promotions, found, forgotten);
+  const isStillThere = (write: AnsweredWrite): boolean => !history.wasCutByDamage(write);
+  const acknowledged = checkAcknowledged(answered.filter(isStillThere), promotions, found, forgotten);
   checkWhileItRan(cluster);
   checkConvergence(seen.map(({ node, state }) => ({ node, ...state })));
   checkConvergence(seen.map(({ node, folded }) => ({ node, ...folded })));
@@ -76,9 +83,15 @@ export async function checkCluster(cluster: Cluster, winner: ClusterNode): Promi
     cluster.nodes.map(({ nodeId }) => nodeId),
   );
   const isKept = (write: AnsweredWrite): boolean =>
-    write.offset >= first && !history.wentWithPower(write) && !history.wasLetGo(write);
+    write.offset >= first &&
+    !history.wasDamaged(write) &&
+    !history.wentWithPower(write) &&
+    !history.wasLetGo(write);
   const beside = new Map(seen.map(({ node, putAside }) => [node, putAside]));
   const aside = checkEvidence(history.answered.filter(isKept), at, beside);
+  checkMismatch(
+    cluster.nodes.map(({ name, replication }) => ({ node: name, ...replication?.stats().damage })),
+  );
   let segments = 0;
   for (const other of seen) if (last !== undefined && other !== last) segments += checkByteEqual(last, other);
   const { guarded, handedOver } = history;
@@ -96,7 +109,7 @@ export function checkWhileItRan({ history, begunWith }: Pick<Cluster, "history" 
   checkTokens(history.reads.filter(({ token }) => !history.wentWithPower({ at: 0, ...token })));
 }
 
-async function seeNode(node: ClusterNode) {
+async function seeNode(node: ClusterNode, isDamaged: boolean) {
   const { log, host } = node;
   const files = node.serving?.files;
   if (log === undefined || host === undefined || files === undefined)
@@ -108,18 +121,41 @@ async function seeNode(node: ClusterNode) {
     state: host.state ?? { offset: 0, digest: "there is no state" },
     folded: await host.folded(),
     segments: await segmentFiles(files, DATA_DIRECTORY),
-    putAside: new Set(await putAside(files)),
+    putAside: await evidenceOf(files, isDamaged),
   };
 }
 
 /** The bodies of what a node has put aside, oldest first. */
 export async function putAside(files: FileSystem): Promise<string[]> {
   const bodies: string[] = [];
-  for (const { directory } of await listDiverged(files, DATA_DIRECTORY)) {
-    const view = await openLogView(files, `${DATA_DIRECTORY}/${directory}`);
-    if (view.endOffset < view.firstOffset) continue;
-    for await (const batch of view.read(view.firstOffset))
-      for (const { kind, body } of batch) if (kind !== EPOCH_STARTED) bodies.push(bodyText(body));
-  }
+  for (const directory of await divergedOf(files)) bodies.push(...(await bodiesIn(files, directory)));
+  return bodies;
+}
+
+/** What was damaged when it was put aside is read as bytes: whoever looks for something there will find it. */
+async function evidenceOf(files: FileSystem, isDamaged: boolean): Promise<Pick<Set<string>, "has">> {
+  const bodies = new Set<string>();
+  const pieces: string[] = [];
+  for (const directory of await divergedOf(files))
+    try {
+      for (const body of await bodiesIn(files, directory)) bodies.add(body);
+    } catch (error) {
+      if (!isDamaged || findingOf(error) === undefined) throw error;
+      for (const bytes of (await segmentFiles(files, directory)).values()) pieces.push(bodyText(bytes));
+    }
+  return { has: (body) => bodies.has(body) || pieces.some((piece) => piece.includes(body)) };
+}
+
+async function divergedOf(files: FileSystem): Promise<string[]> {
+  const found = await listDiverged(files, DATA_DIRECTORY);
+  return found.map(({ directory }) => `${DATA_DIRECTORY}/${directory}`);
+}
+
+async function bodiesIn(files: FileSystem, directory: string): Promise<string[]> {
+  const view = await openLogView(files, directory);
+  const bodies: string[] = [];
+  if (view.endOffset < view.firstOffset) return bodies;
+  for await (const batch of view.read(view.firstOffset))
+    for (const { kind, body } of batch) if (kind !== EPOCH_STARTED) bodies.push(bodyText(body));
   return bodies;
 }

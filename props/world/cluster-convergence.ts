@@ -1,5 +1,6 @@
 /** Brings a simulated set together when its faults are over, as an operator would, and asks it for one more write. */
 import { isHigher } from "../../replication/leadership-order.js";
+import { heal, isRefusedByDamage, replaceDamaged, turnDamaged } from "./cluster-damage.js";
 import type { ClusterNode } from "./cluster-node.js";
 import type { ClusterSteps } from "./cluster-steps.js";
 import type { ClusterView } from "./cluster-view.js";
@@ -22,17 +23,23 @@ export async function bringTogether(cluster: ClusterView, steps: ClusterSteps): 
   }
   await cluster.must("everything begun has ended", () => steps.pending === 0);
   for (const node of nodes) restart(node, steps);
+  await cluster.must("everybody runs, or cannot", () =>
+    nodes.every((node) => node.serving !== undefined || isRefusedByDamage(node)),
+  );
+  turnDamaged(cluster);
   await cluster.must("everybody runs", () => nodes.every((node) => node.serving !== undefined));
   const ledBy = time.ms + LEADS_BY_MS;
   const isInVain = (): boolean => time.ms >= ledBy && cluster.leader === undefined;
   await time.until(() => cluster.areOne() || isInVain(), BY_ITSELF_MS);
   if (cluster.areOne()) cluster.tally("came together by itself");
-  const winner = await winnerOf(cluster);
+  const first = await winnerOf(cluster);
+  const winner = await replaceDamaged(cluster, first);
   for (const node of nodes) if (node !== winner) await bring(cluster, node, winner);
   await cluster.must("all logs are equal", () => cluster.areOne());
   await writeOnce(cluster, winner);
   for (const node of nodes) node.host?.rest();
   await cluster.must("all logs are equal again", () => cluster.areOne());
+  await heal(cluster, winner);
   await time.pass(HEARTBEATS_MS);
   return winner;
 }
@@ -61,19 +68,21 @@ async function winnerOf(cluster: ClusterView): Promise<ClusterNode> {
   const { leader, nodes } = cluster;
   if (leader !== undefined) return leader;
   // Nobody leads: who has most is made to.
-  const [best] = [...nodes].sort((a, b) => {
+  const bestFirst = [...nodes].sort((a, b) => {
     const [own, other] = [a.replication?.own, b.replication?.own];
     if (isHigher(own, other)) return -1;
     if (isHigher(other, own)) return 1;
     return (b.log?.endOffset ?? 0) - (a.log?.endOffset ?? 0);
   });
-  if (best === undefined) throw new Error("no nodes");
   cluster.tally("operator promoted");
-  for (const force of [false, false, true]) {
-    const outcome = await cluster.time.settled(best.promote(force), 30_000);
-    cluster.note(`operator promotes ${best.name}: ${outcome?.value}`);
-    if (outcome?.value === "promoted") return best;
-  }
+  // The best one is not to be had when its disk is damaged.
+  const candidates = cluster.history.damages.length > 0 ? bestFirst : bestFirst.slice(0, 1);
+  for (const force of [false, false, true])
+    for (const node of candidates) {
+      const outcome = await cluster.time.settled(node.promote(force), 30_000);
+      cluster.note(`operator promotes ${node.name}: ${outcome?.value}`);
+      if (outcome?.value === "promoted") return node;
+    }
   throw new Error(`nobody can be promoted: ${cluster.describe()}`);
 }
 

@@ -91,6 +91,15 @@ export interface HandedOver {
   readonly at: number;
 }
 
+/** Something of a node's log changed on its disk. */
+export interface DiskDamage {
+  readonly node: string;
+  /** Of the segment that it is in, as it was then. */
+  readonly first: number;
+  readonly last: number;
+  readonly isSealed: boolean;
+}
+
 export class ClusterHistory {
   #order = 0;
   readonly appended = new Map<string, Map<number, AppendedWrite>>();
@@ -104,6 +113,7 @@ export class ClusterHistory {
   readonly powerCuts: PowerCut[] = [];
   readonly retained: RetainedLog[] = [];
   readonly handedOver: HandedOver[] = [];
+  readonly damages: DiskDamage[] = [];
   /** Nodes that were struck off the list because they never come back. */
   readonly forgotten = new Map<string, { readonly at: number }>();
 
@@ -134,6 +144,29 @@ export class ClusterHistory {
     if (this.promotions.some((known) => leadershipKey(known) === key)) return;
     const { epoch, lineageId } = leadership;
     this.promotions.push({ epoch, lineageId, node, forced, at: this.next() });
+  }
+
+  /** Whether its disk ever lost something. */
+  isDamaged(name: string): boolean {
+    return this.damages.some(({ node }) => node === name);
+  }
+
+  /** Whether it may have gone with damage on the disk of the node that answered it: behind that no record proves itself. */
+  wasDamaged({ node, offset }: Pick<AnsweredWrite, "node" | "offset">): boolean {
+    return this.damages.some((damage) => damage.node === node && damage.first <= offset);
+  }
+
+  /** Whether a replica had damage in its newest segment, before the record or in it: then it may have cut it, to fetch it again. */
+  mayHaveCut(name: string, offset: number): boolean {
+    return this.damages.some(({ node, first, isSealed }) => !isSealed && node === name && first <= offset);
+  }
+
+  /**
+   * Whether all that held it may have cut it. Of the last instants before an end of the process a replica cannot tell damage from an
+   * unfinished write (`log/README.md`), so it does not know that it owes anything.
+   */
+  wasCutByDamage({ holders, offset }: Pick<AnsweredWrite, "holders" | "offset">): boolean {
+    return holders.length > 0 && holders.every((holder) => this.mayHaveCut(holder, offset));
   }
 
   /** Whether force has passed over what was written under this leadership. */

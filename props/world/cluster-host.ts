@@ -20,6 +20,7 @@ import {
 } from "../../log/index.js";
 import { ReplicationError } from "../../replication/errors.js";
 import type { Kept, NodeIdentity, ReplicationHost } from "../../replication/host.js";
+import { endDamaged } from "../../replication/link-error.js";
 import type { Installing, SnapshotSource } from "../../replication/link-ports.js";
 import type { Clock } from "../../replication/ports.js";
 import type { Position } from "../../replication/position.js";
@@ -56,6 +57,8 @@ export interface ClusterHostOptions {
   readonly nodeId: string | undefined;
   /** A promise was broken where nobody waits. */
   readonly broken: (error: unknown) => void;
+  /** Log or state could not be opened again. */
+  readonly lost: (error: unknown) => void;
   /** Of every record that comes into the log, in its turn. */
   readonly appended: (log: EventLog, record: AppendedRecord) => void;
   /** Whatever writes by itself was told to end. */
@@ -77,6 +80,8 @@ export class ClusterHost implements WorldHost {
   #state: Digest = { offset: 0, digest: 0 };
   #subscription: Subscription | undefined;
   damage: Finding | undefined;
+  /** What only this node has could not be put aside for damage. */
+  #hasDiverged = false;
   /** Of a log that is closed because it is damaged. */
   #identity: NodeIdentity | undefined;
 
@@ -172,10 +177,10 @@ export class ClusterHost implements WorldHost {
     await this.#mustFoldTo(log, after);
     this.#subscription?.unsubscribe();
     const { now } = this.#options.log;
-    const kept = await keepDiverged(this.#files, this.#directory, log, after.offset, now());
+    const kept = await this.#keepDiverged(log, after.offset, now());
     this.#options.counts.cuts += 1;
     this.#options.counts.diverged += kept?.records ?? 0;
-    await this.#openState();
+    await this.#openStateAgain();
     return kept;
   }
 
@@ -186,6 +191,18 @@ export class ClusterHost implements WorldHost {
       "REPLICATION_CUT_TOO_DEEP",
       `no snapshot is left of offset ${offset} or before: the log cannot be cut there. Resync this node`,
     );
+  }
+
+  async #keepDiverged(log: EventLog, last: Offset, timestamp: number): Promise<Kept | undefined> {
+    try {
+      return await keepDiverged(this.#files, this.#directory, log, last, timestamp);
+    } catch (error) {
+      const finding = findingOf(error);
+      if (finding === undefined) throw error;
+      this.#hasDiverged = true;
+      await this.#openStateAgain();
+      throw endDamaged(finding, last);
+    }
   }
 
   beginInstall({ clusterId }: Parameters<ReplicationHost["beginInstall"]>[0]): Promise<Installation> {
@@ -204,8 +221,9 @@ export class ClusterHost implements WorldHost {
     this.#subscription?.unsubscribe();
     await opened?.log.close();
     this.#opened = undefined;
-    await installing.commit({ keepOld: keepOld || this.damage !== undefined });
+    await installing.commit({ keepOld: keepOld || this.#hasDiverged || this.damage !== undefined });
     this.damage = undefined;
+    this.#hasDiverged = false;
     this.#options.counts.installs += 1;
     await this.open(true);
   }
@@ -226,6 +244,16 @@ export class ClusterHost implements WorldHost {
     if (log === undefined) return;
     const covered = await takeSnapshot(this.#files, this.#directory, log, this.#options.log.now());
     if (covered > 0) await log.retain(asLogOffset(covered));
+  }
+
+  /** As a server does: what cannot be folded any more ends the process. */
+  async #openStateAgain(): Promise<void> {
+    try {
+      await this.#openState();
+    } catch (error) {
+      this.#options.lost(error);
+      throw error;
+    }
   }
 
   async #openState(): Promise<void> {

@@ -14,11 +14,13 @@ import { type SwitchoverDoor, switchOver } from "../../ops/replication/switchove
 import { ReplicationError } from "../../replication/errors.js";
 import { isHigher } from "../../replication/leadership-order.js";
 import { ReplicationNode } from "../../replication/node.js";
-import type { Address, ReplicationLogger } from "../../replication/ports.js";
+import type { Address } from "../../replication/ports.js";
 import type { ReplicationSettings } from "../../replication/settings.js";
 import { startingRole } from "../../replication/starting-role.js";
+import { PromiseBroken } from "../checkers/promise-broken.js";
 import { type AppendedWrite, bodyText, type ClusterHistory, leadershipOf } from "./cluster-history.js";
 import type { ClusterHostOptions, HostCounts, WorldHost } from "./cluster-host.js";
+import { loggerOf, PORT, settingsOf } from "./cluster-node-setup.js";
 import { bodyAt, standingOf } from "./cluster-tokens.js";
 import type { Random } from "./fate.js";
 import { DATA_DIRECTORY } from "./log-settings.js";
@@ -28,7 +30,6 @@ import { SimulatedMachine } from "./simulated-machine.js";
 import type { SimulatedNetwork } from "./simulated-network.js";
 import type { VirtualTime } from "./virtual-time.js";
 
-export const PORT = 15_501;
 /** How long a write waits for its confirmations. */
 const ACK_MS = 3000;
 const TOKEN_MS = 2000;
@@ -50,6 +51,8 @@ export interface ClusterSurroundings {
   };
   /** Another node, as an HTTP client calls it. */
   readonly called: (http: string) => ClusterNode | undefined;
+  /** Its log or state is gone while it runs: a server ends then. */
+  readonly lost: (node: ClusterNode, error: unknown) => void;
   readonly note: (line: string) => void;
   readonly broken: (error: unknown) => void;
 }
@@ -62,6 +65,13 @@ interface Life {
   readonly replication: ReplicationNode;
 }
 
+/** How far a log is. */
+interface LogSeen {
+  readonly durable: number;
+  readonly end: number;
+  readonly following: boolean;
+}
+
 /** How many replicas a write asks for. */
 export type AsksFor = number | "quorum";
 
@@ -70,7 +80,7 @@ export class ClusterNode {
   readonly disk: SimulatedDisk;
   readonly machine: SimulatedMachine;
   readonly #world: ClusterSurroundings;
-  readonly #settings: ReplicationSettings;
+  #settings: ReplicationSettings;
   /** As it was said last. */
   #nodeId = "";
   /** Read at the next start. */
@@ -85,6 +95,7 @@ export class ClusterNode {
   #life: Life | undefined;
   /** How it ends if its disk does. */
   #armed: "stopped" | "off" = "stopped";
+  #lastSeen: LogSeen | undefined;
   /** Why the last start did not succeed. */
   startError: unknown;
 
@@ -133,6 +144,23 @@ export class ClusterNode {
     return this.#life?.host;
   }
 
+  /** Its log, as it is now, or was when the process ended. */
+  get lastSeen(): LogSeen | undefined {
+    const { log } = this;
+    if (log === undefined) return this.#life === undefined ? this.#lastSeen : undefined;
+    return { durable: log.durableOffset, end: log.endOffset, following: log.following };
+  }
+
+  /** Of whom its configuration makes it a replica. */
+  get configuredMaster(): string | undefined {
+    return this.#settings.masterAddress?.host;
+  }
+
+  /** Its configuration makes it a replica, from the next start on. */
+  turn(masterAddress: Address): void {
+    this.#settings = { ...this.#settings, role: "replica", masterAddress };
+  }
+
   /** Resolves when it serves, or when its process has ended. */
   async start(): Promise<void> {
     const process = this.machine.boot();
@@ -166,6 +194,7 @@ export class ClusterNode {
     const { history } = this.#world;
     if (how === "off" && log !== undefined)
       history.powerCuts.push({ node: this.name, at: history.next(), durable: log.durableOffset });
+    this.#lastSeen = this.lastSeen;
     this.#life = undefined;
     this.machine.end(how);
     this.#world.network.processEnded(this.machine, how);
@@ -264,7 +293,8 @@ export class ClusterNode {
       const standing = standingOf(log, token);
       if (standing === "lost") return "lost";
       if (standing === "ours" && log.committedOffset >= token.offset) {
-        const found = await bodyAt(log, token.offset);
+        const found = await bodyAt(log, token.offset).catch((error: unknown) => this.#damaged(error));
+        if (found === "damaged") return found;
         // The log was cut while it was read: a client would have been told to come again.
         if (standingOf(log, token) !== "ours" || life.host.log() !== log) return "changed";
         history.reads.push({ node: this.name, token, found });
@@ -275,12 +305,22 @@ export class ClusterNode {
     }
   }
 
+  /** Where its disk was damaged a client may be told so. */
+  #damaged(error: unknown): "damaged" {
+    const isDamage = error instanceof LogError && error.code === "LOG_CORRUPT";
+    if (isDamage && this.#world.history.isDamaged(this.name)) return "damaged";
+    throw error;
+  }
+
   async promote(force: boolean): Promise<string> {
     const life = this.serving;
     if (life === undefined) return "down";
     this.#forcing += force ? 1 : 0;
+    const { known, opening, owesSince } = life.replication.stats().damage;
     try {
       await life.replication.promote({ force });
+      if (known.length > 0 || opening !== undefined || (owesSince !== undefined && !force))
+        this.#world.broken(new PromiseBroken("leads whole", `${this.name} knows of damage, and leads`));
       return "promoted";
     } catch (error) {
       return codeOf(error);
@@ -390,6 +430,7 @@ export class ClusterNode {
       nodeId: starting.nodeId,
       broken: this.#world.broken,
       appended: (log, record) => this.#appended(log, record),
+      lost: (error) => this.#world.lost(this, error),
       followBegins: () => {
         if (this.#life?.replication.fence !== undefined) this.#restsSince = this.#world.time.ms;
       },
@@ -446,36 +487,6 @@ export class ClusterNode {
       },
     };
   }
-}
-
-function settingsOf(name: string): ReplicationSettings {
-  return {
-    role: "replica",
-    masterAddress: undefined,
-    listenAddress: { host: name, port: PORT },
-    advertiseAddress: undefined,
-    httpAddress: () => `http://${name}`,
-    name,
-    heartbeatIntervalMs: 200,
-    maxLagMs: 2000,
-    bufferBytes: 16 * 1024,
-    autoReconnect: true,
-    reconnectDelayMs: 300,
-    replicaTimeoutMs: 1500,
-    minReplicasForWrite: 0,
-    writeLagMsMax: 0,
-    rejoin: true,
-    checkIntervalMs: 1000,
-    secret: Buffer.from("of the set"),
-  };
-}
-
-function loggerOf(name: string, note: (line: string) => void): ReplicationLogger {
-  const at =
-    (level: string) =>
-    (_: Readonly<Record<string, unknown>>, message: string): void =>
-      note(`${name} ${level}: ${message}`);
-  return { info: at("info"), warn: at("warn"), error: at("error") };
 }
 
 export function codeOf(error: unknown): string {

@@ -84,7 +84,7 @@ export async function cutSnapshots(files: FileSystem, dataDirectory: string, las
   const named = (await files.exists(directory)) ? await files.list(directory) : [];
   const at = (name: string): number => parseSnapshotName(name)?.offset ?? 0;
   const isKept = (name: string): boolean => at(name) >= first - 1 && at(name) <= last;
-  if (first > 1 && last >= first && !named.some(isKept))
+  if (first > 1 && last >= first - 1 && !named.some(isKept))
     throw new ReplicationError("REPLICATION_CUT_TOO_DEEP", `no snapshot is left of offset ${last} or before`);
   for (const name of named) if (at(name) > last) await files.remove(`${directory}/${name}`);
   if (named.length > 0) await files.syncDirectory(directory);

@@ -1,6 +1,7 @@
 /** What may be done to a simulated set, faults included, and how it is drawn. A property runs lists of these, so that they shrink. */
 import fc from "fast-check";
 import type { FsyncMode } from "../../log/index.js";
+import type { DamageHow } from "./cluster-damage.js";
 import type { AsksFor } from "./cluster-node.js";
 import type { DuplicateHow } from "./duplicates.js";
 
@@ -39,6 +40,8 @@ export type ClusterStep =
   | { readonly type: "drop"; readonly from: number; readonly to: number }
   /** Bits are changed on the way. */
   | { readonly type: "garble"; readonly from: number; readonly to: number; readonly ms: number }
+  /** Something durable changes on the disk of the node, whether it runs or not: see `cluster-damage.ts`. */
+  | { readonly type: "damage"; readonly node: number; readonly how: DamageHow }
   /** What goes between the two comes more than once, from what the first of them says on: see `duplicates.ts`. */
   | {
       readonly type: "duplicate";
@@ -56,6 +59,7 @@ const node = fc.integer({ min: 0, max: 3 });
 const ms = fc.oneof(fc.integer({ min: 1, max: 300 }), fc.integer({ min: 300, max: 6000 }));
 const HOUR_MS = 3_600_000;
 
+const damageHow = fc.constantFrom<DamageHow[]>("bit", "bit", "sector", "header");
 const type = <Type extends string>(name: Type): fc.Arbitrary<Type> => fc.constant(name);
 const rarely = (weight: number): fc.Arbitrary<boolean> =>
   fc.oneof({ weight, arbitrary: fc.constant(false) }, { weight: 1, arbitrary: fc.constant(true) });
@@ -78,7 +82,7 @@ export const anyClusterStep: fc.Arbitrary<ClusterStep> = fc.oneof(
   { weight: 3, arbitrary: fc.record({ type: type("switchover"), to: node }) },
   { weight: 2, arbitrary: fc.record({ type: type("follow"), node, to: node }) },
   { weight: 2, arbitrary: fc.record({ type: type("resync"), node }) },
-  { weight: 1, arbitrary: fc.record({ type: type("forget"), node }) },
+  { weight: 3, arbitrary: fc.record({ type: type("forget"), node }) },
   { weight: 1, arbitrary: fc.record({ type: type("reset"), node }) },
   {
     weight: 6,
@@ -119,6 +123,7 @@ export const anyClusterStep: fc.Arbitrary<ClusterStep> = fc.oneof(
       ms,
     }),
   },
+  { weight: 6, arbitrary: fc.record({ type: type("damage"), node, how: damageHow }) },
   { weight: 4, arbitrary: fc.record({ type: type("retain"), node }) },
   { weight: 2, arbitrary: fc.record({ type: type("join"), to: node }) },
   { weight: 8, arbitrary: fc.record({ type: type("rest"), ms }) },
@@ -198,6 +203,20 @@ const lateJoin = fc.record({ count: few, to: other }).map(({ count, to }): Clust
   { type: "write", node: 0, acks: 1, count },
 ]);
 
+/** A log of many segments, some of them damaged; of the node that leads, one that the others have to fetch yet, or have. */
+const worn = fc
+  .record({ count: few, down: fc.boolean(), other, how: fc.array(damageHow, { minLength: 2, maxLength: 4 }) })
+  .map(({ count, down, other: index, how: [first = "bit", ...rest] }): ClusterStep[] => [
+    { type: "write", node: 0, acks: 1, count: 30 },
+    { type: "rest", ms: 100 },
+    ...(down ? [{ type: "end", node: index, how: "stopped", operation: 0, downMs: 2500 } as const] : []),
+    { type: "write", node: 0, acks: 1, count: 20 + count },
+    { type: "rest", ms: 200 },
+    { type: "damage", node: 0, how: first },
+    ...rest.map((how) => ({ type: "damage", node: 3 - index, how }) as const),
+    { type: "rest", ms: 3000 },
+  ]);
+
 /** What the random steps hit rarely in the order that hurts; at the beginning it is known who leads. */
 const anyBeginning: fc.Arbitrary<ClusterStep[]> = fc.oneof(
   { weight: 5, arbitrary: fc.constant<ClusterStep[]>([]) },
@@ -205,14 +224,21 @@ const anyBeginning: fc.Arbitrary<ClusterStep[]> = fc.oneof(
   { weight: 2, arbitrary: forgetful },
   { weight: 1, arbitrary: thereAndBack },
   { weight: 2, arbitrary: lateJoin },
+  { weight: 2, arbitrary: worn },
 );
 
-/** In half of the worlds hardly anybody lets old records go: there nothing at all may vanish. */
+/** In half of the worlds hardly anybody lets old records go: there nothing at all may vanish. And in most of them all disks keep what they have. */
 export const anyClusterSteps: fc.Arbitrary<ClusterStep[]> = fc
-  .tuple(fc.boolean(), anyBeginning, fc.array(anyClusterStep, { minLength: 8, maxLength: 50, size: "max" }))
-  .map(([retains, beginning, rest]) => {
-    return [...beginning, ...(retains ? rest : rest.filter((step) => step.type !== "retain"))];
-  });
+  .tuple(
+    fc.boolean(),
+    rarely(2),
+    anyBeginning,
+    fc.array(anyClusterStep, { minLength: 8, maxLength: 50, size: "max" }),
+  )
+  .map(([retains, damages, beginning, rest]) => [
+    ...beginning,
+    ...rest.filter(({ type }) => (type !== "retain" || retains) && (type !== "damage" || damages)),
+  ]);
 
 /** How the nodes are set up. */
 export interface ClusterSetting {

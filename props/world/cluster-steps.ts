@@ -1,12 +1,15 @@
 /** Does the steps of a simulated set. A step is begun and not waited for: what it comes to is noted when it has. */
 import { LogError } from "../../log/index.js";
 import { ReplicationError } from "../../replication/errors.js";
+import { damage } from "./cluster-damage.js";
 import type { AppendedWrite } from "./cluster-history.js";
 import type { AsksFor, ClusterNode } from "./cluster-node.js";
 import type { ClusterStep } from "./cluster-step.js";
 import type { ClusterView } from "./cluster-view.js";
 
 const NODES_MAX = 5;
+/** Until a node is started again that ended because it could not go on. */
+const LOST_MS = 500;
 /** So many stay, whoever is struck off. */
 const LEFT_MIN = 2;
 /** Longer than a primary waits for words of a node without power. */
@@ -70,11 +73,25 @@ export class ClusterSteps {
     const { startError } = node;
     if (startError === undefined) return;
     const isCoded = startError instanceof ReplicationError || startError instanceof LogError;
-    // Nothing damages a disk in this world, so nothing may look like damage.
-    if (!isCoded || startError.code === "LOG_CORRUPT" || startError.code === "REPLICATION_LEADERSHIP_DAMAGED")
-      this.#cluster.breaks(startError);
+    // Where nothing damaged a disk nothing may look like damage.
+    const isDamaged =
+      isCoded && startError.code === "LOG_CORRUPT" && this.#cluster.history.isDamaged(node.name);
+    if (!isCoded || (startError.code === "LOG_CORRUPT" && !isDamaged)) this.#cluster.breaks(startError);
+    if (isCoded && startError.code === "REPLICATION_LEADERSHIP_DAMAGED") this.#cluster.breaks(startError);
     this.#cluster.tally("start failed");
     this.#cluster.time.after(1000, () => {
+      if (node.machine.state === "stopped" && !node.isGone) void this.started(node);
+    });
+  }
+
+  /** Only damage may do that. Whatever supervises the node starts it again. */
+  lost(node: ClusterNode, error: unknown): void {
+    const cluster = this.#cluster;
+    const isDamage = error instanceof LogError && error.code === "LOG_CORRUPT";
+    if (!isDamage || !cluster.history.isDamaged(node.name)) cluster.breaks(error);
+    cluster.tally("lost its state to damage");
+    node.end("stopped");
+    cluster.time.after(LOST_MS, () => {
       if (node.machine.state === "stopped" && !node.isGone) void this.started(node);
     });
   }
@@ -138,6 +155,9 @@ export class ClusterSteps {
         cluster.time.after(step.ms, () => cluster.network.garble(from, to, 0));
         return;
       }
+      case "damage":
+        damage(cluster, cluster.node(step.node), step.how);
+        return;
       case "duplicate":
         this.#duplicate(cluster.node(step.from), cluster.node(step.to), step);
     }
@@ -183,7 +203,7 @@ export class ClusterSteps {
     node.isGone = true;
     if (!isDown(node)) node.end("stopped");
     // Not before it is noticed to be gone.
-    time.after(node.machine.state === "off" ? GONE_MS : 0, () => {
+    time.after(GONE_MS, () => {
       const { leader: now } = this.#cluster;
       if (now !== undefined && now !== node) this.#count("forget", now.forget(node));
     });
@@ -240,8 +260,13 @@ export class ClusterSteps {
         network.answer(from.name, to.name);
         return;
       case "repeat":
-        network.duplicates.repeat(from.name, to.name, REPEATED_SHARE);
-        time.after(ms, () => network.duplicates.repeat(from.name, to.name, 0));
+        for (const [a, b] of [
+          [from, to],
+          [to, from],
+        ] as const) {
+          network.duplicates.repeat(a.name, b.name, REPEATED_SHARE);
+          time.after(ms, () => network.duplicates.repeat(a.name, b.name, 0));
+        }
     }
   }
 
@@ -269,4 +294,4 @@ export class ClusterSteps {
 }
 
 type CommandType = "promote" | "switchover" | "follow" | "resync" | "forget" | "reset" | "retain";
-type FaultType = "end" | "pause" | "clock" | "cut" | "isolate" | "drop" | "garble" | "duplicate";
+type FaultType = "end" | "pause" | "clock" | "cut" | "isolate" | "drop" | "garble" | "duplicate" | "damage";

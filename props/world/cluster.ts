@@ -91,6 +91,7 @@ export class Cluster implements ClusterView {
         host: host ?? ((options) => new ClusterHost(options)),
         holders: (write) => this.#holders(write),
         called: (http) => this.nodes.find(({ name }) => http === `http://${name}`),
+        lost: (lost, error) => this.#steps.lost(lost, error),
         note: (line) => this.note(line),
         broken: (error) => this.breaks(error),
       },
@@ -181,7 +182,7 @@ export class Cluster implements ClusterView {
       .map(({ name, machine, replication, log, startError }) => {
         const { role, fence, own, following } = replication ?? {};
         const up = replication?.stats().upstream;
-        return `${name} ${machine.state} ${role} own ${own?.epoch}/${own?.lineageId.slice(0, 4)} fence ${fence?.heard.epoch} follows ${following?.host} (${up?.phase} ${up?.error?.code}) end ${log?.endOffset} durable ${log?.durableOffset} ${startError ?? ""}`;
+        return `${name} ${machine.state} ${role} own ${own?.epoch}/${own?.lineageId.slice(0, 4)} fence ${fence?.heard.epoch} follows ${following?.host} (${up?.phase}, ended last by ${up?.error?.code}) end ${log?.endOffset} durable ${log?.durableOffset} ${startError ?? ""}`;
       })
       .join("\n");
   }
@@ -227,6 +228,7 @@ export class Cluster implements ClusterView {
       if (log === undefined || entry === undefined) unknown += 1;
       else if (entry.lineageId !== write.lineageId) unknown += this.history.isForcedOver(write) ? 1 : 0;
       else if (log.durableOffset >= write.offset) holders.push(name);
+      else if (this.history.mayHaveCut(name, write.offset)) unknown += 1;
     }
     return { holders, unknown };
   }

@@ -123,6 +123,13 @@ export class SimulatedDisk {
     file.sync();
   }
 
+  /** Zeros where a file at rest had something else. */
+  wipe(path: string, position: number, length: number): void {
+    const file = this.directories.file(path, "wipe");
+    file.write(new Uint8Array(length), position);
+    file.sync();
+  }
+
   #endProcess(ending: Ending): void {
     const fate = new Fate(this.random);
     this.operations.interruptAll(fate);

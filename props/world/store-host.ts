@@ -198,7 +198,7 @@ export class StoreHost implements WorldHost {
       holdings: this.#holdings,
       logger: { info: nothing, warn: nothing },
       onReplaced: nothing,
-      onLost: options.broken,
+      onLost: options.lost,
     });
   }
 

@@ -160,6 +160,27 @@ describe("a chain of replicas", () => {
   });
 });
 
+describe("a full sync from a node that is late itself", () => {
+  it("waits until that has as much: nothing that was confirmed is taken back", async () => {
+    const { a, b, c } = await chainOf("a", "bc");
+    world.cut("a", "b");
+    expect(await confirmedBy(a!, "one", 1)).toBe(1);
+    const { end } = c!;
+    expect(b!.end).toBeLessThan(end);
+    await settled(c!.node.follow(addressOf("b")), "c follows b");
+    await until(() => c!.node.stats().upstream?.phase === "comparing", "b is asked");
+    const reconnects = (): number => c!.node.stats().counters.reconnects;
+    const before = reconnects();
+    await settled(c!.node.resync(), "everything is wanted anew");
+    await until(() => reconnects() > before + 1, "b was asked for it");
+    const now = world.clock.now();
+    await until(() => world.clock.now() > now + 500, "time has passed");
+    expect(c!.end).toBe(end);
+    world.heal();
+    await until(() => c!.installs === 2 && has(b!, a!) && has(c!, a!), "everybody has everything");
+  });
+});
+
 describe("a fail-over beside a chain", () => {
   it("leaves a replica of a replica where it is: its link does not even end", async () => {
     const { a, b, c, x } = await chainOf("abc", "x");

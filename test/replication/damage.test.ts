@@ -9,6 +9,7 @@ import {
 } from "../../log/index.js";
 import type { ReplicationErrorCode } from "../../replication/errors.js";
 import type { ReplicationSettings } from "../../replication/settings.js";
+import { startingRole } from "../../replication/starting-role.js";
 import { addressOf, type SetNode, SetWorld } from "../support/set-node.js";
 import { appendMany, DISK, DISK_LOG, segmentFile, textRecord } from "../support/test-log.js";
 
@@ -191,6 +192,24 @@ describe("damage on a replica", () => {
     expect(damageOf(b!).owesSince).toBeUndefined();
   });
 
+  it("that has left no record keeps the node from leading, also by force", async () => {
+    const [a, b] = [world.add("a", CHECKING), world.add("b", CHECKING)];
+    await a.start();
+    await b.start({ role: "replica", masterAddress: addressOf("a") });
+    await appendMany(a.required, 3);
+    await until(() => has(b, a), "it has everything");
+    await b.stop();
+    await a.crash();
+    flip(b, 1, 110);
+    await b.start();
+    await until(() => b.log() !== undefined, "it has opened its log");
+    expect(b.end).toBe(0);
+    expect(await codeOf(b.node.promote({ force: true }))).toBe("REPLICATION_NOT_READY");
+    await settled(a.start(), "the primary is back");
+    await until(() => has(b, a), "it has everything again");
+    expect(await filesOf(b)).toEqual(await filesOf(a));
+  });
+
   it("in the newest segment of a running replica closes its log for a moment, and heals", async () => {
     const [a, b] = await setOf(["a", "b"]);
     flip(b!, b!.logSegments()!.tail, 150);
@@ -207,6 +226,26 @@ describe("damage on a replica", () => {
     expect(await filesOf(b!)).toEqual(await filesOf(a!));
   });
 
+  it("that nobody keeps any more is told with what to do, and does not keep the rest from being looked at and mended", async () => {
+    const [a, b] = await setOf(["a", "b"]);
+    const [oldest, later] = [baseOf(b!, 0), baseOf(b!, 3)];
+    const segments = a!.logSegments()!;
+    const { runs } = segments;
+    segments.runs = async function* (first, last): AsyncGenerator<RecordRun> {
+      if (first === oldest) throw new LogError("LOG_OFFSET_RETIRED", "retention was here");
+      yield* runs.call(segments, first, last);
+    };
+    flip(b!, oldest);
+    await until(() => b!.words.some((words) => words.includes("annals resync")), "it is told");
+    flip(b!, later);
+    await until(() => countersOf(b!).refetchedSegments === 1, "the other one was fetched again");
+    expect(damageOf(b!).known.map(({ first }) => first)).toEqual([oldest]);
+    // It comes again and again: somebody may have them after all.
+    segments.runs = runs;
+    await until(() => damageOf(b!).known.length === 0, "it was lent after all");
+    expect(await filesOf(b!)).toEqual(await filesOf(a!));
+  });
+
   it("without anything left is replaced by a full sync", async () => {
     const [a, b] = await setOf(["a", "b"]);
     await b!.stop();
@@ -214,6 +253,26 @@ describe("damage on a replica", () => {
     await b!.start();
     await until(() => b!.log() !== undefined && has(b!, a!), "it has everything");
     expect(b!.installs).toBe(2);
+  });
+
+  it("that has left nothing of the log leaves the node who it is, though it ends before anything has come again", async () => {
+    const [a, b] = await setOf(["a", "b"]);
+    const { nodeId } = b!;
+    await b!.stop();
+    for (const name of await b!.files.list(DISK_LOG)) await b!.files.remove(`${DISK_LOG}/${name}`);
+    expect((await startingRole(b!.files, DISK, b!.settings)).nodeId).toBe(nodeId);
+    expect(a!.node.stats().peers.map((peer) => peer.nodeId)).toContain(nodeId);
+  });
+
+  it("is replaced by a full sync when an operator says so, though the link was given up", async () => {
+    const [a, b] = await setOf(["a", "b"], { checkIntervalMs: 0 });
+    const receive = b!.required.receive.bind(b!.required);
+    b!.required.receive = () => Promise.reject(new LogError("LOG_RECORD_BAD", "damaged on the way"));
+    a!.write("what cannot be taken");
+    await until(() => b!.node.stats().breakers.some(({ open }) => open), "the link stays down");
+    b!.required.receive = receive;
+    await b!.node.resync();
+    await until(() => b!.installs === 2 && has(b!, a!), "it has everything");
   });
 
   it("that nobody can lend is replaced by a full sync when an operator says so", async () => {
@@ -320,6 +379,30 @@ describe("comparing", () => {
     const before = world.clock.now();
     await settled(b!.stop(), "it has stopped");
     expect(world.clock.now() - before).toBeLessThan(2_000);
+  });
+
+  it("alarms nobody over an end that is about to be cut", async () => {
+    const [a, b] = await setOf(["a", "b"], { checkIntervalMs: 200 });
+    world.cut("a", "b");
+    expect(await codeOf(b!.node.promote({ force: true }))).toBe("none");
+    await appendMany(a!.required, 60);
+    await appendMany(b!.required, 90);
+    let goOn = (): void => undefined;
+    const cut = a!.cut.bind(a!);
+    a!.cut = async (after) => {
+      await new Promise<void>((resolve) => {
+        goOn = resolve;
+      });
+      return await cut(after);
+    };
+    world.heal();
+    await until(() => a!.node.stats().upstream?.phase === "cutting", "it is told to cut");
+    const { checks } = countersOf(a!);
+    await until(() => countersOf(a!).checks > checks + 15, "it has looked at everything");
+    goOn();
+    await until(() => has(a!, b!), "it has cut it");
+    expect([countersOf(a!).mismatches, countersOf(b!).mismatches]).toEqual([0, 0]);
+    expect(await filesOf(a!)).toEqual(await filesOf(b!));
   });
 
   it("tells when two sound segments are not the same, and changes nothing", async () => {

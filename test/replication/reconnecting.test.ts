@@ -1,0 +1,66 @@
+/** What the settings of reconnecting say is what happens. */
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { backoffMs } from "../../replication/backoff.js";
+import { addressOf, type SetNode, SetWorld } from "../support/set-node.js";
+
+let world: SetWorld;
+
+beforeEach(() => {
+  world = new SetWorld();
+});
+
+afterEach(async () => {
+  await world.stop();
+});
+
+const until = (holds: () => boolean, what: string): Promise<void> => world.clock.until(holds, what);
+const pass = (ms: number): Promise<void> => {
+  const end = world.clock.now() + ms;
+  return until(() => world.clock.now() >= end, "time has passed");
+};
+
+const phaseOf = (node: SetNode): string | undefined => node.node.stats().upstream?.phase;
+
+async function pair(autoReconnect: boolean): Promise<[SetNode, SetNode]> {
+  const [a, b] = [world.add("a"), world.add("b", { autoReconnect })];
+  await a.start();
+  await b.start({ role: "replica", masterAddress: addressOf("a") });
+  await until(() => phaseOf(b) === "streaming", "b follows");
+  return [a, b];
+}
+
+describe("auto_reconnect", () => {
+  it("true: a replica connects again when its primary is back", async () => {
+    const [a, b] = await pair(true);
+    await a.crash();
+    await until(() => phaseOf(b) === "waiting", "b waits");
+    await a.start();
+    await until(() => phaseOf(b) === "streaming", "b follows again");
+  });
+
+  it("false: it does not by itself, but when it is told to follow, or to fetch everything anew", async () => {
+    const [a, b] = await pair(false);
+    for (const again of [() => b.node.follow(addressOf("a")), () => b.node.resync()]) {
+      await a.crash();
+      await until(() => phaseOf(b) === "idle", "b is alone");
+      await a.start();
+      await pass(120_000);
+      expect(phaseOf(b)).toBe("idle");
+      await world.clock.settled(again(), "it was told");
+      await until(() => phaseOf(b) === "streaming", "b follows again");
+    }
+    expect(b.installs).toBe(2);
+  });
+});
+
+describe("the pause before another attempt", () => {
+  it("begins with the one that is set, doubles, ends at a minute, and varies by a quarter", () => {
+    expect([1, 2, 3, 4, 5].map((failures) => backoffMs(5000, failures, 1))).toEqual([
+      ...[5000, 10_000, 20_000, 40_000, 60_000],
+    ]);
+    expect(backoffMs(5000, 1, 0)).toBe(3750);
+    expect(backoffMs(5000, 1_000_000, 0.5)).toBe(52_500);
+    // A longer one than a minute is what it is.
+    expect(backoffMs(600_000, 9, 1)).toBe(600_000);
+  });
+});
