@@ -329,6 +329,12 @@ describe("a primary that is lost", () => {
     await grow(200, 40);
     await grow(240, 40);
     await expect.poll(firstOffset).toBeGreaterThan(1);
+    // The first snapshot would do to cut it at.
+    const oldestSnapshot = async (): Promise<number> => {
+      const listed = (await one.json("/snapshots"))["snapshots"] as { offset: number }[];
+      return Math.min(...listed.map(({ offset }) => offset));
+    };
+    await expect.poll(oldestSnapshot).toBeGreaterThan(common);
     const last = (await one.json("/digest"))["offset"];
     await one.kill();
 
