@@ -9,6 +9,7 @@ import { ReplicaSet, type SetNode, tokenOf } from "../support/replica-set.js";
 import { expectSameSegments } from "../support/same-segments.js";
 
 const ONE = { "x-annals-acks": "1" };
+const TEXT = { "content-type": "text/plain" };
 let set: ReplicaSet;
 let proxy: TcpProxy | undefined;
 afterEach(async () => {
@@ -87,6 +88,60 @@ describe("a primary and a replica", () => {
       { name: "one", role: "master" },
       { name: "two", role: "replica", phase: "streaming" },
     ]);
+  });
+
+  it("a replica answers every read as its primary does, live ones too, and refuses what would change anything", async () => {
+    set = await ReplicaSet.begin();
+    const one = await set.primary("one");
+    const two = await set.replica("two", one);
+    await one.post("/queue/jobs");
+    await one.post("/queue/jobs/publish", { payload: "work", priority: 3 });
+    await one.client.send("PUT", "/stream/room");
+    await one.post("/stream/room/publish", { event: "said", data: { words: 2 } });
+    await one.client.send("PUT", "/v1/stream/live", undefined, TEXT);
+    await one.client.send("POST", "/v1/stream/live", "first,", TEXT);
+    await write(one, "a");
+    const seen = { "x-annals-min-offset": tokenOf(await write(one, "b", ONE)) };
+    const reads = [
+      ...["/kv/get/a", "/kv/scan", "/kv/a/history", "/kv/get/a?at=1", "/kv/dbsize", "/key/a/type"],
+      ...[
+        "/queue/list",
+        "/queue/jobs/peek",
+        "/queue/jobs/stats",
+        "/queue/jobs/dlq",
+        "/queue/jobs/stats?at=3",
+      ],
+      ...["/stream/list", "/stream/room/consume/me?from_offset=0", "/stream/room/stats"],
+      ...["/v1/stream/live?offset=-1", "/digest"],
+    ];
+    for (const path of reads) {
+      const [there, here] = [await one.get(path), await two.get(path, seen)];
+      expect([path, here.status, here.text]).toEqual([path, there.status, there.text]);
+    }
+
+    const next = (await two.get("/v1/stream/live?offset=-1")).headers["stream-next-offset"];
+    const polled = two.get(`/v1/stream/live?offset=${next}&live=long-poll`);
+    const events = await fetch(`${two.http}/v1/stream/live?offset=${next}&live=sse`);
+    await one.client.send("POST", "/v1/stream/live", "second", TEXT);
+    expect((await polled).text).toBe("second");
+    let shown = "";
+    for await (const part of events.body ?? []) {
+      shown += Buffer.from(part).toString();
+      if (shown.includes("second")) break;
+    }
+    expect(shown).not.toContain("first");
+
+    for (const [path, body] of [
+      ...[["/queue/jobs/consume/me", {}] as const, ["/queue/jobs/ack", { message_id: "m" }] as const],
+      ...[
+        ["/stream/room/publish", { event: "e", data: 1 }] as const,
+        ["/kv/set", { key: "a", value: 1 }] as const,
+      ],
+    ]) {
+      const refused = await two.post(path, body);
+      expect([path, refused.status, errorCodeOf(refused)]).toEqual([path, 403, "REPLICATION_READ_ONLY"]);
+      expect(refused.headers["x-annals-primary"]).toBe(one.http);
+    }
   });
 
   it("a replica that has nothing yet says what it waits for, and a resync brings everything anew", async () => {
