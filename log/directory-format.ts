@@ -9,7 +9,8 @@
  *
  * The version is that of what is there, not of who opened it: it is raised, durably, before the first thing is written that an
  * earlier release does not read, and until then that release opens the directory. A new directory begins at the newest.
- * Manifests of backups carry it along. Whoever adds a format, or a kind or version of an event, adds a line here; a test holds the table against all of them.
+ * Manifests of backups carry it along. Whoever adds a format, or a kind or version of an event, adds a line here; a test holds
+ * the table against all of them.
  */
 import { LogError } from "./errors.js";
 import { FORMAT_FILE } from "./file-names.js";

@@ -110,9 +110,9 @@ const SCRIPT: readonly Step[] = [
 ];
 
 /**
- * The script, ended in this operation (in the short form, in this one of those that change the disk); then a life that makes the most of it. After a power cut one that ends early, so
- * that recovery from the crash is crashed too. After a kill one that answers a write and loses power: what the killed
- * process had left in the cache only must have been made durable before.
+ * The script, ended in this operation (in the short form, in this one of those that change the disk); then a life that makes
+ * the most of it. After a power cut one that ends early, so that recovery from the crash is crashed too. After a kill one that
+ * answers a write and loses power: what the killed process had left in the cache only must have been made durable before.
  */
 async function liveScript(disk: SimulatedDisk, log: LogLives, endAt: EndAt): Promise<boolean> {
   const counting = factor > 1 ? "all" : "changes";

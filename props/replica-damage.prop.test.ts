@@ -13,6 +13,7 @@ import { LogError, listQuarantined } from "../log/index.js";
 import { factor, seed } from "./run-settings.js";
 import { Cluster } from "./world/cluster.js";
 import { checkCluster } from "./world/cluster-checks.js";
+import { isMended, owesNothing } from "./world/cluster-damage.js";
 import type { ClusterNode } from "./world/cluster-node.js";
 import { DATA_DIRECTORY } from "./world/log-settings.js";
 
@@ -99,13 +100,6 @@ function read(cluster: Cluster, node: ClusterNode, met: Met): void {
 
 const checksOf = (node: ClusterNode): number => node.replication?.stats().counters.checks ?? 0;
 const roundOf = (node: ClusterNode): number => (node.host?.logSegments()?.list().length ?? 0) + 1;
-const owesNothing = (node: ClusterNode): boolean =>
-  node.replication?.stats().damage.owesSince === undefined && node.log !== undefined;
-
-const isSound = (node: ClusterNode): boolean => {
-  const stats = node.serving?.replication.stats();
-  return stats !== undefined && stats.damage.known.length === 0 && stats.damage.opening === undefined;
-};
 
 /** Who is fenced lends nothing. Where a promotion fenced the only sound node and came to nothing, somebody has to say who leads. */
 async function leadAgain(cluster: Cluster): Promise<void> {
@@ -131,14 +125,14 @@ async function live(cluster: Cluster, met: Met): Promise<void> {
   }
   cluster.network.healAll();
   await cluster.time.pass(5_000);
-  const areSound = (): boolean => cluster.nodes.every(isSound);
+  const areSound = (): boolean => cluster.nodes.every(isMended);
   if (!(await cluster.time.until(areSound, BY_ITSELF_MS))) await leadAgain(cluster);
   await cluster.must("everybody is sound, as far as is known", areSound);
   const winner = await cluster.converge();
   // Two rounds of looking, so that nothing stays unseen wherever the first one had begun.
   const looked = new Map(cluster.nodes.map((node) => [node, checksOf(node) + 2 * roundOf(node)]));
   const hasLooked = (node: ClusterNode): boolean =>
-    node === winner || (checksOf(node) >= (looked.get(node) ?? 0) && isSound(node));
+    node === winner || (checksOf(node) >= (looked.get(node) ?? 0) && isMended(node));
   await cluster.must("everything was looked at", () => cluster.nodes.every(hasLooked));
   await cluster.must("everybody has everything", () => cluster.nodes.every(owesNothing));
   const checked = await checkCluster(cluster, winner);

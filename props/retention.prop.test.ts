@@ -116,6 +116,7 @@ const rounds: RetentionStep[] = [
   { type: "snapshot" },
   { type: "tidy" },
 ];
+
 /** Of short runs that meet everything. */
 const KNOWN_SEED = 3;
 

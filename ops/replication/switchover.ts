@@ -58,12 +58,13 @@ export async function switchOver(
     return refusedThere(target, promoted);
   }
   const heldMs = Math.round(clock.stopwatch() - since);
-  const follows = await followSoon(node, parsed, clock);
+  const follows = await followSoon(() => followHere(node, parsed), ANSWER_MS, clock);
   const others = peers.filter((peer) => !peer.isSelf && peer !== target && !isFedByOther(peer, peers));
   const told = await Promise.all(
     others.map(async (peer) => {
       const { http, name } = peer;
-      return { name, ok: http !== undefined && (await followThere(http, address, door)) };
+      const ask = (msMax: number) => followThere(http, address, msMax, door);
+      return { name, ok: await followSoon(ask, REPOINT_MS, clock) };
     }),
   );
   return {
@@ -85,39 +86,44 @@ function isFedByOther({ follows }: PeerStats, peers: readonly PeerStats[]): bool
   return feeder !== undefined && !feeder.isSelf;
 }
 
-/** Not before it has done what it is at, which may be to follow the new primary by itself. */
-async function followThere(http: string, address: string, { clock, tell }: SwitchoverDoor): Promise<boolean> {
-  const until = clock.stopwatch() + REPOINT_MS;
-  for (;;) {
-    const { ok, body } = await tell(http, "follow", { address }, Math.ceil(until - clock.stopwatch()));
-    if (ok || body["error_code"] !== "REPLICATION_CHANGING") return ok;
-    await pause(clock);
-    if (clock.stopwatch() >= until) return false;
-  }
-}
+type Followed = boolean | "changing";
 
-/** It has heard of the promotion, and follows by itself as soon as it may; or it is told to. */
+/** It has heard of the promotion, and follows by itself as soon as it may; or it is told to. Not before it has done what it is at. */
 async function followSoon(
-  node: ReplicationNode,
-  address: Address,
+  ask: (msMax: number) => Promise<Followed>,
+  msMax: number,
   clock: SwitchoverDoor["clock"],
 ): Promise<boolean> {
-  const until = clock.stopwatch() + ANSWER_MS;
-  while (clock.stopwatch() < until) {
-    if (node.role === "replica") return true;
-    try {
-      await node.follow(address);
-      return true;
-    } catch (error) {
-      if (!(error instanceof ReplicationError) || error.code !== "REPLICATION_CHANGING") throw error;
-      await pause(clock);
-    }
+  const until = clock.stopwatch() + msMax;
+  for (;;) {
+    const leftMs = until - clock.stopwatch();
+    const follows = await ask(Math.max(1, Math.ceil(leftMs)));
+    if (follows !== "changing") return follows;
+    if (leftMs <= 0) return false;
+    await new Promise<void>((resolve) => void clock.after(AGAIN_MS, resolve));
   }
-  return node.role === "replica";
 }
 
-function pause(clock: SwitchoverDoor["clock"]): Promise<void> {
-  return new Promise((resolve) => void clock.after(AGAIN_MS, resolve));
+async function followHere(node: ReplicationNode, address: Address): Promise<Followed> {
+  if (node.role === "replica") return true;
+  try {
+    await node.follow(address);
+    return true;
+  } catch (error) {
+    if (error instanceof ReplicationError && error.code === "REPLICATION_CHANGING") return "changing";
+    throw error;
+  }
+}
+
+async function followThere(
+  http: string | undefined,
+  address: string,
+  msMax: number,
+  { tell }: SwitchoverDoor,
+): Promise<Followed> {
+  if (http === undefined) return false;
+  const { ok, body } = await tell(http, "follow", { address }, msMax);
+  return !ok && body["error_code"] === "REPLICATION_CHANGING" ? "changing" : ok;
 }
 
 /** The other node that is named so. */

@@ -90,16 +90,15 @@ export function damage(cluster: ClusterView, node: ClusterNode, how: DamageHow):
   return spot;
 }
 
-/** As far as it knows; and everything that it confirmed it has. */
-export function isSound(node: ClusterNode): boolean {
+/** It knows of no damage. */
+export function isMended(node: ClusterNode): boolean {
   const found = node.serving?.replication.stats().damage;
-  return (
-    found !== undefined &&
-    found.known.length === 0 &&
-    found.opening === undefined &&
-    found.owesSince === undefined &&
-    node.log !== undefined
-  );
+  return found !== undefined && found.known.length === 0 && found.opening === undefined;
+}
+
+/** It has everything that it confirmed. */
+export function owesNothing({ log, replication }: ClusterNode): boolean {
+  return log !== undefined && replication?.stats().damage.owesSince === undefined;
 }
 
 /** Reads all that a node has of which something was damaged. The segment in which something still is; "closed" while its log is being opened. */
@@ -133,7 +132,7 @@ export async function heal(cluster: ClusterView, winner: ClusterNode): Promise<v
 
 async function healOne(cluster: ClusterView, node: ClusterNode): Promise<void> {
   const { time } = cluster;
-  const isWell = (): boolean => isSound(node) && cluster.hasAll(node);
+  const isWell = (): boolean => isMended(node) && owesNothing(node) && cluster.hasAll(node);
   for (let left = LOOKS; left > 0; left -= 1) {
     const look = await damageOf(cluster, node);
     if (look === "sound" && isWell()) return;

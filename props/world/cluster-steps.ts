@@ -8,8 +8,10 @@ import type { ClusterStep } from "./cluster-step.js";
 import type { ClusterView } from "./cluster-view.js";
 
 const NODES_MAX = 5;
-/** Until a node is started again that ended because it could not go on. */
+/** Until a node is started again that did not start, or that ended because it could not go on. */
+const FAILED_MS = 1000;
 const LOST_MS = 500;
+const LOOKS_DAMAGED: ReadonlySet<string> = new Set(["LOG_CORRUPT", "REPLICATION_LEADERSHIP_DAMAGED"]);
 /** So many stay, whoever is struck off. */
 const LEFT_MIN = 2;
 /** Longer than a primary waits for words of a node without power. */
@@ -74,26 +76,29 @@ export class ClusterSteps {
     if (startError === undefined) return;
     const isCoded = startError instanceof ReplicationError || startError instanceof LogError;
     // Where nothing damaged a disk nothing may look like damage.
-    const isDamaged =
-      isCoded && startError.code === "LOG_CORRUPT" && this.#cluster.history.isDamaged(node.name);
-    if (!isCoded || (startError.code === "LOG_CORRUPT" && !isDamaged)) this.#cluster.breaks(startError);
-    if (isCoded && startError.code === "REPLICATION_LEADERSHIP_DAMAGED") this.#cluster.breaks(startError);
+    const isExpected = isCoded && !LOOKS_DAMAGED.has(startError.code);
+    if (!isExpected && !this.#isDamage(node, startError)) this.#cluster.breaks(startError);
     this.#cluster.tally("start failed");
-    this.#cluster.time.after(1000, () => {
-      if (node.machine.state === "stopped" && !node.isGone) void this.started(node);
-    });
+    this.#startAgain(node, FAILED_MS);
   }
 
   /** Only damage may do that. Whatever supervises the node starts it again. */
   lost(node: ClusterNode, error: unknown): void {
-    const cluster = this.#cluster;
-    const isDamage = error instanceof LogError && error.code === "LOG_CORRUPT";
-    if (!isDamage || !cluster.history.isDamaged(node.name)) cluster.breaks(error);
-    cluster.tally("lost its state to damage");
+    if (!this.#isDamage(node, error)) this.#cluster.breaks(error);
+    this.#cluster.tally("lost its state to damage");
     node.end("stopped");
-    cluster.time.after(LOST_MS, () => {
+    this.#startAgain(node, LOST_MS);
+  }
+
+  #startAgain(node: ClusterNode, afterMs: number): void {
+    this.#cluster.time.after(afterMs, () => {
       if (node.machine.state === "stopped" && !node.isGone) void this.started(node);
     });
+  }
+
+  /** Of its log, where something did damage its disk. */
+  #isDamage({ name }: ClusterNode, error: unknown): boolean {
+    return error instanceof LogError && error.code === "LOG_CORRUPT" && this.#cluster.history.isDamaged(name);
   }
 
   #command(step: Extract<ClusterStep, { readonly type: CommandType }>): void {
