@@ -80,15 +80,15 @@ describe("linearizability", () => {
       const { history, lost } = await livesOf(random);
       expect(lost.at(-1)).toBe(0);
       for (const { output } of history.telling) {
-        if (output?.on === "lost") note("lost");
-        else if (output?.on === "both") note(output.answer === "done" ? "batches" : "refused");
-        else if (output?.on === "queue") {
+        if (output === undefined) note("lost");
+        else if (output.on === "both") note(output.answer === "done" ? "batches" : "refused");
+        else if (output.on === "queue") {
           const { answer } = output;
           note(answer.type);
           if (answer.type === "delivered" && answer.messages.some(({ attempt }) => attempt > 1))
             note("redelivered");
           if (answer.type === "nacked" && answer.dead) note("dead");
-        } else if (output?.on === "key") note(output.answer.type);
+        } else note(output.answer.type);
       }
       checkStoreLinearizable(history.telling, MAX_RETRIES);
     }

@@ -3,12 +3,13 @@
  * end, in which every answer is what a sequential object would have given? (Wing & Gong 1993; the memo on (calls done,
  * state) is Lowe's, 2017.) A history of many keys is linearizable when each key's is, so callers split by key first.
  *
- * - A call without an answer (crash, timeout) stays open: it may happen at any later moment or, what is the same, after
- *   everything else. A call that was refused without telling of state never happened: leave it out.
+ * - A call without an answer (crash, timeout) may have happened at some moment until its end, or never. Its end is that of the process that
+ *   it was made of, as what a crash left undone cannot happen in the next life; Infinity when nobody knows. A call that was refused without
+ *   telling of state never happened: leave it out.
  * - A model may have several next states, for what an unanswered call may have done.
  * - Having used fewer unanswered calls is never worse: the memo holds, per (answered calls done, state), the sets of
- *   unanswered calls that were used, and a superset of one of them is not searched again. Without this, forty unanswered
- *   calls among 1,400 took 900,000 steps.
+ *   unanswered calls that were used and could still have been, and a superset of one of them is not searched again. Without this, forty
+ *   unanswered calls among 1,400 took 900,000 steps.
  * - Limits: CALLS_MAX calls, STEPS_MAX steps of the search; past them the verdict is "undecided", which a test must treat
  *   as a failure.
  */
@@ -22,7 +23,7 @@ export interface Call<Input, Output> {
   readonly output: Output | undefined;
   /** Moments on one line: any clock that gives each begin and end a number of its own. */
   readonly began: number;
-  /** Infinity when unanswered. */
+  /** When unanswered: the last moment at which it may have happened, or Infinity. */
   readonly ended: number;
 }
 
@@ -71,6 +72,8 @@ class Search<State, Input, Output> {
   /** By answered calls done and state: the sets of unanswered calls used, one bit each. */
   readonly #seen = new Map<string, bigint[]>();
   readonly #openBits = new Map<number, bigint>();
+  /** By answered calls that have come, the last: the unanswered that may still come after it. */
+  readonly #stillOpen = new Map<number, bigint>();
   /** 1 for each answered call that is done. */
   readonly #answeredDone: Uint8Array;
   #openUsed = 0n;
@@ -111,7 +114,7 @@ class Search<State, Input, Output> {
     return { type: "linearizable" };
   }
 
-  /** What may come next: every call that began before the first end of those still to do; the earliest end first. */
+  /** What may come next: see `#candidates`. */
   #choices(state: State): Choice<State>[] {
     const candidates = this.#candidates();
     const choices: Choice<State>[] = [];
@@ -126,19 +129,25 @@ class Search<State, Input, Output> {
     return choices;
   }
 
+  /** Every call that began before the first end of those that have to come; the earliest end first, the unanswered last. */
   #candidates(): number[] {
     const candidates: number[] = [];
+    const lastBegan = this.#calls[this.#done.lastIndexOf(1)]?.began ?? Number.NEGATIVE_INFINITY;
     let firstEnd = Number.POSITIVE_INFINITY;
     for (let index = 0; index < this.#calls.length; index += 1) {
       if (this.#done[index] === 1) continue;
-      const call = this.#call(index);
-      if (call.began > firstEnd) break;
+      const { began, ended } = this.#call(index);
+      if (began > firstEnd) break;
+      const isOpen = this.#openBits.has(index);
+      if (isOpen && ended < lastBegan) continue;
       candidates.push(index);
-      firstEnd = Math.min(firstEnd, call.ended);
+      if (!isOpen) firstEnd = Math.min(firstEnd, ended);
     }
+    const rank = (index: number): number =>
+      this.#openBits.has(index) ? Number.POSITIVE_INFINITY : this.#call(index).ended;
     return candidates
       .filter((index) => this.#call(index).began <= firstEnd)
-      .sort((a, b) => this.#call(a).ended - this.#call(b).ended || a - b);
+      .sort((a, b) => (rank(a) === rank(b) ? a - b : rank(a) - rank(b)));
   }
 
   #do(call: number): void {
@@ -163,14 +172,27 @@ class Search<State, Input, Output> {
 
   #isNew(state: State): boolean {
     const key = `${this.#answeredKey()}/${this.#model.fingerprint(state)}`;
+    const openUsed = this.#openUsed & this.#mayStillCome();
     const used = this.#seen.get(key);
     if (used === undefined) {
-      this.#seen.set(key, [this.#openUsed]);
+      this.#seen.set(key, [openUsed]);
       return true;
     }
-    if (used.some((earlier) => (earlier & this.#openUsed) === earlier)) return false;
-    used.push(this.#openUsed);
+    if (used.some((earlier) => (earlier & openUsed) === earlier)) return false;
+    used.push(openUsed);
     return true;
+  }
+
+  /** The unanswered calls that did not end before an answered one began that has come. */
+  #mayStillCome(): bigint {
+    const last = this.#answeredDone.lastIndexOf(1);
+    const known = this.#stillOpen.get(last);
+    if (known !== undefined) return known;
+    const began = this.#calls[last]?.began ?? Number.NEGATIVE_INFINITY;
+    let open = 0n;
+    for (const [index, bit] of this.#openBits) if (this.#call(index).ended >= began) open |= bit;
+    this.#stillOpen.set(last, open);
+    return open;
   }
 
   /** The answered calls that are done, as text: how many are left, and which of the window in which some are and some are not. */

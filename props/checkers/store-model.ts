@@ -3,8 +3,7 @@
  * say of each, one line of offsets for all of them, and atomic batches, whose parts happen at one offset or not at all.
  * (Linearizability is local only while no call touches two objects. A batch does.)
  *
- * A call that was under way when its server was killed has happened by then or never does: `lost` is its output, and the
- * next start ends it.
+ * A call that was under way when its server was killed has happened by then or never does: it has no output, and the kill is its end.
  */
 import { type KeyInput, type KeyOutput, type KeyState, keyModel } from "./key-model.js";
 import { type Call, checkLinearizable, type Model } from "./linearizability.js";
@@ -31,8 +30,7 @@ export type StoreOutput =
   | { readonly on: "queue"; readonly answer: QueueOutput }
   | { readonly on: "key"; readonly answer: KeyOutput }
   | { readonly on: "both"; readonly answer: "notOpen" }
-  | { readonly on: "both"; readonly answer: "done"; readonly offset: number; readonly id: string }
-  | { readonly on: "lost" };
+  | { readonly on: "both"; readonly answer: "done"; readonly offset: number; readonly id: string };
 
 export interface StoreState {
   readonly queue: QueueModelState;
@@ -52,7 +50,6 @@ export function storeModel(maxRetries: number): Model<StoreState, StoreInput, St
     fingerprint: ({ queue, keys, offset }) =>
       `${offset}/${queues.fingerprint(queue)}/${Object.entries(keys).sort(byName).map(fingerprintOfKey).join("/")}`,
     next: (before, input, output) => {
-      if (output?.on === "lost") return [before, ...after(queues, before, input, undefined)];
       const offset = offsetOf(output);
       if (offset === undefined) return after(queues, before, input, output);
       return offset > before.offset ? after(queues, { ...before, offset }, input, output) : [];
@@ -136,7 +133,7 @@ function withMessage(
 
 /** The offset of the change that this output tells of, if it does. */
 function offsetOf(output: StoreOutput | undefined): number | undefined {
-  if (output === undefined || output.on === "lost") return undefined;
+  if (output === undefined) return undefined;
   if (output.on === "both") return output.answer === "done" ? output.offset : undefined;
   const { answer } = output;
   switch (answer.type) {
@@ -172,14 +169,14 @@ export function checkStoreLinearizable(history: readonly StoreCall[], maxRetries
   );
 }
 
-/** A lost publish or batch whose messages were delivered has happened, and their ids are known: no need to guess. */
+/** An unanswered publish or batch whose messages were delivered has happened, and their ids are known: no need to guess. */
 function withSeenMessages(history: readonly StoreCall[]): StoreCall[] {
   const ids = new Map<string, string>();
   for (const { output } of history)
     if (output?.on === "queue" && output.answer.type === "delivered")
       for (const { payload, messageId } of output.answer.messages) ids.set(payload, messageId);
   return history.map((call) => {
-    const output = call.output?.on === "lost" ? seen(call.input, ids) : undefined;
+    const output = call.output === undefined ? seen(call.input, ids) : undefined;
     return output === undefined ? call : { ...call, output };
   });
 }

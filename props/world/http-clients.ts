@@ -54,8 +54,9 @@ export class StoreHistory {
 
   /** The server is dead: what it has not answered happened before or never will. Gives back how many such calls there are. */
   serverEnded(): number {
-    const open = this.calls.filter(({ output }) => output === undefined);
-    for (const call of open) this.answered(call, { on: "lost" });
+    const now = this.#next();
+    const open = this.calls.filter(({ ended }) => ended === Number.POSITIVE_INFINITY);
+    for (const call of open) call.ended = now;
     return open.length;
   }
 
@@ -70,7 +71,7 @@ export class StoreHistory {
 
   /** A read that nobody heard says nothing. */
   get telling(): readonly StoreCall[] {
-    return this.calls.filter(({ input, output }) => output?.on !== "lost" || !isRead(input));
+    return this.calls.filter(({ input, output }) => output !== undefined || !isRead(input));
   }
 
   #next(): number {

@@ -43,6 +43,12 @@ export class KeyHistory {
     return this.calls.filter((call) => call.output !== undefined || call.input.type !== "get");
   }
 
+  /** The process is no more: what it left unanswered has happened by now, or never will. */
+  lifeEnded(): void {
+    const now = this.#next();
+    for (const call of this.calls) if (call.ended === Number.POSITIVE_INFINITY) call.ended = now;
+  }
+
   #next(): number {
     this.#moment += 1;
     return this.#moment;

@@ -51,6 +51,21 @@ const good: Record<string, KeyHistory> = {
     call(3, open, increment),
     call(4, 5, increment, incremented("3")),
   ],
+  "an unanswered write that happened before the process ended": [
+    call(1, 6, set("a")),
+    call(2, 3, get, absent),
+    call(4, 5, get, found("a", 9)),
+  ],
+  "an unanswered write that the end of the process took along": [
+    call(1, 2, set("a")),
+    call(3, 4, get, absent),
+  ],
+  "unanswered writes of two lives, of which the second happened": [
+    call(1, 3, set("a")),
+    call(2, 3, set("b")),
+    call(4, 6, set("c")),
+    call(7, 8, get, found("c", 5)),
+  ],
   "one of two conditional writes wins": [
     call(1, 2, set("a"), written(3)),
     call(3, 6, setIf("b", 3), written(4)),
@@ -102,6 +117,16 @@ const bad: Record<string, KeyHistory> = {
     call(1, open, set("a")),
     call(2, 3, get, found("a", 1)),
     call(4, 5, get, absent),
+  ],
+  "an unanswered write that happens after the process ended": [
+    call(1, 2, set("a")),
+    call(3, 4, get, absent),
+    call(5, 6, get, found("a", 7)),
+  ],
+  "an unanswered write of the life before, over one of the next": [
+    call(1, 3, set("a")),
+    call(4, 5, set("b"), written(5)),
+    call(6, 7, get, found("a", 6)),
   ],
   "two reads in a row that go back in time": [
     call(1, 10, set("a"), written(1)),

@@ -10,13 +10,12 @@ import {
   storeModel,
 } from "../../props/checkers/store-model.js";
 
-const call = (began: number, ended: number, input: StoreInput, output: StoreOutput): StoreCall => ({
+const call = (began: number, ended: number, input: StoreInput, output?: StoreOutput): StoreCall => ({
   began,
   ended,
   input,
   output,
 });
-const lost: StoreOutput = { on: "lost" };
 const get: StoreInput = { on: "key", key: "k", call: { type: "get" } };
 const set = (value: string): StoreInput => ({ on: "key", key: "k", call: { type: "set", value } });
 const found = (value: string, revision: number): StoreOutput => ({
@@ -69,15 +68,15 @@ const good: Record<string, readonly StoreCall[]> = {
     call(9, 10, count, counted(1, 0)),
     call(11, 12, consume, delivered("b", "3-2", 4)),
   ],
-  "a lost batch that happened": [
+  "an unanswered batch that happened": [
     ...first,
-    call(5, 6, batch, lost),
+    call(5, 6, batch),
     call(7, 8, get, found("v", 3)),
     call(9, 10, count, counted(1, 0)),
   ],
-  "a lost batch that did not": [
+  "an unanswered batch that did not": [
     ...first,
-    call(5, 6, batch, lost),
+    call(5, 6, batch),
     call(7, 8, get, absent),
     call(9, 10, count, counted(0, 1)),
     call(11, 12, ack, acked(3)),
@@ -89,7 +88,7 @@ const good: Record<string, readonly StoreCall[]> = {
     call(9, 10, get, absent),
     call(11, 12, count, counted(0, 0)),
   ],
-  "a lost set that happened": [call(1, 2, set("x"), lost), call(3, 4, get, found("x", 1))],
+  "an unanswered set that happened": [call(1, 2, set("x")), call(3, 4, get, found("x", 1))],
   "changes at the same time, their offsets in either order": [
     call(1, 4, set("x"), written(2)),
     call(2, 3, publish("a"), published(1)),
@@ -97,21 +96,21 @@ const good: Record<string, readonly StoreCall[]> = {
 };
 
 const bad: Record<string, readonly StoreCall[]> = {
-  "a lost batch of which only the key is there": [
+  "an unanswered batch of which only the key is there": [
     ...first,
-    call(5, 6, batch, lost),
+    call(5, 6, batch),
     call(7, 8, get, found("v", 3)),
     call(9, 10, count, counted(0, 1)),
   ],
-  "a lost batch of which only the message is there": [
+  "an unanswered batch of which only the message is there": [
     ...first,
-    call(5, 6, batch, lost),
+    call(5, 6, batch),
     call(7, 8, get, absent),
     call(9, 10, consume, delivered("b", "3-2", 4)),
   ],
-  "a lost batch whose ack alone was forgotten": [
+  "an unanswered batch whose ack alone was forgotten": [
     ...first,
-    call(5, 6, batch, lost),
+    call(5, 6, batch),
     call(7, 8, get, found("v", 3)),
     call(9, 10, count, counted(1, 1)),
   ],
@@ -132,8 +131,8 @@ const bad: Record<string, readonly StoreCall[]> = {
     call(5, 6, ack, acked(3)),
     call(7, 8, consume, delivered("a", "1-0", 4)),
   ],
-  "a lost set that happens after the restart": [
-    call(1, 2, set("x"), lost),
+  "an unanswered set that happens after the restart": [
+    call(1, 2, set("x")),
     call(3, 4, get, absent),
     call(5, 6, get, found("x", 1)),
   ],
