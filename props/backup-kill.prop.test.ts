@@ -115,7 +115,7 @@ describe("backup kill", () => {
       test(`${name} is ended by ${ending} at the n-th operation`, async () => {
         // An end in a read leaves what an end before the next change leaves: the short form looks at changes only.
         const kinds = factor > 1 ? {} : { kinds: CHANGES };
-        const stride = factor > 1 ? 1 : 2;
+        const stride = factor > 1 ? 1 : 3;
         const endedIn = new Set<OperationKind>();
         let met = 0;
         for (let at = 1 + (seed % stride); ; at += stride) {

@@ -343,7 +343,7 @@ describe("a bucket in trouble", () => {
       timeout: 600_000,
     }, async () => {
       let met = 0;
-      const [stride, together] = factor > 1 ? [1, 2 * FAULTS.length] : [13, 1];
+      const [stride, together] = factor > 1 ? [1, 2 * FAULTS.length] : [23, 1];
       for (let n = 1 + (seed % stride), over = false; !over; n += stride)
         for (let i = 0; i < together && !over; i++) {
           const fault = FAULTS[(seed + n + (i >> 1)) % FAULTS.length]!;
@@ -366,7 +366,7 @@ describe("a bucket in trouble", () => {
     test(`is left in order by a ${work} that is killed at the n-th request`, {
       timeout: 600_000,
     }, async () => {
-      const [stride, together] = factor > 1 ? [1, 2 * LAST_WORDS.length] : [15, 1];
+      const [stride, together] = factor > 1 ? [1, 2 * LAST_WORDS.length] : [27, 1];
       let met = 0;
       for (let n = 1 + (seed % stride), over = false; !over; n += stride)
         for (let i = 0; i < together && !over; i++) {

@@ -128,8 +128,8 @@ describe("io errors", () => {
       for (const sticky of [false, true])
         test(`${fsyncMode}: the n-th operation fails with ${errno} ${sticky ? "for good" : "once"}`, async () => {
           const chronicle = emptyChronicle();
-          // The short form looks at every third n in `always` and at every fourth one in the other modes, from another one on each time.
-          const stride = factor > 1 ? 1 : fsyncMode === "always" ? 3 : 4;
+          // The short form looks at every fifth n in `always` and at every seventh one in the other modes; which ones, the seed says.
+          const stride = factor > 1 ? 1 : fsyncMode === "always" ? 5 : 7;
           let met = 0;
           for (let round = 0; round < Math.ceil(factor / 2); round += 1)
             for (let at = 1 + (seed % stride); ; at += stride) {
@@ -144,7 +144,7 @@ describe("io errors", () => {
               met += 1;
             }
           expect(met, "runs in which the failure was met").toBeGreaterThan(60 / stride);
-          expect(chronicle.answered).toBeGreaterThan(100);
+          expect(chronicle.answered).toBeGreaterThan(50);
           expect(chronicle.refused).toBeGreaterThan(0);
         });
 });

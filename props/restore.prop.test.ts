@@ -28,7 +28,7 @@ import { at } from "../test/support/test-log.js";
 import { factor, seed, seededRandom } from "./run-settings.js";
 
 const RECORDS = 5_000;
-const SAMPLE = 50;
+const SAMPLE = 30;
 const FOLD_LIMITS = { foldsMax: 2, bytesMax: 1 << 30, recordsMax: RECORDS };
 
 let world: RestoreWorld;

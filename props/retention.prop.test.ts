@@ -141,7 +141,7 @@ describe("retention", () => {
             happened[what] = (happened[what] ?? 0) + times;
         },
       ),
-      runs(24),
+      runs(16),
     );
     for (const what of [
       "ends",
