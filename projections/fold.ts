@@ -9,6 +9,7 @@ import { createHash } from "node:crypto";
 import { type AppendedRecord, assert, BEFORE_FIRST, type Offset, offset } from "../log/index.js";
 import type { StoreReadView, StoreRules } from "./decision.js";
 import { ProjectionError } from "./errors.js";
+import { type GiveWay, goOn } from "./give-way.js";
 import { IdempotencyState, idempotencyProjection } from "./idempotency/state.js";
 import { digestOf as kvDigest } from "./kv/digest.js";
 import { HASH_SEED_BYTES, keyHash } from "./kv/key-hash.js";
@@ -131,13 +132,13 @@ export class Fold {
    * Of what is there at `at`, at the earliest the fold's own clock. States are compared at one offset and one `at` that is no
    * earlier than either's clock.
    */
-  digests(at = 0): Digests {
+  digests(at = 0, giveWay: GiveWay = goOn): Digests {
     const time = Math.max(at, this.#clock);
     const parts = {
-      kv: kvDigest(this.kv, time),
-      queue: queueDigest(this.queue, time),
-      stream: streamDigest(this.stream),
-      idempotency: this.idempotency.digest(time),
+      kv: kvDigest(this.kv, time, giveWay),
+      queue: queueDigest(this.queue, time, giveWay),
+      stream: streamDigest(this.stream, giveWay),
+      idempotency: this.idempotency.digest(time, giveWay),
     };
     const all = createHash("sha256");
     for (const part of Object.values(parts)) all.update(part);

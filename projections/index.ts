@@ -7,6 +7,7 @@ export { type Difference, type DifferenceKind, differences } from "./differences
 export * from "./errors.js";
 export { decodeEvents, type EncodedRecord, knownKinds, newestForm, versionsByKind } from "./events.js";
 export { type Digests, Fold, type FoldOptions } from "./fold.js";
+export type { GiveWay } from "./give-way.js";
 export * from "./history/index.js";
 export * from "./idempotency/contract.js";
 export { keptAnswer, type OnceAnswer, type OnceCommand, once } from "./idempotency/once.js";

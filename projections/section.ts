@@ -1,9 +1,6 @@
 /** What a projection's part of a snapshot is written and read with. */
 import type { BodyReader } from "./wire.js";
 
-/** Rows are taken when they have grown to this: most chunks of a snapshot are then of nearly one size, and none is too large. */
-export const ROWS_BYTES = 192 * 1024;
-
 /**
  * Reads one section's rows, in order, into a state that was empty. Rows of an older format are upgraded here, on reading: the state
  * comes out as that format knew it.

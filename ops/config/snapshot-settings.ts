@@ -43,7 +43,7 @@ export const snapshotSettings = {
     default: 10,
     min: 0,
     max: 19,
-    why: "Scheduling priority of the thread that makes snapshots, as of `nice`, on Linux: at 19 everything else comes first, at 0 nothing does.",
+    why: "Scheduling priority of the thread that makes snapshots, as of `nice`, on Linux: at 19 everything else comes first, at 0 nothing does. Above 0 it also pauses for a moment after each quarter of a millisecond of work.",
   },
   "log.retention_bytes": {
     kind: "number",

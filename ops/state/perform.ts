@@ -11,6 +11,7 @@ import {
 import {
   Fold,
   foldTo,
+  type GiveWay,
   readSnapshot,
   SnapshotError,
   type StoreRules,
@@ -35,6 +36,7 @@ export interface Workplace {
   readonly stopwatch: () => number;
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: JobProgress) => void;
+  readonly giveWay?: GiveWay;
 }
 
 /** @throws LogError, SnapshotError, ProjectionError, what the file system throws; `signal.reason`. */
@@ -64,17 +66,19 @@ export type SnapshotAsked = Pick<SnapshotJob, "dataDirectory"> & {
 export async function makeSnapshot(
   { dataDirectory, last, reserveBytes = 0 }: SnapshotAsked,
   rules: StoreRules,
-  { files, now, stopwatch, signal, onProgress }: Workplace,
+  { files, now, stopwatch, signal, onProgress, giveWay }: Workplace,
 ): Promise<SnapshotMade> {
   const directory = snapshotsOf(dataDirectory);
   const log = await openLogView(files, dataDirectory, last === undefined ? {} : { last });
   const warnings: SnapshotWarning[] = [];
   const begunAt = stopwatch();
+  const beside = giveWay === undefined ? {} : { giveWay };
   const { fold, from } = await foldTo(
     log,
     { files, directory },
     {
       rules,
+      ...beside,
       ...(signal === undefined ? {} : { signal }),
       onProgress: ({ step, done, total }) => onProgress?.({ step, done, total }),
       onWarning: (problem) => warnings.push(warningOf(problem)),
@@ -88,6 +92,7 @@ export async function makeSnapshot(
     await raiseDirectoryFormat(files, dataDirectory);
     const facts = await writeSnapshot(files, directory, fold, await log.markAt(fold.offset), {
       now,
+      ...beside,
       signal: room.signal,
       onProgress: (done) => {
         room.written(done);
@@ -153,12 +158,13 @@ function noRoom(free: number, more: number, reserve: number): LogError {
 export async function checkSnapshot(
   { dataDirectory, name }: Pick<CheckJob, "dataDirectory" | "name">,
   rules: StoreRules,
-  { files, signal, onProgress }: Workplace,
+  { files, signal, onProgress, giveWay }: Workplace,
 ): Promise<SnapshotChecked> {
   const fold = new Fold({ rules });
   try {
     await readSnapshot(files, `${snapshotsOf(dataDirectory)}/${name}`, fold, {
       ...(signal === undefined ? {} : { signal }),
+      ...(giveWay === undefined ? {} : { giveWay }),
       onProgress: (done, total) => onProgress?.({ step: "snapshot", done, total }),
     });
     return { type: "check", problem: undefined, streamsFrom: fold.stream.oldestShown(fold.clock) };

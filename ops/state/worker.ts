@@ -4,7 +4,7 @@
  */
 import { parentPort, workerData } from "node:worker_threads";
 import { assert, realFileSystem } from "../../log/index.js";
-import { makeThreadNice } from "../niceness.js";
+import { makeThreadNice, shortStretches } from "../niceness.js";
 import { pastService } from "../past/past-service.js";
 import type { FromWorker, Job, JobResult, ToWorker, WorkerSettings } from "./jobs.js";
 import { perform, type Workplace } from "./perform.js";
@@ -14,6 +14,8 @@ const port = parentPort;
 const { niceness, past } = workerData as WorkerSettings;
 const service = past === undefined ? undefined : pastService(past);
 makeThreadNice(niceness);
+/** A thread of the server's own priority is as important as that. */
+const beside = niceness === 0 ? {} : { giveWay: shortStretches(() => performance.now()) };
 
 const PROGRESS_MS = 200;
 const running = new Map<number, AbortController>();
@@ -40,6 +42,7 @@ async function run({ id, job }: ToWorker & { type: "run" }): Promise<void> {
       now: Date.now,
       stopwatch: () => performance.now(),
       signal: cancel.signal,
+      ...beside,
       onProgress: (progress) => {
         if (performance.now() - toldAt < PROGRESS_MS) return;
         toldAt = performance.now();

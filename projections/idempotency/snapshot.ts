@@ -5,7 +5,7 @@
  */
 import { type Offset, offset } from "../../log/index.js";
 import { malformed } from "../errors.js";
-import { ROWS_BYTES, type SectionReader } from "../section.js";
+import type { SectionReader } from "../section.js";
 import type { BodyWriter } from "../wire.js";
 import type { IdempotencyState } from "./state.js";
 
@@ -22,7 +22,7 @@ export function* idempotencyRows(state: IdempotencyState, writer: BodyWriter): G
     else writer.uint(kept.revision);
     writer.str(kept.body, Buffer.byteLength(kept.body));
     writer.uint(kept.offset);
-    if (writer.length >= ROWS_BYTES) yield;
+    yield;
   }
 }
 

@@ -4,6 +4,7 @@
  */
 import { createHash } from "node:crypto";
 import type { Offset } from "../../log/index.js";
+import type { GiveWay } from "../give-way.js";
 import type { ProjectedRecord, Projection } from "../projector.js";
 import { isAnsweredKind, readAnswered } from "./codec.js";
 import type { IdempotencyRules, IdempotencyView, KeptAnswer, RequestAnswered } from "./contract.js";
@@ -66,12 +67,13 @@ export class IdempotencyState implements IdempotencyView {
   }
 
   /** Canonical SHA-256 of the answers that are kept at `at`. */
-  digest(at: number): string {
+  digest(at: number, giveWay: GiveWay): string {
     const hash = createHash("sha256");
     for (const [key, kept] of this.#answers) {
       if (kept.expiresAt <= at) continue;
       const { fingerprint, expiresAt, status, revision, body, offset: record } = kept;
       hash.update(JSON.stringify([key, expiresAt, status, revision, body, record])).update(fingerprint);
+      giveWay();
     }
     return hash.digest("hex");
   }

@@ -7,6 +7,7 @@
  */
 import { createHash, type Hash } from "node:crypto";
 import { copyBytes } from "../bytes.js";
+import type { GiveWay } from "../give-way.js";
 import { slotsInOrder } from "./key-order.js";
 import type { KvState } from "./state.js";
 
@@ -14,9 +15,9 @@ import type { KvState } from "./state.js";
 const GATHERED_BYTES = 64 * 1024;
 
 /** `at`: keys that expired by then count as gone. */
-export function digestOf({ table }: KvState, at: number): string {
+export function digestOf({ table }: KvState, at: number, giveWay: GiveWay): string {
   const hash = new GatheringHash();
-  for (const slot of slotsInOrder(table, at)) {
+  for (const slot of slotsInOrder(table, at, giveWay)) {
     const memory = table.memoryAt(slot);
     const keyStart = table.positionAt(slot);
     const keyEnd = keyStart + table.keyBytesAt(slot);
@@ -25,6 +26,7 @@ export function digestOf({ table }: KvState, at: number): string {
     hash.bytes(memory, keyEnd, keyEnd + table.valueBytesAt(slot));
     hash.double(table.expiresAt(slot));
     hash.double(table.revisionAt(slot));
+    giveWay();
   }
   return hash.digest();
 }
@@ -33,6 +35,8 @@ class GatheringHash {
   readonly #hash: Hash = createHash("sha256");
   readonly #buffer = Buffer.allocUnsafe(GATHERED_BYTES);
   #filled = 0;
+  #text = "";
+  #textBytes = Buffer.alloc(0);
 
   /** source[from, end) with its length before it. */
   bytes(source: Buffer, from: number, end: number): void {
@@ -47,9 +51,13 @@ class GatheringHash {
     this.#filled += end - from;
   }
 
+  /** Most come many times in a row. */
   text(value: string): void {
-    const bytes = Buffer.from(value);
-    this.bytes(bytes, 0, bytes.length);
+    if (value !== this.#text) {
+      this.#text = value;
+      this.#textBytes = Buffer.from(value);
+    }
+    this.bytes(this.#textBytes, 0, this.#textBytes.length);
   }
 
   double(value: number): void {

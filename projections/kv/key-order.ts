@@ -5,6 +5,7 @@
  * A quicksort by words: six bytes of each key, at the same place of all, are one number. Keys that agree in it are sorted
  * by the next six. Sorting numbers that lie side by side is what makes it fast; each word is fetched from the keys once.
  */
+import { type GiveWay, goOn } from "../give-way.js";
 import type { KeyTable } from "./key-table.js";
 
 const WORD_BYTES = 6;
@@ -12,13 +13,13 @@ const WORD_BYTES = 6;
 const FEW = 12;
 
 /** The slots of keys that are there at `at`. */
-export function slotsInOrder(table: KeyTable, at: number): Uint32Array {
+export function slotsInOrder(table: KeyTable, at: number, giveWay: GiveWay = goOn): Uint32Array {
   const slots = new Uint32Array(table.size);
   let count = 0;
   for (let slot = 0; slot < table.slotEnd; slot++) {
     if (table.holds(slot) && !table.isExpired(slot, at)) slots[count++] = slot;
   }
-  new KeySort(table, slots.subarray(0, count)).sort();
+  new KeySort(table, slots.subarray(0, count), giveWay).sort();
   return slots.subarray(0, count);
 }
 
@@ -27,9 +28,11 @@ class KeySort {
   readonly #slots: Uint32Array;
   /** By place: the word of the slot that is there. */
   readonly #words: Float64Array;
+  readonly #giveWay: GiveWay;
 
-  constructor(table: KeyTable, slots: Uint32Array) {
+  constructor(table: KeyTable, slots: Uint32Array, giveWay: GiveWay) {
     this.#table = table;
+    this.#giveWay = giveWay;
     this.#slots = slots;
     this.#words = new Float64Array(slots.length);
   }
@@ -42,8 +45,10 @@ class KeySort {
       const end = open.pop() ?? 0;
       const from = open.pop() ?? 0;
       if (end - from < 2) continue;
-      for (let place = from; place < end; place++)
+      for (let place = from; place < end; place++) {
         this.#words[place] = this.#wordAt(this.#slots[place] ?? 0, depth);
+        this.#giveWay();
+      }
       this.#sortWords(from, end);
       for (let begin = from, place = from + 1; place <= end; place++) {
         if (place < end && this.#words[place] === this.#words[begin]) continue;
@@ -78,6 +83,7 @@ class KeySort {
       const pivot = middleOf(words[from] ?? 0, words[(from + to) >>> 1] ?? 0, words[to - 1] ?? 0);
       let [less, place, more] = [from, from, to];
       while (place < more) {
+        if ((place & 255) === 0) this.#giveWay();
         const word = words[place] ?? 0;
         if (word < pivot) this.#swap(less++, place++);
         else if (word > pivot) this.#swap(place, --more);

@@ -15,7 +15,7 @@
 import { offset } from "../../log/index.js";
 import { utf8 } from "../bytes.js";
 import { malformed } from "../errors.js";
-import { ROWS_BYTES, type SectionReader } from "../section.js";
+import type { SectionReader } from "../section.js";
 import type { BodyReader, BodyWriter } from "../wire.js";
 import { type KeyStored, WELL_KNOWN_TYPES } from "./codec.js";
 import type { KvState } from "./state.js";
@@ -50,14 +50,14 @@ export function* kvRows(state: KvState, writer: BodyWriter): Generator<void> {
     else writer.uint(expiresAt);
     writer.uint(table.revisionAt(slot));
     writer.uint(table.isWholeAt(slot) ? 1 : 0);
-    if (writer.length >= ROWS_BYTES) yield;
+    yield;
   }
   for (const { key, offset: last, isWhole } of removed.ends()) {
     writer.array(REMOVED_FIELDS);
     writer.bin(key, Buffer.byteLength(key));
     writer.uint(last);
     writer.uint(isWhole ? 1 : 0);
-    if (writer.length >= ROWS_BYTES) yield;
+    yield;
   }
 }
 

@@ -6,7 +6,7 @@
  */
 import { offset } from "../../log/index.js";
 import { malformed } from "../errors.js";
-import { ROWS_BYTES, type SectionReader } from "../section.js";
+import type { SectionReader } from "../section.js";
 import type { BodyWriter } from "../wire.js";
 import type { PointState } from "./state.js";
 
@@ -18,7 +18,7 @@ export function* pointRows(state: PointState, writer: BodyWriter): Generator<voi
     writer.str(name, Buffer.byteLength(name));
     writer.uint(at);
     writer.uint(timestamp);
-    if (writer.length >= ROWS_BYTES) yield;
+    yield;
   }
 }
 

@@ -12,7 +12,7 @@
  */
 import { offset, unreachable } from "../../log/index.js";
 import { malformed } from "../errors.js";
-import { ROWS_BYTES, type SectionReader } from "../section.js";
+import type { SectionReader } from "../section.js";
 import type { BodyReader, BodyWriter } from "../wire.js";
 import { DEATH_REASONS, named, readConfig, readRef, writeConfig } from "./codec.js";
 import type { EventRef, MessageHead, MessageState } from "./contract.js";
@@ -67,11 +67,11 @@ export function* queueRows(state: QueueState, writer: BodyWriter): Generator<voi
       writer.str(key, Buffer.byteLength(key));
       writeRef(writer, ref);
       writer.uint(until);
-      if (writer.length >= ROWS_BYTES) yield;
+      yield;
     }
     for (const slot of queue.eachSlot()) {
       writeMessage(writer, queue.headOf(slot), state.table.payloadOf(slot), state.table.headerBytesOf(slot));
-      if (writer.length >= ROWS_BYTES) yield;
+      yield;
     }
   }
 }

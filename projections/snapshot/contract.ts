@@ -1,6 +1,7 @@
 /** The types of snapshots: what one says of itself, and what making, reading and looking through them takes. */
 import type { FileSystem, LogMark, Offset } from "../../log/index.js";
 import type { Digests, Fold, FoldOptions } from "../fold.js";
+import type { GiveWay } from "../give-way.js";
 import type { SnapshotError } from "./errors.js";
 
 /** Which log the snapshot is of, and up to which record: `LogReader.markAt` gives it. */
@@ -45,11 +46,13 @@ export interface WriteSnapshotOptions {
   readonly signal?: AbortSignal;
   /** Bytes written so far. */
   readonly onProgress?: (bytes: number) => void;
+  readonly giveWay?: GiveWay;
 }
 
 export interface ReadSnapshotOptions {
   readonly signal?: AbortSignal;
   readonly onProgress?: (bytesDone: number, bytesAll: number) => void;
+  readonly giveWay?: GiveWay;
 }
 
 /** A file that has a snapshot's name, as its header and its end tell of it. */
@@ -81,6 +84,7 @@ export interface FoldToOptions extends FoldOptions {
   readonly last?: Offset;
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: FoldProgress) => void;
+  readonly giveWay?: GiveWay;
   /** Told of each snapshot that was passed over, and why. */
   readonly onWarning?: (problem: SnapshotError) => void;
 }

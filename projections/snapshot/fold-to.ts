@@ -8,6 +8,7 @@
  */
 import { assert, errnoOf, LogError, type LogReader, type Offset, offset } from "../../log/index.js";
 import { Fold } from "../fold.js";
+import { goOn } from "../give-way.js";
 import type {
   FoldedState,
   FoldProgress,
@@ -60,6 +61,7 @@ async function fromSnapshot(
       if (!(await log.agrees(found))) throw foreign(name, found);
       const from = await readSnapshot(files, path, fold, {
         ...(options.signal === undefined ? {} : { signal: options.signal }),
+        ...(options.giveWay === undefined ? {} : { giveWay: options.giveWay }),
         onProgress: (done, total) => options.onProgress?.({ step: "snapshot", done, total }),
       });
       return { fold, from };
@@ -78,13 +80,16 @@ async function readOn(
   log: LogReader,
   fold: Fold,
   last: Offset,
-  { signal, onProgress }: FoldToOptions,
+  { signal, onProgress, giveWay = goOn }: FoldToOptions,
 ): Promise<void> {
   if (fold.offset >= last) return;
   const told: FoldProgress = { step: "log", done: 0, total: last };
   for await (const batch of readAhead(log.read(offset(fold.offset + 1), { last }))) {
     signal?.throwIfAborted();
-    for (const record of batch) fold.take(record);
+    for (const record of batch) {
+      fold.take(record);
+      giveWay();
+    }
     fold.reclaimExpired(fold.clock, batch.length);
     onProgress?.({ ...told, done: fold.offset });
   }

@@ -2,6 +2,7 @@
 import { assert, errnoOf, type FileSystem, type Offset, parseSnapshotName } from "../../log/index.js";
 import { ProjectionError } from "../errors.js";
 import type { Fold } from "../fold.js";
+import { type GiveWay, goOn } from "../give-way.js";
 import type { SectionReader } from "../section.js";
 import { BodyReader } from "../wire.js";
 import type {
@@ -25,7 +26,7 @@ export async function readSnapshot(
   fold: Fold,
   options: ReadSnapshotOptions = {},
 ): Promise<SnapshotFacts> {
-  const state = new StateReader(fold);
+  const state = new StateReader(fold, options.giveWay);
   const name = path.slice(path.lastIndexOf("/") + 1);
   try {
     const info = await walkSnapshot(files, path, state.take, options);
@@ -114,8 +115,10 @@ async function sizeOf(files: FileSystem, path: string): Promise<number> {
 class StateReader {
   readonly #readers: ReadonlyMap<number, SectionReader>;
   readonly #body = new BodyReader();
+  readonly #giveWay: GiveWay;
 
-  constructor(fold: Fold) {
+  constructor(fold: Fold, giveWay: GiveWay = goOn) {
+    this.#giveWay = giveWay;
     assert(fold.offset === 0, "a snapshot is read into a fold that has read nothing");
     this.#readers = new Map(SECTIONS.map(({ number, reader }) => [number, reader(fold)]));
   }
@@ -125,7 +128,10 @@ class StateReader {
     assert(reader !== undefined, "a section is known");
     const body = this.#body;
     body.begin(rows);
-    while (!body.isAtEnd) reader.row(body, formatVersion);
+    while (!body.isAtEnd) {
+      reader.row(body, formatVersion);
+      this.#giveWay();
+    }
   };
 
   end(): void {

@@ -15,7 +15,7 @@ import type { SnapshotCounts } from "./contract.js";
 interface Section {
   /** In the file, for ever. */
   readonly number: number;
-  /** Yields whenever the rows written so far should be taken; what is left at its end is the last of them. */
+  /** Yields between rows, so that those written so far can be taken; what is left at its end is the last of them. */
   readonly rows: (fold: Fold, writer: BodyWriter) => Generator<void>;
   readonly reader: (fold: Fold) => SectionReader;
 }

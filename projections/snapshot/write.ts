@@ -15,6 +15,7 @@ import {
   TEMPORARY_SUFFIX,
 } from "../../log/index.js";
 import type { Fold } from "../fold.js";
+import { goOn } from "../give-way.js";
 import { BodyWriter } from "../wire.js";
 import type { SnapshotFacts, SnapshotMark, WriteSnapshotOptions } from "./contract.js";
 import {
@@ -29,8 +30,10 @@ import {
 } from "./format.js";
 import { countsOf, SECTIONS } from "./sections.js";
 
-/** Bytes that go to the disk in one write. */
-const BUFFER_BYTES = 1024 * 1024;
+/** Rows are taken when they have grown to this: most chunks of a snapshot are then of nearly one size, and none is too large. */
+const ROWS_BYTES = 192 * 1024;
+/** Bytes that go to the disk in one write: more than a chunk, and so few that the thread that copies them is soon done. */
+const BUFFER_BYTES = 320 * 1024;
 
 /**
  * The file is durable when it resolves. A file of that name is replaced: it is of the same record.
@@ -80,7 +83,7 @@ async function writeContent(
   handle: FileHandle,
   fold: Fold,
   mark: SnapshotMark,
-  { now, signal, onProgress }: WriteSnapshotOptions,
+  { now, signal, onProgress, giveWay = goOn }: WriteSnapshotOptions,
 ): Promise<Omit<SnapshotFacts, "name">> {
   const { clock } = fold;
   const createdAt = Math.floor(now());
@@ -91,6 +94,8 @@ async function writeContent(
   for (const { number, rows } of SECTIONS) {
     writer.begin();
     for (const _ of rows(fold, writer)) {
+      giveWay();
+      if (writer.length < ROWS_BYTES) continue;
       signal?.throwIfAborted();
       await out.rows(number, writer.finish());
       onProgress?.(out.bytes);
@@ -100,7 +105,7 @@ async function writeContent(
   }
   signal?.throwIfAborted();
   const counts = countsOf(fold);
-  const digests = fold.digests(clock);
+  const digests = fold.digests(clock, giveWay);
   const bytes = out.bytes + FOOTER_BYTES;
   await out.put(encodeFooter({ bytes, chunks: out.chunks, counts, digests }, headerCrcOf(header)));
   const sha256 = await out.end();

@@ -4,16 +4,17 @@
  * digests are. What time alone does (an expiry, an age) is no part of it until an event says so.
  */
 import { createHash, type Hash } from "node:crypto";
+import { type GiveWay, goOn } from "../give-way.js";
 import type { StreamState } from "./state.js";
 import type { Stream } from "./stream.js";
 
-export function streamDigest(state: StreamState): string {
+export function streamDigest(state: StreamState, giveWay: GiveWay): string {
   const hash = createHash("sha256");
   add(hash, [state.generations, state.lastOffset]);
   const names = [...state.streams.keys()].sort((a, b) => (a < b ? -1 : 1));
   for (const name of names) {
     const stream = state.streams.get(name);
-    if (stream !== undefined) addStream(hash, stream);
+    if (stream !== undefined) addStream(hash, stream, giveWay);
   }
   return hash.digest("hex");
 }
@@ -21,11 +22,11 @@ export function streamDigest(state: StreamState): string {
 /** One stream's part, as a fingerprint of its own. */
 export function fingerprintOf(stream: Stream): string {
   const hash = createHash("sha256");
-  addStream(hash, stream);
+  addStream(hash, stream, goOn);
   return hash.digest("hex");
 }
 
-function addStream(hash: Hash, stream: Stream): void {
+function addStream(hash: Hash, stream: Stream, giveWay: GiveWay): void {
   const { createdAt, contentType, lifetime, retention, fork, fingerprint, index } = stream;
   add(hash, [stream.name, stream.id, stream.generation, createdAt, contentType, fingerprint]);
   add(hash, [lifetime.ttlMs, lifetime.expiresAt, retention.count, retention.bytes, retention.ageMs]);
@@ -36,6 +37,7 @@ function addStream(hash: Hash, stream: Stream): void {
   for (const [id, { epoch, seq, seen }] of producers) add(hash, [id, epoch, seq, seen]);
   for (const { first, count, bytes, offset, place, time } of index.from(0)) {
     add(hash, [first, count, bytes, offset, place, time]);
+    giveWay();
   }
 }
 

@@ -15,7 +15,7 @@
  */
 import { offset } from "../../log/index.js";
 import { malformed } from "../errors.js";
-import { ROWS_BYTES, type SectionReader } from "../section.js";
+import type { SectionReader } from "../section.js";
 import type { BodyReader, BodyWriter } from "../wire.js";
 import type { EventPlace, Fork, Lifetime, Producer, Retention } from "./contract.js";
 import type { StreamState } from "./state.js";
@@ -52,10 +52,10 @@ export function* streamRows(state: StreamState, writer: BodyWriter): Generator<v
       writer.uint(epoch);
       writer.uint(seq);
       writer.uint(seen);
-      if (writer.length >= ROWS_BYTES) yield;
+      yield;
     }
-    for (const _ of entryRows(stream, writer)) if (writer.length >= ROWS_BYTES) yield;
-    if (writer.length >= ROWS_BYTES) yield;
+    yield* entryRows(stream, writer);
+    yield;
   }
 }
 

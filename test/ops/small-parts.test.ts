@@ -6,6 +6,7 @@ import { describePlan } from "../../ops/cli/repair.js";
 import { editDistance, nearest } from "../../ops/config/nearest.js";
 import { createLogger } from "../../ops/logging.js";
 import { MonotonicClock } from "../../ops/monotonic-clock.js";
+import { shortStretches } from "../../ops/niceness.js";
 import { SnapshotError } from "../../projections/index.js";
 
 describe("clock", () => {
@@ -33,6 +34,32 @@ describe("clock", () => {
     clock.raise(5000);
     clock.raise(3000);
     expect([clock.now(), clock.now()]).toEqual([5000, 5005]);
+  });
+});
+
+describe("work in short stretches", () => {
+  it("pauses whenever it has gone on for a quarter of a millisecond, and a pause is no work", () => {
+    let now = 0;
+    const pauses: number[] = [];
+    const giveWay = shortStretches(
+      () => now,
+      (ms) => {
+        pauses.push(now);
+        now += ms + 1;
+      },
+    );
+    const stepsOf = (steps: number, stepMs: number): void => {
+      for (let step = 0; step < steps; step += 1) {
+        now += stepMs;
+        giveWay();
+      }
+    };
+    stepsOf(32, 0.001);
+    expect(pauses).toEqual([]);
+    // Steps of 1/128 ms: 32 of them are a quarter.
+    now = 0;
+    stepsOf(64, 1 / 128);
+    expect(pauses).toEqual([0.25, 0.25 + 1.02 + 0.25]);
   });
 });
 
