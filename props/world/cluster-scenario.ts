@@ -43,6 +43,10 @@ export async function onWorld(
   const cluster = newCluster(world, nodes, options);
   try {
     await cluster.begin();
+    // Whoever does not know yet whom to ask is refused without force, as it should be.
+    await cluster.must("everybody has the list of all", () =>
+      cluster.nodes.every((node) => node.replication?.stats().peers.length === nodes),
+    );
     await scenario(cluster, world);
     await checkCluster(cluster, await cluster.converge());
   } catch (error) {
