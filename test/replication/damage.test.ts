@@ -192,6 +192,28 @@ describe("damage on a replica", () => {
     expect(damageOf(b!).owesSince).toBeUndefined();
   });
 
+  it("in the newest segment is owed no longer when the node has all of a primary that was promoted by force with less", async () => {
+    const [a, b, c] = await setOf(["a", "b", "c"]);
+    world.cut("c", "a", "b");
+    await appendMany(a!.required, 50);
+    await until(() => has(b!, a!), "the other replica has more than the one that is cut off");
+    const tail = b!.logSegments()!.tail;
+    await b!.stop();
+    flip(b!, tail, 150);
+    await b!.start();
+    await until(() => b!.log() !== undefined, "it has opened its log");
+    // Its disk takes long, so it hears how much there is before it has that.
+    const { end } = b!;
+    Object.defineProperty(b!.required, "durableOffset", { get: () => end, configurable: true });
+    await world.clock.advance(5_000);
+    expect(damageOf(b!).owesSince).toBeGreaterThan(0);
+    await a!.crash();
+    world.heal();
+    expect(await codeOf(c!.node.promote({ force: true }))).toBe("none");
+    await until(() => has(b!, c!), "it has all that there is");
+    await until(() => damageOf(b!).owesSince === undefined, "it owes nothing");
+  });
+
   it("that has left no record keeps the node from leading, also by force", async () => {
     const [a, b] = [world.add("a", CHECKING), world.add("b", CHECKING)];
     await a.start();
