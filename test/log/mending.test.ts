@@ -1,3 +1,4 @@
+import { setImmediate } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import {
   decodeSegmentHeader,
@@ -39,6 +40,28 @@ describe("mending an open log", () => {
       read.push(...next.value.map((record) => Number(record.offset)));
     expect(read).toEqual(span(1, log.endOffset));
     await log.close();
+  });
+
+  it("takes no end for damage that is cut while it is looked at, however far the cut has come", async () => {
+    const outcomes = new Set<unknown>();
+    for (let turns = 0; turns < 40; turns += 2) {
+      const { log, segments } = await largeLog();
+      const end = log.endOffset;
+      let cutting: Promise<void> | undefined;
+      const looking = segments.checkTail(end, async () => {
+        cutting ??= log.truncate(offset(end - 8));
+        for (let turn = 0; turn < turns; turn += 1) await setImmediate();
+      });
+      outcomes.add(await looking.catch((error: unknown) => (error as { code: string }).code));
+      await cutting;
+      expect(await segments.checkTail(log.endOffset, () => Promise.resolve())).toBeUndefined();
+      await log.close();
+    }
+    // Undefined: it had read all of it before.
+    expect(outcomes).toContain("LOG_OFFSET_RETIRED");
+    outcomes.delete("LOG_OFFSET_RETIRED");
+    outcomes.delete(undefined);
+    expect([...outcomes]).toEqual([]);
   });
 
   it("takes a sound header that is another one for damage", async () => {
