@@ -49,7 +49,7 @@ async function livesOf(random: Random): Promise<Lives> {
         await server.kill();
         client.close();
       }
-      lost.push(history.serverEnded());
+      lost.push(history.processEnded());
     }
   } finally {
     await rm(dataDirectory, { recursive: true });

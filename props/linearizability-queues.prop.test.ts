@@ -76,8 +76,8 @@ async function historiesOf(world: World, disguise?: (log: EventLog) => EventLog)
     disk.disarm();
     if (files.alive) disk.losePower();
     else histories.ends += 1;
-    histories.keys.lifeEnded();
-    histories.queue.lifeEnded();
+    histories.keys.processEnded();
+    histories.queue.processEnded();
   }
   return histories;
 }

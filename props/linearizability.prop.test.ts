@@ -54,7 +54,7 @@ async function historyOf(world: World, disguise?: (log: EventLog) => EventLog): 
     await Promise.race([live(), disk.ended()]);
     disk.disarm();
     if (files.alive) disk.losePower();
-    history.lifeEnded();
+    history.processEnded();
   }
   return history;
 }
@@ -123,7 +123,7 @@ describe("linearizability", () => {
         });
         await killed;
         await server.kill();
-        history.lifeEnded();
+        history.processEnded();
         client.close();
       }
       checkKeysLinearizable(history.telling);

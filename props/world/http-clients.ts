@@ -4,60 +4,36 @@
  */
 import { type Answer, errorCodeOf, type HttpClient } from "../../test/support/http-client.js";
 import type { Delivered, QueueInput, QueueOutput } from "../checkers/queue-model.js";
-import type { BatchInput, StoreCall, StoreInput, StoreOutput } from "../checkers/store-model.js";
+import type { BatchInput, StoreInput, StoreOutput } from "../checkers/store-model.js";
+import { CallHistory } from "./call-history.js";
 import type { Random } from "./fate.js";
 import { httpDoor, type KeyDoor, randomKeyInput } from "./key-clients.js";
 import { ACK_DEADLINE_MS, MAX_RETRIES, QUEUE, randomQueueInput } from "./queue-clients.js";
 
-interface OpenCall {
-  readonly input: StoreInput;
-  output: StoreOutput | undefined;
-  readonly began: number;
-  ended: number;
-}
-
-/** The calls of all clients on one line of moments, across restarts. */
-export class StoreHistory {
-  readonly calls: OpenCall[] = [];
+export class StoreHistory extends CallHistory<StoreInput, StoreOutput> {
   readonly keys: readonly string[];
   /** Every delivery that anybody was told of, the newest last. */
   readonly deliveries: Delivered[] = [];
   readonly #revisions = new Map<string, number>();
-  #moment = 0;
   #payloads = 0;
 
   constructor(keys: readonly string[]) {
+    super();
     this.keys = keys;
   }
 
-  begin(input: StoreInput): OpenCall {
-    const call = { input, output: undefined, began: this.#next(), ended: Number.POSITIVE_INFINITY };
-    this.calls.push(call);
-    return call;
+  begin(input: StoreInput): ReturnType<typeof this.opened> {
+    return this.opened(input, {});
   }
 
-  answered(call: OpenCall, output: StoreOutput): void {
-    call.output = output;
-    call.ended = this.#next();
+  override answered(call: ReturnType<typeof this.opened>, output: StoreOutput): void {
+    super.answered(call, output);
     if (output.on === "queue" && output.answer.type === "delivered")
       this.deliveries.push(...output.answer.messages);
     if (output.on !== "key" || call.input.on !== "key") return;
     const { answer } = output;
     if ((answer.type === "found" || answer.type === "written") && answer.revision !== undefined)
       this.#revisions.set(call.input.key, answer.revision);
-  }
-
-  /** The server had not even heard of it. */
-  neverSent(call: OpenCall): void {
-    this.calls.splice(this.calls.indexOf(call), 1);
-  }
-
-  /** The server is dead: what it has not answered happened before or never will. Gives back how many such calls there are. */
-  serverEnded(): number {
-    const now = this.#next();
-    const open = this.calls.filter(({ ended }) => ended === Number.POSITIVE_INFINITY);
-    for (const call of open) call.ended = now;
-    return open.length;
   }
 
   freshPayload(): string {
@@ -69,19 +45,9 @@ export class StoreHistory {
     return this.#revisions.get(key) ?? 0;
   }
 
-  /** A read that nobody heard says nothing. */
-  get telling(): readonly StoreCall[] {
-    return this.calls.filter(({ input, output }) => output !== undefined || !isRead(input));
+  protected override isRead(input: StoreInput): boolean {
+    return input.on !== "both" && (input.call.type === "get" || input.call.type === "count");
   }
-
-  #next(): number {
-    this.#moment += 1;
-    return this.#moment;
-  }
-}
-
-function isRead(input: StoreInput): boolean {
-  return input.on !== "both" && (input.call.type === "get" || input.call.type === "count");
 }
 
 export class HttpClients {
@@ -157,7 +123,7 @@ export class HttpClients {
       output = await this.#send(input);
     } catch (error) {
       if (!isConnectionError(error)) throw error;
-      if (error.code === "ECONNREFUSED") this.#history.neverSent(call);
+      if (error.code === "ECONNREFUSED") this.#history.drop(call);
       return false;
     }
     this.#history.answered(call, output);

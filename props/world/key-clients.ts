@@ -4,54 +4,20 @@
  */
 import { asIs, kv, type Rejection, type Store, TEXT_TYPE, textOf } from "../../projections/index.js";
 import { type Answer, errorCodeOf, type HttpClient, revisionOf } from "../../test/support/http-client.js";
-import type { KeyCall, KeyInput, KeyOutput } from "../checkers/key-model.js";
+import type { KeyInput, KeyOutput } from "../checkers/key-model.js";
+import { CallHistory } from "./call-history.js";
 import type { Random } from "./fate.js";
 
 /** What the caller heard: an answer, or "refused" when it was told that nothing happened. A rejection: nobody knows. */
 export type KeyDoor = (key: string, input: KeyInput) => Promise<KeyOutput | "refused">;
 
-interface OpenCall {
-  readonly key: string;
-  readonly input: KeyInput;
-  output: KeyOutput | undefined;
-  readonly began: number;
-  ended: number;
-}
-
-/** The calls of all clients on one line of moments, across restarts. */
-export class KeyHistory {
-  readonly calls: OpenCall[] = [];
-  #moment = 0;
-
-  begin(key: string, input: KeyInput): OpenCall {
-    const call = { key, input, output: undefined, began: this.#next(), ended: Number.POSITIVE_INFINITY };
-    this.calls.push(call);
-    return call;
+export class KeyHistory extends CallHistory<KeyInput, KeyOutput, { readonly key: string }> {
+  begin(key: string, input: KeyInput): ReturnType<typeof this.opened> {
+    return this.opened(input, { key });
   }
 
-  answered(call: OpenCall, output: KeyOutput): void {
-    call.output = output;
-    call.ended = this.#next();
-  }
-
-  refused(call: OpenCall): void {
-    this.calls.splice(this.calls.indexOf(call), 1);
-  }
-
-  /** A read that nobody heard says nothing. */
-  get telling(): readonly KeyCall[] {
-    return this.calls.filter((call) => call.output !== undefined || call.input.type !== "get");
-  }
-
-  /** The process is no more: what it left unanswered has happened by now, or never will. */
-  lifeEnded(): void {
-    const now = this.#next();
-    for (const call of this.calls) if (call.ended === Number.POSITIVE_INFINITY) call.ended = now;
-  }
-
-  #next(): number {
-    this.#moment += 1;
-    return this.#moment;
+  protected override isRead({ type }: KeyInput): boolean {
+    return type === "get";
   }
 }
 
@@ -79,7 +45,7 @@ export async function runClients(options: ClientsOptions): Promise<void> {
       );
       const output = await options.door(key, call.input).catch(() => undefined);
       if (output === undefined || !options.alive()) return;
-      if (output === "refused") history.refused(call);
+      if (output === "refused") history.drop(call);
       else {
         history.answered(call, output);
         if (output.type === "found" || output.type === "written")

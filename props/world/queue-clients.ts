@@ -11,39 +11,27 @@ import {
   type Outcome,
   queue,
 } from "../../projections/index.js";
-import type { Delivered, QueueCall, QueueInput, QueueOutput } from "../checkers/queue-model.js";
+import type { Delivered, QueueInput, QueueOutput } from "../checkers/queue-model.js";
+import { CallHistory } from "./call-history.js";
 import type { Random } from "./fate.js";
 
 export const QUEUE = "jobs";
 export const MAX_RETRIES = 1;
 export const ACK_DEADLINE_MS = 600_000;
 
-interface OpenCall {
-  readonly input: QueueInput;
-  output: QueueOutput | undefined;
-  readonly began: number;
-  ended: number;
-}
-
-/** The calls of all clients on one line of moments, across restarts. */
-export class QueueHistory {
-  readonly calls: OpenCall[] = [];
+export class QueueHistory extends CallHistory<QueueInput, QueueOutput> {
   /** Every delivery that anybody was told of, the newest last. */
   readonly deliveries: Delivered[] = [];
   /** The clock has been moved past every deadline, and nobody has heard yet that they passed: no client may begin before. */
   deadlinesOver = false;
-  #moment = 0;
   #payloads = 0;
 
-  begin(input: QueueInput): OpenCall {
-    const call = { input, output: undefined, began: this.#next(), ended: Number.POSITIVE_INFINITY };
-    this.calls.push(call);
-    return call;
+  begin(input: QueueInput): ReturnType<typeof this.opened> {
+    return this.opened(input, {});
   }
 
-  answered(call: OpenCall, output: QueueOutput): void {
-    call.output = output;
-    call.ended = this.#next();
+  override answered(call: ReturnType<typeof this.opened>, output: QueueOutput): void {
+    super.answered(call, output);
     if (output.type === "passed") this.deadlinesOver = false;
     if (output.type === "delivered") this.deliveries.push(...output.messages);
   }
@@ -53,20 +41,8 @@ export class QueueHistory {
     return `m${this.#payloads}`;
   }
 
-  /** A count that nobody heard says nothing. */
-  get telling(): readonly QueueCall[] {
-    return this.calls.filter(({ input, output }) => output !== undefined || input.type !== "count");
-  }
-
-  /** The process is no more: what it left unanswered has happened by now, or never will. */
-  lifeEnded(): void {
-    const now = this.#next();
-    for (const call of this.calls) if (call.ended === Number.POSITIVE_INFINITY) call.ended = now;
-  }
-
-  #next(): number {
-    this.#moment += 1;
-    return this.#moment;
+  protected override isRead({ type }: QueueInput): boolean {
+    return type === "count";
   }
 }
 
