@@ -10,8 +10,8 @@ export function makeThreadNice(niceness: number): void {
 const STRETCH_MS = 0.25;
 /** Ms asked for; a timer of the system makes it some 0.05 more. */
 const PAUSE_MS = 0.02;
-/** Looking at the clock costs as much as a small step. */
-const STEPS_PER_LOOK = 32;
+/** Looking at the clock costs a tenth of a small step; a large one may take as long as a stretch. */
+const STEPS_PER_LOOK = 8;
 
 /**
  * For a thread's long work, to be called at each small step of it: holds the thread for a moment whenever it has worked for a quarter of a

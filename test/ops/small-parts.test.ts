@@ -56,7 +56,7 @@ describe("work in short stretches", () => {
     };
     stepsOf(32, 0.001);
     expect(pauses).toEqual([]);
-    // Steps of 1/128 ms: 32 of them are a quarter.
+    // 32 of these are a quarter.
     now = 0;
     stepsOf(64, 1 / 128);
     expect(pauses).toEqual([0.25, 0.25 + 1.02 + 0.25]);
