@@ -13,7 +13,7 @@ import { LogError, listQuarantined } from "../log/index.js";
 import { factor, seed } from "./run-settings.js";
 import { Cluster } from "./world/cluster.js";
 import { checkCluster } from "./world/cluster-checks.js";
-import { isMended, owesNothing } from "./world/cluster-damage.js";
+import { isMended, owesNothing, spotsOf } from "./world/cluster-damage.js";
 import type { ClusterNode } from "./world/cluster-node.js";
 import { DATA_DIRECTORY } from "./world/log-settings.js";
 
@@ -24,7 +24,6 @@ afterAll(() => {
   vi.useRealTimers();
 });
 
-const LOG = `${DATA_DIRECTORY}/log`;
 const WORLDS = 2;
 /** A set has so long to mend itself before somebody looks after it. */
 const BY_ITSELF_MS = 30_000;
@@ -39,36 +38,20 @@ interface Met {
   readonly broken: unknown[];
 }
 
-/** Where a bit will be flipped: in what is written of one of the segments. */
-async function place(cluster: Cluster, node: ClusterNode) {
-  const segments = node.host?.logSegments();
-  const log = node.log;
-  if (segments === undefined || log === undefined) return undefined;
-  const sealed = segments.list();
-  const which = Math.floor(cluster.random() * (sealed.length + 1));
-  const extent = sealed[which];
-  const base = extent?.first ?? segments.tail;
-  const usage = segments.usage().bytes - sealed.reduce((sum, { bytes }) => sum + bytes, 0);
-  const bytes = extent?.bytes ?? usage;
-  return {
-    path: `${LOG}/${String(base).padStart(20, "0")}.log`,
-    position: Math.floor(cluster.random() * bytes),
-    isSealed: extent !== undefined,
-  };
-}
-
-async function damage(cluster: Cluster, met: Met): Promise<void> {
+function damage(cluster: Cluster, met: Met): void {
   const replicas = cluster.nodes.filter((node) => node !== cluster.leader && node.serving !== undefined);
   const node = replicas[Math.floor(cluster.random() * replicas.length)];
-  const found = node === undefined ? undefined : await place(cluster, node);
-  if (node === undefined || found === undefined) return;
-  met[found.isSealed ? "sealed" : "newest"] += 1;
+  const spots = node === undefined ? [] : spotsOf(node);
+  const spot = spots[Math.floor(cluster.random() * spots.length)];
+  if (node === undefined || spot === undefined) return;
+  met[spot.isSealed ? "sealed" : "newest"] += 1;
   const isRunning = cluster.random() < 0.5;
   met[isRunning ? "running" : "stopped"] += 1;
-  cluster.note(`${node.name}: a bit of ${found.path} at ${found.position} flips`);
+  const position = Math.floor(cluster.random() * spot.bytes);
+  cluster.note(`${node.name}: a bit of ${spot.path} at ${position} flips`);
   if (!isRunning)
     cluster.take({ type: "end", node: indexOf(cluster, node), how: "stopped", operation: 0, downMs: 300 });
-  node.disk.flip(found.path, found.position, 1 << Math.floor(cluster.random() * 8));
+  node.disk.flip(spot.path, position, 1 << Math.floor(cluster.random() * 8));
 }
 
 const indexOf = (cluster: Cluster, node: ClusterNode): number => cluster.nodes.indexOf(node);
@@ -109,7 +92,7 @@ async function live(cluster: Cluster, met: Met): Promise<void> {
   await cluster.begin();
   await cluster.do({ type: "write", node: 0, acks: 1, count: 60 });
   for (let round = 0; round < 6; round += 1) {
-    await damage(cluster, met);
+    damage(cluster, met);
     disturb(cluster);
     read(cluster, cluster.node(round), met);
     await cluster.run([
