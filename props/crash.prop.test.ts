@@ -164,7 +164,7 @@ describe("crash", () => {
   for (const [what, steps] of Object.entries(FOUND))
     test(`found before: ${what}`, async () => {
       const chronicle = emptyChronicle();
-      for (let world = 1; world <= 20 * factor; world += 1)
+      for (let world = 1; world <= 40 * factor; world += 1)
         for (const fsyncMode of MODES) {
           const disk = new SimulatedDisk(seed + world);
           const log = new LogLives(disk, fsyncMode, chronicle);
@@ -173,7 +173,7 @@ describe("crash", () => {
             { steps, ending: "kill" },
           ]);
         }
-      expect(chronicle.rolls).toBeGreaterThan(50);
+      expect(chronicle.rolls).toBeGreaterThan(100);
     });
 
   for (const fsyncMode of MODES)
@@ -189,7 +189,7 @@ describe("crash", () => {
           losses.names += disk.losses.namesLost;
           losses.ends += disk.counts.ends;
         }),
-        runs(100),
+        runs(150),
       );
       // Torn ends are rare in `always`: a cut must fall into a write and tear it. A short run may be without one.
       const { tornEnds, ...others } = chronicle;

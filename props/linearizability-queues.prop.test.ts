@@ -137,7 +137,7 @@ describe("linearizability", () => {
   test("finds out a queue that answers before the disk has it", async () => {
     const random = seededRandom(seed);
     let caught = 0;
-    for (let round = 0; round < 200 && caught < 4; round += 1) {
+    for (let round = 0; round < 100; round += 1) {
       const end = () => ({
         at: 20 + Math.floor(random() * 60),
         counting: "all" as const,
@@ -152,6 +152,6 @@ describe("linearizability", () => {
         caught += 1;
       }
     }
-    expect(caught).toBe(4);
+    expect(caught).toBeGreaterThan(15);
   });
 });

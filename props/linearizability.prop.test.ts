@@ -88,7 +88,7 @@ describe("linearizability", () => {
   test("finds out a store that answers before the disk has it", async () => {
     const random = seededRandom(seed);
     let caught = 0;
-    for (let round = 0; round < 200 && caught < 4; round += 1) {
+    for (let round = 0; round < 160; round += 1) {
       const cuts = [20 + Math.floor(random() * 60), 20 + Math.floor(random() * 60)];
       const history = await historyOf({ worldSeed: seed + round, cuts }, withoutWaiting);
       try {
@@ -98,7 +98,7 @@ describe("linearizability", () => {
         caught += 1;
       }
     }
-    expect(caught).toBe(4);
+    expect(caught).toBeGreaterThan(15);
   });
 
   test("of the real server's keys over HTTP, across kills", { timeout: 1_800_000 }, async () => {

@@ -27,6 +27,7 @@ afterAll(() => {
 const WORLDS = 2;
 /** A set has so long to mend itself before somebody looks after it. */
 const BY_ITSELF_MS = 30_000;
+
 interface Met {
   sealed: number;
   newest: number;

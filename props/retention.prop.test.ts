@@ -141,7 +141,7 @@ describe("retention", () => {
             happened[what] = (happened[what] ?? 0) + times;
         },
       ),
-      runs(16),
+      runs(24),
     );
     for (const what of [
       "ends",

@@ -78,7 +78,7 @@ describe("a snapshot cut short", () => {
             happened[what] = (happened[what] ?? 0) + count;
         },
       ),
-      runs(100),
+      runs(150),
     );
     for (const what of ["ends", "failures", "recovered", "made", "cut", "begunWith"])
       expect(happened[what], what).toBeGreaterThan(3);

@@ -142,7 +142,7 @@ describe("the store after a crash", () => {
           for (const [what, count] of Object.entries(lives.happened))
             happened[what] = (happened[what] ?? 0) + count;
         }),
-        runs(fsyncMode === "always" ? 60 : 50),
+        runs(fsyncMode === "always" ? 90 : 75),
       );
       for (const [what, count] of Object.entries(happened)) expect(count, what).toBeGreaterThan(3);
     });

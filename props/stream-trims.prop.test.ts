@@ -17,6 +17,7 @@ import { runs, seededRandom } from "./run-settings.js";
 const name = "room/a";
 /** As the index has it: only what is drawn depends on it. */
 const CHUNK_ENTRIES = 512;
+
 const happened = {
   emptied: 0,
   insideAnAppend: 0,
