@@ -1,13 +1,15 @@
 // The main job on real input: a commit history goes through a server that is killed on the way, as key-values, as a stream
 // and as jobs for consumers that are killed too. What a fresh start then serves, and what the log holds, is compared with
 // what this file computes straight from the input, by code of its own.
-import { spawnSync } from "node:child_process";
+import { fork, spawnSync } from "node:child_process";
+import { once } from "node:events";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { gunzipSync } from "node:zlib";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { seed } from "../props/run-settings.js";
 import { type RunningServer, startServer } from "./support/server-process.js";
 
@@ -246,5 +248,17 @@ describe("the demo", () => {
     const top = [...counts].sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1)).slice(0, 10);
     const told = summary["mostChanged"] as { path: string; commits: number }[];
     expect(told.map(({ path, commits }) => [path, commits])).toEqual(top);
+  });
+});
+
+describe("a consumer of the demo", () => {
+  it.each([0, 25, 100])("ends when its parent lets go of it %i ms after it was started", async (after) => {
+    const nowhere = "http://127.0.0.1:1";
+    const consumer = fork(join(root, "dist/ops/demo/consumer.js"), ["consumer-1", nowhere], { execArgv: [] });
+    onTestFinished(() => void consumer.kill("SIGKILL"));
+    const end = once(consumer, "exit");
+    await sleep(after);
+    consumer.disconnect();
+    expect(await end).toEqual([0, null]);
   });
 });

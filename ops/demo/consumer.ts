@@ -16,6 +16,8 @@ process.on("message", (message: { readonly url: string }) => {
   client = new StoreClient(message.url);
 });
 process.on("disconnect", () => process.exit(0));
+// The parent may have let go while this file was being loaded: then nothing was there to hear it.
+if (!process.connected) process.exit(0);
 
 /** Until there is an answer. A job done twice and an ack repeated change nothing, so no request is ever given up. */
 async function asked<T>(request: (client: StoreClient) => Promise<T>): Promise<T> {
