@@ -13,6 +13,7 @@ import { PromiseBroken } from "../checkers/promise-broken.js";
 import type { ClusterNode } from "./cluster-node.js";
 import type { ClusterView } from "./cluster-view.js";
 import { DATA_DIRECTORY } from "./log-settings.js";
+import type { SimulatedFile } from "./simulated-file.js";
 
 export type DamageHow = "bit" | "header" | "sector";
 
@@ -57,9 +58,8 @@ export function spotsOf(node: ClusterNode): Spot[] {
   });
 }
 
-function written(file: { readonly size: number; read(into: Uint8Array, position: number): number }): number {
-  const bytes = new Uint8Array(file.size);
-  file.read(bytes, 0);
+function written(file: SimulatedFile): number {
+  const bytes = bytesAt(file, 0, file.size);
   let end = bytes.length;
   while (end > 0 && bytes[end - 1] === 0) end -= 1;
   return end;
@@ -81,13 +81,28 @@ export function damage(cluster: ClusterView, node: ClusterNode, how: DamageHow):
   if (spot === undefined) return undefined;
   const { path, isSealed, first, last, bytes } = spot;
   const position = Math.floor(random() * (how === "header" ? SEGMENT_HEADER_BYTES : bytes));
+  const file = node.disk.directories.file(path, "damage");
+  const sound = bytesAt(file, position, how === "sector" ? SECTOR_BYTES : 1);
   if (how === "sector") node.disk.wipe(path, position, Math.min(SECTOR_BYTES, bytes - position));
   else node.disk.flip(path, position, 1 << Math.floor(random() * 8));
+  const changed = bytesAt(file, position, sound.length);
+  const isThere = (): boolean => {
+    const now = bytesAt(file, position, sound.length);
+    return (
+      node.disk.directories.find(path) === file &&
+      now.some((byte, i) => byte !== sound[i] && byte === changed[i])
+    );
+  };
   const role = node.lastSeen?.following === true ? "replica" : "primary";
   cluster.note(`${node.name}: a ${how} of ${path} at ${position} changes`);
   cluster.tally(`damage ${role} ${isSealed ? "sealed" : "newest"}`);
-  history.damages.push({ node: node.name, first, last, isSealed });
+  history.damage({ node: node.name, first, last, isSealed, isThere });
   return spot;
+}
+
+function bytesAt(file: SimulatedFile, position: number, length: number): Uint8Array {
+  const bytes = new Uint8Array(length);
+  return bytes.subarray(0, file.read(bytes, position));
 }
 
 /** It knows of no damage. */

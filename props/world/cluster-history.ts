@@ -15,12 +15,14 @@ export interface AppendedWrite extends Leadership {
   readonly offset: number;
   readonly node: string;
   readonly body: string;
+  /** When it was appended, in the order of everything. */
+  readonly since: number;
 }
 
 export interface AnsweredWrite extends AppendedWrite {
   /** Replicas that had confirmed it when it was answered. */
   readonly confirmed: number;
-  /** When, in the order of everything. */
+  /** When it was answered. */
   readonly at: number;
   /** Other nodes that held it on their disks when it was answered, and how many there were of which nobody could tell. */
   readonly holders: readonly string[];
@@ -98,6 +100,13 @@ export interface DiskDamage {
   readonly first: number;
   readonly last: number;
   readonly isSealed: boolean;
+  /** Whether what changed is in the node's log as it changed. */
+  readonly isThere: () => boolean;
+}
+
+interface KnownDamage extends DiskDamage {
+  /** Since when it is not there any more, as far as anybody looked. */
+  goneAt?: number | undefined;
 }
 
 export class ClusterHistory {
@@ -113,7 +122,7 @@ export class ClusterHistory {
   readonly powerCuts: PowerCut[] = [];
   readonly retained: RetainedLog[] = [];
   readonly handedOver: HandedOver[] = [];
-  readonly damages: DiskDamage[] = [];
+  readonly #damages: KnownDamage[] = [];
   /** Nodes that were struck off the list because they never come back. */
   readonly forgotten = new Map<string, { readonly at: number }>();
 
@@ -123,11 +132,18 @@ export class ClusterHistory {
     return this.#order;
   }
 
-  append(write: AppendedWrite): void {
+  /** The next moment, at which every damaged disk is looked at: one whose power went before a mended file had its name is damaged again. */
+  #moment(): number {
+    const at = this.next();
+    for (const damage of this.#damages) damage.goneAt = damage.isThere() ? undefined : (damage.goneAt ?? at);
+    return at;
+  }
+
+  append(write: Omit<AppendedWrite, "since">): void {
     const key = leadershipKey(write);
     const under = this.appended.get(key) ?? new Map<number, AppendedWrite>();
     this.appended.set(key, under);
-    under.set(write.offset, write);
+    under.set(write.offset, { ...write, since: this.#moment() });
   }
 
   appendedAt(under: Leadership, offset: number): AppendedWrite | undefined {
@@ -135,7 +151,7 @@ export class ClusterHistory {
   }
 
   answer(write: Omit<AnsweredWrite, "at">): void {
-    this.answered.push({ ...write, at: this.next() });
+    this.answered.push({ ...write, at: this.#moment() });
   }
 
   /** A node begins a leadership of its own, or opens a log that holds one. */
@@ -146,27 +162,44 @@ export class ClusterHistory {
     this.promotions.push({ epoch, lineageId, node, forced, at: this.next() });
   }
 
+  damage(damage: DiskDamage): void {
+    this.#damages.push({ ...damage });
+  }
+
+  /** All that there ever was. */
+  get damages(): readonly DiskDamage[] {
+    return this.#damages;
+  }
+
   /** Whether its disk ever lost something. */
   isDamaged(name: string): boolean {
-    return this.damages.some(({ node }) => node === name);
-  }
-
-  /** Whether it may have gone with damage on the disk of the node that answered it: behind that no record proves itself. */
-  wasDamaged({ node, offset }: Pick<AnsweredWrite, "node" | "offset">): boolean {
-    return this.damages.some((damage) => damage.node === node && damage.first <= offset);
-  }
-
-  /** Whether a replica had damage in its newest segment, before the record or in it: then it may have cut it, to fetch it again. */
-  mayHaveCut(name: string, offset: number): boolean {
-    return this.damages.some(({ node, first, isSealed }) => !isSealed && node === name && first <= offset);
+    return this.#damages.some(({ node }) => node === name);
   }
 
   /**
-   * Whether all that held it may have cut it. Of the last instants before an end of the process a replica cannot tell damage from an
+   * Whether it may have gone with damage on the disk of the node that answered it: behind that no record proves itself. What was answered
+   * when the damage was mended is excused by nothing.
+   */
+  wasDamaged({ node, offset, at }: Pick<AnsweredWrite, "node" | "offset" | "at">): boolean {
+    return this.#damages.some(
+      (damage) => damage.node === node && damage.first <= offset && wasThereAfter(damage, at),
+    );
+  }
+
+  /** Whether a replica had damage in its newest segment since, before the record or in it: then it may have cut it, to fetch it again. */
+  mayHaveCut(name: string, { offset, since }: { readonly offset: number; readonly since: number }): boolean {
+    return this.#damages.some(
+      (damage) =>
+        !damage.isSealed && damage.node === name && damage.first <= offset && wasThereAfter(damage, since),
+    );
+  }
+
+  /**
+   * Whether all that held it may have cut it since. Of the last instants before an end of the process a replica cannot tell damage from an
    * unfinished write (`log/README.md`), so it does not know that it owes anything.
    */
-  wasCutByDamage({ holders, offset }: Pick<AnsweredWrite, "holders" | "offset">): boolean {
-    return holders.length > 0 && holders.every((holder) => this.mayHaveCut(holder, offset));
+  wasCutByDamage({ holders, offset, at }: Pick<AnsweredWrite, "holders" | "offset" | "at">): boolean {
+    return holders.length > 0 && holders.every((holder) => this.mayHaveCut(holder, { offset, since: at }));
   }
 
   /** Whether force has passed over what was written under this leadership. */
@@ -184,6 +217,10 @@ export class ClusterHistory {
     return this.powerCuts.some((cut) => cut.node === node && cut.at > at && offset > cut.durable);
   }
 }
+
+/** Also what came later was there after it. */
+const wasThereAfter = ({ goneAt }: KnownDamage, moment: number): boolean =>
+  goneAt === undefined || goneAt > moment;
 
 export function leadershipOf(log: EventLog): Leadership {
   const last = log.epochs.at(-1);

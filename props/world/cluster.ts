@@ -228,7 +228,7 @@ export class Cluster implements ClusterView {
       if (log === undefined || entry === undefined) unknown += 1;
       else if (entry.lineageId !== write.lineageId) unknown += this.history.isForcedOver(write) ? 1 : 0;
       else if (log.durableOffset >= write.offset) holders.push(name);
-      else if (this.history.mayHaveCut(name, write.offset)) unknown += 1;
+      else if (this.history.mayHaveCut(name, write)) unknown += 1;
     }
     return { holders, unknown };
   }
