@@ -28,6 +28,7 @@ type Step =
   | { readonly type: "write"; readonly ahead: number; readonly wanted: number; readonly timeoutMs: number }
   | { readonly type: "ack"; readonly replica: (typeof REPLICAS)[number]; readonly by: number }
   | { readonly type: "counts"; readonly replica: (typeof REPLICAS)[number]; readonly counts: boolean }
+  | { readonly type: "lease"; readonly replica: (typeof REPLICAS)[number]; readonly lasts: boolean }
   | { readonly type: "forget"; readonly replica: (typeof REPLICAS)[number] }
   | { readonly type: "time"; readonly ms: number }
   | { readonly type: "end" };
@@ -51,6 +52,10 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     weight: 2,
     arbitrary: fc.record({ type: fc.constant("counts" as const), replica, counts: fc.boolean() }),
   },
+  {
+    weight: 2,
+    arbitrary: fc.record({ type: fc.constant("lease" as const), replica, lasts: fc.boolean() }),
+  },
   { weight: 1, arbitrary: fc.record({ type: fc.constant("forget" as const), replica }) },
   { weight: 3, arbitrary: fc.record({ type: fc.constant("time" as const), ms: fc.nat(30) }) },
   { weight: 1, arbitrary: fc.record({ type: fc.constant("end" as const) }) },
@@ -60,11 +65,13 @@ const step: fc.Arbitrary<Step> = fc.oneof(
 class Model {
   readonly durable = new Map<string, number>();
   readonly counting = new Set<string>(REPLICAS);
+  readonly leased = new Set<string>(REPLICAS);
   readonly waits: Wait[] = [];
   written = 0;
 
   holders(at: number): number {
-    return [...this.durable].filter(([id, held]) => this.counting.has(id) && held >= at).length;
+    const counts = (id: string): boolean => this.counting.has(id) && this.leased.has(id);
+    return [...this.durable].filter(([id, held]) => counts(id) && held >= at).length;
   }
 
   get open(): Wait[] {
@@ -83,6 +90,7 @@ describe("confirmations", () => {
           clock,
           waitersMax: WAITERS_MAX,
           counts: (id) => model.counting.has(id),
+          isLeased: (id) => model.leased.has(id),
         });
         for (const each of steps) await act(each, model, confirmations, clock);
         await clock.advance(100);
@@ -121,6 +129,15 @@ async function act(
       if (step.counts) model.counting.add(step.replica);
       else model.counting.delete(step.replica);
       confirmations.recount();
+      break;
+    case "lease":
+      if (!step.lasts) model.leased.delete(step.replica);
+      else {
+        // It begins with an acknowledgement, which may say nothing else that is new.
+        model.leased.add(step.replica);
+        const durable = model.durable.get(step.replica);
+        if (durable !== undefined) confirmations.acknowledged(step.replica, offset(durable));
+      }
       break;
     case "forget":
       model.durable.delete(step.replica);

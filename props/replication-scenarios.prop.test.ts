@@ -28,6 +28,7 @@ beforeAll(fakeTimers);
 afterAll(realTimers);
 
 const WORLDS = 1;
+const SHORT_PAUSES = Math.ceil(4 * Math.sqrt(factor));
 
 describe("replication: the classics", () => {
   test("a world happens again from its seed", async () => {
@@ -95,6 +96,56 @@ describe("replication: the classics", () => {
       await inTime(cluster, waiting);
       await cluster.must("the old primary follows", () => one.replication?.role === "replica");
     }));
+
+  test("a primary that is stopped for less than it takes to miss it confirms nothing more", async () => {
+    const seen = { answered: 0, refused: 0, over: 0 };
+    for (const replicaTimeoutMs of [1500, 30_000])
+      for (let world = 1; world <= SHORT_PAUSES; world += 1)
+        await onWorld(
+          (seed + 7919 * world) % 2 ** 26,
+          async (cluster) => {
+            const [one, two] = three(cluster);
+            cluster.network.delayMsMax = 10;
+            const waiting = [one.write("on its way", 1), one.write("on its way, too", 1)];
+            // What a replica has confirmed by then comes to a process that stands still.
+            await cluster.time.pass(cluster.random() * 20);
+            one.pause();
+            await cluster.time.pass(40);
+            const since = cluster.time.ms;
+            expect(await promote(cluster, two)).toBe("promoted");
+            seen.over = Math.max(seen.over, cluster.time.ms - since);
+            expect(await write(cluster, two, 1, 0)).toEqual(["answered"]);
+            one.resume();
+            for (const outcome of await inTime(cluster, Promise.all(waiting)))
+              seen[outcome === "answered" ? "answered" : "refused"] += 1;
+          },
+          3,
+          { settings: { replicaTimeoutMs } },
+        );
+    // Some were answered before the pause.
+    expect(Math.min(seen.answered, seen.refused)).toBeGreaterThan(0);
+    expect(seen.over).toBeLessThanOrEqual(2000);
+  });
+
+  test("a confirmation that the network kept until another leads confirms nothing", async () => {
+    for (const replicaTimeoutMs of [1500, 30_000])
+      for (let world = 1; world <= SHORT_PAUSES; world += 1)
+        await onWorld(
+          (seed + 6173 * world) % 2 ** 26,
+          async (cluster) => {
+            const [one, two, three_] = three(cluster);
+            const waiting = [one.write("told late", 1), one.write("told late, too", 2)];
+            for (const { name } of [two, three_]) cluster.network.cut(name, one.name);
+            await cluster.time.pass(60);
+            expect(await promote(cluster, two)).toBe("promoted");
+            expect(await write(cluster, two, 1, 0)).toEqual(["answered"]);
+            cluster.network.healAll();
+            expect(await inTime(cluster, Promise.all(waiting))).not.toContain("answered");
+          },
+          3,
+          { settings: { replicaTimeoutMs } },
+        );
+  });
 
   test("a primary that its successor cannot reach, but a replica can, confirms nothing more", () =>
     onWorlds(2 * WORLDS, async (cluster) => {

@@ -2,8 +2,8 @@
  * Which replicas hold what durably, and the writes that wait for it. A write is confirmed when enough replicas that count hold its offset:
  * who counts is the node list's to say, that an acknowledgement was given under this node's leadership is the links'.
  *
- * An acknowledgement is worth something for as long as this node leads, also after the link ended: before anybody else leads, the replica
- * is asked for its end.
+ * An acknowledgement counts while its lease lasts (`lease.ts`), at the moment in which somebody is told: who was replaced without hearing of it
+ * confirms nothing.
  */
 import type { Offset } from "../log/index.js";
 import { BEFORE_FIRST } from "../log/index.js";
@@ -15,6 +15,11 @@ export interface Confirmation {
   /** Replicas that hold it durably, as far as they told. */
   readonly confirmed: number;
   readonly wanted: number;
+}
+
+interface Holder {
+  readonly nodeId: string;
+  readonly durable: Offset;
 }
 
 interface Waiter {
@@ -32,6 +37,8 @@ export interface ConfirmationsOptions {
   readonly waitersMax: number;
   /** Whether acknowledgements of this node confirm anything. */
   readonly counts: (nodeId: string) => boolean;
+  /** Whether they do at this moment. */
+  readonly isLeased: (nodeId: string) => boolean;
 }
 
 export class Confirmations {
@@ -39,8 +46,8 @@ export class Confirmations {
   readonly #durable = new Map<string, Offset>();
   /** By the number of replicas that are waited for; in each, the lowest offset first. */
   readonly #waiting = new Map<number, PlacedHeap<Waiter>>();
-  /** Durable offsets of those that count, the highest first: entry n - 1 is what n replicas hold. */
-  #held: readonly Offset[] = [];
+  /** Those that count, whoever holds most first. */
+  #held: readonly Holder[] = [];
   #waiters = 0;
   #confirmed = 0;
   #notConfirmed = 0;
@@ -62,9 +69,9 @@ export class Confirmations {
     return this.#durable.get(nodeId);
   }
 
-  /** What a replica holds durably of this node's log; may be less than before, when it lost something. */
+  /** What a replica holds durably of this node's log; may be less than before, when it lost something. The same again may have a later lease. */
   acknowledged(nodeId: string, durable: Offset): void {
-    if (this.#durable.get(nodeId) === durable) return;
+    if (this.#durable.get(nodeId) === durable && this.#waiters === 0) return;
     this.#durable.set(nodeId, durable);
     this.recount();
   }
@@ -76,9 +83,10 @@ export class Confirmations {
 
   /** Who counts may have changed. */
   recount(): void {
-    const held: Offset[] = [];
-    for (const [nodeId, durable] of this.#durable) if (this.#options.counts(nodeId)) held.push(durable);
-    this.#held = held.sort((a, b) => b - a);
+    const held: Holder[] = [];
+    for (const [nodeId, durable] of this.#durable)
+      if (this.#options.counts(nodeId)) held.push({ nodeId, durable });
+    this.#held = held.sort((a, b) => b.durable - a.durable);
     for (const [wanted, heap] of this.#waiting) {
       const reached = this.#heldBy(wanted);
       for (let first = heap.first; first !== undefined && first.offset <= reached; first = heap.first)
@@ -88,8 +96,9 @@ export class Confirmations {
 
   /** How many replicas hold the record, as far as they told. */
   holders(offset: Offset): number {
+    const { isLeased } = this.#options;
     let holders = 0;
-    while (holders < this.#held.length && (this.#held[holders] ?? BEFORE_FIRST) >= offset) holders++;
+    for (const { nodeId, durable } of this.#held) if (durable >= offset && isLeased(nodeId)) holders++;
     return holders;
   }
 
@@ -126,7 +135,10 @@ export class Confirmations {
   }
 
   #heldBy(count: number): Offset {
-    return this.#held[count - 1] ?? BEFORE_FIRST;
+    let holders = 0;
+    for (const { nodeId, durable } of this.#held)
+      if (this.#options.isLeased(nodeId) && ++holders === count) return durable;
+    return BEFORE_FIRST;
   }
 
   #heapOf(wanted: number): PlacedHeap<Waiter> {

@@ -3,7 +3,7 @@ import { ReplicationError } from "./errors.js";
 import { DialledGreeting } from "./greeting.js";
 import type { Leadership } from "./leadership-order.js";
 import type { LinkContext } from "./link-ports.js";
-import type { Message, NodeStatement } from "./messages.js";
+import type { Fenced, Message, NodeStatement } from "./messages.js";
 import { type Address, describeAddress, type Network } from "./ports.js";
 import { Session, type SessionOwner, unexpected } from "./session.js";
 
@@ -18,7 +18,7 @@ export interface EnquiryOptions {
 export class Enquiry implements SessionOwner {
   readonly #session: Session;
   readonly #cancelDeadline: () => void;
-  #fenced: { resolve(node: NodeStatement): void; reject(reason: ReplicationError): void } | undefined;
+  #fenced: { resolve(fenced: Fenced): void; reject(reason: ReplicationError): void } | undefined;
 
   private constructor(session: Session, cancelDeadline: () => void) {
     this.#session = session;
@@ -68,8 +68,8 @@ export class Enquiry implements SessionOwner {
     return this.#session.other.node;
   }
 
-  /** From when this resolves the other node acknowledges nothing under a lower leadership, for ever. Says where it is then. */
-  fence(leadership: Leadership): Promise<NodeStatement> {
+  /** From when this resolves the other node acknowledges nothing under a lower leadership, for ever. Says where it is then, and for how long it may still be believed. */
+  fence(leadership: Leadership): Promise<Fenced> {
     return new Promise((resolve, reject) => {
       const { reason } = this.#session;
       if (reason !== undefined) reject(reason);
@@ -89,7 +89,7 @@ export class Enquiry implements SessionOwner {
     const fenced = this.#fenced;
     if (message.type !== "fenced" || fenced === undefined) throw unexpected(message.type, "an enquiry");
     this.#fenced = undefined;
-    fenced.resolve(message.node);
+    fenced.resolve(message);
   }
 
   ended(reason: ReplicationError): void {

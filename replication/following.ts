@@ -44,6 +44,9 @@ export class Following implements SessionOwner {
   #ackedBytes = -1;
   #ackedDurable = -1;
   #ackedCommitted = -1;
+  /** `sentAt` of the last heartbeat, and of that which was acknowledged last. */
+  #beatAt: number | undefined;
+  #answered: number | undefined;
   #stopWatching: (() => void) | undefined;
   #feederLeads: boolean;
 
@@ -64,6 +67,7 @@ export class Following implements SessionOwner {
     if (message.type !== "heartbeat" || !this.#mayBeLate) this.#mustFollow();
     switch (message.type) {
       case "heartbeat":
+        this.#hear(message);
         return undefined;
       case "run":
         return this.#run(message);
@@ -81,6 +85,13 @@ export class Following implements SessionOwner {
       default:
         throw unexpected(message.type, this.#state.type);
     }
+  }
+
+  #hear({ sentAt }: Heartbeat): void {
+    if (sentAt === undefined) return;
+    this.#beatAt = sentAt;
+    this.#context.node.leaseBegins();
+    this.#acknowledge();
   }
 
   /** Two replicas told to follow each other would both wait for ever. Each hears of it, for what is below is told upward. */
@@ -277,7 +288,8 @@ export class Following implements SessionOwner {
     const isNews =
       this.#takenBytes !== this.#ackedBytes ||
       durable !== this.#ackedDurable ||
-      committed !== this.#ackedCommitted;
+      committed !== this.#ackedCommitted ||
+      this.#beatAt !== this.#answered;
     if (!isNews || (this.#mayBeLate && this.#isStale)) return;
     try {
       this.#mustFollow();
@@ -288,7 +300,9 @@ export class Following implements SessionOwner {
     this.#ackedBytes = this.#takenBytes;
     this.#ackedDurable = durable;
     this.#ackedCommitted = committed;
-    this.#session.send({ type: "ack", bytes: this.#takenBytes, received, committed, durable });
+    const answers = this.#beatAt;
+    this.#answered = answers;
+    this.#session.send({ type: "ack", bytes: this.#takenBytes, received, committed, durable, answers });
   }
 
   #log(wanted: string): EventLog {

@@ -5,7 +5,7 @@
 import type { EventLog, Installation, LogSegments, Offset } from "../log/index.js";
 import type { ReplicationError } from "./errors.js";
 import type { Leadership } from "./leadership-order.js";
-import type { Below, Heartbeat, Install, NodeStatement } from "./messages.js";
+import type { Below, Heartbeat, HeartbeatWords, Install, NodeStatement } from "./messages.js";
 import type { Clock, Random, ReplicationLogger } from "./ports.js";
 import type { Position } from "./position.js";
 import type { ReplicationSettings } from "./settings.js";
@@ -39,7 +39,7 @@ export interface LinkNode {
   /** As `statement`, but nothing of where the log ends, which may be damaged: for who asks, and has nothing compared. Cheap. */
   introduction(): NodeStatement;
   /** What the next heartbeat says. Cheap. */
-  heartbeat(): Omit<Heartbeat, "type">;
+  heartbeat(): HeartbeatWords;
   /** The leadership of the own log's last epoch; undefined without a log. Cheap: asked for every frame. */
   readonly own: Leadership | undefined;
   /** The highest leadership ever heard of, the own included; durable. Cheap: asked before every acknowledgement. */
@@ -51,6 +51,10 @@ export interface LinkNode {
   onHeard(leadership: Leadership, from: NodeStatement): Promise<void> | undefined;
   /** What is told of the nodes below this one to the one that it follows; undefined when there never was one. */
   readonly below: Omit<Below, "type"> | undefined;
+  /** A heartbeat has come that acknowledgements will name. */
+  leaseBegins(): void;
+  /** For so many ms what this node acknowledged may count at the one that it follows, if it acknowledges nothing more. */
+  readonly leaseMs: number;
   /** What the other side of a link says of others, and of the time. */
   onHeartbeat(heartbeat: Heartbeat, from: NodeStatement): void;
 }

@@ -197,6 +197,7 @@ class Answering implements SessionOwner {
   async #fence({ leadership }: Fence): Promise<void> {
     const { node } = this.#context;
     await node.onHeard(leadership, this.#hello.node);
-    this.#session.send({ type: "fenced", node: await node.statement() });
+    const statement = await node.statement();
+    this.#session.send({ type: "fenced", node: statement, leaseMs: node.leaseMs });
   }
 }

@@ -7,9 +7,10 @@ import type { ReplicationHost } from "./host.js";
 import { HeardLeadership, isFenced } from "./leadership.js";
 import type { LeadershipFile } from "./leadership-file.js";
 import { isHigher, isSameLeadership, type Leadership } from "./leadership-order.js";
+import { LEASE_OVER_MS } from "./lease.js";
 import { damagedLog, linkErrorOf } from "./link-error.js";
 import type { LinkNode } from "./link-ports.js";
-import type { Below, Heartbeat, NodeStatement, PeerNote } from "./messages.js";
+import type { Below, Heartbeat, HeartbeatWords, NodeStatement, PeerNote } from "./messages.js";
 import { NodeList, type NodePlace } from "./peers.js";
 import { type Address, type Clock, describeAddress, type ReplicationLogger } from "./ports.js";
 import { reachable } from "./reachable.js";
@@ -50,6 +51,8 @@ export class LocalNode implements LinkNode {
   senders: () => readonly Sender[] = () => [];
   /** Whether anybody ever followed: then it is told, too, that nobody does any more. */
   #hasFed = false;
+  /** By the stopwatch: the process before this one may have acknowledged something until it began. */
+  #leaseBegan: number;
   /** By which the primary's clock is ahead of the own stopwatch. */
   #primaryAhead: number | undefined;
   readonly #options: LocalNodeOptions;
@@ -57,6 +60,7 @@ export class LocalNode implements LinkNode {
   constructor(options: LocalNodeOptions) {
     const { file, clock, host, events } = options;
     this.#options = options;
+    this.#leaseBegan = clock.stopwatch();
     this.leadership = new HeardLeadership(file, () => clock.now());
     this.list = new NodeList(
       file,
@@ -151,7 +155,15 @@ export class LocalNode implements LinkNode {
     }
   }
 
-  heartbeat(): Omit<Heartbeat, "type"> {
+  leaseBegins(): void {
+    this.#leaseBegan = this.#options.clock.stopwatch();
+  }
+
+  get leaseMs(): number {
+    return Math.max(0, Math.ceil(this.#leaseBegan + LEASE_OVER_MS - this.#options.clock.stopwatch()));
+  }
+
+  heartbeat(): HeartbeatWords {
     const { log, leads, own, heard, primaryTime: time } = this;
     const listed = this.list.versionUnder(heard);
     const isAuthor = leads && !this.isFenced;

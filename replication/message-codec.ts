@@ -72,7 +72,7 @@ function payloadOf(message: Message): readonly Uint8Array[] {
       return [encodeFields({ under: message.under, nodes })];
     }
     case "fenced":
-      return [encodeFields({ node: statementFields(message.node) })];
+      return [encodeFields({ node: statementFields(message.node), leaseMs: message.leaseMs })];
     case "refused":
       return [encodeFields({ code: message.code, message: printable(message.message, WORDS_LENGTH_MAX) })];
     default: {
@@ -159,7 +159,11 @@ function decodeControl(type: Control, fields: Fields): Message {
     case "fence":
       return { type, leadership: leadershipOf(fields.fields("leadership")) };
     case "fenced":
-      return { type, node: statementOf(fields.fields("node")) };
+      return {
+        type,
+        node: statementOf(fields.fields("node")),
+        leaseMs: fields.optional("leaseMs", (name) => fields.count(name, DAY_MS)),
+      };
     case "fetch":
     case "check":
       return { type, ...rangeOf(type, fields) };
@@ -203,7 +207,8 @@ function decodeAck(fields: Fields): Message {
       committed,
       durable,
     });
-  return { type: "ack", bytes: fields.count("bytes"), received, committed, durable };
+  const answers = fields.optional("answers", (name) => fields.count(name));
+  return { type: "ack", bytes: fields.count("bytes"), received, committed, durable, answers };
 }
 
 function decodeHeartbeat(fields: Fields): Message {
@@ -218,6 +223,7 @@ function decodeHeartbeat(fields: Fields): Message {
     peers: fields.list("peers", PEERS_MAX).map(noteOf),
     peersVersion: fields.count("peersVersion"),
     peersUnder: fields.optional("peersUnder", (name) => leadershipOf(fields.fields(name))),
+    sentAt: fields.optional("sentAt", (name) => fields.count(name)),
   };
 }
 

@@ -144,6 +144,8 @@ export interface Ack {
   readonly received: Offset;
   readonly committed: Offset;
   readonly durable: Offset;
+  /** `sentAt` of the last heartbeat that has come by this link; undefined before the first. */
+  readonly answers?: number | undefined;
 }
 
 /** A node that others may want to know of. */
@@ -175,7 +177,12 @@ export interface Heartbeat {
   readonly peersVersion: number;
   /** The leadership whose primary made that list: versions of two lists are not compared. */
   readonly peersUnder: Leadership | undefined;
+  /** By the sender's stopwatch, whole ms: acknowledgements name it. */
+  readonly sentAt?: number | undefined;
 }
+
+/** What a node has to say; when it says so is the link's to add. */
+export type HeartbeatWords = Omit<Heartbeat, "type" | "sentAt">;
 
 /** A node that follows the sender, or one of those that do. */
 export interface FollowerNote {
@@ -218,6 +225,8 @@ export interface Fence {
 export interface Fenced {
   readonly type: "fenced";
   readonly node: NodeStatement;
+  /** For so many ms what this node acknowledged before may still count at the one that it followed. */
+  readonly leaseMs?: number | undefined;
 }
 
 /** The records of whole sealed segments, wanted as they lie on the other side's disk: runs, then FETCHED. */

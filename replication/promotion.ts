@@ -12,6 +12,7 @@ import { epoch as asEpoch, type EpochEntry, type EventLog, type Offset } from ".
 import { Enquiry } from "./enquiry.js";
 import { ReplicationError } from "./errors.js";
 import { compareLeaderships, describeLeadership, isHigher, type Leadership } from "./leadership-order.js";
+import { LEASE_OVER_MS } from "./lease.js";
 import { linkErrorOf } from "./link-error.js";
 import type { LinkContext } from "./link-ports.js";
 import { describe, type LocalNode } from "./local-node.js";
@@ -55,6 +56,8 @@ interface Asked {
   /** What it said last. */
   said: NodeStatement | undefined;
   fenced: boolean;
+  /** By the stopwatch: until then what it acknowledged before may count at the one that it followed. */
+  leasedUntil: number;
   error: ReplicationError | undefined;
   /** The promotion is over, however it ended: who answers now is asked nothing more. */
   isOver: boolean;
@@ -118,6 +121,8 @@ export async function winLeadership(
     await fenceAll(context, asked, leadership);
     if (isHigher(local.heard, leadership)) throw outbid(leadership, local, fencedSoFar(asked));
     if (!force) judge(asked, end, (each) => each.fenced, "fenced");
+    await leasesOver(context, asked, writer);
+    if (isHigher(local.heard, leadership)) throw outbid(leadership, local, fencedSoFar(asked));
     return {
       leadership,
       answers: asked.map(answerOf),
@@ -194,6 +199,7 @@ function ask(context: PromotionContext, node: PeerNote, wasPrimary: boolean): As
     enquiry: undefined,
     said: undefined,
     fenced: false,
+    leasedUntil: 0,
     error: undefined,
     isOver: false,
   };
@@ -210,22 +216,39 @@ async function greeted(asked: Asked): Promise<void> {
 
 /** Also a node that greets late is fenced, but it is not waited for long: mostly it is the one that has died. */
 async function fenceAll(
-  { local, link }: PromotionContext,
+  context: PromotionContext,
   asked: readonly Asked[],
   leadership: Leadership,
 ): Promise<void> {
   const isThere = ({ enquiry }: Asked): boolean => enquiry !== undefined;
   const [there, late] = [asked.filter(isThere), asked.filter((each) => !isThere(each))];
-  const fencingLate = Promise.all(late.map((each) => fence(local, each, leadership)));
-  await Promise.all(there.map((each) => fence(local, each, leadership)));
-  await within(link, LATE_MS, fencingLate);
+  const fencingLate = Promise.all(late.map((each) => fence(context, each, leadership)));
+  await Promise.all(there.map((each) => fence(context, each, leadership)));
+  await within(context.link, LATE_MS, fencingLate);
 }
 
-async function fence(local: LocalNode, asked: Asked, leadership: Leadership): Promise<void> {
+/**
+ * A primary that cannot be reached, and may be anything but dead, counts what was acknowledged to it until the leases end. This node
+ * has acknowledged nothing since it began to ask, the others nothing since they were fenced.
+ */
+async function leasesOver(
+  { local, link }: PromotionContext,
+  asked: readonly Asked[],
+  writer: string | undefined,
+): Promise<void> {
+  if (writer === local.nodeId || asked.some(({ wasPrimary, fenced }) => wasPrimary && fenced)) return;
+  const now = link.clock.stopwatch();
+  const until = Math.max(now + local.leaseMs, ...asked.map(({ leasedUntil }) => leasedUntil));
+  if (until > now) await new Promise<void>((resolve) => void link.clock.after(until - now, resolve));
+}
+
+async function fence({ local, link }: PromotionContext, asked: Asked, leadership: Leadership): Promise<void> {
   try {
     const enquiry = await asked.opening;
     if (asked.isOver) return;
-    asked.said = await enquiry.fence(leadership);
+    const { node, leaseMs = LEASE_OVER_MS } = await enquiry.fence(leadership);
+    asked.said = node;
+    asked.leasedUntil = link.clock.stopwatch() + Math.min(leaseMs, LEASE_OVER_MS);
     if (asked.said.heard !== undefined) await local.onHeard(asked.said.heard, asked.said);
     asked.fenced = !isHigher(asked.said.heard, leadership);
   } catch (error) {

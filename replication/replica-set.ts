@@ -63,6 +63,7 @@ export class ReplicaSet implements SenderEvents {
       clock,
       waitersMax: WAITERS_MAX,
       counts: (nodeId) => local.list.counts(nodeId),
+      isLeased: (nodeId) => this.#isLeased(nodeId),
     });
   }
 
@@ -78,7 +79,19 @@ export class ReplicaSet implements SenderEvents {
     if (local.isFenced) return;
     this.#gone.delete(node.nodeId);
     if (local.list.of(node.nodeId) !== undefined) this.confirmations.acknowledged(node.nodeId, durable);
+    if (this.confirmations.waiting > 0) sender.renewLease();
     for (const check of this.#drains) check();
+  }
+
+  /** By its own link, or by that of one that is asked, too, before anybody else leads. */
+  #isLeased(nodeId: string): boolean {
+    const { senders, local } = this.#options;
+    return senders().some((sender) => {
+      if (!sender.isLeased) return false;
+      const passesOn = (): boolean =>
+        sender.relayed.of(nodeId) !== undefined && local.list.counts(sender.nodeId);
+      return sender.nodeId === nodeId || passesOn();
+    });
   }
 
   /**
@@ -225,6 +238,7 @@ export class ReplicaSet implements SenderEvents {
     const before = confirmations.waiting;
     const confirmed = confirmations.confirmed(offset, count, timeoutMs);
     if (before === 0 && confirmations.waiting > 0) this.#hurry();
+    if (confirmations.waiting > before) for (const sender of this.#options.senders()) sender.renewLease();
     return confirmed;
   }
 

@@ -8,6 +8,7 @@ import { lastCommon, PROBES_MAX } from "./comparison.js";
 import { ReplicationError } from "./errors.js";
 import { chunksOf, planFullSync } from "./full-sync.js";
 import { isHigher, isSameLeadership } from "./leadership-order.js";
+import { LEASE_MS, LEASE_RENEWED_EVERY_MS } from "./lease.js";
 import { linkErrorOf, sendsNoMore } from "./link-error.js";
 import type { LinkContext, ReplicaProgress, SenderHost } from "./link-ports.js";
 import type { Ack, Heartbeat, Held, HelloBody, Message } from "./messages.js";
@@ -64,6 +65,7 @@ export class Sender implements SessionOwner {
     received: asOffset(0),
     committed: asOffset(0),
     durable: asOffset(0),
+    answers: undefined,
   };
   /** Of a full sync: with this record it is whole. */
   #installsUntil: Offset | undefined;
@@ -116,6 +118,24 @@ export class Sender implements SessionOwner {
   /** The list of nodes that the replica keeps, as it stated last. */
   get list(): KeptList {
     return this.#list;
+  }
+
+  get nodeId(): string {
+    return this.#session.other.node.nodeId;
+  }
+
+  /** Whether what the replica acknowledged counts at this moment. */
+  get isLeased(): boolean {
+    const { answers } = this.#acked;
+    if (this.#phase !== "streaming" || answers === undefined || this.#session.reason !== undefined)
+      return false;
+    return this.#context.clock.stopwatch() <= answers + LEASE_MS;
+  }
+
+  /** Has the replica's acknowledgements count for longer, if nobody asked it for that lately. */
+  renewLease(): void {
+    if (this.#context.clock.stopwatch() >= this.#session.beatAt + LEASE_RENEWED_EVERY_MS)
+      this.#session.beat();
   }
 
   /** Says now what the next heartbeat would say. */
@@ -296,6 +316,7 @@ export class Sender implements SessionOwner {
         this.#recordsSent += run.last - run.first + 1;
         this.#lastSent = run.last;
         const { header, startsSegment, bytes } = run;
+        this.renewLease();
         this.#session.send({ type: "run", header, startsSegment, bytes });
         if (bytes.length < LARGE_RUN_BYTES && !beginsSegment(log, run.last)) await this.#holdBack();
       }
@@ -381,7 +402,9 @@ export class Sender implements SessionOwner {
 
   #acknowledge(ack: Ack): void {
     const before = this.#acked;
-    if (ack.received > this.#lastSent || ack.received < before.received || ack.durable < before.durable)
+    const { received, durable, answers = 0 } = ack;
+    const isOlder = received < before.received || durable < before.durable || answers < (before.answers ?? 0);
+    if (received > this.#lastSent || isOlder || answers > this.#session.beatAt)
       throw new ReplicationError("REPLICATION_MESSAGE_BAD", "an ack of what was not sent", {
         sent: this.#lastSent,
         received: ack.received,

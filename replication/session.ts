@@ -48,6 +48,8 @@ export class Session implements ConnectionHandlers {
   #blocked = false;
   #ended: ReplicationError | undefined;
   #lastHeardAt: number;
+  /** `sentAt` of the last heartbeat. */
+  #beatAt = 0;
   #timeoutMs: number;
   #cancelTick: (() => void) | undefined;
 
@@ -83,6 +85,11 @@ export class Session implements ConnectionHandlers {
 
   get lastHeardAt(): number {
     return this.#lastHeardAt;
+  }
+
+  /** When the last heartbeat was sent, as it says itself; 0 before the first. */
+  get beatAt(): number {
+    return this.#beatAt;
   }
 
   /** @throws ReplicationError REPLICATION_MESSAGE_UNEXPECTED before the greeting is over. */
@@ -246,7 +253,9 @@ export class Session implements ConnectionHandlers {
 
   /** States the leadership of this moment, and with it everything else that the other side wants to know regularly. */
   #sendHeartbeat(): void {
-    const heartbeat: Heartbeat = { type: "heartbeat", ...this.#context.node.heartbeat() };
+    const { node, clock } = this.#context;
+    this.#beatAt = Math.floor(clock.stopwatch());
+    const heartbeat: Heartbeat = { type: "heartbeat", ...node.heartbeat(), sentAt: this.#beatAt };
     this.#stated = heartbeat.own;
     this.#write(heartbeat);
   }

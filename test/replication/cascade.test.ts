@@ -34,6 +34,8 @@ async function chainOf(names: string, beside = ""): Promise<Record<string, SetNo
   }
   const count = names.length + beside.length;
   await until(() => listIsWhole(nodes[names[0]!]!, count), "all are listed, and count");
+  const knowsAll = ({ node }: SetNode): boolean => node.stats().peers.length === count;
+  await until(() => Object.values(nodes).every(knowsAll), "each knows the list");
   return nodes;
 }
 

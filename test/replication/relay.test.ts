@@ -2,6 +2,7 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { epoch, offset } from "../../log/index.js";
 import type { Leadership } from "../../replication/leadership-order.js";
+import { LEASE_MS } from "../../replication/lease.js";
 import type { Below, NodeStatement } from "../../replication/messages.js";
 import { belowOf, Relayed } from "../../replication/relay.js";
 import type { LinkNodeDouble } from "../support/link-node.js";
@@ -59,14 +60,56 @@ describe("what a replica tells of nodes behind it", () => {
   const names = (): string[] => primary.node.stats().peers.map(({ name }) => name);
   const holders = async (): Promise<number> => (await primary.node.confirmed(offset(4), 9, 0)).confirmed;
 
+  /** It comes onto the list itself, and both know the list that there is then; it acknowledges nothing of its own. */
+  async function joins(peer: RawPeer): Promise<void> {
+    const { own } = primary.node;
+    const says = (version: number): void => {
+      const kept = { peers: [], peersVersion: version, peersUnder: own, primary: undefined, time: undefined };
+      const log = { end: offset(0), durable: offset(0), firstOffset: offset(1) };
+      peer.say({ type: "heartbeat", own, ...log, ...kept });
+    };
+    says(OWN_VERSION + 1);
+    await world.clock.until(() => names().includes("between"), "it is listed");
+    says(OWN_VERSION + 2);
+    peer.say(below({}, OWN_VERSION + 2));
+    await world.clock.until(() => names().length === 3, "both are known");
+    await answers(peer);
+  }
+
+  async function answers(peer: RawPeer): Promise<void> {
+    const beats = peer.heard.flatMap((message) => (message.type === "heartbeat" ? [message.sentAt] : []));
+    const none = { received: primary.required.endOffset, committed: offset(0), durable: offset(0) };
+    peer.say({ type: "ack", bytes: 0, ...none, answers: beats.at(-1) });
+    await world.clock.advance(10);
+  }
+
   it("brings them onto the list, and counts what they hold, when the link streams", async () => {
     const peer = await replica("has all");
     peer.say(below());
     await world.clock.until(() => names().includes("behind"), "it is listed");
+    // Of a node that nobody would ask before another leads, nothing counts.
+    await answers(peer);
+    expect(await holders()).toBe(0);
+    await joins(peer);
     expect(await holders()).toBe(1);
     peer.say({ type: "held", nodes: [{ nodeId: BEHIND, durable: offset(3) }] });
     await world.clock.advance(10);
     expect(await holders()).toBe(0);
+  });
+
+  it("counts no longer than the lease of the one that passes it on", async () => {
+    const peer = await replica("has all");
+    peer.say(below());
+    await world.clock.until(() => names().includes("behind"), "it is listed");
+    await joins(peer);
+    await world.clock.advance(LEASE_MS);
+    expect(await holders()).toBe(0);
+    // Who waits has it renewed.
+    const confirmed = primary.node.confirmed(offset(4), 1, 100);
+    await world.clock.advance(10);
+    await answers(peer);
+    expect(await confirmed).toEqual({ confirmed: 1, wanted: 1 });
+    expect(await holders()).toBe(1);
   });
 
   it("does not count what they hold of a log that is about to be cut", async () => {
@@ -81,8 +124,7 @@ describe("what a replica tells of nodes behind it", () => {
     peer.say({ type: "held", nodes: [{ nodeId: id("ce"), durable: offset(4) }] });
     await world.clock.advance(10);
     expect(await holders()).toBe(0);
-    peer.say({ type: "held", nodes: [{ nodeId: BEHIND, durable: offset(4) }] });
-    await world.clock.advance(10);
+    await joins(peer);
     expect(await holders()).toBe(1);
   });
 

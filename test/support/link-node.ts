@@ -214,6 +214,12 @@ export class LinkNodeDouble implements LinkNode, ReceiverHost, SenderHost {
   }
 
   readonly below = undefined;
+  readonly leaseMs = 0;
+  leases = 0;
+
+  leaseBegins(): void {
+    this.leases += 1;
+  }
 
   heartbeat(): Omit<Heartbeat, "type"> {
     return {

@@ -92,7 +92,15 @@ export const MESSAGES: readonly Message[] = [
   { type: "chunk", bytes: Uint8Array.of(0, 1, 255) },
   { type: "run", header, startsSegment: true, bytes: new Uint8Array(36).fill(1) },
   { type: "run", header, startsSegment: false, bytes: new Uint8Array(100_000).fill(2) },
-  { type: "ack", bytes: max, received: offset(9), committed: offset(8), durable: offset(0) },
+  {
+    type: "ack",
+    bytes: max,
+    received: offset(9),
+    committed: offset(8),
+    durable: offset(0),
+    answers: undefined,
+  },
+  { type: "ack", bytes: 0, received: offset(9), committed: offset(8), durable: offset(8), answers: max },
   {
     type: "heartbeat",
     own: leadership,
@@ -104,6 +112,7 @@ export const MESSAGES: readonly Message[] = [
     peers: [note, { ...note, listen: undefined, http: undefined }],
     peersVersion: 9,
     peersUnder: leadership,
+    sentAt: max,
   },
   {
     type: "heartbeat",
@@ -116,6 +125,7 @@ export const MESSAGES: readonly Message[] = [
     peers: [],
     peersVersion: 0,
     peersUnder: undefined,
+    sentAt: undefined,
   },
   {
     type: "below",
@@ -125,7 +135,8 @@ export const MESSAGES: readonly Message[] = [
   { type: "below", under: undefined, nodes: [] },
   { type: "held", nodes: [{ nodeId: id("ab"), durable: offset(max) }] },
   { type: "fence", leadership },
-  { type: "fenced", node },
+  { type: "fenced", node, leaseMs: undefined },
+  { type: "fenced", node, leaseMs: 660 },
   { type: "fetch", first: offset(1), last: offset(max) },
   { type: "fetched" },
   { type: "check", first: offset(7), last: offset(7) },
