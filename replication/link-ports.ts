@@ -134,6 +134,7 @@ export interface ReceiverProgress {
   readonly fullSyncs: number;
   readonly partialSyncs: number;
   readonly cuts: number;
+  /** Attempts to connect after the first. */
   readonly reconnects: number;
   readonly lastHeardAt: number | undefined;
   readonly connectedAt: number | undefined;

@@ -43,6 +43,7 @@ export class Receiver {
   #failures = 0;
   #wantsAll = false;
   #dialsAgain = false;
+  #hasDialled = false;
   /** The connection ended, and the settings let none follow by itself. */
   #isLeftAlone = false;
   #connectedAt: number | undefined;
@@ -136,6 +137,8 @@ export class Receiver {
       this.#retryAfter(this.#context.settings.reconnectDelayMs);
       return;
     }
+    if (this.#hasDialled) this.#counts.reconnects++;
+    this.#hasDialled = true;
     this.#enter("connecting");
     this.#attempt = this.#connect();
   }
@@ -211,7 +214,6 @@ export class Receiver {
   }
 
   #again(): void {
-    this.#counts.reconnects++;
     if (this.#dialsAgain) {
       this.#dialsAgain = false;
       this.#dial();

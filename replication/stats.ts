@@ -140,6 +140,7 @@ export interface ReplicationCounters extends DamageCounters {
   readonly recordsReceived: number;
   readonly fullSyncs: number;
   readonly partialSyncs: number;
+  /** Attempts to connect after the first to each node that was followed. */
   readonly reconnects: number;
   /** Times that an end of the own log was put aside, and its records. */
   readonly divergences: number;

@@ -145,12 +145,12 @@ function addCounters(series: Series, read: Read): void {
     [{ outcome: "not_confirmed" }, count("notConfirmed")],
   ]);
   const plain: readonly (readonly [string, string, keyof ReplicationCounters])[] = [
-    ["replication_reconnects_total", "Connections to the primary after the first", "reconnects"],
+    ["replication_reconnects_total", "Attempts to connect to the primary after the first", "reconnects"],
     ["replication_divergences_total", "Ends that only this node had, put aside", "divergences"],
     ["replication_diverged_records_total", "Records in them", "divergedRecords"],
     [
       "replication_verification_failures_total",
-      "Records that arrived and did not hold",
+      "Links that ended because what came over them, or the log of one side, did not hold",
       "verificationFailures",
     ],
     ["replication_quarantines_total", "Damaged segment files that were put aside", "quarantines"],

@@ -66,6 +66,7 @@ it("damage on a stopped and on a running replica heals, damage on the primary is
   const { text } = await two.get("/metrics");
   for (const line of ["quarantines_total 2", "refetched_segments_total 2", "damaged_segments 0"])
     expect(text).toContain(`annals_replication_${line}\n`);
+  expect(text).toMatch(/annals_replication_checks_total [1-9]/);
   expect((await verifyDirectory(realFileSystem, two.directory, { live: true })).problems).toEqual([]);
 
   const there = await flip(one, -2, 3_000);

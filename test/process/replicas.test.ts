@@ -80,8 +80,11 @@ describe("a primary and a replica", () => {
       ],
     ])
       expect(here).toContain(`annals_replication_${line}\n`);
-    for (const text of [there, here])
-      expect(text).toMatch(/annals_replication_bytes_total\{direction="\w+"\} [1-9]/);
+    const bytesOf = (text: string, direction: string): number =>
+      Number(text.match(`annals_replication_bytes_total\\{direction="${direction}"\\} (\\d+)\n`)?.[1]);
+    expect(bytesOf(there, "sent")).toBeGreaterThan(100);
+    expect([bytesOf(there, "received"), bytesOf(here, "sent")]).toEqual([0, 0]);
+    expect(bytesOf(here, "received")).toBe(bytesOf(there, "sent"));
     const shown = await runAnnals(["status", two.http, "--json"]);
     expect(shown.code, shown.stderr).toBe(0);
     expect(JSON.parse(shown.stdout).nodes).toMatchObject([
@@ -354,6 +357,13 @@ describe("a primary that is lost", () => {
     const dumped = await runAnnals(["dump", `${one.directory}/${directory}`]);
     expect(dumped.stdout).toContain("lost-1");
     expect(dumped.stdout).toContain("lost-3");
+    const pages = await Promise.all([one, two].map(async (node) => (await node.get("/metrics")).text));
+    for (const [at, lines] of [
+      ["divergences_total 1", "diverged_records_total 3", "promotions_total 0", "fenced 0", "epoch 2"],
+      ["divergences_total 0", "diverged_records_total 0", "promotions_total 1", "fenced 0", "epoch 2"],
+    ].entries())
+      for (const line of lines) expect(pages[at]).toContain(`annals_replication_${line}\n`);
+    expect(pages[0]).toContain('operations_total{type="partial_sync",status="success"} 1\n');
 
     expect(await digestOf(one)).toEqual(await digestOf(two));
     await expectSameSegments(one, two);

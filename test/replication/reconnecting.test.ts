@@ -19,6 +19,7 @@ const pass = (ms: number): Promise<void> => {
   return until(() => world.clock.now() >= end, "time has passed");
 };
 
+const reconnectsOf = (node: SetNode): number => node.node.stats().counters.reconnects;
 const phaseOf = (node: SetNode): string | undefined => node.node.stats().upstream?.phase;
 
 async function pair(autoReconnect: boolean): Promise<[SetNode, SetNode]> {
@@ -34,8 +35,11 @@ describe("auto_reconnect", () => {
     const [a, b] = await pair(true);
     await a.crash();
     await until(() => phaseOf(b) === "waiting", "b waits");
+    expect(reconnectsOf(b)).toBe(0);
+    await until(() => reconnectsOf(b) === 1 && phaseOf(b) === "waiting", "it has tried once");
     await a.start();
     await until(() => phaseOf(b) === "streaming", "b follows again");
+    expect(reconnectsOf(b)).toBe(2);
   });
 
   it("false: it does not by itself, but when it is told to follow, or to fetch everything anew", async () => {
@@ -45,11 +49,11 @@ describe("auto_reconnect", () => {
       await until(() => phaseOf(b) === "idle", "b is alone");
       await a.start();
       await pass(120_000);
-      expect(phaseOf(b)).toBe("idle");
+      expect([phaseOf(b), reconnectsOf(b)]).toEqual(["idle", 0]);
       await world.clock.settled(again(), "it was told");
       await until(() => phaseOf(b) === "streaming", "b follows again");
     }
-    expect(b.installs).toBe(2);
+    expect([b.installs, reconnectsOf(b)]).toEqual([2, 1]);
   });
 });
 
