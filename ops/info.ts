@@ -58,7 +58,8 @@ function replicationSection(parts: InfoParts, opened: OpenedLog | undefined): Re
     repl_backlog_size: stats === undefined ? 0 : (opened?.usage().bytes ?? 0),
     ...(upstream && {
       master_link_status: upstream.connected ? "up" : "down",
-      slave_repl_lag: upstream.lagRecords ?? 0,
+      // Before anything was heard nobody knows.
+      ...(upstream.lagRecords !== undefined && { slave_repl_lag: upstream.lagRecords }),
       slave_repl_offset: opened?.log.durableOffset ?? 0,
       master_address: upstream.address,
     }),

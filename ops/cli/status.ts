@@ -21,6 +21,7 @@ interface Row {
   readonly depth?: number;
 }
 
+const UNREACHABLE: Row = { node: "", stats: undefined, problem: "its HTTP address is not known" };
 const TIMEOUT_MS = 2000;
 const WATCH_MS = 1000;
 /** As many as a set has at most. */
@@ -37,8 +38,8 @@ export function addStatus(program: Command): void {
 }
 
 async function status(node: string, flags: StatusFlags): Promise<void> {
-  for (;;) {
-    const rows = await look(node);
+  if (flags.watch === true) for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, stop);
+  for (let rows = await firstLook(node); ; rows = await nextLook(node, rows)) {
     if (flags.json === true) writeJson({ nodes: rows.map(({ stats, ...row }) => ({ ...row, ...stats })) });
     else {
       if (flags.watch === true && process.stdout.isTTY === true) process.stdout.write("\u001b[H\u001b[2J");
@@ -49,18 +50,41 @@ async function status(node: string, flags: StatusFlags): Promise<void> {
   }
 }
 
-async function look(node: string): Promise<Row[]> {
+/** Whoever watches has seen enough: that is how a watch ends, whatever it showed. */
+function stop(): void {
+  process.exit(exitCodes.done);
+}
+
+async function firstLook(node: string): Promise<Row[]> {
   const first = await ask(node);
   if (first.stats === undefined) throw new CliFailure(exitCodes.failed, `${first.problem}`);
-  const known = new Map<string, Row>([[idOf(first.stats), first]]);
-  for (let found = addressesIn(first.stats, known); found.length > 0; ) {
-    const rows = await Promise.all(
-      found.map(([id, , http]) => (http === undefined ? silent(id, found) : ask(http))),
-    );
+  return await look(first, first.stats);
+}
+
+/** When the node is gone that was asked at first, those that were seen last name the others, and it. */
+async function nextLook(node: string, seen: readonly Row[]): Promise<Row[]> {
+  const others = seen.map((row) => row.node).filter((each) => each !== "" && each !== node);
+  for (const each of [node, ...others]) {
+    const first = await ask(each);
+    if (first.stats !== undefined) return await look(first, first.stats);
+  }
+  return seen.map((row) => ({ ...row, ...lost(idOf(row.stats ?? {}), nameOf(row), "does not answer") }));
+}
+
+/** What is left of a node that says nothing of itself. */
+const lost = (id: string, name: string, problem: string): Pick<Row, "stats" | "problem"> => ({
+  stats: { node_id: id, name },
+  problem,
+});
+
+async function look(first: Row, stats: Stats): Promise<Row[]> {
+  const known = new Map<string, Row>([[idOf(stats), first]]);
+  for (let found = addressesIn(stats, known); found.length > 0; ) {
+    const rows = await Promise.all(found.map(([, , http]) => (http === undefined ? UNREACHABLE : ask(http))));
     const next: (typeof found)[number][] = [];
     for (const [index, row] of rows.entries()) {
       const [id = "", name = ""] = found[index] ?? [];
-      known.set(id, row.stats === undefined ? { ...row, stats: { node_id: id, name } } : row);
+      known.set(id, row.problem === undefined ? row : { ...row, ...lost(id, name, row.problem) });
       if (row.stats !== undefined && known.size < NODES_MAX) next.push(...addressesIn(row.stats, known));
     }
     found = [...new Map(next.map((each) => [each[0], each])).values()];
@@ -93,11 +117,6 @@ function asTree(rows: readonly Row[]): Row[] {
   // Some that follow each other.
   for (const row of sorted) place(row, 0);
   return tree;
-}
-
-function silent(id: string, found: readonly (readonly [string, string, string | undefined])[]): Row {
-  const name = found.find(([each]) => each === id)?.[1] ?? "";
-  return { node: "", stats: { node_id: id, name }, problem: "its HTTP address is not known" };
 }
 
 async function ask(node: string): Promise<Row> {

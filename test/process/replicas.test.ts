@@ -21,6 +21,10 @@ afterEach(async () => {
 const write = (node: SetNode, key: string, headers: Record<string, string> = {}) =>
   node.post("/kv/set", { key, value: `value of ${key}` }, headers);
 
+/** Its replication section. */
+const infoOf = async (node: SetNode): Promise<unknown> =>
+  (await node.json("/info?section=replication"))["replication"];
+
 async function digestOf(node: SetNode): Promise<unknown> {
   const { offset, crc, digests } = await node.json("/digest");
   return { offset, crc, digests };
@@ -54,6 +58,26 @@ describe("a primary and a replica", () => {
     expect((await one.get("/kv/c")).text).toBe("value of c");
 
     const { node_id: id } = await two.stats();
+    expect((await one.stats())["replicas"]).toMatchObject([
+      {
+        id,
+        name: "two",
+        address: two.address,
+        http: two.http,
+        offset: 4,
+        lag_operations: 0,
+        connected: true,
+      },
+    ]);
+    expect(await infoOf(one)).toEqual({
+      ...{ role: "master", connected_slaves: 1, master_repl_offset: 4, epoch: 1, fenced: false },
+      ...{ repl_backlog_active: true, repl_backlog_size: expect.any(Number) },
+    });
+    expect(await infoOf(two)).toEqual({
+      ...{ role: "slave", connected_slaves: 0, master_repl_offset: 4, epoch: 1, fenced: false },
+      ...{ master_link_status: "up", slave_repl_lag: 0, slave_repl_offset: 4, master_address: one.address },
+      ...{ repl_backlog_active: true, repl_backlog_size: expect.any(Number) },
+    });
     const [there, here] = [(await one.get("/metrics")).text, (await two.get("/metrics")).text];
     for (const line of [
       ...["lag_operations", "lag_bytes", "lag_ms", "lag_seconds"].map(
@@ -159,6 +183,12 @@ describe("a primary and a replica", () => {
     expect([ready.status, read.status, errorCodeOf(refused)]).toEqual([503, 503, "REPLICATION_READ_ONLY"]);
     expect(ready.text).toContain("waiting for the first sync");
     expect(errorCodeOf(read)).toBe("LOG_REPLAYING");
+    expect(await infoOf(two)).toEqual({
+      ...{ role: "slave", connected_slaves: 0, master_repl_offset: 0, epoch: 0, fenced: false },
+      // How far it is behind nobody knows.
+      ...{ master_link_status: "down", slave_repl_offset: 0, master_address: one.address },
+      ...{ repl_backlog_active: true, repl_backlog_size: 0 },
+    });
     const { node_id: id } = await two.stats();
     await two.kill();
     await set.restart(two);

@@ -1,5 +1,6 @@
 /** Replicas of replicas between real servers: the one in the middle goes, and what hung on it goes on elsewhere; or it is promoted, and takes it along. */
 import { afterEach, describe, expect, it } from "vitest";
+import { AnnalsCommand } from "../support/annals-command.js";
 import { ReplicaSet, type SetNode } from "../support/replica-set.js";
 import { checkSet } from "../support/set-checks.js";
 import { QUICK } from "../support/set-faults.js";
@@ -37,13 +38,41 @@ async function turnsTo(node: SetNode, primary: SetNode): Promise<void> {
 const masterOf = async (node: SetNode): Promise<unknown> =>
   ((await node.stats())["master"] as { address?: string } | null)?.address;
 
+/** `lost` goes while two watch the set, one of them by asking that very node; Ctrl-C ends a watch well, whatever it shows. */
+async function seenToGo(lost: SetNode, asked: SetNode): Promise<void> {
+  const [json, table] = [["--json", asked.http] as const, [lost.http] as const].map(
+    (args) => new AnnalsCommand(["status", "--watch", ...args]),
+  ) as [AnnalsCommand, AnnalsCommand];
+  const lastLook = (): unknown[] => {
+    const look = json.stdout.split("\n").at(-2) ?? '{"nodes":[]}';
+    const { nodes } = JSON.parse(look) as { nodes: { name: string; problem?: string }[] };
+    return nodes.map(({ name, problem }) => (problem === undefined ? name : `no ${name}`));
+  };
+  const rows = (): string[] => table.stdout.split(/^NAME .*$/m).slice(1);
+  try {
+    await until("all are seen", async () => lastLook().length === 3 && rows().length > 1);
+    expect(lastLook()).toEqual(["one", "two", "three"]);
+    expect(rows()[0]).toMatch(/^\s*one +master .*\n└ two +replica .*\n {2}└ three +replica .*\n$/);
+    await lost.kill();
+    await until("it is missed", async () => lastLook().includes(`no ${lost.name}`));
+    expect(lastLook().sort()).toEqual([`no ${lost.name}`, "one", "three"].sort());
+    const isMissed = new RegExp(`${lost.name} +\\? `);
+    await until("it is missed there, too", async () => isMissed.test(rows().at(-1) ?? ""));
+    expect(rows().at(-1)).toMatch(/^one +master /m);
+    for (const watch of [json, table]) watch.signal("SIGINT");
+    for (const { ended } of [json, table]) expect(await ended).toMatchObject({ code: 0, stderr: "" });
+  } finally {
+    for (const watch of [json, table]) await watch.end();
+  }
+}
+
 describe("a replica of a replica", () => {
   it("goes on at the primary when the one between them is gone, and under that one when it is back and promoted", async () => {
     const [one, two, three] = await chain();
     const history = new SetHistory();
     const load = new SetLoad(one, { acks: [0], clients: 2, history });
     await writtenSome(load);
-    await two.kill();
+    await seenToGo(two, one);
     await writtenSome(load);
     await turnsTo(three, one);
     await writtenSome(load);
