@@ -19,31 +19,34 @@ import { RECORD_BODY_BYTES_MAX } from "./format.js";
 import { isNoSpace } from "./free-space.js";
 import { endInstallation } from "./installing.js";
 import type { OpenedLog } from "./opened-log.js";
-import { recoverLog } from "./recovery.js";
-import { readRecoveryPoint } from "./recovery-point.js";
+import { type RecoveredLog, recoverLog } from "./recovery.js";
+import { type RecoveryPoint, readRecoveryPoint } from "./recovery-point.js";
 import { logSegment, SegmentList } from "./segment-list.js";
 import { SegmentedLog } from "./segmented-log.js";
-import type { LogSettings, OpenLogOptions } from "./settings.js";
+import type { Identity, LogSettings, OpenLogOptions } from "./settings.js";
 
 const SEGMENT_BYTES_MIN = 4096;
 const SEGMENT_BYTES_MAX = 1024 * 1024 * 1024;
 
 /**
  * Opens the log, or makes one in a directory without. A new log has its first epoch durable when this resolves.
- * @throws LogError LOG_LOCKED, LOG_DIRECTORY_UNUSABLE, LOG_CORRUPT, LOG_VERSION_UNKNOWN, LOG_DISK_FULL, LOG_FAILED.
+ * @throws LogError LOG_LOCKED, LOG_DIRECTORY_UNUSABLE, LOG_CORRUPT, LOG_VERSION_UNKNOWN, LOG_DISK_FULL, LOG_FAILED; what `mayLead` does.
  */
 export async function openLog(options: OpenLogOptions): Promise<OpenedLog> {
   checkSettings(options);
+  const { files, dataDirectory, holder, following, mayLead } = options;
+  const explained = <T>(step: Promise<T>): Promise<T> =>
+    step.catch((error: unknown) => {
+      throw explain(error, dataDirectory);
+    });
+  const directory = await explained(openDataDirectory(files, dataDirectory, holder));
   try {
-    const directory = await openDataDirectory(options.files, options.dataDirectory, options.holder);
-    try {
-      return await openHeld(options, directory);
-    } catch (error) {
-      await directory.lock.release();
-      throw error;
-    }
+    const found = await explained(findLog(options, directory));
+    if (following !== true) await mayLead?.(found.recovered.epochs.at(-1));
+    return await explained(beginLog(options, directory, found));
   } catch (error) {
-    throw explain(error, options.dataDirectory);
+    await explained(directory.lock.release());
+    throw error;
   }
 }
 
@@ -59,10 +62,20 @@ function checkSettings(settings: LogSettings): void {
   assert(segmentAgeMs >= 0 && reserveBytes >= 0 && pendingBytesMax > 0, "limits are not negative");
 }
 
-async function openHeld(options: OpenLogOptions, directory: DataDirectory): Promise<OpenedLog> {
-  const { files, dataDirectory, randomBytes } = options;
-  const stopwatch = options.stopwatch ?? options.now;
-  const since = stopwatch();
+/** What a directory holds, recovered, before anything is begun in it. */
+interface FoundLog {
+  /** By the stopwatch. */
+  readonly since: number;
+  readonly formatVersion: number;
+  readonly known: Identity | undefined;
+  readonly recoveryPoint: RecoveryPoint | undefined;
+  readonly followed: boolean;
+  readonly recovered: RecoveredLog;
+}
+
+async function findLog(options: OpenLogOptions, directory: DataDirectory): Promise<FoundLog> {
+  const { files, dataDirectory } = options;
+  const since = stopwatchOf(options)();
   await checkIsNotRestoring(files, dataDirectory);
   const formatVersion = await readDirectoryFormat(files, dataDirectory);
   await endInstallation(files, dataDirectory);
@@ -79,6 +92,15 @@ async function openHeld(options: OpenLogOptions, directory: DataDirectory): Prom
     ...(known === undefined ? {} : { identity: known }),
   });
   if (options.following === true && recovered.segments.length === 0) throw nothingToFollow(dataDirectory);
+  return { since, formatVersion, known, recoveryPoint, followed, recovered };
+}
+
+async function beginLog(
+  options: OpenLogOptions,
+  directory: DataDirectory,
+  { since, formatVersion, known, recoveryPoint, followed, recovered }: FoundLog,
+): Promise<OpenedLog> {
+  const { files, dataDirectory, randomBytes } = options;
   // A directory with an identity and no version is an older release's: the version goes first.
   if (known === undefined) await raiseDirectoryFormat(files, dataDirectory);
   const identity = known ?? (await createIdentity(files, dataDirectory, randomBytes));
@@ -114,10 +136,12 @@ async function openHeld(options: OpenLogOptions, directory: DataDirectory): Prom
       tornFile: recovered.torn?.file,
       firstOffset: log.firstOffset,
       endOffset: log.endOffset,
-      durationMs: stopwatch() - since,
+      durationMs: stopwatchOf(options)() - since,
     },
   };
 }
+
+const stopwatchOf = ({ stopwatch, now }: OpenLogOptions): (() => number) => stopwatch ?? now;
 
 function nothingToFollow(directory: string): LogError {
   const message = `${directory} holds no log: it cannot follow another one before the first records were installed`;

@@ -1,5 +1,5 @@
 /** What opening a log takes. `ops/config` is where the defaults and their reasons stand. */
-import type { LogObserver } from "./event-log.js";
+import type { EpochEntry, LogObserver } from "./event-log.js";
 import type { FileSystem } from "./file-system.js";
 
 export type FsyncMode =
@@ -42,6 +42,11 @@ export interface OpenLogOptions extends LogSettings {
    * Without it a log that followed last begins an epoch of its own, for nobody may append to another node's.
    */
   readonly following?: boolean;
+  /**
+   * Asked, of a log that does not follow, before this node begins an epoch of its own or takes an append: with the newest epoch that was
+   * found, undefined of a new log. Rejects when somebody else may lead; then nothing is written.
+   */
+  readonly mayLead?: (newest: EpochEntry | undefined) => Promise<void>;
 }
 
 export interface Identity {

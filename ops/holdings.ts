@@ -50,6 +50,10 @@ export interface HoldingsParts {
   readonly onFailed: (error: Error, drainMs: number) => void;
 }
 
+export interface HowToOpen extends Pick<OpenLogOptions, "mayLead"> {
+  readonly following: boolean;
+}
+
 const PROGRESS_LOG_MS = 5000;
 
 export class Holdings {
@@ -95,7 +99,7 @@ export class Holdings {
   }
 
   /** `following`: another node writes it. */
-  async openLog({ following }: { readonly following: boolean }): Promise<OpenedLog> {
+  async openLog({ following, mayLead }: HowToOpen): Promise<OpenedLog> {
     const { rooms, dataDirectory, values, clock, metrics, health } = this.#parts;
     const opened = await rooms.openLog({
       ...logSettings(values()),
@@ -107,6 +111,7 @@ export class Holdings {
       holder: `annals serve, pid ${process.pid}`,
       observer: metrics().log,
       following,
+      ...(mayLead && { mayLead }),
     });
     this.#opened = opened;
     opened.log.failed.subscribe((error) => {

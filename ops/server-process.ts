@@ -11,6 +11,7 @@ import type { FastifyInstance } from "fastify";
 import type { ApiOptions } from "../api/index.js";
 import { type Finding, findingOf, LogError, type OpenedLog } from "../log/index.js";
 import type { OpenedStore } from "../projections/index.js";
+import { mayStandAlone } from "../replication/index.js";
 import type { Config } from "./config/load.js";
 import { changesBetween, LiveSettings } from "./config/rooms.js";
 import type { ConfigValues } from "./config/settings.js";
@@ -184,13 +185,14 @@ export class ServerProcess {
     // One that has nothing yet gets everything from its primary.
     const isFresh = startsAs === "fresh follower";
     const follows = startsAs === "follower";
+    const isOthers = follows || startsAs === "candidate";
     let damage: Finding | undefined;
     const found = (error: unknown): void => {
       // A follower has it mended, once it can ask the others.
       damage = follows ? findingOf(error) : undefined;
       if (damage === undefined) throw error;
     };
-    if (!isFresh) await this.#openLog(follows).catch(found);
+    if (!isFresh) await this.#openLog(isOthers).catch(found);
     if (this.#stopping) return;
     const app = this.#buildServer();
     await app.listen({ host: this.#values["server.host"], port: this.#values["server.port"] });
@@ -214,7 +216,13 @@ export class ServerProcess {
   }
 
   async #openLog(following: boolean): Promise<void> {
-    const { log } = await this.#holdings.openLog({ following });
+    const { log } = await this.#holdings.openLog({
+      following,
+      // A member asks the others, and fences itself.
+      mayLead: async (newest) => {
+        if (this.#member === undefined) await mayStandAlone(this.#rooms.files, this.#dataDirectory, newest);
+      },
+    });
     await this.#member?.prepare(log);
   }
 

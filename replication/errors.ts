@@ -79,6 +79,8 @@ export type ReplicationErrorCode =
   | "REPLICATION_CHANGING"
   /** The link failed verification too often; it stays down until it is reset. */
   | "REPLICATION_BREAKER_OPEN"
+  /** The node is to stand alone, and its directory is of a set in which it does not lead. */
+  | "REPLICATION_NOT_ALONE"
   /** What this node kept of the leaderships it heard of cannot be read. */
   | "REPLICATION_LEADERSHIP_DAMAGED";
 

@@ -19,6 +19,7 @@ export { Receiver, type ReceiverOptions } from "./receiver.js";
 export { Seldom } from "./seldom.js";
 export { Sender, type SenderEvents } from "./sender.js";
 export type * from "./settings.js";
+export { mayStandAlone } from "./standing-alone.js";
 export { type StartingRole, startingRole } from "./starting-role.js";
 export type * from "./stats.js";
 export { systemClock, systemRandom } from "./system.js";

@@ -209,8 +209,7 @@ const isId = (value: unknown): boolean => isText(value) && /^[0-9a-f]{32}$/.test
 const orMissing = (value: unknown, is: (value: unknown) => boolean): boolean =>
   value === undefined || is(value);
 
-const isRole = (value: unknown): boolean =>
-  value === "master" || value === "replica" || value === "standalone";
+const isRole = (value: unknown): boolean => value === "master" || value === "replica";
 
 const isAddress = (value: unknown): boolean =>
   isObject(value) && isText(value["host"]) && isCount(value["port"]) && value["port"] <= 65_535;

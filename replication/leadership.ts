@@ -79,6 +79,10 @@ export function isFenced(own: Leadership | undefined, heard: Leadership | undefi
   return isHigher(heard, own);
 }
 
+/** Whether what the directory has of a log, if anything, is another node's: it leads once it has won. */
+export const followedLast = ({ lived, heard }: LeadershipContent): boolean =>
+  lived === "replica" && heard !== undefined;
+
 /** What a node is when it starts: what it was told while it ran, as long as the settings are those that were overruled. */
 export function roleAtStart(settings: ReplicationSettings, file: LeadershipContent): RoleAndAddress {
   const configured = configuredRole(settings);

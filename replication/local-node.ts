@@ -42,7 +42,7 @@ export interface LocalNodeEvents {
 export class LocalNode implements LinkNode {
   readonly leadership: HeardLeadership;
   readonly list: NodeList;
-  role: Role = "standalone";
+  role: Role = "master";
   /** Where it listens, once it does. */
   listening: Address | undefined;
   /** The node that is followed, once it has greeted, and the host it was reached at: its word on time and list is taken. */

@@ -22,14 +22,7 @@ import type { Heartbeat, NodeStatement } from "./messages.js";
 import type { ReplicationNodeOptions } from "./node-options.js";
 import { fenceStats, replicationStats } from "./node-stats.js";
 import type { Address } from "./ports.js";
-import {
-  askAround,
-  type PromotionContext,
-  reportOf,
-  type Won,
-  winAlone,
-  winLeadership,
-} from "./promotion.js";
+import { askAround, type PromotionContext, reportOf, type Won, winLeadership } from "./promotion.js";
 import type { PromotionReport } from "./promotion-report.js";
 import * as refusals from "./refusals.js";
 import { ReplicaSet } from "./replica-set.js";
@@ -292,7 +285,7 @@ export class ReplicationNode {
     await this.#local.keepNodeId();
     const { role, address } = roleAtStart(settings, this.#file.content);
     this.#local.role = role;
-    if (role !== "standalone" && settings.listenAddress !== undefined) {
+    if (settings.listenAddress !== undefined) {
       const door = { address: settings.listenAddress, network, context: this.#link, host, events: this.#set };
       const damaged = (first: Offset): void => this.#care.notice(first);
       this.#listener = await LinkListener.open({ ...door, damaged });
@@ -304,26 +297,20 @@ export class ReplicationNode {
       if (address === undefined) throw refusals.noAddress();
       await this.#file.change({ lived: role });
       this.#followFrom(address);
-    } else if (this.#log().following) await this.#startAbove(role);
-    else await this.#goOnLeading(role);
+    } else if (this.#log().following) {
+      // The log was written by others. Until it has won it is what it was.
+      this.#local.role = "replica";
+      await this.#promote(false);
+    } else await this.#goOnLeading();
   }
 
-  /** The log was written by others; this node may write only under a leadership of its own. */
-  async #startAbove(role: "master" | "standalone"): Promise<void> {
-    // Until it has won it is what it was.
-    this.#local.role = "replica";
-    if (role === "master") await this.#promote(false);
-    // Nobody is asked: a standalone node belongs to no set, and must not end that of a log that was copied.
-    else await this.#lead(role, this.#log(), await winAlone(this.#local, this.#link), false);
-  }
-
-  async #goOnLeading(role: "master" | "standalone"): Promise<void> {
+  async #goOnLeading(): Promise<void> {
     const { host } = this.#options;
-    if (role === "master" && !this.#local.isFenced) await askAround(this.#asking);
-    await this.#file.change({ lived: role });
+    if (!this.#local.isFenced) await askAround(this.#asking);
+    await this.#file.change({ lived: "master" });
     const { own, place, list } = this.#local;
     if (this.#local.isFenced) return this.#fenced();
-    if (role === "master" && own !== undefined) await list.goOn(own, place);
+    if (own !== undefined) await list.goOn(own, place);
     await this.#askHost(() => host.lead());
   }
 
@@ -332,12 +319,11 @@ export class ReplicationNode {
     const log = this.#log();
     const upstream = this.#upstream;
     if (upstream?.progress.phase === "installing") throw refusals.installing();
-    const role = this.#local.role === "standalone" ? "standalone" : "master";
     // From here on the own end stands still.
     await upstream?.stop();
     try {
       const won = await winLeadership(this.#asking, log, force, () => this.#care.verifyNewest());
-      return await this.#lead(role, log, won, force);
+      return await this.#lead(log, won, force);
     } catch (error) {
       if (!this.#local.leads && !this.#stopped) upstream?.start();
       throw linkErrorOf(error);
@@ -345,7 +331,7 @@ export class ReplicationNode {
   }
 
   /** The leadership is won: its epoch begins, durably, and then this node writes. */
-  async #lead(role: Role, log: EventLog, won: Won, forced: boolean): Promise<PromotionReport> {
+  async #lead(log: EventLog, won: Won, forced: boolean): Promise<PromotionReport> {
     const { settings, host, clock, logger } = this.#options;
     const since = clock.stopwatch();
     const { leadership } = won;
@@ -354,11 +340,11 @@ export class ReplicationNode {
     const above = asEpoch(leadership.epoch - 1);
     const entry = await log.startEpoch({ above, lineageId: leadership.lineageId });
     this.#letUpstreamGo();
-    this.#local.role = role;
+    this.#local.role = "master";
     this.#knowsFence = false;
     this.#counters.promotions++;
-    const told = { role, address: undefined, settings: configuredRole(settings) };
-    await this.#file.change({ lived: role, told, owes: undefined });
+    const told = { role: "master", address: undefined, settings: configuredRole(settings) } as const;
+    await this.#file.change({ lived: "master", told, owes: undefined });
     await this.#local.list.lead(leadership, this.#local.place);
     if (this.#local.isFenced) {
       this.#fenced();

@@ -142,13 +142,6 @@ export async function winLeadership(
   }
 }
 
-/** A node that belongs to no set asks nobody, and must not end that of which its directory is a copy. */
-export async function winAlone(local: LocalNode, link: LinkContext): Promise<Won> {
-  const leadership = nextLeadership(local, link);
-  await local.leadership.raise(leadership, "its own start");
-  return { leadership, answers: [], warnings: [], verifiedFrom: undefined, oldEnd: undefined, tookMs: 0 };
-}
-
 /** Read from the files: a log that cannot even show its end may not lead. */
 async function endOf(log: EventLog): Promise<Position> {
   try {

@@ -42,8 +42,8 @@ export class Seeker {
 
   /** The next look comes after so long, or sooner if that is what the settings say of reconnecting; later ones as they say. */
   lookIn(ms: number): void {
-    const { clock, settings, local } = this.#options;
-    if (this.#stopped || local.role === "standalone") return;
+    const { clock, settings } = this.#options;
+    if (this.#stopped) return;
     this.#cancel?.();
     this.#cancel = clock.after(Math.min(ms, settings.reconnectDelayMs), () => {
       this.#looking ??= this.#look().finally(() => {

@@ -1,8 +1,8 @@
 /** What a node of a replicated set is told when it starts. `ops/config` is where names, defaults and reasons stand. */
 import type { Address } from "./ports.js";
 
-/** `master` is the documented word for the primary. A standalone node is a primary that nobody can join. */
-export type Role = "standalone" | "master" | "replica";
+/** `master` is the documented word for the primary. */
+export type Role = "master" | "replica";
 
 export interface ReplicationSettings {
   readonly role: Role;

@@ -1,6 +1,6 @@
 /** What a node is when it starts: asked before its log is opened, for a replica's log is opened otherwise. */
 import { type FileSystem, readIdentity } from "../log/index.js";
-import { roleAtStart } from "./leadership.js";
+import { followedLast, roleAtStart } from "./leadership.js";
 import { readLeadership } from "./leadership-file.js";
 import type { Address } from "./ports.js";
 import type { ReplicationSettings, Role } from "./settings.js";
@@ -28,7 +28,7 @@ export async function startingRole(
 ): Promise<StartingRole> {
   const content = await readLeadership(files, dataDirectory);
   const { role, address } = roleAtStart(settings, content);
-  const opens = role === "replica" || content.lived === "replica" ? "following" : "leading";
+  const opens = role === "replica" || followedLast(content) ? "following" : "leading";
   const isNew = content.lived === undefined && content.heard === undefined;
   // A log that was cut to nothing, for damage, leaves its identity: others know this node by it.
   const nodeId = content.nodeId ?? (await readIdentity(files, dataDirectory))?.nodeId;

@@ -159,6 +159,11 @@ const seeSet = "`annals status` shows the nodes of the set; see ops/docs/replica
 
 /** What can keep a node from starting; the others are told to clients, or to the log. */
 const replicationAdvice: Partial<Readonly<Record<ReplicationErrorCode, Advice>>> = {
+  REPLICATION_NOT_ALONE: {
+    exitCode: exitCodes.usage,
+    advice:
+      "nothing was changed: start it as a node of its set (--role master or replica), and promote it if it is to lead; for a store of its own, `annals backup` it and restore that elsewhere",
+  },
   REPLICATION_LEADERSHIP_DAMAGED: {
     exitCode: exitCodes.damaged,
     advice:

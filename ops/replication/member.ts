@@ -93,18 +93,18 @@ export class SetMember implements Replication {
 
   // ---- its life ----
 
-  /** What the directory is to be opened as. */
-  async startsAs(): Promise<"leader" | "follower" | "fresh follower"> {
+  /** What the directory is to be opened as. A candidate has another node's log, and leads once it has won. */
+  async startsAs(): Promise<"leader" | "candidate" | "follower" | "fresh follower"> {
     const { files, dataDirectory } = this.#parts;
-    const { role, nodeId, isNew } = await startingRole(
+    const { role, opens, nodeId, isNew } = await startingRole(
       files,
       dataDirectory,
       nodeSettings(this.#values, undefined, () => undefined),
     );
     this.#nodeId = nodeId;
-    if (role !== "replica") return "leader";
-    this.#isNew = isNew;
-    if (await holdsLog(files, dataDirectory)) return "follower";
+    if (opens === "leading") return "leader";
+    this.#isNew = role === "replica" && isNew;
+    if (await holdsLog(files, dataDirectory)) return role === "replica" ? "follower" : "candidate";
     // What it hears of leaderships is kept there before its first log is.
     await files.makeDirectory(dataDirectory);
     return "fresh follower";

@@ -12,7 +12,7 @@ export function isReplicated(values: ConfigValues): boolean {
   return values["replication.enabled"] && values["replication.role"] !== "standalone";
 }
 
-/** `httpOfListener`: where the HTTP server of this process is reached, once it listens. */
+/** Of a node that does not stand alone. `httpOfListener`: where the HTTP server of this process is reached, once it listens. */
 export function nodeSettings(
   values: ConfigValues,
   secret: Uint8Array | undefined,
@@ -20,7 +20,7 @@ export function nodeSettings(
 ): ReplicationSettings {
   const advertised = values["replication.advertised_http_address"].replace(/\/$/, "");
   return {
-    role: values["replication.role"],
+    role: values["replication.role"] === "replica" ? "replica" : "master",
     masterAddress: addressIn(values["replication.master_address"]),
     listenAddress: addressIn(values["replication.replica_listen_address"]),
     advertiseAddress: addressIn(values["replication.advertised_address"]),

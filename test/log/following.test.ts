@@ -49,6 +49,23 @@ describe("following", () => {
     expect(await follower.log.positionAt(at(8))).toEqual(await primary.log.positionAt(at(8)));
   });
 
+  it("leaves the log as it is when somebody else may lead, and asks nobody while it follows", async () => {
+    const { primary, follower, followerDisk } = await pair(3);
+    await follower.log.close();
+    const asked: unknown[] = [];
+    const mayLead: OpenLogOptions["mayLead"] = async (newest) => {
+      asked.push(newest);
+      throw Object.assign(new Error("another one leads"), { code: "NOT_HERE" });
+    };
+    await expect(openOn(followerDisk, { mayLead })).rejects.toThrow("another one leads");
+    expect(asked).toEqual(primary.log.epochs);
+    await expect(openOn(new SimulatedDisk(3), { mayLead })).rejects.toThrow("another one leads");
+    expect(asked.at(-1)).toBeUndefined();
+    const again = await openOn(followerDisk, { following: true, mayLead });
+    expect([again.log.epochs, again.log.endOffset]).toEqual([primary.log.epochs, 4]);
+    expect(asked).toHaveLength(2);
+  });
+
   it("takes another segment in the place of one that has no record yet", async () => {
     const { primary, follower, followerDisk } = await pair(20);
     await follower.log.close();

@@ -25,6 +25,10 @@ const write = (node: SetNode, key: string, headers: Record<string, string> = {})
 const infoOf = async (node: SetNode): Promise<unknown> =>
   (await node.json("/info?section=replication"))["replication"];
 
+/** A start that is refused, in the directory of a node that does not run. */
+const startOf = ({ directory }: SetNode, ...flags: readonly string[]) =>
+  runAnnals(["serve", "--data-dir", directory, "--port", "0", ...flags]);
+
 async function digestOf(node: SetNode): Promise<unknown> {
   const { offset, crc, digests } = await node.json("/digest");
   return { offset, crc, digests };
@@ -356,6 +360,9 @@ describe("a primary that is lost", () => {
     const lost = await write(one, "lost-3");
     // Of what will be cut off: it must not stand in the way then.
     expect((await one.post("/snapshot")).status).toBe(200);
+    // What it has is another node's: it may lead once it has won, and the one that leads has more.
+    const lead = await startOf(two, "--role", "master", "--replica-listen", two.address);
+    expect([lead.code, lead.stderr]).toEqual([1, expect.stringContaining("REPLICATION_BETTER_REPLICA")]);
     await one.kill();
 
     await set.restart(two, ["--role", "replica", "--master-address", one.address]);
@@ -369,6 +376,11 @@ describe("a primary that is lost", () => {
     });
     expect((await write(two, "after")).status).toBe(200);
 
+    await set.restart(one, ["--role", "master"], { ANNALS_REPLICATION_REJOIN: "false" });
+    expect(errorCodeOf(await write(one, "fenced"))).toBe("REPLICATION_FENCED");
+    await one.kill();
+    const alone = await startOf(one);
+    expect([alone.code, alone.stderr]).toEqual([2, expect.stringMatching(/NOT_ALONE: .*epoch 2 .*from two/)]);
     await set.restart(one, ["--role", "master"]);
     const written = await write(two, "and after", ONE);
     expect(written.status, written.text).toBe(200);

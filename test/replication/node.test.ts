@@ -1,6 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { ReplicationErrorCode } from "../../replication/errors.js";
+import { mayStandAlone } from "../../replication/standing-alone.js";
 import { addressOf, type SetNode, SetWorld } from "../support/set-node.js";
+import { DISK } from "../support/test-log.js";
 import { turns } from "../support/virtual-clock.js";
 
 let world: SetWorld;
@@ -261,6 +263,11 @@ describe("a fence", () => {
     await settled(a!.start(), "a has started");
     expect(refusal(a!)).toBe("REPLICATION_FENCED");
     expect(a!.writesByItself).toBe(false);
+    await expect(mayStandAlone(a!.files, DISK, a!.required.epochs.at(-1))).rejects.toMatchObject({
+      code: "REPLICATION_NOT_ALONE",
+      message: expect.stringMatching(/ends under epoch 1 .*, and epoch 2 .* was heard of from b/),
+      context: { own: 1, epoch: 2 },
+    });
     world.heal();
     await settled(a!.node.follow(addressOf("b")), "a follows");
     await until(() => has(a!, b!), "a has everything");
@@ -398,14 +405,21 @@ describe("the settings", () => {
     expect([b!.node.role, b!.node.following?.host]).toEqual(["replica", "c"]);
   });
 
-  it("that make a copied directory standalone end no set", async () => {
+  it("that make a node stand alone are for one that leads, or never was in a set", async () => {
     const [a, b] = await setOf("a", "b");
-    await b!.stop();
-    await settled(b!.start({ role: "standalone", listenAddress: undefined }), "b has started");
-    expect(b!.node.own?.epoch).toBe(2);
-    expect(refusal(b!)).toBeUndefined();
-    await world.clock.advance(30_000);
-    expect(refusal(a!)).toBeUndefined();
-    expect(a!.node.heard?.epoch).toBe(1);
+    const alone = ({ files, required }: SetNode) => mayStandAlone(files, DISK, required.epochs.at(-1));
+    await alone(a!);
+    // What its log holds is the primary's; an epoch of its own would end that one's when it comes back.
+    expect(await codeOf(alone(b!))).toBe("REPLICATION_NOT_ALONE");
+    await settled(b!.node.promote(), "b leads");
+    await alone(b!);
+    const c = world.add("c");
+    await mayStandAlone(c.files, DISK, undefined);
+    await c.start({ ...REPLICA, masterAddress: addressOf("nobody") });
+    await mayStandAlone(c.files, DISK, undefined);
+    await c.crash();
+    await settled(c.start({ masterAddress: addressOf("b") }), "c has started");
+    await until(() => c.end === b!.end, "c has everything");
+    expect(await codeOf(mayStandAlone(c.files, DISK, undefined))).toBe("REPLICATION_NOT_ALONE");
   });
 });

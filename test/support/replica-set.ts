@@ -158,12 +158,16 @@ export class ReplicaSet {
   }
 
   /** The same node again, on the same replication port; with these flags, or as it was started. */
-  async restart(node: SetNode, flags?: readonly string[]): Promise<void> {
+  async restart(
+    node: SetNode,
+    flags?: readonly string[],
+    environment: Readonly<Record<string, string>> = {},
+  ): Promise<void> {
     const before = this.#started.get(node);
     const options =
       flags === undefined && before !== undefined
         ? before
-        : launched(node.name, node.replicationPort, flags ?? [], {}, node.host);
+        : launched(node.name, node.replicationPort, flags ?? [], environment, node.host);
     node.runsAs(await startServer({ dataDirectory: node.directory, ...options }));
   }
 
