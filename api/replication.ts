@@ -127,7 +127,7 @@ export interface PromotionReport {
   /** Nodes that were fenced before it, by name. */
   readonly reached: readonly string[];
   readonly notReached: readonly string[];
-  /** Records that the old primary was known to have beyond this node's end: what may be lost. */
+  /** Records at least that other nodes were heard to have, and this one lacks: what may be lost. */
   readonly mayBeLost: number;
   /** From there on the log was read before it led. */
   readonly verifiedFrom: number | undefined;

@@ -322,7 +322,8 @@ export class ReplicationNode {
     // From here on the own end stands still.
     await upstream?.stop();
     try {
-      const won = await winLeadership(this.#asking, log, force, () => this.#care.verifyNewest());
+      const verify = () => this.#care.verifyNewest();
+      const won = await winLeadership(this.#asking, { log, force, verify, followed: upstream?.lastEnd });
       return await this.#lead(log, won, force);
     } catch (error) {
       if (!this.#local.leads && !this.#stopped) upstream?.start();
@@ -335,7 +336,6 @@ export class ReplicationNode {
     const { settings, host, clock, logger } = this.#options;
     const since = clock.stopwatch();
     const { leadership } = won;
-    const end = log.endOffset;
     if (isHigher(this.#local.heard, leadership)) throw refusals.fenced(this.#local);
     const above = asEpoch(leadership.epoch - 1);
     const entry = await log.startEpoch({ above, lineageId: leadership.lineageId });
@@ -358,7 +358,7 @@ export class ReplicationNode {
     // Those that were reached learn whom to follow; whoever was not asks around itself.
     this.#seeker.lookIn(0);
     const tookMs = won.tookMs + clock.stopwatch() - since;
-    return reportOf(entry, won, { forced, end, tookMs, listens: this.#listener !== undefined });
+    return reportOf(entry, won, { forced, tookMs, listens: this.#listener !== undefined });
   }
 
   async #follow(address: Address): Promise<void> {

@@ -20,9 +20,12 @@ export interface PromotionReport {
   readonly offset: Offset;
   readonly forced: boolean;
   readonly answers: readonly PromotionAnswer[];
-  /** The end of the old primary's log, as last heard of; undefined when nothing was. */
+  /** The end of the old primary's log, as it said or this node last heard; undefined when nothing was heard. */
   readonly oldEnd: Offset | undefined;
-  /** Records of the old leadership known to lie beyond this node's end: they will be put aside under `diverged/`. */
+  /**
+   * Records that others, the old primary among them, were heard to have and this node lacks: they will be put aside under `diverged/` there. So many at
+   * least: what a node that was not reached has, and nobody told of, is not among them.
+   */
   readonly recordsLost: number;
   /** From this offset on the log was read and verified before it began to lead; undefined when it is not made of files. */
   readonly verifiedFrom: Offset | undefined;

@@ -18,7 +18,7 @@ import type { LinkContext } from "./link-ports.js";
 import { describe, type LocalNode } from "./local-node.js";
 import type { NodeStatement, PeerNote } from "./messages.js";
 import { describeAddress, type Network } from "./ports.js";
-import { describePosition, type Position } from "./position.js";
+import { describePosition, type KnownEnd, type Position } from "./position.js";
 import type { PromotionAnswer, PromotionReport } from "./promotion-report.js";
 
 /** For everybody to greet; a promotion is over within two seconds. */
@@ -42,9 +42,20 @@ export interface Won {
   readonly warnings: readonly string[];
   /** From there on the own log was read before. */
   readonly verifiedFrom: Offset | undefined;
-  /** The end of the node that is replaced, if it answered. */
-  readonly oldEnd: Position | undefined;
+  /** The end of the node that is replaced, as it was last heard of. */
+  readonly oldEnd: Offset | undefined;
+  readonly recordsLost: number;
   readonly tookMs: number;
+}
+
+/** Who wants to lead, and how. */
+export interface Candidacy {
+  readonly log: EventLog;
+  readonly force: boolean;
+  /** Reads the own log while the others are asked. */
+  readonly verify: () => Promise<Offset | undefined>;
+  /** The end of the node that this one followed. */
+  readonly followed: KnownEnd | undefined;
 }
 
 /** One node of the set, as it is asked. */
@@ -97,9 +108,7 @@ export async function askAround(
  */
 export async function winLeadership(
   context: PromotionContext,
-  log: EventLog,
-  force: boolean,
-  verify: () => Promise<Offset | undefined>,
+  { log, force, verify, followed }: Candidacy,
 ): Promise<Won> {
   const { local, link } = context;
   const since = link.clock.stopwatch();
@@ -128,7 +137,8 @@ export async function winLeadership(
       answers: asked.map(answerOf),
       warnings: warningsOf(asked, end),
       verifiedFrom,
-      oldEnd: asked.find(({ wasPrimary }) => wasPrimary)?.said?.end,
+      oldEnd: knownEnds(asked, followed).find(({ nodeId }) => nodeId === writer)?.offset,
+      recordsLost: beyond(end, knownEnds(asked, followed)),
       tookMs: link.clock.stopwatch() - since,
     };
   } finally {
@@ -284,8 +294,23 @@ function judge(
     );
 }
 
+/** What each said of itself now; of one that did not, what this node heard last while it followed it. */
+function knownEnds(asked: readonly Asked[], followed: KnownEnd | undefined): KnownEnd[] {
+  const said = asked.flatMap(({ node: { nodeId }, said: now }) =>
+    now?.end === undefined ? [] : [{ ...now.end, nodeId }],
+  );
+  const isSaid = said.some(({ nodeId }) => nodeId === followed?.nodeId);
+  return followed === undefined || isSaid ? said : [...said, followed];
+}
+
+/** How many records others are known to have that this node lacks: so many at least, for where a later leadership began they do not say. */
+function beyond(own: Position, ends: readonly KnownEnd[]): number {
+  const more = ends.filter((end) => isBetter(end, own)).map(({ offset }) => offset - own.offset);
+  return more.length === 0 ? 0 : Math.max(1, ...more);
+}
+
 /** Whoever has records of a newer leadership has more, however long the logs are. */
-function isBetter(other: Position, own: Position): boolean {
+function isBetter(other: Leadership & Pick<Position, "offset">, own: Position): boolean {
   if (other.epoch === 0 || own.epoch === 0) return other.offset > own.offset;
   const order = compareLeaderships(other, own);
   return order > 0 || (order === 0 && other.offset > own.offset);
@@ -340,17 +365,15 @@ function warningsOf(asked: readonly Asked[], end: Position): string[] {
   return warnings;
 }
 
-/** What a promotion did, once its epoch has begun. `end`: of the log before. */
+/** What a promotion did, once its epoch has begun. */
 export function reportOf(
   { epoch, lineageId, first }: EpochEntry,
-  won: Won,
-  how: { readonly forced: boolean; readonly end: Offset; readonly tookMs: number; readonly listens: boolean },
+  { answers, oldEnd, recordsLost, ...won }: Won,
+  how: { readonly forced: boolean; readonly tookMs: number; readonly listens: boolean },
 ): PromotionReport {
-  const oldEnd = won.oldEnd?.offset;
   const mute = "this node does not listen for replicas: set replica_listen_address";
   return {
-    ...{ epoch, lineageId, offset: first, forced: how.forced, answers: won.answers, oldEnd },
-    recordsLost: Math.max(0, (oldEnd ?? 0) - how.end),
+    ...{ epoch, lineageId, offset: first, forced: how.forced, answers, oldEnd, recordsLost },
     warnings: how.listens ? won.warnings : [...won.warnings, mute],
     verifiedFrom: won.verifiedFrom,
     durationMs: how.tookMs,

@@ -8,6 +8,7 @@ import { isHigher, type Leadership } from "./leadership-order.js";
 import type { LinkContext, ReceiverProgress } from "./link-ports.js";
 import type { Below, Heartbeat, Held } from "./messages.js";
 import { type Address, describeAddress, type Network } from "./ports.js";
+import type { KnownEnd } from "./position.js";
 import { Receiver } from "./receiver.js";
 import type { UpstreamStats } from "./stats.js";
 
@@ -42,6 +43,8 @@ export class Upstream {
   #sample: { readonly end: number; readonly at: number } | undefined;
   #caughtUpAt: number | undefined;
   #primaryEnd: Heartbeat["end"] | undefined;
+  /** Where the log of the one that is followed was last heard to end. */
+  lastEnd: KnownEnd | undefined;
   #feederLeads = true;
   #feederOwn: Leadership | undefined;
   #goodAt: number;
@@ -165,6 +168,8 @@ export class Upstream {
     const { node, clock } = this.#options.context;
     this.#primaryEnd = end;
     const feeder = this.node;
+    if (feeder !== undefined && own !== undefined)
+      this.lastEnd = { ...own, nodeId: feeder.nodeId, offset: end };
     const leads = feeder && feederLeads(heartbeat, feeder, node.heard);
     this.#feederSays(own, leads ?? this.#feederLeads);
     const at = clock.stopwatch();

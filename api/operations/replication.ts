@@ -24,7 +24,7 @@ export const promote = defineOperation({
   ofNow: true,
   summary: "Make this replica the primary",
   description:
-    "Every other replica known is told first, so that none confirms anything of the old primary any more; then a new epoch is made durable, and this node takes writes. Refused when one of them cannot be reached or has more, unless `force`; then the answer says who was not reached and how many records may be lost.",
+    "Every other replica known is told first, so that none confirms anything of the old primary any more; then a new epoch is made durable, and this node takes writes. Refused when one of them cannot be reached or has more, unless `force`; then the answer says who was not reached and how many records are known to be left behind.",
   input: Type.Object({ force: Type.Optional(Type.Boolean()) }, closed),
   output: Type.Object({
     success: Type.Literal(true),
@@ -35,7 +35,8 @@ export const promote = defineOperation({
     reached: Type.Array(Type.String()),
     not_reached: Type.Array(Type.String()),
     may_be_lost: Type.Integer({
-      description: "Records that the old primary was known to have beyond this node's end.",
+      description:
+        "Records at least that others, the old primary among them, were heard to have and this node lacks.",
     }),
     verified_from: Type.Union([Type.Integer(), Type.Null()], {
       description: "From this offset on the log was read and verified before the node began to lead.",

@@ -2,7 +2,7 @@
 import type { Command } from "commander";
 import { CliFailure, exitCodes } from "./failure.js";
 import { askNode } from "./node-door.js";
-import { talk, writeJson, writeLine } from "./output.js";
+import { counted, talk, writeJson, writeLine } from "./output.js";
 
 interface Flags {
   readonly json?: boolean;
@@ -28,9 +28,10 @@ export function addPromote(program: Command): void {
       writeLine(`told: ${list(body["reached"])}; not reached: ${list(body["not_reached"])}`);
       if (body["verified_from"] !== null)
         writeLine(`its log was verified from offset ${show(body["verified_from"])} on`);
-      if (Number(body["may_be_lost"]) > 0)
+      const left = Number(body["may_be_lost"]);
+      if (left > 0)
         talk(
-          `${show(body["may_be_lost"])} records of the old primary are not here; it keeps them under diverged/`,
+          `left behind: ${counted(left, "record")} at least that other nodes were heard to have; whoever has them keeps them under diverged/`,
         );
       if (Array.isArray(body["warnings"])) for (const warning of body["warnings"]) talk(String(warning));
     });

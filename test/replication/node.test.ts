@@ -196,6 +196,55 @@ describe("a promotion", () => {
     expect(await b!.texts()).toEqual(["one"]);
   });
 
+  it("tells how many records it is known to leave behind: of a replica that had more", async () => {
+    const [a, b, c] = await setOf("a", "b", "c");
+    world.cut("a", "b");
+    for (const text of ["one", "two", "three"]) expect(await confirmedBy(a!, text, 1)).toBe(1);
+    await a!.crash();
+    const report = await settled(b!.node.promote({ force: true }), "b leads");
+    expect(report).toMatchObject({ forced: true, recordsLost: 3 });
+    expect(report.warnings.join()).toContain("c has more than this node");
+    await until(() => has(c!, b!), "c follows b");
+    expect(c!.kept.map(({ records }) => records)).toEqual([3]);
+    // Of a later leadership it is not known how many; one at least.
+    await b!.stop();
+    await b!.start({ rejoin: false });
+    world.cut("b", "c");
+    await settled(c!.node.promote({ force: true }), "c leads");
+    for (const text of ["four", "five"]) await b!.required.whenCommitted(b!.write(text));
+    expect(b!.end).toBeGreaterThan(c!.end);
+    world.heal();
+    await until(() => refusal(b!) === "REPLICATION_FENCED", "b is fenced");
+    expect((await settled(b!.node.promote({ force: true }), "b leads")).recordsLost).toBe(1);
+  });
+
+  it("and of a primary that died, by what it was last heard to have", async () => {
+    const [a, b] = await setOf("a", "b");
+    // Nothing of b arrives: a sends what its window holds, and then heartbeats only.
+    const { stalled } = world.network.faults;
+    world.network.faults.stalled = ({ from }) => from === "dialler";
+    for (let i = 0; i < 2; i++) {
+      for (let j = 0; j < 80; j++) a!.write("x".repeat(1_000));
+      await a!.required.whenCommitted(a!.required.endOffset);
+      await world.clock.advance(100);
+    }
+    const end = a!.end;
+    await until(() => b!.node.stats().upstream?.primaryEnd === end, "b has heard of it");
+    await a!.crash();
+    world.network.faults.stalled = stalled!;
+    world.network.resume();
+    const lost = end - b!.end;
+    expect(lost).toBeGreaterThanOrEqual(80);
+    const report = await settled(b!.node.promote(), "b leads");
+    expect(report).toMatchObject({ forced: false, oldEnd: end, recordsLost: lost });
+    await settled(a!.start(), "a has started");
+    await until(() => has(a!, b!), "a follows b");
+    expect(a!.kept.map(({ records }) => records)).toEqual([lost]);
+    // It was asked, and has no more now.
+    expect(await confirmedBy(b!, "one", 1)).toBe(1);
+    expect((await settled(a!.node.promote(), "a leads")).recordsLost).toBe(0);
+  });
+
   it("is refused while the primary has more, lives and was not drained; changes nothing then", async () => {
     const [a, b] = await setOf("a", "b");
     world.network.faults.onWay = (bytes) => (bytes.length > 1_000 ? "cut" : bytes);
