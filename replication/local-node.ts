@@ -115,10 +115,11 @@ export class LocalNode implements LinkNode {
     return this.list.of(this.nodeId) ?? { ...this.place, since: 0, confirmed: 0 };
   }
 
+  /** Whole ms since 1970, as every time that is told or kept; stopwatches count parts of them. */
   get primaryTime(): number | undefined {
     const { clock } = this.#options;
-    if (this.leads) return clock.now();
-    return this.#primaryAhead === undefined ? undefined : clock.stopwatch() + this.#primaryAhead;
+    if (this.leads) return Math.floor(clock.now());
+    return this.#primaryAhead === undefined ? undefined : Math.floor(clock.stopwatch() + this.#primaryAhead);
   }
 
   introduction(): NodeStatement {
@@ -170,7 +171,7 @@ export class LocalNode implements LinkNode {
     const under = isAuthor ? own : listed > 0 ? heard : undefined;
     return {
       own: own && { epoch: own.epoch, lineageId: own.lineageId },
-      time: time === undefined ? undefined : Math.max(0, Math.floor(time)),
+      time: time === undefined ? undefined : Math.max(0, time),
       end: log?.endOffset ?? BEFORE_FIRST,
       durable: log?.durableOffset ?? BEFORE_FIRST,
       firstOffset: log?.firstOffset ?? asOffset(1),

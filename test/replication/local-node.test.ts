@@ -69,7 +69,7 @@ async function replica() {
   local.upstream = () => ({ nodeId: NORTH.nodeId, host: "10.0.0.1" });
   const kept = async (): Promise<number | undefined> =>
     (await readLeadership(disk.mount(), "/disk")).heard?.epoch;
-  return { local, file, words, kept };
+  return { local, file, words, kept, clock: world.clock };
 }
 
 describe("what a node hears", () => {
@@ -116,5 +116,13 @@ describe("what a node hears", () => {
     local.onHeartbeat(heartbeat({ peersVersion: 5 }), statement());
     await file.settled();
     expect(local.heartbeat()).toMatchObject({ peersVersion: 0, peers: [] });
+  });
+
+  it("of the primary's clock is told in whole milliseconds, though the stopwatch counts parts of them", async () => {
+    const { local, clock } = await replica();
+    await clock.advance(0.25);
+    local.onHeartbeat(heartbeat(), statement());
+    await clock.advance(2.5);
+    expect([local.primaryTime, local.heartbeat().time]).toEqual([1_002, 1_002]);
   });
 });

@@ -1,7 +1,6 @@
 /** Sends one input of an operation through the envelope or through one of its REST routes, and says which cases go where. */
 import { type Operation, pathFields, type RestBinding, takesBody } from "../../api/operations/operation.js";
 import type { OperationCase } from "./cases/case.js";
-import type { Answer, TestServer } from "./test-server.js";
 
 /** JSON text, so that digits arrive as they were written. */
 export function inputText(row: OperationCase): string {
@@ -15,19 +14,26 @@ export function goesThrough(row: OperationCase, binding: RestBinding): boolean {
 
 type Headers = Readonly<Record<string, string>>;
 
-export function askEnvelope(
-  server: TestServer,
+/** A server in this process or in one of its own. */
+interface Asked<Answer> {
+  request(method: string, path: string, body?: string, headers?: Headers): Promise<Answer>;
+}
+
+const JSON_TYPE = { "content-type": "application/json" };
+
+export function askEnvelope<Answer>(
+  server: Asked<Answer>,
   command: string,
   input: string,
   headers: Headers = {},
 ): Promise<Answer> {
   const body = `{"command":"${command}","request_id":"r","payload":${input}}`;
-  return server.post("/api/v1/command", body, headers);
+  return server.request("POST", "/api/v1/command", body, { ...JSON_TYPE, ...headers });
 }
 
 /** The same input as a REST request: path, query or body. */
-export function askRest(
-  server: TestServer,
+export function askRest<Answer>(
+  server: Asked<Answer>,
   binding: RestBinding,
   input: string,
   headers: Headers = {},
@@ -39,8 +45,7 @@ export function askRest(
     let body = input;
     // The path's fields leave the body, the digits of the rest stay as they are.
     for (const name of inPath) body = body.replace(new RegExp(`"${name}":"[^"]*",?`), "");
-    const json = { "content-type": "application/json" };
-    return server.request(binding.method, path, body.replace(",}", "}"), { ...json, ...headers });
+    return server.request(binding.method, path, body.replace(",}", "}"), { ...JSON_TYPE, ...headers });
   }
   const query = new URLSearchParams();
   for (const [name, value] of Object.entries(fields))

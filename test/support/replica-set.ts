@@ -70,6 +70,15 @@ export class SetNode {
     await this.server.kill(signal);
   }
 
+  request(
+    method: string,
+    path: string,
+    body?: string,
+    headers: Readonly<Record<string, string>> = {},
+  ): Promise<Answer> {
+    return this.client.send(method, path, body, headers);
+  }
+
   post(path: string, body: unknown = {}, headers: Record<string, string> = {}): Promise<Answer> {
     return this.client.send("POST", path, JSON.stringify(body), { ...JSON_TYPE, ...headers });
   }
