@@ -3,6 +3,7 @@ import { offset as asOffset, BEFORE_FIRST, type LogSegments } from "../log/index
 import type { LocalNode } from "./local-node.js";
 import type { PeerNote } from "./messages.js";
 import { type Clock, describeAddress } from "./ports.js";
+import { reachableFrom } from "./reachable.js";
 import { nodesBelow } from "./relay.js";
 import type { ReplicaSet } from "./replica-set.js";
 import type {
@@ -75,10 +76,11 @@ function replicas({ local, set, clock, segments }: StatsSources): ReplicaStats[]
   const wall = clock.now() - clock.stopwatch();
   return set.progress().map(({ of, connected }) => {
     const lagRecords = Math.max(0, durable - of.durable);
+    const listen = reachableFrom(of.node.listen, of.remote);
     return {
       nodeId: of.node.nodeId,
       name: of.node.name,
-      address: of.node.listen && describeAddress(of.node.listen),
+      address: listen && describeAddress(listen),
       http: of.node.http,
       remote: of.remote,
       connected,

@@ -9,6 +9,10 @@ export function reachable(listen: Address | undefined, host: string | undefined)
   return host === undefined ? undefined : { host, port: listen.port };
 }
 
+/** As `reachable`, from where the node's connection comes. */
+export const reachableFrom = (listen: Address | undefined, remote: string): Address | undefined =>
+  reachable(listen, hostOf(remote));
+
 /** The host of `host:port` or `[host]:port`. */
 export function hostOf(remote: string): string | undefined {
   const end = remote.lastIndexOf(":");
@@ -20,5 +24,4 @@ export const isSameAddress = (a: Address | undefined, b: Address | undefined): b
   a?.host === b?.host && a?.port === b?.port;
 
 export const isLoopback = (host: string | undefined): boolean =>
-  host !== undefined &&
-  (host === "localhost" || host === "::1" || /^(::ffff:)?127(\.\d{1,3}){3}$/.test(host));
+  host !== undefined && (host === "localhost" || host === "::1" || /^127(\.\d{1,3}){3}$/.test(host));

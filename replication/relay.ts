@@ -11,7 +11,7 @@ import { isSameLeadership, type Leadership } from "./leadership-order.js";
 import type { ReplicaProgress } from "./link-ports.js";
 import { type Below, type FollowerNote, type Held, PEERS_MAX } from "./messages.js";
 import type { NodePlace } from "./peers.js";
-import { hostOf, isLoopback, reachable } from "./reachable.js";
+import { hostOf, isLoopback, reachableFrom } from "./reachable.js";
 
 /** The list of nodes that a node states to keep durably. */
 export interface KeptList {
@@ -51,7 +51,7 @@ export class Relayed {
     const told = nodes.map(
       ({ nodeId, name, listen, http, follows, version, durable, silentMs }): [string, NodeBelow] => {
         // What the teller reaches on its own machine is where the teller is.
-        const place = { nodeId, name, http, listen: reachable(listen, hostOf(from)) };
+        const place = { nodeId, name, http, listen: reachableFrom(listen, from) };
         const list = { under, version };
         return [
           nodeId,
@@ -83,8 +83,7 @@ export function nodesBelow(senders: readonly Feeding[], selfId: string): Map<str
   for (const sender of senders) {
     const { node, phase, remote, durable, lastHeardAt } = sender.progress;
     const { nodeId, name, http } = node;
-    const host = hostOf(remote);
-    const listen = isLoopback(host) ? node.listen : reachable(node.listen, host);
+    const listen = isLoopback(hostOf(remote)) ? node.listen : reachableFrom(node.listen, remote);
     below.set(nodeId, {
       place: { nodeId, name, http, listen },
       follows: selfId,

@@ -11,7 +11,7 @@ import type { LocalNode } from "./local-node.js";
 import type { Heartbeat, Held, NodeStatement } from "./messages.js";
 import type { NodePlace } from "./peers.js";
 import type { Clock, ReplicationLogger } from "./ports.js";
-import { hostOf, reachable } from "./reachable.js";
+import { reachableFrom } from "./reachable.js";
 import type { KeptList, NodeBelow } from "./relay.js";
 import type { Sender, SenderEvents } from "./sender.js";
 import type { ReplicationSettings } from "./settings.js";
@@ -182,7 +182,7 @@ export class ReplicaSet implements SenderEvents {
     const sender = this.#options.senders().find(({ progress }) => progress.node.nodeId === from.nodeId);
     if (sender === undefined) return;
     const { nodeId, name, http } = from;
-    const listen = reachable(from.listen, hostOf(sender.progress.remote));
+    const listen = reachableFrom(from.listen, sender.progress.remote);
     this.#noteSoon({ nodeId, name, http, listen }, { under, version });
   }
 

@@ -68,9 +68,12 @@ export class TcpNetwork implements Network {
             { ...trustOf(certificates), requestCert: true, handshakeTimeout: HANDSHAKE_MS },
             take,
           );
-    server.on("tlsClientError", (error: Error, socket: tls.TLSSocket) =>
-      refused?.(wordsFor(error, socket), remoteOf(socket)),
-    );
+    if (certificates !== undefined) {
+      const handshakes = new Handshakes(server);
+      server.on("tlsClientError", (error: Error, socket: tls.TLSSocket) =>
+        refused?.(wordsFor(error, socket), handshakes.whose(socket)),
+      );
+    }
     return new Promise((resolve, reject) => {
       server.once("error", reject);
       server.listen({ host: address.host, port: address.port }, () => {
@@ -93,7 +96,39 @@ function listenerOf(server: net.Server, { host, port }: Address): Listener {
 }
 
 const remoteOf = (socket: net.Socket): string =>
-  describeAddress({ host: socket.remoteAddress ?? "?", port: socket.remotePort ?? 0 });
+  describeAddress({ host: unmapped(socket.remoteAddress ?? "?"), port: socket.remotePort ?? 0 });
+
+/** Who dials by IPv4 a node that listens on `::` comes from `::ffff:10.0.0.1`: the others, and certificates, know it as 10.0.0.1. */
+function unmapped(host: string): string {
+  const address = /^::ffff:(.*)$/i.exec(host)?.[1];
+  return address !== undefined && net.isIPv4(address) ? address : host;
+}
+
+/** Where those come from whose handshake is under way: a socket that ended before it was over has forgotten it. */
+class Handshakes {
+  readonly #under = new Map<string, net.Socket>();
+
+  constructor(server: net.Server) {
+    server.on("connection", (socket) => {
+      const remote = remoteOf(socket);
+      this.#under.set(remote, socket);
+      // The failure is told in the turn of the close.
+      socket.once("close", () => setImmediate(() => this.#forget(remote, socket)));
+    });
+    server.on("secureConnection", (socket) => this.#under.delete(remoteOf(socket)));
+  }
+
+  #forget(remote: string, socket: net.Socket): void {
+    if (this.#under.get(remote) === socket) this.#under.delete(remote);
+  }
+
+  /** Of the one that failed just now: in a crowd, perhaps, of those that ended together. */
+  whose(failed: tls.TLSSocket): string {
+    if (failed.remoteAddress !== undefined) return remoteOf(failed);
+    const ended = [...this.#under].filter(([, socket]) => socket.destroyed);
+    return ended.map(([remote]) => remote).join(" or ");
+  }
+}
 
 /** Why a handshake failed: the library ends most of these without a word. */
 function wordsFor(error: Error, { authorizationError }: tls.TLSSocket): Error {

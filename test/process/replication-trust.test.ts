@@ -1,6 +1,8 @@
 /** Who is let in between real servers: certificates of one authority on both sides and the same secret, or a clear word on both sides. */
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { freePort } from "../../ops/free-port.js";
 import { CertificateDirectory, hasOpenssl } from "../support/certificates.js";
+import { hasIpv6 } from "../support/ipv6.js";
 import { ReplicaSet, type SetNode } from "../support/replica-set.js";
 import { expectOne, hasAll, until } from "../support/set-waits.js";
 
@@ -37,21 +39,30 @@ describe.skipIf(!hasOpenssl)("a node that wants to follow (needs openssl, to mak
 
   it("is let in with a certificate and the secret, and refused with a clear word on both sides without", async () => {
     set = await ReplicaSet.begin();
-    const one = await set.primary("one", [], { ...tls("one", "ours"), ...secret("a long word") });
+    // On every address, so it sees those that dial by IPv4 as IPv6 shows them.
+    const everywhere = (await hasIpv6()) ? "[::]" : "0.0.0.0";
+    const port = await freePort();
+    const listens = ["--replica-listen", `${everywhere}:${port}`];
+    const one = await set.primary("one", listens, { ...tls("one", "ours"), ...secret("a long word") });
     await one.client.put("key", "value");
-    const follows = (name: string, environment: Record<string, string>) =>
-      set.replica(name, one, [], { ...environment, ANNALS_REPLICATION_REPLICA_TIMEOUT_SECS: "1" });
-    const [two, wrong, silent, foreign, doubting, plain] = await Promise.all([
-      follows("two", { ...tls("two", "ours"), ...secret("a long word") }),
+    const follows = (name: string, environment: Record<string, string>, flags: readonly string[] = []) =>
+      set.replica(name, { address: `127.0.0.1:${port}` }, flags, {
+        ...environment,
+        ANNALS_REPLICATION_REPLICA_TIMEOUT_SECS: "1",
+      });
+    const trusted = { ...tls("two", "ours"), ...secret("a long word") };
+    const [two, three, wrong, silent, foreign, doubting, plain] = await Promise.all([
+      follows("two", trusted),
+      follows("three", trusted, ["--replica-listen", "0.0.0.0:0"]),
       follows("wrong", { ...tls("two", "ours"), ...secret("another word") }),
       follows("silent", tls("two", "ours")),
       follows("foreign", { ...tls("stranger", "ours"), ...secret("a long word") }),
       follows("doubting", { ...tls("two", "theirs"), ...secret("a long word") }),
       follows("plain", secret("a long word")),
     ]);
-    await hasAll(two, one);
-    expect((await one.client.put("key", "confirmed", { "x-annals-acks": "1" })).status).toBeLessThan(300);
-    await expectOne(one, two);
+    await Promise.all([hasAll(two, one), hasAll(three, one)]);
+    expect((await one.client.put("key", "confirmed", { "x-annals-acks": "2" })).status).toBeLessThan(300);
+    await expectOne(one, two, three);
 
     await refusedWith(wrong, /does not know this node's shared secret/);
     await refusedWith(silent, /asks for the shared secret and the other side has none/);
@@ -70,6 +81,22 @@ describe.skipIf(!hasOpenssl)("a node that wants to follow (needs openssl, to mak
         told.some((line) => words.test(line)),
         `${words}: ${told.join("\n")}`,
       ).toBe(true);
-    expect((await one.stats())["replicas"]).toHaveLength(1);
+    expect(
+      told.every((line) => /"remote":"127\.0\.0\.1:\d+"/.test(line)),
+      told.join("\n"),
+    ).toBe(true);
+    const stats = await one.stats();
+    const { replicas, peers } = stats as Record<"replicas" | "peers", { name: string; address: string }[]>;
+    expect(replicas.map(({ name }) => name).sort()).toEqual(["three", "two"]);
+    for (const { name, address } of replicas) {
+      expect(address).toMatch(/^127\.0\.0\.1:\d+$/);
+      expect(peers.find((peer) => peer.name === name)?.address).toBe(address);
+    }
+
+    // Reached where the primary saw it, the other one shows a certificate that holds for the address.
+    await one.kill();
+    const promoted = await two.post("/api/replication/promote");
+    expect(promoted.status, promoted.text).toBe(200);
+    await until("three follows", async () => (await three.stats())["connected"] === true);
   });
 });

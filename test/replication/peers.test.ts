@@ -5,7 +5,7 @@ import { LeadershipFile } from "../../replication/leadership-file.js";
 import type { Leadership } from "../../replication/leadership-order.js";
 import { PEERS_MAX } from "../../replication/messages.js";
 import { NodeList, type NodePlace } from "../../replication/peers.js";
-import { hostOf, reachable } from "../../replication/reachable.js";
+import { hostOf, reachable, reachableFrom } from "../../replication/reachable.js";
 
 const UNDER: Leadership = { epoch: epoch(1), lineageId: "a".repeat(32) };
 const NEXT: Leadership = { epoch: epoch(2), lineageId: "b".repeat(32) };
@@ -133,6 +133,7 @@ describe("an address", () => {
     expect(reachable({ host: "0.0.0.0", port: 1 }, "10.0.0.7")).toEqual({ host: "10.0.0.7", port: 1 });
     expect(reachable({ host: "::", port: 1 }, undefined)).toBeUndefined();
     expect(reachable({ host: "north", port: 1 }, "10.0.0.7")).toEqual({ host: "north", port: 1 });
+    expect(reachableFrom({ host: "::", port: 1 }, "[fe80::1]:42")).toEqual({ host: "fe80::1", port: 1 });
     expect(hostOf("10.0.0.7:42")).toBe("10.0.0.7");
     expect(hostOf("[fe80::1]:42")).toBe("fe80::1");
     expect(hostOf("peer 4")).toBeUndefined();

@@ -5,10 +5,12 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { ReplicationError } from "../../replication/errors.js";
 import { LinkListener } from "../../replication/listener.js";
 import type { Address, Network } from "../../replication/ports.js";
+import { hostOf } from "../../replication/reachable.js";
 import { Receiver } from "../../replication/receiver.js";
 import { systemClock, systemRandom } from "../../replication/system.js";
 import { TcpNetwork, type TlsCertificates } from "../../replication/tcp.js";
 import { CertificateDirectory, hasOpenssl } from "../support/certificates.js";
+import { hasIpv6 } from "../support/ipv6.js";
 import { LinkNodeDouble } from "../support/link-node.js";
 import { MemoryNetwork } from "../support/memory-network.js";
 import { appendMany } from "../support/test-log.js";
@@ -32,6 +34,7 @@ async function listen(node: LinkNodeDouble, network: Network, host: string): Pro
   const events = {};
   const options = { address: { host, port: 0 }, network, context: real(node), host: node, events };
   const listener = await LinkListener.open(options);
+  node.listener = listener;
   ends.push(() => listener.close(stopping));
   return listener.address!;
 }
@@ -61,18 +64,36 @@ async function joins(host: string, dialled: string, of: Network = new TcpNetwork
   expect(await replica.segments()).toEqual(await primary.segments());
 }
 
+/** Where those seem to come from that dial, one after the other, a node that listens on all addresses. */
+async function remotesOf(network: Network, dialled: readonly string[]): Promise<string[]> {
+  const primary = newNode();
+  await primary.lead(1);
+  const { port } = await listen(primary, network, "::");
+  const remotes: string[] = [];
+  for (const host of dialled) {
+    const receiver = follow(newNode(), network, { host, port });
+    await until(() => primary.listener?.senders.length === 1, "it follows");
+    remotes.push(primary.listener?.senders[0]?.progress.remote ?? "");
+    await receiver.stop();
+    await until(() => primary.listener?.senders.length === 0, "it follows no longer");
+  }
+  return remotes;
+}
+
 describe("over TCP", () => {
   it("a node joins by host name and by address", async () => {
     await joins("127.0.0.1", "localhost");
   });
 
   it("a node joins over IPv6", async (test) => {
-    const has = await new Promise<boolean>((resolve) => {
-      const probe = net.createServer().once("error", () => resolve(false));
-      probe.listen(0, "::1", () => probe.close(() => resolve(true)));
-    });
-    test.skip(!has, "this machine has no IPv6 loopback");
+    test.skip(!(await hasIpv6()), "this machine has no IPv6 loopback");
     await joins("::1", "::1");
+  });
+
+  it("a node that dials by IPv4 who listens on all addresses is known by its IPv4 address", async (test) => {
+    test.skip(!(await hasIpv6()), "this machine has no IPv6 loopback");
+    const remotes = await remotesOf(new TcpNetwork(), ["127.0.0.1", "::1"]);
+    expect(remotes.map(hostOf)).toEqual(["127.0.0.1", "::1"]);
   });
 
   it("who dials where nobody listens is told why; an address that is taken is an error of listening", async () => {
@@ -134,7 +155,7 @@ describe.skipIf(!hasOpenssl)("over TLS (needs openssl, to make certificates)", (
 
   it("one of another authority, one without, and one whose name is not its own are refused", async () => {
     const refusals: string[] = [];
-    const tls = new TcpNetwork({ tls: one, refused: (error) => refusals.push(error.message) });
+    const tls = new TcpNetwork({ tls: one, refused: (_, remote) => refusals.push(remote) });
     const primary = newNode();
     await primary.lead(1);
     const address = await listen(primary, tls, "127.0.0.1");
@@ -154,5 +175,6 @@ describe.skipIf(!hasOpenssl)("over TLS (needs openssl, to make certificates)", (
       expect(stranger.end).toBe(0);
     }
     expect(refusals.length).toBeGreaterThan(1);
+    for (const remote of refusals) expect(remote).toMatch(/^127\.0\.0\.1:[1-9]\d+$/);
   });
 });
