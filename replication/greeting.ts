@@ -107,6 +107,7 @@ export class AcceptedGreeting extends GreetingSide {
     const hello = decodeHelloBody(body);
     refuseReplay(this.#challenge.nonce, hello.answers, "hello");
     await this.know(hello.node);
+    if (hello.purpose === "follow") refuseFormat(context.node.introduction(), hello.node);
     const node = await context.node.statement();
     if (session === undefined || session.reason !== undefined) return;
     const welcome = encodeWelcomeBody({ answers: hello.nonce, heartbeatMs, node });
@@ -180,6 +181,7 @@ export class DialledGreeting extends GreetingSide {
     const welcome = decodeWelcomeBody(body);
     refuseReplay(said.nonce, welcome.answers, "welcome");
     await this.know(welcome.node);
+    if (this.#purpose === "follow") refuseFormat(welcome.node, this.context.node.introduction());
     const { session } = this;
     if (session === undefined || session.reason !== undefined) return;
     const takes = this.#purpose === "ask" ? "words" : "records";
@@ -222,6 +224,19 @@ function refuseReplay(expected: Uint8Array, found: Uint8Array, what: "hello" | "
       found: what,
       state: "a greeting",
     },
+  );
+}
+
+/**
+ * What a later release writes may be in any record, and a replica keeps a record before it looks into it: it could not start any more. So it
+ * is not begun. To ask and to fence, and to fetch records that the other side had itself, it does not matter who is of which release.
+ */
+function refuseFormat(feeder: NodeStatement, replica: NodeStatement): void {
+  if (replica.format >= feeder.format) return;
+  throw new ReplicationError(
+    "REPLICATION_FORMAT_UNKNOWN",
+    `${feeder.name} writes format ${feeder.format} of data directories, and ${replica.name} reads up to ${replica.format}: bring ${replica.name} to the release of ${feeder.name}`,
+    { expected: feeder.format, found: replica.format },
   );
 }
 

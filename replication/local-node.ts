@@ -2,7 +2,7 @@
  * What this node says of itself on every link, and what it takes from what others say: leaderships, the list of nodes, the primary and its
  * clock. Roles change elsewhere; here it is only known which one there is.
  */
-import { offset as asOffset, BEFORE_FIRST, type EventLog } from "../log/index.js";
+import { offset as asOffset, BEFORE_FIRST, DIRECTORY_FORMAT_VERSION, type EventLog } from "../log/index.js";
 import type { ReplicationHost } from "./host.js";
 import { HeardLeadership, isFenced } from "./leadership.js";
 import type { LeadershipFile } from "./leadership-file.js";
@@ -128,6 +128,7 @@ export class LocalNode implements LinkNode {
     const said = {
       ...place,
       clusterId,
+      format: DIRECTORY_FORMAT_VERSION,
       own: this.own,
       heard: this.heard,
       primary: this.primary,

@@ -45,6 +45,8 @@ const ADDRESS_LENGTH_MAX = 256;
 const WORDS_LENGTH_MAX = 1024;
 const FILE_NAME_LENGTH_MAX = 128;
 const DAY_MS = 86_400_000;
+/** Of builds that did not say: there was no later one. */
+const FORMAT_UNSAID = 3;
 
 /** A message as one frame, in the pieces to write. `epoch` is that of the leadership which this side stated last. */
 export function encodeMessage(message: Message, epoch: number): Uint8Array[] {
@@ -186,7 +188,7 @@ function decodeRun(payload: Uint8Array): Message {
   if (header === "version")
     throw new ReplicationError(
       "REPLICATION_FORMAT_UNKNOWN",
-      "the other side's segments have another format",
+      `the other side's segments have another format than version ${SEGMENT_FORMAT_VERSION}, the one that this release knows: bring both to one release`,
       {
         expected: SEGMENT_FORMAT_VERSION,
       },
@@ -286,6 +288,7 @@ function statementOf(fields: Fields): NodeStatement {
     clusterId: fields.optional("clusterId", (name) => fields.id(name)),
     firstOffset: offsetOf(fields, "firstOffset"),
     ...nodeOf(fields),
+    format: fields.optional("format", (name) => fields.count(name, U32_MAX, 1)) ?? FORMAT_UNSAID,
     own: fields.optional("own", (name) => leadershipOf(fields.fields(name))),
     heard: fields.optional("heard", (name) => leadershipOf(fields.fields(name))),
     end: fields.optional("end", (name) => positionOf(fields.fields(name))),

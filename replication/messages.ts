@@ -20,6 +20,8 @@ export interface NodeStatement {
   /** Where others reach its replication port and its HTTP port, as far as it knows. */
   readonly listen: Address | undefined;
   readonly http: string | undefined;
+  /** The version of data directories up to which its release reads, and which it may write at any moment. */
+  readonly format: number;
   /** The leadership of its log's last epoch; undefined without a log. */
   readonly own: Leadership | undefined;
   /** The highest leadership it ever heard of, its own included. */

@@ -127,7 +127,11 @@ const adviceByCode: Readonly<Record<LogErrorCode, Advice>> = {
 
 const projectionAdvice: Readonly<Record<ProjectionErrorCode, Advice>> = {
   PROJECTION_EVENT_MALFORMED: { exitCode: exitCodes.damaged, advice: damagedAdvice },
-  PROJECTION_EVENT_UNKNOWN: { exitCode: exitCodes.damaged, advice: otherRelease },
+  PROJECTION_EVENT_UNKNOWN: {
+    exitCode: exitCodes.damaged,
+    advice:
+      "this is not damage, and nothing is lost: start the release that wrote it; of a replica, the release of its primary",
+  },
   PROJECTION_DEAD: {
     exitCode: exitCodes.storageFailed,
     advice: "start it again: the state is folded anew from the log; please report the log's last lines",

@@ -7,7 +7,13 @@ import { readFileSync } from "node:fs";
 import type { Socket } from "node:net";
 import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
-import { epoch as asEpoch, IDENTITY_FILE, type Offset, offset } from "../../log/index.js";
+import {
+  epoch as asEpoch,
+  DIRECTORY_FORMAT_VERSION,
+  IDENTITY_FILE,
+  type Offset,
+  offset,
+} from "../../log/index.js";
 import { factor, seed, seededRandom } from "../../props/run-settings.js";
 import { encodeFrame, FrameReader, RUN_BYTES_MAX } from "../../replication/frames.js";
 import { decodeMessage, encodeMessage } from "../../replication/message-codec.js";
@@ -46,7 +52,8 @@ const confirmed = async (primary: SetNode): Promise<void> => {
 /** Of a node of the cluster that nobody knows. */
 function stranger(primary: SetNode): NodeStatement {
   const { clusterId } = JSON.parse(readFileSync(join(primary.directory, IDENTITY_FILE), "utf8"));
-  return { ...bare, clusterId, nodeId: randomBytes(16).toString("hex"), name: "stranger" };
+  const nodeId = randomBytes(16).toString("hex");
+  return { ...bare, clusterId, nodeId, name: "stranger", format: DIRECTORY_FORMAT_VERSION };
 }
 
 /** What a node that is believed may say of leaderships makes others stop, as it should: that is left out. */

@@ -1,11 +1,13 @@
 /** What does not belong where it is said ends a link, and nothing else: replicas and primaries that say whatever they like. */
 import { describe, expect, it } from "vitest";
-import { epoch, type Offset, offset, type RecordRun } from "../../log/index.js";
-import { FRAME_TYPES, RUN_BYTES_MAX } from "../../replication/frames.js";
+import { DIRECTORY_FORMAT_VERSION, epoch, type Offset, offset, type RecordRun } from "../../log/index.js";
+import { encodeFrame, FRAME_TYPES, RUN_BYTES_MAX } from "../../replication/frames.js";
 import type { Leadership } from "../../replication/leadership-order.js";
+import { encodeMessage } from "../../replication/message-codec.js";
 import type { Message } from "../../replication/messages.js";
 import { EMPTY_POSITION } from "../../replication/position.js";
 import { same } from "../support/link-world.js";
+import { headerOfVersion } from "../support/protocol-samples.js";
 import { rawPrimary, rawReplica, withReplica } from "../support/raw-links.js";
 import { RawPeer } from "../support/raw-peer.js";
 import { DISK_LOG, segmentFile } from "../support/test-log.js";
@@ -233,6 +235,56 @@ describe("a primary that says what does not belong there", () => {
     replica.follow(set.address);
     await same(set.primary, replica);
     expect(replica.installs).toBe(1);
+  });
+});
+
+describe("another format", () => {
+  it("of segments is refused in the same word on both sides, and nothing of it is taken", async () => {
+    const { set, replica } = await withReplica();
+    const { peer, runs } = await rawPrimary(set, replica);
+    const before = replica.end;
+    const [first] = runs;
+    const payload = Buffer.concat(encodeMessage({ type: "run", ...first! }, 0)).subarray(16);
+    payload.set(headerOfVersion(2, first!.header), 4);
+    peer.say({ type: "continue", from: offset(before + 1) });
+    peer.sayBytes(...encodeFrame("run", peer.epoch, [payload]));
+    expect(await peer.refusal()).toBe("REPLICATION_FORMAT_UNKNOWN");
+    expect(codesOf(replica.failures)).toEqual(["REPLICATION_FORMAT_UNKNOWN"]);
+    expect(replica.end).toBe(before);
+  });
+
+  it("of a primary of a later release is refused in the greeting, by both, before any record", async () => {
+    const { set, replica } = await withReplica();
+    const before = replica.end;
+    set.primary.format = DIRECTORY_FORMAT_VERSION + 1;
+    replica.receiver?.start();
+    await set.world.clock.until(() => replica.failures.length > 1, "it was refused twice");
+    expect(codesOf(replica.failures)).toEqual(["REPLICATION_FORMAT_UNKNOWN"]);
+    const told = set.primary.warnings.filter(({ code }) => code === "REPLICATION_FORMAT_UNKNOWN");
+    expect(told[0]?.message).toContain(
+      `${set.primary.name} writes format ${DIRECTORY_FORMAT_VERSION + 1} of data directories, and ${replica.name} reads up to ${DIRECTORY_FORMAT_VERSION}`,
+    );
+    expect([replica.end, set.primary.listener?.senders]).toEqual([before, []]);
+    // What was not let in is asked as before: a candidate reaches and fences it.
+    const peer = RawPeer.dial(set.world.network, set.world.clock, set.address);
+    await peer.greet(await replica.statement(), { purpose: "ask" });
+    replica.format = set.primary.format;
+    await same(set.primary, replica);
+  });
+
+  it("is found by the replica, too, where its primary does not look", async () => {
+    const { set, replica } = await withReplica();
+    set.primary.format = DIRECTORY_FORMAT_VERSION + 1;
+    const { peer } = await rawPrimary(set, replica);
+    expect(await peer.refusal()).toBe("REPLICATION_FORMAT_UNKNOWN");
+    expect(codesOf(replica.failures)).toEqual(["REPLICATION_FORMAT_UNKNOWN"]);
+  });
+
+  it("of a later release is no hindrance for a replica: those are upgraded first", async () => {
+    const { set, replica } = await withReplica();
+    replica.format = DIRECTORY_FORMAT_VERSION + 1;
+    replica.receiver?.start();
+    await same(set.primary, replica);
   });
 });
 

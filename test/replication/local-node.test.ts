@@ -21,6 +21,7 @@ const NORTH: PeerNote = {
 const statement = (changes: Partial<NodeStatement> = {}): NodeStatement => ({
   ...NORTH,
   clusterId: undefined,
+  format: 1,
   own: led(1),
   heard: led(1),
   end: undefined,

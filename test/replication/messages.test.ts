@@ -15,7 +15,18 @@ import {
   encodeWelcomeBody,
 } from "../../replication/message-codec.js";
 import type { Message, MessageType, PeerNote } from "../../replication/messages.js";
-import { bare, header, id, MESSAGES, max, node, nonce, note, proof } from "../support/protocol-samples.js";
+import {
+  bare,
+  header,
+  headerOfVersion,
+  id,
+  MESSAGES,
+  max,
+  node,
+  nonce,
+  note,
+  proof,
+} from "../support/protocol-samples.js";
 
 function roundTrip(message: Message, under = 3): Message {
   const reader = new FrameReader();
@@ -197,6 +208,18 @@ describe("messages", () => {
       return bytes;
     });
     expect(flags).toBe("REPLICATION_MESSAGE_BAD");
+    const later = decoded((bytes) =>
+      Buffer.concat([bytes.subarray(0, 4), headerOfVersion(2), bytes.subarray(108)]),
+    );
+    expect(later).toBe("REPLICATION_FORMAT_UNKNOWN");
+  });
+
+  it("a greeting that says no format is that of the first release that replicated", () => {
+    const { format: _, ...before } = bare;
+    const body = encode({ answers: nonce, heartbeatMs: 1_000, node: before });
+    expect(decodeWelcomeBody(body).node.format).toBe(3);
+    const zero = encode({ answers: nonce, heartbeatMs: 1_000, node: { ...before, format: 0 } });
+    expect(codeOf(() => decodeWelcomeBody(zero))).toBe("REPLICATION_MESSAGE_BAD");
   });
 
   it("whatever the payload, a message or a coded refusal comes out", () => {

@@ -1,6 +1,6 @@
 /** What is passed on of nodes behind others: what of it is believed, and what a link does whose feeder is only late. */
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { epoch, offset } from "../../log/index.js";
+import { DIRECTORY_FORMAT_VERSION, epoch, offset } from "../../log/index.js";
 import type { Leadership } from "../../replication/leadership-order.js";
 import { LEASE_MS } from "../../replication/lease.js";
 import type { Below, NodeStatement } from "../../replication/messages.js";
@@ -36,6 +36,7 @@ describe("what a replica tells of nodes behind it", () => {
     const end = await log.positionAt(log.endOffset);
     const statement: NodeStatement = {
       ...{ clusterId, nodeId: id("aa"), name: "between", listen: undefined, http: undefined },
+      format: DIRECTORY_FORMAT_VERSION,
       ...{ own: node.own, heard: node.own, firstOffset: offset(1), leads: false, primary: undefined },
       end: how === "has all" ? end : { ...end, crc: end.crc ^ 1 },
     };

@@ -3,6 +3,7 @@
  * a test says who leads, who follows, and what goes wrong.
  */
 import {
+  DIRECTORY_FORMAT_VERSION,
   type EventLog,
   encodeSegmentHeader,
   Installation,
@@ -68,6 +69,8 @@ let nodes = 0;
 export class LinkNodeDouble implements LinkNode, ReceiverHost, SenderHost {
   readonly nodeId: string;
   readonly name: string;
+  /** Of its release. */
+  format = DIRECTORY_FORMAT_VERSION;
   readonly world: LinkWorld;
   readonly context: LinkContext;
   readonly disk: SimulatedDisk;
@@ -83,6 +86,7 @@ export class LinkNodeDouble implements LinkNode, ReceiverHost, SenderHost {
   receiver: Receiver | undefined;
   readonly failures: ReplicationError[] = [];
   readonly senderEnds: ReplicationError[] = [];
+  readonly warnings: { readonly code: unknown; readonly message: string }[] = [];
   readonly heartbeats: Heartbeat[] = [];
   readonly cuts: Position[] = [];
   readonly kept: KeptRecords[] = [];
@@ -106,7 +110,11 @@ export class LinkNodeDouble implements LinkNode, ReceiverHost, SenderHost {
       node: this,
       clock: world.clock,
       random: { bytes: seededBytes(random), unit: random },
-      logger: { info: () => undefined, warn: () => undefined, error: () => undefined },
+      logger: {
+        info: () => undefined,
+        warn: (fields, message) => void this.warnings.push({ code: fields["code"], message }),
+        error: () => undefined,
+      },
       settings: { ...SETTINGS, ...settings },
     };
   }
@@ -199,6 +207,7 @@ export class LinkNodeDouble implements LinkNode, ReceiverHost, SenderHost {
       name: this.name,
       listen: undefined,
       http: undefined,
+      format: this.format,
       own: this.own,
       heard: this.heard,
       end: undefined,

@@ -1,5 +1,6 @@
 /** One of each message at least, with everything in it and with nothing: what tests of the protocol go through. */
-import { epoch, offset, type SegmentHeader } from "../../log/index.js";
+import { crc32 } from "../../log/checksum.js";
+import { encodeSegmentHeader, epoch, offset, type SegmentHeader } from "../../log/index.js";
 import { encodeHelloBody, encodeWelcomeBody } from "../../replication/message-codec.js";
 import type { FollowerNote, Message, NodeStatement, PeerNote } from "../../replication/messages.js";
 import type { Position } from "../../replication/position.js";
@@ -25,6 +26,7 @@ export const node: NodeStatement = {
   name: "one",
   listen: note.listen,
   http: note.http,
+  format: 7,
   own: leadership,
   heard: leadership,
   end: position,
@@ -39,6 +41,7 @@ export const bare: NodeStatement = {
   name: "",
   listen: undefined,
   http: undefined,
+  format: 1,
   own: undefined,
   heard: undefined,
   end: undefined,
@@ -57,6 +60,13 @@ export const header: SegmentHeader = {
   chainTimestamp: 5,
   chainCrc: 77,
 };
+/** A whole segment header of another format version. */
+export function headerOfVersion(version: number, like = header): Uint8Array {
+  const bytes = Buffer.from(encodeSegmentHeader(like));
+  bytes.writeUInt16LE(version, 8);
+  bytes.writeUInt32LE(crc32(bytes.subarray(0, -4), 0), bytes.length - 4);
+  return bytes;
+}
 export const nonce = new Uint8Array(32).fill(7);
 export const proof = new Uint8Array(32).fill(8);
 export const max = Number.MAX_SAFE_INTEGER;
