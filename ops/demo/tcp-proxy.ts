@@ -1,6 +1,6 @@
 /**
- * A TCP proxy on loopback that does to a connection what networks do: delays its bytes, lets them dribble, cuts it, or swallows what comes
- * either way and says nothing, as a half-open connection does. Bytes of one connection stay in order.
+ * A TCP proxy on loopback that does to a connection what networks do: delays its bytes, lets them dribble, changes some, cuts it, or swallows what
+ * comes either way and says nothing, as a half-open connection does. Bytes of one connection stay in order.
  */
 import { connect, createServer, type Server, type Socket } from "node:net";
 
@@ -13,6 +13,8 @@ export interface ProxyFaults {
   dribbleBytes: number;
   /** Ways on which nothing is passed on; it waits, as what TCP sends again does. */
   readonly silent: Set<Way>;
+  /** Ways on which each piece has a changed bit, as no checksum of TCP has seen. */
+  readonly garbled: Set<Way>;
   /** New connections are refused. */
   refuses: boolean;
   /** By the first words of whoever dialled: connections that are silent both ways. */
@@ -32,7 +34,7 @@ const WAITING_PIECES = 64;
 
 export class TcpProxy {
   readonly faults: ProxyFaults = {
-    ...{ delayMs: 0, dribbleBytes: 0, silent: new Set() },
+    ...{ delayMs: 0, dribbleBytes: 0, silent: new Set(), garbled: new Set() },
     ...{ refuses: false, silences: undefined },
   };
   readonly #server: Server;
@@ -83,6 +85,7 @@ export class TcpProxy {
   /** All is well again; what waited goes on. */
   heal(): void {
     this.faults.silent.clear();
+    this.faults.garbled.clear();
     Object.assign(this.faults, { delayMs: 0, dribbleBytes: 0, refuses: false, silences: undefined });
     for (const pair of this.#pairs)
       for (const way of ["out", "back"] as const) {
@@ -139,7 +142,9 @@ export class TcpProxy {
 
   #pass(pair: Pair, way: Way, piece: Buffer): void {
     const to = way === "out" ? pair.far : pair.near;
-    const { dribbleBytes } = this.faults;
+    const { dribbleBytes, garbled } = this.faults;
+    const middle = piece.length >> 1;
+    if (garbled.has(way)) piece.writeUInt8(piece.readUInt8(middle) ^ 1, middle);
     const size = dribbleBytes > 0 ? dribbleBytes : piece.length;
     for (let at = 0; at < piece.length; at += size) {
       const part = piece.subarray(at, at + size);

@@ -5,6 +5,8 @@
 import { afterEach, describe, expect, it } from "vitest";
 import { TcpProxy } from "../../ops/demo/tcp-proxy.js";
 import { factor, seed, seededRandom } from "../../props/run-settings.js";
+import { BREAKER_FAILURES_MAX } from "../../replication/breaker.js";
+import { errorCodeOf } from "../support/http-client.js";
 import { ReplicaSet, type SetNode } from "../support/replica-set.js";
 import { checkSet } from "../support/set-checks.js";
 import { LOSSES, type Loss, ProxiedSet, promoteOneOf, QUICK, rounds } from "../support/set-faults.js";
@@ -24,6 +26,9 @@ afterEach(async () => {
   await set.end();
   for (const end of ends.splice(0)) await end();
 });
+
+/** The first pause before a replica connects again; each doubles it. */
+const RECONNECT_MS = 25;
 
 const tell = (what: object): void => {
   if (isLong) console.log(`${JSON.stringify({ ...what, seed })}`);
@@ -56,7 +61,7 @@ describe("replication under faults, between processes", () => {
   });
 
   it(
-    "a link is cut, silenced, slowed: nothing confirmed is missing, and the logs are the same",
+    "a link is cut, silenced, slowed: nothing confirmed is missing, and the logs are the same; garbled, it is given up",
     LONG,
     async () => {
       set = await ReplicaSet.begin();
@@ -67,7 +72,9 @@ describe("replication under faults, between processes", () => {
       const ANNALS_REPLICATION_ADVERTISED_ADDRESS = `127.0.0.1:${proxy.port}`;
       const primary = await set.primary("primary", [], { ...QUICK, ANNALS_REPLICATION_ADVERTISED_ADDRESS });
       port = primary.replicationPort;
-      const replica = await set.replica("replica", { address: `127.0.0.1:${proxy.port}` }, [], QUICK);
+      const ANNALS_REPLICATION_RECONNECT_DELAY_MS = String(RECONNECT_MS);
+      const reached = { ...QUICK, ANNALS_REPLICATION_RECONNECT_DELAY_MS };
+      const replica = await set.replica("replica", { address: `127.0.0.1:${proxy.port}` }, [], reached);
       await hasAll(replica, primary);
       const history = new SetHistory();
       const load = new SetLoad(primary, { acks: [1], clients: 4, history, ...PACE });
@@ -100,6 +107,7 @@ describe("replication under faults, between processes", () => {
         ...checked,
         refused: Object.fromEntries(load.refused),
       });
+      await expectGivenUp(replica, primary, proxy);
     },
   );
 
@@ -142,6 +150,30 @@ async function cutFor(ms: number, load: SetLoad): Promise<void> {
   const before = load.answered.length;
   await sleep(ms - settlesMs);
   if (isLong) expect(load.answered.length).toBe(before);
+}
+
+/** Where what comes is changed again and again the link stays down, and says so, until somebody has looked and resets it. */
+async function expectGivenUp(replica: SetNode, primary: SetNode, proxy: TcpProxy): Promise<void> {
+  const link = `127.0.0.1:${proxy.port}`;
+  const tripped = () => replica.json("/v1/admin/circuit-breakers/tripped");
+  const reset = (agent_id: string) => replica.post("/v1/admin/circuit-breaker/reset", { agent_id });
+  expect(await tripped()).toEqual({ count: 0, tripped: [] });
+  proxy.faults.garbled.add("back");
+  proxy.cut();
+  await until("the link is given up", async () => (await tripped())["count"] === 1);
+  const last_error = expect.stringMatching(/^REPLICATION_/);
+  expect(await tripped()).toMatchObject({ tripped: [{ link, failures: BREAKER_FAILURES_MAX, last_error }] });
+  expect((await replica.get("/metrics")).text).toContain("annals_replication_breakers_open 1\n");
+  proxy.heal();
+  expect(errorCodeOf(await reset("127.0.0.1:1"))).toBe("API_LINK_UNKNOWN");
+  // The pause that it would have made is over then.
+  await sleep(2 ** BREAKER_FAILURES_MAX * RECONNECT_MS);
+  expect((await replica.stats())["connected"]).toBe(false);
+  expect(JSON.parse((await reset(link)).text)).toEqual({ success: true, reset: 1 });
+  await hasAll(replica, primary);
+  const written = await primary.client.put("after", "it was looked at", { "x-annals-acks": "1" });
+  expect(written.status, written.text).toBeLessThan(300);
+  expect(await tripped()).toEqual({ count: 0, tripped: [] });
 }
 
 /** Faults drawn for the proxy, each kind often. */
