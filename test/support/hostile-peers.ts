@@ -2,7 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
-import { FrameReader } from "../../replication/frames.js";
+import { checkOf, FRAME_TYPES, FrameReader } from "../../replication/frames.js";
 import { TcpNetwork } from "../../replication/index.js";
 import {
   decodeHelloBody,
@@ -36,10 +36,11 @@ export function hostileBytes(round: number, random: () => number): Uint8Array {
   return round % 3 === 1 ? lying(bytes, round) : lying(bytes, round).subarray(0, 12);
 }
 
-/** A header of a known type that promises more than comes, or than may. */
+/** A header of a known type that promises more than comes, or than may. Its own check holds: the length is looked at. */
 export function lying(bytes: Buffer, round: number, length = round % 2 === 0 ? 0xffff_ffff : 4000): Buffer {
   bytes.writeUInt32LE(length, 0);
-  bytes.writeUInt32LE(1 + (round % 16), 8);
+  bytes.writeUInt8(1 + (round % Object.keys(FRAME_TYPES).length), 8);
+  bytes.writeUIntLE(checkOf(bytes), 9, 3);
   return bytes;
 }
 
