@@ -111,17 +111,19 @@ export class DivergedDirectory {
     );
   }
 
-  /** Durable under its name, with everything in it, whose content is. Returns it, below the data directory. */
-  async finish(first: Offset, last: Offset, lineageId: string, keptAt: number): Promise<string> {
+  /** Durable under its name, with everything in it, whose content is. */
+  async finish(first: Offset, last: Offset, lineageId: string, keptAt: number): Promise<KeptRecords> {
     const parent = `${this.#dataDirectory}/${DIVERGED_DIRECTORY}`;
     await this.#files.syncDirectory(this.logPath);
     await this.#files.syncDirectory(this.path);
+    const bytes = await bytesOf(this.#files, this.logPath);
     let name = divergedName(keptAt, first, last, lineageId);
     for (let ms = keptAt + 1; await this.#files.exists(`${parent}/${name}`); ms++)
       name = divergedName(ms, first, last, lineageId);
     await this.#files.rename(this.path, `${parent}/${name}`);
     await this.#files.syncDirectory(parent);
-    return `${DIVERGED_DIRECTORY}/${name}`;
+    const directory = `${DIVERGED_DIRECTORY}/${name}`;
+    return { directory, keptAt, first, last, records: last - first + 1, bytes };
   }
 }
 
@@ -136,20 +138,17 @@ async function keep(
   const position = await log.positionAt(end);
   const view = await openLogView(files, dataDirectory, { last: end });
   const staged = await DivergedDirectory.begin(files, dataDirectory);
-  let bytes = 0;
   for (const extent of view.extents.filter(({ lastOffset }) => lastOffset > last)) {
     const cut = extent.firstOffset <= last;
     const from = cut ? (await resumePoints(files, dataDirectory, extent, [last])).get(last) : undefined;
     assert(!cut || from !== undefined, "the extent holds the record");
-    bytes += await copyExtent(files, dataDirectory, staged.logPath, extent, from);
+    await copyExtent(files, dataDirectory, staged.logPath, extent, from);
   }
   await staged.copySmallFile(IDENTITY_FILE);
   // Nothing is cut before what was kept reads as the end of this very log.
   const copy = await openLogView(files, staged.path);
   assert(await copy.agrees(position), "what was kept is the end of the log");
-  const first = asOffset(last + 1);
-  const directory = await staged.finish(first, end, position.lineageId, now);
-  return { directory, keptAt: now, first, last: end, records: end - last, bytes };
+  return await staged.finish(asOffset(last + 1), end, position.lineageId, now);
 }
 
 async function copyExtent(
@@ -158,7 +157,7 @@ async function copyExtent(
   target: string,
   extent: SegmentExtent,
   from: ResumePoint | undefined,
-): Promise<number> {
+): Promise<void> {
   const handle = await files.open(`${target}/${segmentName(from?.offset ?? extent.firstOffset)}`, "create");
   try {
     let at = 0;
@@ -167,7 +166,6 @@ async function copyExtent(
       at += bytes.length;
     }
     await handle.sync();
-    return at;
   } finally {
     await handle.close();
   }

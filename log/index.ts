@@ -32,6 +32,7 @@ export {
   Installation,
   type InstallationOptions,
   type InstalledLog,
+  soundEnd,
 } from "./installation.js";
 export { holdsLog } from "./installing.js";
 export { EMPTY_LOG } from "./log-mark.js";

@@ -3,7 +3,7 @@
  * verified and synced under `incoming/` while the old log goes on; then `commit` puts it into place, each step durable before the next:
  *
  *   1. what was brought is durable, with the small files that belong to it
- *   2. the old log is kept under `diverged/`, if it is to be
+ *   2. the old log is kept under `diverged/`, unless what was brought is proven to begin with it
  *   3. the mark `installing.json`: from here on the new log is the log
  *   4. the old segments and snapshots go, the new ones get their second name in their place; then the small files
  *   5. the mark goes, then `incoming/`
@@ -11,6 +11,7 @@
  * A kill before 3 leaves the old log; after it whoever opens the directory next does 4 again from its beginning, for `incoming/`
  * keeps everything until the mark is gone.
  */
+import { findingOf } from "./damaged-directory.js";
 import {
   checkIsNotRestoring,
   type DataDirectory,
@@ -20,8 +21,9 @@ import {
   readIdentity,
 } from "./data-directory.js";
 import { raiseDirectoryFormat } from "./directory-format.js";
+import type { KeptRecords } from "./diverged.js";
 import { assert, LogError } from "./errors.js";
-import type { LogPosition, ReceivedRun } from "./event-log.js";
+import type { EventLog, LogPosition, ReceivedRun } from "./event-log.js";
 import { INCOMING_DIRECTORY, LOG_DIRECTORY, parseSnapshotName, SNAPSHOT_DIRECTORY } from "./file-names.js";
 import type { FileSystem } from "./file-system.js";
 import {
@@ -32,6 +34,8 @@ import {
   placeSmallFiles,
   rollForward,
 } from "./installing.js";
+import { continues } from "./log-mark.js";
+import { openUnmarkedView } from "./log-view.js";
 import { listSegments } from "./segment-chain.js";
 import type { Identity } from "./settings.js";
 import { StagedLog } from "./staged-log.js";
@@ -54,15 +58,27 @@ export interface InstallationOptions {
 }
 
 export interface CommitInstallation {
-  /** The old log goes to `diverged/`; otherwise it is removed. */
-  readonly keepOld: boolean;
+  /** Where the old log ended (`soundEnd`). Undefined when nobody can say: then it is kept in any case. */
+  readonly oldEnd: LogPosition | undefined;
 }
 
 export interface InstalledLog {
   readonly identity: Identity;
   readonly end: LogPosition;
-  /** Below the data directory; where the old log was kept. */
-  readonly kept: string | undefined;
+  /** The old log, where it had to be kept. */
+  readonly kept: KeptRecords | undefined;
+}
+
+/** Where a log ends that is about to be replaced; undefined without one, and of one that cannot be read there. */
+export async function soundEnd(log: EventLog | undefined): Promise<LogPosition | undefined> {
+  if (log === undefined) return undefined;
+  await log.whenCommitted(log.endOffset);
+  try {
+    return await log.positionAt(log.endOffset);
+  } catch (error) {
+    if (findingOf(error) === undefined) throw error;
+    return undefined;
+  }
 }
 
 export class Installation {
@@ -136,11 +152,12 @@ export class Installation {
   }
 
   /**
-   * Makes what was brought the directory's log. The old log must be closed. A kill before this resolves leaves the old log, or the next
-   * `openLog` ends what was begun. The directory is free then, also when it fails.
+   * Makes what was brought the directory's log. The old log must be closed; it is removed when what was brought is proven to begin with it, and
+   * otherwise kept. A kill before this resolves leaves the old log, or the next `openLog` ends what was begun. The directory is free
+   * then, also when it fails.
    * @throws LogError LOG_LOCKED; LOG_NOT_CONTINUED when the log and the snapshots that were brought do not belong together.
    */
-  async commit({ keepOld }: CommitInstallation): Promise<InstalledLog> {
+  async commit({ oldEnd }: CommitInstallation): Promise<InstalledLog> {
     const { files, dataDirectory, holder, now } = this.#options;
     this.#checkIsWhole();
     this.#held ??= await openDataDirectory(files, dataDirectory, holder);
@@ -150,7 +167,9 @@ export class Installation {
       const { end, tailBase } = this.#log;
       const point = { durable: end.offset, crc: end.crc, tail: tailBase, clean: true };
       await placeSmallFiles(files, this.#incoming, encodeIdentity(this.identity), point, now());
-      const kept = keepOld ? await keepOldLog(files, dataDirectory, now()) : undefined;
+      const kept = (await this.#beginsWith(oldEnd))
+        ? undefined
+        : await keepOldLog(files, dataDirectory, now());
       await raiseDirectoryFormat(files, dataDirectory);
       await markInstalling(files, dataDirectory, now());
       await rollForward(files, dataDirectory);
@@ -169,6 +188,11 @@ export class Installation {
     } finally {
       await this.#close();
     }
+  }
+
+  async #beginsWith(oldEnd: LogPosition | undefined): Promise<boolean> {
+    if (oldEnd === undefined) return false;
+    return await continues(await openUnmarkedView(this.#options.files, this.#incoming, {}), oldEnd);
   }
 
   /** The state can be folded from what was brought. */

@@ -2,7 +2,7 @@
  * The steps by which an installed log gets into place, from the files alone: `Installation` does them, and whoever opens a directory in
  * which they were begun does them again (`installation.ts` says why that is safe).
  */
-import { DivergedDirectory } from "./diverged.js";
+import { DivergedDirectory, type KeptRecords } from "./diverged.js";
 import { errnoOf, LogError } from "./errors.js";
 import {
   FOLLOWING_FILE,
@@ -102,7 +102,7 @@ export async function keepOldLog(
   files: FileSystem,
   dataDirectory: string,
   now: number,
-): Promise<string | undefined> {
+): Promise<KeptRecords | undefined> {
   const logDirectory = `${dataDirectory}/${LOG_DIRECTORY}`;
   const segments = await listSegments(files, logDirectory);
   const first = parseSegmentName(segments[0] ?? "");

@@ -70,6 +70,21 @@ export async function agrees(
   }
 }
 
+/**
+ * Whether the log that ended at `end` is proven to be a beginning of this one: its last record is here and the same; or it lies before what is
+ * kept here, in the epoch that this log begins in the middle of. One node writes an epoch, record after record, and only what is durable
+ * there is sent to others. Of an earlier epoch nobody can say how far it went. @throws LogError LOG_CORRUPT.
+ */
+export async function continues(
+  log: Pick<LogReader, "firstOffset" | "epochs" | "agrees">,
+  { offset, ...end }: LogPosition,
+): Promise<boolean> {
+  if (offset === EMPTY_LOG.offset) return true;
+  if (offset + 1 >= log.firstOffset) return await log.agrees({ offset, ...end });
+  const oldest = log.epochs[0];
+  return oldest?.epoch === end.epoch && oldest.lineageId === end.lineageId && oldest.first <= offset;
+}
+
 /** The oldest segment knows crc and time of the record before it; its epoch only when it is not the first of its own. */
 function isContinuedBy(mark: LogPosition | LogMark, segments: SegmentList): boolean {
   const { header } = segments.first;

@@ -84,7 +84,7 @@ async function replica(disk: SimulatedDisk): Promise<void> {
   const options = { ...optionsOn(disk, files), clusterId: primary.clusterId, isHeld: false };
   const installation = await Installation.begin(options);
   for (const run of primary.runs) await installation.receive(run);
-  await installation.commit({ keepOld: false });
+  await installation.commit({ oldEnd: undefined });
   await (await follow(disk, files)).log.close();
 }
 

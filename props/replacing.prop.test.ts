@@ -4,7 +4,7 @@
  *
  *   1. a diverged end is cut only after it was kept: whole, readable, and the end of that very log
  *   2. an installation leaves the old log or the new one, never a mixture; once it was reported, the new one
- *   3. the old log is kept before it is replaced, if that was asked for
+ *   3. the old log is kept before it is replaced, unless the new one is proven to begin with it
  *   4. what was interrupted can be done again, and the log then follows to the primary's end
  *   5. none of it looks like damage
  */
@@ -68,7 +68,8 @@ beforeAll(async () => {
   await log.close();
 });
 
-async function install(disk: SimulatedDisk, files: SimulatedMount, keepOld: boolean): Promise<void> {
+/** `oldEnd`: of the log that is there. */
+async function install(disk: SimulatedDisk, files: SimulatedMount, oldEnd?: LogPosition): Promise<void> {
   const installation = await Installation.begin({
     ...optionsOn(disk, files),
     clusterId: primary.clusterId,
@@ -76,7 +77,7 @@ async function install(disk: SimulatedDisk, files: SimulatedMount, keepOld: bool
   });
   await installation.placeSnapshot("snapshot_1_9.snap", once(Buffer.alloc(3000, 9)));
   for (const run of primary.runs) await installation.receive(run);
-  await installation.commit({ keepOld });
+  await installation.commit({ oldEnd });
 }
 
 async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
@@ -88,14 +89,16 @@ async function follow(disk: SimulatedDisk, files: SimulatedMount): Promise<Event
   return log;
 }
 
-/** A node that had followed up to `COMMON`, was promoted, and wrote records that nobody else has. */
-async function diverged(disk: SimulatedDisk): Promise<LogPosition> {
+/** A node that had followed up to `COMMON`, and perhaps was promoted, and wrote records that nobody else has. */
+async function replica(disk: SimulatedDisk, hasDiverged: boolean): Promise<LogPosition> {
   const files = disk.mount();
-  await install(disk, files, false);
+  await install(disk, files);
   const log = await follow(disk, files);
   await log.truncate(asOffset(COMMON));
-  await log.startEpoch({ above: primary.end.epoch });
-  await append(log, 16, 9);
+  if (hasDiverged) {
+    await log.startEpoch({ above: primary.end.epoch });
+    await append(log, 16, 9);
+  }
   const end = await log.positionAt(log.endOffset);
   disk.kill();
   return end;
@@ -156,7 +159,7 @@ describe("replacing", () => {
   test("a diverged end is kept before it is cut", async () => {
     const met = { uncut: 0, cut: 0, between: 0 };
     await everyOperation(async (disk, at, ending) => {
-      const old = await diverged(disk);
+      const old = await replica(disk, true);
       const done = await endedAt(disk, at, ending, async (files) => {
         const log = await follow(disk, files);
         await keepDiverged(files, DATA_DIRECTORY, log, asOffset(COMMON), 1_000);
@@ -184,12 +187,12 @@ describe("replacing", () => {
     if (factor > 1) expect(between, "cut in part").toBeGreaterThan(0);
   }, 600_000);
 
-  test("an installation leaves the old log or the new one, and keeps the old one if it is asked to", async () => {
+  test("an installation leaves the old log or the new one, and keeps an old one that is no beginning of it", async () => {
     const met = { old: 0, new: 0 };
     await everyOperation(async (disk, at, ending) => {
-      const old = await diverged(disk);
-      const keepOld = at % 2 === 0;
-      const done = await endedAt(disk, at, ending, (files) => install(disk, files, keepOld));
+      const hasDiverged = at % 2 === 0;
+      const old = await replica(disk, hasDiverged);
+      const done = await endedAt(disk, at, ending, (files) => install(disk, files, old));
       const files = disk.mount();
       const log = await follow(disk, files);
       const position = await log.positionAt(log.endOffset);
@@ -199,11 +202,12 @@ describe("replacing", () => {
       if (done) expect(isNew).toBe(true);
       const snapshots = await files.list(`${DATA_DIRECTORY}/snapshots`);
       expect(snapshots).toEqual(["snapshot_1_9.snap"]);
-      if (isNew && keepOld) await expectKept(files, old, 1);
+      if (!hasDiverged) expect(await listDiverged(files, DATA_DIRECTORY)).toEqual([]);
+      else if (isNew) await expectKept(files, old, 1);
       if (isNew) await followToEnd(log);
       await log.close();
       await isSound(files, DATA_DIRECTORY);
-      if (!isNew) await install(disk, files, keepOld);
+      if (!isNew) await install(disk, files, old);
       await expectNew(disk, files);
       return done;
     });
@@ -213,12 +217,12 @@ describe("replacing", () => {
   test("an installation into an empty directory leaves it without a log, or with the new one", async () => {
     const met = { none: 0, new: 0 };
     await everyOperation(async (disk, at, ending) => {
-      const done = await endedAt(disk, at, ending, (files) => install(disk, files, true));
+      const done = await endedAt(disk, at, ending, (files) => install(disk, files));
       const files = disk.mount();
       const holds = await holdsLog(files, DATA_DIRECTORY);
       met[holds ? "new" : "none"] += 1;
       if (done) expect(holds).toBe(true);
-      if (!holds) await install(disk, files, true);
+      if (!holds) await install(disk, files);
       await expectNew(disk, files);
       return done;
     });

@@ -5,6 +5,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { factor, seed } from "./run-settings.js";
 import { checkCluster, putAside } from "./world/cluster-checks.js";
+import type { ClusterHostOptions } from "./world/cluster-host.js";
 import {
   answered,
   cutBoth,
@@ -209,6 +210,44 @@ describe("replication: the classics", () => {
       3,
       { host: (options) => new StoreHost(options) },
     ));
+
+  for (const [state, host] of [
+    ["the smallest state", undefined],
+    ["a server's state", (options: ClusterHostOptions) => new StoreHost(options)],
+  ] as const)
+    test(`a replica whose end was passed over by force, and whose common records are gone, keeps its old log (${state})`, () =>
+      onWorlds(
+        WORLDS,
+        async (cluster) => {
+          const [one, two, three_] = three(cluster);
+          await write(cluster, one, 3, 2);
+          isolate(cluster, three_);
+          const before = cluster.history.answered.length;
+          expect(await write(cluster, one, 5, 1)).toContain("answered");
+          const passedOver = cluster.history.answered.slice(before);
+          expect(passedOver.every(({ holders }) => holders.includes(two.name))).toBe(true);
+          // What is on its way there is lost.
+          cluster.network.drop(one.name, three_.name);
+          for (const node of [one, two]) node.end("off");
+          await cluster.time.pass(100);
+          cluster.network.healAll();
+          expect(three_.log?.endOffset).toBeLessThan(passedOver[0]?.offset ?? 0);
+          expect(await promote(cluster, three_, true)).toBe("promoted");
+          const later = Array.from({ length: 60 }, (_, n) => three_.write(`${n} ${"x".repeat(300)}`, 0));
+          await inTime(cluster, Promise.all(later));
+          await inTime(cluster, three_.retain());
+          expect(three_.log?.firstOffset).toBeGreaterThan(two.lastSeen?.end ?? 0);
+          const { installs } = cluster.hostCounts;
+          await inTime(cluster, two.start());
+          await cluster.must("a full sync is in place", () => cluster.hostCounts.installs > installs);
+          const files = two.serving?.files;
+          const kept = files && (await inTime(cluster, putAside(files)));
+          expect(kept).toEqual(expect.arrayContaining(passedOver.map(({ body }) => body)));
+          await inTime(cluster, one.start());
+        },
+        3,
+        host && { host },
+      ));
 
   test("a longer old log: its primary follows, and keeps what only it had", () =>
     onWorlds(WORLDS, async (cluster) => {

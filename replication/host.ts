@@ -55,6 +55,9 @@ export interface ReplicationHost extends SenderHost, DamageHost {
    */
   cut(after: Position): Promise<Kept | undefined>;
   beginInstall(install: Parameters<ReceiverHost["beginInstall"]>[0]): Promise<Installing>;
-  /** Puts the gathered in place: log and state are closed, moved aside or removed, opened again; the log follows. */
-  installed(installing: Installing): Promise<void>;
+  /**
+   * Puts the gathered in place: log and state are closed, put aside unless the gathered is proven to begin with them, opened again; the log
+   * follows. Undefined: there was nothing to put aside.
+   */
+  installed(installing: Installing): Promise<Kept | undefined>;
 }

@@ -78,7 +78,7 @@ export interface ReceiverHost {
   cut(after: Position): Promise<unknown>;
   beginInstall(install: Pick<Install, "clusterId" | "snapshot" | "from">): Promise<Installing>;
   /** The gathered takes the place of what there was, and is followed on. */
-  installed(installing: Installing): Promise<void>;
+  installed(installing: Installing): Promise<unknown>;
 }
 
 export interface SnapshotSource {

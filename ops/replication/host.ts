@@ -19,6 +19,7 @@ import {
   readIdentity,
   readPieces,
   SNAPSHOT_DIRECTORY,
+  soundEnd,
 } from "../../log/index.js";
 import { listSnapshots, verifySnapshot } from "../../projections/index.js";
 import {
@@ -185,17 +186,19 @@ export class HoldingsHost implements ReplicationHost {
     });
   }
 
-  async installed(installing: Installing): Promise<void> {
+  async installed(installing: Installing): Promise<Kept | undefined> {
     if (!(installing instanceof Installation)) throw new TypeError("this host began another installation");
     const { holdings, logger } = this.#parts;
-    const keepOld = this.#hasWritten() || this.#hasDiverged || this.#damage !== undefined;
+    const oldEnd = this.#hasDiverged ? undefined : await soundEnd(this.log());
     await holdings.closeState();
     await holdings.closeLog();
     try {
-      const { end, kept } = await installing.commit({ keepOld });
+      const { end, kept } = await installing.commit({ oldEnd });
       this.#hasDiverged = false;
       this.#damage = undefined;
-      logger.info({ offset: end.offset, epoch: end.epoch, kept }, "the primary's log was put into place");
+      const { offset, epoch } = end;
+      logger.info({ offset, epoch, kept: kept?.directory }, "the primary's log was put into place");
+      return kept;
     } finally {
       // Whatever came of it, the directory holds the old log or the new one.
       await this.#foldAgain(() => holdings.openLog({ following: true }));
@@ -242,12 +245,6 @@ export class HoldingsHost implements ReplicationHost {
       if ((parseSnapshotName(name)?.offset ?? 0) > last) await files.remove(`${directory}/${name}`);
     }
     await files.syncDirectory(directory);
-  }
-
-  /** A former primary may have what nobody else has; what a replica has, its primary has. */
-  #hasWritten(): boolean {
-    const opened = this.#parts.holdings.opened;
-    return opened !== undefined && opened.log.epochs.at(-1)?.nodeId === opened.identity.nodeId;
   }
 
   async #foldAgain(openLog: () => Promise<unknown>): Promise<void> {

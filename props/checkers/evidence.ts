@@ -1,10 +1,11 @@
 /**
  * Promise: nothing that was answered vanishes without a trace. What a fail-over left behind – it was answered by a primary that was replaced,
- * before any replica had it – is kept beside the log of the node that answered it.
+ * before any replica had it, or force passed over those that did – is kept beside the log of each node that had it when it was answered.
  */
 import { PromiseBroken } from "./promise-broken.js";
 
 export interface AnsweredRecord {
+  /** Answered it, or held it on its disk then. */
   readonly node: string;
   readonly epoch: number;
   readonly offset: number;
@@ -23,7 +24,7 @@ export function checkEvidence(
     if (putAside.get(node)?.has(body) !== true)
       throw new PromiseBroken(
         "evidence",
-        `offset ${offset} of epoch ${epoch}, answered by ${node}, is neither in the log nor beside it`,
+        `offset ${offset} of epoch ${epoch}, which ${node} had when it was answered, is neither in the log nor beside it`,
       );
     aside += 1;
   }

@@ -17,7 +17,7 @@ import { checkTokens } from "../checkers/tokens.js";
 import { checkTooFew } from "../checkers/too-few.js";
 import { checkUnfenced } from "../checkers/unfenced.js";
 import type { Cluster } from "./cluster.js";
-import { type AnsweredWrite, bodyText, leadershipKey } from "./cluster-history.js";
+import { type AnsweredWrite, bodyText, leadershipKey, leadershipOf } from "./cluster-history.js";
 import type { ClusterNode } from "./cluster-node.js";
 import { readAll } from "./log-lives.js";
 import { DATA_DIRECTORY } from "./log-settings.js";
@@ -30,7 +30,7 @@ export interface Checked {
   readonly acknowledged: number;
   /** Pairs of segment files. */
   readonly segments: number;
-  /** Answered records that were found under `diverged/`. */
+  /** Answered records that were found under `diverged/`, on any node. */
   readonly aside: number;
   /** Writes that were taken under `min_replicas_for_write`. */
   readonly guarded: number;
@@ -82,13 +82,19 @@ export async function checkCluster(cluster: Cluster, winner: ClusterNode): Promi
     winner.replication?.stats().peers.map(({ nodeId }) => nodeId) ?? [],
     cluster.nodes.map(({ nodeId }) => nodeId),
   );
+  // What retention took from the last log as well was of its history, or it is not in the set any more.
+  const isCovered = (write: AnsweredWrite): boolean =>
+    last !== undefined && write.offset < first && history.includes(leadershipOf(last), write);
   const isKept = (write: AnsweredWrite): boolean =>
-    write.offset >= first &&
+    !isCovered(write) &&
     !history.wasDamaged(write) &&
     !history.wentWithPower(write) &&
     !history.wasLetGo(write);
   const beside = new Map(seen.map(({ node, putAside }) => [node, putAside]));
-  const aside = checkEvidence(history.answered.filter(isKept), at, beside);
+  const held = history.answered.flatMap((write) =>
+    [write.node, ...write.holders].map((node) => ({ ...write, node })),
+  );
+  const aside = checkEvidence(held.filter(isKept), at, beside);
   checkMismatch(
     cluster.nodes.map(({ name, replication }) => ({ node: name, ...replication?.stats().damage })),
   );

@@ -2,6 +2,7 @@
  * What was done in a simulated set and what its clients were told, in the order in which it happened: what the checkers judge by.
  */
 import { epoch as asEpoch, type EventLog } from "../../log/index.js";
+import type { ReplicationHost } from "../../replication/host.js";
 import { isHigher, type Leadership } from "../../replication/leadership-order.js";
 
 /** A leadership as one word, for maps. */
@@ -37,6 +38,10 @@ export interface Promotion extends Leadership {
   readonly forced: boolean;
   /** In the order of everything. */
   readonly at: number;
+  /** Offset of its first record. */
+  readonly first: number;
+  /** Who wrote the record before that; undefined of the first leadership of all. */
+  readonly before: Leadership | undefined;
 }
 
 /** A read that was answered although it asked for a token. */
@@ -78,9 +83,11 @@ export interface PowerCut {
   readonly durable: number;
 }
 
-export interface RetainedLog {
+/** A node's log begins here now, behind a snapshot, and was written last under that leadership. */
+interface RetainedLog {
   readonly node: string;
   readonly first: number;
+  readonly under: Leadership;
 }
 
 /** A primary handed its lead over, and said so. */
@@ -120,7 +127,7 @@ export class ClusterHistory {
   readonly fencedWaits: FencedWait[] = [];
   readonly guarded: GuardedWrite[] = [];
   readonly powerCuts: PowerCut[] = [];
-  readonly retained: RetainedLog[] = [];
+  readonly #retained: RetainedLog[] = [];
   readonly handedOver: HandedOver[] = [];
   readonly #damages: KnownDamage[] = [];
   /** Nodes that were struck off the list because they never come back. */
@@ -154,12 +161,35 @@ export class ClusterHistory {
     this.answered.push({ ...write, at: this.#moment() });
   }
 
-  /** A node begins a leadership of its own, or opens a log that holds one. */
-  begin(leadership: Leadership, node: string, forced: boolean): void {
+  /** A node begins leaderships of its own, or opens a log that holds some. */
+  begin(node: string, host: Pick<ReplicationHost, "identity" | "log">, forced: boolean): void {
+    const epochs = host.log()?.epochs ?? [];
+    epochs.forEach(({ epoch, lineageId, first, nodeId }, i) => {
+      const isOwn = nodeId === host.identity().nodeId;
+      if (!isOwn || this.#promotion({ epoch, lineageId }) !== undefined) return;
+      this.promotions.push({
+        ...{ epoch, lineageId, node, forced, first },
+        at: this.next(),
+        before: epochs[i - 1],
+      });
+    });
+  }
+
+  /** What comes before is not in its log any more: a snapshot covers it. */
+  retain(node: string, log: EventLog | undefined): void {
+    if (log !== undefined) this.#retained.push({ node, first: log.firstOffset, under: leadershipOf(log) });
+  }
+
+  #promotion(leadership: Leadership): Promotion | undefined {
     const key = leadershipKey(leadership);
-    if (this.promotions.some((known) => leadershipKey(known) === key)) return;
-    const { epoch, lineageId } = leadership;
-    this.promotions.push({ epoch, lineageId, node, forced, at: this.next() });
+    return this.promotions.find((known) => leadershipKey(known) === key);
+  }
+
+  /** Whether a log that was written last under this leadership has the record, or had it before a snapshot covered it. */
+  includes(under: Leadership, write: Leadership & { readonly offset: number }): boolean {
+    if (leadershipKey(under) === leadershipKey(write)) return true;
+    const began = this.#promotion(under);
+    return began?.before !== undefined && write.offset < began.first && this.includes(began.before, write);
   }
 
   damage(damage: DiskDamage): void {
@@ -207,9 +237,11 @@ export class ClusterHistory {
     return this.promotions.some((won) => won.forced && isHigher(won, under));
   }
 
-  /** Whether its node let it go, because a snapshot covers it. */
-  wasLetGo({ node, offset }: Pick<AnsweredWrite, "node" | "offset">): boolean {
-    return this.retained.some((log) => log.node === node && log.first > offset);
+  /** Whether its node let it go, because a snapshot covers it: by its own retention, or with a full sync of a log that goes on from it. */
+  wasLetGo(write: Leadership & Pick<AnsweredWrite, "node" | "offset">): boolean {
+    return this.#retained.some(
+      ({ node, first, under }) => node === write.node && first > write.offset && this.includes(under, write),
+    );
   }
 
   /** Whether the power took it from a node that had answered before it was on the disk, as its settings allow. */
@@ -222,7 +254,7 @@ export class ClusterHistory {
 const wasThereAfter = ({ goneAt }: KnownDamage, moment: number): boolean =>
   goneAt === undefined || goneAt > moment;
 
-export function leadershipOf(log: EventLog): Leadership {
+export function leadershipOf(log: Pick<EventLog, "epochs">): Leadership {
   const last = log.epochs.at(-1);
   return { epoch: last?.epoch ?? asEpoch(0), lineageId: last?.lineageId ?? "" };
 }

@@ -17,6 +17,7 @@ import {
   type OpenLogOptions,
   openLog,
   readIdentity,
+  soundEnd,
 } from "../../log/index.js";
 import { ReplicationError } from "../../replication/errors.js";
 import type { Kept, NodeIdentity, ReplicationHost } from "../../replication/host.js";
@@ -63,6 +64,8 @@ export interface ClusterHostOptions {
   readonly appended: (log: EventLog, record: AppendedRecord) => void;
   /** Whatever writes by itself was told to end. */
   readonly followBegins: () => void;
+  /** A full sync is in place: another log is open now. */
+  readonly installed: () => void;
   readonly counts: HostCounts;
 }
 
@@ -214,18 +217,21 @@ export class ClusterHost implements WorldHost {
     });
   }
 
-  async installed(installing: Installing): Promise<void> {
+  async installed(installing: Installing): Promise<Kept | undefined> {
     if (!(installing instanceof Installation)) throw new TypeError("this host began another installation");
-    const opened = this.#opened;
-    const keepOld = opened !== undefined && opened.log.epochs.at(-1)?.nodeId === opened.identity.nodeId;
+    const log = this.log();
+    const oldEnd = this.#hasDiverged ? undefined : await soundEnd(log);
     this.#subscription?.unsubscribe();
-    await opened?.log.close();
+    await log?.close();
     this.#opened = undefined;
-    await installing.commit({ keepOld: keepOld || this.#hasDiverged || this.damage !== undefined });
+    const { kept } = await installing.commit({ oldEnd });
     this.damage = undefined;
     this.#hasDiverged = false;
     this.#options.counts.installs += 1;
+    this.#options.counts.diverged += kept?.records ?? 0;
     await this.open(true);
+    this.#options.installed();
+    return kept;
   }
 
   async newestSnapshot(): Promise<SnapshotSource | undefined> {

@@ -395,7 +395,7 @@ export class ClusterNode {
     if (life === undefined) return "down";
     try {
       await life.host.retain();
-      this.#world.history.retained.push({ node: this.name, first: life.host.log()?.firstOffset ?? 0 });
+      this.#world.history.retain(this.name, life.host.log());
       return "retained";
     } catch (error) {
       return codeOf(error);
@@ -429,11 +429,12 @@ export class ClusterNode {
       clock,
       nodeId: starting.nodeId,
       broken: this.#world.broken,
-      appended: (log, record) => this.#appended(log, record),
+      appended: (log, record) => this.#appended(host, log, record),
       lost: (error) => this.#world.lost(this, error),
       followBegins: () => {
         if (this.#life?.replication.fence !== undefined) this.#restsSince = this.#world.time.ms;
       },
+      installed: () => this.#world.history.retain(this.name, host.log()),
       counts: this.#world.counts,
     });
     if (starting.opens === "leading" || (await holdsLog(files, DATA_DIRECTORY)))
@@ -446,22 +447,18 @@ export class ClusterNode {
     });
     await replication.start();
     // What a promotion began that nobody lived to answer counts as begun.
-    const { nodeId: ownId } = host.identity();
-    this.#nodeId = ownId;
-    const own = host.log()?.epochs.filter(({ nodeId }) => nodeId === ownId) ?? [];
-    for (const entry of own) this.#world.history.begin(entry, this.name, this.#forcing > 0);
+    this.#nodeId = host.identity().nodeId;
+    this.#world.history.begin(this.name, host, this.#forcing > 0);
     this.#forcing = 0;
     return { process, files, host, replication };
   }
 
-  #appended(log: EventLog, { kind, offset, body }: AppendedRecord): void {
+  #appended(host: WorldHost, log: EventLog, { kind, offset, body }: AppendedRecord): void {
     if (log.following) return;
     const { history } = this.#world;
-    const under = leadershipOf(log);
-    if (kind === EPOCH_STARTED) history.begin(under, this.name, this.#forcing > 0);
-    else history.append({ ...under, offset, node: this.name, body: bodyText(body) });
+    if (kind === EPOCH_STARTED) history.begin(this.name, host, this.#forcing > 0);
+    else history.append({ ...leadershipOf(log), offset, node: this.name, body: bodyText(body) });
   }
-
   /** The way to other nodes' HTTP: a request may be lost on the way there, its answer on the way back. */
   #door(life: Life): SwitchoverDoor {
     const { called, time, network } = this.#world;

@@ -311,7 +311,7 @@ export class FollowedLog {
       await installation.receive(run);
       if (run.last >= last) break;
     }
-    await installation.commit({ keepOld: false });
+    await installation.commit({ oldEnd: undefined });
     this.#chronicle.installed += 1;
     this.#committed = this.#durable = installation.end.offset;
   }

@@ -359,9 +359,12 @@ export class StoreHost implements WorldHost {
     return this.#host.beginInstall(install);
   }
 
-  async installed(installing: Awaited<ReturnType<HoldingsHost["beginInstall"]>>): Promise<void> {
-    await this.#host.installed(installing);
+  async installed(installing: Awaited<ReturnType<HoldingsHost["beginInstall"]>>): Promise<Kept | undefined> {
+    const kept = await this.#host.installed(installing);
     this.#options.counts.installs += 1;
+    this.#options.counts.diverged += kept?.records ?? 0;
+    this.#options.installed();
+    return kept;
   }
 
   newestSnapshot(): Promise<SnapshotSource | undefined> {

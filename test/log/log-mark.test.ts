@@ -1,12 +1,15 @@
 import { describe, expect, it } from "vitest";
 import {
   BEFORE_FIRST,
+  EMPTY_LOG,
   type EventLog,
   type FileSystem,
   type LogMark,
+  type LogPosition,
   type LogReader,
   openLogView,
 } from "../../log/index.js";
+import { continues } from "../../log/log-mark.js";
 import { SimulatedDisk } from "../../props/world/simulated-file-system.js";
 import { appendMany, at, openTestLog, readAll } from "../support/test-log.js";
 
@@ -104,6 +107,39 @@ describe("a mark", () => {
       expect(await reader.agrees(last)).toBe(true);
       expect(await reader.agrees({ ...last, epoch: log.epochs[1]!.epoch })).toBe(false);
     }
+    await log.close();
+  });
+
+  it("where another log ends proves that it is a beginning of this one, or nothing", async () => {
+    const { files, log } = await aLog(20);
+    const earlier = await log.positionAt(at(10));
+    await log.startEpoch();
+    await appendMany(log, 120);
+    const ends = new Map<number, LogPosition>();
+    for (let offset = 22; offset <= log.endOffset; offset++)
+      ends.set(offset, await log.positionAt(at(offset)));
+    const first = await log.retain(at(80));
+    expect(first).toBeGreaterThan(40);
+    const epoch = log.epochs.at(-1)!;
+    const endAt = (offset: number): LogPosition => ends.get(offset)!;
+    // The view alone does not know of earlier epochs, as a log that was brought does not.
+    const view = await openLogView(files, DATA);
+    expect(view.epochs).toEqual([epoch]);
+    for (const offset of [22, 30, first - 1, first, first + 20, log.endOffset])
+      expect(await continues(view, endAt(offset)), `${offset}`).toBe(true);
+    expect(await continues(view, EMPTY_LOG)).toBe(true);
+    const others: LogPosition[] = [
+      earlier,
+      { ...endAt(30), lineageId: earlier.lineageId },
+      { ...endAt(30), epoch: earlier.epoch },
+      { ...endAt(30), offset: earlier.offset },
+      ...[first - 1, first, log.endOffset].map((offset) => ({
+        ...endAt(offset),
+        crc: endAt(offset).crc ^ 1,
+      })),
+      { ...endAt(log.endOffset), offset: at(log.endOffset + 1) },
+    ];
+    for (const end of others) expect(await continues(view, end), JSON.stringify(end)).toBe(false);
     await log.close();
   });
 

@@ -1,7 +1,9 @@
 import { describe, expect, it } from "vitest";
-import { type OpenedLog, offset, segmentName } from "../../log/index.js";
+import { type OpenedLog, offset, segmentName, snapshotName } from "../../log/index.js";
 import { HoldingsHost } from "../../ops/replication/host.js";
 import { SimulatedDisk } from "../../props/world/simulated-file-system.js";
+import { installed } from "../support/installed-log.js";
+import { shipped } from "../support/shipping.js";
 import { appendMany, DISK, DISK_LOG, openOn } from "../support/test-log.js";
 
 /** A host of a log without a state. */
@@ -12,7 +14,8 @@ function hostOf(disk: SimulatedDisk, opened: OpenedLog | undefined) {
     ...{ files, dataDirectory: DISK, nodeId: undefined, holder: "test" },
     holdings: {
       ...{ opened, house: undefined, lead: nothing, endLeading: nothing, openLog: nothing },
-      ...{ closeLog: nothing, openState: nothing, closeState: nothing },
+      ...{ openState: nothing, closeState: nothing },
+      closeLog: async () => opened?.log.close(),
     },
     now: () => 5,
     randomBytes: (count: number) => new Uint8Array(count).fill(7),
@@ -23,6 +26,10 @@ function hostOf(disk: SimulatedDisk, opened: OpenedLog | undefined) {
     },
   });
   return { host, files };
+}
+
+async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield bytes;
 }
 
 describe("the end of a damaged log", () => {
@@ -36,10 +43,12 @@ describe("the end of a damaged log", () => {
     await expect(host.prepareCut(offset(0))).resolves.toBeUndefined();
   });
 
-  it("that cannot be read is not cut off record by record: a full sync keeps it as it is", async () => {
+  it("that cannot be read is not cut off record by record: a full sync keeps it as it is, whatever it proves", async () => {
+    const primary = await openOn(new SimulatedDisk(2));
+    await appendMany(primary.log, 40);
     const disk = new SimulatedDisk(1);
-    const opened = await openOn(disk);
-    await appendMany(opened.log, 40);
+    await installed(disk.mount(), DISK, primary, await shipped(primary.log, offset(1)));
+    const opened = await openOn(disk, { following: true });
     const { host } = hostOf(disk, opened);
     const [first] = opened.segments!.list();
     disk.flip(`${DISK_LOG}/${segmentName(first!.first)}`, 300, 4);
@@ -47,6 +56,14 @@ describe("the end of a damaged log", () => {
     const end = opened.log.endOffset;
     await expect(host.cut(after)).rejects.toMatchObject({ code: "REPLICATION_CUT_TOO_DEEP" });
     expect(opened.log.endOffset).toBe(end);
-    await opened.log.close();
+
+    await appendMany(primary.log, 100);
+    const { clusterId } = primary.identity;
+    const from = primary.log.segmentStart(offset(100));
+    const installing = await host.beginInstall({ clusterId, from, snapshot: undefined });
+    await installing.placeSnapshot(snapshotName(1, offset(100)), once(new Uint8Array(10)));
+    for (const run of await shipped(primary.log, from)) await installing.receive(run);
+    expect(await host.installed(installing)).toMatchObject({ first: 1, last: end, records: end });
+    await primary.log.close();
   });
 });

@@ -14,5 +14,5 @@ export async function installed(
     isHeld: false,
   });
   for (const run of runs) await installation.receive(run);
-  await installation.commit({ keepOld: false });
+  await installation.commit({ oldEnd: undefined });
 }

@@ -15,6 +15,7 @@ import {
   type OpenLogOptions,
   openLog,
   readWholeFile,
+  soundEnd,
 } from "../../log/index.js";
 import { seededRandom } from "../../props/run-settings.js";
 import { seededBytes } from "../../props/world/seeded-world.js";
@@ -279,8 +280,10 @@ export class LinkNodeDouble implements LinkNode, ReceiverHost, SenderHost {
 
   async installed(installing: Installing): Promise<void> {
     if (!(installing instanceof Installation)) throw new Error("somebody else's installation");
+    const oldEnd = await soundEnd(this.#log);
     await this.#log?.close();
-    await installing.commit({ keepOld: this.#log !== undefined });
+    const { kept } = await installing.commit({ oldEnd });
+    if (kept !== undefined) this.kept.push(kept);
     await this.open(true);
     this.installs++;
   }

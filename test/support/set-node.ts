@@ -13,6 +13,7 @@ import {
   type LogSegments,
   type Offset,
   openLog,
+  soundEnd,
 } from "../../log/index.js";
 import { seededRandom } from "../../props/run-settings.js";
 import { seededBytes } from "../../props/world/seeded-world.js";
@@ -297,13 +298,16 @@ export class SetNode implements ReplicationHost {
     return Installation.begin({ ...common, randomBytes: seededBytes(random), clusterId, nodeId, isHeld });
   }
 
-  async installed(installing: unknown): Promise<void> {
+  async installed(installing: unknown): Promise<Kept | undefined> {
     if (!(installing instanceof Installation)) throw new Error("somebody else's installation");
+    const oldEnd = await soundEnd(this.#log);
     await this.#log?.close();
-    await installing.commit({ keepOld: this.#log !== undefined || this.damage !== undefined });
+    const { kept } = await installing.commit({ oldEnd });
+    if (kept !== undefined) this.kept.push(kept);
     this.damage = undefined;
     await this.#open(true);
     this.installs++;
+    return kept;
   }
 
   /** As a server does: opens the log and reads all of it, for its state. */
