@@ -4,6 +4,8 @@
 import { fork, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -260,5 +262,22 @@ describe("a consumer of the demo", () => {
     await sleep(after);
     consumer.disconnect();
     expect(await end).toEqual([0, null]);
+  });
+
+  it("asks again whoever refuses as a node of a set, and ends at any other refusal", async () => {
+    const asked: unknown[] = [];
+    const server = createServer(({ headers }, answer) => {
+      const isFirst = asked.push(headers["x-annals-acks"]) === 1;
+      const code = isFirst ? "REPLICATION_FENCED" : "QUEUE_NOT_FOUND";
+      answer.writeHead(isFirst ? 503 : 404).end(JSON.stringify({ error: "no", error_code: code }));
+    }).listen(0, "127.0.0.1");
+    onTestFinished(() => void server.close());
+    await once(server, "listening");
+    const { port } = server.address() as AddressInfo;
+    const args = ["consumer-1", `http://127.0.0.1:${port}`, "1"];
+    const consumer = fork(join(root, "dist/ops/demo/consumer.js"), args, { execArgv: [], silent: true });
+    onTestFinished(() => void consumer.kill("SIGKILL"));
+    expect(await once(consumer, "exit")).toEqual([1, null]);
+    expect(asked).toEqual(["1", "1"]);
   });
 });

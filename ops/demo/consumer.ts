@@ -1,6 +1,7 @@
 /**
  * A consumer, as a process of its own: takes jobs, does them, acknowledges them, until its parent lets go of it or kills it,
- * at whatever point. `consumer.js NAME URL`; later addresses of the server come from the parent.
+ * at whatever point. `consumer.js NAME URL [ACKS]`: what it does is on so many replicas before it goes on. Later addresses of the server come
+ * from the parent.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { doneBy, QUEUE } from "./jobs.js";
@@ -10,10 +11,12 @@ const JOBS_AT_ONCE = 20;
 const WAIT_SECS = 1;
 const RETRY_MS = 20;
 
-const [, , name = "", first = ""] = process.argv;
-let client = new StoreClient(first);
+const [, , name = "", first = "", acks] = process.argv;
+const clientOf = (url: string): StoreClient =>
+  new StoreClient(url, acks === undefined ? undefined : Number(acks));
+let client = clientOf(first);
 process.on("message", (message: { readonly url: string }) => {
-  client = new StoreClient(message.url);
+  client = clientOf(message.url);
 });
 process.on("disconnect", () => process.exit(0));
 // The parent may have let go while this file was being loaded: then nothing was there to hear it.
@@ -25,7 +28,7 @@ async function asked<T>(request: (client: StoreClient) => Promise<T>): Promise<T
     try {
       return await request(client);
     } catch (error) {
-      if (error instanceof RefusedError) throw error;
+      if (error instanceof RefusedError && !error.mayPass) throw error;
       await sleep(RETRY_MS);
     }
   }

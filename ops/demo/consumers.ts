@@ -11,6 +11,7 @@ export class Consumers {
   readonly #doomed = new Set<ChildProcess>();
   readonly #kills: KillMoment[];
   readonly #draw: Draw;
+  readonly #acks: number | undefined;
   #url = "";
   #started = 0;
   #taken = 0;
@@ -20,10 +21,11 @@ export class Consumers {
   /** Rejects when a consumer ends that nobody killed. */
   readonly failed: Promise<never>;
 
-  /** `kills`: after how many jobs taken, redelivered ones counted again. */
-  constructor(kills: readonly KillMoment[], draw: Draw) {
+  /** `kills`: after how many jobs taken, redelivered ones counted again. `acks`: as of a `StoreClient`. */
+  constructor(kills: readonly KillMoment[], draw: Draw, acks?: number) {
     this.#kills = [...kills];
     this.#draw = draw;
+    this.#acks = acks;
     this.failed = new Promise((_, reject) => {
       this.#fail = reject;
     });
@@ -66,7 +68,8 @@ export class Consumers {
 
   #startOne(): void {
     const path = fileURLToPath(new URL("consumer.js", import.meta.url));
-    const child = fork(path, [`consumer-${++this.#started}`, this.#url], { execArgv: [] });
+    const acks = this.#acks === undefined ? [] : [String(this.#acks)];
+    const child = fork(path, [`consumer-${++this.#started}`, this.#url, ...acks], { execArgv: [] });
     this.#alive.push(child);
     child.on("message", ({ taken }: { readonly taken: number }) => {
       this.#taken += taken;

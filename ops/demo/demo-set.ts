@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { freePort } from "../free-port.js";
 import { type SetChild, startSetChild, statsOf, untilStats } from "../set-child.js";
+import { saysHelloAs } from "./says-hello.js";
 import { TcpProxy } from "./tcp-proxy.js";
 
 export interface DemoNode {
@@ -70,10 +71,11 @@ export class DemoSet {
     node.child.kill("SIGCONT");
   }
 
-  /** The primary and its replicas hear nothing of each other. */
-  async cutOff(ms: number): Promise<void> {
+  /** The primary and these replicas hear nothing of each other. */
+  async cutOff(replicas: readonly DemoNode[], ms: number): Promise<void> {
     const { proxy } = this.primary;
-    proxy.silence();
+    const hellos = replicas.map(({ name }) => saysHelloAs(name));
+    proxy.faults.silences = (opening) => hellos.some((isFrom) => isFrom(opening));
     await sleep(ms);
     proxy.heal();
   }

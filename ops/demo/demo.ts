@@ -12,13 +12,12 @@ import { Consumers } from "./consumers.js";
 import { disagreements, factsText } from "./facts.js";
 import { commitsOf, defaultInput } from "./input.js";
 import { type JobReport, runJob } from "./job.js";
-import { QUEUE } from "./jobs.js";
 import { auditOf } from "./log-audit.js";
 import { drawFrom, momentsOf } from "./moments.js";
-import { factsOf, readDone, readStream } from "./proof.js";
+import { factsOf, servedBy } from "./proof.js";
 import { runDemo } from "./run-demo.js";
 import { StoreClient } from "./store-client.js";
-import { type DemoSummary, filesOf, logBytesOf, mostChanged, textOf } from "./summary.js";
+import { type DemoSummary, logBytesOf, mostChanged, textOf } from "./summary.js";
 
 const USAGE = `npm run demo [-- OPTION …]: sends a commit history through a server and consumers that are killed on the way
 
@@ -145,19 +144,16 @@ async function run(wanted: Wanted, dataDirectory: string, say: (text: string) =>
 /** Asks the server and its files, which it is stopped for, and compares. */
 async function proven(wanted: Wanted, job: JobReport, dataDirectory: string) {
   const client = new StoreClient(job.server.url);
-  const files = await filesOf(client);
-  const stream = await readStream(client, commitsOf(wanted));
-  const done = await readDone(client);
-  const queue = await client.queueTotals(QUEUE);
+  const served = await servedBy(client, commitsOf(wanted));
   const { endOffset } = await client.logEnd();
   await stopped(job.server);
   verify(dataDirectory);
   const audit = await auditOf(dataDirectory, commitKey(""));
   const { commits, fileChanges } = job;
-  const facts = factsOf({ commits, fileChanges, files, stream, done, queue, audit });
+  const facts = factsOf({ commits, fileChanges, audit, ...served });
   if (disagreements(facts).length > 0)
     throw new Error(["not everything agrees", ...factsText(facts)].join("\n"));
-  return { endOffset, queue, files, facts };
+  return { endOffset, queue: served.queue, files: served.files, facts };
 }
 
 await runDemo({ usage: USAGE, directoryPrefix: "annals-demo-", wantedFrom, run, textOf });

@@ -8,23 +8,17 @@
  * Not doubling: when the server dies, nobody knows what became of the batch that was under way. It is sent again to the
  * successor with its idempotency key: either it is there as a whole, and its first answer comes again, or it is done now.
  */
-import { setTimeout as sleep } from "node:timers/promises";
 import type { ServerChild } from "../server-child.js";
 import { partsOf, ROOM } from "./commit-batch.js";
 import { type Commit, RunningTotals } from "./commits.js";
 import type { Consumers } from "./consumers.js";
-import { ACK_DEADLINE_SECS, MAX_RETRIES, QUEUE } from "./jobs.js";
+import { jobsDone, QUEUE, QUEUE_SETTINGS } from "./jobs.js";
 import type { KillMoment } from "./moments.js";
 import { MortalServer } from "./mortal-server.js";
-import type { QueueTotals } from "./store-client.js";
 
 /** A batch has at most so many commits, and no further one after so many files. */
 const BATCH_COMMITS_MAX = 8;
 const BATCH_FILES_MAX = 500;
-const LOOK_MS = 50;
-/** Of many deadlines that pass: when nothing was acknowledged for so long, nothing will be. */
-const STALLED_MS = 30_000;
-const QUEUE_DEPTH_MAX = 10_000_000;
 
 export interface JobOptions {
   readonly start: () => Promise<ServerChild>;
@@ -72,19 +66,13 @@ class Job {
 
   async #work(): Promise<JobReport> {
     await this.#server.ask((client) => client.createRoom(ROOM));
-    await this.#server.ask((client) =>
-      client.createQueue(QUEUE, {
-        max_depth: QUEUE_DEPTH_MAX,
-        ack_deadline_secs: ACK_DEADLINE_SECS,
-        default_max_retries: MAX_RETRIES,
-      }),
-    );
+    await this.#server.ask((client) => client.createQueue(QUEUE, QUEUE_SETTINGS));
     this.#options.consumers.start();
     await this.#writeAll();
     // Kills so close to the end that no write was left to notice them.
     if (this.#server.isDoomed) await this.#server.replace();
     while (this.#kills.shift() !== undefined) await this.#server.replace();
-    await this.#jobsDone();
+    await jobsDone(() => this.#server.ask((client) => client.queueTotals(QUEUE)));
     return {
       server: this.#server.server,
       commits: this.#answered,
@@ -129,20 +117,4 @@ class Job {
     if (next === undefined || this.#answered < next.after) return;
     if (this.#server.killSoon(next.delayMs)) this.#kills.shift();
   }
-
-  /** Until every job is acknowledged, however often its consumers died. */
-  async #jobsDone(): Promise<void> {
-    let acked = -1;
-    let since = performance.now();
-    for (;;) {
-      const totals = await this.#server.ask((client) => client.queueTotals(QUEUE));
-      if (waitingIn(totals) === 0) return;
-      if (totals.acked !== acked) [acked, since] = [totals.acked, performance.now()];
-      if (performance.now() - since > STALLED_MS)
-        throw new Error(`the jobs do not get done any more: ${JSON.stringify(totals)}`);
-      await sleep(LOOK_MS);
-    }
-  }
 }
-
-const waitingIn = ({ depth, delayed, in_flight }: QueueTotals): number => depth + delayed + in_flight;

@@ -8,7 +8,7 @@ import type { Fact } from "./facts.js";
 import { DONE_PREFIX, QUEUE } from "./jobs.js";
 import type { LogAudit } from "./log-audit.js";
 import type { QueueTotals, StoreClient } from "./store-client.js";
-import type { ChangedFile } from "./summary.js";
+import { type ChangedFile, filesOf } from "./summary.js";
 
 /** The lines of all files, added up: three stores have their own. */
 interface Sums {
@@ -53,7 +53,7 @@ const withChange = (sums: Sums, { added, deleted }: Omit<FileChange, "path">): S
 });
 
 /** What the consumers left behind. */
-export async function readDone(client: StoreClient): Promise<Sums> {
+async function readDone(client: StoreClient): Promise<Sums> {
   let sums: Sums = { changes: 0, added: 0, deleted: 0 };
   for await (const keys of client.keys(DONE_PREFIX)) {
     for (const value of await client.getMany(keys)) sums = withChange(sums, changeOf(value));
@@ -71,13 +71,25 @@ function changeOf(value: unknown): Omit<FileChange, "path"> {
 
 const isLines = (value: unknown): value is number | null => value === null || typeof value === "number";
 
-export interface Found {
-  readonly commits: number;
-  readonly fileChanges: number;
+/** What a server serves at the end. */
+export interface Served {
   readonly files: readonly ChangedFile[];
   readonly stream: StreamRead;
   readonly done: Sums;
   readonly queue: QueueTotals;
+}
+
+/** `input`: what was sent to it. */
+export async function servedBy(client: StoreClient, input: AsyncIterable<Commit>): Promise<Served> {
+  const files = await filesOf(client);
+  const stream = await readStream(client, input);
+  const done = await readDone(client);
+  return { files, stream, done, queue: await client.queueTotals(QUEUE) };
+}
+
+export interface Found extends Served {
+  readonly commits: number;
+  readonly fileChanges: number;
   readonly audit: LogAudit;
 }
 

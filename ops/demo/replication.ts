@@ -1,24 +1,28 @@
 /**
- * `npm run demo:replication [-- --input FILE --limit N --faults N --seed N --directory DIR --json]`: sends a commit history through a
- * primary while its replicas are killed, stopped and cut off, promotes one of them mid-way, takes the old primary back, and shows that all
- * three have the same state in the same bytes, and everything that was answered.
+ * `npm run demo:replication [-- --input FILE --limit N --seconds N --seed N --directory DIR --json]`: sends a commit history through a
+ * primary, lets consumers work the jobs that it brings, while the replicas are killed, stopped and cut off, promotes one of them mid-way,
+ * takes the old primary back, and shows that all three have the same state in the same bytes, and everything that was answered.
  */
 import { existsSync, readdirSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { partsOf, ROOM } from "./commit-batch.js";
 import { type Commit, commitKey, RunningTotals } from "./commits.js";
+import { Consumers } from "./consumers.js";
 import { DemoSet } from "./demo-set.js";
 import { disagreements, type Fact, factsText } from "./facts.js";
 import { commitsOf, defaultInput, type WantedCommits } from "./input.js";
-import { QUEUE } from "./jobs.js";
-import { type Draw, drawFrom } from "./moments.js";
-import { readStream } from "./proof.js";
+import { jobsDone, QUEUE, QUEUE_SETTINGS } from "./jobs.js";
+import { auditOf } from "./log-audit.js";
+import { drawFrom, momentsOf } from "./moments.js";
+import { factsOf, readStream, servedBy } from "./proof.js";
 import { runDemo } from "./run-demo.js";
 import { compareSegments } from "./same-files.js";
-import { StoreClient } from "./store-client.js";
+import { type QueueTotals, StoreClient } from "./store-client.js";
+import { Trouble } from "./trouble.js";
 
-const USAGE = `npm run demo:replication [-- OPTION …]: sends a commit history through a primary whose replicas are killed, stopped and cut off
+const USAGE = `npm run demo:replication [-- OPTION …]: sends a commit history through a primary whose replicas are killed, stopped and cut off,
+to consumers that are killed too
 
   --input FILE      commits, one JSON object a line, also .gz (the history beside the repository, else its sample)
   --limit N         only the first N commits (all)
@@ -66,8 +70,16 @@ interface Summary {
   readonly seed: number;
   readonly commits: number;
   readonly endOffset: number;
+  readonly jobs: number;
+  /** How often jobs were delivered, and how often nobody acknowledged them in time. */
+  readonly deliveries: number;
+  readonly timedOut: number;
+  readonly consumersKilled: number;
   readonly faults: Readonly<Record<string, number>>;
   readonly promotionMs: number;
+  /** Answered by the primary that was promoted: commits written, and jobs acknowledged. */
+  readonly commitsAfterPromotion: number;
+  readonly jobsAfterPromotion: number;
   /** Requests that had to be made again. */
   readonly repeated: number;
   readonly digests: Readonly<Record<string, string>>;
@@ -75,6 +87,9 @@ interface Summary {
   readonly seconds: number;
 }
 
+/** Of every write: what a replica has confirmed is in the log of whoever is promoted. */
+const ACKS = 1;
+const CONSUMER_KILLS = 4;
 const BATCH_COMMITS_MAX = 8;
 const REPEAT_MS = 30;
 const GIVE_UP_MS = 60_000;
@@ -91,7 +106,7 @@ class Writer {
     this.#set = set;
   }
 
-  async write(commits: readonly Commit[]): Promise<void> {
+  async #write(commits: readonly Commit[]): Promise<void> {
     const [first] = commits;
     if (first === undefined) return;
     const parts = commits.flatMap((commit, at) =>
@@ -101,12 +116,22 @@ class Writer {
     for (const { sha } of commits) this.answered.push(sha);
   }
 
-  async ask(request: (client: StoreClient) => Promise<unknown>): Promise<void> {
+  /** At a pace at which it takes so many seconds at least; the last quarter not before the promotion, or there might be nothing left by then. */
+  async writeAll(commits: readonly Commit[], seconds: number, promoted: Promise<void>): Promise<void> {
+    const size = Math.min(BATCH_COMMITS_MAX, Math.ceil(commits.length / 500));
+    const pauseMs = (seconds * 1000 * size) / commits.length - 5;
+    for (let at = 0; at < commits.length; at += size) {
+      if (at >= (commits.length * 3) / 4) await promoted;
+      await this.#write(commits.slice(at, at + size));
+      if (pauseMs >= 1) await sleep(pauseMs);
+    }
+  }
+
+  async ask<T>(request: (client: StoreClient) => Promise<T>): Promise<T> {
     const late = performance.now() + GIVE_UP_MS;
     for (;;) {
       try {
-        await request(new StoreClient(this.#set.primary.child.url, 1));
-        return;
+        return await request(new StoreClient(this.#set.primary.child.url, ACKS));
       } catch (error) {
         if (performance.now() > late) throw error;
         this.repeated++;
@@ -116,118 +141,104 @@ class Writer {
   }
 }
 
-/** One replica at a time is killed or stopped, so that another can confirm; or all are cut off, and writes wait until they are not. */
-class Trouble {
-  readonly counts: Record<string, number> = { killed: 0, stopped: 0, "cut off": 0 };
-  readonly #set: DemoSet;
-  readonly #draw: Draw;
-  #isOver = false;
-  #running: Promise<void> = Promise.resolve();
-
-  constructor(set: DemoSet, draw: Draw) {
-    this.#set = set;
-    this.#draw = draw;
-  }
-
-  begin(): void {
-    this.#isOver = false;
-    this.#running = this.#run();
-    // Whoever ends it hears of its failure.
-    this.#running.catch(() => undefined);
-  }
-
-  /** Resolves when all replicas are well. */
-  async end(): Promise<void> {
-    this.#isOver = true;
-    await this.#running;
-  }
-
-  async #run(): Promise<void> {
-    for (let number = this.#draw(3); !this.#isOver; number++) {
-      const { replicas } = this.#set;
-      const node = replicas[this.#draw(replicas.length)];
-      if (node === undefined) return;
-      const ms = 200 + this.#draw(600);
-      const how = ["killed", "stopped", "cut off"][number % 3] ?? "";
-      this.counts[how] = (this.counts[how] ?? 0) + 1;
-      if (how === "killed") await this.#set.kill(node, ms);
-      else if (how === "stopped") await this.#set.stop(node, ms);
-      else await this.#set.cutOff(ms);
-      await sleep(this.#draw(300));
-    }
-  }
-}
-
 async function run(wanted: Wanted, directory: string, say: (text: string) => void): Promise<Summary> {
-  const begun = performance.now();
-  const draw = drawFrom(wanted.seed);
   const commits: Commit[] = [];
   for await (const commit of commitsOf(wanted)) commits.push(commit);
   say(`${commits.length} commits from ${wanted.input}; seed ${wanted.seed}`);
+  const draw = drawFrom(wanted.seed + 1);
+  const consumers = new Consumers(momentsOf(CONSUMER_KILLS, jobsIn(commits), draw), draw, ACKS);
   const set = await DemoSet.begin(directory, say);
   try {
-    const [writer, trouble] = [new Writer(set), new Trouble(set, draw)];
-    await writer.ask((client) => client.createRoom(ROOM));
-    await writer.ask((client) => client.createQueue(QUEUE, { max_depth: 10_000_000 }));
-    trouble.begin();
-    const size = Math.min(BATCH_COMMITS_MAX, Math.ceil(commits.length / 500));
-    const pauseMs = (wanted.seconds * 1000 * size) / commits.length - 5;
-    const half = Math.floor(commits.length / 2);
-    const writing = (async () => {
-      for (let at = 0; at < commits.length; at += size) {
-        await writer.write(commits.slice(at, at + size));
-        if (pauseMs >= 1) await sleep(pauseMs);
-      }
-    })();
-    // Its failure is heard where it is awaited.
-    writing.catch(() => undefined);
-    while (writer.answered.length < half) await Promise.race([sleep(10), writing]);
-    await trouble.end();
-    const { old, ms } = await set.failOver();
-    say(`${old.name} was killed, ${set.primary.name} is the primary after ${ms.toFixed(0)} ms`);
-    await set.rejoin(old);
-    say(`${old.name} is back as a replica`);
-    trouble.begin();
-    await writing;
-    await trouble.end();
-    const endOffset = await set.settled();
-    const { facts, digests } = await proven(set, writer, commits);
-    const seconds = (performance.now() - begun) / 1000;
-    return {
-      ...{ input: wanted.input, seed: wanted.seed, commits: commits.length, endOffset },
-      ...{ faults: trouble.counts, promotionMs: ms, repeated: writer.repeated, digests, facts, seconds },
-    };
+    return await Promise.race([work({ wanted, commits, set, consumers, say }), consumers.failed]);
   } finally {
+    consumers.kill();
     await set.end();
   }
 }
 
-/** Asks every node, and compares their files. */
+const jobsIn = (commits: readonly Commit[]): number =>
+  commits.reduce((sum, { files }) => sum + files.length, 0);
+
+interface Work {
+  readonly wanted: Wanted;
+  readonly commits: readonly Commit[];
+  readonly set: DemoSet;
+  readonly consumers: Consumers;
+  readonly say: (text: string) => void;
+}
+
+async function work({ wanted, commits, set, consumers, say }: Work): Promise<Summary> {
+  const begun = performance.now();
+  const totals = (client: StoreClient): Promise<QueueTotals> => client.queueTotals(QUEUE);
+  const [writer, trouble] = [new Writer(set), new Trouble(set, drawFrom(wanted.seed))];
+  await writer.ask((client) => client.createRoom(ROOM));
+  await writer.ask((client) => client.createQueue(QUEUE, QUEUE_SETTINGS));
+  consumers.serverIsAt(set.primary.child.url);
+  consumers.start();
+  trouble.begin();
+  let letGoOn = (): void => undefined;
+  const promoted = new Promise<void>((resolve) => {
+    letGoOn = resolve;
+  });
+  const writing = writer.writeAll(commits, wanted.seconds, promoted);
+  // Its failure is heard where it is awaited.
+  writing.catch(() => undefined);
+  while (writer.answered.length < commits.length / 2) await Promise.race([sleep(10), writing]);
+  await trouble.end();
+  const { old, ms } = await set.failOver();
+  consumers.serverIsAt(set.primary.child.url);
+  const before = { commits: writer.answered.length, jobs: (await writer.ask(totals)).acked };
+  letGoOn();
+  say(`${old.name} was killed, ${set.primary.name} is the primary after ${ms.toFixed(0)} ms`);
+  await set.rejoin(old);
+  say(`${old.name} is back as a replica`);
+  trouble.begin();
+  await writing;
+  await trouble.end({ each: true });
+  await jobsDone(() => writer.ask(totals));
+  await consumers.close();
+  const endOffset = await set.settled();
+  const { queue, facts, digests } = await proven(set, writer, commits);
+  const seconds = (performance.now() - begun) / 1000;
+  return {
+    ...{ input: wanted.input, seed: wanted.seed, commits: commits.length, endOffset },
+    ...{ jobs: jobsIn(commits), deliveries: queue.consumed, timedOut: queue.timed_out },
+    ...{ consumersKilled: consumers.killed, faults: trouble.counts, promotionMs: ms },
+    ...{
+      commitsAfterPromotion: commits.length - before.commits,
+      jobsAfterPromotion: queue.acked - before.jobs,
+    },
+    ...{ repeated: writer.repeated, digests, facts, seconds },
+  };
+}
+
+/** Asks every node, reads the primary's log, and compares the files of all. */
 async function proven(set: DemoSet, writer: Writer, commits: readonly Commit[]) {
-  const facts: Fact[] = [];
+  const input = async function* (): AsyncGenerator<Commit> {
+    yield* commits;
+  };
+  const { child, dataDirectory } = set.primary;
+  const served = await servedBy(new StoreClient(child.url), input());
+  const audit = await auditOf(dataDirectory, commitKey(""));
+  const facts = factsOf({ commits: commits.length, fileChanges: jobsIn(commits), audit, ...served });
   const digests: Record<string, string> = {};
   const lost = new Set<string>();
   for (const { name, child } of set.nodes) {
     const client = new StoreClient(child.url);
-    const input = async function* (): AsyncGenerator<Commit> {
-      yield* commits;
-    };
-    const stream = await readStream(client, input());
+    const { inOrder } = await readStream(client, input());
     facts.push({
-      what: `events of the stream on ${name}, in order`,
-      expected: commits.length,
-      found: stream.inOrder,
+      ...{ what: `events of the stream on ${name}, in order`, expected: commits.length, found: inOrder },
     });
     for (const sha of await missing(client, writer.answered)) lost.add(sha);
     digests[name] = await digestOf(child.url);
   }
   facts.push({ what: "answered writes lost", expected: 0, found: lost.size });
   facts.push({ what: "different digests", expected: 1, found: new Set(Object.values(digests)).size });
-  const { files, same } = compareSegments(set.nodes.map(({ dataDirectory }) => dataDirectory));
+  const { files, same } = compareSegments(set.nodes.map((node) => node.dataDirectory));
   facts.push({ what: "segment files that are the same on all three", expected: files, found: same });
   if (files === 0 || disagreements(facts).length > 0)
     throw new Error(["not everything agrees", ...factsText(facts)].join("\n"));
-  return { facts, digests };
+  return { queue: served.queue, facts, digests };
 }
 
 async function missing(client: StoreClient, shas: readonly string[]): Promise<string[]> {
@@ -251,10 +262,11 @@ function textOf(summary: Summary): string {
   return [
     `input            ${summary.input}`,
     `commits          ${summary.commits.toLocaleString("en-US")}, up to offset ${summary.endOffset.toLocaleString("en-US")}, each confirmed by a replica`,
+    `jobs             ${summary.jobs.toLocaleString("en-US")}; four consumers, killed ${summary.consumersKilled} times; ${summary.deliveries.toLocaleString("en-US")} deliveries, of which ${summary.timedOut.toLocaleString("en-US")} timed out`,
     `replicas         ${Object.entries(faults)
       .map(([how, times]) => `${how} ${times} times`)
       .join(", ")} (seed ${summary.seed})`,
-    `promotion        ${summary.promotionMs.toFixed(0)} ms after the primary was killed`,
+    `promotion        ${summary.promotionMs.toFixed(0)} ms after the primary was killed; ${summary.commitsAfterPromotion.toLocaleString("en-US")} commits and the acks of ${summary.jobsAfterPromotion.toLocaleString("en-US")} jobs came after it`,
     `asked again      ${summary.repeated} times`,
     `time             ${summary.seconds.toFixed(1)} s`,
     ...Object.entries(digests).map(([name, digest]) => `digest of ${name.padEnd(6)} ${digest}`),

@@ -2,22 +2,27 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
-/** How many segment files all of them have, and how many of these are the same everywhere. */
+/**
+ * How many segment files there are, and how many of these are the same everywhere. A file that a log lacks is not, unless it lies before
+ * the log's first: retention, or a full sync, lets logs begin at different segments.
+ */
 export function compareSegments(dataDirectories: readonly string[]): {
   readonly files: number;
   readonly same: number;
 } {
-  const [first, ...others] = dataDirectories.map(segmentsOf);
-  if (first === undefined) return { files: 0, same: 0 };
-  let [files, same] = [0, 0];
-  for (const [name, bytes] of first) {
-    const found = others.flatMap((segments) => segments.get(name) ?? []);
-    if (found.length < others.length) continue;
-    files++;
-    if (found.every((other) => Buffer.compare(other, bytes) === 0)) same++;
-  }
-  return { files, same };
+  const logs = dataDirectories.map(segmentsOf);
+  const names = new Set(logs.flatMap((segments) => [...segments.keys()]));
+  const isSame = (name: string): boolean => {
+    const found = logs
+      .filter((segments) => name >= (firstOf(segments) ?? ""))
+      .map((segments) => segments.get(name));
+    return found.every((bytes) => bytes !== undefined && found[0]?.equals(bytes) === true);
+  };
+  return { files: names.size, same: [...names].filter(isSame).length };
 }
+
+/** Names have all the same length, so they are in the order of their offsets. */
+const firstOf = (segments: ReadonlyMap<string, Buffer>): string | undefined => [...segments.keys()].sort()[0];
 
 function segmentsOf(dataDirectory: string): Map<string, Buffer> {
   const directory = join(dataDirectory, "log");

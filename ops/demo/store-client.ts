@@ -33,7 +33,7 @@ export interface EventsPage {
 }
 
 export class StoreClient {
-  /** `acks`: how many replicas must have a batch on disk before it is answered; undefined: as the server is configured. */
+  /** `acks`: how many replicas must have a write on disk before it is answered; undefined: as the server is configured. */
   constructor(
     readonly url: string,
     readonly acks?: number,
@@ -104,11 +104,7 @@ export class StoreClient {
   async batchOnce(key: string, operations: readonly BatchPart[]): Promise<{ readonly repeated: boolean }> {
     const response = await fetch(`${this.url}/batch`, {
       method: "POST",
-      headers: {
-        "content-type": "application/json",
-        "idempotency-key": key,
-        ...(this.acks !== undefined && { "x-annals-acks": String(this.acks) }),
-      },
+      headers: { ...this.#headers, "idempotency-key": key },
       body: JSON.stringify({ operations }),
     });
     await this.#answer(response);
@@ -120,13 +116,18 @@ export class StoreClient {
     return this.#answer(await fetch(`${this.url}/stream/${room}/consume/demo?${query}`));
   }
 
+  get #headers(): Record<string, string> {
+    const acks = this.acks === undefined ? {} : { "x-annals-acks": String(this.acks) };
+    return { "content-type": "application/json", ...acks };
+  }
+
   async #post<T>(path: string, body: unknown): Promise<T> {
     return this.#send("POST", path, body);
   }
 
   async #send<T>(method: string, path: string, body: unknown): Promise<T> {
-    const headers = { "content-type": "application/json" };
-    return this.#answer(await fetch(this.url + path, { method, headers, body: JSON.stringify(body) }));
+    const init = { method, headers: this.#headers, body: JSON.stringify(body) };
+    return this.#answer(await fetch(this.url + path, init));
   }
 
   async #answer<T>(response: Response): Promise<T> {
@@ -136,13 +137,26 @@ export class StoreClient {
   }
 }
 
-/** The server answered, and it was no. Nothing that a second try would change. */
+/** The server answered, and it was no. */
 export class RefusedError extends Error {
+  /** A node of a set refused as what it is just now; nothing else would a second try change. */
+  readonly mayPass: boolean;
+
   constructor(
     readonly status: number,
     text: string,
   ) {
     super(`the server answered ${status}: ${text.slice(0, 300)}`);
     this.name = "RefusedError";
+    this.mayPass = codeIn(text).startsWith("REPLICATION_");
+  }
+}
+
+function codeIn(text: string): string {
+  try {
+    const { error_code: code } = JSON.parse(text) as { error_code?: unknown };
+    return String(code);
+  } catch {
+    return "";
   }
 }

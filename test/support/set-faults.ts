@@ -2,6 +2,7 @@
  * A set of three whose links go through faulty proxies, each node behind one of its own, and how its primary is lost: its process killed or
  * stopped, or both ways between it and the others silent.
  */
+import { saysHelloAs } from "../../ops/demo/says-hello.js";
 import { TcpProxy } from "../../ops/demo/tcp-proxy.js";
 import { factor } from "../../props/run-settings.js";
 import { errorCodeOf } from "./http-client.js";
@@ -117,15 +118,4 @@ export async function promoteOneOf(
       await sleep(50);
     }
   throw new Error(`nobody was promoted: ${refused.join(", ")}`);
-}
-
-/** The HELLO of a node begins with a map that tells its name before any other's. */
-function saysHelloAs(name: string): (opening: Uint8Array) => boolean {
-  const field = Buffer.concat([Buffer.of(0xa4), Buffer.from("name")]);
-  const said = Buffer.concat([field, Buffer.of(0xa0 | name.length), Buffer.from(name)]);
-  return (opening) => {
-    const words = Buffer.from(opening.buffer, opening.byteOffset, opening.length);
-    const at = words.indexOf(field);
-    return at >= 0 && words.subarray(at).indexOf(said) === 0;
-  };
 }
