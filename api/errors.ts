@@ -75,6 +75,7 @@ export type ReplicationRefusalCode =
   | "REPLICATION_CIRCLE"
   | "REPLICATION_FENCED"
   | "REPLICATION_FORWARD_FAILED"
+  | "REPLICATION_HANDOVER_UNKNOWN"
   | "REPLICATION_LAGGING"
   | "REPLICATION_LOG_DAMAGED"
   | "REPLICATION_LOG_FAILED"
@@ -238,6 +239,7 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorRow>> = {
     retryAfterSecs: 5,
   },
   REPLICATION_FORWARD_FAILED: { status: 502, title: "The primary did not answer" },
+  REPLICATION_HANDOVER_UNKNOWN: { status: 504, title: "Whether the other node leads is not known" },
   REPLICATION_LAGGING: { status: 503, title: "The replicas are too far behind", retryAfterSecs: 1 },
   REPLICATION_LOG_DAMAGED: { status: 503, title: "The log of this node is damaged", retryAfterSecs: 5 },
   REPLICATION_LOG_FAILED: { status: 503, title: "The log of this node cannot go on", retryAfterSecs: 5 },

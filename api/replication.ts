@@ -179,7 +179,7 @@ export interface Replication {
   /** True when records that this node does not have yet may be history already: of a replica, and of one that was replaced. */
   readonly isBehind: boolean;
   facts(): ReplicationFacts;
-  promote(force: boolean): Promise<PromotionReport | Refusal>;
+  promote(force: boolean, from?: string): Promise<PromotionReport | Refusal>;
   /** Undefined: from now on that node is followed. */
   follow(address: string): Promise<Refusal | undefined>;
   resync(): Promise<Refusal | undefined>;

@@ -3,8 +3,12 @@
  * is held to all promises (`props/world/cluster-checks.ts`) when it has come together again.
  */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { Cluster } from "./world/cluster.js";
+import { checkWhileItRan } from "./world/cluster-checks.js";
+import type { ClusterNode } from "./world/cluster-node.js";
 import {
   answered,
+  cutBoth,
   fakeTimers,
   hasEverything,
   inTime,
@@ -149,6 +153,100 @@ describe("replication: what is commanded", () => {
       const isWhole = (): boolean => hasEverything(two, one) && hasEverything(three_, one);
       expect(await cluster.time.until(isWhole, 20_000), cluster.describe()).toBe(true);
     }));
+});
+
+/** What there is to see in the moment in which the two that change the lead lose each other. */
+type Moment = (one: ClusterNode, two: ClusterNode) => boolean;
+
+const asksForTheLead: Moment = (_, two) => two.replication?.stats().changing === true;
+const gaveItUp: Moment = (one) => one.replication?.fence !== undefined;
+const leads: Moment = (_, two) => two.replication?.role === "master";
+
+/** The first node hands over to the second one; in that moment this happens, while somebody goes on writing to the first, with acks 0. */
+async function handsOver(cluster: Cluster, moment: Moment, happens: (two: ClusterNode) => void) {
+  const [one, two] = three(cluster);
+  await answered(cluster, one, 3, 1);
+  const switching = one.switchOver(two);
+  expect(await cluster.time.until(() => moment(one, two), 3000)).toBe(true);
+  happens(two);
+  for (let round = 0; round < 12; round += 1) {
+    cluster.take({ type: "write", node: 0, acks: 0, count: 1 });
+    await cluster.time.pass(300);
+  }
+  checkWhileItRan(cluster);
+  return { one, two, outcome: await inTime(cluster, switching) };
+}
+
+const losesIts = (cluster: Cluster) => (two: ClusterNode) => cutBoth(cluster, cluster.node(0), two);
+
+const isMuted = (_: Cluster) => (two: ClusterNode) => {
+  two.isMute = true;
+};
+
+describe("replication: a switchover whose outcome is not told", () => {
+  test("before the lead was given up: writes go on, and the other cannot lead any more", () =>
+    onWorlds(1, async (cluster) => {
+      const { one, two, outcome } = await handsOver(cluster, asksForTheLead, losesIts(cluster));
+      expect(outcome).toBe("REPLICATION_NOT_ALL_REACHED");
+      expect(one.replication?.writeRefusal()).toBeUndefined();
+      cluster.network.healAll();
+      await cluster.must("two follows again", () => hasEverything(two, one));
+      expect(one.replication?.own?.epoch).toBe(1);
+    }));
+
+  test("after that, and the other never hears of it: nobody writes until they reach each other, then the old one leads again", () =>
+    onWorlds(1, async (cluster) => {
+      const { one, two, outcome } = await handsOver(cluster, gaveItUp, losesIts(cluster));
+      expect(outcome).toBe("REPLICATION_HANDOVER_UNKNOWN");
+      expect(one.replication?.writeRefusal()?.code).toBe("REPLICATION_FENCED");
+      cluster.network.healAll();
+      await cluster.must("one leads again", () => cluster.leader === one);
+      await cluster.must("two follows again", () => hasEverything(two, one));
+      expect(one.replication?.own?.epoch).toBe(3);
+    }));
+
+  test("after that, and the other dies: it comes back, and the old one leads again", () =>
+    onWorlds(1, async (cluster) => {
+      const { one, two, outcome } = await handsOver(cluster, gaveItUp, (node) => node.end("off"));
+      expect(outcome).toBe("REPLICATION_HANDOVER_UNKNOWN");
+      await inTime(cluster, two.start());
+      await cluster.must("one leads again", () => cluster.leader === one);
+      await cluster.must("two follows again", () => hasEverything(two, one));
+    }));
+
+  test("the other leads, and nobody can be asked: the old one writes no more, and follows once it hears of it", () =>
+    onWorlds(1, async (cluster) => {
+      const { one, two, outcome } = await handsOver(cluster, leads, () => isolate(cluster, cluster.node(0)));
+      expect(outcome).toBe("REPLICATION_HANDOVER_UNKNOWN");
+      await answered(cluster, two, 3, 0);
+      cluster.network.healAll();
+      await cluster.must("one follows", () => hasEverything(one, two));
+      expect(cluster.hostCounts.diverged).toBe(0);
+    }));
+
+  test("while the other is still at it: nothing is taken back from it", () =>
+    onWorlds(1, async (cluster) => {
+      const { network, time } = cluster;
+      const { two, outcome } = await handsOver(cluster, gaveItUp, () => {
+        network.cut("n2", "n3");
+        time.after(800, () => network.heal("n2", "n3"));
+      });
+      expect([outcome, two.replication?.own?.epoch]).toEqual(["switched", 2]);
+    }));
+
+  const heardOtherwise: readonly (readonly [string, Moment, typeof losesIts])[] = [
+    ["only its answer is lost", asksForTheLead, isMuted],
+    ["only a third one can be asked", leads, losesIts],
+  ];
+  for (const [how, moment, happens] of heardOtherwise)
+    test(`the other leads, and ${how}: what happened is said`, () =>
+      onWorlds(1, async (cluster) => {
+        const { one, two, outcome } = await handsOver(cluster, moment, happens(cluster));
+        expect(outcome).toBe("switched");
+        cluster.network.healAll();
+        await cluster.must("one follows", () => hasEverything(one, two));
+        expect(cluster.hostCounts.diverged).toBe(0);
+      }));
 });
 
 describe("replication: modes of syncing", () => {

@@ -68,14 +68,17 @@ export class Enquiry implements SessionOwner {
     return this.#session.other.node;
   }
 
-  /** From when this resolves the other node acknowledges nothing under a lower leadership, for ever. Says where it is then, and for how long it may still be believed. */
-  fence(leadership: Leadership): Promise<Fenced> {
+  /**
+   * From when this resolves the other node acknowledges nothing under a lower leadership, for ever. Says where it is then, and for how long
+   * it may still be believed. `asks`: it may refuse; when it does not answer, nobody knows.
+   */
+  fence(leadership: Leadership, asks = false): Promise<Fenced> {
     return new Promise((resolve, reject) => {
       const { reason } = this.#session;
       if (reason !== undefined) reject(reason);
       else {
         this.#fenced = { resolve, reject };
-        this.#session.send({ type: "fence", leadership });
+        this.#session.send({ type: "fence", leadership, ...(asks ? { asks } : {}) });
       }
     });
   }

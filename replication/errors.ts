@@ -25,6 +25,8 @@ export const LINK_ERROR_CODES = [
   "REPLICATION_SECRET_WRONG",
   /** → Whoever was asked for records has heard of a higher leadership than its own. */
   "REPLICATION_FENCED",
+  /** → Who was asked to give way to a candidate does not: it leads and holds no writes for it, or its role is changing. */
+  "REPLICATION_NOT_YIELDED",
   /** → Whoever offers records leads under a lower leadership than the highest that was heard of here. */
   "REPLICATION_PRIMARY_STALE",
   /** → A leadership was stated that no promotions can have led to: its epoch is a million above all that was heard of here. */

@@ -3,6 +3,7 @@
 export type { Confirmation } from "./confirmations.js";
 export { Enquiry, type EnquiryOptions } from "./enquiry.js";
 export * from "./errors.js";
+export type { HandoverOutcome } from "./handover.js";
 export type * from "./host.js";
 export { LEADERSHIP_FILE } from "./leadership-file.js";
 export * from "./leadership-order.js";

@@ -49,6 +49,11 @@ export interface LinkNode {
    * `heard` has risen in this turn, and the promise resolves when that is durable.
    */
   onHeard(leadership: Leadership, from: NodeStatement): Promise<void> | undefined;
+  /**
+   * As `onHeard`, of a candidate that leads only if this node gives way to it.
+   * @throws ReplicationError REPLICATION_NOT_YIELDED: then nothing was heard.
+   */
+  yieldTo(leadership: Leadership, from: NodeStatement): Promise<void> | undefined;
   /** What is told of the nodes below this one to the one that it follows; undefined when there never was one. */
   readonly below: Omit<Below, "type"> | undefined;
   /** A heartbeat has come that acknowledgements will name. */

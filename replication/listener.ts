@@ -194,9 +194,10 @@ class Answering implements SessionOwner {
   }
 
   /** The end that is told is asked for after the fence is durable: nothing older is acknowledged behind it. */
-  async #fence({ leadership }: Fence): Promise<void> {
+  async #fence({ leadership, asks }: Fence): Promise<void> {
     const { node } = this.#context;
-    await node.onHeard(leadership, this.#hello.node);
+    const candidate = this.#hello.node;
+    await (asks === true ? node.yieldTo(leadership, candidate) : node.onHeard(leadership, candidate));
     const statement = await node.statement();
     this.#session.send({ type: "fenced", node: statement, leaseMs: node.leaseMs });
   }

@@ -29,6 +29,8 @@ export interface LocalNodeOptions {
 
 /** What the composition does when something was heard. Called in the turn in which it was. */
 export interface LocalNodeEvents {
+  /** Gives way to a candidate, or @throws ReplicationError REPLICATION_NOT_YIELDED. */
+  yields(leadership: Leadership, to: NodeStatement): void;
   /** A higher leadership than ever. */
   heard(leadership: Leadership, from: NodeStatement): void;
   /** It may be known now who leads. */
@@ -207,6 +209,11 @@ export class LocalNode implements LinkNode {
     this.learnPrimary(from, undefined);
     if (isNew) this.#options.events.heard(leadership, from);
     return written;
+  }
+
+  yieldTo(leadership: Leadership, from: NodeStatement): Promise<void> | undefined {
+    this.#options.events.yields(leadership, from);
+    return this.onHeard(leadership, from);
   }
 
   onHeartbeat(heartbeat: Heartbeat, from: NodeStatement): void {

@@ -159,7 +159,7 @@ function decodeControl(type: Control, fields: Fields): Message {
     case "held":
       return { type, nodes: fields.list("nodes", PEERS_MAX).map(holderOf) };
     case "fence":
-      return { type, leadership: leadershipOf(fields.fields("leadership")) };
+      return { type, leadership: leadershipOf(fields.fields("leadership")), ...trueIf(fields, "asks") };
     case "fenced":
       return {
         type,
@@ -282,9 +282,8 @@ export function decodeWelcomeBody(body: Uint8Array): WelcomeBody {
 }
 
 function statementOf(fields: Fields): NodeStatement {
-  const owes = fields.optional("owes", (name) => fields.flag(name));
   return {
-    ...(owes === true ? { owes } : {}),
+    ...trueIf(fields, "owes"),
     clusterId: fields.optional("clusterId", (name) => fields.id(name)),
     firstOffset: offsetOf(fields, "firstOffset"),
     ...nodeOf(fields),
@@ -295,6 +294,12 @@ function statementOf(fields: Fields): NodeStatement {
     leads: fields.flag("leads"),
     primary: fields.optional("primary", (name) => noteOf(fields.fields(name))),
   };
+}
+
+/** A field that is said only when it is true. */
+function trueIf<Name extends string>(fields: Fields, name: Name): { readonly [name in Name]?: boolean } {
+  const isTrue = fields.optional(name, () => fields.flag(name)) === true;
+  return isTrue ? ({ [name]: true } as { readonly [name in Name]: true }) : {};
 }
 
 function rangeOf(of: string, fields: Fields): { first: Offset; last: Offset } {

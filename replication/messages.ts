@@ -221,6 +221,8 @@ export interface Held {
 export interface Fence {
   readonly type: "fence";
   readonly leadership: Leadership;
+  /** True: only if the other gives way to this candidate; else it refuses, has heard nothing, and goes on. */
+  readonly asks?: boolean;
 }
 
 /** The answer, once the fence is durable. */

@@ -10,7 +10,7 @@ import type { Confirmation } from "./confirmations.js";
 import { Counters } from "./counters.js";
 import type { ReplicationError } from "./errors.js";
 import { followedNode, LOOK_SOON_MS } from "./followed-node.js";
-import { Handover } from "./handover.js";
+import { Handover, type HandoverOutcome } from "./handover.js";
 import { configuredRole, roleAtStart } from "./leadership.js";
 import { LeadershipFile } from "./leadership-file.js";
 import { describeLeadership, isHigher, type Leadership } from "./leadership-order.js";
@@ -22,7 +22,14 @@ import type { Heartbeat, NodeStatement } from "./messages.js";
 import type { ReplicationNodeOptions } from "./node-options.js";
 import { fenceStats, replicationStats } from "./node-stats.js";
 import type { Address } from "./ports.js";
-import { askAround, type PromotionContext, reportOf, type Won, winLeadership } from "./promotion.js";
+import {
+  askAround,
+  type PromoteOptions,
+  type PromotionContext,
+  reportOf,
+  type Won,
+  winLeadership,
+} from "./promotion.js";
 import type { PromotionReport } from "./promotion-report.js";
 import * as refusals from "./refusals.js";
 import { ReplicaSet } from "./replica-set.js";
@@ -63,6 +70,7 @@ export class ReplicationNode {
       ...{ settings, clock, logger, host, file: this.#file },
       events: {
         heard: (leadership, from) => this.#heard(leadership, from),
+        yields: (leadership, to) => this.#handover.yieldTo(leadership, to),
         primaryKnown: () => this.#seeker.consider(),
         listChanged: () => this.#listChanged(),
         heartbeat: (heartbeat, from) => this.#heartbeat(heartbeat, from),
@@ -78,10 +86,13 @@ export class ReplicationNode {
     });
     const wentOn = (error: unknown): void =>
       logger.error({ err: error }, "this node could not go on writing by itself");
+    this.#link = { node: this.#local, clock, random, logger, settings: linkSettingsOf(settings) };
+    this.#asking = { local: this.#local, network: options.network, link: this.#link };
     this.#handover = new Handover({
-      ...{ clock, local: this.#local, set: this.#set },
+      ...{ asking: this.#asking, set: this.#set, changing: () => this.#changing },
       hold: () => this.#askHost(() => host.followBegins()),
       goOn: () => this.#askHost(() => host.lead()).catch(wentOn),
+      lead: (from) => this.#exclusively("takes its lead back", () => this.#promote({ from })),
     });
     this.#seeker = new Seeker({
       ...{ settings, clock, logger, local: this.#local },
@@ -89,9 +100,8 @@ export class ReplicationNode {
       upstream,
       isChanging: () => this.#changing !== undefined,
       follow: (address) => this.turnTo(address),
+      takeBack: () => this.#handover.takeBack(),
     });
-    this.#link = { node: this.#local, clock, random, logger, settings: linkSettingsOf(settings) };
-    this.#asking = { local: this.#local, network: options.network, link: this.#link };
     this.#care = new Care({
       ...{ host, settings, network: options.network, link: this.#link, file: this.#file },
       ...{ lenders: () => lendersOf(this.#local, this.#follows), stream: () => upstream()?.stream },
@@ -204,12 +214,12 @@ export class ReplicationNode {
   /**
    * Makes this node the primary. Without `force` refused with REPLICATION_ROLE_WRONG (it leads already), REPLICATION_NOT_READY (no log,
    * or a full sync under way), REPLICATION_NOT_ALL_REACHED, REPLICATION_BETTER_REPLICA; with and without, REPLICATION_LOG_FAILED or
-   * _DAMAGED, and REPLICATION_FENCED when a higher leadership was heard of meanwhile.
+   * _DAMAGED, and REPLICATION_FENCED when a higher leadership was heard of meanwhile. `from`: the node that hands its lead over.
    */
-  promote({ force = false }: { readonly force?: boolean } = {}): Promise<PromotionReport> {
+  promote(how: PromoteOptions = {}): Promise<PromotionReport> {
     return this.#exclusively("is being promoted", async () => {
       if (this.#local.leads && !this.#local.isFenced) throw refusals.leadsAlready(this.#local);
-      return await this.#promote(force);
+      return await this.#promote(how);
     });
   }
 
@@ -229,9 +239,9 @@ export class ReplicationNode {
   }
 
   /**
-   * For a switchover: holds writes (REPLICATION_CHANGING) until that replica has everything, and then until this node is fenced, or
-   * `timeoutMs` have passed since the call. Resolves with the end that the replica has; rejects with REPLICATION_NOT_CONFIRMED when the
-   * time is over before, and writes go on.
+   * For a switchover: holds writes (REPLICATION_CHANGING) until that replica has everything, and then until it is promoted with this node
+   * as `from`, or `timeoutMs` have passed since the call. Resolves with the end that the replica has; rejects with
+   * REPLICATION_NOT_CONFIRMED when the time is over before, and writes go on.
    */
   async drain(nodeId: string, timeoutMs: number): Promise<Offset> {
     const refusal = this.#mustLead();
@@ -239,9 +249,10 @@ export class ReplicationNode {
     return await this.#handover.begin(nodeId, this.#log(), timeoutMs);
   }
 
-  /** Takes writes again after `drain`. */
-  endDrain(): void {
+  /** After `drain`: takes writes again, unless the lead was given up. Says what became of it; `open` may be asked again. */
+  endDrain(): HandoverOutcome {
     this.#handover.end();
+    return this.#handover.outcome;
   }
 
   /** Strikes a node that never comes back off the primary's list. False: it is not on it. @throws ReplicationError REPLICATION_ROLE_WRONG. */
@@ -300,7 +311,7 @@ export class ReplicationNode {
     } else if (this.#log().following) {
       // The log was written by others. Until it has won it is what it was.
       this.#local.role = "replica";
-      await this.#promote(false);
+      await this.#promote({});
     } else await this.#goOnLeading();
   }
 
@@ -314,7 +325,7 @@ export class ReplicationNode {
     await this.#askHost(() => host.lead());
   }
 
-  async #promote(force: boolean): Promise<PromotionReport> {
+  async #promote({ force = false, from }: PromoteOptions): Promise<PromotionReport> {
     this.#care.mustBeWhole(force);
     const log = this.#log();
     const upstream = this.#upstream;
@@ -323,7 +334,8 @@ export class ReplicationNode {
     await upstream?.stop();
     try {
       const verify = () => this.#care.verifyNewest();
-      const won = await winLeadership(this.#asking, { log, force, verify, followed: upstream?.lastEnd });
+      const candidacy = { log, force, from, verify, followed: upstream?.lastEnd };
+      const won = await winLeadership(this.#asking, candidacy);
       return await this.#lead(log, won, force);
     } catch (error) {
       if (!this.#local.leads && !this.#stopped) upstream?.start();

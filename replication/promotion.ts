@@ -7,6 +7,10 @@
  * writes by the others. It is fenced if it can be reached.
  *
  * First everybody is asked, and only then fenced: a promotion that is refused for what the others said has changed nothing.
+ *
+ * In a switchover the lead is given: the node that has it must have given it up, durably, before anything else is done, and does so only
+ * while it holds its writes for the candidate. So what it answers after a switchover that came to nothing is never lost, whatever
+ * messages were lost or late.
  */
 import { epoch as asEpoch, type EpochEntry, type EventLog, type Offset } from "../log/index.js";
 import { Enquiry } from "./enquiry.js";
@@ -48,10 +52,17 @@ export interface Won {
   readonly tookMs: number;
 }
 
+/** What a node may be told that is to lead. */
+export interface PromoteOptions {
+  /** Also when not all can be reached, or one has more. */
+  readonly force?: boolean;
+  /** The node that gives the lead up for this one: that it did is what this promotion waits for. */
+  readonly from?: string | undefined;
+}
+
 /** Who wants to lead, and how. */
-export interface Candidacy {
+export interface Candidacy extends PromoteOptions {
   readonly log: EventLog;
-  readonly force: boolean;
   /** Reads the own log while the others are asked. */
   readonly verify: () => Promise<Offset | undefined>;
   /** The end of the node that this one followed. */
@@ -108,7 +119,7 @@ export async function askAround(
  */
 export async function winLeadership(
   context: PromotionContext,
-  { log, force, verify, followed }: Candidacy,
+  { log, force = false, from, verify, followed }: Candidacy,
 ): Promise<Won> {
   const { local, link } = context;
   const since = link.clock.stopwatch();
@@ -117,19 +128,22 @@ export async function winLeadership(
   if (!force) mustBeListed(local);
   const writer = log.epochs[log.epochs.length - 1]?.nodeId;
   const asked = local.list.others.map((node) => ask(context, node, node.nodeId === writer));
+  const giver = asked.find(({ node }) => node.nodeId === from);
   try {
     const verifying = verify();
     await Promise.all([verifying, within(link, SURVEY_MS, Promise.all(asked.map(greeted)))]);
     const verifiedFrom = await verifying;
     if (!force) {
-      judge(asked, end, (each) => each.said !== undefined, "reached");
+      judge(asked, end, (each) => each.said !== undefined, "reached", "nothing was changed");
       if (isHigher(local.heard, before)) throw outbid(before, local, "nothing was changed");
     }
     const leadership = nextLeadership(local, link);
+    if (from !== undefined) await given(context, giver, leadership);
     await local.leadership.raise(leadership, "its own promotion");
-    await fenceAll(context, asked, leadership);
+    const others = asked.filter((each) => each !== giver);
+    await fenceAll(context, others, leadership);
     if (isHigher(local.heard, leadership)) throw outbid(leadership, local, fencedSoFar(asked));
-    if (!force) judge(asked, end, (each) => each.fenced, "fenced");
+    if (!force) judge(asked, end, (each) => each.fenced, "fenced", fencedSoFar(asked));
     await leasesOver(context, asked, writer);
     if (isHigher(local.heard, leadership)) throw outbid(leadership, local, fencedSoFar(asked));
     return {
@@ -245,33 +259,56 @@ async function leasesOver(
   if (until > now) await new Promise<void>((resolve) => void link.clock.after(until - now, resolve));
 }
 
-async function fence({ local, link }: PromotionContext, asked: Asked, leadership: Leadership): Promise<void> {
+async function fence(
+  { local, link }: PromotionContext,
+  asked: Asked,
+  leadership: Leadership,
+  asks = false,
+): Promise<void> {
   try {
     const enquiry = await asked.opening;
     if (asked.isOver) return;
-    const { node, leaseMs = LEASE_OVER_MS } = await enquiry.fence(leadership);
-    asked.said = node;
+    const { node: said, leaseMs = LEASE_OVER_MS } = await enquiry.fence(leadership, asks);
+    asked.said = said;
     asked.leasedUntil = link.clock.stopwatch() + Math.min(leaseMs, LEASE_OVER_MS);
-    if (asked.said.heard !== undefined) await local.onHeard(asked.said.heard, asked.said);
-    asked.fenced = !isHigher(asked.said.heard, leadership);
+    const isOutbid = isHigher(said.heard, leadership);
+    if (isOutbid && said.heard !== undefined) await local.onHeard(said.heard, said);
+    asked.fenced = !isOutbid;
   } catch (error) {
     asked.error = linkErrorOf(error);
   }
 }
 
-/** Refuses when somebody is missing who may have confirmed something, or has more than this node. */
+/** The lead is this candidate's only once the other says that it gave it up; nobody else was told anything before. */
+async function given(
+  context: PromotionContext,
+  giver: Asked | undefined,
+  leadership: Leadership,
+): Promise<void> {
+  if (giver !== undefined) await fence(context, giver, leadership, true);
+  if (giver?.fenced === true) return;
+  const who = giver?.node.name ?? "the node that is to give it up, which is not on the list of nodes,";
+  throw new ReplicationError(
+    "REPLICATION_NOT_ALL_REACHED",
+    `the lead was not given: ${who} did not say that it gave it up${giver?.error === undefined ? "" : `: ${giver.error.code}: ${giver.error.message}`}`,
+    { missing: giver?.node.nodeId },
+  );
+}
+
+/** Refuses when somebody is missing who may have confirmed something, or has more than this node. `state`: what has changed so far. */
 function judge(
   asked: readonly Asked[],
   end: Position,
   answered: (asked: Asked) => boolean,
   how: string,
+  state: string,
 ): void {
   const missing = asked.filter((each) => !each.wasPrimary && !answered(each));
   if (missing.length > 0) {
     const names = missing.map(({ node, error }) => `${node.name} (${error?.code ?? "no answer in time"})`);
     throw new ReplicationError(
       "REPLICATION_NOT_ALL_REACHED",
-      `not ${how}: ${names.join(", ")}. What they have confirmed could be lost. Bring them back, strike them off the list (forget), or force`,
+      `not ${how}: ${names.join(", ")}. What they have confirmed could be lost. Bring them back, strike them off the list (forget), or force (${state})`,
       { missing: missing.map(({ node }) => node.nodeId).join(" ") },
     );
   }
@@ -282,14 +319,14 @@ function judge(
   if (owing !== undefined)
     throw new ReplicationError(
       "REPLICATION_NOT_ALL_REACHED",
-      `${owing.node.name} lost the end of its log to damage, and does not have it again: what it alone had confirmed would be lost. Bring the primary back, or force`,
+      `${owing.node.name} lost the end of its log to damage, and does not have it again: what it alone had confirmed would be lost. Bring the primary back, or force (${state})`,
       { missing: owing.node.nodeId, owes: true },
     );
   const better = asked.find(({ said }) => said?.end !== undefined && isBetter(said.end, end));
   if (better?.said?.end !== undefined)
     throw new ReplicationError(
       "REPLICATION_BETTER_REPLICA",
-      `${describe(better.said)}${better.wasPrimary ? ", the primary," : ""} has more: ${describePosition(better.said.end)}; this node: ${describePosition(end)}`,
+      `${describe(better.said)}${better.wasPrimary ? ", the primary," : ""} has more: ${describePosition(better.said.end)}; this node: ${describePosition(end)} (${state})`,
       { nodeId: better.node.nodeId, name: better.node.name, found: better.said.end.offset, own: end.offset },
     );
 }

@@ -30,6 +30,9 @@ export const changing = (what: string): ReplicationError =>
 
 export const handsOver = (nodeId: string): ReplicationError => changing(`hands over to node ${nodeId}`);
 
+export const yieldsNot = (why: string): ReplicationError =>
+  new ReplicationError("REPLICATION_NOT_YIELDED", `this node does not give way: ${why}`, { why });
+
 export const mendsLog = (): ReplicationError =>
   new ReplicationError("REPLICATION_STOPPING", "this node mends its log");
 

@@ -1,7 +1,7 @@
 /**
  * Looks around in the set now and then. A primary that was cut off hears that way that it was replaced, a new one tells those that it
  * cannot see, and a replica whose primary is gone finds the new one. Whoever is fenced, or has lost its primary, follows the new one by
- * itself once it knows where that is – if the settings let it.
+ * itself once it knows where that is – if the settings let it. Who gave its lead up, and finds that it was not taken, takes it back.
  */
 import { isHigher } from "./leadership-order.js";
 import type { LocalNode } from "./local-node.js";
@@ -21,6 +21,8 @@ export interface SeekerOptions {
   /** A change of the role is under way. */
   readonly isChanging: () => boolean;
   readonly follow: (address: Address) => Promise<void>;
+  /** Leads again, if it gave its lead up to a node that does not lead. */
+  readonly takeBack: () => Promise<void>;
 }
 
 export class Seeker {
@@ -70,9 +72,10 @@ export class Seeker {
   }
 
   async #look(): Promise<void> {
-    const { local, upstream, ask, isChanging } = this.#options;
+    const { local, upstream, ask, isChanging, takeBack } = this.#options;
     if (!isChanging() && (local.leads || upstream()?.node === undefined)) await ask();
     this.consider();
+    if (!isChanging()) await takeBack();
   }
 
   #mayTurnTo(listen: Address): boolean {

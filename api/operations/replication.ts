@@ -25,7 +25,19 @@ export const promote = defineOperation({
   summary: "Make this replica the primary",
   description:
     "Every other replica known is told first, so that none confirms anything of the old primary any more; then a new epoch is made durable, and this node takes writes. Refused when one of them cannot be reached or has more, unless `force`; then the answer says who was not reached and how many records are known to be left behind.",
-  input: Type.Object({ force: Type.Optional(Type.Boolean()) }, closed),
+  input: Type.Object(
+    {
+      force: Type.Optional(Type.Boolean()),
+      from: Type.Optional(
+        Type.String({
+          maxLength: 64,
+          description:
+            "Id of the primary that hands its lead over, as a switchover says it. It must have given it up before this node leads; else nothing changes.",
+        }),
+      ),
+    },
+    closed,
+  ),
   output: Type.Object({
     success: Type.Literal(true),
     role: Type.Literal("master"),
@@ -49,9 +61,9 @@ export const promote = defineOperation({
     ...(["REPLICATION_FENCED", "REPLICATION_LOG_DAMAGED", "REPLICATION_LOG_FAILED"] as const),
   ],
   rest: [{ method: "POST", path: "/api/replication/promote" }],
-  run: ({ force }, call) =>
+  run: ({ force, from }, call) =>
     commanded(call, async (replication) => {
-      const report = await replication.promote(force ?? false);
+      const report = await replication.promote(force ?? false, from);
       if (report.type === "refused") return report;
       return shown({
         success: true,
@@ -147,7 +159,7 @@ export const switchover = defineOperation({
   ofNow: true,
   summary: "Hand the lead over to a replica, as planned",
   description:
-    "Asked of the primary: it holds writes (503) until that replica has everything, has it promoted, and points the others there. Nothing that was answered is lost. When anything fails before, it goes on as before.",
+    "Asked of the primary: it holds writes (503) until that replica has everything, has it promoted, and points the others there. Nothing that was answered is lost. When anything fails before, it goes on as before. When it gave its lead up and cannot reach the other then (504), it takes no writes until it can.",
   input: Type.Object(
     {
       to: Type.String({
@@ -163,7 +175,9 @@ export const switchover = defineOperation({
     to: Type.String(),
     epoch: Type.Integer(),
     offset: Type.Integer({ description: "At which the new epoch begins." }),
-    held_ms: Type.Integer({ description: "For how long writes were refused." }),
+    held_ms: Type.Integer({
+      description: "For how long writes were refused; at most, when the other node's answer was lost.",
+    }),
     repointed: Type.Array(Type.String()),
     not_repointed: Type.Array(Type.String()),
   }),
@@ -171,6 +185,7 @@ export const switchover = defineOperation({
     ...(["API_DISABLED", "API_NODE_UNKNOWN", "REPLICATION_NOT_READY", "REPLICATION_ROLE_WRONG"] as const),
     ...(["REPLICATION_CHANGING", "REPLICATION_NOT_CONFIRMED", "REPLICATION_FENCED"] as const),
     ...(["REPLICATION_NOT_ALL_REACHED", "REPLICATION_BETTER_REPLICA"] as const),
+    "REPLICATION_HANDOVER_UNKNOWN",
   ],
   rest: [{ method: "POST", path: "/api/replication/switchover" }],
   run: ({ to }, call) =>

@@ -97,7 +97,7 @@ export function addSwitchover(program: Command): void {
     });
 }
 
-/** @throws CliFailure with what the node says when it refuses. */
+/** @throws CliFailure with what the node says when it refuses; also what has changed all the same, if anything has. */
 async function command(
   node: string,
   name: string,
@@ -105,10 +105,7 @@ async function command(
 ): Promise<Readonly<Record<string, unknown>>> {
   const { status, body } = await askNode(node, `/api/replication/${name}`, input);
   if (status === 200) return body;
-  throw new CliFailure(
-    exitCodes.failed,
-    `${node}: ${show(body["error_code"])}: ${show(body["error"])}; nothing was changed`,
-  );
+  throw new CliFailure(exitCodes.failed, `${node}: ${show(body["error_code"])}: ${show(body["error"])}`);
 }
 
 const show = (value: unknown): string => String(value);

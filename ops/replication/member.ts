@@ -308,8 +308,8 @@ export class SetMember implements Replication {
 
   // ---- what operators command ----
 
-  promote(force: boolean): Promise<PromotionReport | Refusal> {
-    return this.#command(async (node) => reportOf(await node.promote({ force })));
+  promote(force: boolean, from?: string): Promise<PromotionReport | Refusal> {
+    return this.#command(async (node) => reportOf(await node.promote({ force, from })));
   }
 
   follow(address: string): Promise<Refusal | undefined> {

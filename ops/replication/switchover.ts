@@ -1,12 +1,15 @@
 /**
- * A planned change of the primary, led by the one that is: it holds its writes until the other has everything, lets that one be promoted,
- * and points the rest there. Nothing that was answered is lost; writes are refused (503, try again) meanwhile. Whatever goes wrong before
- * the other leads leaves everything as it was.
+ * A planned change of the primary, led by the one that is: it holds its writes until the other has everything, has that one promoted,
+ * and points the rest there. Nothing that was answered is lost; writes are refused (503, try again) meanwhile. What goes wrong before
+ * this node gave its lead up leaves everything as it was. Whether it did it knows itself, whatever became of the other's answer
+ * (`replication/handover.ts`).
  */
 import { errorTable, type Refusal, refusal, type SwitchoverReport } from "../../api/index.js";
+import { unreachable } from "../../log/index.js";
 import {
   type Address,
   type Clock,
+  type HandoverOutcome,
   type PeerStats,
   ReplicationError,
   type ReplicationNode,
@@ -14,9 +17,11 @@ import {
 } from "../../replication/index.js";
 import { parseAddress } from "./address.js";
 
-/** Writes are held no longer than this. */
-const HELD_MS = 3000;
+/** Writes are held no longer than this for the other to ask for the lead: so late, it still takes writes within three seconds. */
+const HELD_MS = 2500;
 const ANSWER_MS = 2500;
+/** For what is heard of the other when it has the lead and did not answer; a promotion is over within two seconds. */
+const OPEN_MS = 3000;
 /** The others are told when the new primary leads already: nobody waits for them but whoever asked for all this. */
 const REPOINT_MS = 10_000;
 const AGAIN_MS = 20;
@@ -42,7 +47,7 @@ export async function switchOver(
   door: SwitchoverDoor = OVER_HTTP,
 ): Promise<SwitchoverReport | Refusal> {
   const { clock } = door;
-  const { peers } = node.stats();
+  const { peers, nodeId } = node.stats();
   const target = nodeCalled(peers, to);
   if ("type" in target) return target;
   const { http, address } = target;
@@ -51,12 +56,14 @@ export async function switchOver(
     return refusal("REPLICATION_NOT_READY", `where ${target.name} is reached is not known`);
   }
   const since = clock.stopwatch();
-  await node.drain(target.nodeId, HELD_MS);
-  const promoted = await door.tell(http, "promote", {}, ANSWER_MS);
+  const end = await node.drain(target.nodeId, HELD_MS);
+  const promoted = await door.tell(http, "promote", { from: nodeId }, ANSWER_MS);
   if (!promoted.ok) {
-    node.endDrain();
-    return refusedThere(target, promoted);
+    const outcome = await outcomeOf(node, clock);
+    if (outcome !== "led") return notLed(target, promoted, outcome, node);
   }
+  // Without its answer the same is known here.
+  const { epoch = node.heard?.epoch, offset = end + 1 } = promoted.ok ? promoted.body : {};
   const heldMs = Math.round(clock.stopwatch() - since);
   const follows = await followSoon(() => followHere(node, parsed), ANSWER_MS, clock);
   const others = peers.filter((peer) => !peer.isSelf && peer !== target && !isFedByOther(peer, peers));
@@ -70,14 +77,25 @@ export async function switchOver(
   return {
     type: "switched",
     to: target.name,
-    epoch: Number(promoted.body["epoch"]),
-    offset: Number(promoted.body["offset"]),
+    epoch: Number(epoch),
+    offset: Number(offset),
     heldMs,
     repointed: told.filter(({ ok }) => ok).map(({ name }) => name),
     notRepointed: [...told.filter(({ ok }) => !ok), ...(follows ? [] : [node.stats()])].map(
       ({ name }) => name,
     ),
   };
+}
+
+/** The other was not heard to lead: writes go on, unless the lead was given up; then whoever knows is asked for a while. */
+async function outcomeOf(node: ReplicationNode, clock: SwitchoverDoor["clock"]): Promise<HandoverOutcome> {
+  const until = clock.stopwatch() + OPEN_MS;
+  let outcome = node.endDrain();
+  while (outcome === "open" && clock.stopwatch() < until) {
+    await new Promise<void>((resolve) => void clock.after(AGAIN_MS, resolve));
+    outcome = node.endDrain();
+  }
+  return outcome;
 }
 
 /** Replicas of replicas stay where they are: whoever feeds them follows the new primary, and they with it. */
@@ -157,10 +175,40 @@ async function tell(http: string, command: string, body: object, msMax: number):
   }
 }
 
-function refusedThere({ name }: PeerStats, { body }: NodeAnswer): Refusal {
+function notLed(
+  { name }: PeerStats,
+  { body }: NodeAnswer,
+  outcome: Exclude<HandoverOutcome, "led">,
+  node: ReplicationNode,
+): Refusal {
   const code = String(body["error_code"]);
-  const known = isCode(code) ? code : "REPLICATION_NOT_READY";
-  return refusal(known, `${name} was not promoted, and this node goes on: ${String(body["error"])}`);
+  const known = isCode(code) ? code : "REPLICATION_NOT_ALL_REACHED";
+  const why = String(body["error"]);
+  const { heard } = node;
+  switch (outcome) {
+    case "kept":
+      return refusal(
+        known,
+        `${name} was not promoted, and cannot be by this switchover any more; this node goes on: ${why}`,
+      );
+    case "back":
+      return refusal(
+        known,
+        `${name} does not lead; this node leads again, under epoch ${heard?.epoch}: ${why}`,
+      );
+    case "open":
+      return refusal(
+        "REPLICATION_HANDOVER_UNKNOWN",
+        `this node gave its lead up to ${name}, and whether ${name} leads under epoch ${heard?.epoch} is not known: ${why}. It takes no writes; once it reaches ${name} it follows it, or leads again. If ${name} is lost for good, promote a node with force`,
+      );
+    case "passed":
+      return refusal(
+        "REPLICATION_FENCED",
+        `another leadership was heard of meanwhile, epoch ${heard?.epoch}: ${why}`,
+      );
+    default:
+      return unreachable(outcome);
+  }
 }
 
 const isCode = (code: string): code is keyof typeof errorTable => Object.hasOwn(errorTable, code);

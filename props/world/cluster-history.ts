@@ -90,14 +90,17 @@ interface RetainedLog {
   readonly under: Leadership;
 }
 
-/** A primary handed its lead over, and said so. */
-export interface HandedOver {
+/** A primary was asked to hand its lead over. */
+export interface Switchover {
   readonly from: string;
   readonly under: Leadership;
   readonly to: string;
+}
+
+/** By a switchover another leadership began, whatever was said of it: that of the other, or one by which the lead was taken back from there. */
+export interface HandedOver extends Switchover {
   /** Where the new leadership begins. */
   readonly offset: number;
-  readonly at: number;
 }
 
 /** Something of a node's log changed on its disk. */

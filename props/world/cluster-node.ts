@@ -10,7 +10,7 @@ import {
   holdsLog,
   LogError,
 } from "../../log/index.js";
-import { type SwitchoverDoor, switchOver } from "../../ops/replication/switchover.js";
+import { type NodeAnswer, switchOver } from "../../ops/replication/switchover.js";
 import { ReplicationError } from "../../replication/errors.js";
 import { isHigher } from "../../replication/leadership-order.js";
 import { ReplicationNode } from "../../replication/node.js";
@@ -18,7 +18,14 @@ import type { Address } from "../../replication/ports.js";
 import type { ReplicationSettings } from "../../replication/settings.js";
 import { startingRole } from "../../replication/starting-role.js";
 import { PromiseBroken } from "../checkers/promise-broken.js";
-import { type AppendedWrite, bodyText, type ClusterHistory, leadershipOf } from "./cluster-history.js";
+import { doorOf } from "./cluster-door.js";
+import {
+  type AppendedWrite,
+  bodyText,
+  type ClusterHistory,
+  leadershipOf,
+  type Switchover,
+} from "./cluster-history.js";
 import type { ClusterHostOptions, HostCounts, WorldHost } from "./cluster-host.js";
 import { loggerOf, PORT, settingsOf } from "./cluster-node-setup.js";
 import { bodyAt, standingOf } from "./cluster-tokens.js";
@@ -89,6 +96,12 @@ export class ClusterNode {
   isGone = false;
   /** Promotions by force that are under way, or were when the process ended. */
   #forcing = 0;
+  /** The switchover by which it is being promoted. */
+  #takesOver: Switchover | undefined;
+  /** The last one that it was asked for itself. */
+  #handsOver: Switchover | undefined;
+  /** What it answers over HTTP is lost on the way. */
+  isMute = false;
   /** By the world's clock: when it was told to write no more because it is fenced, and when the last pause was over. */
   #restsSince = 0;
   #resumedAt = 0;
@@ -168,6 +181,7 @@ export class ClusterNode {
     const ended = this.disk.ended().then(() => this.#diskEnded(process));
     const files = this.disk.mount();
     this.startError = undefined;
+    this.#takesOver = undefined;
     try {
       this.#life = await Promise.race([this.#begin(process, files), ended]);
       this.#world.note(`${this.name} started`);
@@ -312,13 +326,13 @@ export class ClusterNode {
     throw error;
   }
 
-  async promote(force: boolean): Promise<string> {
+  async promote(force: boolean, from?: string): Promise<string> {
     const life = this.serving;
     if (life === undefined) return "down";
     this.#forcing += force ? 1 : 0;
     const { known, opening, owesSince } = life.replication.stats().damage;
     try {
-      await life.replication.promote({ force });
+      await life.replication.promote({ force, from });
       if (known.length > 0 || opening !== undefined || (owesSince !== undefined && !force))
         this.#world.broken(new PromiseBroken("leads whole", `${this.name} knows of damage, and leads`));
       return "promoted";
@@ -334,27 +348,36 @@ export class ClusterNode {
     const life = this.serving;
     const log = life?.host.log();
     if (life === undefined || log === undefined) return "down";
-    const under = leadershipOf(log);
+    this.#handsOver = { from: this.name, under: leadershipOf(log), to: to.name };
+    const clock = this.machine.clockOf(life.process);
+    const door = doorOf(this.machine, this.#handsOver, { ...this.#world, clock });
     try {
-      const report = await switchOver(life.replication, to.name, this.#door(life));
-      if (report.type === "refused") return report.code;
-      const { history } = this.#world;
-      const { offset } = report;
-      history.handedOver.push({ from: this.name, under, to: to.name, offset, at: history.next() });
-      return "switched";
+      const report = await switchOver(life.replication, to.name, door);
+      return report.type === "refused" ? report.code : "switched";
     } catch (error) {
       return codeOf(error);
     }
   }
 
   /** Asked over HTTP: what a command came to. */
-  async told(command: string, host: string): Promise<{ ok: boolean; body: Record<string, unknown> }> {
-    const address = { host, port: PORT };
-    const outcome = command === "promote" ? await this.promote(false) : await this.follow(address);
+  async told(command: string, body: Readonly<Record<string, unknown>>, by: Switchover): Promise<NodeAnswer> {
+    const outcome =
+      command === "promote"
+        ? await this.#takeOver(by, String(body["from"]))
+        : await this.follow({ host: String(body["address"]).split(":")[0] ?? "", port: PORT });
     const ok = outcome === "promoted" || outcome === "follows";
     const log = this.serving?.host.log();
     const offset = log?.epochs.findLast(({ nodeId }) => nodeId === this.nodeId)?.first;
     return { ok, body: ok ? { epoch: log?.epochs.at(-1)?.epoch, offset } : { error_code: outcome } };
+  }
+
+  async #takeOver(by: Switchover, from: string): Promise<string> {
+    const life = this.serving;
+    // What somebody else has it promoted by is not to be taken for this.
+    if (life?.replication.stats().changing === false) this.#takesOver = by;
+    const outcome = await this.promote(false, from);
+    if (this.#takesOver === by && this.serving === life) this.#takesOver = undefined;
+    return outcome;
   }
 
   async follow(address: Address): Promise<string> {
@@ -415,16 +438,10 @@ export class ClusterNode {
     const host = this.#world.host({
       log: {
         ...{ dataDirectory: DATA_DIRECTORY, files, holder: this.name, randomBytes: bytes },
-        ...{
-          fsyncMode: this.fsyncMode,
-          fsyncIntervalMs: 50,
-          segmentBytes: 4096,
-          segmentAgeMs: 0,
-          reserveBytes: 0,
-        },
+        ...{ fsyncMode: this.fsyncMode, fsyncIntervalMs: 50 },
+        ...{ segmentBytes: 4096, segmentAgeMs: 0, reserveBytes: 0 },
         ...{ recordBytesMax: 64 * 1024, pendingBytesMax: 256 * 1024 },
-        now: clock.now,
-        stopwatch: clock.stopwatch,
+        ...{ now: clock.now, stopwatch: clock.stopwatch },
       },
       clock,
       nodeId: starting.nodeId,
@@ -453,36 +470,25 @@ export class ClusterNode {
     return { process, files, host, replication };
   }
 
+  /** Its leadership begins: by a switchover, or, when it has followed nobody since, because it takes back what it handed over. */
+  #noteHandover({ epochs }: EventLog, offset: number): void {
+    const { history, called } = this.#world;
+    const [over, back] = [this.#takesOver, this.#handsOver];
+    if (over !== undefined) history.handedOver.push({ ...over, offset });
+    else if (back !== undefined && this.#forcing === 0 && epochs.at(-2)?.nodeId === this.nodeId) {
+      const log = called(`http://${back.to}`)?.log;
+      if (log !== undefined)
+        history.handedOver.push({ from: back.to, under: leadershipOf(log), to: this.name, offset });
+    }
+  }
+
   #appended(host: WorldHost, log: EventLog, { kind, offset, body }: AppendedRecord): void {
     if (log.following) return;
     const { history } = this.#world;
-    if (kind === EPOCH_STARTED) history.begin(this.name, host, this.#forcing > 0);
-    else history.append({ ...leadershipOf(log), offset, node: this.name, body: bodyText(body) });
-  }
-  /** The way to other nodes' HTTP: a request may be lost on the way there, its answer on the way back. */
-  #door(life: Life): SwitchoverDoor {
-    const { called, time, network } = this.#world;
-    const clock = this.machine.clockOf(life.process);
-    const wait = (ms: number): Promise<void> => new Promise((resolve) => void clock.after(ms, resolve));
-    const lost = async (msMax: number) => {
-      await wait(msMax);
-      return { ok: false, body: { error: "no answer in time" } };
-    };
-    return {
-      clock,
-      tell: async (http, command, body, msMax) => {
-        const since = time.ms;
-        const node = called(http);
-        await wait(network.delay());
-        if (node === undefined || network.isCut(this.machine, node.machine)) return await lost(msMax);
-        if (node.serving === undefined) return { ok: false, body: { error: "no connection" } };
-        const host = "address" in body ? String(body["address"]).split(":")[0] : undefined;
-        const answer = await node.told(command, host ?? node.name);
-        await wait(network.delay());
-        const isLost = network.isCut(node.machine, this.machine) || time.ms - since > msMax;
-        return isLost ? await lost(Math.max(0, msMax - (time.ms - since))) : answer;
-      },
-    };
+    if (kind === EPOCH_STARTED) {
+      history.begin(this.name, host, this.#forcing > 0);
+      this.#noteHandover(log, offset);
+    } else history.append({ ...leadershipOf(log), offset, node: this.name, body: bodyText(body) });
   }
 }
 

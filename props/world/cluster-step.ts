@@ -217,6 +217,36 @@ const worn = fc
     { type: "rest", ms: 3000 },
   ]);
 
+/** The first node hands its lead over, and loses the other, or that one its life, somewhere in between; who wrote to the first goes on. */
+const handingOver = fc
+  .record({
+    after: fc.integer({ min: 0, max: 120 }),
+    other,
+    how: fc.constantFrom("both", "there", "back", "off", "pause"),
+    ms: fc.integer({ min: 300, max: LONG_MS }),
+    writes: few,
+  })
+  .map(({ after, other: to, how, ms: lost, writes }): ClusterStep[] => {
+    const cut = { type: "cut", ms: lost, both: how === "both" } as const;
+    const faults = {
+      both: { ...cut, from: 0, to },
+      there: { ...cut, from: 0, to },
+      back: { ...cut, from: to, to: 0 },
+      off: { type: "end", node: to, how: "off", operation: 0, downMs: lost },
+      pause: { type: "pause", node: to, ms: lost },
+    } as const;
+    return [
+      { type: "write", node: 0, acks: 1, count: 3 },
+      { type: "switchover", to },
+      { type: "rest", ms: after },
+      faults[how],
+      ...Array.from({ length: writes }, (): ClusterStep[] => [
+        { type: "write", node: 0, acks: 0, count: 1 },
+        { type: "rest", ms: 500 },
+      ]).flat(),
+    ];
+  });
+
 /** What the random steps hit rarely in the order that hurts; at the beginning it is known who leads. */
 const anyBeginning: fc.Arbitrary<ClusterStep[]> = fc.oneof(
   { weight: 5, arbitrary: fc.constant<ClusterStep[]>([]) },
@@ -225,6 +255,7 @@ const anyBeginning: fc.Arbitrary<ClusterStep[]> = fc.oneof(
   { weight: 1, arbitrary: thereAndBack },
   { weight: 2, arbitrary: lateJoin },
   { weight: 2, arbitrary: worn },
+  { weight: 2, arbitrary: handingOver },
 );
 
 /** In half of the worlds hardly anybody lets old records go: there nothing at all may vanish. And in most of them all disks keep what they have. */

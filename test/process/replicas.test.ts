@@ -325,10 +325,14 @@ describe("a switchover", () => {
     expect((await one.json("/api/replication/diverged"))["count"]).toBe(0);
   });
 
-  it("to a node that is not known, or not there, changes nothing", async () => {
+  it("to a node that is not known changes nothing; when the other's answer is lost, what happened is said", async () => {
     set = await ReplicaSet.begin();
     const one = await set.primary("one");
-    const two = await set.replica("two", one);
+    let port = 0;
+    proxy = await TcpProxy.open(() => port);
+    const reached = { ANNALS_REPLICATION_ADVERTISED_HTTP_ADDRESS: `http://127.0.0.1:${proxy.port}` };
+    const two = await set.replica("two", one, [], reached);
+    ({ port } = two.server);
     await expect.poll(async () => (await two.stats())["listed"]).toBe(true);
     expect(errorCodeOf(await one.post("/api/replication/switchover", { to: "six" }))).toBe(
       "API_NODE_UNKNOWN",
@@ -337,6 +341,11 @@ describe("a switchover", () => {
       "REPLICATION_ROLE_WRONG",
     );
     expect((await write(one, "a")).status).toBe(200);
+    proxy.silence("back");
+    const moved = await one.post("/api/replication/switchover", { to: "two" });
+    expect(JSON.parse(moved.text)).toMatchObject({ success: true, to: "two", epoch: 2, not_repointed: [] });
+    expect(errorCodeOf(await write(one, "b"))).toBe("REPLICATION_READ_ONLY");
+    expect((await write(two, "b", ONE)).status).toBe(200);
   });
 });
 

@@ -61,6 +61,7 @@ async function replica() {
     file,
     events: {
       heard: ({ epoch: number }) => words.push(`heard ${number}`),
+      yields: () => undefined,
       primaryKnown: () => words.push("primary"),
       listChanged: () => words.push("list"),
       heartbeat: () => undefined,

@@ -382,10 +382,57 @@ describe("a handover", () => {
     const end = await settled(a!.node.drain(b!.nodeId, 3_000), "b has everything");
     expect(refusal(a!)).toBe("REPLICATION_CHANGING");
     expect(a!.writesByItself).toBe(false);
-    const report = await settled(b!.node.promote(), "b leads");
+    const report = await settled(b!.node.promote({ from: a!.nodeId }), "b leads");
     expect(report).toMatchObject({ oldEnd: end, recordsLost: 0 });
+    expect(a!.node.endDrain()).not.toBe("kept");
     await until(() => has(a!, b!), "a follows b");
     expect(a!.kept).toEqual([]);
+    expect(a!.node.endDrain()).toBe("led");
+  });
+
+  it("is to whom writes are held for, while they are: nobody else leads by it, nor later", async () => {
+    const [a, b, c] = await setOf("a", "b", "c");
+    const handedOver = { from: a!.nodeId };
+    const changedNothing = (): void => {
+      expect(refusal(a!)).toBeUndefined();
+      expect([a!, b!, c!].map(({ node }) => node.heard?.epoch)).toEqual([1, 1, 1]);
+    };
+    expect(await codeOf(b!.node.promote(handedOver))).toBe("REPLICATION_NOT_ALL_REACHED");
+    changedNothing();
+    await settled(a!.node.drain(b!.nodeId, 3_000), "b has everything");
+    expect(await codeOf(c!.node.promote(handedOver))).toBe("REPLICATION_NOT_ALL_REACHED");
+    await world.clock.advance(3_000);
+    expect(await codeOf(b!.node.promote(handedOver))).toBe("REPLICATION_NOT_ALL_REACHED");
+    changedNothing();
+    expect(a!.node.endDrain()).toBe("kept");
+    await until(() => has(b!, a!) && has(c!, a!), "both follow on");
+  });
+
+  it("waits for the primary's word, without which any other promotion goes on", async () => {
+    const [a, b] = await setOf("a", "b", "c");
+    await settled(a!.node.drain(b!.nodeId, 3_000), "b has everything");
+    world.cut("a", "b");
+    expect(await codeOf(b!.node.promote({ from: a!.nodeId }))).toBe("REPLICATION_NOT_ALL_REACHED");
+    expect(await codeOf(b!.node.promote({ from: "0".repeat(32) }))).toBe("REPLICATION_NOT_ALL_REACHED");
+    expect(b!.node.heard?.epoch).toBe(1);
+    await settled(b!.node.promote(), "b leads");
+    expect(refusal(b!)).toBeUndefined();
+  });
+
+  it("that the other did not live to see is taken back once it says so, not before", async () => {
+    const [a, b] = await setOf("a", "b");
+    await settled(a!.node.drain(b!.nodeId, 3_000), "b has everything");
+    const promoting = b!.node.promote({ from: a!.nodeId });
+    await until(() => a!.node.fence !== undefined, "a has given its lead up");
+    void promoting.catch(() => undefined);
+    await b!.crash("power");
+    expect(a!.node.endDrain()).toBe("open");
+    await world.clock.advance(30_000);
+    expect([a!.node.endDrain(), refusal(a!)]).toEqual(["open", "REPLICATION_FENCED"]);
+    await settled(b!.start(), "b has started");
+    await until(() => refusal(a!) === undefined, "a leads again");
+    expect([a!.node.endDrain(), a!.node.own?.epoch]).toEqual(["back", 3]);
+    await until(() => has(b!, a!), "b follows a");
   });
 
   it("that comes to nothing lets the primary go on", async () => {

@@ -191,6 +191,11 @@ export class LinkNodeDouble implements LinkNode, ReceiverHost, SenderHost {
     return isHigher(this.own, this.#heard) ? this.own : this.#heard;
   }
 
+  /** Gives way to anybody. */
+  yieldTo(leadership: Leadership): Promise<void> | undefined {
+    return this.onHeard(leadership);
+  }
+
   onHeard(leadership: Leadership): Promise<void> | undefined {
     if (!isHigher(leadership, this.heard)) return undefined;
     this.#heard = leadership;

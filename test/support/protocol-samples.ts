@@ -145,6 +145,7 @@ export const MESSAGES: readonly Message[] = [
   { type: "below", under: undefined, nodes: [] },
   { type: "held", nodes: [{ nodeId: id("ab"), durable: offset(max) }] },
   { type: "fence", leadership },
+  { type: "fence", leadership, asks: true },
   { type: "fenced", node, leaseMs: undefined },
   { type: "fenced", node, leaseMs: 660 },
   { type: "fetch", first: offset(1), last: offset(max) },

@@ -90,8 +90,8 @@ export class ReplicationDouble implements Replication {
     };
   }
 
-  async promote(force: boolean): Promise<PromotionReport | Refusal> {
-    this.told.push(force ? "promote by force" : "promote");
+  async promote(force: boolean, from?: string): Promise<PromotionReport | Refusal> {
+    this.told.push(`promote${force ? " by force" : ""}${from === undefined ? "" : ` in place of ${from}`}`);
     return (
       this.#options.refused ?? {
         type: "promoted",

@@ -95,6 +95,7 @@ const commands: readonly (readonly [string, object, readonly ErrorCode[]])[] = [
       ...(["API_NODE_UNKNOWN", "REPLICATION_NOT_READY", "REPLICATION_ROLE_WRONG"] as const),
       ...(["REPLICATION_CHANGING", "REPLICATION_NOT_CONFIRMED", "REPLICATION_FENCED"] as const),
       ...(["REPLICATION_NOT_ALL_REACHED", "REPLICATION_BETTER_REPLICA"] as const),
+      "REPLICATION_HANDOVER_UNKNOWN",
     ],
   ],
   [
