@@ -34,7 +34,7 @@ export interface ReplicaSetOptions {
   readonly mayList: () => boolean;
 }
 
-/** A replica whose link ended; it is still heard of until the replica timeout is over. */
+/** A replica whose link ended, as it was last heard of. It counts for nothing but having been heard of lately. */
 interface Gone {
   readonly progress: ReplicaProgress;
   readonly counted: boolean;
@@ -278,13 +278,14 @@ export class ReplicaSet implements SenderEvents {
     return { bytes, records };
   }
 
-  /** Those that are connected, then those that were lately. */
+  /** Those that are connected, then those that were, and are neither fed by another now nor followed. */
   progress(): readonly { readonly of: ReplicaProgress; readonly connected: boolean }[] {
     this.#forgetGone();
-    const connected = this.#options.senders().map((sender) => ({ of: sender.progress, connected: true }));
-    const ids = new Set(connected.map(({ of }) => of.node.nodeId));
-    const gone = [...this.#gone.values()].filter(({ progress }) => !ids.has(progress.node.nodeId));
-    return [...connected, ...gone.map(({ progress }) => ({ of: progress, connected: false }))];
+    const { senders, local } = this.#options;
+    const connected = senders().map((sender) => ({ of: sender.progress, connected: true }));
+    const leader = local.primary?.nodeId;
+    const gone = [...this.#gone].filter(([nodeId]) => nodeId !== leader && !this.isConnected(nodeId));
+    return [...connected, ...gone.map(([, { progress }]) => ({ of: progress, connected: false }))];
   }
 
   /** Through others, too. */
@@ -324,10 +325,18 @@ export class ReplicaSet implements SenderEvents {
     return [...heard.values()].filter((at) => at > since).sort((a, b) => b - a);
   }
 
+  /**
+   * A primary goes on to tell of a replica that it has lost until that is struck off, or fed by another: so there are no more of them than
+   * the list has nodes. A node that follows does not hear where it went.
+   */
   #forgetGone(): void {
-    const since = this.#options.clock.stopwatch() - this.#options.settings.replicaTimeoutMs;
-    for (const [nodeId, { progress }] of this.#gone)
-      if (progress.lastHeardAt <= since) this.#gone.delete(nodeId);
+    const { clock, local, settings } = this.#options;
+    const since = clock.stopwatch() - settings.replicaTimeoutMs;
+    const misses = local.leads && !local.isFenced;
+    for (const [nodeId, { progress }] of this.#gone) {
+      const isMissed = progress.lastHeardAt > since || (misses && !this.isConnected(nodeId));
+      if (!isMissed || local.list.of(nodeId) === undefined) this.#gone.delete(nodeId);
+    }
   }
 
   #tooFew(found: number, wanted: number): ReplicationError {

@@ -38,7 +38,10 @@ export interface PeerStats extends PeerAddress {
   readonly counts: boolean;
 }
 
-/** A replica that is connected to this node, or was within the replica timeout. */
+/**
+ * A replica that is connected to this node, or was within the replica timeout. A primary tells of one that was also later, until it is struck off the
+ * list or fed by another: its lag grows.
+ */
 export interface ReplicaStats extends PeerAddress {
   readonly remote: string;
   readonly connected: boolean;

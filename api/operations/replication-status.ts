@@ -162,7 +162,7 @@ export const status = defineOperation({
   ofNow: true,
   summary: "Who leads, and who is how far behind",
   description:
-    "`master_offset` and `replica_offset` are durable offsets; times are seconds since 1970. A replica shows its own replicas, too.",
+    "`master_offset` and `replica_offset` are durable offsets; times are seconds since 1970. A replica shows its own replicas, too; a primary those that it has lost, `disconnected`, until they are forgotten or follow another.",
   input: Nothing,
   output: ReplicationStats,
   errors: [],

@@ -352,12 +352,26 @@ describe("a switchover", () => {
 describe("a primary that is lost", () => {
   it("is replaced, and returns as a replica with its extra records put aside", async () => {
     set = await ReplicaSet.begin();
-    const one = await set.primary("one");
+    const one = await set.primary("one", [], { ANNALS_REPLICATION_REPLICA_TIMEOUT_SECS: "1" });
     const two = await set.replica("two", one);
     expect((await write(one, "kept", ONE)).status).toBe(200);
     await expect.poll(async () => (await two.stats())["listed"]).toBe(true);
+    const { node_id: id } = await two.stats();
     await two.kill();
     for (const key of ["lost-1", "lost-2"]) expect((await write(one, key)).status).toBe(200);
+    // It counts as gone after a second, and is missed all the same.
+    const missed = async () => (await one.json("/health/replication"))["replicas"] as { lag_ms: number }[];
+    await expect.poll(async () => (await missed())[0]?.lag_ms).toBeGreaterThan(1100);
+    expect(await missed()).toMatchObject([{ id, status: "disconnected" }]);
+    const row = { id, name: "two", status: "disconnected", connected: false, lag_operations: 2 };
+    expect((await one.stats())["replicas"]).toMatchObject([row]);
+    const page = (await one.get("/metrics")).text;
+    expect(page).toContain(`annals_replication_lag_operations{replica_id="${id}"} 2\n`);
+    expect(page).toContain("annals_replication_connected_replicas 0\n");
+    expect(page).toMatch(/annals_replication_lag_seconds\{replica_id="\w+"\} [1-9]/);
+    expect((await one.json("/info?section=replication"))["replication"]).toMatchObject({
+      connected_slaves: 0,
+    });
     const lost = await write(one, "lost-3");
     // Of what will be cut off: it must not stand in the way then.
     expect((await one.post("/snapshot")).status).toBe(200);
@@ -414,6 +428,7 @@ describe("a primary that is lost", () => {
     await one.kill();
     await expect.poll(async () => (await runAnnals(["forget", "one", two.http])).code).toBe(0);
     expect(errorCodeOf(await two.post("/api/replication/forget", { node: "one" }))).toBe("API_NODE_UNKNOWN");
+    expect((await two.stats())["replicas"]).toEqual([]);
   });
 
   it("is replaced as a whole where no snapshot is left to cut it at, and its old log is put aside", async () => {

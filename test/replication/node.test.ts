@@ -114,9 +114,49 @@ describe("a set", () => {
     expect(refusal(a!)).toBeUndefined();
     await world.clock.advance(10_001);
     expect(refusal(a!)).toBe("REPLICATION_TOO_FEW_REPLICAS");
-    expect(a!.node.stats().replicas).toEqual([]);
+    expect(a!.node.writeRefusal()?.context).toMatchObject({ found: 0, wanted: 1 });
+    expect(a!.node.stats().replicas).toMatchObject([{ name: "b", connected: false, counts: false }]);
     await b!.start();
     await until(() => refusal(a!) === undefined, "b is heard of again");
+  });
+});
+
+describe("a replica that is lost", () => {
+  const told = (node: SetNode): string[] => node.node.stats().replicas.map(({ name }) => name);
+
+  it("is told of by its primary, further and further behind, until it is back, or struck off", async () => {
+    const [a, b, c] = await setOf("a", "b", "c");
+    await c!.crash();
+    for (let i = 0; i < 5; i++) a!.write(`text ${i}`);
+    await until(() => b!.end === a!.end, "b has it");
+    await world.clock.advance(60_000);
+    const replica = a!.node.stats().replicas.find(({ name }) => name === "c");
+    expect(replica).toMatchObject({ connected: false, phase: "gone", counts: false, lagRecords: 5 });
+    expect(replica!.lagMs).toBeGreaterThan(50_000);
+    expect(replica!.lagBytes).toBeGreaterThan(0);
+    // It is not waited for, and does not count.
+    expect(await confirmedBy(a!, "one", 2, 1_000)).toBe(1);
+    await c!.start();
+    await until(() => a!.node.stats().replicas.every(({ lagRecords }) => lagRecords === 0), "c is back");
+    expect(told(a!).sort()).toEqual(["b", "c"]);
+    await c!.crash();
+    await until(() => !a!.node.stats().replicas.every(({ connected }) => connected), "c is gone");
+    await settled(a!.node.forget(c!.nodeId), "c is forgotten");
+    expect(told(a!)).toEqual(["b"]);
+  });
+
+  it("is not missed by whom it followed before: it follows another now, or leads, or that one does not lead", async () => {
+    const [a, b, c, d] = await setOf("a", "b", "c", "d");
+    await settled(c!.node.follow(addressOf("b")), "c follows b");
+    await until(() => told(b!).includes("c"), "b feeds c");
+    await until(() => told(a!).sort().join() === "b,d", "a has heard of it");
+    await d!.crash();
+    await settled(b!.node.promote({ force: true }), "b leads");
+    await until(() => has(a!, b!), "a follows b");
+    expect(told(a!)).not.toContain("b");
+    await world.clock.advance(20_000);
+    expect(told(a!)).toEqual([]);
+    expect(told(b!).sort()).toEqual(["a", "c"]);
   });
 });
 
