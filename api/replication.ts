@@ -80,7 +80,7 @@ export interface ReplicationFacts {
   readonly listed: boolean;
   /** Every other node that this one knows of. */
   readonly peers: readonly PeerFacts[];
-  /** How often an end that only this node had was put aside. */
+  /** How often an end that only this node had, or a whole log that a full sync replaced, was put aside. */
   readonly divergences: number;
   readonly damage: DamageFacts;
 }

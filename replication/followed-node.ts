@@ -38,7 +38,7 @@ export function followedNode(address: Address, parts: FollowedNodeParts): Upstre
         counters.diverged(kept);
         logger.error(
           { ...kept },
-          `${kept.records} records that the primary does not have are kept in ${kept.directory}`,
+          `the records ${kept.first} to ${kept.last} are kept in ${kept.directory}: the primary lacks some of them, or all, as far as this node can tell`,
         );
       },
       failed: (error) => {

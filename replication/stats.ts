@@ -145,7 +145,7 @@ export interface ReplicationCounters extends DamageCounters {
   readonly partialSyncs: number;
   /** Attempts to connect after the first to each node that was followed. */
   readonly reconnects: number;
-  /** Times that an end of the own log was put aside, and its records. */
+  /** Times that an end of the own log, or all of it, was put aside, and its records. */
   readonly divergences: number;
   readonly divergedRecords: number;
   readonly verificationFailures: number;

@@ -27,7 +27,7 @@ export interface UpstreamEvents {
    * with what is gone.
    */
   logChanges(): Promise<void>;
-  /** An end of the own log was put aside. */
+  /** An end of the own log, or all of it, was put aside. */
   diverged(kept: Kept): void;
   /** The connection ended, or could not be made. */
   failed(error: ReplicationError): void;
@@ -63,18 +63,9 @@ export class Upstream {
       context,
       host: {
         log: () => host.log(),
-        cut: async (after) => {
-          await events.logChanges();
-          const kept = await host.cut(after);
-          await events.logChanges();
-          if (kept !== undefined) events.diverged(kept);
-        },
+        cut: (after) => this.#changed(() => host.cut(after)),
         beginInstall: (install) => host.beginInstall(install),
-        installed: async (installing) => {
-          await events.logChanges();
-          await host.installed(installing);
-          await events.logChanges();
-        },
+        installed: (installing) => this.#changed(() => host.installed(installing)),
       },
       events: {
         phase: (phase) => {
@@ -90,6 +81,15 @@ export class Upstream {
         mayConnect: () => !breaker.isOpen,
       },
     });
+  }
+
+  /** The own log loses an end, or gives way to another one. */
+  async #changed(change: () => Promise<Kept | undefined>): Promise<void> {
+    const { events } = this.#options;
+    await events.logChanges();
+    const kept = await change();
+    await events.logChanges();
+    if (kept !== undefined) events.diverged(kept);
   }
 
   get progress(): ReceiverProgress {

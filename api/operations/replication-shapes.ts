@@ -83,7 +83,10 @@ export const ReplicationStats = Type.Object({
   lineage_id: orNull(Type.String()),
   fenced: orNull(FenceJson),
   refuses_writes: orNull(Type.String({ description: "The code that a write is refused with now." })),
-  divergences: Type.Integer({ description: "How often an end that only this node had was put aside." }),
+  divergences: Type.Integer({
+    description:
+      "How often an end that only this node had, or a whole log that a full sync replaced, was put aside.",
+  }),
   damage: Damage,
   listed: Type.Boolean({
     description: "On the primary's list of nodes, and it knows it: before that a promotion needs force.",

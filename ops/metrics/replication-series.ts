@@ -146,7 +146,11 @@ function addCounters(series: Series, read: Read): void {
   ]);
   const plain: readonly (readonly [string, string, keyof ReplicationCounters])[] = [
     ["replication_reconnects_total", "Attempts to connect to the primary after the first", "reconnects"],
-    ["replication_divergences_total", "Ends that only this node had, put aside", "divergences"],
+    [
+      "replication_divergences_total",
+      "Ends that only this node had, and whole logs that full syncs replaced, put aside",
+      "divergences",
+    ],
     ["replication_diverged_records_total", "Records in them", "divergedRecords"],
     [
       "replication_verification_failures_total",

@@ -410,6 +410,7 @@ describe("a primary that is lost", () => {
 
     const { diverged } = await one.json("/api/replication/diverged");
     expect(diverged).toMatchObject([{ first_offset: 3, last_offset: 5, records: 3 }]);
+    expect(await one.stats()).toMatchObject({ divergences: 1, full_syncs: 0 });
     const [{ directory }] = diverged as [{ directory: string }];
     const dumped = await runAnnals(["dump", `${one.directory}/${directory}`]);
     expect(dumped.stdout).toContain("lost-1");
@@ -472,6 +473,10 @@ describe("a primary that is lost", () => {
     expect(diverged).toMatchObject([{ last_offset: last }]);
     const [{ first_offset: first }] = diverged as [{ first_offset: number }];
     expect([first > 1, first < common]).toEqual([true, true]);
-    expect(await one.stats()).toMatchObject({ role: "replica", full_syncs: 1 });
+    expect(await one.stats()).toMatchObject({ role: "replica", full_syncs: 1, divergences: 1 });
+    const metrics = (await one.get("/metrics")).text;
+    const records = Number(last) - first + 1;
+    for (const line of ["divergences_total 1", `diverged_records_total ${records}`])
+      expect(metrics).toContain(`annals_replication_${line}\n`);
   });
 });

@@ -209,6 +209,26 @@ describe("a promotion", () => {
     expect(a!.node.stats().counters).toMatchObject({ divergences: 1, divergedRecords: 10, timesFenced: 1 });
   });
 
+  it("puts aside and counts the whole log of an old primary that fetches everything anew, and of a sound replica nothing", async () => {
+    const [a, b, c] = await setOf("a", "b", "c");
+    await confirmedBy(a!, "one", 2);
+    world.cut("a", "b", "c");
+    for (let i = 0; i < 10; i++) a!.write(`lost ${i}`);
+    await a!.required.whenCommitted(a!.required.endOffset);
+    const records = a!.end;
+    await settled(b!.node.promote(), "b leads");
+    await settled(a!.node.follow(addressOf("b")), "a is told to follow b");
+    for (const node of [a!, c!]) await node.node.resync();
+    world.heal();
+    await until(() => a!.installs === 1 && c!.installs === 2, "both have everything anew");
+    await until(() => has(a!, b!) && has(c!, b!), "both follow b");
+    expect(a!.kept).toMatchObject([{ first: 1, last: records, records }]);
+    expect(a!.node.stats().counters).toMatchObject({ divergences: 1, divergedRecords: records });
+    expect(a!.words.join()).toContain(a!.kept[0]!.directory);
+    expect(c!.kept).toEqual([]);
+    expect(c!.node.stats().counters).toMatchObject({ divergences: 0, divergedRecords: 0 });
+  });
+
   it("is refused when a known replica cannot be reached, and says so when it is forced", async () => {
     const [a, b, c] = await setOf("a", "b", "c");
     await a!.crash();
