@@ -1,7 +1,8 @@
 /**
  * Which history an offset belongs to. After a restore, or after the promotion of a replica that did not have everything, the numbers
  * go on from an earlier one, so an offset that was told before may name another record now. Every epoch has a lineage id that is
- * drawn at random; its first eight digits stand beside an offset in `X-Annals-Lineage`, and may be sent back with it.
+ * drawn at random; its first eight digits stand beside an offset in `X-Annals-Lineage`, and may be sent back with it. No two
+ * epochs share a lineage, so a token needs no number of its epoch.
  */
 import type { EpochEntry } from "../log/index.js";
 

@@ -39,7 +39,7 @@ export function openApiDocument(version: string): Node {
     },
     servers: [{ url: "/" }],
     tags: ["kv", "key", "queue", "admin", "command"].map((name) => ({ name })),
-    paths: Object.fromEntries(paths),
+    paths: Object.fromEntries([...paths].map(([path, item]) => [path, withHistory(item)])),
     components: {
       schemas: { Error: errorSchema, Problem: problemSchema },
       parameters: askedBeside,
@@ -214,17 +214,38 @@ const atParameter = {
 };
 
 const offsetHeader = { description: "Offset in the log.", schema: { type: "integer" } };
+const offsetHeaders = { "X-Annals-Offset": { $ref: "#/components/headers/Offset" } };
 const lineageHeader = {
   description:
-    "Which history the offset beside it belongs to: a restore to an earlier time begins another. Sent back with the offset it tells what is of a lost one.",
+    "Which history the answer is of: that of the offset beside it, else of the newest record that the node shows. A restore to an earlier time and a promotion begin another. Sent back with the offset beside it, it tells what is of a lost one.",
   schema: { type: "string", pattern: LINEAGE_PATTERN },
 };
-const offsetHeaders = {
-  "X-Annals-Offset": { $ref: "#/components/headers/Offset" },
+const epochHeader = { description: "The epoch of that lineage.", schema: { type: "integer" } };
+const historyHeaders = {
   "X-Annals-Lineage": { $ref: "#/components/headers/Lineage" },
   "X-Annals-Epoch": { $ref: "#/components/headers/Epoch" },
 };
-const epochHeader = { description: "The epoch that wrote it.", schema: { type: "integer" } };
+
+/** What every answer tells, whatever the operation. */
+function withHistory(item: Readonly<Record<string, unknown>>): Node {
+  return mapped(item, (operation) => ({
+    ...operation,
+    responses: mapped(operation["responses"], (response) => ({
+      ...response,
+      headers: { ...historyHeaders, ...nodeOf(response["headers"]) },
+    })),
+  }));
+}
+
+function mapped(value: unknown, change: (member: Node) => Node): Node {
+  return Object.fromEntries(
+    Object.entries(nodeOf(value)).map(([name, member]) => [name, change(nodeOf(member))]),
+  );
+}
+
+function nodeOf(value: unknown): Node {
+  return typeof value === "object" && value !== null ? { ...value } : {};
+}
 const etagHeader = { description: "The revision, in quotes.", schema: { type: "string" } };
 
 const rawKey = parameter("key", "path", true, set.input.properties["key"]);

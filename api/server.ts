@@ -53,7 +53,7 @@ export function buildServer(options: ApiOptions): FastifyInstance {
       request.receivedAt = options.stopwatch();
       answerError(door, error, request, reply);
     },
-    clientErrorHandler: (error, socket) => answerBrokenRequest(options, error, socket),
+    clientErrorHandler: (error, socket) => answerBrokenRequest(door, error, socket),
   });
   server.server.maxConnections = limits.connectionsMax;
   server.server.on("checkExpectation", (request, response) => server.routing(request, response));

@@ -3,6 +3,7 @@ import type { FastifyInstance } from "fastify";
 import { openApiDocument } from "../openapi.js";
 import { type Door, JSON_CONTENT } from "./door.js";
 import { textBody } from "./outbox.js";
+import { wireResponseOf } from "./wire.js";
 
 export function registerDocumentation(server: FastifyInstance, door: Door): void {
   // A start does without both: the document takes 10 ms to make, what makes the page 50 ms to load.
@@ -25,6 +26,7 @@ export function registerDocumentation(server: FastifyInstance, door: Door): void
       },
       handler: (request, reply) => {
         reply.header("X-Request-Id", request.id);
+        wireResponseOf(reply.raw).lines = door.lineage.of();
         page ??= loadPage(text());
         page.then((show) => show(request, reply)).catch((error: unknown) => reply.send(error));
       },

@@ -14,13 +14,14 @@ import {
   refusal,
 } from "../errors.js";
 import { type Forward, forwarderOf, sendOn } from "../forwarding.js";
-import { epochAt, lineageOf } from "../lineage.js";
 import type { Desk } from "../operations/call.js";
 import type { ApiOptions } from "../options.js";
 import type { ForwardedAnswer, OnceBy } from "../replication.js";
 import { AnswerLog } from "./answer-log.js";
 import { headersAt } from "./durable-headers.js";
+import { LineageLines } from "./lineage-lines.js";
 import { type Answer, type Body, bufferBody, Outbox, textBody } from "./outbox.js";
+import { wireResponseOf } from "./wire.js";
 
 export const JSON_CONTENT = "application/json; charset=utf-8";
 const PROBLEM_CONTENT = "application/problem+json; charset=utf-8";
@@ -28,6 +29,7 @@ const PROBLEM_CONTENT = "application/problem+json; charset=utf-8";
 export class Door {
   readonly desk: Desk;
   readonly options: ApiOptions;
+  readonly lineage: LineageLines;
   readonly #log: AnswerLog;
   readonly #outbox = new Outbox((answer, error) => this.#unwritten(answer, error));
   readonly #withPluginHeaders: boolean;
@@ -35,6 +37,7 @@ export class Door {
   constructor(desk: Desk) {
     this.desk = desk;
     this.options = desk.options;
+    this.lineage = new LineageLines(desk.options.log);
     this.#log = new AnswerLog(desk.options.logger);
     this.#withPluginHeaders = desk.options.corsOrigins.length > 0;
   }
@@ -48,8 +51,19 @@ export class Door {
     body: Body | undefined,
     unsent?: () => void,
   ): void {
+    this.#tellLineage(reply, headers);
+    this.#put(request, reply, status, headers, body, unsent);
+  }
+
+  #put(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    status: number,
+    headers: string[],
+    body: Body | undefined,
+    unsent?: () => void,
+  ): void {
     headers.push("X-Request-Id", request.id);
-    this.#addLineage(headers);
     if (this.#withPluginHeaders) addPluginHeaders(headers, reply);
     if (body === undefined) {
       if (status !== 204 && status !== 304) headers.push("Content-Length", "0");
@@ -64,7 +78,7 @@ export class Door {
   /** As `send`, for a body that the caller writes piece by piece to the reply's raw response. */
   begin(request: FastifyRequest, reply: FastifyReply, status: number, headers: string[]): void {
     headers.push("X-Request-Id", request.id);
-    this.#addLineage(headers);
+    this.#tellLineage(reply, headers);
     if (this.#withPluginHeaders) addPluginHeaders(headers, reply);
     request.answered = true;
     reply.raw.writeHead(status, headers);
@@ -72,14 +86,9 @@ export class Door {
     this.note(request, status);
   }
 
-  /** Whoever tells an offset tells its lineage, so that the offset can be recognised when it is of a lost history. */
-  #addLineage(headers: string[]): void {
+  #tellLineage(reply: FastifyReply, headers: readonly string[]): void {
     const at = headers.indexOf("X-Annals-Offset");
-    if (at < 0) return;
-    const { epochs } = this.options.log;
-    const entry = epochAt(epochs, Number(headers[at + 1]));
-    if (entry === undefined || headers.includes("X-Annals-Lineage")) return;
-    headers.push("X-Annals-Lineage", lineageOf(entry), "X-Annals-Epoch", String(entry.epoch));
+    wireResponseOf(reply.raw).lines = this.lineage.of(at < 0 ? undefined : Number(headers[at + 1]));
   }
 
   /** What an operation refused. `preferredStatus` is for the raw door, where HTTP has a status of its own for a code. */
@@ -143,6 +152,7 @@ export class Door {
     }
   }
 
+  /** Of the history of the node that answered, not of this one's. */
   #relay(request: FastifyRequest, reply: FastifyReply, { status, headers, body }: ForwardedAnswer): void {
     const kept: string[] = [];
     let contentType = "";
@@ -152,7 +162,7 @@ export class Door {
       else kept.push(name, value);
     }
     const shown = contentType === "" && body.length === 0 ? undefined : bufferBody(contentType, body);
-    this.send(request, reply, status, kept, shown);
+    this.#put(request, reply, status, kept, shown);
   }
 
   /** Tells the observer, and the log if someone should look at this one. */

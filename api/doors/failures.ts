@@ -6,7 +6,6 @@ import { type ServerResponse, STATUS_CODES } from "node:http";
 import type { Socket } from "node:net";
 import type { FastifyError, FastifyReply, FastifyRequest } from "fastify";
 import { type ErrorCode, errorBody, errorTable, type Refusal, refusal } from "../errors.js";
-import type { ApiOptions } from "../options.js";
 import type { Door } from "./door.js";
 import type { RouteMap } from "./route-map.js";
 import { nameIn } from "./url.js";
@@ -75,7 +74,7 @@ export function answerUnknown(
 }
 
 /** What Node's parser refuses, on the bare socket: no request object exists. */
-export function answerBrokenRequest(options: ApiOptions, error: Error, socket: Socket): void {
+export function answerBrokenRequest({ options, lineage }: Door, error: Error, socket: Socket): void {
   const cause = "code" in error ? error.code : undefined;
   // The client hung up in the middle. A request that was being read fails by itself and is counted there.
   if (cause === "HPE_INVALID_EOF_STATE" || cause === "ECONNRESET") {
@@ -92,7 +91,7 @@ export function answerBrokenRequest(options: ApiOptions, error: Error, socket: S
   const { status, title } = errorTable[code];
   const body = errorBody(refusal(code, title), status, requestId);
   socket.end(
-    `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ""}\r\nX-Request-Id: ${requestId}\r\nConnection: close\r\n` +
+    `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ""}\r\n${lineage.of()}X-Request-Id: ${requestId}\r\nConnection: close\r\n` +
       `Content-Type: application/json; charset=utf-8\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
     () => socket.destroy(),
   );

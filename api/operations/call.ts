@@ -17,7 +17,7 @@ import {
 } from "../../projections/index.js";
 import { onDeparture } from "../departures.js";
 import { errorTable, failureCode, type Refusal, refusal } from "../errors.js";
-import type { MinOffset } from "../lineage.js";
+import { lineageAt, type MinOffset } from "../lineage.js";
 import type { ApiLimits, ApiOptions } from "../options.js";
 import type { Past } from "../past.js";
 import { Reaching } from "../reaching.js";
@@ -151,7 +151,13 @@ export class Call {
   }
 
   #replacedAfter(outcome: Outcome<unknown>): Refusal | undefined {
-    return outcome.type === "done" ? this.desk.options.replication?.replacedAfter(outcome.offset) : undefined;
+    if (outcome.type !== "done") return undefined;
+    const refused = this.desk.options.replication?.replacedAfter(outcome.offset);
+    return refused && withLineage(refused, this.#lineageAt(outcome.offset));
+  }
+
+  #lineageAt(offset: Offset): string | undefined {
+    return lineageAt(this.desk.options.log.epochs, offset);
   }
 
   #acksWanted(): Acks {
@@ -170,7 +176,11 @@ export class Call {
 
   async #confirmed(offset: Offset): Promise<Refusal | undefined> {
     const acks = this.#acksWanted();
-    return acks === 0 ? undefined : this.desk.options.replication?.confirmed(offset, acks);
+    if (acks === 0) return undefined;
+    // When the wait is over another node's record may stand there.
+    const lineage = this.#lineageAt(offset);
+    const refused = await this.desk.options.replication?.confirmed(offset, acks);
+    return refused && withLineage(refused, lineage);
   }
 
   /** As `execute`, the answer kept in the record and given again when the same request comes again. */
@@ -253,6 +263,12 @@ export class Call {
     const { now, random } = this.desk.options;
     return { now: now(), random: random(), cause: this.cause };
   }
+}
+
+/** What was stored here, and not confirmed, is told with all that a token takes. */
+function withLineage(refused: Refusal, lineage: string | undefined): Refusal {
+  if (lineage === undefined || refused.details?.["offset"] === undefined) return refused;
+  return { ...refused, details: { ...refused.details, lineage } };
 }
 
 function mapOutcome<Answer, Result>(

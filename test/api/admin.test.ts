@@ -216,9 +216,15 @@ describe("the documentation", () => {
       parameters: { Lineage: { in: "header", name: "X-Annals-Lineage" } },
       headers: { Lineage: { schema: { pattern: "^[0-9a-f]{8}$" } } },
     });
-    const told = { "X-Annals-Lineage": { $ref: "#/components/headers/Lineage" } };
-    expect(paths["/kv/set"]?.["post"]?.responses["200"]).toMatchObject({ headers: told });
-    expect(paths["/kv/{key}"]?.["put"]?.responses["204"]).toMatchObject({ headers: told });
+    const ref = (name: string) => ({ $ref: `#/components/headers/${name}` });
+    const history = { "X-Annals-Lineage": ref("Lineage"), "X-Annals-Epoch": ref("Epoch") };
+    for (const [path, item] of Object.entries(paths))
+      for (const [method, { responses }] of Object.entries(item))
+        for (const [status, response] of Object.entries(responses))
+          expect(response, `${method} ${path}: ${status}`).toMatchObject({ headers: history });
+    const told = { headers: { "X-Annals-Offset": ref("Offset") } };
+    expect(paths["/kv/set"]?.["post"]?.responses["200"]).toMatchObject(told);
+    expect(paths["/kv/{key}"]?.["put"]?.responses["204"]).toMatchObject(told);
   });
 
   it("is true about every route that the server answers", async () => {

@@ -128,8 +128,14 @@ class Door {
 
   expectCode(answer: Answer, code: ErrorCode): void {
     expect(answer.json, `${code}: ${answer.text}`).toMatchObject({ error_code: code });
+    expectHistory(answer);
     this.reached.add(code);
   }
+}
+
+/** Every answer says which history it is of. */
+function expectHistory({ headers }: Answer): void {
+  expect([headers.get("x-annals-epoch"), headers.get("x-annals-lineage")]).toEqual(["1", "00000000"]);
 }
 
 function breakable(store: OpenedStore, broken: () => Error | undefined): Store {
@@ -348,6 +354,7 @@ describe.each(doors)("%s at %s", (_name, _at, operation, binding) => {
     const answer = await (operation.kind === "read" ? door.ask() : slowWrite(door));
     expect(answer.status, answer.text).toBe(200);
     expect(answer.text).not.toContain("error_code");
+    expectHistory(answer);
     if (operation.name.startsWith("queue.")) await switchedOff(door);
     const missing = commonErrors(operation, binding).filter((code) => !door.reached.has(code));
     expect(missing).toEqual(WITHOUT_STORE.has(operation.name) ? STORE_ERRORS : []);

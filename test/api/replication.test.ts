@@ -1,6 +1,7 @@
 // What replication means for a request: who takes a write, when it is answered, and what a replica says.
 import { afterEach, describe, expect, it } from "vitest";
 import type { ForwardedWrite, Refusal } from "../../api/index.js";
+import { epoch } from "../../log/index.js";
 import { MemoryLog } from "../support/memory-log.js";
 import { UPSTREAM } from "../support/replication-double.js";
 import { type Answer, TestServer } from "../support/test-server.js";
@@ -71,7 +72,8 @@ describe.each(writes)("a write through %s", (_door, write) => {
       details: { offset: 1, confirmed: 0, wanted: 0 },
     };
     const answer = await write({});
-    expect(answer.json).toMatchObject({ error_code: "REPLICATION_NOT_CONFIRMED", offset: 1 });
+    const token = { offset: 1, lineage: "00000000" };
+    expect(answer.json).toMatchObject({ error_code: "REPLICATION_NOT_CONFIRMED", ...token });
     expect(server.log.committedOffset).toBe(1);
   });
 
@@ -86,11 +88,33 @@ describe.each(writes)("a write through %s", (_door, write) => {
     const answer = await write({ [ACKS]: "quorum" });
     expect(answer.json).toMatchObject({
       error_code: "REPLICATION_NOT_CONFIRMED",
-      offset: 1,
-      confirmed: 0,
-      wanted: 1,
+      ...{ offset: 1, lineage: "00000000" },
+      ...{ confirmed: 0, wanted: 1 },
     });
     expect(server.log.committedOffset).toBe(1);
+  });
+
+  it("tells of which history its record is, also when another has begun before it is answered", async () => {
+    const log = new MemoryLog();
+    server = await TestServer.start({ log });
+    let over: () => void = () => undefined;
+    server.replication.held = new Promise((resolve) => {
+      over = resolve;
+    });
+    server.replication.unconfirmed = {
+      type: "refused",
+      code: "REPLICATION_NOT_CONFIRMED",
+      message: "stored locally at offset 1, confirmed by 0 of 1 replicas",
+      details: { offset: 1, confirmed: 0, wanted: 1 },
+    };
+    const answer = write({ [ACKS]: "1" });
+    await expect.poll(() => server.replication.waits).toHaveLength(1);
+    Object.defineProperty(log, "epochs", {
+      value: [{ ...log.epochs[0], epoch: 2, lineageId: "f".repeat(32) }],
+    });
+    over();
+    expect((await answer).json).toMatchObject({ offset: 1, lineage: "00000000" });
+    expect((await answer).headers.get("x-annals-lineage")).toBe("ffffffff");
   });
 
   it("is refused on a replica, which names the primary, and nothing is changed", async () => {
@@ -298,6 +322,81 @@ describe("a replica", () => {
   });
 });
 
+const historyOf = ({ headers }: Pick<Answer, "headers">) => [
+  headers.get("x-annals-epoch"),
+  headers.get("x-annals-lineage"),
+];
+
+/** Answers that no operation of the table gives. */
+const otherAnswers: readonly (readonly [
+  string,
+  () => Promise<Pick<Answer, "headers" | "status">>,
+  number,
+])[] = [
+  ["a value as it came", () => server.get("/kv/a"), 200],
+  ["a value that has not changed", () => server.get("/kv/a", { "if-none-match": '"1"' }), 304],
+  ["a value without its bytes", () => server.request("HEAD", "/kv/a"), 200],
+  ["a raw write", () => server.request("PUT", "/kv/b", "1", TEXT), 201],
+  ["a raw delete", () => server.request("DELETE", "/kv/b"), 204],
+  ["a raw refusal", () => server.get("/kv/none"), 404],
+  ["a stream's head", () => server.request("HEAD", "/v1/stream/s"), 200],
+  ["a stream", () => server.get("/v1/stream/s?offset=-1"), 200],
+  ["a write to a stream", () => server.request("POST", "/v1/stream/s", "2", TEXT), 204],
+  ["a stream that is not there", () => server.get("/v1/stream/none?offset=-1"), 404],
+  ["a long poll that sees nothing", () => server.get("/v1/stream/s?offset=now&live=long-poll"), 204],
+  ["events", () => begun("/v1/stream/s?offset=-1&live=sse"), 200],
+  ["a refused envelope", () => server.post("/api/v1/command", { command: "none" }), 422],
+  ["a command that is unknown", () => server.post("/api/v1/command", unknownCommand), 200],
+  ["a route that is unknown", () => server.get("/nowhere"), 404],
+  ["a method that a path does not take", () => server.request("PATCH", "/kv/a"), 405],
+  ["a URL that cannot be decoded", () => server.get("/kv/%ff"), 400],
+  ["metrics", () => server.get("/metrics"), 200],
+  ["health", () => server.get("/readyz"), 200],
+  ["the API's description", () => server.get("/openapi.json"), 200],
+  ["its page", () => server.get("/docs/"), 200],
+  ["no HTTP at all", () => nonsense(), 400],
+];
+
+const unknownCommand = { command: "none", request_id: "r", payload: {} };
+
+/** The head of an answer that does not end. */
+async function begun(path: string): Promise<Pick<Answer, "headers" | "status">> {
+  const gone = new AbortController();
+  const { status, headers } = await fetch(server.url + path, { signal: gone.signal });
+  gone.abort();
+  return { status, headers };
+}
+
+async function nonsense(): Promise<Pick<Answer, "headers" | "status">> {
+  const [head = ""] = (await server.bytes("nonsense\r\n\r\n")).split("\r\n\r\n");
+  const [line = "", ...lines] = head.split("\r\n");
+  const headers = lines.map((text): [string, string] => [
+    text.split(": ")[0] ?? "",
+    text.split(": ")[1] ?? "",
+  ]);
+  return { status: Number(line.split(" ")[1]), headers: new Headers(headers) };
+}
+
+describe("every answer", () => {
+  it("says which epoch and lineage it is of, through every door, refusals too", async () => {
+    server = await TestServer.start({ limits: { longPollTimeoutMs: 10 } });
+    await server.post("/kv/set", { key: "a", value: 1 });
+    await server.request("PUT", "/v1/stream/s", "1", TEXT);
+    await (server.log as MemoryLog).startEpoch();
+    for (const [what, ask, status] of otherAnswers) {
+      const answer = await ask();
+      expect([what, answer.status, ...historyOf(answer)]).toEqual([what, status, "2", "00000002"]);
+    }
+  });
+
+  it("says nothing of it while a node has no log", async () => {
+    const log = new MemoryLog();
+    server = await TestServer.start({ log });
+    Object.defineProperty(log, "epochs", { value: [] });
+    expect(historyOf(await server.get("/kv/dbsize"))).toEqual([null, null]);
+  });
+});
+
 describe("a primary", () => {
   it("is told of in the documented shape, with its replicas", async () => {
     server = await TestServer.start();
@@ -313,6 +412,11 @@ describe("a primary", () => {
     server = await TestServer.start();
     const answer = await server.post("/kv/set", { key: "a", value: 1 });
     expect(answer.headers.get("x-annals-epoch")).toBe("1");
+    const log = server.log as MemoryLog;
+    await log.startEpoch({ above: epoch(6) });
+    const past = await server.get("/kv/get/a?at=1");
+    expect(historyOf(past)).toEqual(["1", "00000000"]);
+    expect(historyOf(await server.get("/kv/get/a"))).toEqual(["7", "00000007"]);
   });
 
   it("is what a node that stands alone says it is", async () => {

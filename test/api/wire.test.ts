@@ -160,6 +160,23 @@ describe("WireRequest and WireResponse", () => {
     expect(writes).toEqual(["write"]);
   });
 
+  test("whole lines of a head come before its other lines, once, whatever writes it", async () => {
+    handler = (request, response) => {
+      response.lines = "X-Told: 1\r\n";
+      response.setHeader("X-Set", "2");
+      if (request.url === "/pieces") response.write("piece");
+      if (request.url === "/nothing") response.writeHead(204);
+      response.end();
+    };
+    for (const path of ["/", "/nothing", "/pieces"]) ask("GET", path);
+    await settled(() => received.endsWith("piece\r\n0\r\n\r\n"));
+    expect(received.match(/^X-\w+: \d\r$|^HTTP.*\r$/gm)?.join("")).toBe(
+      ["200 OK", "204 No Content", "200 OK"]
+        .map((status) => `HTTP/1.1 ${status}\rX-Told: 1\rX-Set: 2\r`)
+        .join(""),
+    );
+  });
+
   test("'finish' comes once, when the bytes were handed on; 'end' may be called with nothing, or twice", async () => {
     const heard: string[] = [];
     handler = (request, response) => {

@@ -60,7 +60,10 @@ describe("a primary and a replica", () => {
       error_code: "REPLICATION_NOT_CONFIRMED",
       ...{ offset: 4, confirmed: 1, wanted: 2 },
     });
-    expect((await one.get("/kv/c")).text).toBe("value of c");
+    const { offset, lineage } = JSON.parse(unconfirmed.text);
+    expect((await two.get("/kv/c", { "x-annals-min-offset": `${offset}@${lineage}` })).text).toBe(
+      "value of c",
+    );
 
     const { node_id: id } = await two.stats();
     expect((await one.stats())["replicas"]).toMatchObject([
