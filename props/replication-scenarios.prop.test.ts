@@ -108,8 +108,8 @@ describe("replication: the classics", () => {
             const [one, two] = three(cluster);
             cluster.network.delayMsMax = 10;
             const waiting = [one.write("on its way", 1), one.write("on its way, too", 1)];
-            // What a replica has confirmed by then comes to a process that stands still.
-            await cluster.time.pass(cluster.random() * 20);
+            // What a replica confirms then comes to a process that stands still; or everything was over.
+            await cluster.time.pass(world % 2 === 0 ? 60 : cluster.random() * 12);
             one.pause();
             await cluster.time.pass(40);
             const since = cluster.time.ms;
@@ -123,7 +123,6 @@ describe("replication: the classics", () => {
           3,
           { settings: { replicaTimeoutMs } },
         );
-    // Some were answered before the pause.
     expect(Math.min(seen.answered, seen.refused)).toBeGreaterThan(0);
     expect(seen.over).toBeLessThanOrEqual(2000);
   });
