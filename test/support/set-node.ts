@@ -18,6 +18,7 @@ import {
 import { seededRandom } from "../../props/run-settings.js";
 import { seededBytes } from "../../props/world/seeded-world.js";
 import { SimulatedDisk, type SimulatedMount } from "../../props/world/simulated-file-system.js";
+import type { ReplicationErrorCode } from "../../replication/errors.js";
 import type { Kept, NodeIdentity, ReplicationHost } from "../../replication/host.js";
 import { ReplicationNode } from "../../replication/node.js";
 import type { Address, Connection, ConnectionHandlers, Listener, Network } from "../../replication/ports.js";
@@ -64,6 +65,29 @@ export class SetWorld {
     const node = new SetNode(this, name, this.nodes.size + 1, changes);
     this.nodes.set(name, node);
     return node;
+  }
+
+  /** A primary, which is the first, and replicas of it, all on each other's lists. */
+  async setOf(...names: readonly string[]): Promise<SetNode[]> {
+    const [first, ...rest] = names.map((name) => this.add(name));
+    if (first === undefined) throw new Error("a set has a node");
+    await first.start();
+    for (const node of rest) await node.start({ role: "replica", masterAddress: addressOf(first.name) });
+    const nodes = [first, ...rest];
+    const areListed = () => nodes.every(({ node }) => node.stats().peers.length === names.length);
+    await this.clock.until(areListed, "all are listed");
+    await this.clock.until(() => first.node.stats().peers.every(({ counts }) => counts), "all count");
+    return nodes;
+  }
+
+  /** What it was refused with. */
+  async codeOf(promise: Promise<unknown>): Promise<ReplicationErrorCode | "none"> {
+    try {
+      await this.clock.settled(promise, "it was refused");
+      return "none";
+    } catch (error) {
+      return (error as { code: ReplicationErrorCode }).code;
+    }
   }
 
   async stop(): Promise<void> {
@@ -125,6 +149,25 @@ const NOWHERE: Connection = {
 };
 
 export const addressOf = (name: string) => ({ host: name, port: 1 });
+
+/** Follows, and has durably what the primary has. */
+export const has = (node: SetNode, primary: SetNode): boolean =>
+  node.node.role === "replica" &&
+  node.required.durableOffset === primary.end &&
+  node.node.own?.lineageId === primary.node.own?.lineageId;
+
+/** Writes, and waits for `acks` replicas: how many confirmed it. */
+export async function confirmedBy(
+  node: SetNode,
+  text: string,
+  acks: number,
+  timeoutMs = 5_000,
+): Promise<number> {
+  const offset = node.write(text);
+  await node.required.whenCommitted(offset);
+  const confirmed = node.node.confirmed(offset, acks, timeoutMs);
+  return (await node.world.clock.settled(confirmed, "it was confirmed")).confirmed;
+}
 
 export class SetNode implements ReplicationHost {
   readonly name: string;
