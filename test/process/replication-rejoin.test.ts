@@ -1,6 +1,6 @@
 /**
  * Old primaries that return. One that is cut off goes on answering with its own disk alone, gets further than the one that replaces it, and returns: it follows, and
- * what only it had is kept, readable, and just what it had answered. One that was stopped finds what had come to it before. Once in the suite; ANNALS_PROPS_FACTOR=50 makes 20 returns.
+ * what only it had is kept, readable: just what it had answered, done or not confirmed. One that was stopped finds what had come to it before. Once in the suite; ANNALS_PROPS_FACTOR=50 makes 20 returns.
  */
 import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
@@ -22,14 +22,28 @@ afterEach(async () => {
   proxied = undefined;
 });
 
-/** Writes that are answered at this node while it is alone, until there are so many. */
-async function writesAlone(node: SetNode, history: SetHistory, count: number): Promise<AnsweredWrite[]> {
+interface WrittenAlone {
+  readonly answered: readonly AnsweredWrite[];
+  /** Keys of what nobody confirmed. */
+  readonly unconfirmed: readonly string[];
+}
+
+/** What is written at this node while it is alone, until so many are answered; now and then somebody asks for a confirmation. */
+async function writesAlone(
+  node: SetNode,
+  history: SetHistory,
+  count: number,
+  acks: readonly number[] = [0],
+): Promise<WrittenAlone> {
   const before = history.answered.length;
-  const load = new SetLoad(node, { acks: [0], clients: 4, history });
+  const load = new SetLoad(node, { acks, clients: 4, history });
   await until(`${node.name} has answered`, async () => load.answered.length >= count);
   await load.end();
-  return history.answered.slice(before);
+  return { answered: history.answered.slice(before), unconfirmed: load.unconfirmed };
 }
+
+/** As many confirmations as they ask for. */
+const ONE_IN_TWENTY = Array.from({ length: 20 }, (_, at) => (at === 1 ? 1 : 0));
 
 interface DumpedEvent {
   readonly type: string;
@@ -53,7 +67,7 @@ async function dumpNewest(node: SetNode): Promise<Map<number, DumpedEvent>> {
 }
 
 describe("an old primary with a longer log", () => {
-  it("returns as a replica, and what it had answered alone is kept as it was answered", {
+  it("returns as a replica, and what it had answered alone is kept as it was answered, or not confirmed", {
     timeout: 180_000 * Math.max(1, factor),
   }, async () => {
     set = await ReplicaSet.begin();
@@ -69,7 +83,8 @@ describe("an old primary with a longer log", () => {
       await common.end();
       await hasAll(next, old);
       network.isolate(old);
-      const alone = await writesAlone(old, history, 60);
+      const { answered: alone, unconfirmed } = await writesAlone(old, history, 60, ONE_IN_TWENTY);
+      expect(unconfirmed.length).toBeGreaterThan(0);
       await promoteOneOf([next], history);
       await writesAlone(next, history, 10);
       expect(await endOf(old)).toBeGreaterThan(await endOf(next));
@@ -80,7 +95,9 @@ describe("an old primary with a longer log", () => {
       const dumped = await dumpNewest(old);
       for (const { offset, body: key } of alone)
         expect(dumped.get(offset)).toMatchObject({ type: "kv.set", key, value: valueFor(key) });
-      expect(dumped.size).toBe(alone.length);
+      const keys = [...dumped.values()].map(({ key }) => key);
+      expect(keys).toEqual(expect.arrayContaining([...unconfirmed]));
+      expect(dumped.size).toBe(alone.length + unconfirmed.length);
       kept += alone.length;
       await listed([old], next);
       [old, next] = [next, old];

@@ -30,6 +30,8 @@ export class SetLoad {
   readonly history: SetHistory;
   /** Keys of writes that were answered as done and confirmed. */
   readonly answered: string[] = [];
+  /** Keys of writes that were answered as stored, but not confirmed. */
+  readonly unconfirmed: string[] = [];
   /** By status and code, or by what the connection ended with. */
   readonly refused = new Map<string, number>();
 
@@ -82,7 +84,10 @@ export class SetLoad {
           this.answered.push(key);
           this.history.answer(name, key, confirmed, answer, sent);
           if (pauseMs > 0) await new Promise((resolve) => setTimeout(resolve, pauseMs));
-        } else await this.#failed(String(answer.status));
+        } else {
+          if (answer.status === 504) this.unconfirmed.push(key);
+          await this.#failed(String(answer.status));
+        }
       } catch (error) {
         await this.#failed(error instanceof Error && "code" in error ? String(error.code) : "broken");
       }
