@@ -5,6 +5,7 @@
  * epochs share a lineage, so a token needs no number of its epoch.
  */
 import type { EpochEntry } from "../log/index.js";
+import type { Replication } from "./replication.js";
 
 const DIGITS = 8;
 
@@ -44,7 +45,7 @@ export function mayBeLost(epochs: Epochs, offset: number): boolean {
  * Whether the record that was told as `<offset>@<lineage>` is in this log, or will be. `lost`: a restore or a promotion has left it behind.
  * `unknown`: the log has nothing of that lineage; to a log that follows another it may still come, of any other it is lost.
  */
-export function standingOf(epochs: Epochs, offset: number, lineage: string): "ours" | "lost" | "unknown" {
+function standingOf(epochs: Epochs, offset: number, lineage: string): "ours" | "lost" | "unknown" {
   const at = epochs.findIndex(({ lineageId }) => lineageId.startsWith(lineage));
   const [oldest] = epochs;
   // Epochs that ended before the oldest record that is kept are forgotten: such an offset cannot be judged, and is in the past.
@@ -57,4 +58,22 @@ export function standingOf(epochs: Epochs, offset: number, lineage: string): "ou
 /** Where nothing comes from another node: whether the record is not, and will not be, in this log. */
 export function isLost(epochs: Epochs, offset: number, lineage: string): boolean {
   return standingOf(epochs, offset, lineage) !== "ours";
+}
+
+/**
+ * What a node can say of the record that was told so: it is here, and may be shown; it is coming, of a lineage that the log has; its lineage
+ * may be one that has not been heard of yet; or it is lost. Of a lineage that its log does not have a node that follows says the last
+ * only when another record of the primary's is in that place.
+ */
+export function judged(
+  { epochs, committedOffset }: { readonly epochs: Epochs; readonly committedOffset: number },
+  { offset, lineage }: MinOffset,
+  node: Pick<Replication, "isBehind" | "hasPrimarysLog"> | undefined,
+): "here" | "coming" | "unheard" | "lost" {
+  const standing = lineage === undefined ? "ours" : standingOf(epochs, offset, lineage);
+  if (standing === "lost") return "lost";
+  const isReached = offset <= committedOffset;
+  if (standing === "ours") return isReached ? "here" : "coming";
+  if (node?.isBehind !== true) return "lost";
+  return isReached && node.hasPrimarysLog ? "lost" : "unheard";
 }

@@ -1,10 +1,10 @@
 /**
  * Waits until a log has the offset that a read asks for. On a node that follows another, what is asked for may be of a leadership that
- * this node has not heard of yet: that is waited for, too. Where nothing comes from elsewhere it is refused at once.
+ * this node has not heard of yet: that is waited for, too. Where it cannot come any more it is refused at once.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Refusal, refusal } from "./errors.js";
-import { type MinOffset, standingOf } from "./lineage.js";
+import { judged, type MinOffset } from "./lineage.js";
 import type { ApiOptions } from "./options.js";
 
 /** Nothing tells when another leadership begins, and few ask across one. */
@@ -24,39 +24,32 @@ export class Reaching {
   /** Undefined: it is there. */
   async refusal(): Promise<Refusal | undefined> {
     for (;;) {
-      const standing = this.#standing();
-      const isBehind = this.#options.replication?.isBehind === true;
-      if (standing === "lost" || (standing === "unknown" && !isBehind)) return this.#lost();
-      if (standing === "ours") {
-        if (!(await this.#isReached())) return this.#late();
-        // A new epoch may have begun below it meanwhile.
-        if (this.#standing() === "ours") return undefined;
-      } else {
-        if (this.#leftMs() <= 0) return this.#late();
-        await sleep(Math.min(LOOK_AGAIN_MS, this.#leftMs()));
-      }
+      const { log, replication } = this.#options;
+      // Also of what has come: a new epoch may have begun below it meanwhile.
+      const verdict = judged(log, this.#wanted, replication);
+      if (verdict === "here") return undefined;
+      if (verdict === "lost") return this.#lost();
+      if (this.#leftMs() <= 0) return this.#late();
+      if (verdict === "coming") await this.#arrival();
+      else await sleep(Math.min(LOOK_AGAIN_MS, this.#leftMs()));
     }
-  }
-
-  #standing(): ReturnType<typeof standingOf> {
-    const { offset, lineage } = this.#wanted;
-    return lineage === undefined ? "ours" : standingOf(this.#options.log.epochs, offset, lineage);
   }
 
   #leftMs(): number {
     return this.#endsAt - this.#options.stopwatch();
   }
 
-  #isReached(): Promise<boolean> {
+  /** Or the end of its time. */
+  #arrival(): Promise<void> {
     return new Promise((resolve) => {
       let timer: NodeJS.Timeout | undefined;
       const cancel = this.#options.store.onReached(this.#wanted.offset, () => {
         clearTimeout(timer);
-        resolve(true);
+        resolve();
       });
       timer = setTimeout(() => {
         cancel();
-        resolve(false);
+        resolve();
       }, this.#leftMs());
     });
   }

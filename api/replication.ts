@@ -178,6 +178,8 @@ export interface Replication {
   replacedAfter(offset: Offset): Refusal | undefined;
   /** True when records that this node does not have yet may be history already: of a replica, and of one that was replaced. */
   readonly isBehind: boolean;
+  /** Of a replica: all that it has is what the primary has in its place. Asked about tokens of lineages that are not known here. */
+  readonly hasPrimarysLog: boolean;
   facts(): ReplicationFacts;
   promote(force: boolean, from?: string): Promise<PromotionReport | Refusal>;
   /** Undefined: from now on that node is followed. */

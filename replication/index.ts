@@ -1,5 +1,6 @@
 /** What the replication room shows to the others. */
 
+export { hasPrimarysLog, isBehind } from "./behind.js";
 export type { Confirmation } from "./confirmations.js";
 export { Enquiry, type EnquiryOptions } from "./enquiry.js";
 export * from "./errors.js";

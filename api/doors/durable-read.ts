@@ -2,7 +2,7 @@
 import type { FastifyRequest } from "fastify";
 import { stream } from "../../projections/index.js";
 import { type Refusal, refusal } from "../errors.js";
-import { type Epochs, standingOf } from "../lineage.js";
+import { type Epochs, judged } from "../lineage.js";
 import type { Later } from "../operations/reply.js";
 import { nextCursor } from "./durable-cursor.js";
 import { headerOf, lifetimeHeaders, matchesTag, tailHeaders } from "./durable-headers.js";
@@ -64,15 +64,15 @@ export function read(asked: DurableRequest): Later<DurableResult> {
   return longPoll(asked, wanted.from, wanted.cursor);
 }
 
-/** A node that follows another may not have yet what its reader has: it has read elsewhere. Undefined: it has. */
+/** A node that follows another may not have yet what its reader has: it has read elsewhere. Undefined: it has, or never will. */
 function whenCaughtUp(
   asked: DurableRequest,
   { token: { offset }, lineage }: AtToken,
 ): Promise<DurableResult> | undefined {
   const { log, replication } = asked.call.desk.options;
   if (replication?.isBehind !== true || offset === 0) return undefined;
-  const isHere = lineage === undefined || standingOf(log.epochs, offset, lineage) !== "unknown";
-  if (isHere && offset <= log.committedOffset) return undefined;
+  const verdict = judged(log, { offset, lineage }, replication);
+  if (verdict === "here" || verdict === "lost") return undefined;
   return asked.call.whenReached({ offset, lineage }).then((refused) => refused ?? read(asked));
 }
 

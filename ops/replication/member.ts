@@ -28,6 +28,8 @@ import {
 } from "../../log/index.js";
 import {
   describeAddress,
+  hasPrimarysLog,
+  isBehind,
   ReplicationError,
   ReplicationNode,
   type ReplicationStats,
@@ -232,7 +234,12 @@ export class SetMember implements Replication {
   }
 
   get isBehind(): boolean {
-    return this.role === "replica" || this.#node?.fence !== undefined;
+    return isBehind({ role: this.role, fence: this.#node?.fence });
+  }
+
+  get hasPrimarysLog(): boolean {
+    const { stats } = this;
+    return stats !== undefined && hasPrimarysLog(stats);
   }
 
   get stats(): ReplicationStats | undefined {

@@ -266,6 +266,26 @@ describe("a replica", () => {
     expect((await lost).json).toMatchObject({ error_code: "API_LINEAGE_LOST" });
   });
 
+  it("that streams refuses at once what another record of the primary's stands in place of, and waits for what may come", async () => {
+    server = await TestServer.start({ limits: { minOffsetWaitMs: 300 } });
+    await server.post("/kv/set", { key: "a", value: 1 });
+    await server.request("PUT", "/v1/stream/s", "one", TEXT);
+    server.replication.isBehind = true;
+    server.replication.upstream = UPSTREAM;
+    const at = async (token: string) => (await server.get(`/kv/get/a?min_offset=${token}`)).json;
+    const late = { error_code: "API_MIN_OFFSET_TIMEOUT" };
+    expect(await at("2@ffffffff")).toMatchObject(late);
+    server.replication.hasPrimarysLog = true;
+    expect(await at("2@ffffffff")).toMatchObject({ error_code: "API_LINEAGE_LOST", offset: 2 });
+    expect(await at("3@ffffffff")).toMatchObject(late);
+    expect(await at("2@00000000")).toBe("1");
+    const read = await server.get(`/v1/stream/s?offset=${"2".padStart(16, "0")}_${"0".repeat(16)}_ffffffff`);
+    expect([read.status, read.json]).toEqual([
+      410,
+      expect.objectContaining({ error_code: "API_LINEAGE_LOST" }),
+    ]);
+  });
+
   it("lets a reader of a stream wait that has read further elsewhere", async () => {
     server = await TestServer.start({ limits: { minOffsetWaitMs: 20_000 } });
     await server.request("PUT", "/v1/stream/s", "one ", TEXT);

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { hasPrimarysLog } from "../../replication/behind.js";
 import type { ReplicationErrorCode } from "../../replication/errors.js";
 import { mayStandAlone } from "../../replication/standing-alone.js";
 import { addressOf, confirmedBy, has, type SetNode, SetWorld } from "../support/set-node.js";
@@ -157,16 +158,27 @@ describe("a fence", () => {
 
   it("lets a zombie confirm nothing", async () => {
     const [a, b, c] = await setOf("a", "b", "c");
+    const knowers = () => [a!, b!, c!].filter(({ node }) => hasPrimarysLog(node.stats()));
+    await until(() => knowers().length === 2, "both replicas stream");
     world.cut("a", "b", "c");
     const waiting = a!.node.confirmed(a!.write("nobody's"), 1, 60_000);
     await settled(b!.node.promote(), "b leads");
     expect(refusal(a!)).toBeUndefined();
+    // c was told of b's leadership, and has none of its records yet.
+    expect([c!.node.heard?.epoch, c!.node.own?.epoch, knowers()]).toEqual([2, 1, []]);
     // Its link to c was never closed: what it wrote arrives there, and c was fenced.
     world.heal();
     await expect(settled(waiting, "it was refused")).rejects.toMatchObject({ code: "REPLICATION_FENCED" });
     expect(refusal(a!)).toBe("REPLICATION_FENCED");
     await until(() => has(c!, b!) && has(a!, b!), "all follow b");
     expect(a!.kept.map(({ records }) => records)).toEqual([1]);
+    await until(
+      () =>
+        knowers()
+          .map(({ name }) => name)
+          .join() === "a,c",
+      "both have b's",
+    );
   });
 
   it("stops a primary that nobody tells, as soon as it looks around", async () => {

@@ -23,6 +23,7 @@ export interface ReplicationDoubleOptions {
 export class ReplicationDouble implements Replication {
   acks: Acks = 0;
   isBehind = false;
+  hasPrimarysLog = false;
   /** What a write is refused with. */
   refusal: Refusal | undefined;
   /** What a write is answered with that waits for replicas. */
