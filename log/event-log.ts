@@ -148,10 +148,11 @@ export interface EventLog extends LogReader {
   follow(from: Offset): AsyncIterableIterator<readonly LogRecord[]>;
 
   /**
-   * As `follow`, but bytes, for whoever keeps a copy of this log elsewhere: at most 1 MiB or one record at a time, never over the border
-   * of a segment. What is read from the disk is verified; what was written since somebody ships is in memory, as far as that reaches.
+   * As `follow`, but bytes, for whoever keeps a copy of this log elsewhere: at most `bytesMax` (and never more than 1 MiB) or one record
+   * at a time, never over the border of a segment. What is read from the disk is verified; what was written since somebody ships is in
+   * memory, as far as that reaches.
    */
-  ship(from: Offset): AsyncIterableIterator<RecordRun>;
+  ship(from: Offset, bytesMax?: number): AsyncIterableIterator<RecordRun>;
 
   /** The first offset of the segment that holds `offset`: where a copy of the log can begin. @throws LogError LOG_OFFSET_RETIRED. */
   segmentStart(offset: Offset): Offset;

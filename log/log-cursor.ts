@@ -20,8 +20,8 @@ import { CHUNK_BYTES, parseRecords, type ReadPoint, readBatch, readFully, viewOf
 import { findingOfBad } from "./segment-scan.js";
 import { offset as asOffset, type Offset } from "./units.js";
 
-/** What is read of a segment at once as bytes; a larger record is read alone. */
-const RUN_BYTES = 1024 * 1024;
+/** Most that is read of a segment at once as bytes; a larger record is read alone. */
+const RUN_BYTES_MAX = 1024 * 1024;
 
 export interface LogFiles {
   readonly files: FileSystem;
@@ -83,11 +83,14 @@ export class LogCursor {
     }
   }
 
-  /** As `read`, but bytes: at least one record, never over the border of a segment. Of a cursor that reads runs. */
-  async readRun(last: Offset): Promise<RecordRun> {
+  /**
+   * As `read`, but bytes: at most `bytesMax` or one record, never over the border of a segment. Of a cursor that reads runs.
+   */
+  async readRun(last: Offset, bytesMax = RUN_BYTES_MAX): Promise<RecordRun> {
     assert(this.#next <= last, "there is something to read");
+    const most = Math.max(RECORD_HEADER_BYTES, Math.min(bytesMax, RUN_BYTES_MAX));
     try {
-      return await this.#readRun(last);
+      return await this.#readRun(last, most);
     } catch (error) {
       throw this.#noticed(error);
     }
@@ -123,13 +126,13 @@ export class LogCursor {
     }
   }
 
-  async #readRun(last: Offset): Promise<RecordRun> {
-    const newest = this.#log.newest.from(this.#next, last);
+  async #readRun(last: Offset, bytesMax: number): Promise<RecordRun> {
+    const newest = this.#log.newest.from(this.#next, last, bytesMax);
     if (newest !== undefined) return await this.#takeNewest(newest);
     for (;;) {
       const seat = await this.#sit();
       const { point, segment } = seat;
-      const { bytes, checked } = await checkedAt(seat, this.#next, last);
+      const { bytes, checked } = await checkedAt(seat, this.#next, last, bytesMax);
       const { start, end, next } = checked;
       if (next.offset > this.#next) {
         const first = this.#next;
@@ -238,15 +241,16 @@ async function checkedAt(
   { handle, point, segment }: Seat,
   from: Offset,
   last: Offset,
+  bytesMax: number,
 ): Promise<{ bytes: Uint8Array; checked: CheckedRecords }> {
   const available = Math.max(0, segment.bytes - point.position);
   const check = async (count: number): Promise<{ bytes: Uint8Array; checked: CheckedRecords }> => {
     const bytes = await readFully(handle, point.position, Math.min(count, available));
     return { bytes, checked: checkRecords(bytes, point, segment.header, from, last) };
   };
-  const run = await check(RUN_BYTES);
+  const run = await check(bytesMax);
   const { bytes } = run;
-  if (run.checked.end > 0 || bytes.length < RUN_BYTES) return run;
+  if (run.checked.end > 0 || bytes.length < bytesMax) return run;
   // Not one whole record: what its length says is a rumour, so it is bounded.
   return check(RECORD_HEADER_BYTES + Math.min(recordLength(viewOf(bytes), 0), RECORD_BODY_BYTES_MAX));
 }

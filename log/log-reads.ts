@@ -71,8 +71,8 @@ export class LogReads {
     return tailOf(() => this.follow(from));
   }
 
-  ship(from: Offset): AsyncIterableIterator<RecordRun> {
-    return this.#follower(from, (cursor, last) => cursor.readRun(last), "runs");
+  ship(from: Offset, bytesMax?: number): AsyncIterableIterator<RecordRun> {
+    return this.#follower(from, (cursor, last) => cursor.readRun(last, bytesMax), "runs");
   }
 
   segmentStart(offset: Offset): Offset {

@@ -72,8 +72,8 @@ export class NewestRecords {
     block.pieces.push({ first, segment, end: at + bytes.length, after });
   }
 
-  /** Records from `next` on, none above `last`, which is written; undefined when they must be read from the disk. */
-  from(next: Offset, last: Offset): NewestRun | undefined {
+  /** Records from `next` on, none above `last`, which is written; undefined when they, or so few bytes, must be read from the disk. */
+  from(next: Offset, last: Offset, bytesMax = BLOCK_BYTES): NewestRun | undefined {
     this.#forgetCut();
     const block = this.#blocks.findLast(({ pieces }) => (pieces[0]?.first ?? next) <= next);
     if (block === undefined || next < this.#segments.first.base) return undefined;
@@ -81,14 +81,15 @@ export class NewestRecords {
     const begin = indexAt(pieces, next);
     const begins = pieces[begin];
     if (begins?.first !== next) return undefined;
+    const start = pieces[begin - 1]?.end ?? 0;
     let taken: Piece | undefined;
     for (let i = begin; i < pieces.length; i++) {
       const piece = pieces[i];
       if (piece === undefined || piece.segment !== begins.segment || piece.after.offset > last + 1) break;
+      if (piece.end - start > bytesMax) break;
       taken = piece;
     }
     if (taken === undefined) return undefined;
-    const start = pieces[begin - 1]?.end ?? 0;
     return { segment: taken.segment, bytes: block.bytes.subarray(start, taken.end), after: taken.after };
   }
 

@@ -257,8 +257,8 @@ export class SegmentedLog implements EventLog {
     return this.#reads.tail(from);
   }
 
-  ship(from: Offset): AsyncIterableIterator<RecordRun> {
-    return this.#reads.ship(from);
+  ship(from: Offset, bytesMax?: number): AsyncIterableIterator<RecordRun> {
+    return this.#reads.ship(from, bytesMax);
   }
 
   segmentStart(offset: Offset): Offset {

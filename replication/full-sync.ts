@@ -7,7 +7,7 @@ import { ReplicationError } from "./errors.js";
 import type { SnapshotSource } from "./link-ports.js";
 
 /** Enough to keep the disk and the network busy, small enough that other words get in between. */
-const CHUNK_BYTES = 256 * 1024;
+const CHUNK_BYTES_MAX = 256 * 1024;
 
 export interface FullSync {
   readonly snapshot: SnapshotSource | undefined;
@@ -46,13 +46,14 @@ function isWithin(snapshot: SnapshotSource, log: EventLog): boolean {
   return snapshot.offset <= log.durableOffset && snapshot.offset + 1 >= log.firstOffset;
 }
 
-/** The snapshot's bytes in pieces that fit into a frame. @throws ReplicationError REPLICATION_INSTALL_FAILED when it is not as long as it said. */
-export async function* chunksOf(snapshot: SnapshotSource): AsyncGenerator<Uint8Array> {
+/** The snapshot's bytes in pieces of at most `bytesMax`, which fit into a frame. @throws ReplicationError REPLICATION_INSTALL_FAILED when it is not as long as it said. */
+export async function* chunksOf(snapshot: SnapshotSource, bytesMax: number): AsyncGenerator<Uint8Array> {
+  const size = Math.min(bytesMax, CHUNK_BYTES_MAX);
   let left = snapshot.bytes;
   for await (const bytes of snapshot.read()) {
     left -= bytes.length;
     if (left < 0) break;
-    for (let at = 0; at < bytes.length; at += CHUNK_BYTES) yield bytes.subarray(at, at + CHUNK_BYTES);
+    for (let at = 0; at < bytes.length; at += size) yield bytes.subarray(at, at + size);
   }
   if (left !== 0)
     throw new ReplicationError(

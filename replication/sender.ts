@@ -19,7 +19,7 @@ import { Window } from "./window.js";
 
 /** After a run nothing is sent for so long, unless somebody waits for it: whatever becomes durable meanwhile goes together. */
 const HELD_BACK_MS = 3;
-/** After a run of as many bytes nothing is held back: so much comes that the next one is large by itself. */
+/** After a run of as many bytes, or of half of what may be on its way, nothing is held back: so much comes that the next one is large by itself. */
 const LARGE_RUN_BYTES = 64 * 1024;
 
 export interface SenderEvents {
@@ -292,8 +292,8 @@ export class Sender implements SessionOwner {
     const offered = snapshot && { name: snapshot.name, bytes: snapshot.bytes, offset: snapshot.offset };
     this.#session.send({ type: "install", clusterId, snapshot: offered, from, until });
     if (snapshot !== undefined) {
-      for await (const bytes of chunksOf(snapshot)) {
-        await this.#room();
+      for await (const bytes of chunksOf(snapshot, this.#window.bytesMax)) {
+        await this.#room(bytes.length);
         this.#window.sent(bytes.length);
         this.#session.send({ type: "chunk", bytes });
       }
@@ -304,13 +304,15 @@ export class Sender implements SessionOwner {
   /** Until the link ends. One run is held while there is no room for it. */
   async #stream(log: EventLog, from: Offset): Promise<void> {
     this.#mustGoOn();
-    const runs = log.ship(from);
+    const { bytesMax } = this.#window;
+    const largeBytes = Math.min(LARGE_RUN_BYTES, bytesMax / 2);
+    const runs = log.ship(from, bytesMax);
     this.#runs = runs;
     this.#seenDurable = log.durableOffset;
     const moves = log.moved.subscribe(() => this.#moved(log.durableOffset));
     try {
       for await (const run of runs) {
-        await this.#room();
+        await this.#room(run.bytes.length);
         await this.#mayLead(log);
         this.#window.sent(run.bytes.length);
         this.#recordsSent += run.last - run.first + 1;
@@ -318,7 +320,7 @@ export class Sender implements SessionOwner {
         const { header, startsSegment, bytes } = run;
         this.renewLease();
         this.#session.send({ type: "run", header, startsSegment, bytes });
-        if (bytes.length < LARGE_RUN_BYTES && !beginsSegment(log, run.last)) await this.#holdBack();
+        if (bytes.length < largeBytes && !beginsSegment(log, run.last)) await this.#holdBack();
       }
     } finally {
       moves.unsubscribe();
@@ -343,10 +345,10 @@ export class Sender implements SessionOwner {
     }
   }
 
-  async #room(): Promise<void> {
+  async #room(bytes: number): Promise<void> {
     for (;;) {
       this.#mustGoOn();
-      if (!this.#window.isFull && this.#session.hasRoom) return;
+      if (this.#window.hasRoomFor(bytes) && this.#session.hasRoom) return;
       await this.#window.change();
     }
   }

@@ -1,17 +1,17 @@
 /**
- * How much may be on its way to one replica: bytes that were sent and not yet taken in. Whoever sends waits here for room, so that a slow
- * replica costs one piece that waits, and nothing more.
+ * How much may be on its way to one replica: bytes that were sent and not yet taken in. Whoever sends makes pieces that are no larger, where
+ * that can be, and waits here for room, so that a slow replica costs one piece that waits, and nothing more.
  */
 import { ReplicationError } from "./errors.js";
 
 export class Window {
-  readonly #bytesMax: number;
+  readonly bytesMax: number;
   #sentBytes = 0;
   #takenBytes = 0;
   #wake: (() => void) | undefined;
 
   constructor(bytesMax: number) {
-    this.#bytesMax = bytesMax;
+    this.bytesMax = bytesMax;
   }
 
   get sentBytes(): number {
@@ -22,9 +22,9 @@ export class Window {
     return this.#sentBytes - this.#takenBytes;
   }
 
-  /** One piece may reach over the bound, or what is larger than the window could never be sent. */
-  get isFull(): boolean {
-    return this.inFlightBytes >= this.#bytesMax;
+  /** What is larger than the window goes alone, or it could never be sent. */
+  hasRoomFor(bytes: number): boolean {
+    return this.inFlightBytes === 0 || this.inFlightBytes + bytes <= this.bytesMax;
   }
 
   sent(bytes: number): void {

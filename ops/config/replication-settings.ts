@@ -98,7 +98,7 @@ const link = {
     min: 16,
     max: 1_048_576,
     unit: "KiB",
-    why: "Bytes on their way to one replica at once. Whatever it has not received yet is read from the disk when there is room: a slow replica costs no memory.",
+    why: "Bytes of records, or of a snapshot, on their way to one replica at once: sent, and not told to be taken in. A single record that is larger goes alone. Whatever the replica has not received yet is read from the disk when there is room: a slow one costs no memory. Over a long way a replica catches up with no more than this in one round trip: raise it there.",
   },
   "replication.auto_reconnect": {
     kind: "switch",

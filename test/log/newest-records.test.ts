@@ -160,6 +160,8 @@ describe("newest records", () => {
     expect([bytesOf(1, 6), bytesOf(1, 5), bytesOf(4, 6), bytesOf(1, 4), bytesOf(1, 3)]).toEqual([
       60, 50, 30, 30, 30,
     ]);
+    const within = (from: number, bytesMax: number) => newest.from(at(from), at(6), bytesMax)?.bytes.length;
+    expect([within(1, 60), within(1, 59), within(1, 49), within(1, 29)]).toEqual([60, 50, 30, undefined]);
     expect([bytesOf(1, 2), bytesOf(2, 6), bytesOf(7, 9)]).toEqual([undefined, undefined, undefined]);
   });
 

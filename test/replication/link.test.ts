@@ -1,38 +1,17 @@
 /** A primary's side and a replica's side over a network in memory, real logs on simulated disks: every way to begin, and what comes after. */
 import { describe, expect, it } from "vitest";
 import { type Epoch, openLogView } from "../../log/index.js";
-import { seededRandom } from "../../props/run-settings.js";
 import { ReplicationError } from "../../replication/errors.js";
-import type { SnapshotSource } from "../../replication/link-ports.js";
 import { LinkNodeDouble } from "../support/link-node.js";
-import { primaryWith, replicaOf, same, type WithPrimary } from "../support/link-world.js";
+import {
+  primaryWith,
+  replicaOf,
+  retiredTo,
+  same,
+  snapshotOf,
+  type WithPrimary,
+} from "../support/link-world.js";
 import { appendMany, at, DISK } from "../support/test-log.js";
-
-/** Bytes that are no snapshot of anything, in pieces of any size: the link does not look into them. */
-function snapshotOf(offset: number, bytes: number): SnapshotSource & { readonly content: Buffer } {
-  const content = Buffer.from(Uint16Array.from({ length: bytes }, (_, i) => i * 7 + (i >> 8)));
-  return {
-    name: `snapshot_1000_${offset}.snap`,
-    offset: at(offset),
-    bytes,
-    content,
-    read: async function* () {
-      const random = seededRandom(bytes);
-      for (let from = 0; from < bytes; ) {
-        const end = Math.min(bytes, from + 1 + Math.floor(random() * 700_000));
-        yield content.subarray(from, end);
-        from = end;
-      }
-    },
-  };
-}
-
-/** A primary that keeps only what comes after about `kept` of its records. */
-async function retiredTo(primary: LinkNodeDouble, kept: number): Promise<number> {
-  await primary.required.retain(at(kept));
-  expect(primary.required.firstOffset).toBeGreaterThan(1);
-  return primary.required.firstOffset;
-}
 
 const stopping = (): ReplicationError => new ReplicationError("REPLICATION_STOPPING", "the test says so");
 

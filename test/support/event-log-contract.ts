@@ -244,6 +244,19 @@ function describeShipping(test: Test): void {
     await follower.return?.();
   });
 
+  test("ships no more bytes at once than are wanted, but for a record that is larger", async (log) => {
+    const [start = at(1)] = await appendMany(log, 10);
+    log.append(textRecord("large", 3_000));
+    await log.whenCommitted(log.endOffset);
+    await appendMany(log, 10);
+    const runs = await shipped(log, start, log.endOffset, 500);
+    expect(runs.filter(({ bytes }) => bytes.length > 500).map(({ first, last }) => [first, last])).toEqual([
+      [start + 10, start + 10],
+    ]);
+    const bytesOf = (of: typeof runs): Buffer => Buffer.concat(of.map(({ bytes }) => bytes));
+    expect(bytesOf(runs).equals(bytesOf(await shipped(log, start)))).toBe(true);
+  });
+
   test("names a place by its offset, and the place before the first record", async (log) => {
     const [first, second] = await appendMany(log, 2);
     expect(await log.positionAt(at(0))).toEqual(EMPTY_LOG);

@@ -1,8 +1,11 @@
 /** Primaries and replicas of link tests, and what must hold of two of them in the end. */
 import { expect } from "vitest";
+import { seededRandom } from "../../props/run-settings.js";
+import type { SnapshotSource } from "../../replication/link-ports.js";
 import type { Address } from "../../replication/ports.js";
 import { LinkNodeDouble, type LinkWorld, type NodeChanges } from "./link-node.js";
 import { MemoryNetwork } from "./memory-network.js";
+import { at } from "./test-log.js";
 import { VirtualClock } from "./virtual-clock.js";
 
 export interface WithPrimary {
@@ -27,6 +30,32 @@ export async function replicaOf(
   replica.follow(address);
   await same(primary, replica);
   return replica;
+}
+
+/** Bytes that are no snapshot of anything, in pieces of any size: the link does not look into them. */
+export function snapshotOf(offset: number, bytes: number): SnapshotSource & { readonly content: Buffer } {
+  const content = Buffer.from(Uint16Array.from({ length: bytes }, (_, i) => i * 7 + (i >> 8)));
+  return {
+    name: `snapshot_1000_${offset}.snap`,
+    offset: at(offset),
+    bytes,
+    content,
+    read: async function* () {
+      const random = seededRandom(bytes);
+      for (let from = 0; from < bytes; ) {
+        const end = Math.min(bytes, from + 1 + Math.floor(random() * 700_000));
+        yield content.subarray(from, end);
+        from = end;
+      }
+    },
+  };
+}
+
+/** A primary that keeps only what comes after about `kept` of its records. */
+export async function retiredTo(primary: LinkNodeDouble, kept: number): Promise<number> {
+  await primary.required.retain(at(kept));
+  expect(primary.required.firstOffset).toBeGreaterThan(1);
+  return primary.required.firstOffset;
 }
 
 /** Until the replica has everything durably, and the primary knows; then the segments are the same, byte for byte. */

@@ -194,8 +194,8 @@ export class MemoryLog implements EventLog {
     );
   }
 
-  ship(start: Offset): AsyncIterableIterator<RecordRun> {
-    return this.#follow(start, (first) => this.#runFrom(first));
+  ship(start: Offset, bytesMax = Number.POSITIVE_INFINITY): AsyncIterableIterator<RecordRun> {
+    return this.#follow(start, (first) => this.#runFrom(first, bytesMax));
   }
 
   /** `read` gives at least one record from the offset on, which is committed. */
@@ -228,11 +228,17 @@ export class MemoryLog implements EventLog {
     };
   }
 
-  #runFrom(first: Offset): RecordRun {
+  #runFrom(first: Offset, bytesMax: number): RecordRun {
     const header = this.#segmentOf(first);
     const after = this.#segments[this.#segments.indexOf(header) + 1]?.baseOffset ?? Number.POSITIVE_INFINITY;
     const end = Math.min(this.committedOffset, after - 1, first - 1 + this.#batchRecords);
-    const records = this.records.slice(first - 1, end);
+    const records: LogRecord[] = [];
+    let bytes = 0;
+    for (const record of this.records.slice(first - 1, end)) {
+      bytes += RECORD_HEADER_BYTES + record.body.length;
+      if (bytes > bytesMax && records.length > 0) break;
+      records.push(record);
+    }
     const seeds = [this.records[first - 2]?.crc ?? 0, ...records.map(({ crc }) => crc)];
     const last = records.at(-1);
     assert(last !== undefined, "there is something to ship");
