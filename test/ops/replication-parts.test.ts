@@ -8,6 +8,7 @@ import { afterEach, describe, expect, it } from "vitest";
 import type { ReplicationRefusalCode } from "../../api/errors.js";
 import { errorTable, type ForwardedWrite } from "../../api/index.js";
 import { loadConfig } from "../../ops/config/load.js";
+import { replicationSettings } from "../../ops/config/replication-settings.js";
 import type { ConfigValues } from "../../ops/config/settings.js";
 import { LateLog } from "../../ops/late-log.js";
 import { LateStore } from "../../ops/late-store.js";
@@ -16,12 +17,18 @@ import { Forwarder } from "../../ops/replication/forward.js";
 import {
   acksByDefault,
   isReplicated,
+  nodeSettings,
   readCertificates,
   readSecret,
 } from "../../ops/replication/node-settings.js";
 import { refusalOf } from "../../ops/replication/shown.js";
 import { kv, queue, TEXT_TYPE } from "../../projections/index.js";
-import { ReplicationError, type ReplicationErrorCode } from "../../replication/index.js";
+import {
+  ReplicationError,
+  type ReplicationErrorCode,
+  type ReplicationSettings,
+} from "../../replication/index.js";
+import { linkSettingsOf } from "../../replication/link-ports.js";
 import { TestStore } from "../support/kv-store.js";
 import { MemoryLog } from "../support/memory-log.js";
 
@@ -65,6 +72,54 @@ describe("settings", () => {
     expect(acksByDefault(values(min))).toBe(2);
     expect(acksByDefault(values({ ...min, ANNALS_REPLICATION_ACKS: "0" }))).toBe(0);
     expect(acksByDefault(values({ ANNALS_REPLICATION_ACKS: "quorum" }))).toBe("quorum");
+  });
+
+  /** Setting, its text, and what the node is told. */
+  const told: readonly [setting: string, text: string, node: Partial<ReplicationSettings>][] = [
+    ["role", "replica", { role: "replica" }],
+    ["node_name", "north", { name: "north" }],
+    ["master_address", "[::1]:7", { masterAddress: { host: "::1", port: 7 } }],
+    ["replica_listen_address", "db1:8", { listenAddress: { host: "db1", port: 8 } }],
+    ["advertised_address", "db1:9", { advertiseAddress: { host: "db1", port: 9 } }],
+    ["heartbeat_interval_ms", "70", { heartbeatIntervalMs: 70 }],
+    ["replica_timeout_secs", "7", { replicaTimeoutMs: 7_000 }],
+    ["buffer_size_kb", "17", { bufferBytes: 17 * 1024 }],
+    ["auto_reconnect", "false", { autoReconnect: false }],
+    ["reconnect_delay_ms", "71", { reconnectDelayMs: 71 }],
+    ["max_lag_ms", "72", { maxLagMs: 72 }],
+    ["check_interval_secs", "5", { checkIntervalMs: 5_000 }],
+    ["rejoin", "false", { rejoin: false }],
+    ["min_replicas_for_write", "2", { minReplicasForWrite: 2 }],
+    ["backpressure_lag_ms", "73", { writeLagMsMax: 73 }],
+  ];
+  /** What else there is, and who else is told of it: the doors, the network. */
+  const elsewhere = [
+    ...["enabled", "advertised_http_address", "acks", "ack_timeout_ms", "forward_writes", "secret_file"],
+    ...["tls.cert_file", "tls.key_file", "tls.ca_file"],
+  ];
+  const inEnvironment = (setting: string): string => `ANNALS_REPLICATION_${setting.toUpperCase()}`;
+
+  it.each(told)("reach the node: %s", (setting, text, node) => {
+    const nothing = (): undefined => undefined;
+    const master = { [inEnvironment("master_address")]: "db1" };
+    const changed = values({ ...master, [inEnvironment(setting)]: text });
+    expect(nodeSettings(changed, undefined, nothing)).toMatchObject(node);
+    expect(nodeSettings(values(master), undefined, nothing)).not.toMatchObject(node);
+  });
+
+  it("reach the node, all of them, and from there its links", () => {
+    const names = [...told.map(([setting]) => setting), ...elsewhere].map((name) => `replication.${name}`);
+    expect(names.sort()).toEqual(Object.keys(replicationSettings).sort());
+    const http = values({ ANNALS_REPLICATION_ADVERTISED_HTTP_ADDRESS: "http://db1:7/" });
+    const secret = Buffer.from("a word");
+    const all = values(Object.fromEntries(told.map(([setting, text]) => [inEnvironment(setting), text])));
+    expect(nodeSettings(http, undefined, () => "http://here").httpAddress()).toBe("http://db1:7");
+    const settings = nodeSettings(all, secret, () => "http://here");
+    expect(settings.httpAddress()).toBe("http://here");
+    expect(linkSettingsOf(settings)).toEqual({
+      ...{ heartbeatIntervalMs: 70, timeoutMs: 7_000, windowBytes: 17 * 1024, reconnectDelayMs: 71 },
+      ...{ autoReconnect: false, secret },
+    });
   });
 
   it("name a file with the secret, or the environment has it", async () => {
