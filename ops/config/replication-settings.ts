@@ -90,7 +90,7 @@ const link = {
     min: 1,
     max: 3600,
     unit: "s",
-    why: "A node that was not heard of for this long counts as gone. Not below two heartbeats.",
+    why: "A node that was not heard of for this long counts as gone; a link is given up after this, or three heartbeat intervals of the other side, whichever is longer. Not below two heartbeats.",
   },
   "replication.buffer_size_kb": {
     kind: "number",
