@@ -2,7 +2,7 @@
  * The side that is asked for records of sealed segments, by a node whose own are damaged, or that compares them with these: reads them from
  * its own disk, each verified, and sends them, or where they end. What is damaged here is named and not sent.
  */
-import type { LogSegments, Offset } from "../log/index.js";
+import { LogError, type LogSegments, type Offset } from "../log/index.js";
 import { ReplicationError } from "./errors.js";
 import { isHigher } from "./leadership-order.js";
 import { damagedLog, sendsNoMore } from "./link-error.js";
@@ -15,6 +15,8 @@ import { type Session, type SessionOwner, unexpected } from "./session.js";
 export interface LendingEvents {
   /** The own sealed segment that begins there is damaged. */
   damaged(first: Offset): void;
+  /** What is damaged at the other node is not here any more. */
+  retired(asked: Fetch): void;
   ended(): void;
 }
 
@@ -54,7 +56,16 @@ export class Lending implements SessionOwner {
     this.#events.ended();
   }
 
-  async #fetch({ first, last }: Fetch): Promise<void> {
+  async #fetch(asked: Fetch): Promise<void> {
+    try {
+      await this.#lend(asked);
+    } catch (error) {
+      if (error instanceof LogError && error.code === "LOG_OFFSET_RETIRED") this.#events.retired(asked);
+      throw error;
+    }
+  }
+
+  async #lend({ first, last }: Fetch): Promise<void> {
     for await (const { header, startsSegment, bytes } of this.#segments(last).runs(first, last)) {
       await this.#room();
       if (this.#session.reason !== undefined) return;

@@ -7,7 +7,7 @@ import { ReplicationError, type ReplicationErrorCode } from "./errors.js";
 import { AcceptedGreeting } from "./greeting.js";
 import { Lending } from "./lending.js";
 import type { LinkContext, SenderHost } from "./link-ports.js";
-import type { Fence, HelloBody, Message } from "./messages.js";
+import type { Fence, Fetch, HelloBody, Message } from "./messages.js";
 import type { Address, Connection, Listener, Network } from "./ports.js";
 import { Seldom } from "./seldom.js";
 import { Sender, type SenderEvents } from "./sender.js";
@@ -110,6 +110,19 @@ export class LinkListener {
     );
   }
 
+  /** It goes on asking, and others may have them: what is to be done if nobody does stands there, too. */
+  #notLent({ other, remote }: Session, { first, last }: Fetch): void {
+    const { logger } = this.#context;
+    const { nodeId, name } = other.node;
+    const code = "REPLICATION_RECORDS_RETIRED";
+    this.#seldom.tell(code, (untold) =>
+      logger.warn(
+        { code, replica: nodeId, remote, first, last, untold },
+        `${name} asks in vain for the records ${first} to ${last}, which are damaged there: this node does not keep them any more. Where no other one does, \`annals resync\` has everything fetched anew there`,
+      ),
+    );
+  }
+
   /** Who has not greeted for longest goes first, so that a crowd of strangers keeps no replica out. */
   #makeRoom(newest: Session): void {
     const stranger = [...this.#sessions.keys()].find((session) => !session.isGreeted) ?? newest;
@@ -126,6 +139,7 @@ export class LinkListener {
     this.#lent.add(session);
     return new Lending(session, this.#context, this.#host, {
       damaged: this.#damaged,
+      retired: (asked) => this.#notLent(session, asked),
       ended: () => {
         this.#lent.delete(session);
         this.#sessions.delete(session);

@@ -1,6 +1,8 @@
 /** What does not belong where it is said ends a link, and nothing else: replicas and primaries that say whatever they like. */
 import { describe, expect, it } from "vitest";
 import { DIRECTORY_FORMAT_VERSION, epoch, type Offset, offset, type RecordRun } from "../../log/index.js";
+import { Borrowing } from "../../replication/borrowing.js";
+import type { ReplicationError } from "../../replication/errors.js";
 import { encodeFrame, FRAME_TYPES, RUN_BYTES_MAX } from "../../replication/frames.js";
 import type { Leadership } from "../../replication/leadership-order.js";
 import { encodeMessage } from "../../replication/message-codec.js";
@@ -298,5 +300,32 @@ describe("a damaged log", () => {
     await set.world.clock.until(() => replica.failures.length > 0, "the link ended");
     expect(codesOf(replica.failures)).toEqual(["REPLICATION_LOG_DAMAGED"]);
     expect(replica.end).toBe(21);
+    const told = () => set.primary.warnings.filter(({ message }) => message.includes("was not let in"));
+    await set.world.clock.until(() => told().length > 0, "the primary says so, too");
+    expect(told()[0]?.message).toMatch(/LOG_CORRUPT.*\(offset 21\)/);
+  });
+
+  it("of a replica that asks for what nobody keeps any more is told on both sides, seldom", async () => {
+    const { set, replica } = await withReplica(60, 60);
+    const { primary, world, address } = set;
+    const { context } = replica;
+    const [oldest] = primary.logSegments()!.list();
+    const { first, last } = oldest!;
+    await primary.required.retain(offset(last + 1));
+    const codes: string[] = [];
+    const ask = async (): Promise<void> => {
+      const borrowing = await Borrowing.open({ address, network: world.network, context });
+      const fetched = borrowing.fetch(first, last, async () => undefined);
+      await fetched.catch(({ code }: ReplicationError) => codes.push(code));
+    };
+    const told = () => primary.warnings.filter(({ code }) => code === "REPLICATION_RECORDS_RETIRED");
+    for (const [asked, times] of [1, 1, 2].entries()) {
+      if (times === 2) await world.clock.advance(10_000);
+      void ask();
+      await world.clock.until(() => codes.length > asked, "it is refused");
+      expect(codes.at(-1)).toBe("REPLICATION_RECORDS_RETIRED");
+      expect(told()).toHaveLength(times);
+    }
+    expect(told()[0]?.message).toContain(`${replica.name} asks in vain for the records ${first} to ${last}`);
   });
 });
