@@ -234,7 +234,7 @@ export class SetMember implements Replication {
   }
 
   get isBehind(): boolean {
-    return isBehind({ role: this.role, fence: this.#node?.fence });
+    return this.#node === undefined ? this.role === "replica" : isBehind(this.#node);
   }
 
   get hasPrimarysLog(): boolean {
