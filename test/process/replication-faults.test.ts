@@ -1,11 +1,12 @@
 /**
  * Replication between real servers that join under load, whose links are cut, slowed and silenced, and whose primaries are killed, stopped
- * and cut off. A few rounds in the suite; ANNALS_PROPS_FACTOR=50 makes 100 joins, 50 cuts of 1 to 20 s and 50 promotions.
+ * and cut off; and what a replica costs that is stopped. A few rounds in the suite; ANNALS_PROPS_FACTOR=50 makes 100 joins, 50 cuts of 1 to 20 s and 50 promotions.
  */
 import { afterEach, describe, expect, it } from "vitest";
 import { TcpProxy } from "../../ops/demo/tcp-proxy.js";
 import { factor, seed, seededRandom } from "../../props/run-settings.js";
 import { BREAKER_FAILURES_MAX } from "../../replication/breaker.js";
+import { ResidentMemory } from "../support/hostile-peers.js";
 import { errorCodeOf } from "../support/http-client.js";
 import { ReplicaSet, type SetNode } from "../support/replica-set.js";
 import { checkSet } from "../support/set-checks.js";
@@ -27,6 +28,7 @@ afterEach(async () => {
   for (const end of ends.splice(0)) await end();
 });
 
+const MIB = 1024 * 1024;
 /** The first pause before a replica connects again; each doubles it. */
 const RECONNECT_MS = 25;
 
@@ -174,6 +176,54 @@ async function expectGivenUp(replica: SetNode, primary: SetNode, proxy: TcpProxy
   const written = await primary.client.put("after", "it was looked at", { "x-annals-acks": "1" });
   expect(written.status, written.text).toBeLessThan(300);
   expect(await tripped()).toEqual({ count: 0, tripped: [] });
+}
+
+describe("a replica between processes that does not come along", () => {
+  it("costs the primary no memory and no write while it is stopped, and is not ready while it is behind", async () => {
+    set = await ReplicaSet.begin();
+    const ANNALS_LOG_SEGMENT_BYTES = String(8 * MIB);
+    const primary = await set.primary("primary", [], { ANNALS_LOG_SEGMENT_BYTES });
+    const proxy = await TcpProxy.open(() => primary.replicationPort);
+    ends.push(() => proxy.close());
+    const replica = await set.replica("replica", primary, [], { ANNALS_REPLICATION_MAX_LAG_MS: "500" });
+    // The same keys each time: after the first time state and process have their size.
+    await write(primary, 12 * MIB);
+    await hasAll(replica, primary);
+
+    replica.signal("SIGSTOP");
+    const memory = new ResidentMemory(primary.server.pid);
+    // More by far than the system takes in for a process that reads nothing.
+    await write(primary, 40 * MIB);
+    expect(memory.growth, "what it holds for the replica, and garbage").toBeLessThan(20 * MIB);
+    replica.signal("SIGCONT");
+    await hasAll(replica, primary);
+
+    // A window each second is all that comes through.
+    proxy.faults.delayMs = 500;
+    const turned = await replica.post("/api/replication/follow", { address: `127.0.0.1:${proxy.port}` });
+    expect(turned.status, turned.text).toBe(200);
+    await until("it follows", async () => (await replica.stats())["connected"] === true);
+    await write(primary, 4 * MIB);
+    await until("it is not ready", async () => {
+      const { status, text } = await replica.get("/readyz?verbose");
+      return status === 503 && /\d+ ms behind; at most 500/.test(text);
+    });
+    proxy.heal();
+    await hasAll(replica, primary);
+    await until("it is ready", async () => (await replica.get("/readyz")).status === 200);
+  });
+});
+
+/** So many bytes, in large values of few keys; each write is answered well. */
+async function write(primary: SetNode, bytes: number): Promise<void> {
+  const value = "v".repeat(256 * 1024);
+  const writers = Array.from({ length: 4 }, async (_, writer) => {
+    for (let written = 0; written < bytes / 4; written += value.length) {
+      const { status, text } = await primary.client.put(`large-${writer}`, value);
+      expect(status, text).toBeLessThan(300);
+    }
+  });
+  await Promise.all(writers);
 }
 
 /** Faults drawn for the proxy, each kind often. */
