@@ -124,7 +124,7 @@ describe("replication: what is commanded", () => {
     onWorlds(1, async (cluster) => {
       const [one, two] = three(cluster);
       await answered(cluster, one, 3, 2);
-      cluster.network.garble(one.name, two.name, 1);
+      cluster.network.garbling.begin(one.name, two.name, 1);
       const isOpen = (): boolean => two.replication?.stats().breakers.some(({ open }) => open) === true;
       await cluster.must("the link is given up", isOpen);
       await answered(cluster, one, 5, 1);
@@ -133,15 +133,15 @@ describe("replication: what is commanded", () => {
       expect([isOpen(), two.replication?.stats().upstream?.connected]).toEqual([true, false]);
       expect(two.replication?.resetBreaker()).toBe(1);
       await cluster.must("it has everything", () => hasEverything(two, one));
-      expect(cluster.network.counts.garbled).toBeGreaterThan(4);
+      expect(cluster.network.garbling.pieces).toBeGreaterThan(4);
     }));
 
   test("what is garbled now and then, either way, is fetched again without anybody's help", () =>
     onWorlds(1, async (cluster) => {
       const [one, two, three_] = three(cluster);
       for (const node of [two, three_]) {
-        cluster.network.garble(one.name, node.name, 0.05);
-        cluster.network.garble(node.name, one.name, 0.05);
+        cluster.network.garbling.begin(one.name, node.name, 0.05);
+        cluster.network.garbling.begin(node.name, one.name, 0.05);
       }
       for (let round = 0; round < 30; round += 1) {
         cluster.take({ type: "write", node: 0, acks: 0, count: 3 });
@@ -149,7 +149,7 @@ describe("replication: what is commanded", () => {
       }
       cluster.network.healAll();
       for (const node of [two, three_]) node.replication?.resetBreaker();
-      expect(cluster.network.counts.garbled).toBeGreaterThan(3);
+      expect(cluster.network.garbling.pieces).toBeGreaterThan(3);
       const isWhole = (): boolean => hasEverything(two, one) && hasEverything(three_, one);
       expect(await cluster.time.until(isWhole, 20_000), cluster.describe()).toBe(true);
     }));

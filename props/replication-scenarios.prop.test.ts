@@ -4,7 +4,7 @@
  */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { factor, seed } from "./run-settings.js";
-import { checkCluster, putAside } from "./world/cluster-checks.js";
+import { putAside } from "./world/cluster-checks.js";
 import type { ClusterHostOptions } from "./world/cluster-host.js";
 import {
   answered,
@@ -363,39 +363,4 @@ describe("replication: the classics", () => {
         () => fresh.log?.endOffset === three_.log?.endOffset,
       );
     }));
-});
-
-describe("replication: a snapshot install that is interrupted", () => {
-  for (const how of ["off", "stopped"] as const)
-    test(`${how === "off" ? "by a power cut" : "by a kill"} in any operation of the disk begins again or goes on`, async () => {
-      let ended = 0;
-      const stride = factor > 1 ? 1 : 23;
-      for (let operation = 1 + (seed % stride); operation < 2000; operation += stride) {
-        const cluster = newCluster((seed + operation) % 2 ** 26, 1);
-        try {
-          await cluster.begin();
-          const [one] = cluster.nodes;
-          if (one === undefined) throw new Error("no node");
-          const large = Array.from({ length: 30 }, (_, n) => one.write(`${n} ${"x".repeat(300)}`, 0));
-          await inTime(cluster, Promise.all(large));
-          await inTime(cluster, one.retain());
-          await write(cluster, one, 10, 0);
-          // No log can be sent whole any more: it takes the snapshot.
-          expect(one.log?.firstOffset).toBeGreaterThan(1);
-          const joining = cluster.add();
-          await inTime(cluster, joining.start());
-          cluster.take({ type: "end", node: 1, how, operation, downMs: 50 });
-          await cluster.time.until(() => joining.machine.state !== "running", 3000);
-          const wasMet = joining.machine.state !== "running";
-          await checkCluster(cluster, await cluster.converge());
-          if (!wasMet) break;
-          ended += 1;
-        } catch (error) {
-          throw cluster.withTrace(error);
-        } finally {
-          over(cluster);
-        }
-      }
-      expect(ended).toBeGreaterThan(1);
-    });
 });

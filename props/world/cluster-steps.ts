@@ -156,8 +156,8 @@ export class ClusterSteps {
         return;
       case "garble": {
         const [from, to] = [cluster.node(step.from).name, cluster.node(step.to).name];
-        cluster.network.garble(from, to, GARBLED_SHARE);
-        cluster.time.after(step.ms, () => cluster.network.garble(from, to, 0));
+        cluster.network.garbling.begin(from, to, GARBLED_SHARE);
+        cluster.time.after(step.ms, () => cluster.network.garbling.begin(from, to, 0));
         return;
       }
       case "damage":

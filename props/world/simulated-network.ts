@@ -2,8 +2,8 @@
  * A network between simulated machines, as TCP shows it to processes: bytes of one connection arrive in order, in pieces of any size, each
  * piece some time after it was written; nothing is ordered between connections. A way that is cut holds what goes over it, as TCP
  * sends again, until it is healed; whoever does not wait that long must find out by its own timer. A machine without power says
- * nothing; one whose process has ended resets what still comes. A way that garbles changes a bit here and there, which no checksum of TCP
- * has seen. What comes more than once, and how, is in `duplicates.ts`.
+ * nothing; one whose process has ended resets what still comes. What is changed on its way is in `garbling.ts`; what comes more than
+ * once, and how, in `duplicates.ts`.
  */
 import {
   type Address,
@@ -15,10 +15,10 @@ import {
 } from "../../replication/ports.js";
 import { Duplicates } from "./duplicates.js";
 import type { Random } from "./fate.js";
+import { Garbling } from "./garbling.js";
 import { SentFrames } from "./sent-frames.js";
 import type { SimulatedMachine } from "./simulated-machine.js";
 import type { VirtualTime } from "./virtual-time.js";
-import { withChangedBit } from "./with-changed-bit.js";
 
 /** What may wait on its way before whoever writes is told to wait. */
 const BUFFER_BYTES = 64 * 1024;
@@ -26,7 +26,7 @@ const BUFFER_BYTES = 64 * 1024;
 type Item =
   | { readonly type: "syn"; readonly port: number }
   | { readonly type: "open" }
-  | { readonly type: "data"; readonly bytes: Uint8Array }
+  | { readonly type: "data"; readonly bytes: Uint8Array; readonly endsFrame: boolean }
   | { readonly type: "end"; readonly error: Error | undefined };
 
 interface Listening {
@@ -42,8 +42,6 @@ export interface NetworkCounts {
   bytes: number;
   /** Deliveries that waited because a way was cut. */
   held: number;
-  /** Pieces in which a bit was changed. */
-  garbled: number;
 }
 
 /** Of no process: whatever comes there is answered as by a machine that knows of no such connection. */
@@ -52,22 +50,25 @@ const NOBODY = -1;
 export class SimulatedNetwork {
   readonly time: VirtualTime;
   readonly random: Random;
-  readonly counts: NetworkCounts = { connections: 0, refused: 0, resets: 0, bytes: 0, held: 0, garbled: 0 };
+  readonly counts: NetworkCounts = { connections: 0, refused: 0, resets: 0, bytes: 0, held: 0 };
   readonly duplicates = new Duplicates();
+  readonly garbling: Garbling;
   readonly #machines = new Map<string, SimulatedMachine>();
   readonly #listeners = new Map<string, Listening>();
   readonly #cuts = new Set<string>();
-  /** How often, per piece. */
-  readonly #garbling = new Map<string, number>();
   /** When a machine's process last got bytes from another machine, by `to<from`. */
   readonly #heardAt = new Map<string, number>();
   readonly #ends = new Set<End>();
   /** Most ms that a piece takes. */
   delayMsMax: number;
+  /** Of each frame, when all of it was written, and when all of it has come. */
+  frameWritten: (from: string, to: string) => void = () => undefined;
+  frameArrived: (from: string, to: string) => void = () => undefined;
 
   constructor(time: VirtualTime, random: Random) {
     this.time = time;
     this.random = random;
+    this.garbling = new Garbling(random);
     this.delayMsMax = random() < 0.3 ? 40 : 3;
   }
 
@@ -99,22 +100,10 @@ export class SimulatedNetwork {
 
   healAll(): void {
     this.#cuts.clear();
-    this.#garbling.clear();
+    this.garbling.end();
     this.duplicates.end();
     for (const end of this.#ends) end.out.release();
     this.flow();
-  }
-
-  /** From now on what goes this way is changed, so often. 0: never again. */
-  garble(from: string, to: string, share: number): void {
-    this.#garbling.set(`${from}>${to}`, share);
-  }
-
-  garbled(from: SimulatedMachine, to: SimulatedMachine, bytes: Uint8Array): Uint8Array {
-    const share = this.#garbling.get(`${from.name}>${to.name}`) ?? 0;
-    if (share === 0 || this.random() >= share) return bytes;
-    this.counts.garbled += 1;
-    return withChangedBit(bytes, this.random);
   }
 
   /** When each of the other machines was last heard of by this one, the latest first. */
@@ -345,7 +334,9 @@ class Way {
         this.#end.left(item.bytes.length);
         if (other?.isAlive === true) {
           if (!this.#end.isNobodys) network.heard(this.to, this.#end.machine);
-          other.handlers?.data(network.garbled(this.#end.machine, this.to, item.bytes));
+          const way = [this.#end.machine.name, this.to.name] as const;
+          other.handlers?.data(network.garbling.passed(...way, item.bytes));
+          if (item.endsFrame) network.frameArrived(...way);
         }
         // Nobody is there any more to take it.
         else if (other?.isMute !== true)
@@ -409,18 +400,23 @@ class End implements Connection {
 
   write(bytes: Uint8Array): boolean {
     if (this.#isClosed || this.#isFinished) return true;
-    this.#send(Uint8Array.from(bytes));
-    if (this.sent.written(Uint8Array.from(bytes))) this.#repeatSometimes();
+    const endsFrame = this.sent.written(Uint8Array.from(bytes));
+    this.#send(Uint8Array.from(bytes), endsFrame);
+    if (endsFrame) {
+      this.network.frameWritten(this.machine.name, this.out.to.name);
+      this.#repeatSometimes();
+    }
     if (this.bufferedBytes < BUFFER_BYTES) return true;
     this.#wantsDrain = true;
     return false;
   }
 
-  #send(bytes: Uint8Array): void {
+  #send(bytes: Uint8Array, endsFrame: boolean): void {
     const { random } = this.network;
     const at = random() < 0.3 ? Math.floor(random() * bytes.length) : 0;
-    for (const piece of [bytes.subarray(0, at), bytes.subarray(at)])
-      if (piece.length > 0) this.out.push({ type: "data", bytes: piece });
+    const [begin, rest] = [bytes.subarray(0, at), bytes.subarray(at)];
+    if (begin.length > 0) this.out.push({ type: "data", bytes: begin, endsFrame: false });
+    if (rest.length > 0) this.out.push({ type: "data", bytes: rest, endsFrame });
     this.bufferedBytes += bytes.length;
   }
 
@@ -432,7 +428,7 @@ class End implements Connection {
     const frame = this.sent.latest(random());
     if (frame === undefined) return;
     duplicates.counts.repeated += 1;
-    this.#send(frame);
+    this.#send(frame, true);
   }
 
   close(): void {
