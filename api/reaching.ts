@@ -13,11 +13,14 @@ const LOOK_AGAIN_MS = 20;
 export class Reaching {
   readonly #options: ApiOptions;
   readonly #wanted: MinOffset;
+  readonly #mayNot: () => Refusal | undefined;
   readonly #endsAt: number;
 
-  constructor(options: ApiOptions, wanted: MinOffset) {
+  /** `mayNot`: why it is no use to wait, asked again when this node has stopped to take writes. */
+  constructor(options: ApiOptions, wanted: MinOffset, mayNot: () => Refusal | undefined = () => undefined) {
     this.#options = options;
     this.#wanted = wanted;
+    this.#mayNot = mayNot;
     this.#endsAt = options.stopwatch() + options.limits.minOffsetWaitMs;
   }
 
@@ -29,6 +32,8 @@ export class Reaching {
       const verdict = judged(log, this.#wanted, replication);
       if (verdict === "here") return undefined;
       if (verdict === "lost") return this.#lost();
+      const refused = this.#mayNot();
+      if (refused !== undefined) return refused;
       if (this.#leftMs() <= 0) return this.#late();
       if (verdict === "coming") await this.#arrival();
       else await sleep(Math.min(LOOK_AGAIN_MS, this.#leftMs()));
@@ -39,18 +44,19 @@ export class Reaching {
     return this.#endsAt - this.#options.stopwatch();
   }
 
-  /** Or the end of its time. */
+  /** Or the end of its time, or of the writes that this node takes. */
   #arrival(): Promise<void> {
+    const { store, replication } = this.#options;
     return new Promise((resolve) => {
-      let timer: NodeJS.Timeout | undefined;
-      const cancel = this.#options.store.onReached(this.#wanted.offset, () => {
-        clearTimeout(timer);
+      const stays: (() => void)[] = [];
+      const over = (): void => {
+        for (const leave of stays) leave();
         resolve();
-      });
-      timer = setTimeout(() => {
-        cancel();
-        resolve();
-      }, this.#leftMs());
+      };
+      const timer = setTimeout(over, this.#leftMs());
+      stays.push(() => clearTimeout(timer));
+      stays.push(replication?.onRest(over) ?? (() => undefined));
+      stays.push(store.onReached(this.#wanted.offset, over));
     });
   }
 

@@ -170,6 +170,8 @@ export interface DivergedFacts {
 export interface Replication {
   /** Asked before each write, so it is cheap. */
   refuseWrites(): Refusal | undefined;
+  /** Calls back when this node stops to take writes, because another leads: whoever waits to write is told so. Ends by the function given back. */
+  onRest(listener: () => void): () => void;
   /** Of writes that do not say. */
   readonly acks: Acks;
   /** Undefined once so many replicas have everything up to `offset` on disk; else who has not, when the time is over. */

@@ -4,7 +4,7 @@
  * than one does.
  *
  * A wait ends with what the attempt found, with a last attempt when its time is over, at once when its client goes away
- * (which then has taken nothing), and with a refusal when the server shuts down.
+ * (which then has taken nothing), and with a refusal when the server shuts down or writes no more.
  */
 import type { Wakes } from "../projections/index.js";
 import { type Refusal, refusal } from "./errors.js";
@@ -64,6 +64,11 @@ export class WaitingRoom {
       return refusal("API_WAITING_FULL", `${this.#waiting} requests are waiting already`);
     }
     return this.#join(call, topic, waitMs, attempt, reply);
+  }
+
+  /** Everybody tries again: what they wait for may be refused now. */
+  ring(): void {
+    for (const line of this.#lines.values()) line.ring();
   }
 
   /** Ends every wait; later ones are refused. For a server that shuts down. */

@@ -13,4 +13,6 @@ export interface ReplicationNodeOptions {
   readonly dataDirectory: string;
   readonly logger: ReplicationLogger;
   readonly host: ReplicationHost;
+  /** Called in the turn in which this node stops to take writes for good: it was fenced, or follows from now on. */
+  readonly rests?: () => void;
 }

@@ -384,6 +384,7 @@ export class ReplicationNode {
       this.#knowsFence = false;
       this.#handover.forget();
       this.#set.end(refusals.followsNow(address));
+      this.#options.rests?.();
       await this.#askHost(() => host.followBegins());
       const log = host.log();
       if (log !== undefined && !log.following) await log.beginFollowing();
@@ -440,6 +441,7 @@ export class ReplicationNode {
     this.#counters.timesFenced++;
     this.#handover.forget();
     this.#set.end(reason);
+    this.#options.rests?.();
     logger.error({ ...reason.context }, `this node writes no more: ${reason.message}`);
     const told = (error: unknown): void => logger.error({ err: error }, "a fenced node did not come to rest");
     this.#listener?.stopSenders(reason).catch(told);

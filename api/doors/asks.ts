@@ -15,6 +15,7 @@ import type { Acks } from "../replication.js";
 
 export interface Asks {
   readonly type: "asks";
+  readonly kind: Operation["kind"];
   readonly once: OnceKey | undefined;
   /** Of a write, when it says. */
   readonly acks: Acks | undefined;
@@ -23,7 +24,11 @@ export interface Asks {
   readonly at: Moment | undefined;
 }
 
-const NOTHING: Asks = { type: "asks", once: undefined, acks: undefined, minOffset: undefined, at: undefined };
+const NOTHING: Asks = {
+  ...{ type: "asks", kind: "read" },
+  ...{ once: undefined, acks: undefined, minOffset: undefined, at: undefined },
+};
+const NOTHING_OF_A_WRITE: Asks = { ...NOTHING, kind: "write" };
 
 /** The part of an operation that decides what may be asked beside it. */
 export type Askable = Pick<Operation, "kind" | "ofNow">;
@@ -51,14 +56,14 @@ export function asksOf(
     request.once = key === undefined ? "a key" : "client's key";
     const from = headers["x-annals-min-offset"];
     const wantedAcks = inBody?.acks ?? headers["x-annals-acks"];
-    if (key === undefined && from === undefined && wantedAcks === undefined) return NOTHING;
+    if (key === undefined && from === undefined && wantedAcks === undefined) return NOTHING_OF_A_WRITE;
     const acks = wantedAcks === undefined ? undefined : parseAcks(String(wantedAcks));
     if (acks === "invalid") return refusal("API_ACKS_INVALID", `acks is 0 to ${ACKS_MAX}, or quorum`);
     const minOffset = from === undefined ? undefined : minOffsetOf(from, headers);
     if (minOffset !== undefined && "type" in minOffset) return minOffset;
-    if (key === undefined) return { ...NOTHING, acks, minOffset };
+    if (key === undefined) return { ...NOTHING_OF_A_WRITE, acks, minOffset };
     const once = onceKey(key, identity());
-    return once.type === "refused" ? once : { ...NOTHING, once, acks, minOffset };
+    return once.type === "refused" ? once : { ...NOTHING_OF_A_WRITE, once, acks, minOffset };
   }
   const wanted =
     inBody?.min_offset ?? headers["x-annals-min-offset"] ?? fieldInQuery(request, MIN_OFFSET_FIELD);
@@ -115,9 +120,9 @@ function fieldInQuery({ query }: FastifyRequest, name: string): unknown {
 
 /** `run`, at once or when the log has what was asked for. */
 export function asAsked<Result>(
-  { minOffset }: Asks,
+  { minOffset, kind }: Asks,
   run: (call: Call) => Later<Result | Refusal>,
 ): (call: Call) => Later<Result | Refusal> {
   if (minOffset === undefined) return run;
-  return (call) => call.whenReached(minOffset).then((refused) => refused ?? run(call));
+  return (call) => call.whenReached(minOffset, kind).then((refused) => refused ?? run(call));
 }

@@ -73,7 +73,7 @@ function whenCaughtUp(
   if (replication?.isBehind !== true || offset === 0) return undefined;
   const verdict = judged(log, { offset, lineage }, replication);
   if (verdict === "here" || verdict === "lost") return undefined;
-  return asked.call.whenReached({ offset, lineage }).then((refused) => refused ?? read(asked));
+  return asked.call.whenReached({ offset, lineage }, "read").then((refused) => refused ?? read(asked));
 }
 
 function wantedOf(request: FastifyRequest): Asked | Refusal {

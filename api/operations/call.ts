@@ -43,6 +43,7 @@ export class Desk {
       seats: () => options.limits.waitingRequestsMax,
       stopwatch: options.stopwatch,
     });
+    options.replication?.onRest(() => this.waitingRoom.ring());
   }
 }
 
@@ -114,7 +115,7 @@ export class Call {
     return refusal("API_OVERLOADED", `${limits.writesInFlightMax} writes are waiting for the log already`);
   }
 
-  /** Of what belongs to the primary though it writes nothing: an open transaction. */
+  /** Of what belongs to the primary though it writes nothing yet: an open transaction, a write that waits. */
   refuseElsewhere(): Refusal | undefined {
     return this.desk.options.replication?.refuseWrites();
   }
@@ -211,9 +212,13 @@ export class Call {
     return (await this.#confirmed(kept.answer.offset)) ?? form.again(kept.answer);
   }
 
-  /** Waits until the offset is committed, up to the limit; a refusal when it is not, or when it is of a lost history. */
-  whenReached(wanted: MinOffset): Promise<Refusal | undefined> {
-    return new Reaching(this.desk.options, wanted).refusal();
+  /**
+   * Waits until the offset is committed, up to the limit; a refusal when it is not, or when it is of a lost history. A write waits only where
+   * it would be taken.
+   */
+  whenReached(wanted: MinOffset, kind: "read" | "write"): Promise<Refusal | undefined> {
+    const mayNot = kind === "read" ? undefined : () => this.refuseElsewhere();
+    return new Reaching(this.desk.options, wanted, mayNot).refusal();
   }
 
   query<Query, Answer, Result>(

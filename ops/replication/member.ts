@@ -70,6 +70,7 @@ export class SetMember implements Replication {
   readonly #forwarder = new Forwarder();
   readonly #maxLagMs: number;
   readonly #ackTimeoutMs: number;
+  readonly #waiting = new Set<() => void>();
   #values: ConfigValues;
   #node: ReplicationNode | undefined;
   /** As which it was known before it had a log. */
@@ -160,6 +161,9 @@ export class SetMember implements Replication {
       dataDirectory,
       logger,
       host,
+      rests: () => {
+        for (const listener of [...this.#waiting]) listener();
+      },
     });
     this.#node = node;
     try {
@@ -302,6 +306,11 @@ export class SetMember implements Replication {
       // It is stored here all the same, so it is no plain refusal.
       return notConfirmed(offset, 0, wanted, `; ${error.message}`);
     }
+  }
+
+  onRest(listener: () => void): () => void {
+    this.#waiting.add(listener);
+    return () => this.#waiting.delete(listener);
   }
 
   replacedAfter(offset: Offset): Refusal | undefined {

@@ -339,6 +339,53 @@ describe("a consumer that goes away after it was given a message", () => {
   });
 });
 
+describe("a node that another one has replaced", () => {
+  const fenced = { type: "refused", code: "REPLICATION_FENCED", message: "another node leads" } as const;
+
+  it("tells so every consumer that waits, at once, and lets readers of streams wait on", async () => {
+    // A reader's time would be over before a consumer's.
+    await start({ limits: { longPollTimeoutMs: 20_000 } });
+    await server.post("/queue/other");
+    const text = { "content-type": "text/plain" };
+    await server.request("PUT", "/v1/stream/s", "", text);
+    const waiting = [consume("c"), consume("d"), server.get("/queue/other/consume/c?wait_secs=30")];
+    const poll = server.get("/v1/stream/s?offset=now&live=long-poll");
+    await until(() => server.waiting().queue === 3 && server.waiting().streamPoll === 1);
+    server.replication.rest(fenced);
+    for (const answer of await Promise.all(waiting))
+      expect([answer.status, answer.json]).toEqual([
+        503,
+        expect.objectContaining({ error_code: fenced.code }),
+      ]);
+    expect(server.waiting()).toMatchObject({ queue: 0, streamPoll: 1 });
+    server.replication.refusal = undefined;
+    await server.request("POST", "/v1/stream/s", "news", text);
+    expect((await poll).text).toBe("news");
+  });
+
+  it("tells so whoever waits for an offset before it writes, and lets a read wait on", async () => {
+    await start({ limits: { minOffsetWaitMs: 20_000 } });
+    const later = { "x-annals-min-offset": "3" };
+    const write = server.post("/kv/set", { key: "a", value: 1 }, later);
+    const read = server.get("/kv/get/a", later);
+    await settled();
+    server.replication.rest(fenced);
+    expect((await write).json).toMatchObject({ error_code: fenced.code });
+    // What it waits for comes from elsewhere, perhaps.
+    server.replication.refusal = undefined;
+    for (const key of ["a", "b"]) await server.post("/kv/set", { key, value: 1 });
+    expect((await read).json).toBe("1");
+  });
+
+  it("lets no write wait for an offset that comes after it was replaced", async () => {
+    await start({ limits: { minOffsetWaitMs: 20_000 } });
+    server.replication.rest(fenced);
+    const later = { "x-annals-min-offset": "3" };
+    const write = await server.post("/kv/set", { key: "a", value: 1 }, later);
+    expect(write.json).toMatchObject({ error_code: fenced.code });
+  });
+});
+
 describe("a server that shuts down", () => {
   it("ends every wait with API_DRAINING, and gives nothing away", async () => {
     await start();

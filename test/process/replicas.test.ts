@@ -264,7 +264,14 @@ describe("a role that was changed in the file", () => {
       writeFile(file, `replication: { role: ${role}, master_address: "${one.address}" }\n`);
     await configure("replica");
     const two = await set.configured("two", file);
+    await one.post("/queue/jobs");
     await expect.poll(async () => (await two.stats())["listed"]).toBe(true);
+    // Longer than the client waits for an answer.
+    const consumed = (node: SetNode) => node.get("/queue/jobs/consume/me?wait_secs=60");
+    const waits = async (node: SetNode) =>
+      (await node.get("/metrics")).text.includes('annals_requests_waiting{type="queue"} 1\n');
+    const atOne = consumed(one);
+    await expect.poll(() => waits(one)).toBe(true);
     await configure("master");
     two.signal("SIGHUP");
     const roleOf = async (node: SetNode) => (await node.stats())["role"];
@@ -272,10 +279,14 @@ describe("a role that was changed in the file", () => {
     await expect.poll(async () => (await write(two, "a")).status).toBe(200);
     // The old one has heard of it, and follows.
     await expect.poll(() => roleOf(one)).toBe("replica");
+    expect(errorCodeOf(await atOne)).toMatch(/^REPLICATION_(FENCED|READ_ONLY)$/);
     expect(two.output).toContain("the role was changed");
+    const atTwo = consumed(two);
+    await expect.poll(() => waits(two)).toBe(true);
     await configure("replica");
     two.signal("SIGHUP");
     await expect.poll(() => roleOf(two)).toBe("replica");
+    expect(errorCodeOf(await atTwo)).toBe("REPLICATION_READ_ONLY");
     expect(errorCodeOf(await write(two, "b"))).toBe("REPLICATION_READ_ONLY");
   });
 });

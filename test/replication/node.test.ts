@@ -137,7 +137,7 @@ describe("a fence", () => {
     await settled(b!.node.promote(), "b leads");
     await until(() => refusal(a!) === "REPLICATION_FENCED", "a is fenced");
     expect(a!.node.fence).toMatchObject({ heard: { epoch: 2 } });
-    expect(a!.writesByItself).toBe(false);
+    expect([a!.writesByItself, a!.rests, b!.rests]).toEqual([false, 1, 0]);
     await a!.crash("power");
     world.cut("a", "b");
     await settled(a!.start(), "a has started");

@@ -36,6 +36,7 @@ export class ReplicationDouble implements Replication {
   upstream: UpstreamFacts | undefined;
   forward: ((write: ForwardedWrite) => Promise<ForwardedAnswer | Refusal>) | undefined;
   readonly told: string[] = [];
+  readonly #listeners = new Set<() => void>();
   readonly #options: ReplicationDoubleOptions;
   readonly #offset: () => number;
 
@@ -46,6 +47,17 @@ export class ReplicationDouble implements Replication {
 
   refuseWrites(): Refusal | undefined {
     return this.refusal;
+  }
+
+  onRest(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Another node leads: from now on writes are refused so. */
+  rest(refusal: Refusal): void {
+    this.refusal = refusal;
+    for (const listener of [...this.#listeners]) listener();
   }
 
   async confirmed(offset: Offset, acks: Acks): Promise<Refusal | undefined> {

@@ -179,6 +179,8 @@ export class SetNode implements ReplicationHost {
   node: ReplicationNode;
   /** Whether what writes by itself runs: begun by `lead`, ended by `followBegins`. */
   writesByItself = false;
+  /** How often whoever waits to write was told to give it up. */
+  rests = 0;
   readonly kept: Kept[] = [];
   installs = 0;
   readonly words: string[] = [];
@@ -385,6 +387,9 @@ export class SetNode implements ReplicationHost {
       dataDirectory: DISK,
       logger: { info: say, warn: say, error: say },
       host: this,
+      rests: () => {
+        this.rests += 1;
+      },
     });
   }
 }
