@@ -13,7 +13,7 @@ import { checkMismatch } from "../checkers/mismatch.js";
 import { checkOneWriter } from "../checkers/one-writer.js";
 import { checkPrimaryClock } from "../checkers/primary-clock.js";
 import { checkReplicaPrefix } from "../checkers/replica-prefix.js";
-import { checkTokens } from "../checkers/tokens.js";
+import { checkRefusedTokens, checkTokens } from "../checkers/tokens.js";
 import { checkTooFew } from "../checkers/too-few.js";
 import { checkUnfenced } from "../checkers/unfenced.js";
 import type { Cluster } from "./cluster.js";
@@ -69,6 +69,8 @@ export async function checkCluster(cluster: Cluster, winner: ClusterNode): Promi
   const isStillThere = (write: AnsweredWrite): boolean => !history.wasCutByDamage(write);
   const acknowledged = checkAcknowledged(answered.filter(isStillThere), promotions, found, forgotten);
   checkWhileItRan(cluster);
+  // Whoever was passed over by force takes the word of the older primary.
+  if (!promotions.some(({ forced }) => forced)) checkRefusedTokens(history.refusedReads, at);
   checkConvergence(seen.map(({ node, state }) => ({ node, ...state })));
   checkConvergence(seen.map(({ node, folded }) => ({ node, ...folded })));
   checkPrimaryClock(

@@ -125,6 +125,8 @@ export class ClusterHistory {
   readonly answered: AnsweredWrite[] = [];
   readonly promotions: Promotion[] = [];
   readonly reads: TokenRead[] = [];
+  /** Of replicas, which said that the token is of a lost history. */
+  readonly refusedReads: Omit<TokenRead, "found">[] = [];
   readonly fencedAnswers: FencedAct[] = [];
   readonly fencedWrites: FencedAct[] = [];
   readonly fencedWaits: FencedWait[] = [];

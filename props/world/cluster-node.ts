@@ -28,7 +28,7 @@ import {
 } from "./cluster-history.js";
 import type { ClusterHostOptions, HostCounts, WorldHost } from "./cluster-host.js";
 import { loggerOf, PORT, settingsOf } from "./cluster-node-setup.js";
-import { bodyAt, standingOf } from "./cluster-tokens.js";
+import { bodyAt, judgedAt } from "./cluster-tokens.js";
 import type { Random } from "./fate.js";
 import { DATA_DIRECTORY } from "./log-settings.js";
 import { seededBytes } from "./seeded-world.js";
@@ -304,13 +304,15 @@ export class ClusterNode {
     for (;;) {
       const log = life?.host.log();
       if (life === undefined || log === undefined || this.serving !== life) return "down";
-      const standing = standingOf(log, token);
-      if (standing === "lost") return "lost";
-      if (standing === "ours" && log.committedOffset >= token.offset) {
+      const verdict = judgedAt(life.replication, log, token);
+      const isReplica = life.replication.role === "replica";
+      if (verdict === "lost" && isReplica) history.refusedReads.push({ node: this.name, token });
+      if (verdict === "lost") return verdict;
+      if (verdict === "here") {
         const found = await bodyAt(log, token.offset).catch((error: unknown) => this.#damaged(error));
         if (found === "damaged") return found;
         // The log was cut while it was read: a client would have been told to come again.
-        if (standingOf(log, token) !== "ours" || life.host.log() !== log) return "changed";
+        if (life.host.log() !== log || judgedAt(life.replication, log, token) !== "here") return "changed";
         history.reads.push({ node: this.name, token, found });
         return "read";
       }

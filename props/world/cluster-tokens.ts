@@ -1,15 +1,18 @@
-/** Tokens as the API judges them: whether a log has what one tells of, by the epochs that it knows; and what stands there. */
+/** Tokens as a node judges them: by the API's own rule, from its log and from what it knows of the set; and what stands there. */
+import { judged, lineageOf } from "../../api/lineage.js";
 import { offset as asOffset, type EventLog } from "../../log/index.js";
+import { hasPrimarysLog, isBehind } from "../../replication/behind.js";
+import type { ReplicationNode } from "../../replication/node.js";
 import { type AppendedWrite, bodyText } from "./cluster-history.js";
 
-export function standingOf({ epochs }: EventLog, token: AppendedWrite): "ours" | "lost" | "unknown" {
-  const at = epochs.findIndex(({ lineageId }) => lineageId === token.lineageId);
-  const [oldest] = epochs;
-  if (at < 0) return oldest !== undefined && token.offset < oldest.first ? "ours" : "unknown";
-  const [entry, next] = [epochs[at], epochs[at + 1]];
-  const isLost =
-    entry === undefined || token.offset < entry.first || (next !== undefined && token.offset >= next.first);
-  return isLost ? "lost" : "ours";
+export function judgedAt(
+  node: ReplicationNode,
+  log: EventLog,
+  token: AppendedWrite,
+): ReturnType<typeof judged> {
+  const stats = node.stats();
+  const asked = { offset: token.offset, lineage: lineageOf(token) };
+  return judged(log, asked, { isBehind: isBehind(stats), hasPrimarysLog: hasPrimarysLog(stats) });
 }
 
 export async function bodyAt(log: EventLog, at: number): Promise<string | undefined> {

@@ -23,7 +23,7 @@ import { checkOneWriter } from "../../props/checkers/one-writer.js";
 import { checkPrefix, EPOCH_STARTED } from "../../props/checkers/prefix.js";
 import { checkPrimaryClock } from "../../props/checkers/primary-clock.js";
 import { checkReplicaPrefix, type NodeLog } from "../../props/checkers/replica-prefix.js";
-import { checkTokens } from "../../props/checkers/tokens.js";
+import { checkRefusedTokens, checkTokens } from "../../props/checkers/tokens.js";
 import { checkTooFew } from "../../props/checkers/too-few.js";
 import { checkUnfenced } from "../../props/checkers/unfenced.js";
 import type { Leadership } from "../../replication/leadership-order.js";
@@ -367,10 +367,14 @@ const checkers: Readonly<Record<string, Known>> = {
         checkTokens(
           ["x", undefined].map((found) => ({ node: "n2", token: { offset: 4, epoch: 1, body: "x" }, found })),
         ),
+      "a refusal of what another record took the place of": () =>
+        checkRefusedTokens([{ node: "n2", token: { offset: 4, epoch: 1, body: "x" } }], () => "y"),
     },
     bad: {
       "an answer from another history": () =>
         checkTokens([{ node: "n2", token: { offset: 4, epoch: 1, body: "x" }, found: "y" }]),
+      "a refusal of what is in the history": () =>
+        checkRefusedTokens([{ node: "n2", token: { offset: 4, epoch: 1, body: "x" } }], () => "x"),
     },
   },
   "too-few": {
