@@ -1,6 +1,6 @@
 /** Replicas of replicas are members of the set as all others: listed, counted, asked, and promoted without force. */
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { addressOf, type SetNode, SetWorld } from "../support/set-node.js";
+import { addressOf, confirmedBy, has, type SetNode, SetWorld } from "../support/set-node.js";
 
 let world: SetWorld;
 
@@ -40,17 +40,6 @@ async function chainOf(names: string, beside = ""): Promise<Record<string, SetNo
 }
 
 const settled = <T>(promise: Promise<T>, what: string): Promise<T> => world.clock.settled(promise, what);
-
-async function confirmedBy(node: SetNode, text: string, acks: number, timeoutMs = 5_000): Promise<number> {
-  const offset = node.write(text);
-  await node.required.whenCommitted(offset);
-  return (await settled(node.node.confirmed(offset, acks, timeoutMs), "it was confirmed")).confirmed;
-}
-
-const has = (node: SetNode, primary: SetNode): boolean =>
-  node.node.role === "replica" &&
-  node.required.durableOffset === primary.end &&
-  node.node.own?.lineageId === primary.node.own?.lineageId;
 
 const tree = (node: SetNode): Record<string, string | undefined> => {
   const { peers } = node.node.stats();

@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { hasPrimarysLog } from "../../replication/behind.js";
 import type { ReplicationErrorCode } from "../../replication/errors.js";
 import { mayStandAlone } from "../../replication/standing-alone.js";
-import { addressOf, confirmedBy, has, type SetNode, SetWorld } from "../support/set-node.js";
+import { addressOf, confirmedBy, has, refusal, type SetNode, SetWorld } from "../support/set-node.js";
 import { DISK } from "../support/test-log.js";
 import { turns } from "../support/virtual-clock.js";
 
@@ -25,8 +25,6 @@ const until = (holds: () => boolean, what: string): Promise<void> => world.clock
 const settled = <T>(promise: Promise<T>, what: string): Promise<T> => world.clock.settled(promise, what);
 
 const codeOf = (promise: Promise<unknown>): Promise<ReplicationErrorCode | "none"> => world.codeOf(promise);
-
-const refusal = (node: SetNode): ReplicationErrorCode | undefined => node.node.writeRefusal()?.code;
 
 describe("a set", () => {
   it("is joined by fresh nodes, which come onto the list and confirm writes", async () => {

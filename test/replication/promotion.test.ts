@@ -1,7 +1,7 @@
 /** How a node comes to lead: promoted, by force, or because the one that leads hands over to it. */
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { ReplicationErrorCode } from "../../replication/errors.js";
-import { addressOf, confirmedBy, has, type SetNode, SetWorld } from "../support/set-node.js";
+import { addressOf, confirmedBy, has, refusal, type SetNode, SetWorld } from "../support/set-node.js";
 
 let world: SetWorld;
 
@@ -22,8 +22,6 @@ const until = (holds: () => boolean, what: string): Promise<void> => world.clock
 const settled = <T>(promise: Promise<T>, what: string): Promise<T> => world.clock.settled(promise, what);
 
 const codeOf = (promise: Promise<unknown>): Promise<ReplicationErrorCode | "none"> => world.codeOf(promise);
-
-const refusal = (node: SetNode): ReplicationErrorCode | undefined => node.node.writeRefusal()?.code;
 
 describe("a promotion", () => {
   it("makes a replica the primary; the others follow it, and so does the old one when it returns", async () => {

@@ -150,6 +150,9 @@ const NOWHERE: Connection = {
 
 export const addressOf = (name: string) => ({ host: name, port: 1 });
 
+/** Why it takes no writes; undefined when it does. */
+export const refusal = (node: SetNode): ReplicationErrorCode | undefined => node.node.writeRefusal()?.code;
+
 /** Follows, and has durably what the primary has. */
 export const has = (node: SetNode, primary: SetNode): boolean =>
   node.node.role === "replica" &&
