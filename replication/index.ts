@@ -14,6 +14,7 @@ export { LinkListener, type LinkListenerOptions } from "./listener.js";
 export type { NodeStatement, PeerNote } from "./messages.js";
 export { ReplicationNode } from "./node.js";
 export type * from "./node-options.js";
+export { sleep } from "./pace.js";
 export * from "./ports.js";
 export * from "./position.js";
 export type * from "./promotion-report.js";

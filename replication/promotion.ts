@@ -21,6 +21,7 @@ import { linkErrorOf } from "./link-error.js";
 import type { LinkContext } from "./link-ports.js";
 import { describe, type LocalNode } from "./local-node.js";
 import type { NodeStatement, PeerNote } from "./messages.js";
+import { sleep } from "./pace.js";
 import { describeAddress, type Network } from "./ports.js";
 import { describePosition, type KnownEnd, type Position } from "./position.js";
 import type { PromotionAnswer, PromotionReport } from "./promotion-report.js";
@@ -256,7 +257,7 @@ async function leasesOver(
   if (writer === local.nodeId || asked.some(({ wasPrimary, fenced }) => wasPrimary && fenced)) return;
   const now = link.clock.stopwatch();
   const until = Math.max(now + local.leaseMs, ...asked.map(({ leasedUntil }) => leasedUntil));
-  if (until > now) await new Promise<void>((resolve) => void link.clock.after(until - now, resolve));
+  if (until > now) await sleep(link.clock, until - now);
 }
 
 async function fence(

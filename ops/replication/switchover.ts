@@ -13,6 +13,7 @@ import {
   type PeerStats,
   ReplicationError,
   type ReplicationNode,
+  sleep,
   systemClock,
 } from "../../replication/index.js";
 import { parseAddress } from "./address.js";
@@ -92,7 +93,7 @@ async function outcomeOf(node: ReplicationNode, clock: SwitchoverDoor["clock"]):
   const until = clock.stopwatch() + OPEN_MS;
   let outcome = node.endDrain();
   while (outcome === "open" && clock.stopwatch() < until) {
-    await new Promise<void>((resolve) => void clock.after(AGAIN_MS, resolve));
+    await sleep(clock, AGAIN_MS);
     outcome = node.endDrain();
   }
   return outcome;
@@ -118,7 +119,7 @@ async function followSoon(
     const follows = await ask(Math.max(1, Math.ceil(leftMs)));
     if (follows !== "changing") return follows;
     if (leftMs <= 0) return false;
-    await new Promise<void>((resolve) => void clock.after(AGAIN_MS, resolve));
+    await sleep(clock, AGAIN_MS);
   }
 }
 
