@@ -79,11 +79,13 @@ describe("replication: the classics", () => {
       await cluster.must("all follow the third", () => cluster.leader === three_);
     }));
 
-  test("a zombie, a primary that wakes from a pause, confirms nothing more", () =>
-    onWorlds(WORLDS, async (cluster) => {
+  test("a zombie, a primary that wakes from a pause, confirms nothing more, nor what had come meanwhile", () =>
+    onWorlds(4 * WORLDS, async (cluster) => {
       const [one, two, three_] = three(cluster);
       expect(await write(cluster, one, 2, 1)).toEqual(["answered", "answered"]);
       const waiting = one.write("on its way when the pause began", 1);
+      // Sent, mostly, and its confirmation is what the pause falls into.
+      await cluster.time.until(() => two.log?.endOffset === one.log?.endOffset, 100);
       one.pause();
       await cluster.time.pass(2500);
       const since = cluster.time.ms;
@@ -268,6 +270,45 @@ describe("replication: the classics", () => {
           .map(({ body }) => body)
           .slice(-40),
       );
+    }));
+
+  test("a longer old log confirms nothing by its length", () =>
+    onWorlds(WORLDS, async (cluster) => {
+      const [one, two, three_] = three(cluster);
+      await write(cluster, one, 3, 2);
+      isolate(cluster, one);
+      await answered(cluster, one, 40, 0);
+      expect(await promote(cluster, two)).toBe("promoted");
+      isolate(cluster, three_);
+      // Nobody else can confirm it, and the old primary has as many records, others.
+      const waiting = two.write("of the new leadership", 1);
+      cluster.network.heal(one.name, two.name);
+      cluster.network.heal(two.name, one.name);
+      await cluster.must("the old primary follows", () => one.replication?.following?.host === two.name);
+      expect(await inTime(cluster, waiting)).toMatch(/^answered$|^REPLICATION_NOT_CONFIRMED$/);
+      await cluster.must("it has everything", () => hasEverything(one, two));
+      await answered(cluster, two, 1, 1);
+    }));
+
+  test("what only a replaced primary had answered is called lost by every node, while other records come into its places and after", () =>
+    onWorlds(WORLDS, async (cluster) => {
+      const [one, two, three_] = three(cluster);
+      await write(cluster, one, 3, 2);
+      isolate(cluster, one);
+      await answered(cluster, one, 12, 0);
+      const lost = cluster.history.answered.slice(-12);
+      expect(await promote(cluster, two)).toBe("promoted");
+      const readAll = (node: typeof one) =>
+        inTime(cluster, Promise.all(lost.map((token) => node.read(token))));
+      await answered(cluster, two, 6, 1);
+      // The third one has heard of the later leadership, and records of it stand in half of the places.
+      for (const node of [two, three_]) expect(await readAll(node)).not.toContain("read");
+      cluster.network.healAll();
+      await cluster.must("the old primary follows", () => one.replication?.following?.host === two.name);
+      await cluster.must("it has been cut", () => hasEverything(one, two));
+      await answered(cluster, two, 12, 2);
+      for (const node of [one, two, three_])
+        expect(await readAll(node)).toEqual(Array.from(lost, () => "lost"));
     }));
 
   test("a join during writes, while the oldest records go", () =>

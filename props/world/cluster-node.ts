@@ -17,7 +17,7 @@ import { ReplicationNode } from "../../replication/node.js";
 import type { Address } from "../../replication/ports.js";
 import type { ReplicationSettings } from "../../replication/settings.js";
 import { startingRole } from "../../replication/starting-role.js";
-import { PromiseBroken } from "../checkers/promise-broken.js";
+import { checkLeadsWhole } from "../checkers/leads-whole.js";
 import { doorOf } from "./cluster-door.js";
 import {
   type AppendedWrite,
@@ -228,9 +228,8 @@ export class ClusterNode {
 
   resume(): void {
     this.#resumedAt = this.#world.time.ms;
-    this.machine.resume();
     this.disk.operations.resume();
-    this.#world.network.flow();
+    this.machine.resume(() => this.#world.network.flow());
   }
 
   /** Tells what became of it. */
@@ -334,9 +333,10 @@ export class ClusterNode {
     this.#forcing += force ? 1 : 0;
     const { known, opening, owesSince } = life.replication.stats().damage;
     try {
-      await life.replication.promote({ force, from });
-      if (known.length > 0 || opening !== undefined || (owesSince !== undefined && !force))
-        this.#world.broken(new PromiseBroken("leads whole", `${this.name} knows of damage, and leads`));
+      const { offset } = await life.replication.promote({ force, from });
+      const durable = life.host.log()?.durableOffset ?? offset;
+      const knowsDamage = known.length > 0 || opening !== undefined || (owesSince !== undefined && !force);
+      checkLeadsWhole({ node: this.name, offset, durable, knowsDamage });
       return "promoted";
     } catch (error) {
       return codeOf(error);

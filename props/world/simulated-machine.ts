@@ -15,6 +15,7 @@ export type MachineState = "running" | "paused" | "stopped" | "off";
 export class SimulatedMachine {
   readonly name: string;
   readonly #time: VirtualTime;
+  readonly #random: Random;
   #skewMs: number;
   #state: MachineState = "off";
   #process = 0;
@@ -23,6 +24,7 @@ export class SimulatedMachine {
   constructor(name: string, time: VirtualTime, random: Random) {
     this.name = name;
     this.#time = time;
+    this.#random = random;
     this.#skewMs = Math.floor((random() - 0.5) * 2 * SKEW_MS_MAX);
   }
 
@@ -56,12 +58,19 @@ export class SimulatedMachine {
     if (this.#state === "running") this.#state = "paused";
   }
 
-  resume(): void {
+  /** @param takeWhatCame what had come over the network meanwhile is acted upon, before the timers that were due or after them */
+  resume(takeWhatCame: () => void): void {
     if (this.#state !== "paused") return;
     this.#state = "running";
     const deferred = this.#deferred;
     this.#deferred = [];
-    for (const { process, run } of deferred) this.run(process, run);
+    const runDeferred = (): void => {
+      for (const { process, run } of deferred) this.run(process, run);
+    };
+    const isNetworkFirst = this.#random() < 0.5;
+    if (isNetworkFirst) takeWhatCame();
+    runDeferred();
+    if (!isNetworkFirst) takeWhatCame();
   }
 
   run(process: number, run: () => void): void {

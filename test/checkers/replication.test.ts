@@ -17,6 +17,7 @@ import { checkEvidence } from "../../props/checkers/evidence.js";
 import { checkFencedWrites } from "../../props/checkers/fenced-writes.js";
 import { checkHandedOver } from "../../props/checkers/handed-over.js";
 import { type ConfirmedWrite, checkHeld } from "../../props/checkers/held.js";
+import { checkLeadsWhole } from "../../props/checkers/leads-whole.js";
 import { checkListed } from "../../props/checkers/listed.js";
 import { checkMismatch } from "../../props/checkers/mismatch.js";
 import { checkOneWriter } from "../../props/checkers/one-writer.js";
@@ -268,6 +269,18 @@ const checkers: Readonly<Record<string, Known>> = {
       "what nobody else has": () => checkHeld([held({ holders: [] })], 3),
       "what one has of the two that confirmed it": () => checkHeld([held({ confirmed: 2 })], 3),
       "a quorum on two of four": () => checkHeld([held({ quorum: true })], 4),
+    },
+  },
+  "leads-whole": {
+    promise: "leads whole",
+    good: {
+      "a leadership on the disk": () =>
+        checkLeadsWhole({ node: "n1", offset: 7, durable: 7, knowsDamage: false }),
+    },
+    bad: {
+      "a leadership that the power can take": () =>
+        checkLeadsWhole({ node: "n1", offset: 7, durable: 6, knowsDamage: false }),
+      "known damage": () => checkLeadsWhole({ node: "n1", offset: 7, durable: 9, knowsDamage: true }),
     },
   },
   listed: {
