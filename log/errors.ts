@@ -22,7 +22,7 @@ export type LogErrorCode =
   | "LOG_VERSION_UNKNOWN"
   /** Another process holds the data directory. */
   | "LOG_LOCKED"
-  /** The requested offset was removed by retention; `context.first` is the earliest that can be read. */
+  /** The requested offset was removed by retention, `context.first` is the earliest that can be read; or it was cut off while it was read. */
   | "LOG_OFFSET_RETIRED"
   /** The requested offset lies beyond the end of the log. */
   | "LOG_OFFSET_BEYOND_END"

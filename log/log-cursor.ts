@@ -2,9 +2,12 @@
  * A reader's place in the log: reads the next records, a batch (one disk read) at a time, over the borders of segments.
  * Holds one open file, so that a segment that retention removes under it is still read to its end. The checksum of every
  * record that is given out is verified; what does not hold at or below the wanted offset is corruption and never given out.
+ *
+ * When the end of the log is cut off meanwhile, a reader that was to read further is told so: what it finds there is neither what it was
+ * promised nor damage.
  */
 import { ADVICE_DAMAGED, CorruptionError, corruption } from "./corruption.js";
-import { assert, errnoOf } from "./errors.js";
+import { assert, errnoOf, LogError } from "./errors.js";
 import type { LogRecord, RecordRun } from "./event-log.js";
 import type { FileHandle, FileSystem } from "./file-system.js";
 import { RECORD_BODY_BYTES_MAX, RECORD_HEADER_BYTES, recordLength, SEGMENT_HEADER_BYTES } from "./format.js";
@@ -13,9 +16,9 @@ import type { LoadedIndexes } from "./loaded-indexes.js";
 import type { NewestRecords, NewestRun } from "./newest-records.js";
 import type { OffsetIndex } from "./offset-index.js";
 import { type CheckedRecords, checkRecords } from "./record-check.js";
-import { retired } from "./refusals.js";
+import { cutOff, retired } from "./refusals.js";
 import { borderFinding, shownPath } from "./segment-chain.js";
-import type { LogSegment, SegmentList } from "./segment-list.js";
+import type { CutWitness, LogSegment, SegmentList } from "./segment-list.js";
 import { CHUNK_BYTES, parseRecords, type ReadPoint, readBatch, readFully, viewOf } from "./segment-reader.js";
 import { findingOfBad } from "./segment-scan.js";
 import { offset as asOffset, type Offset } from "./units.js";
@@ -52,16 +55,19 @@ function chunkUpTo({ index, point }: Seat, last: Offset): number {
   return Math.max(RECORD_HEADER_BYTES, Math.min(CHUNK_BYTES, end - point.position));
 }
 
-export class LogCursor {
+export class LogCursor implements CutWitness {
   readonly #log: LogFiles;
   readonly #letGo: (() => void) | undefined;
   #next: Offset;
   #seat: Seat | undefined;
+  /** Where the log was cut since it was last gone on. */
+  #cutAfter: Offset | undefined;
 
   /** @param reads what: `readRun` takes what was just written from memory */
   constructor(log: LogFiles, from: Offset, reads: "records" | "runs" = "records") {
     this.#log = log;
     this.#next = from;
+    log.segments.readers.add(this);
     this.#letGo = reads === "runs" ? log.newest.keep() : undefined;
   }
 
@@ -70,30 +76,60 @@ export class LogCursor {
     return this.#next;
   }
 
+  cutAfter(last: Offset): void {
+    this.#cutAfter = asOffset(Math.min(last, this.#cutAfter ?? last));
+  }
+
+  /** Whether the log was cut since it was last gone on. */
+  get wasCut(): boolean {
+    return this.#cutAfter !== undefined;
+  }
+
+  /**
+   * Whoever follows the log takes what comes after a cut for what it would have read, unless it has read some of what was cut off.
+   * @throws LogError LOG_OFFSET_RETIRED.
+   */
+  goOn(): void {
+    if (this.#cutAfter !== undefined && this.#next - 1 > this.#cutAfter)
+      throw cutOff(asOffset(this.#next - 1), this.#cutAfter);
+    this.#cutAfter = undefined;
+  }
+
   /**
    * Records from `next` on, up to `last`, which is written: at least one.
    * @throws LogError LOG_OFFSET_RETIRED, LOG_CORRUPT.
    */
-  async read(last: Offset): Promise<readonly LogRecord[]> {
-    assert(this.#next <= last, "there is something to read");
-    try {
-      return await this.#read(last);
-    } catch (error) {
-      throw this.#noticed(error);
-    }
+  read(last: Offset): Promise<readonly LogRecord[]> {
+    return this.#unlessCut(last, () => this.#read(last));
   }
 
   /**
    * As `read`, but bytes: at most `bytesMax` or one record, never over the border of a segment. Of a cursor that reads runs.
    */
-  async readRun(last: Offset, bytesMax = RUN_BYTES_MAX): Promise<RecordRun> {
-    assert(this.#next <= last, "there is something to read");
+  readRun(last: Offset, bytesMax = RUN_BYTES_MAX): Promise<RecordRun> {
     const most = Math.max(RECORD_HEADER_BYTES, Math.min(bytesMax, RUN_BYTES_MAX));
+    return this.#unlessCut(last, () => this.#readRun(last, most));
+  }
+
+  async #unlessCut<Part>(last: Offset, read: () => Promise<Part>): Promise<Part> {
+    assert(this.#next <= last, "there is something to read");
+    const from = this.#next;
+    this.#mustReach(last);
     try {
-      return await this.#readRun(last, most);
+      const part = await read();
+      this.#mustReach(last);
+      return part;
     } catch (error) {
+      if (!this.wasCut) throw this.#noticed(error);
+      this.#next = from;
+      await this.#rise();
+      if (error instanceof LogError) this.#mustReach(last);
       throw this.#noticed(error);
     }
+  }
+
+  #mustReach(last: Offset): void {
+    if (this.#cutAfter !== undefined && this.#cutAfter < last) throw cutOff(last, this.#cutAfter);
   }
 
   #noticed(error: unknown): unknown {
@@ -162,6 +198,7 @@ export class LogCursor {
   }
 
   async close(): Promise<void> {
+    this.#log.segments.readers.delete(this);
     this.#letGo?.();
     await this.#rise();
   }

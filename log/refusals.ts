@@ -26,6 +26,12 @@ export function retired(offset: Offset, first: Offset): LogError {
   return new LogError("LOG_OFFSET_RETIRED", message, { offset, first });
 }
 
+/** Of a reader under which the end of the log was cut off. */
+export function cutOff(offset: Offset, end: Offset): LogError {
+  const message = `the records up to offset ${offset} cannot be read as a whole any more: the log was cut after ${end}`;
+  return new LogError("LOG_OFFSET_RETIRED", message, { offset, end });
+}
+
 /** Why the log cannot be cut now. */
 export function recordsWait(count: number): LogError {
   const message = "records are waiting for the disk; the log is cut when none is";

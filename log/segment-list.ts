@@ -29,8 +29,16 @@ export function logSegment(
   return { header, base, name: segmentName(base), bytes, sealed, index };
 }
 
+/** Somebody who is told when the end of the log is cut off. */
+export interface CutWitness {
+  /** The log ends with `last` now, and may go on differently. */
+  cutAfter(last: Offset): void;
+}
+
 export class SegmentList {
   readonly #segments: LogSegment[] = [];
+  /** Those who read now. */
+  readonly readers = new Set<CutWitness>();
   /** Grows when something was taken from the end, so that readers look again where they are. */
   cuts = 0;
 

@@ -226,11 +226,11 @@ export class SegmentedLog implements EventLog {
   }
 
   get committedOffset(): Offset {
-    return this.#tail.writtenOffset;
+    return this.#lowered?.durable ?? this.#tail.writtenOffset;
   }
 
   get durableOffset(): Offset {
-    return this.#tail.durable.offset;
+    return this.#lowered?.durable ?? this.#tail.durable.offset;
   }
 
   get #ended(): Error | "closed" | undefined {

@@ -87,9 +87,16 @@ export class Follower<Part> implements AsyncIterableIterator<Part> {
     try {
       while (!this.#done) {
         this.#cursor ??= this.#open();
+        const cursor = this.#cursor;
+        cursor.goOn();
         const { durableOffset, ended } = this.#source;
-        if (this.#cursor.next <= durableOffset && ended !== "closed") {
-          return { done: false, value: await this.#read(this.#cursor, durableOffset) };
+        if (cursor.next <= durableOffset && ended !== "closed") {
+          try {
+            return { done: false, value: await this.#read(cursor, durableOffset) };
+          } catch (error) {
+            if (cursor.wasCut) continue;
+            throw error;
+          }
         }
         if (ended === "closed") break;
         if (ended !== undefined) throw ended;

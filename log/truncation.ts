@@ -53,6 +53,7 @@ export async function findCut(log: LogFiles, last: Offset): Promise<CutPoint> {
  */
 export async function cutLog(log: LogFiles, cut: CutPoint): Promise<void> {
   const { files, logDirectory, segments, indexes, handles } = log;
+  for (const reader of segments.readers) reader.cutAfter(asOffset(cut.next.offset - 1));
   while (segments.tail !== cut.segment) {
     const newest = segments.dropTail();
     indexes.forget(newest);

@@ -1,22 +1,26 @@
 /**
- * Promise: a tail has no gap, no repeat, and is in order. While records are appended in bursts, segments roll and retention
- * removes the oldest, any number of followers, each from its own start and at its own pace, see:
+ * Promise: a tail has no gap, no repeat, and is in order. While records are appended in bursts, segments roll, retention
+ * removes the oldest and the newest are cut off, any number of followers, each from its own start and at its own pace, see:
  *
  *   1. every offset from their start on, each one once, in order
  *   2. the record that was appended at that offset
  *   3. nothing beyond the durable offset
- *   4. at the end of the log, everything; unless retention overtook them, of which they are told by LOG_OFFSET_RETIRED
+ *   4. at the end of the log, everything; unless retention overtook them, or what they have seen was cut off, of which they are told by
+ *      LOG_OFFSET_RETIRED
  *
- * and hold one batch at most: what they have not asked for is not read.
+ * and hold one batch at most: what they have not asked for is not read. A read of a range gives it whole, as it was when the read began, or is told
+ * so, too. None takes what is being cut off for damage.
  */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import type { FileSystem } from "../log/file-system.js";
 import {
   EPOCH_STARTED,
   type EventLog,
   type FsyncMode,
   LogError,
   type LogRecord,
+  type Offset,
   offset,
   openLog,
 } from "../log/index.js";
@@ -33,10 +37,12 @@ interface Plan {
   readonly followers: readonly {
     readonly startShare: number;
     readonly pauseMax: number;
-    readonly observes: boolean;
+    readonly as: "batches" | "records" | "runs" | "range";
   }[];
   /** After which bursts retention runs, and how much of the log it takes. */
   readonly retentions: readonly { readonly after: number; readonly share: number }[];
+  /** After which bursts the end is cut off, and how much of the log is left. */
+  readonly cuts: readonly { readonly after: number; readonly share: number }[];
 }
 
 const plan: fc.Arbitrary<Plan> = fc.record({
@@ -48,7 +54,7 @@ const plan: fc.Arbitrary<Plan> = fc.record({
     fc.record({
       startShare: fc.oneof(fc.constant(0), fc.nat(100), fc.constant(100)),
       pauseMax: fc.oneof(fc.nat(4), fc.integer({ min: 100, max: 300 })),
-      observes: fc.boolean(),
+      as: fc.constantFrom("batches", "records", "runs", "range"),
     }),
     {
       minLength: 1,
@@ -58,133 +64,239 @@ const plan: fc.Arbitrary<Plan> = fc.record({
   retentions: fc.array(fc.record({ after: fc.nat(8), share: fc.integer({ min: 60, max: 100 }) }), {
     maxLength: 2,
   }),
+  cuts: fc.array(fc.record({ after: fc.nat(8), share: fc.integer({ min: 20, max: 100 }) }), {
+    maxLength: 2,
+  }),
 });
 
-const met = { rolls: 0, overtaken: 0, live: 0, caughtUpFromDisk: 0, waited: 0 };
+const met = { rolls: 0, overtaken: 0, live: 0, caughtUpFromDisk: 0, waited: 0, cutOff: 0, ranges: 0 };
 
 const turns = async (count: number): Promise<void> => {
   for (let i = 0; i < count; i++) await new Promise((resolve) => setImmediate(resolve));
 };
 
-/** What a follower saw, checked while it is seen. */
+/** What a reader saw, checked while it is seen. */
 class Witness {
   readonly start: number;
   readonly #log: EventLog;
+  /** The highest durable offset since the last cut, as nobody is told later than the reader. */
+  #durable: number;
   readonly #bodies: readonly string[];
+  readonly #last: number;
   next: number;
+  /** What it has seen, or is still to see, was cut off. */
+  isLost = false;
 
-  constructor(log: EventLog, bodies: readonly string[], start: number) {
+  /** @param last of a range: what it ends with; a follower goes on */
+  constructor(log: EventLog, bodies: readonly string[], start: number, last = Number.POSITIVE_INFINITY) {
     this.#log = log;
+    this.#durable = log.durableOffset;
+    log.moved.subscribe(() => {
+      this.#durable = Math.max(this.#durable, log.durableOffset);
+    });
     this.#bodies = bodies;
     this.start = start;
     this.next = start;
+    this.#last = last;
   }
 
-  see(record: LogRecord): void {
-    expect(record.offset).toBe(this.next);
-    expect(record.offset).toBeLessThanOrEqual(this.#log.durableOffset);
+  get #follows(): boolean {
+    return this.#last === Number.POSITIVE_INFINITY;
+  }
+
+  get isThere(): boolean {
+    return this.next > Math.min(this.#last, this.#log.endOffset);
+  }
+
+  /** What it was given, or is still to be given, goes so far. */
+  get reaches(): number {
+    return this.#follows ? this.next - 1 : this.#last;
+  }
+
+  cutAfter(last: number): void {
+    this.#durable = last;
+    if (this.reaches > last && (this.#follows || !this.isThere)) this.isLost = true;
+  }
+
+  see({ offset: seen }: Pick<LogRecord, "offset">): void {
+    expect(this.isLost, `the reader from ${this.start} was to be told of the cut`).toBe(false);
+    expect(seen).toBe(this.next);
+    if (this.#follows) expect(seen).toBeLessThanOrEqual(this.#durable);
+    this.next += 1;
+  }
+
+  seeWhole(record: LogRecord): void {
+    this.see(record);
     if (record.kind !== EPOCH_STARTED)
       expect(Buffer.from(record.body).toString()).toBe(this.#bodies[record.offset - 2]);
-    this.next += 1;
   }
 }
 
 type End = "complete" | "overtaken";
+type Reader = (log: EventLog, witness: Witness, pause: () => number) => Promise<void>;
 
-async function follow(log: EventLog, witness: Witness, pause: () => number): Promise<End> {
-  try {
+const readers: Readonly<Record<Plan["followers"][number]["as"], Reader>> = {
+  batches: async (log, witness, pause) => {
     for await (const batch of log.follow(offset(witness.start))) {
       if (batch.length > 0 && witness.next < log.endOffset) met.caughtUpFromDisk += 1;
-      for (const record of batch) witness.see(record);
+      for (const record of batch) witness.seeWhole(record);
       await turns(pause());
       if (witness.next > log.durableOffset) met.waited += 1;
     }
+  },
+  runs: async (log, witness, pause) => {
+    for await (const { first, last } of log.ship(offset(witness.start), 2_000)) {
+      for (let each: number = first; each <= last; each += 1) witness.see({ offset: offset(each) });
+      await turns(pause());
+    }
+  },
+  records: (log, witness) =>
+    new Promise((resolve, reject) => {
+      log.tail(offset(witness.start)).subscribe({
+        next: (record) => {
+          try {
+            witness.seeWhole(record);
+          } catch (error) {
+            reject(error);
+          }
+        },
+        error: reject,
+        complete: resolve,
+      });
+    }),
+  range: async (log, witness, pause) => {
+    for await (const batch of log.read(offset(witness.start))) {
+      for (const record of batch) witness.seeWhole(record);
+      await turns(pause());
+    }
+    expect(witness.isThere, `the range from ${witness.start} is whole`).toBe(true);
+    met.ranges += 1;
+  },
+};
+
+async function readAs(
+  as: keyof typeof readers,
+  log: EventLog,
+  witness: Witness,
+  pause: () => number,
+): Promise<End> {
+  try {
+    await readers[as](log, witness, pause);
+    expect(witness.isLost, `the reader from ${witness.start} was told of the cut`).toBe(false);
     return "complete";
   } catch (error) {
-    if (error instanceof LogError && error.code === "LOG_OFFSET_RETIRED") return "overtaken";
-    throw error;
+    if (!(error instanceof LogError) || error.code !== "LOG_OFFSET_RETIRED") throw error;
+    if (typeof error.context.end === "number") expect(witness.reaches).toBeGreaterThan(error.context.end);
+    return "overtaken";
   }
 }
 
-function observe(log: EventLog, witness: Witness): Promise<End> {
-  return new Promise((resolve, reject) => {
-    log.tail(offset(witness.start)).subscribe({
-      next: (record) => {
-        try {
-          witness.see(record);
-        } catch (error) {
-          reject(error);
-        }
-      },
-      error: (error) =>
-        error instanceof LogError && error.code === "LOG_OFFSET_RETIRED"
-          ? resolve("overtaken")
-          : reject(error),
-      complete: () => resolve("complete"),
-    });
-  });
+interface Reading {
+  readonly witness: Witness;
+  readonly end: Promise<End>;
 }
 
-async function run({ seed, mode, syncTurnsMax, bursts, followers, retentions }: Plan): Promise<void> {
+async function run({ seed, mode, syncTurnsMax, bursts, followers, ...changes }: Plan): Promise<void> {
   const random = seededRandom(seed);
   const disk = new SimulatedDisk(seed, { syncTurnsMax });
-  const options = logOptions("/disk", { files: disk.mount(), fsyncMode: mode, fsyncIntervalMs: 1 });
+  const files = slowToRead(disk.mount(), () => Math.floor(random() * (syncTurnsMax + 1)));
+  const options = logOptions("/disk", { files, fsyncMode: mode, fsyncIntervalMs: 1 });
   const { log, usage } = await openLog(options);
   const bodies: string[] = [];
-  const ends: { witness: Witness; end: Promise<End> }[] = [];
+  const ends: Reading[] = [];
   for (const [i, burst] of bursts.entries()) {
-    for (const [at, follower] of followers.entries()) {
-      if (at % bursts.length !== i) continue;
-      const span = log.endOffset - log.firstOffset + 1;
-      const start = log.firstOffset + Math.floor((span * follower.startShare) / 100);
-      const witness = new Witness(log, bodies, start);
-      if (start > log.endOffset) met.live += 1;
-      const pause = (): number => Math.floor(random() * (follower.pauseMax + 1));
-      const end = follower.observes ? observe(log, witness) : follow(log, witness, pause);
-      end.catch(() => undefined);
-      ends.push({ witness, end });
-    }
+    const begin = (each: Plan["followers"][number]): unknown => ends.push(reading(log, bodies, each, random));
+    for (const [at, each] of followers.entries()) if (at % bursts.length === i) begin(each);
     for (const size of burst) {
-      const body = `${bodies.length + 2} `.padEnd(size, "y");
+      const body = `${bodies.length + 2} of burst ${i} `.padEnd(size, "y");
       log.append({ kind: 2, version: 1, timestamp: 5, body: Buffer.from(body) });
       bodies.push(body);
     }
     if (random() < 0.6) await log.whenCommitted(log.endOffset);
     else await turns(Math.floor(random() * 5));
-    for (const { after, share } of retentions)
+    for (const { after, share } of changes.retentions)
       if (after === i) await log.retain(offset(Math.ceil((log.durableOffset * share) / 100)));
+    for (const { after, share } of changes.cuts) {
+      if (after !== i) continue;
+      const last = await cut(log, share, async () => {
+        for (const as of ["runs", "range", "batches", "range", "runs"] as const) {
+          begin({ startShare: Math.floor(random() * 100), pauseMax: 0, as });
+          await turns(Math.floor(random() * 4));
+        }
+      });
+      bodies.length = last - 1;
+      for (const { witness } of ends) {
+        witness.cutAfter(last);
+        if (witness.isLost) met.cutOff += 1;
+      }
+    }
   }
   await finish(log, mode, ends);
   met.rolls += usage().segments - 1;
 }
 
-async function finish(
+function reading(
   log: EventLog,
-  mode: FsyncMode,
-  ends: readonly { witness: Witness; end: Promise<End> }[],
-): Promise<void> {
+  bodies: readonly string[],
+  { startShare, pauseMax, as }: Plan["followers"][number],
+  random: () => number,
+): Reading {
+  const span = log.endOffset - log.firstOffset + 1;
+  const start = log.firstOffset + Math.floor((span * startShare) / 100);
+  const witness = new Witness(log, bodies, start, as === "range" ? log.committedOffset : undefined);
+  if (start > log.endOffset) met.live += 1;
+  const end = readAs(as, log, witness, () => Math.floor(random() * (pauseMax + 1)));
+  end.catch(() => undefined);
+  return { witness, end };
+}
+
+/** @param meanwhile is done while the cut is under way, perhaps */
+async function cut(log: EventLog, share: number, meanwhile: () => Promise<void>): Promise<Offset> {
+  await log.whenCommitted(log.endOffset);
+  const last = offset(Math.max(log.firstOffset, Math.floor((log.endOffset * share) / 100)));
+  await Promise.all([log.truncate(last), meanwhile()]);
+  return last;
+}
+
+/** Reads take some turns of the loop before the disk is asked, and some after. */
+function slowToRead(files: FileSystem, pause: () => number): FileSystem {
+  const open = files.open.bind(files);
+  files.open = async (...args) => {
+    const handle = await open(...args);
+    const read = handle.read.bind(handle);
+    handle.read = async (into, position) => {
+      await turns(pause());
+      const count = await read(into, position);
+      await turns(pause());
+      return count;
+    };
+    return handle;
+  };
+  return files;
+}
+
+async function finish(log: EventLog, mode: FsyncMode, ends: readonly Reading[]): Promise<void> {
   await log.whenCommitted(log.endOffset);
   // In never only a roll syncs; an epoch is one.
   if (mode === "never") await log.startEpoch();
-  const last = log.endOffset;
-  const overtaken = new Set<Witness>();
-  for (const { witness, end } of ends)
-    void end.then(
-      (how) => (how === "overtaken" ? overtaken.add(witness) : undefined),
-      () => overtaken.add(witness),
-    );
-  const everyoneThere = (): boolean =>
-    ends.every(({ witness }) => overtaken.has(witness) || witness.next > last);
-  for (let i = 0; i < 5_000 && !everyoneThere(); i++) await turns(1);
-  await log.close();
+  const done = new Set<Witness>();
   for (const { witness, end } of ends) {
+    const isDone = (): unknown => done.add(witness);
+    void end.then(isDone, isDone);
+  }
+  const everyoneThere = (): boolean =>
+    ends.every(({ witness }) => done.has(witness) || (witness.isThere && !witness.isLost));
+  for (let i = 0; i < 5_000 && !everyoneThere(); i++) await turns(1);
+  const thereBefore = ends.map(({ witness }) => witness.isThere);
+  await log.close();
+  for (const [at, { witness, end }] of ends.entries()) {
     if ((await end) === "overtaken") met.overtaken += 1;
-    else expect(witness.next, `follower from ${witness.start}`).toBe(last + 1);
+    else expect(thereBefore[at], `the reader from ${witness.start} has everything`).toBe(true);
   }
 }
 
 describe("tail", () => {
-  it("has no gap, no repeat and the order of the log, beside appends, rolls and retention", async () => {
+  it("has no gap, no repeat and the order of the log, beside appends, rolls, retention and cuts", async () => {
     await fc.assert(fc.asyncProperty(plan, run), runs(110));
 
     for (const [what, count] of Object.entries(met))

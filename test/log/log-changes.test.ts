@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import type { FileSystem } from "../../log/file-system.js";
 import { RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES } from "../../log/format.js";
 import { offset } from "../../log/index.js";
 import { SimulatedDisk } from "../../props/world/simulated-file-system.js";
@@ -6,9 +7,11 @@ import {
   appendMany,
   at,
   CREATED_BYTES,
+  DISK,
   DISK_LOG,
   offsetsOf,
   openOn,
+  openTestLog,
   readAll,
   segmentFile,
   span,
@@ -54,6 +57,50 @@ describe("log › cutting and retention", () => {
     await expect(log.truncate(offset(0))).rejects.toMatchObject({ code: "LOG_OFFSET_RETIRED" });
     await expect(log.truncate(offset(6))).rejects.toMatchObject({ code: "LOG_OFFSET_BEYOND_END" });
     expect(log.append(textRecord("goes on"))).toBe(6);
+    await log.close();
+  });
+
+  it("shows what will be left while its end is being cut off, and tells who read more", async () => {
+    const { files, hold, goOn } = heldBack(new SimulatedDisk(26), "truncate");
+    const { log } = await openTestLog(DISK, { files });
+    await appendMany(log, 100);
+    const [behind, ahead] = [log.follow(offset(1)), log.follow(offset(50))];
+    const range = log.read(offset(1))[Symbol.asyncIterator]();
+    await Promise.all([behind.next(), ahead.next(), range.next()]);
+    const begun = hold(`${DISK_LOG}/${segmentFile(log.segmentStart(offset(40)))}`);
+    const cutting = log.truncate(offset(40));
+    await begun;
+    expect(log).toMatchObject({ committedOffset: 40, durableOffset: 40 });
+    expect(offsetsOf(await readAll(log))).toEqual(span(1, 40));
+    const waiting = ahead.next();
+    goOn();
+    await cutting;
+    const refused = { code: "LOG_OFFSET_RETIRED", context: { end: 40 } };
+    await expect(range.next()).rejects.toMatchObject(refused);
+    await expect(waiting).rejects.toMatchObject(refused);
+    await appendMany(log, 1);
+    const rest: number[] = [];
+    while (rest.at(-1) !== 41) rest.push(...offsetsOf((await behind.next()).value));
+    expect(rest).toEqual(span(rest[0]!, 41));
+    await behind.return?.();
+    await log.close();
+  });
+
+  it("does not give for records that were cut off those that came into their places while they were read", async () => {
+    const { files, hold, goOn } = heldBack(new SimulatedDisk(27), "read");
+    const { log } = await openTestLog(DISK, { files });
+    await appendMany(log, 20);
+    const begun = hold(`${DISK_LOG}/${segmentFile(1)}`);
+    const reading = readAll(log, at(1), at(20));
+    const refused = expect(reading).rejects.toMatchObject({
+      code: "LOG_OFFSET_RETIRED",
+      context: { end: 5 },
+    });
+    await begun;
+    await log.truncate(offset(5));
+    await appendMany(log, 15);
+    goOn();
+    await refused;
     await log.close();
   });
 
@@ -175,3 +222,37 @@ describe("log › reading", () => {
     await log.close();
   });
 });
+
+/** Once `hold` was called the next such call on the file at that path waits for `goOn`; `hold` resolves when one does. */
+function heldBack(disk: SimulatedDisk, call: "truncate" | "read") {
+  const files: FileSystem = disk.mount();
+  let goOn = (): void => undefined;
+  const held = new Promise<void>((resolve) => {
+    goOn = resolve;
+  });
+  let wanted: { readonly path: string; begun(): void } | undefined;
+  const wait = async (path: string): Promise<void> => {
+    if (path !== wanted?.path) return;
+    const { begun } = wanted;
+    wanted = undefined;
+    begun();
+    await held;
+  };
+  const open = files.open.bind(files);
+  files.open = async (path, ...mode) => {
+    const handle = await open(path, ...mode);
+    const done: (...args: never[]) => Promise<unknown> = handle[call].bind(handle);
+    Object.assign(handle, {
+      [call]: async (...args: never[]) => {
+        await wait(path);
+        return await done(...args);
+      },
+    });
+    return handle;
+  };
+  const hold = (path: string): Promise<void> =>
+    new Promise((begun) => {
+      wanted = { path, begun };
+    });
+  return { files, hold, goOn };
+}

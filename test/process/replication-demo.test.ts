@@ -7,7 +7,8 @@ import { factor, seed } from "../../props/run-settings.js";
 
 const program = fileURLToPath(new URL("../../dist/ops/demo/replication.js", import.meta.url));
 const sample = fileURLToPath(new URL("../../ops/demo/sample-commits.ndjson", import.meta.url));
-const commits = 20 * Math.min(20, factor);
+/** The sample has no more than 200. */
+const commits = 20 * Math.min(10, factor);
 const seconds = Math.min(20, factor);
 
 /** Counted from the file: each file of each of the first commits is one. */
