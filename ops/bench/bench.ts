@@ -11,6 +11,7 @@ import { HISTORY_ROWS } from "./history-rows.js";
 import { HTTP_ROWS } from "./http-rows.js";
 import { LOG_ROWS } from "./log-rows.js";
 import { MILLION_ROWS } from "./million-rows.js";
+import { pace } from "./pace.js";
 import { PAST_ROWS } from "./past-rows.js";
 import { PeerAbsent } from "./peers.js";
 import { Bench, fileSystemOf, versionOf } from "./processes.js";
@@ -49,6 +50,8 @@ interface Result extends Finding {
   readonly row: string;
   /** Of the machine when the row began: what others were doing. */
   readonly loadAverage: number;
+  /** Of the processor, when the row began and when it had ended: see `pace.ts`. */
+  readonly paces: readonly [number, number];
   /** The row could not run; `measured` says why. */
   readonly failed?: true;
 }
@@ -105,13 +108,20 @@ function environment(wanted: Wanted): Record<string, string | number> {
 
 async function measure(bench: Bench, row: Row): Promise<readonly Result[]> {
   const loadAverage = Math.round((loadavg()[0] ?? 0) * 100) / 100;
-  const where = { row: row.name, loadAverage };
+  const before = pace();
+  const where = (): Pick<Result, "row" | "loadAverage" | "paces"> => ({
+    row: row.name,
+    loadAverage,
+    paces: [before, pace()],
+  });
   try {
-    return (await row.run(bench)).map((finding) => ({ ...where, ...finding }));
+    const findings = await row.run(bench);
+    const there = where();
+    return findings.map((finding) => ({ ...there, ...finding }));
   } catch (error) {
     // A row that cannot run says so, and the others still do; the exit code tells.
     const measured = error instanceof Error ? error.message : String(error);
-    const result = { ...where, what: row.name, goal: "–", measured, reached: undefined, numbers: {} };
+    const result = { ...where(), what: row.name, goal: "–", measured, reached: undefined, numbers: {} };
     return [error instanceof PeerAbsent ? result : { ...result, failed: true }];
   }
 }
@@ -124,7 +134,7 @@ function mark({ failed, reached }: Result): string {
 
 function print(result: Result): void {
   console.log(
-    `| ${result.what} | ${result.goal} | ${result.measured} | ${mark(result)} | ${result.loadAverage} |`,
+    `| ${result.what} | ${result.goal} | ${result.measured} | ${mark(result)} | ${result.loadAverage} | ${result.paces.map((each) => each.toFixed(2)).join(", ")} |`,
   );
 }
 
@@ -137,7 +147,7 @@ async function main(): Promise<void> {
   const conditions = environment(wanted);
   for (const [name, value] of Object.entries(conditions)) console.log(`${name}: ${value}`);
   console.log("\nmedian (min–max) of the rounds; × = median of the rounds' ratios\n");
-  console.log("| what | goal | measured | | load |\n|---|---|---|---|---|");
+  console.log("| what | goal | measured | | load | pace |\n|---|---|---|---|---|---|");
   const results: Result[] = [];
   try {
     for (const row of wanted.rows) {

@@ -132,8 +132,8 @@ describe("a consumer that waits", () => {
   });
 
   it("is not called slow for waiting", async () => {
-    await start({ limits: { slowRequestMs: 40 } });
-    await consume("c", "wait_secs=0.1");
+    await start({ limits: { slowRequestMs: 450 } });
+    await consume("c", "wait_secs=0.5");
     expect(server.logged).toEqual([]);
   });
 });
