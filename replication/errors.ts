@@ -43,7 +43,7 @@ export const LINK_ERROR_CODES = [
   "REPLICATION_LOG_FAILED",
   /** → The end that only this side has cannot be cut off: no snapshot is left from which the rest could be folded, or it is damaged. It takes a full sync. */
   "REPLICATION_CUT_TOO_DEEP",
-  /** → Retention took what was about to be sent; the next connection finds out what can be had instead. */
+  /** → Retention, or a cut, took what was about to be sent; the next connection finds out what can be had instead. */
   "REPLICATION_RECORDS_RETIRED",
   /** → The full sync could not be put in place. */
   "REPLICATION_INSTALL_FAILED",

@@ -24,6 +24,7 @@ import { type Answer, type Body, bufferBody, Outbox, textBody } from "./outbox.j
 import { wireResponseOf } from "./wire.js";
 
 export const JSON_CONTENT = "application/json; charset=utf-8";
+const JSON_LINE = `Content-Type: ${JSON_CONTENT}\r\n`;
 const PROBLEM_CONTENT = "application/problem+json; charset=utf-8";
 
 export class Door {
@@ -51,7 +52,7 @@ export class Door {
     body: Body | undefined,
     unsent?: () => void,
   ): void {
-    this.#tellLineage(reply, headers);
+    this.#tell(request, reply, headers);
     this.#put(request, reply, status, headers, body, unsent);
   }
 
@@ -63,12 +64,13 @@ export class Door {
     body: Body | undefined,
     unsent?: () => void,
   ): void {
-    headers.push("X-Request-Id", request.id);
     if (this.#withPluginHeaders) addPluginHeaders(headers, reply);
     if (body === undefined) {
       if (status !== 204 && status !== 304) headers.push("Content-Length", "0");
     } else {
-      headers.push("Content-Type", body.contentType, "Content-Length", String(body.byteLength));
+      if (body.contentType === JSON_CONTENT) wireResponseOf(reply.raw).lines += JSON_LINE;
+      else headers.push("Content-Type", body.contentType);
+      headers.push("Content-Length", String(body.byteLength));
     }
     request.answered = true;
     this.#outbox.put({ request, reply, status, headers, body, unsent });
@@ -77,8 +79,7 @@ export class Door {
 
   /** As `send`, for a body that the caller writes piece by piece to the reply's raw response. */
   begin(request: FastifyRequest, reply: FastifyReply, status: number, headers: string[]): void {
-    headers.push("X-Request-Id", request.id);
-    this.#tellLineage(reply, headers);
+    this.#tell(request, reply, headers);
     if (this.#withPluginHeaders) addPluginHeaders(headers, reply);
     request.answered = true;
     reply.raw.writeHead(status, headers);
@@ -86,9 +87,14 @@ export class Door {
     this.note(request, status);
   }
 
-  #tellLineage(reply: FastifyReply, headers: readonly string[]): void {
+  /** What every answer tells. None of it needs a check: numbers and words of this node's own, and an id whose characters were looked at. */
+  #tell(request: FastifyRequest, reply: FastifyReply, headers: string[]): void {
     const at = headers.indexOf("X-Annals-Offset");
-    wireResponseOf(reply.raw).lines = this.lineage.of(at < 0 ? undefined : Number(headers[at + 1]));
+    const offset = at < 0 ? undefined : Number(headers[at + 1]);
+    if (offset !== undefined) headers.splice(at, 2);
+    const offsetLine = offset === undefined ? "" : `X-Annals-Offset: ${offset}\r\n`;
+    wireResponseOf(reply.raw).lines =
+      `${this.lineage.of(offset)}${offsetLine}X-Request-Id: ${request.id}\r\n`;
   }
 
   /** What an operation refused. `preferredStatus` is for the raw door, where HTTP has a status of its own for a code. */
@@ -162,6 +168,7 @@ export class Door {
       else kept.push(name, value);
     }
     const shown = contentType === "" && body.length === 0 ? undefined : bufferBody(contentType, body);
+    wireResponseOf(reply.raw).lines = `X-Request-Id: ${request.id}\r\n`;
     this.#put(request, reply, status, kept, shown);
   }
 
