@@ -127,6 +127,6 @@ describe("shipping", () => {
     );
     const { tornEnds, ...others } = met;
     for (const [what, count] of Object.entries(others)) expect(count, what).toBeGreaterThan(0);
-    if (factor > 1) expect(tornEnds, "torn ends").toBeGreaterThan(0);
+    if (factor >= 10) expect(tornEnds, "torn ends").toBeGreaterThan(0);
   });
 });
