@@ -4,6 +4,7 @@
  */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { factor, seed } from "./run-settings.js";
+import type { Cluster } from "./world/cluster.js";
 import { putAside } from "./world/cluster-checks.js";
 import type { ClusterHostOptions } from "./world/cluster-host.js";
 import {
@@ -252,12 +253,7 @@ describe("replication: the classics", () => {
 
   test("a longer old log: its primary follows, and keeps what only it had", () =>
     onWorlds(WORLDS, async (cluster) => {
-      const [one, two] = three(cluster);
-      await write(cluster, one, 3, 2);
-      isolate(cluster, one);
-      const alone = await write(cluster, one, 40, 0);
-      expect(alone.every((outcome) => outcome === "answered")).toBe(true);
-      expect(await promote(cluster, two)).toBe("promoted");
+      const [one, two] = await replacedAfter(cluster, 40);
       await write(cluster, two, 3, 1);
       cluster.network.healAll();
       await cluster.must("the old primary follows", () => one.replication?.following?.host === two.name);
@@ -274,11 +270,7 @@ describe("replication: the classics", () => {
 
   test("a longer old log confirms nothing by its length", () =>
     onWorlds(WORLDS, async (cluster) => {
-      const [one, two, three_] = three(cluster);
-      await write(cluster, one, 3, 2);
-      isolate(cluster, one);
-      await answered(cluster, one, 40, 0);
-      expect(await promote(cluster, two)).toBe("promoted");
+      const [one, two, three_] = await replacedAfter(cluster, 40);
       isolate(cluster, three_);
       // Nobody else can confirm it, and the old primary has as many records, others.
       const waiting = two.write("of the new leadership", 1);
@@ -292,12 +284,8 @@ describe("replication: the classics", () => {
 
   test("what only a replaced primary had answered is called lost by every node, while other records come into its places and after", () =>
     onWorlds(WORLDS, async (cluster) => {
-      const [one, two, three_] = three(cluster);
-      await write(cluster, one, 3, 2);
-      isolate(cluster, one);
-      await answered(cluster, one, 12, 0);
+      const [one, two, three_] = await replacedAfter(cluster, 12);
       const lost = cluster.history.answered.slice(-12);
-      expect(await promote(cluster, two)).toBe("promoted");
       const readAll = (node: typeof one) =>
         inTime(cluster, Promise.all(lost.map((token) => node.read(token))));
       await answered(cluster, two, 6, 1);
@@ -405,3 +393,13 @@ describe("replication: the classics", () => {
       );
     }));
 });
+
+/** The first node is cut off and answers so many writes that nobody else has; the second one leads instead of it. */
+async function replacedAfter(cluster: Cluster, count: number): Promise<ReturnType<typeof three>> {
+  const [one, two, three_] = three(cluster);
+  await write(cluster, one, 3, 2);
+  isolate(cluster, one);
+  await answered(cluster, one, count, 0);
+  expect(await promote(cluster, two)).toBe("promoted");
+  return [one, two, three_];
+}

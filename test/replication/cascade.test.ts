@@ -1,18 +1,10 @@
 /** Replicas of replicas are members of the set as all others: listed, counted, asked, and promoted without force. */
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { addressOf, confirmedBy, has, type SetNode, SetWorld } from "../support/set-node.js";
+import { describe, expect, it } from "vitest";
+import { eachSet } from "../support/each-set.js";
+import { addressOf, confirmedBy, has, type SetNode } from "../support/set-node.js";
 
-let world: SetWorld;
-
-beforeEach(() => {
-  world = new SetWorld();
-});
-
-afterEach(async () => {
-  await world.stop();
-});
-
-const until = (holds: () => boolean, what: string): Promise<void> => world.clock.until(holds, what);
+const sets = eachSet();
+const { until, settled } = sets;
 
 const follows = (name: string) => ({ role: "replica", masterAddress: addressOf(name) }) as const;
 
@@ -25,11 +17,11 @@ const listIsWhole = (primary: SetNode, count: number): boolean => {
 async function chainOf(names: string, beside = ""): Promise<Record<string, SetNode>> {
   const nodes: Record<string, SetNode> = {};
   for (const [index, name] of [...names].entries()) {
-    nodes[name] = world.add(name);
+    nodes[name] = sets.world.add(name);
     await nodes[name].start(index === 0 ? {} : follows(names[index - 1]!));
   }
   for (const name of beside) {
-    nodes[name] = world.add(name);
+    nodes[name] = sets.world.add(name);
     await nodes[name].start(follows(names[0]!));
   }
   const count = names.length + beside.length;
@@ -38,8 +30,6 @@ async function chainOf(names: string, beside = ""): Promise<Record<string, SetNo
   await until(() => Object.values(nodes).every(knowsAll), "each knows the list");
   return nodes;
 }
-
-const settled = <T>(promise: Promise<T>, what: string): Promise<T> => world.clock.settled(promise, what);
 
 const tree = (node: SetNode): Record<string, string | undefined> => {
   const { peers } = node.node.stats();
@@ -60,11 +50,11 @@ describe("a chain of replicas", () => {
 
   it("confirms writes as far as it reaches, without waiting for a heartbeat", async () => {
     const { a, d } = await chainOf("abcd");
-    const since = world.clock.stopwatch();
+    const since = sets.world.clock.stopwatch();
     expect(await confirmedBy(a!, "one", 3)).toBe(3);
-    expect(world.clock.stopwatch() - since).toBeLessThan(500);
+    expect(sets.world.clock.stopwatch() - since).toBeLessThan(500);
     expect(d!.required.durableOffset).toBe(a!.end);
-    world.cut("c", "d");
+    sets.world.cut("c", "d");
     expect(await confirmedBy(a!, "two", 3, 500)).toBe(2);
   });
 
@@ -87,12 +77,12 @@ describe("a chain of replicas", () => {
 
   it("keeps a promotion from passing over what only its last node has", async () => {
     const { a, b, c, x } = await chainOf("abc", "x");
-    world.cut("a", "x");
+    sets.world.cut("a", "x");
     // Two of three: the chain.
     expect(await confirmedBy(a!, "one", 2)).toBe(2);
     await a!.crash();
     await b!.crash();
-    world.heal();
+    sets.world.heal();
     await expect(settled(x!.node.promote(), "it was refused")).rejects.toMatchObject({
       code: "REPLICATION_NOT_ALL_REACHED",
     });
@@ -108,7 +98,7 @@ describe("a chain of replicas", () => {
     const { a, b, c } = await chainOf("ab", "c");
     await settled(c!.node.follow(addressOf("b")), "c follows b");
     await until(() => tree(a!)["c"] === "b", "a is told");
-    const d = world.add("d");
+    const d = sets.world.add("d");
     await d.start(follows("a"));
     // Its confirmations count when c is known to have it on its list.
     await until(() => listIsWhole(a!, 4), "the newcomer counts");
@@ -123,7 +113,7 @@ describe("a chain of replicas", () => {
     await until(() => a!.node.writeRefusal() === undefined, "both are heard of");
     await c!.crash();
     expect(a!.node.writeRefusal()).toBeUndefined();
-    await world.clock.advance(25_000);
+    await sets.world.clock.advance(25_000);
     expect(a!.node.writeRefusal()?.code).toBe("REPLICATION_TOO_FEW_REPLICAS");
     await c!.start();
     await until(() => a!.node.writeRefusal() === undefined, "c is heard of again");
@@ -146,7 +136,7 @@ describe("a chain of replicas", () => {
     await c!.crash();
     await until(() => tree(a!)["c"] === undefined, "the middle has told");
     expect(await settled(a!.node.forget(c!.nodeId), "it is struck off")).toBe(true);
-    await world.clock.advance(5_000);
+    await sets.world.clock.advance(5_000);
     expect(a!.node.stats().peers.map(({ name }) => name)).toEqual(["a", "b"]);
   });
 });
@@ -154,7 +144,7 @@ describe("a chain of replicas", () => {
 describe("a full sync from a node that is late itself", () => {
   it("waits until that has as much: nothing that was confirmed is taken back", async () => {
     const { a, b, c } = await chainOf("a", "bc");
-    world.cut("a", "b");
+    sets.world.cut("a", "b");
     expect(await confirmedBy(a!, "one", 1)).toBe(1);
     const { end } = c!;
     expect(b!.end).toBeLessThan(end);
@@ -164,10 +154,10 @@ describe("a full sync from a node that is late itself", () => {
     const before = reconnects();
     await settled(c!.node.resync(), "everything is wanted anew");
     await until(() => reconnects() > before + 1, "b was asked for it");
-    const now = world.clock.now();
-    await until(() => world.clock.now() > now + 500, "time has passed");
+    const now = sets.world.clock.now();
+    await until(() => sets.world.clock.now() > now + 500, "time has passed");
     expect(c!.end).toBe(end);
-    world.heal();
+    sets.world.heal();
     await until(() => c!.installs === 2 && has(b!, a!) && has(c!, a!), "everybody has everything");
   });
 });
@@ -201,17 +191,17 @@ describe("a fail-over beside a chain", () => {
   it("nothing that a node behind another holds of an end that is cut counts as the new primary's", async () => {
     const { a, b, c } = await chainOf("abc");
     expect(await confirmedBy(a!, "one", 2)).toBe(2);
-    world.cut("a", "b", "c");
+    sets.world.cut("a", "b", "c");
     await settled(b!.node.promote({ force: true }), "b leads");
     for (let i = 0; i < 10; i++) b!.write(`of b ${i}`);
     await until(() => has(c!, b!), "c has it");
     // Neither hears of the other: a goes on, under a leadership of its own.
-    world.cut("a", "b", "c");
+    sets.world.cut("a", "b", "c");
     await a!.stop();
     await settled(a!.start(), "a has started");
     await b!.crash();
     await c!.crash();
-    world.heal();
+    sets.world.heal();
     await settled(a!.node.promote({ force: true }), "a leads anew").catch(() => undefined);
     await b!.start();
     await c!.start();

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import {
   LogError,
   type LogSegments,
@@ -10,18 +10,12 @@ import {
 import type { ReplicationErrorCode } from "../../replication/errors.js";
 import type { ReplicationSettings } from "../../replication/settings.js";
 import { startingRole } from "../../replication/starting-role.js";
-import { addressOf, type SetNode, SetWorld } from "../support/set-node.js";
+import { eachSet } from "../support/each-set.js";
+import { addressOf, type SetNode } from "../support/set-node.js";
 import { appendMany, DISK, DISK_LOG, segmentFile, textRecord } from "../support/test-log.js";
 
-let world: SetWorld;
-
-beforeEach(() => {
-  world = new SetWorld();
-});
-
-afterEach(async () => {
-  await world.stop();
-});
+const sets = eachSet();
+const { until, settled } = sets;
 
 const CHECKING = { checkIntervalMs: 2_000 };
 
@@ -30,7 +24,7 @@ async function setOf(
   names: readonly string[],
   changes: Partial<ReplicationSettings> = {},
 ): Promise<SetNode[]> {
-  const [first, ...rest] = names.map((name) => world.add(name, { ...CHECKING, ...changes }));
+  const [first, ...rest] = names.map((name) => sets.world.add(name, { ...CHECKING, ...changes }));
   await first!.start();
   for (const node of rest) await node.start({ role: "replica", masterAddress: addressOf("a") });
   await until(
@@ -42,12 +36,8 @@ async function setOf(
   return [first!, ...rest];
 }
 
-const until = (holds: () => boolean, what: string): Promise<void> => world.clock.until(holds, what);
-
 const has = (node: SetNode, primary: SetNode): boolean =>
   node.log() !== undefined && node.required.durableOffset === primary.end;
-
-const settled = <T>(promise: Promise<T>, what: string): Promise<T> => world.clock.settled(promise, what);
 
 async function codeOf(promise: Promise<unknown>): Promise<ReplicationErrorCode | "none"> {
   try {
@@ -126,11 +116,11 @@ describe("damage on a replica", () => {
     await b!.stop();
     flip(b!, base);
     await a!.crash();
-    world.cut("b", "c");
+    sets.world.cut("b", "c");
     await b!.start();
     await until(() => damageOf(b!).opening?.includes("no connection") === true, "it waits");
     expect(damageOf(b!).opening).toMatch(/record|crc/);
-    world.heal();
+    sets.world.heal();
     await until(() => has(b!, c!), "another replica has lent it");
     expect(countersOf(b!)).toMatchObject({ quarantines: 1, refetchedSegments: 1 });
   });
@@ -194,7 +184,7 @@ describe("damage on a replica", () => {
 
   it("in the newest segment is owed no longer when the node has all of a primary that was promoted by force with less", async () => {
     const [a, b, c] = await setOf(["a", "b", "c"]);
-    world.cut("c", "a", "b");
+    sets.world.cut("c", "a", "b");
     await appendMany(a!.required, 50);
     await until(() => has(b!, a!), "the other replica has more than the one that is cut off");
     const tail = b!.logSegments()!.tail;
@@ -205,17 +195,17 @@ describe("damage on a replica", () => {
     // Its disk takes long, so it hears how much there is before it has that.
     const { end } = b!;
     Object.defineProperty(b!.required, "durableOffset", { get: () => end, configurable: true });
-    await world.clock.advance(5_000);
+    await sets.world.clock.advance(5_000);
     expect(damageOf(b!).owesSince).toBeGreaterThan(0);
     await a!.crash();
-    world.heal();
+    sets.world.heal();
     expect(await codeOf(c!.node.promote({ force: true }))).toBe("none");
     await until(() => has(b!, c!), "it has all that there is");
     await until(() => damageOf(b!).owesSince === undefined, "it owes nothing");
   });
 
   it("that has left no record keeps the node from leading, also by force", async () => {
-    const [a, b] = [world.add("a", CHECKING), world.add("b", CHECKING)];
+    const [a, b] = [sets.world.add("a", CHECKING), sets.world.add("b", CHECKING)];
     await a.start();
     await b.start({ role: "replica", masterAddress: addressOf("a") });
     await appendMany(a.required, 3);
@@ -302,14 +292,14 @@ describe("damage on a replica", () => {
     const base = baseOf(b!, 1);
     await b!.stop();
     flip(b!, base);
-    world.cut("a", "b");
+    sets.world.cut("a", "b");
     await b!.start();
     await until(
       () => damageOf(b!).opening?.includes("REPLICATION") === true || b!.words.length > 0,
       "it waits",
     );
     await b!.node.resync();
-    world.heal();
+    sets.world.heal();
     await until(() => b!.log() !== undefined && has(b!, a!), "it has everything");
     expect(b!.installs).toBe(2);
     expect(b!.damage).toBeUndefined();
@@ -395,17 +385,17 @@ describe("comparing", () => {
 
   it("does not hold up a node that stops while the other one is silent", async () => {
     const [, b] = await setOf(["a", "b"]);
-    world.cut("a", "b");
+    sets.world.cut("a", "b");
     const { checks } = countersOf(b!);
     await until(() => countersOf(b!).checks > checks, "it asks");
-    const before = world.clock.now();
+    const before = sets.world.clock.now();
     await settled(b!.stop(), "it has stopped");
-    expect(world.clock.now() - before).toBeLessThan(2_000);
+    expect(sets.world.clock.now() - before).toBeLessThan(2_000);
   });
 
   it("alarms nobody over an end that is about to be cut", async () => {
     const [a, b] = await setOf(["a", "b"], { checkIntervalMs: 200 });
-    world.cut("a", "b");
+    sets.world.cut("a", "b");
     expect(await codeOf(b!.node.promote({ force: true }))).toBe("none");
     await appendMany(a!.required, 60);
     await appendMany(b!.required, 90);
@@ -417,7 +407,7 @@ describe("comparing", () => {
       });
       return await cut(after);
     };
-    world.heal();
+    sets.world.heal();
     await until(() => a!.node.stats().upstream?.phase === "cutting", "it is told to cut");
     const { checks } = countersOf(a!);
     await until(() => countersOf(a!).checks > checks + 15, "it has looked at everything");
@@ -468,10 +458,10 @@ describe("records that are lent", () => {
 
   it("are not lent by a node that was replaced", async () => {
     const [a, b, c] = await setOf(["a", "b", "c"]);
-    world.cut("a", "b", "c");
+    sets.world.cut("a", "b", "c");
     expect(await codeOf(b!.node.promote({ force: true }))).toBe("none");
     a!.required.append(textRecord("nobody else has this"));
-    world.heal();
+    sets.world.heal();
     await until(() => has(c!, b!) && has(a!, b!), "everybody follows b");
     flip(c!, baseOf(c!, 1));
     await until(() => countersOf(c!).refetchedSegments === 1, "b has lent it");

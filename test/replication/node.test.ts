@@ -1,30 +1,15 @@
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { hasPrimarysLog } from "../../replication/behind.js";
-import type { ReplicationErrorCode } from "../../replication/errors.js";
 import { mayStandAlone } from "../../replication/standing-alone.js";
-import { addressOf, confirmedBy, has, refusal, type SetNode, SetWorld } from "../support/set-node.js";
+import { eachSet } from "../support/each-set.js";
+import { addressOf, confirmedBy, has, refusal, type SetNode } from "../support/set-node.js";
 import { DISK } from "../support/test-log.js";
 import { turns } from "../support/virtual-clock.js";
 
-let world: SetWorld;
-
-beforeEach(() => {
-  world = new SetWorld();
-});
-
-afterEach(async () => {
-  await world.stop();
-});
+const sets = eachSet();
+const { setOf, until, settled, codeOf } = sets;
 
 const REPLICA = { role: "replica" } as const;
-
-const setOf = (...names: string[]): Promise<SetNode[]> => world.setOf(...names);
-
-const until = (holds: () => boolean, what: string): Promise<void> => world.clock.until(holds, what);
-
-const settled = <T>(promise: Promise<T>, what: string): Promise<T> => world.clock.settled(promise, what);
-
-const codeOf = (promise: Promise<unknown>): Promise<ReplicationErrorCode | "none"> => world.codeOf(promise);
 
 describe("a set", () => {
   it("is joined by fresh nodes, which come onto the list and confirm writes", async () => {
@@ -37,7 +22,7 @@ describe("a set", () => {
     await until(() => has(c!, a!), "c has it");
     expect(await c!.texts()).toEqual(["one"]);
     expect([a!.writesByItself, b!.writesByItself]).toEqual([true, false]);
-    expect(b!.node.primaryTime).toBeCloseTo(world.clock.now(), -4);
+    expect(b!.node.primaryTime).toBeCloseTo(sets.world.clock.now(), -4);
   });
 
   it("goes on after every node was restarted", async () => {
@@ -54,21 +39,21 @@ describe("a set", () => {
   it("confirms at once, also right after records that nobody waits for", async () => {
     const [a, b] = await setOf("a", "b", "c");
     await confirmedBy(a!, "one", 2);
-    const since = world.clock.now();
+    const since = sets.world.clock.now();
     for (const text of ["two", "three"]) await a!.required.whenCommitted(a!.write(text));
     expect(await confirmedBy(a!, "four", 2)).toBe(2);
     for (const text of ["five", "six"]) await a!.required.whenCommitted(a!.write(text));
     await turns(60);
     expect(await settled(a!.node.drain(b!.nodeId, 3_000), "b has everything")).toBe(a!.end);
-    expect(world.clock.now()).toBe(since);
+    expect(sets.world.clock.now()).toBe(since);
     a!.node.endDrain();
   });
 
   it("tells how many hold a write when not enough do in time", async () => {
     const [a, b] = await setOf("a", "b");
-    world.cut("a", "b");
+    sets.world.cut("a", "b");
     expect(await confirmedBy(a!, "one", 1, 500)).toBe(0);
-    world.heal();
+    sets.world.heal();
     await until(() => b!.end === a!.end, "b has it");
   });
 
@@ -79,7 +64,7 @@ describe("a set", () => {
     await until(() => refusal(a!) === undefined, "b is heard of");
     await b!.crash();
     expect(refusal(a!)).toBeUndefined();
-    await world.clock.advance(10_001);
+    await sets.world.clock.advance(10_001);
     expect(refusal(a!)).toBe("REPLICATION_TOO_FEW_REPLICAS");
     expect(a!.node.writeRefusal()?.context).toMatchObject({ found: 0, wanted: 1 });
     expect(a!.node.stats().replicas).toMatchObject([{ name: "b", connected: false, counts: false }]);
@@ -96,7 +81,7 @@ describe("a replica that is lost", () => {
     await c!.crash();
     for (let i = 0; i < 5; i++) a!.write(`text ${i}`);
     await until(() => b!.end === a!.end, "b has it");
-    await world.clock.advance(60_000);
+    await sets.world.clock.advance(60_000);
     const replica = a!.node.stats().replicas.find(({ name }) => name === "c");
     expect(replica).toMatchObject({ connected: false, phase: "gone", counts: false, lagRecords: 5 });
     expect(replica!.lagMs).toBeGreaterThan(50_000);
@@ -121,7 +106,7 @@ describe("a replica that is lost", () => {
     await settled(b!.node.promote({ force: true }), "b leads");
     await until(() => has(a!, b!), "a follows b");
     expect(told(a!)).not.toContain("b");
-    await world.clock.advance(20_000);
+    await sets.world.clock.advance(20_000);
     expect(told(a!)).toEqual([]);
     expect(told(b!).sort()).toEqual(["a", "c"]);
   });
@@ -137,7 +122,7 @@ describe("a fence", () => {
     expect(a!.node.fence).toMatchObject({ heard: { epoch: 2 } });
     expect([a!.writesByItself, a!.rests, b!.rests]).toEqual([false, 1, 0]);
     await a!.crash("power");
-    world.cut("a", "b");
+    sets.world.cut("a", "b");
     await settled(a!.start(), "a has started");
     expect(refusal(a!)).toBe("REPLICATION_FENCED");
     expect(a!.writesByItself).toBe(false);
@@ -146,7 +131,7 @@ describe("a fence", () => {
       message: expect.stringMatching(/ends under epoch 1 .*, and epoch 2 .* was heard of from b/),
       context: { own: 1, epoch: 2 },
     });
-    world.heal();
+    sets.world.heal();
     await settled(a!.node.follow(addressOf("b")), "a follows");
     await until(() => has(a!, b!), "a has everything");
     await a!.crash();
@@ -158,14 +143,14 @@ describe("a fence", () => {
     const [a, b, c] = await setOf("a", "b", "c");
     const knowers = () => [a!, b!, c!].filter(({ node }) => hasPrimarysLog(node.stats()));
     await until(() => knowers().length === 2, "both replicas stream");
-    world.cut("a", "b", "c");
+    sets.world.cut("a", "b", "c");
     const waiting = a!.node.confirmed(a!.write("nobody's"), 1, 60_000);
     await settled(b!.node.promote(), "b leads");
     expect(refusal(a!)).toBeUndefined();
     // c was told of b's leadership, and has none of its records yet.
     expect([c!.node.heard?.epoch, c!.node.own?.epoch, knowers()]).toEqual([2, 1, []]);
     // Its link to c was never closed: what it wrote arrives there, and c was fenced.
-    world.heal();
+    sets.world.heal();
     await expect(settled(waiting, "it was refused")).rejects.toMatchObject({ code: "REPLICATION_FENCED" });
     expect(refusal(a!)).toBe("REPLICATION_FENCED");
     await until(() => has(c!, b!) && has(a!, b!), "all follow b");
@@ -181,11 +166,11 @@ describe("a fence", () => {
 
   it("stops a primary that nobody tells, as soon as it looks around", async () => {
     const [a, b] = await setOf("a", "b");
-    world.cut("a", "b");
+    sets.world.cut("a", "b");
     await settled(b!.node.promote(), "b leads");
-    await world.clock.advance(20_000);
+    await sets.world.clock.advance(20_000);
     expect(refusal(a!)).toBeUndefined();
-    world.heal();
+    sets.world.heal();
     await until(() => a!.node.role === "replica", "a was told");
   });
 
@@ -219,7 +204,7 @@ describe("the list of nodes", () => {
   it("keeps a new replica from confirming until every other node knows it", async () => {
     const [a, , c] = await setOf("a", "b", "c");
     await c!.crash();
-    const d = world.add("d");
+    const d = sets.world.add("d");
     await d.start({ ...REPLICA, masterAddress: addressOf("a") });
     await until(() => d.end === a!.end && d.node.stats().peers.length === 4, "d has everything");
     expect(await confirmedBy(a!, "one", 2, 2_000)).toBe(1);
@@ -278,7 +263,7 @@ describe("the settings", () => {
     expect(await codeOf(alone(b!))).toBe("REPLICATION_NOT_ALONE");
     await settled(b!.node.promote(), "b leads");
     await alone(b!);
-    const c = world.add("c");
+    const c = sets.world.add("c");
     await mayStandAlone(c.files, DISK, undefined);
     await c.start({ ...REPLICA, masterAddress: addressOf("nobody") });
     await mayStandAlone(c.files, DISK, undefined);

@@ -1,27 +1,12 @@
 /** How a node comes to lead: promoted, by force, or because the one that leads hands over to it. */
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import type { ReplicationErrorCode } from "../../replication/errors.js";
-import { addressOf, confirmedBy, has, refusal, type SetNode, SetWorld } from "../support/set-node.js";
+import { describe, expect, it } from "vitest";
+import { eachSet } from "../support/each-set.js";
+import { addressOf, confirmedBy, has, refusal } from "../support/set-node.js";
 
-let world: SetWorld;
-
-beforeEach(() => {
-  world = new SetWorld();
-});
-
-afterEach(async () => {
-  await world.stop();
-});
+const sets = eachSet();
+const { setOf, until, settled, codeOf } = sets;
 
 const REPLICA = { role: "replica" } as const;
-
-const setOf = (...names: string[]): Promise<SetNode[]> => world.setOf(...names);
-
-const until = (holds: () => boolean, what: string): Promise<void> => world.clock.until(holds, what);
-
-const settled = <T>(promise: Promise<T>, what: string): Promise<T> => world.clock.settled(promise, what);
-
-const codeOf = (promise: Promise<unknown>): Promise<ReplicationErrorCode | "none"> => world.codeOf(promise);
 
 describe("a promotion", () => {
   it("makes a replica the primary; the others follow it, and so does the old one when it returns", async () => {
@@ -46,26 +31,26 @@ describe("a promotion", () => {
 
   it("waits no longer than a second for a primary that answers nothing", async () => {
     const [a, b] = await setOf("a", "b");
-    world.cut("a", "b");
+    sets.world.cut("a", "b");
     const report = await settled(b!.node.promote(), "b leads");
     expect(report.durationMs).toBeLessThanOrEqual(1_000);
     expect(report.answers[0]).toMatchObject({ name: "a", reached: false });
     // What was on its way to it then fences it only by what everybody says.
-    world.heal();
+    sets.world.heal();
     await until(() => has(a!, b!), "a follows b");
   });
 
   it("puts aside what the old primary alone has, also when its log is longer", async () => {
     const [a, b] = await setOf("a", "b");
     await confirmedBy(a!, "one", 1);
-    world.cut("a", "b");
+    sets.world.cut("a", "b");
     for (let i = 0; i < 10; i++) a!.write(`lost ${i}`);
     await a!.required.whenCommitted(a!.required.endOffset);
     await settled(b!.node.promote(), "b leads");
     b!.write("kept");
     await b!.required.whenCommitted(b!.required.endOffset);
     expect(a!.end).toBeGreaterThan(b!.end);
-    world.heal();
+    sets.world.heal();
     await until(() => has(a!, b!), "a follows b");
     expect(await a!.texts()).toEqual(["one", "kept"]);
     expect(a!.kept.map(({ records }) => records)).toEqual([10]);
@@ -75,14 +60,14 @@ describe("a promotion", () => {
   it("puts aside and counts the whole log of an old primary that fetches everything anew, and of a sound replica nothing", async () => {
     const [a, b, c] = await setOf("a", "b", "c");
     await confirmedBy(a!, "one", 2);
-    world.cut("a", "b", "c");
+    sets.world.cut("a", "b", "c");
     for (let i = 0; i < 10; i++) a!.write(`lost ${i}`);
     await a!.required.whenCommitted(a!.required.endOffset);
     const records = a!.end;
     await settled(b!.node.promote(), "b leads");
     await settled(a!.node.follow(addressOf("b")), "a is told to follow b");
     for (const node of [a!, c!]) await node.node.resync();
-    world.heal();
+    sets.world.heal();
     await until(() => a!.installs === 1 && c!.installs === 2, "both have everything anew");
     await until(() => has(a!, b!) && has(c!, b!), "both follow b");
     expect(a!.kept).toMatchObject([{ first: 1, last: records, records }]);
@@ -95,7 +80,7 @@ describe("a promotion", () => {
   it("is refused when a known replica cannot be reached, and says so when it is forced", async () => {
     const [a, b, c] = await setOf("a", "b", "c");
     await a!.crash();
-    world.cut("b", "c");
+    sets.world.cut("b", "c");
     expect(await codeOf(b!.node.promote())).toBe("REPLICATION_NOT_ALL_REACHED");
     expect(b!.node.role).toBe("replica");
     expect(c!.node.heard?.epoch).toBe(1);
@@ -106,7 +91,7 @@ describe("a promotion", () => {
 
   it("is refused when another replica has more, and that one can be promoted", async () => {
     const [a, b, c] = await setOf("a", "b", "c");
-    world.cut("a", "b");
+    sets.world.cut("a", "b");
     expect(await confirmedBy(a!, "one", 1)).toBe(1);
     await a!.crash();
     const refused = settled(b!.node.promote(), "b was refused");
@@ -121,7 +106,7 @@ describe("a promotion", () => {
 
   it("tells how many records it is known to leave behind: of a replica that had more", async () => {
     const [a, b, c] = await setOf("a", "b", "c");
-    world.cut("a", "b");
+    sets.world.cut("a", "b");
     for (const text of ["one", "two", "three"]) expect(await confirmedBy(a!, text, 1)).toBe(1);
     await a!.crash();
     const report = await settled(b!.node.promote({ force: true }), "b leads");
@@ -132,11 +117,11 @@ describe("a promotion", () => {
     // Of a later leadership it is not known how many; one at least.
     await b!.stop();
     await b!.start({ rejoin: false });
-    world.cut("b", "c");
+    sets.world.cut("b", "c");
     await settled(c!.node.promote({ force: true }), "c leads");
     for (const text of ["four", "five"]) await b!.required.whenCommitted(b!.write(text));
     expect(b!.end).toBeGreaterThan(c!.end);
-    world.heal();
+    sets.world.heal();
     await until(() => refusal(b!) === "REPLICATION_FENCED", "b is fenced");
     expect((await settled(b!.node.promote({ force: true }), "b leads")).recordsLost).toBe(1);
   });
@@ -144,18 +129,18 @@ describe("a promotion", () => {
   it("and of a primary that died, by what it was last heard to have", async () => {
     const [a, b] = await setOf("a", "b");
     // Nothing of b arrives: a sends what its window holds, and then heartbeats only.
-    const { stalled } = world.network.faults;
-    world.network.faults.stalled = ({ from }) => from === "dialler";
+    const { stalled } = sets.world.network.faults;
+    sets.world.network.faults.stalled = ({ from }) => from === "dialler";
     for (let i = 0; i < 2; i++) {
       for (let j = 0; j < 80; j++) a!.write("x".repeat(1_000));
       await a!.required.whenCommitted(a!.required.endOffset);
-      await world.clock.advance(100);
+      await sets.world.clock.advance(100);
     }
     const end = a!.end;
     await until(() => b!.node.stats().upstream?.primaryEnd === end, "b has heard of it");
     await a!.crash();
-    world.network.faults.stalled = stalled!;
-    world.network.resume();
+    sets.world.network.faults.stalled = stalled!;
+    sets.world.network.resume();
     const lost = end - b!.end;
     expect(lost).toBeGreaterThanOrEqual(80);
     const report = await settled(b!.node.promote(), "b leads");
@@ -170,20 +155,20 @@ describe("a promotion", () => {
 
   it("is refused while the primary has more, lives and was not drained; changes nothing then", async () => {
     const [a, b] = await setOf("a", "b");
-    world.network.faults.onWay = (bytes) => (bytes.length > 1_000 ? "cut" : bytes);
+    sets.world.network.faults.onWay = (bytes) => (bytes.length > 1_000 ? "cut" : bytes);
     a!.write("x".repeat(1_000));
     await a!.required.whenCommitted(a!.required.endOffset);
     expect(await codeOf(b!.node.promote())).toBe("REPLICATION_BETTER_REPLICA");
     expect(refusal(a!)).toBeUndefined();
     expect(a!.node.heard?.epoch).toBe(1);
-    delete world.network.faults.onWay;
+    delete sets.world.network.faults.onWay;
     await until(() => b!.end === a!.end, "b follows on");
   });
 
   it("is refused on the primary, on a node without a log, and while another change is under way", async () => {
     const [a, b] = await setOf("a", "b");
     expect(await codeOf(a!.node.promote())).toBe("REPLICATION_ROLE_WRONG");
-    const d = world.add("d");
+    const d = sets.world.add("d");
     await d.start({ ...REPLICA, masterAddress: addressOf("nobody") });
     expect(await codeOf(d.node.promote({ force: true }))).toBe("REPLICATION_NOT_READY");
     const first = b!.node.promote();
@@ -205,13 +190,13 @@ describe("a promotion", () => {
 
   it("of two forced ones that knew nothing of each other leaves the higher leading", async () => {
     const [a, b, c] = await setOf("a", "b", "c");
-    world.cut("a", "b", "c");
-    world.cut("b", "c");
+    sets.world.cut("a", "b", "c");
+    sets.world.cut("b", "c");
     await settled(b!.node.promote({ force: true }), "b leads");
     await settled(c!.node.promote({ force: true }), "c leads");
     expect([refusal(b!), refusal(c!)]).toEqual([undefined, undefined]);
     const higher = b!.node.own!.lineageId > c!.node.own!.lineageId ? b! : c!;
-    world.heal();
+    sets.world.heal();
     await until(
       () => [a!, b!, c!].every((node) => node.node.own!.lineageId === higher.node.own!.lineageId),
       "all follow one",
@@ -247,7 +232,7 @@ describe("a handover", () => {
     changedNothing();
     await settled(a!.node.drain(b!.nodeId, 3_000), "b has everything");
     expect(await codeOf(c!.node.promote(handedOver))).toBe("REPLICATION_NOT_ALL_REACHED");
-    await world.clock.advance(3_000);
+    await sets.world.clock.advance(3_000);
     expect(await codeOf(b!.node.promote(handedOver))).toBe("REPLICATION_NOT_ALL_REACHED");
     changedNothing();
     expect(a!.node.endDrain()).toBe("kept");
@@ -257,7 +242,7 @@ describe("a handover", () => {
   it("waits for the primary's word, without which any other promotion goes on", async () => {
     const [a, b] = await setOf("a", "b", "c");
     await settled(a!.node.drain(b!.nodeId, 3_000), "b has everything");
-    world.cut("a", "b");
+    sets.world.cut("a", "b");
     expect(await codeOf(b!.node.promote({ from: a!.nodeId }))).toBe("REPLICATION_NOT_ALL_REACHED");
     expect(await codeOf(b!.node.promote({ from: "0".repeat(32) }))).toBe("REPLICATION_NOT_ALL_REACHED");
     expect(b!.node.heard?.epoch).toBe(1);
@@ -273,7 +258,7 @@ describe("a handover", () => {
     void promoting.catch(() => undefined);
     await b!.crash("power");
     expect(a!.node.endDrain()).toBe("open");
-    await world.clock.advance(30_000);
+    await sets.world.clock.advance(30_000);
     expect([a!.node.endDrain(), refusal(a!)]).toEqual(["open", "REPLICATION_FENCED"]);
     await settled(b!.start(), "b has started");
     await until(() => refusal(a!) === undefined, "a leads again");
@@ -283,11 +268,11 @@ describe("a handover", () => {
 
   it("that comes to nothing lets the primary go on", async () => {
     const [a, b] = await setOf("a", "b");
-    world.cut("a", "b");
+    sets.world.cut("a", "b");
     a!.write("one");
     expect(await codeOf(a!.node.drain(b!.nodeId, 1_000))).toBe("REPLICATION_NOT_CONFIRMED");
     expect(refusal(a!)).toBeUndefined();
-    await world.clock.advance(10);
+    await sets.world.clock.advance(10);
     expect(a!.writesByItself).toBe(true);
   });
 });

@@ -1,29 +1,22 @@
 /** What the settings of reconnecting say is what happens. */
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { backoffMs } from "../../replication/backoff.js";
-import { addressOf, type SetNode, SetWorld } from "../support/set-node.js";
+import { eachSet } from "../support/each-set.js";
+import { addressOf, type SetNode } from "../support/set-node.js";
 
-let world: SetWorld;
+const sets = eachSet();
+const { until } = sets;
 
-beforeEach(() => {
-  world = new SetWorld();
-});
-
-afterEach(async () => {
-  await world.stop();
-});
-
-const until = (holds: () => boolean, what: string): Promise<void> => world.clock.until(holds, what);
 const pass = (ms: number): Promise<void> => {
-  const end = world.clock.now() + ms;
-  return until(() => world.clock.now() >= end, "time has passed");
+  const end = sets.world.clock.now() + ms;
+  return until(() => sets.world.clock.now() >= end, "time has passed");
 };
 
 const reconnectsOf = (node: SetNode): number => node.node.stats().counters.reconnects;
 const phaseOf = (node: SetNode): string | undefined => node.node.stats().upstream?.phase;
 
 async function pair(autoReconnect: boolean): Promise<[SetNode, SetNode]> {
-  const [a, b] = [world.add("a"), world.add("b", { autoReconnect })];
+  const [a, b] = [sets.world.add("a"), sets.world.add("b", { autoReconnect })];
   await a.start();
   await b.start({ role: "replica", masterAddress: addressOf("a") });
   await until(() => phaseOf(b) === "streaming", "b follows");
@@ -50,7 +43,7 @@ describe("auto_reconnect", () => {
       await a.start();
       await pass(120_000);
       expect([phaseOf(b), reconnectsOf(b)]).toEqual(["idle", 0]);
-      await world.clock.settled(again(), "it was told");
+      await sets.world.clock.settled(again(), "it was told");
       await until(() => phaseOf(b) === "streaming", "b follows again");
     }
     expect([b.installs, reconnectsOf(b)]).toEqual([2, 1]);

@@ -1,22 +1,14 @@
 /** How far a replica is behind; and backpressure: past the limit that is set a primary takes no writes until its replicas are near again. */
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { addressOf, type SetNode, SetWorld } from "../support/set-node.js";
+import { describe, expect, it } from "vitest";
+import { eachSet } from "../support/each-set.js";
+import { addressOf, type SetNode } from "../support/set-node.js";
 import { appendMany } from "../support/test-log.js";
 
-let world: SetWorld;
-
-beforeEach(() => {
-  world = new SetWorld();
-});
-
-afterEach(async () => {
-  await world.stop();
-});
-
-const until = (holds: () => boolean, what: string): Promise<void> => world.clock.until(holds, what);
+const sets = eachSet();
+const { until } = sets;
 
 async function pair(writeLagMsMax: number): Promise<[SetNode, SetNode]> {
-  const [a, b] = [world.add("a", { writeLagMsMax }), world.add("b")];
+  const [a, b] = [sets.world.add("a", { writeLagMsMax }), sets.world.add("b")];
   await a.start();
   await b.start({ role: "replica", masterAddress: addressOf("a") });
   await until(() => a.node.stats().peers.filter(({ counts }) => counts).length === 2, "b counts");
@@ -29,11 +21,11 @@ describe("a primary whose replica does not keep up", () => {
   it("takes no writes past the limit, and goes on when the replica is near", async () => {
     const [a, b] = await pair(200);
     expect(a.node.writeRefusal()).toBeUndefined();
-    world.cut("a", "b");
+    sets.world.cut("a", "b");
     a.write("it does not get this");
     await until(() => lagOf(a) > 400, "it is far behind");
     expect(a.node.writeRefusal()).toMatchObject({ code: "REPLICATION_LAGGING" });
-    world.heal();
+    sets.world.heal();
     await until(() => b.required.durableOffset === a.end, "it has it");
     await until(() => a.node.writeRefusal() === undefined, "writes are taken again");
   });
@@ -43,8 +35,8 @@ describe("a primary whose replica does not keep up", () => {
     a.write("one");
     await until(() => b.required.durableOffset === a.end, "it has it");
     const { end } = a;
-    const later = world.clock.now() + 60_000;
-    await until(() => world.clock.now() >= later, "a minute has passed");
+    const later = sets.world.clock.now() + 60_000;
+    await until(() => sets.world.clock.now() >= later, "a minute has passed");
     a.write("two");
     await until(() => a.required.durableOffset > end, "it is durable");
     expect(b.required.durableOffset).toBe(end);
@@ -54,7 +46,7 @@ describe("a primary whose replica does not keep up", () => {
 
   it("takes them all where no limit is set", async () => {
     const [a] = await pair(0);
-    world.cut("a", "b");
+    sets.world.cut("a", "b");
     a.write("it does not get this");
     await until(() => lagOf(a) > 400, "it is far behind");
     expect(a.node.writeRefusal()).toBeUndefined();
@@ -69,7 +61,7 @@ describe("the lag of a replica in bytes", () => {
     await until(() => b.required.durableOffset === a.end, "it has it");
     const lagBytes = (): number => a.node.stats().replicas[0]!.lagBytes;
     await until(() => lagBytes() === 0, "it has said so");
-    world.cut("a", "b");
+    sets.world.cut("a", "b");
     const before = bytes();
     await appendMany(a.required, 20, 2000);
     await appendMany(a.required, 300, 10);
@@ -77,7 +69,7 @@ describe("the lag of a replica in bytes", () => {
     // At most what is in the segment that it is in is not known by its place.
     expect(Math.abs(lagBytes() - lacks)).toBeLessThan(4096);
     expect(lacks).toBeGreaterThan(40_000);
-    world.heal();
+    sets.world.heal();
     await until(() => b.required.durableOffset === a.end && lagBytes() === 0, "it has everything");
   });
 });
