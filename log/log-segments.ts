@@ -153,8 +153,6 @@ export class LogSegments {
     const { cuts } = segments;
     const finding = await this.#tailFinding(segments.tail, last, pace);
     if (finding === undefined) return undefined;
-    // A cut that is under way has shortened the file before the log says so.
-    await this.#parts.change(() => Promise.resolve());
     if (segments.cuts !== cuts || this.#parts.durableOffset() < last)
       throw retired(last, segments.first.base);
     return finding;

@@ -13,7 +13,6 @@
  */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import type { FileSystem } from "../log/file-system.js";
 import {
   EPOCH_STARTED,
   type EventLog,
@@ -199,8 +198,8 @@ interface Reading {
 async function run({ seed, mode, syncTurnsMax, bursts, followers, ...changes }: Plan): Promise<void> {
   const random = seededRandom(seed);
   const disk = new SimulatedDisk(seed, { syncTurnsMax });
-  const files = slowToRead(disk.mount(), () => Math.floor(random() * (syncTurnsMax + 1)));
-  const options = logOptions("/disk", { files, fsyncMode: mode, fsyncIntervalMs: 1 });
+  disk.operations.turnsMax.set("read", 2 * syncTurnsMax);
+  const options = logOptions("/disk", { files: disk.mount(), fsyncMode: mode, fsyncIntervalMs: 1 });
   const { log, usage } = await openLog(options);
   const bodies: string[] = [];
   const ends: Reading[] = [];
@@ -256,23 +255,6 @@ async function cut(log: EventLog, share: number, meanwhile: () => Promise<void>)
   const last = offset(Math.max(log.firstOffset, Math.floor((log.endOffset * share) / 100)));
   await Promise.all([log.truncate(last), meanwhile()]);
   return last;
-}
-
-/** Reads take some turns of the loop before the disk is asked, and some after. */
-function slowToRead(files: FileSystem, pause: () => number): FileSystem {
-  const open = files.open.bind(files);
-  files.open = async (...args) => {
-    const handle = await open(...args);
-    const read = handle.read.bind(handle);
-    handle.read = async (into, position) => {
-      await turns(pause());
-      const count = await read(into, position);
-      await turns(pause());
-      return count;
-    };
-    return handle;
-  };
-  return files;
 }
 
 async function finish(log: EventLog, mode: FsyncMode, ends: readonly Reading[]): Promise<void> {

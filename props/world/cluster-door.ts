@@ -1,5 +1,6 @@
 /** The way to other nodes' HTTP in a simulated set: a request may be lost on the way there, its answer on the way back. */
 import type { NodeAnswer, SwitchoverDoor } from "../../ops/replication/switchover.js";
+import { sleep } from "../../replication/pace.js";
 import type { Switchover } from "./cluster-history.js";
 import type { SimulatedMachine } from "./simulated-machine.js";
 import type { SimulatedNetwork } from "./simulated-network.js";
@@ -23,7 +24,7 @@ export function doorOf(
   by: Switchover,
   { clock, network, called }: DoorSurroundings,
 ): SwitchoverDoor {
-  const wait = (ms: number): Promise<void> => new Promise((resolve) => void clock.after(ms, resolve));
+  const wait = (ms: number): Promise<void> => sleep(clock, ms);
   const lost = new Promise<never>(() => undefined);
   const ask = async (http: string, command: string, body: object): Promise<NodeAnswer> => {
     const node = called(http);
