@@ -93,8 +93,7 @@ export class Door {
     const offset = at < 0 ? undefined : Number(headers[at + 1]);
     if (offset !== undefined) headers.splice(at, 2);
     const offsetLine = offset === undefined ? "" : `X-Annals-Offset: ${offset}\r\n`;
-    wireResponseOf(reply.raw).lines =
-      `${this.lineage.of(offset)}${offsetLine}X-Request-Id: ${request.id}\r\n`;
+    wireResponseOf(reply.raw).lines = `${this.lineage.of(offset)}${offsetLine}${idLine(request)}`;
   }
 
   /** What an operation refused. `preferredStatus` is for the raw door, where HTTP has a status of its own for a code. */
@@ -168,7 +167,7 @@ export class Door {
       else kept.push(name, value);
     }
     const shown = contentType === "" && body.length === 0 ? undefined : bufferBody(contentType, body);
-    wireResponseOf(reply.raw).lines = `X-Request-Id: ${request.id}\r\n`;
+    wireResponseOf(reply.raw).lines = idLine(request);
     this.#put(request, reply, status, kept, shown);
   }
 
@@ -208,6 +207,8 @@ export class Door {
     );
   }
 }
+
+const idLine = ({ id }: FastifyRequest): string => `X-Request-Id: ${id}\r\n`;
 
 /** What the CORS plugin has put on the reply. */
 function addPluginHeaders(headers: string[], reply: FastifyReply): void {

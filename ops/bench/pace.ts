@@ -1,5 +1,6 @@
 /** How fast the processor is at this moment: what absolute figures have to be read beside. */
 import crc32 from "crc/calculators/crc32";
+import { spreadOf } from "./statistics.js";
 
 const BLOCK_BYTES = 64 * 1024;
 /** Of a thread alone, on the machine for which the goals were set, by the same loop. */
@@ -14,8 +15,7 @@ const block = Uint8Array.from({ length: BLOCK_BYTES }, (_, at) => at * 7);
  * byte at a time. Clock, neighbours on the same core, and a hypervisor's share are in it; memory, disk and system calls are not.
  */
 export function pace(): number {
-  const rates = Array.from({ length: TRIES }, blocksPerSecond).sort((a, b) => a - b);
-  return (rates[Math.floor(TRIES / 2)] ?? 0) / BLOCKS_PER_SECOND_THERE;
+  return spreadOf(Array.from({ length: TRIES }, blocksPerSecond)).median / BLOCKS_PER_SECOND_THERE;
 }
 
 function blocksPerSecond(): number {
