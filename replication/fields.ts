@@ -83,11 +83,12 @@ export class Fields {
     return value;
   }
 
+  /** A copy: what a message lies in is the reader's of frames. */
   bytes(name: string, min: number, max: number): Uint8Array {
     const value = this.#get(name);
     if (!(value instanceof Uint8Array) || value.length < min || value.length > max)
       throw this.#bad(name, `${min} to ${max} bytes`);
-    return value;
+    return Uint8Array.from(value);
   }
 
   fields(name: string): Fields {

@@ -33,8 +33,11 @@ export const RUN_PREFIX_BYTES = 4 + SEGMENT_HEADER_BYTES;
 /** A run holds at least one record, and a record may be this large. */
 export const RUN_BYTES_MAX = RUN_PREFIX_BYTES + RECORD_HEADER_BYTES + RECORD_BODY_BYTES_MAX;
 
-const SMALL_PIECE_BYTES = 4 * 1024;
-const PIECE_BLOCK_BYTES = 16 * 1024;
+const NOTHING = Buffer.alloc(0);
+const BUFFER_BYTES_MIN = 4 * 1024;
+/** A larger buffer that has become empty is let go. A stream's runs are some mebibytes, and there is one stream. */
+const STREAM_BUFFER_BYTES = 4 * 1024 * 1024;
+const WORDS_BUFFER_BYTES = 16 * 1024;
 
 /** Numbers on the wire: never reused. */
 export const FRAME_TYPES: Readonly<Record<MessageType, number>> = {
@@ -69,7 +72,7 @@ const TYPE_OF = new Map<number, MessageType>(
 export interface Frame {
   readonly type: MessageType;
   readonly epoch: number;
-  /** Shows the bytes that were read, which are the reader's own. */
+  /** Borrowed: the reader's own memory, until its next `next`. */
   readonly payload: Uint8Array;
 }
 
@@ -111,19 +114,23 @@ export function payloadBytesMax(type: MessageType): number {
 }
 
 /**
- * Cuts frames out of bytes that come in any pieces. Holds no more than one frame that is within its bound and the piece that ended it.
- * After a fault nothing more can be read: where the next frame begins is not known.
+ * Cuts frames out of bytes that come in any pieces, which are copied one behind the other into one buffer: so that a large frame lies in one piece
+ * when its end comes, and a stream of them needs no memory beside it. Holds no more than one frame that is within its bound and the piece
+ * that ended it, in a buffer of at most twice that. After a fault nothing more can be read: where the next frame begins is not known.
  */
 export class FrameReader {
-  readonly #pieces: Uint8Array[] = [];
-  #bufferedBytes = 0;
+  /** What came and was not read lies in [#start, #end); behind it is room. */
+  #bytes = NOTHING;
+  #start = 0;
+  #end = 0;
+  /** The frame before `#start` was given, and whoever has it may still be at work. */
+  #isShown = false;
   #takes: "greetings" | "words" | "records" = "greetings";
-  #block: { readonly bytes: Buffer; used: number } | undefined;
   #fault: ReplicationError | undefined;
 
-  /** Bytes that are held. */
+  /** Bytes that came and were not read. */
   get bufferedBytes(): number {
-    return this.#bufferedBytes;
+    return this.#end - this.#start;
   }
 
   /** The other side is known: frames may be as large as their types allow, if it may send records, or as large as words are. */
@@ -131,28 +138,12 @@ export class FrameReader {
     this.#takes = takes;
   }
 
+  /** Copies the bytes. What `next` gave last stays as it is. */
   push(bytes: Uint8Array): void {
-    if (bytes.length === 0 || this.#fault !== undefined) return;
-    this.#bufferedBytes += bytes.length;
-    if (this.#pieces.length === 0 || bytes.length >= SMALL_PIECE_BYTES) {
-      this.#pieces.push(bytes);
-      this.#block = undefined;
-    } else this.#pushSmall(bytes);
-  }
-
-  /** Small pieces of an unfinished frame go into a block together: each alone would cost more than the bytes that it holds. */
-  #pushSmall(bytes: Uint8Array): void {
-    const block = this.#block;
-    if (block === undefined || block.bytes.length - block.used < bytes.length) {
-      const fresh = Buffer.allocUnsafeSlow(PIECE_BLOCK_BYTES);
-      fresh.set(bytes);
-      this.#block = { bytes: fresh, used: bytes.length };
-      this.#pieces.push(fresh.subarray(0, bytes.length));
-      return;
-    }
-    block.bytes.set(bytes, block.used);
-    block.used += bytes.length;
-    this.#pieces[this.#pieces.length - 1] = block.bytes.subarray(0, block.used);
+    if (this.#fault !== undefined) return;
+    if (this.#bytes.length - this.#end < bytes.length) this.#makeRoom(bytes.length);
+    this.#bytes.set(bytes, this.#end);
+    this.#end += bytes.length;
   }
 
   /**
@@ -161,7 +152,8 @@ export class FrameReader {
    */
   next(): Frame | undefined {
     if (this.#fault !== undefined) throw this.#fault;
-    if (this.#bufferedBytes < FRAME_HEADER_BYTES) return undefined;
+    this.#release();
+    if (this.bufferedBytes < FRAME_HEADER_BYTES) return undefined;
     const header = this.#show(FRAME_HEADER_BYTES);
     const length = header.readUInt32LE(0);
     const type = TYPE_OF.get(header.readUInt8(8));
@@ -170,7 +162,7 @@ export class FrameReader {
     if (check !== checkOf(header)) throw this.#bad("check", checkOf(header), check);
     const bound = this.#bound(type);
     if (length > bound) throw this.#bad("length", `at most ${bound} of ${type}`, length);
-    if (this.#bufferedBytes < FRAME_HEADER_BYTES + length) return undefined;
+    if (this.bufferedBytes < FRAME_HEADER_BYTES + length) return undefined;
     return this.#take(type, length);
   }
 
@@ -181,39 +173,57 @@ export class FrameReader {
 
   #take(type: MessageType, length: number): Frame {
     const frame = this.#show(FRAME_HEADER_BYTES + length);
-    this.#block = undefined;
     const crc = frame.readUInt32LE(4);
     const found = crc32(frame.subarray(8), 0);
     if (crc !== found) throw this.#bad("crc", crc, found);
-    const first = this.#pieces[0];
-    if (first !== undefined) {
-      const rest = first.subarray(frame.length);
-      if (rest.length === 0) this.#pieces.shift();
-      else this.#pieces[0] = rest;
-    }
-    this.#bufferedBytes -= frame.length;
+    this.#start += frame.length;
+    this.#isShown = true;
     return { type, epoch: frame.readUInt32LE(12), payload: frame.subarray(FRAME_HEADER_BYTES) };
   }
 
-  /** The first `count` bytes in one piece; there are as many. */
+  /** The next `count` bytes; there are as many. */
   #show(count: number): Buffer {
-    const first = this.#pieces[0];
-    if (first === undefined || first.length < count) this.#join(count);
-    const joined = this.#pieces[0] ?? new Uint8Array(0);
-    return Buffer.from(joined.buffer, joined.byteOffset, count);
+    return this.#bytes.subarray(this.#start, this.#start + count);
   }
 
-  #join(count: number): void {
-    let bytes = 0;
-    let pieces = 0;
-    while (bytes < count) bytes += this.#pieces[pieces++]?.length ?? count;
-    this.#pieces.unshift(Buffer.concat(this.#pieces.splice(0, pieces)));
-    this.#block = undefined;
+  /** Nobody looks any more at the frame that was given: its place may be written over. */
+  #release(): void {
+    this.#isShown = false;
+    const held = this.bufferedBytes;
+    if (held === 0) {
+      this.#start = 0;
+      this.#end = 0;
+      const kept = this.#takes === "records" ? STREAM_BUFFER_BYTES : WORDS_BUFFER_BYTES;
+      if (this.#bytes.length > kept) this.#bytes = NOTHING;
+    } else if (held < this.#start / 8) this.#moveToFront();
+  }
+
+  #makeRoom(count: number): void {
+    const needed = this.bufferedBytes + count;
+    const fits = needed <= this.#bytes.length;
+    if (fits && !this.#isShown) {
+      this.#moveToFront();
+      return;
+    }
+    const before = this.#show(this.bufferedBytes);
+    this.#bytes = Buffer.allocUnsafeSlow(
+      fits ? this.#bytes.length : Math.max(BUFFER_BYTES_MIN, needed, 2 * this.#bytes.length),
+    );
+    this.#bytes.set(before);
+    this.#start = 0;
+    this.#end = before.length;
+  }
+
+  #moveToFront(): void {
+    this.#bytes.copyWithin(0, this.#start, this.#end);
+    this.#end -= this.#start;
+    this.#start = 0;
   }
 
   #bad(field: string, expected: string | number, found: number): ReplicationError {
-    this.#pieces.length = 0;
-    this.#bufferedBytes = 0;
+    this.#bytes = NOTHING;
+    this.#start = 0;
+    this.#end = 0;
     this.#fault = new ReplicationError(
       "REPLICATION_FRAME_BAD",
       `a frame's ${field} is ${found}, expected ${expected}`,

@@ -44,7 +44,7 @@ export interface Connection {
 export interface ConnectionHandlers {
   /** Of a connection that was dialled: bytes may flow. An accepted one is open when it is given. */
   opened?(): void;
-  /** `bytes` is the receiver's to keep. */
+  /** `bytes` are lent for the call: the next ones may come into the same memory. */
   data(bytes: Uint8Array): void;
   /** After a `write` that returned false: there is room again. */
   drain(): void;

@@ -36,6 +36,7 @@ const WRITE_BUFFER_BYTES = 1024 * 1024;
 /** What was written last gets so long to leave. */
 const LINGER_MS = 1_000;
 const HANDSHAKE_MS = 10_000;
+const READ_BYTES = 256 * 1024;
 
 export class TcpNetwork implements Network {
   readonly #options: TcpOptions;
@@ -47,18 +48,30 @@ export class TcpNetwork implements Network {
   connect(address: Address, handlers: ConnectionHandlers): Connection {
     const { host, port } = address;
     const certificates = this.#options.tls;
+    let connection: SocketConnection | undefined;
+    // Records come this way. All of them go through one piece of memory: one for each read would be the collector's most work.
+    const onread = {
+      buffer: Buffer.allocUnsafeSlow(READ_BYTES),
+      callback: (count: number, buffer: Uint8Array) => {
+        connection?.came(buffer.subarray(0, count));
+        return true;
+      },
+    };
+    const where = { host, port, onread };
     const socket =
       certificates === undefined
-        ? net.connect({ host, port })
-        : tls.connect({ host, port, ...trustOf(certificates), ...nameOf(host, certificates) });
+        ? net.connect(where)
+        : tls.connect({ ...where, ...trustOf(certificates), ...nameOf(host, certificates) });
     const opened = certificates === undefined ? "connect" : "secureConnect";
-    return new SocketConnection(socket, describeAddress(address), handlers, opened);
+    connection = new SocketConnection(socket, describeAddress(address), handlers, opened);
+    return connection;
   }
 
   listen(address: Address, accept: (connection: Connection) => ConnectionHandlers): Promise<Listener> {
     const { tls: certificates, refused } = this.#options;
     const take = (socket: net.Socket): void => {
       const connection = new SocketConnection(socket, remoteOf(socket));
+      socket.on("data", (bytes: Buffer) => connection.came(bytes));
       connection.handTo(accept(connection));
     };
     const server =
@@ -185,10 +198,6 @@ class SocketConnection implements Connection {
         this.#isUnheard = opened === "secureConnect";
         this.#handlers?.opened?.();
       });
-    socket.on("data", (bytes: Buffer) => {
-      this.#isUnheard = false;
-      this.#handlers?.data(bytes);
-    });
     socket.on("drain", () => this.#handlers?.drain());
     socket.on("error", (error) => {
       this.#error = error;
@@ -201,6 +210,11 @@ class SocketConnection implements Connection {
 
   handTo(handlers: ConnectionHandlers): void {
     this.#handlers = handlers;
+  }
+
+  came(bytes: Uint8Array): void {
+    this.#isUnheard = false;
+    this.#handlers?.data(bytes);
   }
 
   get bufferedBytes(): number {

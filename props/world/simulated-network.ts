@@ -16,6 +16,7 @@ import {
 import { Duplicates } from "./duplicates.js";
 import type { Random } from "./fate.js";
 import { Garbling } from "./garbling.js";
+import { lend } from "./lend.js";
 import { SentFrames } from "./sent-frames.js";
 import type { SimulatedMachine } from "./simulated-machine.js";
 import type { VirtualTime } from "./virtual-time.js";
@@ -335,7 +336,7 @@ class Way {
         if (other?.isAlive === true) {
           if (!this.#end.isNobodys) network.heard(this.to, this.#end.machine);
           const way = [this.#end.machine.name, this.to.name] as const;
-          other.handlers?.data(network.garbling.passed(...way, item.bytes));
+          lend(network.garbling.passed(...way, item.bytes), (bytes) => other.handlers?.data(bytes));
           if (item.endsFrame) network.frameArrived(...way);
         }
         // Nobody is there any more to take it.

@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { crc32 } from "../../log/index.js";
 import { runs, seededRandom } from "../../props/run-settings.js";
+import { lend } from "../../props/world/lend.js";
 import { ReplicationError } from "../../replication/errors.js";
 import {
   CHUNK_BYTES_MAX,
@@ -90,10 +91,12 @@ describe("frames", () => {
           const found: Frame[] = [];
           for (let at = 0; at < bytes.length; ) {
             const end = Math.min(bytes.length, at + 1 + Math.floor(random() * most));
-            reader.push(Uint8Array.from(bytes.subarray(at, end)));
-            found.push(...readAll(reader));
+            lend(bytes.subarray(at, end), (piece) => reader.push(piece));
+            // Some are read at once, some when more has come.
+            if (random() < 0.7) found.push(...readAll(reader));
             at = end;
           }
+          found.push(...readAll(reader));
           expect(found.length).toBe(frames.length);
           found.forEach(({ type, epoch, payload }, i) => {
             expect({ type, epoch }).toEqual({ type: frames[i]!.type, epoch: frames[i]!.epoch });
@@ -103,6 +106,37 @@ describe("frames", () => {
         },
       ),
       runs(40),
+    );
+  });
+
+  it("stay as they are until the next one is asked for, whatever comes meanwhile", () => {
+    const sizes = fc.array(fc.oneof(fc.nat(300), fc.nat(60_000)), { minLength: 2, maxLength: 6 });
+    fc.assert(
+      fc.property(sizes, fc.constantFrom(1, 3, 17), (all, step) => {
+        const reader = readerOf("records");
+        const bytes = whole(all.map((size, i) => frameOf("run", Buffer.alloc(size, i + 1))));
+        let at = 0;
+        const piece = (): void => {
+          const end = Math.min(bytes.length, at + Math.ceil(bytes.length / step / 4));
+          lend(bytes.subarray(at, end), (lent) => reader.push(lent));
+          at = end;
+        };
+        let read = 0;
+        while (read < all.length) {
+          const frame = reader.next();
+          if (frame === undefined) {
+            piece();
+            continue;
+          }
+          for (let more = 0; more < step; more++) piece();
+          expect(frame.payload.length).toBe(all[read]);
+          expect(frame.payload.every((byte) => byte === read + 1)).toBe(true);
+          read++;
+        }
+        expect(reader.next()).toBeUndefined();
+        expect(reader.bufferedBytes).toBe(0);
+      }),
+      runs(100),
     );
   });
 

@@ -2,6 +2,7 @@
  * A network in memory: connections that deliver bytes in order, in pieces of any size, a turn after they were written; that can be cut after
  * so many bytes, stall, or have their bytes changed on the way. One for all the nodes of a test.
  */
+import { lend } from "../../props/world/lend.js";
 import {
   type Address,
   type Connection,
@@ -170,7 +171,7 @@ class End implements Connection {
       this.finish(new Error("ECONNRESET"));
       return;
     }
-    if (!other.isClosed) other.handlers?.data(arriving);
+    if (!other.isClosed) lend(arriving, (bytes) => other.handlers?.data(bytes));
     if (this.#wantsDrain && this.bufferedBytes === 0) {
       this.#wantsDrain = false;
       if (!this.isClosed) this.handlers?.drain();

@@ -60,7 +60,7 @@ export class RawPeer implements ConnectionHandlers {
   data(bytes: Uint8Array): void {
     this.#reader.push(bytes);
     for (let frame = this.#reader.next(); frame !== undefined; frame = this.#reader.next())
-      this.heard.push(decodeMessage(frame));
+      this.heard.push(decodeMessage({ ...frame, payload: Uint8Array.from(frame.payload) }));
   }
 
   drain(): undefined {
