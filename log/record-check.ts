@@ -70,18 +70,35 @@ export function noteRecords(
   end: number,
   point: ReadPoint,
 ): ReadPoint {
-  let { offset, position, seed, timestamp }: Record<keyof ReadPoint, number> = point;
+  let { offset, position }: Record<"offset" | "position", number> = point;
+  let before = -1;
   for (let at = from; at < end; offset += 1) {
-    if (index.wants(position)) {
-      index.note({ offset: asOffset(offset), position: asPosition(position), seed, timestamp });
-    }
+    // Few are noted. Of the others nothing is looked at but how long they are.
+    if (index.wants(position)) index.note(pointBehind(view, before, offset, position, point));
+    before = at;
     const size = RECORD_HEADER_BYTES + recordLength(view, at);
-    seed = recordCrc(view, at);
-    timestamp = recordTimestamp(view, at);
     at += size;
     position += size;
   }
-  return { offset: asOffset(offset), position: asPosition(position), seed, timestamp };
+  return pointBehind(view, before, offset, position, point);
+}
+
+/** Behind the record at `before`, which leaves seed and timestamp; -1: there is none, and they are `first`. */
+function pointBehind(
+  view: DataView,
+  before: number,
+  offset: number,
+  position: number,
+  first: Pick<ReadPoint, "seed" | "timestamp">,
+): ReadPoint {
+  const left =
+    before < 0 ? first : { seed: recordCrc(view, before), timestamp: recordTimestamp(view, before) };
+  return {
+    offset: asOffset(offset),
+    position: asPosition(position),
+    seed: left.seed,
+    timestamp: left.timestamp,
+  };
 }
 
 /** Shows checked records one by one; the first has the offset `first`. The bodies show `bytes`. */

@@ -1,19 +1,21 @@
 /** Small pieces of bytes: copied, and cut as strings. Each is one call where the runtime's own way costs more than the work. */
 
-/** What `toString` calls after checking its arguments; the checks would be a twentieth of a replay. */
-interface Sliceable {
-  latin1Slice(from: number, end: number): string;
-  utf8Slice(from: number, end: number): string;
+/** What `toString` calls after checking its arguments; the checks would be a twentieth of a replay. Of any view on bytes. */
+interface Slices {
+  latin1Slice(this: Uint8Array, from: number, end: number): string;
+  utf8Slice(this: Uint8Array, from: number, end: number): string;
 }
 
+const slices = Buffer.prototype as unknown as Slices;
+
 /** bytes[from, end) as a string of its own, one character for each byte. */
-export function latin1(bytes: Buffer, from: number, end: number): string {
-  return (bytes as unknown as Sliceable).latin1Slice(from, end);
+export function latin1(bytes: Uint8Array, from: number, end: number): string {
+  return slices.latin1Slice.call(bytes, from, end);
 }
 
 /** bytes[from, end), which are UTF-8, as text; a byte order mark stays. */
-export function utf8(bytes: Buffer, from: number, end: number): string {
-  return (bytes as unknown as Sliceable).utf8Slice(from, end);
+export function utf8(bytes: Uint8Array, from: number, end: number): string {
+  return slices.utf8Slice.call(bytes, from, end);
 }
 
 /** Up to here a loop is faster than a call into the runtime, which needs a view on the source. */

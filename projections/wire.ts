@@ -130,15 +130,14 @@ export class BodyWriter {
   }
 }
 
-/** Reads one body at a time. Strings that it gives are copies; ranges are places in the body's memory. */
+/** Reads one body at a time. Strings that it gives are copies; ranges are places in the body. */
 export class BodyReader {
-  #bytes: Buffer<ArrayBufferLike> = Buffer.alloc(0);
-  #start = 0;
+  #bytes: Uint8Array = new Uint8Array(0);
   #end = 0;
   #at = 0;
 
-  /** The memory that the body lies in; `at` and what `passStr` and `passBin` answer are positions in it. */
-  get bytes(): Buffer {
+  /** The body; `at` and what `passStr` and `passBin` answer are positions in it. */
+  get bytes(): Uint8Array {
     return this.#bytes;
   }
 
@@ -148,11 +147,9 @@ export class BodyReader {
   }
 
   begin(body: Uint8Array): void {
-    // The bodies of one disk read share one ArrayBuffer: one view on it serves them all.
-    if (body.buffer !== this.#bytes.buffer) this.#bytes = Buffer.from(body.buffer);
-    this.#start = body.byteOffset;
-    this.#at = body.byteOffset;
-    this.#end = body.byteOffset + body.byteLength;
+    this.#bytes = body;
+    this.#at = 0;
+    this.#end = body.length;
   }
 
   /** Goes to a part of the body, whose places were found before, and sees nothing else of it. */
@@ -310,6 +307,6 @@ export class BodyReader {
   }
 
   #malformed(what: string): ProjectionError {
-    return malformed(what, this.#at - this.#start);
+    return malformed(what, this.#at);
   }
 }

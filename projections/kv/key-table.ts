@@ -165,10 +165,7 @@ export class KeyTable {
     const at = this.#blocks.positionOf(block);
     copyBytes(source, keyStart, keyEnd, bytes, at);
     copyBytes(source, valueStart, valueEnd, bytes, at + keyEnd - keyStart);
-    this.#rows.setBlock(slot, block);
-    this.#rows.setKeyBytes(slot, keyEnd - keyStart);
-    this.#rows.setHash(slot, hash);
-    this.#rows.setWhole(slot, false);
+    this.#rows.begin(slot, block, keyEnd - keyStart, hash);
     this.#index.add(hash, slot);
     this.#size++;
     this.#note(slot, stored, revision);
@@ -266,10 +263,12 @@ export class KeyTable {
   }
 
   #note(slot: number, stored: KeyStored, revision: Offset): void {
-    this.#rows.setValueBytes(slot, stored.valueEnd - stored.valueStart);
-    this.#rows.setRevision(slot, revision);
-    this.#setType(slot, stored.contentType);
-    this.#setDeadline(slot, stored.expiresAt);
+    const { contentType, valueStart, valueEnd, expiresAt } = stored;
+    const type = this.#types.numberOf(contentType);
+    this.#rows.change(slot, revision, valueEnd - valueStart, type);
+    if (type === OTHER_TYPE) this.#otherTypes.set(slot, contentType);
+    else if (this.#otherTypes.size > 0) this.#otherTypes.delete(slot);
+    this.#setDeadline(slot, expiresAt);
     this.#bytes += this.chargeAt(slot);
   }
 
@@ -280,13 +279,6 @@ export class KeyTable {
     let at = this.#blocks.positionOf(block);
     for (let each = start; each < end; each++) if (bytes[each] !== held[at++]) return false;
     return true;
-  }
-
-  #setType(slot: number, contentType: string): void {
-    const type = this.#types.numberOf(contentType);
-    this.#rows.setContentType(slot, type);
-    if (type === OTHER_TYPE) this.#otherTypes.set(slot, contentType);
-    else if (this.#otherTypes.size > 0) this.#otherTypes.delete(slot);
   }
 
   #setDeadline(slot: number, expiresAt: number): void {

@@ -34,6 +34,25 @@ export class SlotRows {
     while (this.#rows <= slot) this.#rows = addRows(this.#words, this.#doubles, ROW_BYTES, 1 << CHUNK_BITS);
   }
 
+  /** The slot holds a key from now on; what its row says of a value is to be set. */
+  begin(slot: number, block: number, keyBytes: number, hash: number): void {
+    const words = this.#words[slot >>> CHUNK_BITS] ?? NO_WORDS;
+    const at = (slot & CHUNK_MASK) * WORDS;
+    words[at + 6] = keyBytes;
+    words[at + 8] = hash;
+    words[at + 9] = 0;
+    this.setBlock(slot, block);
+  }
+
+  /** The slot's key has another value. */
+  change(slot: number, revision: number, valueBytes: number, contentType: number): void {
+    const words = this.#words[slot >>> CHUNK_BITS] ?? NO_WORDS;
+    const at = (slot & CHUNK_MASK) * WORDS;
+    words[at + 7] = valueBytes;
+    words[at + 9] = ((words[at + 9] ?? 0) & WHOLE) | contentType;
+    this.setRevision(slot, revision);
+  }
+
   revision(slot: number): number {
     return this.#double(slot, 0);
   }
@@ -76,18 +95,6 @@ export class SlotRows {
 
   setKeyBytes(slot: number, bytes: number): void {
     this.#setWord(slot, 6, bytes);
-  }
-
-  setValueBytes(slot: number, bytes: number): void {
-    this.#setWord(slot, 7, bytes);
-  }
-
-  setHash(slot: number, hash: number): void {
-    this.#setWord(slot, 8, hash);
-  }
-
-  setContentType(slot: number, type: number): void {
-    this.#setWord(slot, 9, (this.#word(slot, 9) & WHOLE) | type);
   }
 
   isWhole(slot: number): boolean {

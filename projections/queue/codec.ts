@@ -78,7 +78,7 @@ export const isQueueKind = (kind: number): boolean => typesByKind.has(kind);
  * table. Borrowed, as the record's body is: read it at once.
  */
 export interface MessageArrived extends Omit<MessagePublished, "payload" | "headers"> {
-  readonly source: Buffer;
+  readonly source: Uint8Array;
   readonly payloadStart: number;
   readonly payloadEnd: number;
   /** The headers as they are in the body; `readHeaders` reads them. */

@@ -183,7 +183,7 @@ function uintOrNil(value: number | undefined): void {
 
 /** One event's messages where they lie in the memory of its body, one after the other. */
 export interface StoredMessages {
-  readonly source: Buffer;
+  readonly source: Uint8Array;
   /** Where the first one begins. */
   readonly start: number;
   readonly lengths: readonly number[];
