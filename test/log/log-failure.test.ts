@@ -187,10 +187,13 @@ describe("log failure › the disk fills up", () => {
 
   it("waits with accepted records for space when even the reserve is gone, and loses none", async () => {
     const disk = new SimulatedDisk(12, { capacityBytes: 128 * KIB });
-    const { log } = await openOn(disk, { ...settings, reserveBytes: 0 });
+    const full: boolean[] = [];
+    const observer = { diskFull: (is: boolean) => full.push(is) };
+    const { log } = await openOn(disk, { ...settings, reserveBytes: 0, observer });
     const offsets = span(1, 400).map(() => log.append(textRecord("x", 500)));
     const committed = log.whenCommitted(offsets.at(-1)!);
-    await expect.poll(() => log.committedOffset).toBeGreaterThan(100);
+    await expect.poll(() => full).toEqual([true]);
+    expect(log.committedOffset).toBeGreaterThan(100);
     expect(refusal(() => log.append(textRecord("one more")))).toMatchObject({ code: "LOG_DISK_FULL" });
     disk.capacityBytes = 1024 * KIB;
     await committed;
@@ -245,9 +248,11 @@ describe("log failure › the disk fills up", () => {
 
   it("gives up on records that wait for space when it is closed, and says so", async () => {
     const disk = new SimulatedDisk(17, { capacityBytes: 128 * KIB });
-    const { log } = await openOn(disk, { ...settings, reserveBytes: 0 });
+    const full: boolean[] = [];
+    const observer = { diskFull: (is: boolean) => full.push(is) };
+    const { log } = await openOn(disk, { ...settings, reserveBytes: 0, observer });
     for (let i = 0; i < 400; i++) log.append(textRecord("x", 500));
-    await expect.poll(() => log.committedOffset).toBeGreaterThan(100);
+    await expect.poll(() => full).toEqual([true]);
     const committed = log.committedOffset;
     await expect(log.close()).rejects.toMatchObject({ code: "LOG_FAILED", context: { errno: "ENOSPC" } });
     disk.capacityBytes = 1024 * KIB;
