@@ -159,10 +159,9 @@ export function writeRecordHeader(
 
 /**
  * Finishes the record at `at`: sets `unsynced`, then the crc over everything after it. `seed` is the crc of the record
- * before, `salt` the lineage's. Returns the crc, which seeds the next record. `bytes` and `view` show the same memory.
+ * before, `salt` the lineage's. Returns the crc, which seeds the next record.
  */
 export function stampRecord(
-  bytes: Uint8Array,
   view: DataView,
   at: number,
   unsynced: number,
@@ -170,10 +169,15 @@ export function stampRecord(
   salt: number,
 ): number {
   view.setUint32(at + 28, unsynced, true);
-  const end = at + RECORD_HEADER_BYTES + view.getUint32(at + 4, true);
-  const crc = crc32(bytes.subarray(at + 4, end), (seed ^ salt) >>> 0);
+  const crc = computeRecordCrc(view, at, seed, salt);
   view.setUint32(at, crc, true);
   return crc;
+}
+
+/** The crc that the record at `at` must carry if the record before it has the crc `seed`. Its length must fit the bytes. */
+export function computeRecordCrc(view: DataView, at: number, seed: number, salt: number): number {
+  const bytes = RECORD_HEADER_BYTES - 4 + recordLength(view, at);
+  return crc32(new Uint8Array(view.buffer, view.byteOffset + at + 4, bytes), (seed ^ salt) >>> 0);
 }
 
 /** The fields of a record header as they stand in the bytes: a rumour until the crc agrees. */
@@ -186,15 +190,3 @@ export const recordTimestamp = (view: DataView, at: number): number =>
 export const recordEpoch = (view: DataView, at: number): Epoch => asEpoch(view.getUint32(at + 24, true));
 export const recordUnsynced = (view: DataView, at: number): number => view.getUint32(at + 28, true);
 export const recordFlags = (view: DataView, at: number): number => view.getUint8(at + 35);
-
-/** The crc that the record at `at` must carry if the record before it has the crc `seed`. Its length must fit the bytes. */
-export function computeRecordCrc(
-  bytes: Uint8Array,
-  view: DataView,
-  at: number,
-  seed: number,
-  salt: number,
-): number {
-  const end = at + RECORD_HEADER_BYTES + recordLength(view, at);
-  return crc32(bytes.subarray(at + 4, end), (seed ^ salt) >>> 0);
-}

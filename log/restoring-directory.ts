@@ -473,6 +473,6 @@ function firstSegmentOf(header: SegmentHeader, start: EpochStart): { bytes: Uint
   bytes.set(encodeSegmentHeader(header));
   writeRecordHeader(view, at, body.length, baseOffset, timestamp, epoch, EPOCH_STARTED, EPOCH_START_VERSION);
   bytes.set(body, at + RECORD_HEADER_BYTES);
-  const crc = stampRecord(bytes, view, at, 0, chainCrc, chainSalt(header.lineageId));
+  const crc = stampRecord(view, at, 0, chainCrc, chainSalt(header.lineageId));
   return { bytes, crc };
 }

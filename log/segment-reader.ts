@@ -3,12 +3,12 @@
  * read, the chained crc is checked, and only then is anything believed. Says where and why the first record that does
  * not hold is bad; what that means (end, torn, corruption) is decided elsewhere.
  */
-import { crc32 } from "./checksum.js";
 import { ADVICE_DAMAGED, ADVICE_UPGRADE, corruption } from "./corruption.js";
 import type { LogRecord } from "./event-log.js";
 import type { FileHandle } from "./file-system.js";
 import {
   chainSalt,
+  computeRecordCrc,
   decodeSegmentHeader,
   RECORD_BODY_BYTES_MAX,
   RECORD_HEADER_BYTES,
@@ -161,7 +161,7 @@ export function parseRecords(
 ): RecordBatch {
   const view = viewOf(bytes);
   const size = bytes.length;
-  // Views made straight on the memory: this loop runs once a record, and `subarray` costs twice as much.
+  // Views on bodies are made straight on the memory: this loop runs once a record, and `subarray` costs twice as much.
   const memory = bytes.buffer;
   const origin = bytes.byteOffset;
   const salt = chainSalt(header.lineageId);
@@ -186,7 +186,7 @@ export function parseRecords(
       break;
     }
     const end = at + RECORD_HEADER_BYTES + length;
-    const crc = crc32(new Uint8Array(memory, origin + at + 4, end - at - 4), (seed ^ salt) >>> 0);
+    const crc = computeRecordCrc(view, at, seed, salt);
     const stored = view.getUint32(at, true);
     if (crc !== stored) {
       bad = badRecord(expected, point.position + at, "crc", crc, stored);

@@ -75,7 +75,7 @@ export class SegmentRewriting {
       writeRecordHeader(view, at, body.length, offset, timestamp, epoch, kind, version);
       bytes.set(body, at + RECORD_HEADER_BYTES);
       // All of it is synced before anybody believes it.
-      seed = stampRecord(bytes, view, at, 0, seed, salt);
+      seed = stampRecord(view, at, 0, seed, salt);
       at += RECORD_HEADER_BYTES + body.length;
     }
     return { bytes, seed };

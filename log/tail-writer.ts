@@ -21,7 +21,6 @@ import {
   RECORD_HEADER_BYTES,
   recordLength,
   recordOffset,
-  recordTimestamp,
   SEGMENT_HEADER_BYTES,
   type SegmentHeader,
   stampRecord,
@@ -256,39 +255,25 @@ export class TailWriter {
     return end;
   }
 
+  /** Makes the records in `bytes[from, end)` ready to be written; returns where they end. */
   #finish(tail: Tail, batch: Batch<BatchMark>, from: number, end: number): ReadPoint {
-    return this.#adopts ? this.#adoptStamps(tail, batch, from, end) : this.#stamp(tail, batch, from, end);
+    const { view } = batch;
+    // What was received has its stamps, and they were verified.
+    if (this.#adopts)
+      assert(recordOffset(view, from) === this.#offset + 1, "what was received continues the log");
+    else this.#stamp(tail, view, from, end);
+    return noteRecords(tail.index, view, from, end, { ...this.next, position: asPosition(tail.writer.end) });
   }
 
-  /** Takes the records in `bytes[from, end)` as they are; they were verified. */
-  #adoptStamps(tail: Tail, { view }: Batch<BatchMark>, from: number, end: number): ReadPoint {
-    assert(recordOffset(view, from) === this.#offset + 1, "what was received continues the log");
-    return noteRecords(tail.index, view, from, end, {
-      ...this.next,
-      position: asPosition(tail.writer.end),
-    });
-  }
-
-  /** Stamps the records in `bytes[from, end)`: how far each is from what is known durable, and the chained crc. */
-  #stamp(tail: Tail, batch: Batch<BatchMark>, from: number, end: number): ReadPoint {
-    const { bytes, view } = batch;
-    const { index, salt } = tail;
+  /** How far each record is from what is known durable, and the chained crc. */
+  #stamp({ salt }: Tail, view: DataView, from: number, end: number): void {
     const durable = this.#durable.offset;
-    let offset = this.#offset + 1;
+    let before = this.#offset;
     let crc = this.#crc;
-    let timestamp = this.#timestamp;
-    let position = tail.writer.end;
-    for (let at = from; at < end; offset += 1) {
-      const size = RECORD_HEADER_BYTES + recordLength(view, at);
-      if (index.wants(position)) {
-        index.note({ offset: asOffset(offset), position: asPosition(position), seed: crc, timestamp });
-      }
-      crc = stampRecord(bytes, view, at, offset - 1 - durable, crc, salt);
-      timestamp = recordTimestamp(view, at);
-      at += size;
-      position += size;
+    for (let at = from; at < end; at += RECORD_HEADER_BYTES + recordLength(view, at)) {
+      crc = stampRecord(view, at, before - durable, crc, salt);
+      before = asOffset(before + 1);
     }
-    return { offset: asOffset(offset), position: asPosition(position), seed: crc, timestamp };
   }
 
   #put(tail: Tail, bytes: Uint8Array, after: ReadPoint): Promise<void> | undefined {

@@ -29,7 +29,7 @@ function flagged(): Uint8Array {
   const bytes = sealed({});
   bytes[35] = 1;
   const view = new DataView(bytes.buffer);
-  view.setUint32(0, computeRecordCrc(bytes, view, 0, 0, chainSalt(LINEAGE)), true);
+  view.setUint32(0, computeRecordCrc(view, 0, 0, chainSalt(LINEAGE)), true);
   return bytes;
 }
 

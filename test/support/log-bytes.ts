@@ -164,7 +164,7 @@ export function encodeRecord(
   const { offset, timestamp, epoch, kind, version, body } = record;
   writeRecordHeader(view, 0, body.length, offset, timestamp, epoch, kind, version);
   bytes.set(body, RECORD_HEADER_BYTES);
-  return { bytes, crc: stampRecord(bytes, view, 0, unsynced, seed, salt) };
+  return { bytes, crc: stampRecord(view, 0, unsynced, seed, salt) };
 }
 
 function finish(

@@ -56,7 +56,7 @@ function encoded(record: Omit<LogRecord, "crc">, seed: number, { lineageId }: Se
   const view = new DataView(bytes.buffer);
   writeRecordHeader(view, 0, body.length, at, timestamp, own, kind, version);
   bytes.set(body, RECORD_HEADER_BYTES);
-  stampRecord(bytes, view, 0, 0, seed, chainSalt(lineageId));
+  stampRecord(view, 0, 0, seed, chainSalt(lineageId));
   return bytes;
 }
 

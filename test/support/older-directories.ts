@@ -91,7 +91,7 @@ function segmentOf(
     const view = new DataView(bytes.buffer);
     writeRecordHeader(view, 0, body.length, offset, timestamp, asEpoch(1), kind, version);
     bytes.set(body, RECORD_HEADER_BYTES);
-    seed = stampRecord(bytes, view, 0, 0, seed, chainSalt(LINEAGE));
+    seed = stampRecord(view, 0, 0, seed, chainSalt(LINEAGE));
     return bytes;
   });
   return { bytes: Buffer.concat([header, ...parts]), seed };
