@@ -1,10 +1,11 @@
 /** The operations on many keys at once, and on the whole store: batches, scans, sizes, statistics, flush. */
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { Type } from "@sinclair/typebox";
 import { kv, type ScanQuery } from "../../projections/index.js";
 import { refusal } from "../errors.js";
 import { closed, Key, LogOffset, Pairs, Success, Value } from "./fields.js";
 import { defineOperation } from "./operation.js";
-import { shown, written } from "./reply.js";
+import { type Reply, shown, written } from "./reply.js";
 import { jsonValue, typedValue } from "./values.js";
 import { write } from "./write.js";
 
@@ -155,20 +156,30 @@ export const keys = defineOperation({
   name: "kv.keys",
   kind: "read",
   summary: "List all keys that match a pattern",
-  description: `Up to ${KEYS_MAX} keys; more are refused, page through them with kv.scan.`,
+  description: `Up to ${KEYS_MAX} keys; more are refused, page through them with kv.scan. Others are served while many are looked at: a key that is there throughout is listed, one that comes or goes meanwhile may be.`,
   input: Type.Object({ pattern: Type.Optional(Type.String({ description: "Glob. Default `*`." })) }, closed),
   output: Type.Object({ keys: Type.Array(Type.String()), count: Type.Integer() }),
   errors: ["KV_PATTERN_INVALID", "API_RESULT_TOO_LARGE"],
   rest: [{ method: "GET", path: "/kv/keys" }],
-  run(input, call) {
-    const query: ScanQuery = { pattern: input.pattern ?? "*", limit: KEYS_MAX };
-    return call.query(kv.scan, query, (answer) =>
-      answer.cursor === undefined
-        ? shown({ keys: answer.keys, count: answer.keys.length })
-        : refusal("API_RESULT_TOO_LARGE", `more than ${KEYS_MAX} keys match; page through them with kv.scan`),
-    );
+  async run({ pattern = "*" }, call): Promise<Reply> {
+    const found: string[] = [];
+    let from: Pick<ScanQuery, "cursor"> = {};
+    for (;;) {
+      const query = { pattern, limit: SCAN_LIMIT_MAX, ...from };
+      const page = await call.query(kv.scan, query, (answer) => ({ type: "page" as const, answer }));
+      if (page.type === "refused") return page;
+      const { keys, cursor } = page.answer;
+      found.push(...keys);
+      if (found.length > KEYS_MAX) return tooManyKeys();
+      if (cursor === undefined) return shown({ keys: found, count: found.length });
+      from = { cursor };
+      await nextTurn();
+    }
   },
 });
+
+const tooManyKeys = () =>
+  refusal("API_RESULT_TOO_LARGE", `more than ${KEYS_MAX} keys match; page through them with kv.scan`);
 
 const Nothing = Type.Object({}, closed);
 

@@ -166,3 +166,33 @@ describe("a key that is a route of its own", () => {
     expect(reserved).toEqual(expect.arrayContaining(taken));
   });
 });
+
+describe("kv.keys", () => {
+  const many = 25_000;
+  const numbered = (from: number, count: number) =>
+    Array.from({ length: count }, (_, index) => ({ key: `n${from + index}`, value: 1 }));
+  const keysOf = async (query: string): Promise<string[]> => {
+    const { status, json } = await server.get(`/kv/keys?${query}`);
+    expect(status).toBe(200);
+    return (json as { keys: string[] }).keys;
+  };
+
+  it("lists them all, and finds the one that matches, where they are more than a page of a scan", async () => {
+    await server.command("kv.flushdb");
+    for (let at = 0; at < many; at += 1_000) await server.post("/kv/mset", { pairs: numbered(at, 1_000) });
+    const all = await keysOf("pattern=*");
+    expect(new Set(all)).toEqual(new Set(numbered(0, many).map(({ key }) => key)));
+    expect(all).toHaveLength(many);
+    expect(await keysOf("pattern=n24999")).toEqual(["n24999"]);
+    expect(await keysOf("pattern=m*")).toEqual([]);
+  });
+
+  it("goes on where a pattern costs more than a page may", async () => {
+    await server.command("kv.flushdb");
+    const long = (at: number) =>
+      Array.from({ length: 1_000 }, (_, index) => ({ key: `${at + index}${"a".repeat(900)}`, value: 1 }));
+    for (let at = 0; at < 5_000; at += 1_000) await server.post("/kv/mset", { pairs: long(at) });
+    await server.post("/kv/mset", { pairs: [{ key: "aaaaab", value: 1 }] });
+    expect(await keysOf("pattern=*a*a*a*a*a*b*")).toEqual(["aaaaab"]);
+  });
+});
