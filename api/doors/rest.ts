@@ -24,6 +24,8 @@ export function registerRest(server: FastifyInstance, door: Door): void {
       server.route({
         method: binding.method,
         url: routePattern(binding.path),
+        // Consuming is a GET, as documented, and yet a write: nobody would see what a HEAD took.
+        exposeHeadRoute: operation.kind === "read",
         config: { whileDraining: operation.whileDraining === true },
         handler: restHandler(door, operation, binding),
       });

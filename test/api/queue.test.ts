@@ -9,6 +9,19 @@ const start = async (options: TestServerOptions = {}) => {
 };
 afterEach(() => server.close());
 
+describe("a HEAD request", () => {
+  it("takes no message, and asks of everything that only reads", async () => {
+    await start();
+    await server.post("/queue/jobs", {});
+    await server.post("/queue/jobs/publish", { payload: "x" });
+    const head = await server.request("HEAD", "/queue/jobs/consume/monitor");
+    expect([head.status, head.headers.get("allow")]).toEqual([405, "GET, POST"]);
+    expect((await server.get("/queue/jobs/consume/worker")).json).toMatchObject({ attempt: 1 });
+    for (const path of ["/queue/list", "/queue/jobs/stats", "/kv/stats", "/health", "/info"])
+      expect((await server.request("HEAD", path)).status, path).toBe(200);
+  });
+});
+
 describe("the documented client of queues", () => {
   it("creates, publishes, consumes and acknowledges through the envelope", async () => {
     await start();
