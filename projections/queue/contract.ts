@@ -144,8 +144,11 @@ export interface QueueView {
   published(queue: string, dedupKey: string, now: number): EventRef | undefined;
   /** Open deliveries of a consumer. */
   heldBy(queue: string, consumer: string): number;
-  /** Waiting messages in order. Ends early only when there are no more. Must be used up before anything changes. */
-  first(queue: string): Iterable<MessageHead>;
+  /**
+   * Waiting messages in order, but for those whose ttl has passed by `now`: that is told by an event that passes with this command or a
+   * later one. Ends early only when there are no more. Must be used up before anything changes.
+   */
+  first(queue: string, now: number): Iterable<MessageHead>;
   /** Messages that a time has passed for, soonest first, at most `limit`. */
   due(queue: string, now: number, limit: number): readonly MessageHead[];
   /** Queues with such messages, soonest first, at most `limit`. */

@@ -33,7 +33,7 @@ import {
   rejected,
 } from "./decisions.js";
 import { compareRefs, idOf, parseId, sameRef } from "./ids.js";
-import { failed, hasExpired, type PassedTimes, passedTimes } from "./passed-times.js";
+import { failed, type PassedTimes, passedTimes } from "./passed-times.js";
 
 /** Refuses with QUEUE_NOT_FOUND, QUEUE_CONSUMER_INVALID, QUEUE_LIMIT_INVALID, QUEUE_TIME_INVALID, QUEUE_NOT_IN_BATCH. */
 export const consume: Decider<ConsumeCommand, ConsumeAnswer> = (
@@ -123,9 +123,7 @@ function choose(
   };
   let next = 0;
   if (count > 0) {
-    for (const message of view.first(head.name)) {
-      // Its expiry is among what has passed, or will be with the next command.
-      if (hasExpired(message, now)) continue;
+    for (const message of view.first(head.name, now)) {
       for (let each = ready[next]; each !== undefined && inOrder(each, message) < 0; each = ready[next]) {
         if (!take(each)) return chosen;
         next++;

@@ -55,9 +55,10 @@ function passed(queue: QueueHead, message: MessageHead, now: number): MessageEve
   return { type: "queue.released", queue: queue.name, message: message.ref };
 }
 
-export function hasExpired(message: MessageHead, now: number): boolean {
-  return message.expiresAt > 0 && message.expiresAt <= now;
-}
+export const hasExpired = ({ expiresAt }: MessageHead, now: number): boolean => expiredBy(expiresAt, now);
+
+/** 0 = never. */
+export const expiredBy = (expiresAt: number, now: number): boolean => expiresAt > 0 && expiresAt <= now;
 
 /**
  * What becomes of a message whose delivery failed: dead after its last retry, gone when its ttl has passed, else it waits again,

@@ -19,7 +19,6 @@ import type {
 } from "./contract.js";
 import { queueNotFound, rejected } from "./decisions.js";
 import { idOf, parseId } from "./ids.js";
-import { hasExpired } from "./passed-times.js";
 
 /** Most messages of one page. */
 const PAGE_MAX = 1_000;
@@ -46,8 +45,8 @@ export const peek: Reader<PeekQuery, PeekAnswer> = ({ queue: view }, { queue, li
   const head = view.queue(queue);
   if (head === undefined) return queueNotFound(view);
   const waiting: MessageHead[] = [];
-  for (const message of view.first(queue)) {
-    if (!hasExpired(message, now)) waiting.push(message);
+  for (const message of view.first(queue, now)) {
+    waiting.push(message);
     if (waiting.length === limit) break;
   }
   const messages = pageOf(waiting, limit).map((message) => shown(view, queue, message));

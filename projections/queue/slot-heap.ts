@@ -9,6 +9,9 @@ export interface Places {
   set(slot: number, place: number): void;
 }
 
+/** For a heap of which none is removed but the first. */
+const NOWHERE: Places = { get: () => 0, set: () => undefined };
+
 export class SlotHeap {
   #slots: number[] = [];
   readonly #before: (slot: number, other: number) => boolean;
@@ -58,28 +61,24 @@ export class SlotHeap {
     return this.#slots;
   }
 
-  /** In order, without a change of the heap: a walk that keeps what it may visit next sorted. Cheap for the first thousands. */
+  /** In order, without a change of the heap: a walk that keeps what it may visit next in a heap of its own. */
   *inOrder(): Generator<number> {
     const slots = this.#slots;
-    // Indexes, the first in order at the end.
-    const open: number[] = slots.length > 0 ? [0] : [];
-    for (let index = open.pop(); index !== undefined; index = open.pop()) {
-      const slot = slots[index] ?? -1;
-      for (const child of [2 * index + 1, 2 * index + 2]) {
-        if (child < slots.length) open.splice(this.#placeAmong(open, slots[child] ?? -1), 0, child);
-      }
-      yield slot;
+    const slotAt = (index: number): number => slots[index] ?? -1;
+    const open = new SlotHeap((index, other) => this.#before(slotAt(index), slotAt(other)), NOWHERE);
+    if (slots.length > 0) open.add(0);
+    for (let index = open.#pop(); index >= 0; index = open.#pop()) {
+      yield slotAt(index);
+      for (const child of [2 * index + 1, 2 * index + 2]) if (child < slots.length) open.add(child);
     }
   }
 
-  #placeAmong(open: readonly number[], slot: number): number {
-    let [low, high] = [0, open.length];
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if (this.#before(slot, this.#slots[open[middle] ?? 0] ?? -1)) low = middle + 1;
-      else high = middle;
-    }
-    return low;
+  /** Takes the first out; -1 when there is none. */
+  #pop(): number {
+    const { top } = this;
+    const last = this.#slots.pop();
+    if (last !== undefined && last !== top) this.#settle(0, last);
+    return top;
   }
 
   /** Finds the place of a slot that may have any, beginning at `start`, which is free for it. */

@@ -17,6 +17,7 @@ import type {
 } from "./contract.js";
 import * as field from "./message-rows.js";
 import { MessageTable } from "./message-table.js";
+import { expiredBy } from "./passed-times.js";
 import { Queue } from "./queue.js";
 import { QueueSchedule } from "./queue-schedule.js";
 
@@ -165,10 +166,11 @@ export class QueueState implements QueueReadView {
     return this.#queues.get(name)?.held.get(consumer) ?? 0;
   }
 
-  *first(name: string): Generator<MessageHead> {
+  *first(name: string, now: number): Generator<MessageHead> {
     const queue = this.#queues.get(name);
     if (queue === undefined) return;
-    for (const slot of queue.waiting.inOrder()) yield queue.headOf(slot);
+    for (const slot of queue.waiting.inOrder())
+      if (!expiredBy(this.table.rows.double(slot, field.EXPIRES_AT), now)) yield queue.headOf(slot);
   }
 
   due(name: string, now: number, limit: number): readonly MessageHead[] {

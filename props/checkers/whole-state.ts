@@ -49,7 +49,7 @@ function queuesOf({ queue: view }: Fold, now: number): unknown {
     facts: [view.lastListChange, view.queueCount, view.memoryBytes, view.nextDue, view.table.size],
     due: view.dueQueues(now + HOUR_MS, 10),
     queues: QUEUES.map((name) => {
-      const waiting = [...view.first(name)];
+      const waiting = [...view.first(name, 0)];
       const due = view.due(name, now + HOUR_MS, 1_000);
       const dead = view.deadLetters(name, 1_000);
       const refs: EventRef[] = [...waiting, ...due, ...dead].map(({ ref }) => ref);

@@ -169,7 +169,7 @@ describe("a snapshot of format version 1", () => {
       timedOut: 4,
       expired: 2,
     });
-    expect([...queue.first("mails")].map(({ ref }) => ref.offset)).toEqual([31, 39, 54, 55]);
+    expect([...queue.first("mails", 0)].map(({ ref }) => ref.offset)).toEqual([31, 39, 54, 55]);
     const due = queue.due("mails", Number.MAX_SAFE_INTEGER, 10);
     expect(due).toMatchObject([
       { ref: { offset: 30 }, state: "delayed", availableAt: 1_700_000_027_283 },
