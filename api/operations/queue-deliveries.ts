@@ -9,7 +9,7 @@ import {
   type StoreRules,
   type StoreView,
 } from "../../projections/index.js";
-import { refusal } from "../errors.js";
+import { type Refusal, refusal } from "../errors.js";
 import type { Json, JsonObject } from "../json-write.js";
 import type { Attempt } from "../waiting-room.js";
 import type { Call } from "./call.js";
@@ -26,7 +26,7 @@ import {
   seconds,
   UnixMs,
 } from "./queue-fields.js";
-import { type Reply, written } from "./reply.js";
+import { type Later, type Reply, written } from "./reply.js";
 import { write } from "./write.js";
 
 const AckDeadline = seconds("Time to acknowledge, instead of the queue's.");
@@ -127,14 +127,34 @@ export const consume = defineQueueOperation({
       return { message, log_offset: offset };
     };
     const waitMs = Math.min(millis(input.wait_secs) ?? 0, call.limits.waitMsMax);
-    const attempt = () => take(command, call, map);
-    if (waitMs === 0) return attempt().reply;
-    if (call.once !== undefined) {
+    if (waitMs > 0 && call.once !== undefined) {
       return refusal("API_IDEMPOTENCY_KEY_INVALID", "a consume that waits takes no key; leave wait_secs out");
     }
-    return call.desk.waitingRoom.wait(call, `queue:${input.queue}`, waitMs, attempt);
+    const attempt = () => take(command, call, map);
+    const consumed = (): Later<Reply> =>
+      waitMs === 0
+        ? attempt().reply
+        : call.desk.waitingRoom.wait(call, `queue:${input.queue}`, waitMs, attempt);
+    if (!isOverdue(input.queue, call)) return consumed();
+    return letPass(input.queue, call).then((refused) => refused ?? consumed());
   },
 });
+
+/** A consume goes past so many messages whose time has passed; past more it would hold up everybody else. */
+const OVERDUE_MAX = 1_000;
+
+const isOverdue = (name: string, call: Call): boolean =>
+  call.query(queue.isOverdue, { queue: name, limit: OVERDUE_MAX }, (is) => is) === true;
+
+/** Does what the timer does, which may be as far behind: after a stop, or when very many are due at one moment. */
+async function letPass(name: string, call: Call): Promise<Refusal | undefined> {
+  while (isOverdue(name, call) && !call.isAbandoned) {
+    const passed = { type: "passed" } as const;
+    const round = await call.execute(queue.due, { limit: OVERDUE_MAX }, () => passed);
+    if (round.type === "refused") return round;
+  }
+  return undefined;
+}
 
 /** Consumes, and notes in the same turn whether there was anything for this consumer, or for any. */
 function take(

@@ -308,6 +308,11 @@ export interface DueAnswer {
   readonly passed: number;
 }
 
+export interface OverdueQuery {
+  readonly queue: string;
+  readonly limit: number;
+}
+
 export interface ListAnswer {
   readonly queues: readonly string[];
 }

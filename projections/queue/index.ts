@@ -2,7 +2,7 @@
 import { ack, ackMany, consume, extend, giveBack, nack } from "./decide-deliveries.js";
 import { publish, publishMany } from "./decide-publish.js";
 import { create, deleteQueue, due, purge, purgeDead, requeueDead } from "./decide-queues.js";
-import { deadLetters, get, lifeEnd, list, peek, stats } from "./readers.js";
+import { deadLetters, get, isOverdue, lifeEnd, list, peek, stats } from "./readers.js";
 
 export const queue = {
   create,
@@ -19,6 +19,7 @@ export const queue = {
   requeueDead,
   purgeDead,
   due,
+  isOverdue,
   list,
   stats,
   peek,

@@ -2,7 +2,7 @@
  * Queries of the queue projection. Each says with its answer the offset of the last change that the answer tells of: the store
  * lets nothing leave before that is committed.
  */
-import type { Offset } from "../../log/index.js";
+import { BEFORE_FIRST, type Offset } from "../../log/index.js";
 import type { Reader, Seen } from "../decision.js";
 import type {
   DeadLettersAnswer,
@@ -10,6 +10,7 @@ import type {
   ListAnswer,
   MessageHead,
   MessageQuery,
+  OverdueQuery,
   PeekAnswer,
   PeekQuery,
   QueueQuery,
@@ -38,6 +39,10 @@ export const stats: Reader<QueueQuery, QueueStats> = ({ queue: view }, { queue }
   const found = view.stats(queue);
   return found === undefined ? queueNotFound(view) : seen(found, found.lastOffset);
 };
+
+/** Whether time has passed for more than `limit` messages that no record tells of yet. It tells of nothing in the log, so it waits for none. */
+export const isOverdue: Reader<OverdueQuery, boolean> = ({ queue: view }, { queue, limit }, { now }) =>
+  seen(view.due(queue, now, limit + 1).length > limit, BEFORE_FIRST);
 
 /** The next messages to be consumed, left where they are. Refuses with QUEUE_NOT_FOUND, QUEUE_LIMIT_INVALID. */
 export const peek: Reader<PeekQuery, PeekAnswer> = ({ queue: view }, { queue, limit }, { now }) => {

@@ -22,6 +22,21 @@ describe("a HEAD request", () => {
   });
 });
 
+describe("a queue with very many messages whose time has passed", () => {
+  it("is told of all of them in turns before one is consumed, not walked through in one", async () => {
+    await start();
+    await server.post("/queue/jobs", {});
+    const old = Array.from({ length: 1_000 }, () => ({ payload: "old", ttl_secs: 1 }));
+    for (let round = 0; round < 4; round++) await server.post("/queue/jobs/publish/batch", { messages: old });
+    await server.post("/queue/jobs/publish", { payload: "new" });
+    server.now += 2_000;
+    expect((await server.get("/queue/jobs/consume/worker")).json).toMatchObject({ attempt: 1 });
+    const { expired } = (await server.get("/queue/jobs/stats")).json as { expired: number };
+    expect(expired).toBeGreaterThanOrEqual(3_000);
+    expect((await server.get("/queue/jobs/consume/worker")).json).toMatchObject({ message_id: null });
+  });
+});
+
 describe("the documented client of queues", () => {
   it("creates, publishes, consumes and acknowledges through the envelope", async () => {
     await start();
