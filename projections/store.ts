@@ -10,7 +10,7 @@ import {
   offset,
 } from "../log/index.js";
 import { Arrivals } from "./arrivals.js";
-import type { Context, Decider, Outcome, Reader, Store, StoreRules } from "./decision.js";
+import type { Context, Decider, Decision, Outcome, Reader, Store, StoreRules } from "./decision.js";
 import { ProjectionError } from "./errors.js";
 import { encodeRecord } from "./events.js";
 import type { Fold } from "./fold.js";
@@ -26,6 +26,8 @@ import { TouchedTopics, Wakes } from "./wakes.js";
 
 /** Expired keys and purged messages that each command frees on its way, so that a busy store needs no timer to keep its memory. */
 const RECLAIMED_PER_COMMAND = 4;
+/** Some milliseconds, before a command is refused for want of memory. */
+const RECLAIMED_WHEN_FULL = 10_000;
 
 export interface OpenStoreOptions {
   readonly log: EventLog;
@@ -176,7 +178,7 @@ class LogStore implements OpenedStore {
     if (this.#log.following) throw new LogError("LOG_FOLLOWING", "this node follows another one");
     const inTime = this.#inTime(context);
     this.reclaimExpired(inTime.now, RECLAIMED_PER_COMMAND);
-    const decision = decide(this.#fold.view, command, inTime, this.#rules);
+    const decision = this.#decided(decide, command, inTime);
     if (decision.type === "rejected") return this.#gated(decision, decision.seen, answer);
     if (decision.events.length === 0) {
       return this.#gated(done(decision.answer(decision.seen, 0), decision.seen), decision.seen, answer);
@@ -187,6 +189,18 @@ class LogStore implements OpenedStore {
     assert(this.offset === appended, "a record is in the state when append returns");
     this.#tell(appended);
     return this.#gated(done(decision.answer(appended, 0), appended), appended, answer);
+  }
+
+  #decided<Command, Answer>(
+    decide: Decider<Command, Answer>,
+    command: Command,
+    context: Context,
+  ): Decision<Answer> {
+    const first = decide(this.#fold.view, command, context, this.#rules);
+    const isFull = first.type === "rejected" && first.code === "KV_MEMORY_FULL";
+    // Keys that are there for nobody any more keep nobody out, however seldom they are cleaned up.
+    if (!isFull || this.reclaimExpired(context.now, RECLAIMED_WHEN_FULL) === 0) return first;
+    return decide(this.#fold.view, command, context, this.#rules);
   }
 
   query<Query, Answer, Result>(

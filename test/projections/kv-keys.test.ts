@@ -337,6 +337,15 @@ describe("memory", () => {
     expect(small.store.kvStats(0).memoryBytes).toBeLessThanOrEqual(100_000);
   });
 
+  it("is not held by keys that have expired, however many", async () => {
+    const t = await TestStore.open({ rules: full("noeviction") });
+    await fill(t, () => true);
+    expect(await t.refused(kv.set, text("large", "v".repeat(20_000)))).toBe("KV_MEMORY_FULL");
+    t.now += 2_000_000;
+    await t.ok(kv.set, text("large", "v".repeat(20_000)));
+    expect(t.store.kvStats(t.now).totalKeys).toBe(1);
+  });
+
   it("follows a limit that changes while the store runs, in what it says and in what it refuses", async () => {
     const t = await TestStore.open();
     await t.ok(kv.set, text("k", "v".repeat(100)));
