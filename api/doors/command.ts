@@ -20,6 +20,7 @@ import { bodyOf, type JsonBody } from "./body.js";
 import { type Door, JSON_CONTENT } from "./door.js";
 import { readAt } from "./looking-back.js";
 import { textBody } from "./outbox.js";
+import { replyHeaders } from "./reply-headers.js";
 
 export const COMMAND_PATH = "/api/v1/command";
 
@@ -140,12 +141,7 @@ function sendEnvelope(
   id: string,
   done: Reply,
 ): void {
-  const headers: string[] = [];
-  if (done.type === "answered" && done.replayed === true) headers.push("Idempotent-Replayed", "true");
-  if (done.type === "answered" && done.at !== undefined) headers.push("X-Annals-Offset", String(done.at));
-  if (done.type === "answered" && done.offset !== undefined) {
-    headers.push("X-Annals-Offset", String(done.offset));
-  }
+  const headers = done.type === "answered" ? replyHeaders(done) : [];
   const text = writeJson(
     done.type === "answered"
       ? { success: true, request_id: id, payload: done.payload, error: null }

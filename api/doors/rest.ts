@@ -16,6 +16,7 @@ import { bodyOf, isFields } from "./body.js";
 import { type Door, JSON_CONTENT } from "./door.js";
 import { readAt } from "./looking-back.js";
 import { textBody } from "./outbox.js";
+import { replyHeaders } from "./reply-headers.js";
 import { urlProblem } from "./url.js";
 
 export function registerRest(server: FastifyInstance, door: Door): void {
@@ -121,15 +122,10 @@ function sendReply(
     door.refuse(request, reply, done);
     return;
   }
-  const headers: string[] = done.replayed === true ? ["Idempotent-Replayed", "true"] : [];
-  if (done.at !== undefined) headers.push("X-Annals-Offset", String(done.at));
-  if (done.offset !== undefined) headers.push("X-Annals-Offset", String(done.offset));
-  // A write tells the revision in its body.
-  else if (done.revision !== undefined) headers.push("X-Annals-Revision", String(done.revision));
   const payload = binding.shape === undefined ? done.payload : binding.shape(parsedAgain(done.payload));
   const text = done.contentType === undefined ? writeJson(payload) : plainText(payload);
   const contentType = done.contentType ?? JSON_CONTENT;
-  door.send(request, reply, done.status ?? 200, headers, textBody(contentType, text), done.unsent);
+  door.send(request, reply, done.status ?? 200, replyHeaders(done), textBody(contentType, text), done.unsent);
 }
 
 /** A kept answer is text, and a documented shape is made from what it says. */

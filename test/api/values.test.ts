@@ -95,6 +95,9 @@ describe("every answer to a write", () => {
     expect(set.headers.get("x-annals-offset")).toBe(String(log_offset));
     expect([log_offset, revision]).toEqual([server.log.endOffset, server.log.endOffset]);
     expect((await server.get("/kv/get/r")).headers.get("x-annals-revision")).toBe(String(revision));
+    const envelope = { command: "kv.get", request_id: "1", payload: { key: "r" } };
+    const answer = await server.post("/api/v1/command", envelope);
+    expect(answer.headers.get("x-annals-revision")).toBe(String(revision));
     expect((await server.get("/kv/r")).headers.get("etag")).toBe(`"${revision}"`);
   });
 });
