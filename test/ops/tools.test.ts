@@ -250,6 +250,32 @@ describe("annals repair", () => {
     }
   });
 
+  it("tells of records that are gone from the beginning as verify does, and changes nothing", async () => {
+    const data = copyOfWhole();
+    const first = segments(data)[0]!;
+    for (const file of [first, first.replace(/log$/, "index")]) rmSync(file);
+    const left = segments(data);
+    const missing = /snapshots: expected a snapshot of offset \d+ or later, .*found none that can be used/;
+    const verified = await runAnnals(["verify", data]);
+    expect([verified.code, verified.stderr]).toEqual([3, expect.stringMatching(missing)]);
+    for (const flags of [[], ["--apply"]]) {
+      const { code, stdout, stderr } = await runAnnals(["repair", data, ...flags]);
+      expect(stdout).toMatch(/^damage {2}snapshots: .*\n$/);
+      expect(stderr).toMatch(missing);
+      expect(stderr).toMatch(
+        /nothing was changed: .*restore such a snapshot, or the whole directory, from a backup/,
+      );
+      expect(code).toBe(3);
+    }
+    const json = await runAnnals(["repair", data, "--json"]);
+    expect(JSON.parse(json.stdout)).toMatchObject({
+      applied: false,
+      plan: { problems: [] },
+      beyondRepair: [{ file: "snapshots" }],
+    });
+    expect([segments(data), existsSync(join(data, "snapshots"))]).toEqual([left, false]);
+  });
+
   it("does not touch a directory that a server holds", async () => {
     const data = copyOfWhole();
     const server = serve(data);
