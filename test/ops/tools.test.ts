@@ -121,8 +121,27 @@ describe("annals verify", () => {
       expect(stderr).toMatch(/(does not exist|holds no log); name the data_dir of a server\n$/);
       expect(code).toBe(2);
     }
+    const { code, stderr } = await runAnnals(["verify", join(whole, "recovery-point")]);
+    expect([code, stderr]).toEqual([
+      2,
+      expect.stringMatching(/holds no log; name the data_dir of a server\n$/),
+    ]);
     expect((await runAnnals(["verify"])).code).toBe(2);
   });
+
+  it.each(["verify", "repair", "dump", "at"])(
+    "(as %s) takes a directory whose log is gone for damaged",
+    async (command) => {
+      const data = copyOfWhole();
+      rmSync(join(data, "log"), { recursive: true });
+      const asked = command === "at" ? ["5", data, "kv.get", "key=text"] : [data];
+      const { code, stderr } = await runAnnals([command, ...asked]);
+      expect(stderr).toMatch(
+        /log \(offset \d+\): expected the segment that begins at offset \d+, .* found no segment/,
+      );
+      expect([code, existsSync(join(data, "log"))]).toEqual([3, false]);
+    },
+  );
 });
 
 describe("annals dump", () => {
