@@ -187,6 +187,8 @@ describe("annals dump", () => {
     const before = await offsets("--to-time", String(Date.parse(records[0].time)));
     expect(before[0]).toBe(1);
     expect(before).toContain(4);
+    expect(await offsets("--to-time", `${Date.parse(records[0].time)}ms`)).toEqual(before);
+    expect(await offsets("--to-time", "2026ms")).toEqual([]);
     expect(await offsets("--from-time", "2999-01-01T00:00:00Z")).toEqual([]);
   });
 
@@ -194,6 +196,13 @@ describe("annals dump", () => {
     ["--from", "0"],
     ["--from", "x"],
     ["--from-time", "tomorrow"],
+    ["--from-time", "tomorrow 12"],
+    ["--to-time", "foo 3"],
+    ["--from-time", "2026"],
+    ["--from-time", "20260131"],
+    ["--from-time", "1769860800"],
+    ["--from-time", "2026-01-31T12:00:00"],
+    ["--from-time", "2026-02-31T12:00:00Z"],
     ["--from", "5", "--to", "3"],
   ])("refuses %s %s %s %s", async (...args) => {
     const { code, stderr } = await runAnnals(["dump", whole, ...args.filter((arg) => arg !== undefined)]);
