@@ -210,6 +210,14 @@ describe("serve", () => {
     expectRefusal(await runAnnals(["serve", "--port", "0", "--data-dir", data]), 2, /LOG_DIRECTORY_UNUSABLE/);
   });
 
+  it.runIf(process.platform === "linux")(
+    "ends with code 2 when the data directory cannot be made",
+    async () => {
+      const result = await runAnnals(["serve", "--port", "0", "--data-dir", "/proc/nope"]);
+      expectRefusal(result, 2, /LOG_DIRECTORY_UNUSABLE: \/proc\/nope .*; check data_dir/);
+    },
+  );
+
   it("warns when it listens beyond this machine", async () => {
     const server = new AnnalsCommand([
       "serve",

@@ -8,6 +8,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  writeFileSync,
   writeSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
@@ -91,6 +92,43 @@ describe("annals verify", () => {
     const json = await runAnnals(["verify", data, "--json"]);
     expect(JSON.parse(json.stdout)).toMatchObject({ clean: false });
     expect(json.code).toBe(3);
+  });
+
+  it("names what it cannot read, and says what to do", async () => {
+    const data = copyOfWhole();
+    const path = segments(data)[1]!;
+    rmSync(path);
+    mkdirSync(path);
+    const { code, stderr } = await runAnnals(["verify", data]);
+    expect(stderr).toBe(
+      `annals: EISDIR: illegal operation on a directory, read '${path}'; a file belongs there: move the directory elsewhere\n`,
+    );
+    expect(code).toBe(1);
+  });
+
+  it("gives the advice about the small files that repair and a start give", async () => {
+    const data = copyOfWhole();
+    writeFileSync(join(data, "recovery-point"), "damaged");
+    const advice = /if `annals verify` finds nothing else, `annals repair` with --apply writes the file anew/;
+    for (const command of [
+      ["verify", data],
+      ["serve", "--port", "0", "--data-dir", data],
+    ]) {
+      const { code, stderr } = await runAnnals(command);
+      expect([code, stderr]).toEqual([3, expect.stringMatching(advice)]);
+    }
+    expect((await runAnnals(["repair", data, "--apply"])).code).toBe(0);
+    expect((await runAnnals(["verify", data])).code).toBe(0);
+    rmSync(join(data, "identity.json"));
+    for (const command of [
+      ["verify", data],
+      ["repair", data],
+      ["serve", "--port", "0", "--data-dir", data],
+    ]) {
+      const { code, stderr } = await runAnnals(command);
+      expect([code, stderr]).toEqual([3, expect.stringMatching(/identity\.json.*no repair can help/)]);
+      expect(stderr).not.toContain("`annals repair`");
+    }
   });
 
   it("works on a directory that a server is writing to", async () => {
