@@ -162,6 +162,8 @@ describe("serve", () => {
         code: 0,
         stderr: "",
       });
+      const flagged = await runAnnals(["serve", "--health-check", "--port", "1"], { environment });
+      expectRefusal(flagged, 1, /^annals: http:\/\/127\.0\.0\.1:1\/readyz does not answer/);
     } finally {
       await server.end();
     }
