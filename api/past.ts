@@ -52,8 +52,14 @@ export function parseMoment(text: unknown): Moment | undefined {
   if (typeof text !== "string") return undefined;
   if (/^\d{1,16}$/.test(text)) return offsetMoment(Number(text));
   if (/^\d{1,15}ms$/.test(text)) return { type: "time", time: Number(text.slice(0, -2)) };
-  const time = RFC_3339.test(text) ? Date.parse(text.toUpperCase()) : Number.NaN;
+  const time = RFC_3339.test(text) && isDay(text.slice(0, 10)) ? Date.parse(text.toUpperCase()) : Number.NaN;
   return Number.isSafeInteger(time) ? { type: "time", time } : undefined;
+}
+
+/** Of a day that is in no calendar, `Date` makes one of the next month. */
+function isDay(text: string): boolean {
+  const time = Date.parse(text);
+  return !Number.isNaN(time) && new Date(time).toISOString().startsWith(text);
 }
 
 function offsetMoment(value: number): Moment | undefined {

@@ -41,6 +41,12 @@ export interface Finding {
 
 export const ADVICE_DAMAGED =
   "restore the file from a backup or a replica; `annals repair` shows what would be lost without one";
+/** A log cannot say of itself whose it is. */
+export const ADVICE_IDENTITY =
+  "restore the file, or the whole directory, from a backup; of a set, start in an empty data_dir as a replica; no repair can help";
+/** All that is in it, the log tells as well, as long as that is whole. */
+export const ADVICE_RECOVERY_POINT =
+  "if `annals verify` finds nothing else, `annals repair` with --apply writes the file anew and keeps every record that is there";
 export const ADVICE_MIXED =
   "these files are not of one data directory: put back the ones that belong together; `annals repair` starts from what is here";
 export const ADVICE_UPGRADE = "start the release that wrote it, or a newer one";

@@ -3,6 +3,7 @@
  *
  * `identity.json` is written once, before the first segment, and never changes: a log without it has lost a file.
  */
+import { ADVICE_IDENTITY } from "./corruption.js";
 import { readDirectoryFormat } from "./directory-format.js";
 import { errnoOf, LogError } from "./errors.js";
 import {
@@ -30,7 +31,17 @@ const IDENTITY_BYTES_MAX = 4096;
 const ID_PATTERN = /^[0-9a-f]{32}$/;
 
 /** What the system says when a path cannot serve as a data directory, whatever we do. */
-const UNUSABLE: ReadonlySet<string> = new Set(["ENOTDIR", "EEXIST", "EACCES", "EPERM", "EROFS", "ELOOP"]);
+const UNUSABLE: ReadonlySet<string> = new Set([
+  "ENOTDIR",
+  "EEXIST",
+  "EACCES",
+  "EPERM",
+  "EROFS",
+  "ELOOP",
+  "ENAMETOOLONG",
+  // As below /proc, where nothing can be made.
+  "ENOENT",
+]);
 
 export interface DataDirectory {
   readonly path: string;
@@ -147,8 +158,8 @@ export async function readIdentity(files: FileSystem, directory: string): Promis
   } catch (error) {
     if (!(error instanceof SyntaxError) && !(error instanceof RangeError)) throw error;
   }
-  const message = `${path} is damaged: expected JSON with clusterId and nodeId, 32 hex digits each. Restore it from a backup`;
-  throw new LogError("LOG_CORRUPT", message, { file: path });
+  const message = `${path} is damaged: expected JSON with clusterId and nodeId, 32 hex digits each`;
+  throw new LogError("LOG_CORRUPT", message, { file: path, advice: ADVICE_IDENTITY });
 }
 
 function isIdentity(value: unknown): value is Identity {
@@ -196,9 +207,9 @@ export async function checkIdentityIsThere(
   const segments = await listSegments(files, directory.logPath);
   if (segments.length === 0) return;
   const file = `${directory.path}/${IDENTITY_FILE}`;
-  throw new LogError(
-    "LOG_CORRUPT",
-    `${file} is missing although there is a log. Restore it from a backup of this data directory`,
-    { file, segments: segments.length },
-  );
+  throw new LogError("LOG_CORRUPT", `${file} is missing although there is a log`, {
+    file,
+    segments: segments.length,
+    advice: ADVICE_IDENTITY,
+  });
 }

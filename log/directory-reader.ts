@@ -26,6 +26,7 @@ import {
 import { basePoint, type ReadPoint, readBatch } from "./segment-reader.js";
 import { findingOfBad } from "./segment-scan.js";
 import { findingAtEnd } from "./tail-evidence.js";
+import { lostTailFinding } from "./torn-or-corrupt.js";
 import type { Offset } from "./units.js";
 
 export interface ReadDirectoryOptions {
@@ -135,7 +136,14 @@ class DirectoryReader {
   async #start(): Promise<Cursor | undefined> {
     const names = await listSegments(this.#files, this.#logDirectory);
     const first = parseSegmentName(names[0] ?? "");
-    if (first === undefined) return undefined;
+    if (first === undefined) {
+      const { recoveryPoint } = await readDirectoryState(this.#files, this.#directory);
+      const lost = lostTailFinding(undefined, recoveryPoint);
+      if (lost === undefined) return undefined;
+      // Unless a server has begun its log since: what the point tells of is there by now.
+      if ((await listSegments(this.#files, this.#logDirectory)).length === 0) throw corruption(lost);
+      return this.#start();
+    }
     const { from = first, fromTime } = this.#options;
     if (from > 0 && from < first) throw retired(from, first);
     let start = names.findLastIndex((name) => (parseSegmentName(name) ?? first) <= from);

@@ -3,7 +3,13 @@
  * the repair are two readers of what it finds; recovery decides by the same rules, but stops at the first thing wrong.
  */
 import { setTimeout as sleep } from "node:timers/promises";
-import { ADVICE_DAMAGED, CorruptionError, type Finding, type FindingCode } from "./corruption.js";
+import {
+  ADVICE_DAMAGED,
+  ADVICE_IDENTITY,
+  CorruptionError,
+  type Finding,
+  type FindingCode,
+} from "./corruption.js";
 import { checkIsWhole, type DirectoryState, isFollowing, readIdentity } from "./data-directory.js";
 import { readDirectoryFormat } from "./directory-format.js";
 import { errnoOf, LogError } from "./errors.js";
@@ -260,7 +266,8 @@ async function orFinding<T>(
     return await read();
   } catch (error) {
     if (!(error instanceof LogError) || errnoOf(error.cause) !== undefined) throw error;
-    findings.push({ code, file, expected: "a whole file", found: error.message, advice: ADVICE_DAMAGED });
+    const advice = String(error.context["advice"] ?? ADVICE_DAMAGED);
+    findings.push({ code, file, expected: "a whole file", found: error.message, advice });
     return undefined;
   }
 }
@@ -272,6 +279,6 @@ function lostIdentity(segments: readonly SegmentInspection[]): Finding {
     file: IDENTITY_FILE,
     expected: `a file that names the cluster${header === undefined ? "" : ` ${header.clusterId}`}`,
     found: "none",
-    advice: ADVICE_DAMAGED,
+    advice: ADVICE_IDENTITY,
   };
 }

@@ -33,6 +33,7 @@ import { logSegment, SegmentList } from "./segment-list.js";
 import { findingOfBad, type SegmentScan, scanSegment } from "./segment-scan.js";
 import type { Identity } from "./settings.js";
 import { findingAtEnd } from "./tail-evidence.js";
+import { lostTailFinding } from "./torn-or-corrupt.js";
 import { offset as asOffset, type Offset } from "./units.js";
 
 export interface LogViewOptions {
@@ -106,7 +107,10 @@ async function tryToOpen(
     newest: new NewestRecords(segments),
   };
   const tail = found[found.length - 1];
-  if (tail === undefined) return new DirectoryView(log, asOffset(0), identity, []);
+  if (tail === undefined)
+    return (
+      lostTailFinding(undefined, state.recoveryPoint) ?? new DirectoryView(log, asOffset(0), identity, [])
+    );
   const misplaced = misplacedAmong(found, identity);
   if (misplaced !== undefined) return misplaced;
 

@@ -2,7 +2,7 @@
  * The disk, through `node:fs` and `fs-ext`. The only file of the log room that touches either.
  *
  * The callback API is wrapped here instead of using `node:fs/promises`: one object less on each trip of the hot path.
- * Every call works on a descriptor of its own and gives the system's own errors; it decides nothing.
+ * Every call works on a descriptor of its own and gives the system's own errors, with the file's name; it decides nothing.
  */
 import * as fs from "node:fs";
 import { dirname, resolve } from "node:path";
@@ -40,15 +40,17 @@ function call(start: (done: Done) => void): Promise<void> {
 class RealFile implements FileHandle {
   /** -1 once closed, so that a late call fails with EBADF instead of reaching whoever got the number next. */
   #descriptor: number;
+  readonly #path: string;
 
-  constructor(descriptor: number) {
+  constructor(descriptor: number, path: string) {
     this.#descriptor = descriptor;
+    this.#path = path;
   }
 
   read(into: Uint8Array, position: number): Promise<number> {
     return new Promise((done, reject) => {
       fs.read(this.#open(), into, 0, into.length, position, (error, count) =>
-        error === null ? done(count) : reject(error),
+        error === null ? done(count) : reject(this.#placed(error)),
       );
     });
   }
@@ -58,10 +60,11 @@ class RealFile implements FileHandle {
       let written = 0;
       const writeRest = (): void => {
         fs.write(this.#open(), bytes, written, bytes.length - written, position + written, (error, count) => {
-          if (error !== null) return reject(error);
+          if (error !== null) return reject(this.#placed(error));
           written += count;
           // The system may take less than it was given (a signal, a full disk); the rest goes in a further call.
-          if (written < bytes.length) return count === 0 ? reject(tookNothing(position)) : writeRest();
+          if (written < bytes.length)
+            return count === 0 ? reject(this.#placed(tookNothing(position))) : writeRest();
           done();
         });
       };
@@ -71,24 +74,30 @@ class RealFile implements FileHandle {
 
   writeNow(bytes: Uint8Array, position: number): void {
     let written = 0;
-    while (written < bytes.length) {
-      const count = fs.writeSync(this.#open(), bytes, written, bytes.length - written, position + written);
-      if (count === 0) throw tookNothing(position);
-      written += count;
+    try {
+      while (written < bytes.length) {
+        const count = fs.writeSync(this.#open(), bytes, written, bytes.length - written, position + written);
+        if (count === 0) throw tookNothing(position);
+        written += count;
+      }
+    } catch (error) {
+      throw this.#placed(error);
     }
   }
 
   sync(): Promise<void> {
-    return call((done) => fs.fdatasync(this.#open(), done));
+    return this.#call((done) => fs.fdatasync(this.#open(), done));
   }
 
   truncate(size: number): Promise<void> {
-    return call((done) => fs.ftruncate(this.#open(), size, done));
+    return this.#call((done) => fs.ftruncate(this.#open(), size, done));
   }
 
   size(): Promise<number> {
     return new Promise((done, reject) => {
-      fs.fstat(this.#open(), (error, stats) => (error === null ? done(stats.size) : reject(error)));
+      fs.fstat(this.#open(), (error, stats) =>
+        error === null ? done(stats.size) : reject(this.#placed(error)),
+      );
     });
   }
 
@@ -96,7 +105,17 @@ class RealFile implements FileHandle {
     const descriptor = this.#descriptor;
     if (descriptor === -1) return;
     this.#descriptor = -1;
-    await call((done) => fs.close(descriptor, done));
+    await this.#call((done) => fs.close(descriptor, done));
+  }
+
+  #call(start: (done: Done) => void): Promise<void> {
+    return call((done) => start((error) => done(error === null ? null : this.#placed(error))));
+  }
+
+  /** The system names a file only where it is opened; what to do about a bad sector depends on whose it is. */
+  #placed<T>(error: T): T {
+    if (error instanceof Error && !error.message.includes(this.#path)) error.message += ` '${this.#path}'`;
+    return error;
   }
 
   #open(): number {
@@ -144,20 +163,20 @@ async function lock(path: string, holder: string): Promise<DirectoryLock> {
   try {
     await call((done) => flock(descriptor, "exnb", done));
     await call((done) => fs.ftruncate(descriptor, 0, done));
-    await new RealFile(descriptor).write(Buffer.from(`${holder}\n`), 0);
+    await new RealFile(descriptor, path).write(Buffer.from(`${holder}\n`), 0);
     return new RealLock(descriptor);
   } catch (error) {
     const errno = errnoOf(error);
     const held = errno === "EAGAIN" || errno === "EWOULDBLOCK";
-    const found = held ? await readHolder(descriptor) : "";
+    const found = held ? await readHolder(descriptor, path) : "";
     await call((done) => fs.close(descriptor, done));
     throw held ? new LockHeldError(path, found) : error;
   }
 }
 
-async function readHolder(descriptor: number): Promise<string> {
+async function readHolder(descriptor: number, path: string): Promise<string> {
   const bytes = Buffer.alloc(HOLDER_BYTES_MAX);
-  const count = await new RealFile(descriptor).read(bytes, 0);
+  const count = await new RealFile(descriptor, path).read(bytes, 0);
   return bytes.toString("utf8", 0, count).trim() || "an unknown process";
 }
 
@@ -207,7 +226,7 @@ async function syncDirectory(path: string): Promise<void> {
 export const realFileSystem: FileSystem = {
   async open(path: string, mode: OpenMode, options: OpenOptions = {}): Promise<FileHandle> {
     const flags = MODE_FLAGS[mode] | (options.syncOnWrite === true ? O_DSYNC : 0);
-    return new RealFile(await openDescriptor(path, flags));
+    return new RealFile(await openDescriptor(path, flags), path);
   },
 
   async list(directory: string): Promise<string[]> {

@@ -15,6 +15,7 @@
  *   414e4e414c525054 0100 0100 44332211 0201000000000000 0100000000000000 2afb5a0f
  */
 import { crc32 } from "./checksum.js";
+import { ADVICE_RECOVERY_POINT } from "./corruption.js";
 import { LogError } from "./errors.js";
 import { RECOVERY_POINT_FILE } from "./file-names.js";
 import { type FileSystem, readWholeFile, replaceFile } from "./file-system.js";
@@ -93,9 +94,8 @@ export async function readRecoveryPoint(
   }
   throw new LogError(
     "LOG_CORRUPT",
-    `the recovery point ${path} is damaged (${fault}): without it a lost end of the log could pass for a torn write. ` +
-      "Run `annals verify`; if the log is whole, remove the file and start again",
-    { file: path, found: fault },
+    `the recovery point ${path} is damaged (${fault}): without it a lost end of the log could pass for a torn write`,
+    { file: path, found: fault, advice: ADVICE_RECOVERY_POINT },
   );
 }
 

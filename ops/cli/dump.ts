@@ -11,6 +11,7 @@ import {
 import { existingDataDirectory } from "./data-directory-argument.js";
 import { dumpLine } from "./dump-line.js";
 import { CliFailure, exitCodes } from "./failure.js";
+import { TIME_FORMS, timeArgument } from "./time-argument.js";
 
 interface DumpFlags {
   readonly from?: Offset;
@@ -28,8 +29,8 @@ export function addDump(program: Command): void {
     .argument("<dir>", "data directory; a server may be running on it")
     .option("--from <offset>", "first offset", parseOffset)
     .option("--to <offset>", "last offset, inclusive", parseOffset)
-    .option("--from-time <time>", "first time, ISO 8601 or ms since 1970", parseTime)
-    .option("--to-time <time>", "last time, inclusive", parseTime)
+    .option("--from-time <time>", `first time, ${TIME_FORMS}`, timeArgument)
+    .option("--to-time <time>", "last time, inclusive", timeArgument)
     .option("--follow", "wait for more at the end, until Ctrl-C")
     .option("--json", "accepted for uniformity: the output always is JSON")
     .action(dump);
@@ -40,13 +41,6 @@ function parseOffset(text: string): Offset {
   if (!/^\d{1,16}$/.test(text) || !Number.isSafeInteger(value) || value === 0)
     throw new InvalidArgumentError("Expected an offset: a whole number from 1.");
   return offset(value);
-}
-
-function parseTime(text: string): number {
-  const time = /^\d+$/.test(text) ? Number(text) : Date.parse(text);
-  if (!Number.isSafeInteger(time))
-    throw new InvalidArgumentError("Expected a time such as 2026-01-31T12:00:00Z, or ms since 1970.");
-  return time;
 }
 
 async function dump(argument: string, flags: DumpFlags): Promise<void> {

@@ -69,7 +69,8 @@ function coded(
     .map(([name, value]) => `${name} ${String(value)}`)
     .join(", ");
   const shown = where === "" ? "" : ` (${where})`;
-  const next = own !== undefined && error.message.includes(String(own)) ? SEE_ALL : advice;
+  const next =
+    own === undefined ? advice : error.message.includes(String(own)) ? SEE_ALL : `${String(own)}; ${SEE_ALL}`;
   return { exitCode, line: oneLine(`${error.code}: ${error.message}${shown}; ${next}`) };
 }
 
@@ -190,7 +191,12 @@ function systemText(error: unknown): string {
     case "ENOSPC":
       return `${text}; the disk is full: free some space`;
     case "ENOENT":
+    case "ENOTDIR":
       return `${text}; check the path`;
+    case "EISDIR":
+      return `${text}; a file belongs there: move the directory elsewhere`;
+    case "EIO":
+      return `${text}; the disk does not work: check it (dmesg)`;
     default:
       return text;
   }

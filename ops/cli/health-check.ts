@@ -6,10 +6,11 @@ import { writeLine } from "./output.js";
 
 const TIMEOUT_MS = 3000;
 
-/** Asks the address in SYNAP_HEALTH_ADDR or ANNALS_HEALTH_ADDR (`host:port`), else the configured one. */
+/** Asks where a flag says, else the address in ANNALS_HEALTH_ADDR or SYNAP_HEALTH_ADDR (`host:port`), else the configured one. */
 export async function checkHealth(request: ConfigRequest): Promise<void> {
-  const address =
-    process.env["ANNALS_HEALTH_ADDR"] ?? process.env["SYNAP_HEALTH_ADDR"] ?? (await configured(request));
+  const isFlagged = request.flags["host"] !== undefined || request.flags["port"] !== undefined;
+  const named = process.env["ANNALS_HEALTH_ADDR"] ?? process.env["SYNAP_HEALTH_ADDR"];
+  const address = isFlagged || named === undefined ? await configured(request) : named;
   const url = `http://${address}/readyz`;
   const status = await statusOf(url).catch((error: unknown) => {
     const why = error instanceof Error ? error.message : String(error);

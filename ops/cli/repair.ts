@@ -10,6 +10,7 @@ import {
 import { existingDataDirectory } from "./data-directory-argument.js";
 import { CliFailure, exitCodes } from "./failure.js";
 import { counted, writeJson, writeLine } from "./output.js";
+import { verifySnapshots } from "./verify-snapshots.js";
 
 interface RepairFlags {
   readonly apply?: boolean;
@@ -28,30 +29,39 @@ export function addRepair(program: Command): void {
 
 async function repair(argument: string, flags: RepairFlags): Promise<void> {
   const directory = await existingDataDirectory(argument);
-  if (flags.apply === true) return apply(directory, flags);
-  const plan = await planRepair(realFileSystem, directory);
-  if (flags.json === true) writeJson({ directory, applied: false, plan });
-  else for (const line of describePlan(plan, "before")) writeLine(line);
-  if (plan.problems.length === 0) return;
+  const { plan, keptIn } =
+    flags.apply === true
+      ? await applyRepair({
+          files: realFileSystem,
+          dataDirectory: directory,
+          now: Date.now,
+          holder: `annals repair, pid ${process.pid}`,
+        })
+      : { plan: await planRepair(realFileSystem, directory), keptIn: undefined };
+  const applied = keptIn !== undefined;
+  const isLogWhole = applied || plan.problems.length === 0;
+  // What a snapshot lost, or a log before it, no cut brings back: a start may be refused all the same.
+  const { problems: beyondRepair } = await verifySnapshots(realFileSystem, directory, isLogWhole);
+  if (flags.json === true) writeJson({ directory, applied, keptIn: keptIn ?? null, plan, beyondRepair });
+  else {
+    if (!isLogWhole || applied || beyondRepair.length === 0)
+      for (const line of describePlan(plan, applied ? "after" : "before")) writeLine(line);
+    for (const finding of beyondRepair) writeLine(`damage  ${describeFinding(finding)}`);
+    if (applied) writeLine(`the original files are in ${directory}/${keptIn}`);
+  }
+  if (!isLogWhole) {
+    throw new CliFailure(
+      exitCodes.damaged,
+      `${directory} is damaged and nothing was changed; restore a backup, or run annals repair ${directory} --apply to keep every record up to offset ${plan.lastKept}`,
+    );
+  }
+  const [first] = beyondRepair;
+  if (first === undefined) return;
+  const changed = applied ? "the log was repaired" : "nothing was changed";
   throw new CliFailure(
     exitCodes.damaged,
-    `${directory} is damaged and nothing was changed; restore a backup, or run annals repair ${directory} --apply to keep every record up to offset ${plan.lastKept}`,
+    `${directory} is damaged in what no repair brings back, ${changed}: ${describeFinding(first)}`,
   );
-}
-
-async function apply(directory: string, flags: RepairFlags): Promise<void> {
-  const { plan, keptIn } = await applyRepair({
-    files: realFileSystem,
-    dataDirectory: directory,
-    now: Date.now,
-    holder: `annals repair, pid ${process.pid}`,
-  });
-  if (flags.json === true)
-    writeJson({ directory, applied: keptIn !== undefined, keptIn: keptIn ?? null, plan });
-  else {
-    for (const line of describePlan(plan, "after")) writeLine(line);
-    if (keptIn !== undefined) writeLine(`the original files are in ${directory}/${keptIn}`);
-  }
 }
 
 /** `when`: before the repair, or after it. */

@@ -13,6 +13,7 @@ import { existingDataDirectory } from "./data-directory-argument.js";
 import { CliFailure, exitCodes } from "./failure.js";
 import { counted, talk, writeJson, writeLine } from "./output.js";
 import { amount, duration, Progress } from "./progress.js";
+import { TIME_FORMS, timeArgument } from "./time-argument.js";
 import { PATIENCE_SECS, parseOnly, runUndo } from "./undo.js";
 
 interface RestoreFlags {
@@ -40,7 +41,7 @@ export function addRestore(program: Command): void {
     .description("make a data directory as it was at a moment, from backups or an archive")
     .option("--from <repository>", "a directory or an address that `annals backup` takes")
     .option("--to-offset <offset>", "everything up to and with this offset", parseOffset)
-    .option("--to-time <time>", "everything up to and with this time, ISO 8601 or ms since 1970", parseTime)
+    .option("--to-time <time>", `everything up to and with this time, ${TIME_FORMS}`, timeArgument)
     .option("--to-name <name>", "everything up to this restore point")
     .option("--latest", "everything that the newest backup holds")
     .option("--backup <id>", "from this backup only (default: the newest that reaches)")
@@ -99,12 +100,6 @@ function parseOffset(text: string): number {
   const value = Number(text);
   if (/^\d{1,16}$/.test(text) && Number.isSafeInteger(value) && value > 0) return value;
   throw new InvalidArgumentError("Expected an offset: a whole number from 1.");
-}
-
-function parseTime(text: string): number {
-  const time = /^\d+$/.test(text) ? Number(text) : Date.parse(text);
-  if (Number.isSafeInteger(time)) return time;
-  throw new InvalidArgumentError("Expected a time such as 2026-01-31T12:00:00Z, or ms since 1970.");
 }
 
 function parseParallel(text: string): number {

@@ -1,5 +1,5 @@
 /**
- * What `annals verify` says of the snapshots of a data directory: every byte of each, whether it is of this log, and whether a start
+ * What `annals verify` and `annals repair` say of the snapshots of a data directory: every byte of each, whether it is of this log, and whether a start
  * could do without the records that the log no longer has. Said in the words of the log's findings, so that one report has them all.
  */
 import {
@@ -104,7 +104,8 @@ const LOST =
   "records that were durable are lost: restore a backup, or, to go on without them, move the snapshot elsewhere";
 const TOO_OLD = "the log behind it was removed: a start cannot use it";
 const FOREIGN = "a start passes over it; move it to where it belongs";
-const MISSING = "restore such a snapshot from a backup: without one a start is refused";
+const MISSING =
+  "without one a start is refused: restore such a snapshot, or the whole directory, from a backup; of a set, start in an empty data_dir as a replica";
 
 async function unknownNames(files: FileSystem, directory: string): Promise<string[]> {
   if (!(await files.exists(directory))) return [];

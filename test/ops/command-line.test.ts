@@ -162,6 +162,8 @@ describe("serve", () => {
         code: 0,
         stderr: "",
       });
+      const flagged = await runAnnals(["serve", "--health-check", "--port", "1"], { environment });
+      expectRefusal(flagged, 1, /^annals: http:\/\/127\.0\.0\.1:1\/readyz does not answer/);
     } finally {
       await server.end();
     }
@@ -209,6 +211,14 @@ describe("serve", () => {
     const data = file("not-a-directory", "");
     expectRefusal(await runAnnals(["serve", "--port", "0", "--data-dir", data]), 2, /LOG_DIRECTORY_UNUSABLE/);
   });
+
+  it.runIf(process.platform === "linux")(
+    "ends with code 2 when the data directory cannot be made",
+    async () => {
+      const result = await runAnnals(["serve", "--port", "0", "--data-dir", "/proc/nope"]);
+      expectRefusal(result, 2, /LOG_DIRECTORY_UNUSABLE: \/proc\/nope .*; check data_dir/);
+    },
+  );
 
   it("warns when it listens beyond this machine", async () => {
     const server = new AnnalsCommand([

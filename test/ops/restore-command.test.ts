@@ -171,7 +171,9 @@ describe("annals restore", () => {
       2,
       /RESTORE_TARGET_BEYOND.*--latest/,
     );
-    expectRefusal(await restore("--to-time", "1000", ...to), 2, /RESTORE_TARGET_RETIRED/);
+    for (const unclear of ["1000", "2026", "foo 3", "2026-01-31T12:00:00"])
+      expectRefusal(await restore("--to-time", unclear, ...to), 2, /Expected a time with its zone/);
+    expectRefusal(await restore("--to-time", "1000ms", ...to), 2, /RESTORE_TARGET_RETIRED/);
     expectRefusal(await restore("--to-name", "nobody", ...to), 2, /RESTORE_POINT_UNKNOWN/);
     expectRefusal(await restore("--latest", "--backup", "nobody", ...to), 2, /BACKUP_NOT_FOUND/);
     expectRefusal(

@@ -8,6 +8,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  writeFileSync,
   writeSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
@@ -93,6 +94,43 @@ describe("annals verify", () => {
     expect(json.code).toBe(3);
   });
 
+  it("names what it cannot read, and says what to do", async () => {
+    const data = copyOfWhole();
+    const path = segments(data)[1]!;
+    rmSync(path);
+    mkdirSync(path);
+    const { code, stderr } = await runAnnals(["verify", data]);
+    expect(stderr).toBe(
+      `annals: EISDIR: illegal operation on a directory, read '${path}'; a file belongs there: move the directory elsewhere\n`,
+    );
+    expect(code).toBe(1);
+  });
+
+  it("gives the advice about the small files that repair and a start give", async () => {
+    const data = copyOfWhole();
+    writeFileSync(join(data, "recovery-point"), "damaged");
+    const advice = /if `annals verify` finds nothing else, `annals repair` with --apply writes the file anew/;
+    for (const command of [
+      ["verify", data],
+      ["serve", "--port", "0", "--data-dir", data],
+    ]) {
+      const { code, stderr } = await runAnnals(command);
+      expect([code, stderr]).toEqual([3, expect.stringMatching(advice)]);
+    }
+    expect((await runAnnals(["repair", data, "--apply"])).code).toBe(0);
+    expect((await runAnnals(["verify", data])).code).toBe(0);
+    rmSync(join(data, "identity.json"));
+    for (const command of [
+      ["verify", data],
+      ["repair", data],
+      ["serve", "--port", "0", "--data-dir", data],
+    ]) {
+      const { code, stderr } = await runAnnals(command);
+      expect([code, stderr]).toEqual([3, expect.stringMatching(/identity\.json.*no repair can help/)]);
+      expect(stderr).not.toContain("`annals repair`");
+    }
+  });
+
   it("works on a directory that a server is writing to", async () => {
     const data = copyOfWhole();
     const server = serve(data);
@@ -121,8 +159,27 @@ describe("annals verify", () => {
       expect(stderr).toMatch(/(does not exist|holds no log); name the data_dir of a server\n$/);
       expect(code).toBe(2);
     }
+    const { code, stderr } = await runAnnals(["verify", join(whole, "recovery-point")]);
+    expect([code, stderr]).toEqual([
+      2,
+      expect.stringMatching(/holds no log; name the data_dir of a server\n$/),
+    ]);
     expect((await runAnnals(["verify"])).code).toBe(2);
   });
+
+  it.each(["verify", "repair", "dump", "at"])(
+    "(as %s) takes a directory whose log is gone for damaged",
+    async (command) => {
+      const data = copyOfWhole();
+      rmSync(join(data, "log"), { recursive: true });
+      const asked = command === "at" ? ["5", data, "kv.get", "key=text"] : [data];
+      const { code, stderr } = await runAnnals([command, ...asked]);
+      expect(stderr).toMatch(
+        /log \(offset \d+\): expected the segment that begins at offset \d+, .* found no segment/,
+      );
+      expect([code, existsSync(join(data, "log"))]).toEqual([3, false]);
+    },
+  );
 });
 
 describe("annals dump", () => {
@@ -168,6 +225,8 @@ describe("annals dump", () => {
     const before = await offsets("--to-time", String(Date.parse(records[0].time)));
     expect(before[0]).toBe(1);
     expect(before).toContain(4);
+    expect(await offsets("--to-time", `${Date.parse(records[0].time)}ms`)).toEqual(before);
+    expect(await offsets("--to-time", "2026ms")).toEqual([]);
     expect(await offsets("--from-time", "2999-01-01T00:00:00Z")).toEqual([]);
   });
 
@@ -175,6 +234,13 @@ describe("annals dump", () => {
     ["--from", "0"],
     ["--from", "x"],
     ["--from-time", "tomorrow"],
+    ["--from-time", "tomorrow 12"],
+    ["--to-time", "foo 3"],
+    ["--from-time", "2026"],
+    ["--from-time", "20260131"],
+    ["--from-time", "1769860800"],
+    ["--from-time", "2026-01-31T12:00:00"],
+    ["--from-time", "2026-02-31T12:00:00Z"],
     ["--from", "5", "--to", "3"],
   ])("refuses %s %s %s %s", async (...args) => {
     const { code, stderr } = await runAnnals(["dump", whole, ...args.filter((arg) => arg !== undefined)]);
@@ -248,6 +314,32 @@ describe("annals repair", () => {
     } finally {
       await server.end();
     }
+  });
+
+  it("tells of records that are gone from the beginning as verify does, and changes nothing", async () => {
+    const data = copyOfWhole();
+    const first = segments(data)[0]!;
+    for (const file of [first, first.replace(/log$/, "index")]) rmSync(file);
+    const left = segments(data);
+    const missing = /snapshots: expected a snapshot of offset \d+ or later, .*found none that can be used/;
+    const verified = await runAnnals(["verify", data]);
+    expect([verified.code, verified.stderr]).toEqual([3, expect.stringMatching(missing)]);
+    for (const flags of [[], ["--apply"]]) {
+      const { code, stdout, stderr } = await runAnnals(["repair", data, ...flags]);
+      expect(stdout).toMatch(/^damage {2}snapshots: .*\n$/);
+      expect(stderr).toMatch(missing);
+      expect(stderr).toMatch(
+        /nothing was changed: .*restore such a snapshot, or the whole directory, from a backup/,
+      );
+      expect(code).toBe(3);
+    }
+    const json = await runAnnals(["repair", data, "--json"]);
+    expect(JSON.parse(json.stdout)).toMatchObject({
+      applied: false,
+      plan: { problems: [] },
+      beyondRepair: [{ file: "snapshots" }],
+    });
+    expect([segments(data), existsSync(join(data, "snapshots"))]).toEqual([left, false]);
   });
 
   it("does not touch a directory that a server holds", async () => {
