@@ -109,7 +109,20 @@ describe("a body", () => {
     socket.destroy();
     await waitFor(() => server.rejected.length > 0);
     expect(server.rejected).toEqual(["API_BODY_INCOMPLETE"]);
+    expect(server.finished).toEqual([{ method: "POST", route: "/kv/set", status: 499 }]);
     expect(server.logged).toEqual([]);
+    expect(server.log.endOffset).toBe(0);
+  });
+
+  it("in its middle, with nonsense, is answered and counted once, with the request's own id", async () => {
+    await start();
+    const answer = await server.bytes(
+      "PUT /kv/a HTTP/1.1\r\nHost: x\r\nX-Request-Id: mine-1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nnonsense",
+    );
+    expect(answer).toMatch(/^HTTP\/1.1 400 /);
+    expect(answer).toMatch(/\r\nX-Request-Id: mine-1\r\n/);
+    expect(server.rejected).toEqual(["API_REQUEST_MALFORMED"]);
+    expect(server.finished).toEqual([{ method: "PUT", route: "/kv/:key", status: 400 }]);
     expect(server.log.endOffset).toBe(0);
   });
 });
@@ -210,6 +223,23 @@ describe("a request that takes too long to arrive", () => {
       const answer = await dribble(`${head}{"key":"a","value":"`, "x");
       expect(answer).toMatch(/^HTTP\/1.1 408 /);
       expect(server.log.endOffset).toBe(0);
+    },
+    PATIENCE_MS,
+  );
+
+  it(
+    "with its body has one id, one line in the log and one place in the metrics, which tell of the answer",
+    async () => {
+      await start({ limits: { ...slow.limits, slowRequestMs: 100 } });
+      const head =
+        "POST /kv/set HTTP/1.1\r\nHost: x\r\nX-Request-Id: mine-1\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n";
+      const answer = await server.bytes(`${head}{"k`, 10_000);
+      expect(answer).toMatch(/^HTTP\/1.1 408 /);
+      expect(answer).toMatch(/\r\nX-Request-Id: mine-1\r\n/);
+      expect(answer).toContain('"request_id":"mine-1"');
+      expect(server.logged).toMatchObject([{ facts: { requestId: "mine-1", status: 408 } }]);
+      expect(server.finished).toEqual([{ method: "POST", route: "/kv/set", status: 408 }]);
+      expect(server.rejected).toEqual(["API_REQUEST_TIMEOUT"]);
     },
     PATIENCE_MS,
   );
