@@ -34,18 +34,30 @@ class BrokenBody extends Error {
   }
 }
 
+/** What a door says of a content type that is none. */
+export type ContentTypeCode =
+  | "API_CONTENT_TYPE_UNSUPPORTED"
+  | "KV_CONTENT_TYPE_INVALID"
+  | "STREAM_CONTENT_TYPE_INVALID";
+
 export function answerError(
   door: Door,
   error: FastifyError | Error,
   request: FastifyRequest,
   reply: FastifyReply,
+  typeCode: ContentTypeCode = "API_CONTENT_TYPE_UNSUPPORTED",
 ): void {
-  const refused = refusalOf(door, error, request);
+  const refused = refusalOf(door, error, request, typeCode);
   const extra = closes.has(refused.code) ? ["Connection", "close"] : [];
   door.reject(request, reply, refused, extra);
 }
 
-function refusalOf(door: Door, error: FastifyError | Error, request: FastifyRequest): Refusal {
+function refusalOf(
+  door: Door,
+  error: FastifyError | Error,
+  request: FastifyRequest,
+  typeCode: ContentTypeCode,
+): Refusal {
   const code = "code" in error ? error.code : undefined;
   const known = code === undefined ? undefined : frameworkCodes.get(code);
   const nameCode = nameIn(request.raw.url ?? "");
@@ -55,6 +67,9 @@ function refusalOf(door: Door, error: FastifyError | Error, request: FastifyRequ
   }
   if (known === "API_URL_TOO_LONG" && nameCode === "KV_KEY_INVALID") {
     return refusal(nameCode, `a key may have ${door.options.limits.keyBytesMax} bytes at most`);
+  }
+  if (known === "API_CONTENT_TYPE_UNSUPPORTED" && known !== typeCode) {
+    return refusal(typeCode, "a content type is a type and a subtype, such as text/plain; charset=utf-8");
   }
   if (known !== undefined) return refusal(known, errorTable[known].title);
   if (error instanceof BrokenBody) return refusal(error.code, error.message);

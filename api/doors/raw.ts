@@ -17,6 +17,7 @@ import { type Asks, asAsked, asksOf, READ_FIELDS } from "./asks.js";
 import { registerBody } from "./body-bytes.js";
 import type { Door } from "./door.js";
 import { etag, matchesAny, singleRevision } from "./etag.js";
+import { answerError } from "./failures.js";
 import { type Body, bytesBody } from "./outbox.js";
 import { callerId } from "./rest.js";
 import { urlProblem } from "./url.js";
@@ -36,6 +37,9 @@ type RawReply = RawAnswer | Answered | Refusal;
 export function registerRaw(server: FastifyInstance, door: Door): void {
   server.register(async (scope) => {
     scope.removeAllContentTypeParsers();
+    scope.setErrorHandler((error: Error, request, reply) =>
+      answerError(door, error, request, reply, "KV_CONTENT_TYPE_INVALID"),
+    );
     registerBody(scope, "*", door.options.limits.bodyBytesMax, (bytes) => bytes);
     scope.put(ROUTE, (request, reply) => run(door, request, reply, SET, put));
     scope.get(ROUTE, (request, reply) => run(door, request, reply, GET, get));
