@@ -12,6 +12,7 @@ export const bodyErrors: readonly ErrorCode[] = [
   "API_JSON_TOO_DEEP",
   "API_TEXT_INVALID",
   "API_BODY_TOO_LARGE",
+  "API_CONTENT_ENCODING_UNSUPPORTED",
   "API_CONTENT_TYPE_UNSUPPORTED",
 ];
 
@@ -58,7 +59,7 @@ export const LOOK_BACK: ReadonlySet<string> = new Set(["admin.digest", "kv.resto
 export function rawCommonErrors(kind: Operation["kind"]): readonly ErrorCode[] {
   const ofKind: readonly ErrorCode[] =
     kind === "write"
-      ? ["API_AT_UNSUPPORTED", "API_BODY_TOO_LARGE", ...writeErrors]
+      ? ["API_AT_UNSUPPORTED", "API_BODY_TOO_LARGE", "API_CONTENT_ENCODING_UNSUPPORTED", ...writeErrors]
       : [...atErrors, ...pastErrors];
   return [
     ...everyErrors,

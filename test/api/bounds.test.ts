@@ -99,6 +99,29 @@ describe("a body", () => {
     expect(charset.status).toBe(200);
   });
 
+  it("that claims an encoding is 415 through every door, and is stored through none", async () => {
+    await start();
+    const gzip = { "content-type": "application/json", "content-encoding": "gzip" };
+    for (const [method, path] of [
+      ["POST", "/kv/set"],
+      ["POST", "/api/v1/command"],
+      ["PUT", "/kv/a"],
+      ["DELETE", "/kv/a"],
+      ["PUT", "/v1/stream/a"],
+    ] as const) {
+      const answer = await server.request(method, path, '{"key":"a","value":1}', gzip);
+      expect([path, answer.status, answer.json]).toEqual([
+        path,
+        415,
+        expect.objectContaining({ error_code: "API_CONTENT_ENCODING_UNSUPPORTED" }),
+      ]);
+    }
+    expect(server.log.endOffset).toBe(0);
+    const identity = { ...gzip, "content-encoding": "Identity" };
+    expect((await server.post("/kv/set", { key: "a", value: 1 }, identity)).status).toBe(200);
+    expect((await server.get("/kv/a", { "content-encoding": "gzip" })).status).toBe(200);
+  });
+
   it("that breaks off changes nothing", async () => {
     await start();
     const socket = connect(server.port, "127.0.0.1");

@@ -43,6 +43,7 @@ const rows: readonly Row[] = [
   ...(["put", "delete"] as const).flatMap((method): Row[] => [
     [method, "API_ACKS_INVALID", { "x-annals-acks": "most" }],
     [method, "API_AT_UNSUPPORTED", {}, "?at=1"],
+    [method, "API_CONTENT_ENCODING_UNSUPPORTED", { ...text, "content-encoding": "gzip" }, "", "x"],
     [method, "API_IDEMPOTENCY_KEY_INVALID", { "idempotency-key": "two words" }],
   ]),
 ];
