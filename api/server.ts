@@ -57,6 +57,11 @@ export function buildServer(options: ApiOptions): FastifyInstance {
   });
   server.server.maxConnections = limits.connectionsMax;
   server.server.on("checkExpectation", (request, response) => server.routing(request, response));
+  server.server.on("checkContinue", (request, response) => {
+    // Nobody is asked to send what is refused by its length alone.
+    if (Number(request.headers["content-length"] ?? 0) <= limits.bodyBytesMax) response.writeContinue();
+    server.routing(request, response);
+  });
 
   const routes = new RouteMap();
   server.decorateRequest("receivedAt", 0);

@@ -32,6 +32,14 @@ describe("a body", () => {
     expect(server.log.endOffset).toBe(0);
   });
 
+  it("that waits to be asked for is asked for only if it is not larger than allowed", async () => {
+    await start({ limits: { bodyBytesMax: 1_000 } });
+    const put = (length: number) =>
+      `PUT /kv/a HTTP/1.1\r\nHost: x\r\nConnection: close\r\nExpect: 100-continue\r\nContent-Length: ${length}\r\n\r\n`;
+    expect(await server.bytes(put(1_001))).toMatch(/^HTTP\/1.1 413 /);
+    expect(await server.bytes(`${put(2)}hi`)).toMatch(/^HTTP\/1.1 100 Continue\r\n\r\nHTTP\/1.1 201 /);
+  });
+
   it.each([
     ["not JSON", "{", "API_JSON_INVALID", 400],
     ["JSON with something behind it", '{"key":"a","value":1}x', "API_JSON_INVALID", 400],
