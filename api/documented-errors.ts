@@ -12,6 +12,7 @@ export const bodyErrors: readonly ErrorCode[] = [
   "API_JSON_TOO_DEEP",
   "API_TEXT_INVALID",
   "API_BODY_TOO_LARGE",
+  "API_CONTENT_ENCODING_UNSUPPORTED",
   "API_CONTENT_TYPE_UNSUPPORTED",
 ];
 
@@ -34,7 +35,7 @@ const pastErrors: readonly ErrorCode[] = [
 
 const atErrors: readonly ErrorCode[] = ["API_AT_INVALID", "API_AT_BEFORE_FIRST", "LOG_OFFSET_BEYOND_END"];
 
-export const writeErrors: readonly ErrorCode[] = [
+const writeErrors: readonly ErrorCode[] = [
   "API_ACKS_INVALID",
   "API_OVERLOADED",
   "REPLICATION_CHANGING",
@@ -53,6 +54,20 @@ export const writeErrors: readonly ErrorCode[] = [
 
 /** They look back whoever asks. */
 export const LOOK_BACK: ReadonlySet<string> = new Set(["admin.digest", "kv.restore"]);
+
+/** The same of a method of the raw door, by what it is. */
+export function rawCommonErrors(kind: Operation["kind"]): readonly ErrorCode[] {
+  const ofKind: readonly ErrorCode[] =
+    kind === "write"
+      ? ["API_AT_UNSUPPORTED", "API_BODY_TOO_LARGE", "API_CONTENT_ENCODING_UNSUPPORTED", ...writeErrors]
+      : [...atErrors, ...pastErrors];
+  return [
+    ...everyErrors,
+    ...minOffsetErrors,
+    ...(["API_DRAINING", "API_KEY_RESERVED", "KV_KEY_INVALID", "KV_REVISION_MISMATCH"] as const),
+    ...ofKind,
+  ];
+}
 
 /** `binding` undefined: in the envelope. The errors of `operation` itself are not among them. */
 export function commonErrors(operation: Operation, binding: RestBinding | undefined): readonly ErrorCode[] {

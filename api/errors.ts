@@ -24,6 +24,7 @@ export type ApiErrorCode =
   | "API_BODY_TOO_LARGE"
   | "API_CLIENT_GONE"
   | "API_COMMAND_UNKNOWN"
+  | "API_CONTENT_ENCODING_UNSUPPORTED"
   | "API_CONTENT_TYPE_UNSUPPORTED"
   | "API_DISABLED"
   | "API_DRAINING"
@@ -117,6 +118,7 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorRow>> = {
   API_BODY_TOO_LARGE: { status: 413, title: "The body is larger than accepted" },
   API_CLIENT_GONE: { status: 400, title: "The client went away before its answer" },
   API_COMMAND_UNKNOWN: { status: 400, title: "Unknown command" },
+  API_CONTENT_ENCODING_UNSUPPORTED: { status: 415, title: "The encoding of the body is not undone here" },
   API_CONTENT_TYPE_UNSUPPORTED: { status: 415, title: "This route takes application/json" },
   API_DISABLED: { status: 400, title: "This part of the server is switched off" },
   API_DRAINING: { status: 503, title: "The server is shutting down", retryAfterSecs: 1 },

@@ -1,12 +1,12 @@
 /**
  * The OpenAPI 3.1 document, made from the same definitions that check the requests: an operation appears once per REST
- * binding and once as a command of the envelope. The raw door has no operation of its own and is described here.
+ * binding and once as a command of the envelope. The raw door has no operation of its own and is described here, its errors by the table that the door has.
  */
 import type { TSchema } from "@sinclair/typebox";
-import { bodyErrors, commonErrors, writeErrors } from "./documented-errors.js";
+import { bodyErrors, commonErrors } from "./documented-errors.js";
 import { COMMAND_PATH } from "./doors/command.js";
-import { RAW_PATH } from "./doors/raw.js";
-import { type ErrorCode, errorTable } from "./errors.js";
+import { RAW_PATH, rawErrors, type rawMethods } from "./doors/raw.js";
+import { type ErrorCode, type ErrorRow, errorTable } from "./errors.js";
 import { commands, operations } from "./operations/catalog.js";
 import { set } from "./operations/kv.js";
 import { type Operation, pathFields, type RestBinding, takesBody } from "./operations/operation.js";
@@ -111,10 +111,13 @@ function jsonBody(schema: unknown, required: boolean): Node {
 }
 
 /** One response a status, naming its codes. */
-function errorResponses(codes: readonly ErrorCode[]): Node {
+function errorResponses(
+  codes: readonly ErrorCode[],
+  statusOf: (row: ErrorRow) => number = ({ status }) => status,
+): Node {
   const byStatus = new Map<number, Set<ErrorCode>>();
   for (const code of codes) {
-    const { status } = errorTable[code];
+    const status = statusOf(errorTable[code]);
     byStatus.set(status, (byStatus.get(status) ?? new Set()).add(code));
   }
   const content = {
@@ -253,16 +256,7 @@ const rawTtl = parameter("ttl", "query", false, set.input.properties["ttl"]);
 const ifMatch = header("If-Match", "A revision in quotes, or `*`: the key must be there.");
 const ifAbsent = header("If-None-Match", "`*`: the key must not be there.");
 const ifChanged = header("If-None-Match", "Revisions in quotes: 304 if the key has one of them.");
-const mismatch = { description: "`KV_REVISION_MISMATCH`: The key has another revision." };
 const anything = { "*/*": { schema: {} } };
-const keyErrors: readonly ErrorCode[] = [
-  "KV_KEY_INVALID",
-  "API_KEY_RESERVED",
-  "API_DRAINING",
-  "API_FIELD_UNKNOWN",
-  "API_INTERNAL",
-  "LOG_REPLAYING",
-];
 
 function rawOperations(): Node {
   return {
@@ -276,11 +270,14 @@ function rawOperations(): Node {
       parameters: [rawKey, ifMatch, ...besideRefs("write")],
       responses: {
         204: { description: "Deleted.", headers: offsetHeaders },
-        412: mismatch,
-        ...errorResponses([...keyErrors, "KV_KEY_NOT_FOUND", ...writeErrors]),
+        ...rawErrorResponses("delete"),
       },
     },
   };
+}
+
+function rawErrorResponses(method: keyof typeof rawMethods): Node {
+  return errorResponses(rawErrors(method), ({ status, rawStatus }) => rawStatus ?? status);
 }
 
 function rawRead(): Node {
@@ -290,8 +287,7 @@ function rawRead(): Node {
     responses: {
       200: { description: "The value as it came.", headers: { ETag: etagHeader }, content: anything },
       304: { description: "Not changed." },
-      412: mismatch,
-      ...errorResponses([...keyErrors, "KV_KEY_NOT_FOUND"]),
+      ...rawErrorResponses("get"),
     },
   };
 }
@@ -314,8 +310,7 @@ function rawWrite(): Node {
     responses: {
       201: { description: "Created.", headers },
       204: { description: "Replaced.", headers },
-      412: mismatch,
-      ...errorResponses([...keyErrors, "KV_VALUE_TOO_LARGE", "KV_MEMORY_FULL", ...writeErrors]),
+      ...rawErrorResponses("put"),
     },
   };
 }

@@ -50,6 +50,8 @@ export interface ApiLimits {
 export interface ReadinessCheck {
   readonly name: string;
   readonly ok: boolean;
+  /** Requests belong here all the same; `/health` tells the detail instead of `ok`. */
+  readonly impaired?: boolean;
   readonly detail: string;
 }
 

@@ -57,6 +57,11 @@ export function buildServer(options: ApiOptions): FastifyInstance {
   });
   server.server.maxConnections = limits.connectionsMax;
   server.server.on("checkExpectation", (request, response) => server.routing(request, response));
+  server.server.on("checkContinue", (request, response) => {
+    // Nobody is asked to send what is refused by its length alone.
+    if (Number(request.headers["content-length"] ?? 0) <= limits.bodyBytesMax) response.writeContinue();
+    server.routing(request, response);
+  });
 
   const routes = new RouteMap();
   server.decorateRequest("receivedAt", 0);
@@ -105,7 +110,8 @@ function gate(door: Door) {
       return;
     }
     const { expect, host } = request.headers;
-    if (isBodiless(request.headers)) wireOf(request.raw).ignore();
+    const bodiless = isBodiless(request.headers);
+    if (bodiless) wireOf(request.raw).ignore();
     if (host === undefined && request.raw.httpVersion === "1.1") {
       const refused = refusal("API_REQUEST_MALFORMED", "HTTP/1.1 asks for a Host header");
       door.reject(request, reply, refused, ["Connection", "close"]);
@@ -114,6 +120,16 @@ function gate(door: Door) {
     if (expect !== undefined && expect.toLowerCase() !== "100-continue") {
       const refused = refusal("API_EXPECTATION_FAILED", "the only expectation met is 100-continue");
       door.reject(request, reply, refused, ["Connection", "close"]);
+      return;
+    }
+    const encoding = request.headers["content-encoding"];
+    // Read or stored as if it had none, it would be taken for something else, and given back as that.
+    if (!bodiless && encoding !== undefined && encoding.toLowerCase() !== "identity") {
+      const refused = refusal(
+        "API_CONTENT_ENCODING_UNSUPPORTED",
+        "a body is taken as it is, without an encoding",
+      );
+      door.reject(request, reply, refused);
       return;
     }
     next();

@@ -2,7 +2,7 @@
  * What the probes are told. Liveness asks whether a restart would help; readiness asks whether requests belong here.
  *
  * A full disk does not turn readiness false: reads still work, and taking the only node out of the balancer would turn
- * refused writes into refused everything. The check says it in its detail, and a metric does.
+ * refused writes into refused everything. `/health` says it, the detail of the check does, and a metric does.
  */
 import type { HealthSource, ReadinessCheck } from "../api/index.js";
 import type { EventLog } from "../log/index.js";
@@ -23,8 +23,8 @@ export interface HealthParts {
   readonly stalledWriteMs: number;
   readonly diskIsFull: () => boolean;
   readonly diskFreeBytes: () => number | undefined;
-  /** In one line; undefined without an archive. */
-  readonly archive?: () => string | undefined;
+  /** `detail` in one line; undefined without an archive. */
+  readonly archive?: () => { readonly detail: string; readonly isFailing: boolean } | undefined;
   /** Whether the node does what its role is for; undefined of one that stands alone. */
   readonly replication?: () => ReadinessCheck | undefined;
 }
@@ -117,24 +117,28 @@ export class Health implements HealthSource {
     const phase = this.#phase;
     const replayed = phase !== "starting" && phase !== "replaying";
     const accepting = phase !== "leaving" && phase !== "draining";
-    const disk = this.#parts.diskIsFull()
-      ? "reserve reached: writes are refused, reads go on"
-      : this.#freeText();
     const replication = this.#parts.replication?.();
     return [
       { name: "replay", ok: replayed, detail: replayed ? "done" : this.#replayText() },
       { name: "log", ok: phase !== "failed", detail: phase === "failed" ? this.#failure : "writable" },
       { name: "accepting", ok: accepting, detail: accepting ? "yes" : "shutting down" },
-      { name: "disk", ok: true, detail: disk },
+      this.#disk(),
       ...(replication === undefined ? [] : [replication]),
       ...this.#archive(),
     ];
   }
 
+  #disk(): ReadinessCheck {
+    const impaired = this.#parts.diskIsFull();
+    const detail = impaired ? "reserve reached: writes are refused, reads go on" : this.#freeText();
+    return { name: "disk", ok: true, impaired, detail };
+  }
+
   /** Never a reason to send requests elsewhere: what is served is not in danger before the disk is. */
   #archive(): ReadinessCheck[] {
-    const detail = this.#parts.archive?.();
-    return detail === undefined ? [] : [{ name: "archive", ok: true, detail }];
+    const archive = this.#parts.archive?.();
+    if (archive === undefined) return [];
+    return [{ name: "archive", ok: true, impaired: archive.isFailing, detail: archive.detail }];
   }
 
   #stalledMs(): number {

@@ -91,7 +91,7 @@ export class ServerProcess {
       stalledWriteMs: values["health.stalled_write_secs"] * 1000,
       diskIsFull: () => this.#metrics.log.diskIsFull,
       diskFreeBytes: () => this.#disk.bytes,
-      archive: () => this.#holdings.archive?.detail,
+      archive: () => this.#holdings.archive,
       replication: () => this.#member?.readiness(),
     });
     this.#metrics = new Metrics({

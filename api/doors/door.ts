@@ -25,6 +25,8 @@ import { wireResponseOf } from "./wire.js";
 
 export const JSON_CONTENT = "application/json; charset=utf-8";
 const JSON_LINE = `Content-Type: ${JSON_CONTENT}\r\n`;
+/** Of a request whose client hung up, where otherwise the status of its answer is told; as nginx has it. */
+const HUNG_UP = 499;
 const PROBLEM_CONTENT = "application/problem+json; charset=utf-8";
 
 export class Door {
@@ -172,7 +174,8 @@ export class Door {
   }
 
   /** Tells the observer, and the log if someone should look at this one. */
-  note(request: FastifyRequest, status: number): void {
+  note(request: FastifyRequest, answered: number): void {
+    const status = request.raw.socket.destroyed ? HUNG_UP : answered;
     const { observer, stopwatch, limits } = this.options;
     const nowMs = stopwatch();
     const durationMs = nowMs - request.receivedAt;

@@ -18,6 +18,7 @@ import { head, read } from "./durable-read.js";
 import { type DurableRequest, pathOf, streamName } from "./durable-request.js";
 import type { DurableResult } from "./durable-result.js";
 import { append, create, remove } from "./durable-write.js";
+import { answerError } from "./failures.js";
 import { callerId } from "./rest.js";
 
 const ROUTE = "/v1/stream/*";
@@ -33,6 +34,9 @@ export function registerDurable(server: FastifyInstance, door: Door, readers: Li
   server.addHook("preClose", async () => readers.endAll());
   server.register(async (scope) => {
     scope.removeAllContentTypeParsers();
+    scope.setErrorHandler((error: Error, request, reply) =>
+      answerError(door, error, request, reply, "STREAM_CONTENT_TYPE_INVALID"),
+    );
     registerBody(scope, "*", door.options.limits.bodyBytesMax, (bytes) => bytes);
     const route = (method: string, kind: Named["kind"], name: string, operation: DurableOperation): void => {
       scope.route({

@@ -2,7 +2,7 @@
  * Everything that goes wrong before an operation runs: what Fastify and Node's HTTP parser find, unknown routes, wrong
  * methods, and errors nobody expected. Each gets a code from the one table.
  */
-import { type ServerResponse, STATUS_CODES } from "node:http";
+import { type IncomingMessage, type ServerResponse, STATUS_CODES } from "node:http";
 import type { Socket } from "node:net";
 import type { FastifyError, FastifyReply, FastifyRequest } from "fastify";
 import { type ErrorCode, errorBody, errorTable, type Refusal, refusal } from "../errors.js";
@@ -22,20 +22,42 @@ const frameworkCodes: ReadonlyMap<string, ErrorCode> = new Map<string, ErrorCode
 ]);
 
 /** After one of these the rest of the body is not read, so the connection can't be used again. */
-const closes: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["API_BODY_TOO_LARGE", "API_BODY_INCOMPLETE"]);
+const closes: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  ...(["API_BODY_TOO_LARGE", "API_BODY_INCOMPLETE"] as const),
+  ...(["API_REQUEST_MALFORMED", "API_REQUEST_TIMEOUT"] as const),
+]);
+
+/** What Node's parser refuses in the middle of a body. */
+class BrokenBody extends Error {
+  constructor(readonly code: ErrorCode) {
+    super(errorTable[code].title);
+  }
+}
+
+/** What a door says of a content type that is none. */
+export type ContentTypeCode =
+  | "API_CONTENT_TYPE_UNSUPPORTED"
+  | "KV_CONTENT_TYPE_INVALID"
+  | "STREAM_CONTENT_TYPE_INVALID";
 
 export function answerError(
   door: Door,
   error: FastifyError | Error,
   request: FastifyRequest,
   reply: FastifyReply,
+  typeCode: ContentTypeCode = "API_CONTENT_TYPE_UNSUPPORTED",
 ): void {
-  const refused = refusalOf(door, error, request);
+  const refused = refusalOf(door, error, request, typeCode);
   const extra = closes.has(refused.code) ? ["Connection", "close"] : [];
   door.reject(request, reply, refused, extra);
 }
 
-function refusalOf(door: Door, error: FastifyError | Error, request: FastifyRequest): Refusal {
+function refusalOf(
+  door: Door,
+  error: FastifyError | Error,
+  request: FastifyRequest,
+  typeCode: ContentTypeCode,
+): Refusal {
   const code = "code" in error ? error.code : undefined;
   const known = code === undefined ? undefined : frameworkCodes.get(code);
   const nameCode = nameIn(request.raw.url ?? "");
@@ -46,7 +68,11 @@ function refusalOf(door: Door, error: FastifyError | Error, request: FastifyRequ
   if (known === "API_URL_TOO_LONG" && nameCode === "KV_KEY_INVALID") {
     return refusal(nameCode, `a key may have ${door.options.limits.keyBytesMax} bytes at most`);
   }
+  if (known === "API_CONTENT_TYPE_UNSUPPORTED" && known !== typeCode) {
+    return refusal(typeCode, "a content type is a type and a subtype, such as text/plain; charset=utf-8");
+  }
   if (known !== undefined) return refusal(known, errorTable[known].title);
+  if (error instanceof BrokenBody) return refusal(error.code, error.message);
   if (request.raw.destroyed || code === "ECONNRESET") {
     return refusal("API_BODY_INCOMPLETE", "the request broke off");
   }
@@ -73,7 +99,7 @@ export function answerUnknown(
   door.reject(request, reply, refused, extra);
 }
 
-/** What Node's parser refuses, on the bare socket: no request object exists. */
+/** What Node's parser refuses: in the middle of a body the request answers for itself, else nothing but the bare socket can. */
 export function answerBrokenRequest({ options, lineage }: Door, error: Error, socket: Socket): void {
   const cause = "code" in error ? error.code : undefined;
   // The client hung up in the middle. A request that was being read fails by itself and is counted there.
@@ -82,6 +108,11 @@ export function answerBrokenRequest({ options, lineage }: Door, error: Error, so
     return;
   }
   const code = clientErrorCode(cause);
+  const request = arrivingOn(socket);
+  if (request !== undefined) {
+    request.emit("error", new BrokenBody(code));
+    return;
+  }
   options.observer.requestRejected(code);
   if (!socket.writable || answersPending(socket)) {
     socket.destroy();
@@ -103,13 +134,26 @@ function clientErrorCode(code: unknown): ErrorCode {
   return "API_REQUEST_MALFORMED";
 }
 
+/** The request whose body is being collected: who collects it listens for errors, and answers with its own id, once. */
+function arrivingOn(socket: Socket): IncomingMessage | undefined {
+  const response = responseOn(socket);
+  if (response === undefined || response.headersSent) return undefined;
+  const { req } = response;
+  return req.complete || req.listenerCount("error") === 0 ? undefined : req;
+}
+
 /**
  * True when an earlier, complete request on this socket still waits for its answer. Text written now would be taken for
  * that answer: a write that will be durable would look refused. Then the socket is closed without a word.
  */
 function answersPending(socket: Socket): boolean {
+  const response = responseOn(socket);
+  return response !== undefined && (response.headersSent || response.req.complete);
+}
+
+function responseOn(socket: Socket): ServerResponse | undefined {
   const response = "_httpMessage" in socket ? socket._httpMessage : undefined;
-  return isResponse(response) && (response.headersSent || response.req.complete);
+  return isResponse(response) ? response : undefined;
 }
 
 function isResponse(value: unknown): value is ServerResponse {

@@ -4,7 +4,8 @@
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { BYTES_TYPE, type Expiry, type KvEntry, kv, type SetCommand } from "../../projections/index.js";
-import { errorTable, type Refusal, refusal } from "../errors.js";
+import { rawCommonErrors } from "../documented-errors.js";
+import { type ErrorCode, errorTable, type Refusal, refusal } from "../errors.js";
 import { unknownField } from "../explain.js";
 import { keyProblem } from "../names.js";
 import type { Call } from "../operations/call.js";
@@ -17,12 +18,44 @@ import { type Asks, asAsked, asksOf, READ_FIELDS } from "./asks.js";
 import { registerBody } from "./body-bytes.js";
 import type { Door } from "./door.js";
 import { etag, matchesAny, singleRevision } from "./etag.js";
+import { answerError } from "./failures.js";
 import { type Body, bytesBody } from "./outbox.js";
 import { callerId } from "./rest.js";
 import { urlProblem } from "./url.js";
 
 export const RAW_PATH = "/kv/{key}";
 const ROUTE = "/kv/:key";
+
+interface RawMethod {
+  /** What is measured. */
+  readonly name: string;
+  readonly kind: "read" | "write";
+  /** Beside those of every method of its kind. */
+  readonly errors: readonly ErrorCode[];
+}
+
+export const rawMethods = {
+  put: {
+    name: "kv.set",
+    kind: "write",
+    errors: [
+      ...(["API_FIELD_INVALID", "API_PRECONDITION_UNSUPPORTED"] as const),
+      ...(["KV_CONTENT_TYPE_INVALID", "KV_EXPIRY_INVALID", "KV_MEMORY_FULL", "KV_VALUE_TOO_LARGE"] as const),
+    ],
+  },
+  get: { name: "kv.get", kind: "read", errors: ["KV_KEY_NOT_FOUND"] },
+  delete: {
+    name: "kv.del",
+    kind: "write",
+    errors: ["API_PRECONDITION_UNSUPPORTED", "KV_CONTENT_TYPE_INVALID", "KV_KEY_NOT_FOUND"],
+  },
+} as const satisfies Record<string, RawMethod>;
+
+/** All that a method may refuse, as the OpenAPI document tells it. */
+export function rawErrors(method: keyof typeof rawMethods): readonly ErrorCode[] {
+  const { kind, errors } = rawMethods[method];
+  return [...rawCommonErrors(kind), ...errors];
+}
 
 interface RawAnswer {
   readonly type: "raw";
@@ -36,20 +69,15 @@ type RawReply = RawAnswer | Answered | Refusal;
 export function registerRaw(server: FastifyInstance, door: Door): void {
   server.register(async (scope) => {
     scope.removeAllContentTypeParsers();
+    scope.setErrorHandler((error: Error, request, reply) =>
+      answerError(door, error, request, reply, "KV_CONTENT_TYPE_INVALID"),
+    );
     registerBody(scope, "*", door.options.limits.bodyBytesMax, (bytes) => bytes);
-    scope.put(ROUTE, (request, reply) => run(door, request, reply, SET, put));
-    scope.get(ROUTE, (request, reply) => run(door, request, reply, GET, get));
-    scope.delete(ROUTE, (request, reply) => run(door, request, reply, DELETE, remove));
+    scope.put(ROUTE, (request, reply) => run(door, request, reply, rawMethods.put, put));
+    scope.get(ROUTE, (request, reply) => run(door, request, reply, rawMethods.get, get));
+    scope.delete(ROUTE, (request, reply) => run(door, request, reply, rawMethods.delete, remove));
   });
 }
-
-interface Named {
-  readonly name: string;
-  readonly kind: "read" | "write";
-}
-const SET: Named = { name: "kv.set", kind: "write" };
-const GET: Named = { name: "kv.get", kind: "read" };
-const DELETE: Named = { name: "kv.del", kind: "write" };
 
 type RawOperation = (call: Call, key: string, request: FastifyRequest, asks: Asks) => Later<RawReply>;
 
@@ -57,7 +85,7 @@ function run(
   door: Door,
   request: FastifyRequest,
   reply: FastifyReply,
-  { name, kind }: Named,
+  { name, kind }: RawMethod,
   operation: RawOperation,
 ): void {
   request.route = ROUTE;

@@ -25,7 +25,7 @@ export const health = defineOperation({
   kind: "read",
   summary: "Is this process well?",
   description:
-    "`healthy`; `degraded` when it lives but is not ready (the reasons are in `components`); 503 `unhealthy` when only a restart helps.",
+    "`healthy`; `degraded` when it lives but is not ready; 503 `unhealthy` when only a restart helps. `components` says `ok` of each, or what is wrong with it: also of one that is no reason to ask another node, such as a full disk.",
   input: Nothing,
   output: Type.Object({
     status: Type.Union([Type.Literal("healthy"), Type.Literal("degraded"), Type.Literal("unhealthy")]),
@@ -46,7 +46,8 @@ export const health = defineOperation({
     const live = options.health.live();
     const status = !live ? "unhealthy" : failingChecks(options).length > 0 ? "degraded" : "healthy";
     const components: Record<string, string> = {};
-    for (const { name, ok, detail } of options.health.readiness()) components[name] = ok ? "ok" : detail;
+    for (const { name, ok, impaired, detail } of options.health.readiness())
+      components[name] = ok && impaired !== true ? "ok" : detail;
     const payload = {
       status,
       service: "annals",
@@ -107,7 +108,7 @@ export const ready = defineOperation({
       checks:
         verbose === undefined
           ? undefined
-          : desk.options.health.readiness().map((check) => ({ ...check, name: check.name })),
+          : desk.options.health.readiness().map(({ name, ok, detail }) => ({ name, ok, detail })),
     };
     return { type: "answered", payload, status: ok ? 200 : 503 };
   },

@@ -123,6 +123,11 @@ export class ContinuousArchive {
     return `up to offset ${lastOffset}, ${lagRecords} records and ${Math.round(lagMs / 1000)} s behind${trouble}`;
   }
 
+  /** The last attempt failed, or the archive is refused for good. */
+  get isFailing(): boolean {
+    return this.#failure !== undefined;
+  }
+
   /** Called by a timer. */
   tick(): void {
     const { stopwatch, log, usage } = this.#options;

@@ -277,7 +277,12 @@ export class SetMember implements Replication {
     if (this.#parts.holdings.opened === undefined)
       return { name, ok: false, detail: `waiting for the first sync${why(stats)}` };
     if (upstream === undefined || !upstream.connected)
-      return { name, ok: true, detail: `not connected: what is shown may be old${why(stats)}` };
+      return {
+        name,
+        ok: true,
+        impaired: true,
+        detail: `not connected: what is shown may be old${why(stats)}`,
+      };
     const lagMs = Math.round(upstream.lagMs ?? 0);
     if (lagMs > this.#maxLagMs)
       return { name, ok: false, detail: `${lagMs} ms behind; at most ${this.#maxLagMs}` };

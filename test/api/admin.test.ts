@@ -54,6 +54,19 @@ describe("probes", () => {
     expect((await server.get("/livez")).status).toBe(200);
   });
 
+  it("a component that is impaired is told by health, and requests still belong here", async () => {
+    server.checks = [{ name: "disk", ok: true, impaired: true, detail: "writes are refused" }];
+    expect((await server.get("/health")).json).toMatchObject({
+      status: "healthy",
+      components: { disk: "writes are refused" },
+    });
+    expect((await server.get("/readyz?verbose")).json).toEqual({
+      status: "ready",
+      reasons: [],
+      checks: [{ name: "disk", ok: true, detail: "writes are refused" }],
+    });
+  });
+
   it("a wedged process is unhealthy and asks for a restart", async () => {
     server.live = false;
     expect([(await server.get("/livez")).status, (await server.get("/health")).status]).toEqual([503, 503]);

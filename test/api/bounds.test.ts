@@ -32,6 +32,14 @@ describe("a body", () => {
     expect(server.log.endOffset).toBe(0);
   });
 
+  it("that waits to be asked for is asked for only if it is not larger than allowed", async () => {
+    await start({ limits: { bodyBytesMax: 1_000 } });
+    const put = (length: number) =>
+      `PUT /kv/a HTTP/1.1\r\nHost: x\r\nConnection: close\r\nExpect: 100-continue\r\nContent-Length: ${length}\r\n\r\n`;
+    expect(await server.bytes(put(1_001))).toMatch(/^HTTP\/1.1 413 /);
+    expect(await server.bytes(`${put(2)}hi`)).toMatch(/^HTTP\/1.1 100 Continue\r\n\r\nHTTP\/1.1 201 /);
+  });
+
   it.each([
     ["not JSON", "{", "API_JSON_INVALID", 400],
     ["JSON with something behind it", '{"key":"a","value":1}x', "API_JSON_INVALID", 400],
@@ -99,6 +107,29 @@ describe("a body", () => {
     expect(charset.status).toBe(200);
   });
 
+  it("that claims an encoding is 415 through every door, and is stored through none", async () => {
+    await start();
+    const gzip = { "content-type": "application/json", "content-encoding": "gzip" };
+    for (const [method, path] of [
+      ["POST", "/kv/set"],
+      ["POST", "/api/v1/command"],
+      ["PUT", "/kv/a"],
+      ["DELETE", "/kv/a"],
+      ["PUT", "/v1/stream/a"],
+    ] as const) {
+      const answer = await server.request(method, path, '{"key":"a","value":1}', gzip);
+      expect([path, answer.status, answer.json]).toEqual([
+        path,
+        415,
+        expect.objectContaining({ error_code: "API_CONTENT_ENCODING_UNSUPPORTED" }),
+      ]);
+    }
+    expect(server.log.endOffset).toBe(0);
+    const identity = { ...gzip, "content-encoding": "Identity" };
+    expect((await server.post("/kv/set", { key: "a", value: 1 }, identity)).status).toBe(200);
+    expect((await server.get("/kv/a", { "content-encoding": "gzip" })).status).toBe(200);
+  });
+
   it("that breaks off changes nothing", async () => {
     await start();
     const socket = connect(server.port, "127.0.0.1");
@@ -109,7 +140,20 @@ describe("a body", () => {
     socket.destroy();
     await waitFor(() => server.rejected.length > 0);
     expect(server.rejected).toEqual(["API_BODY_INCOMPLETE"]);
+    expect(server.finished).toEqual([{ method: "POST", route: "/kv/set", status: 499 }]);
     expect(server.logged).toEqual([]);
+    expect(server.log.endOffset).toBe(0);
+  });
+
+  it("in its middle, with nonsense, is answered and counted once, with the request's own id", async () => {
+    await start();
+    const answer = await server.bytes(
+      "PUT /kv/a HTTP/1.1\r\nHost: x\r\nX-Request-Id: mine-1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nnonsense",
+    );
+    expect(answer).toMatch(/^HTTP\/1.1 400 /);
+    expect(answer).toMatch(/\r\nX-Request-Id: mine-1\r\n/);
+    expect(server.rejected).toEqual(["API_REQUEST_MALFORMED"]);
+    expect(server.finished).toEqual([{ method: "PUT", route: "/kv/:key", status: 400 }]);
     expect(server.log.endOffset).toBe(0);
   });
 });
@@ -210,6 +254,23 @@ describe("a request that takes too long to arrive", () => {
       const answer = await dribble(`${head}{"key":"a","value":"`, "x");
       expect(answer).toMatch(/^HTTP\/1.1 408 /);
       expect(server.log.endOffset).toBe(0);
+    },
+    PATIENCE_MS,
+  );
+
+  it(
+    "with its body has one id, one line in the log and one place in the metrics, which tell of the answer",
+    async () => {
+      await start({ limits: { ...slow.limits, slowRequestMs: 100 } });
+      const head =
+        "POST /kv/set HTTP/1.1\r\nHost: x\r\nX-Request-Id: mine-1\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n";
+      const answer = await server.bytes(`${head}{"k`, 10_000);
+      expect(answer).toMatch(/^HTTP\/1.1 408 /);
+      expect(answer).toMatch(/\r\nX-Request-Id: mine-1\r\n/);
+      expect(answer).toContain('"request_id":"mine-1"');
+      expect(server.logged).toMatchObject([{ facts: { requestId: "mine-1", status: 408 } }]);
+      expect(server.finished).toEqual([{ method: "POST", route: "/kv/set", status: 408 }]);
+      expect(server.rejected).toEqual(["API_REQUEST_TIMEOUT"]);
     },
     PATIENCE_MS,
   );

@@ -258,6 +258,19 @@ describe("a path", () => {
   });
 });
 
+describe("a content type", () => {
+  it("that is none is refused by this door's own code", async () => {
+    const server = await start();
+    for (const method of ["PUT", "POST"]) {
+      const answer = await server.request(method, "/v1/stream/typed", "x", { "content-type": "text" });
+      expect([answer.status, answer.json]).toEqual([
+        400,
+        expect.objectContaining({ error_code: "STREAM_CONTENT_TYPE_INVALID" }),
+      ]);
+    }
+  });
+});
+
 describe("what is not committed", () => {
   it("is shown to nobody, by any kind of read", async () => {
     const log = new MemoryLog();

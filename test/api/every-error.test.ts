@@ -219,6 +219,10 @@ async function wrongBodies(door: Door): Promise<void> {
   door.expectCode(await door.askRaw(Buffer.from([0x7b, 0xff, 0x7d])), "API_TEXT_INVALID");
   door.expectCode(await door.askRaw(`{"a":"${"x".repeat(BODY_BYTES_MAX)}"}`), "API_BODY_TOO_LARGE");
   door.expectCode(await door.askRaw("{}", { "content-type": "text/plain" }), "API_CONTENT_TYPE_UNSUPPORTED");
+  door.expectCode(
+    await door.askRaw("{}", { "content-encoding": "gzip" }),
+    "API_CONTENT_ENCODING_UNSUPPORTED",
+  );
 }
 
 async function wrongTimes(door: Door): Promise<void> {

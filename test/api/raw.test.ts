@@ -73,6 +73,15 @@ describe("the raw door", () => {
   it("refuses a content type that no header can hold, and one too large a value", async () => {
     const long = await put("a", { "content-type": `text/${"x".repeat(300)}` });
     expect(long.json).toMatchObject({ error_code: "KV_CONTENT_TYPE_INVALID" });
+    for (const type of ["text", "nonsense", "a/b/c", "text/plain, text/html", "text/pl\xe9", ""]) {
+      const answer = await put("a", { "content-type": type });
+      expect([type, answer.status, answer.json]).toEqual([
+        type,
+        400,
+        expect.objectContaining({ error_code: "KV_CONTENT_TYPE_INVALID" }),
+      ]);
+      expect(answer.text).toContain("such as text/plain");
+    }
     expect((await put("x".repeat((1 << 20) + 1))).json).toMatchObject({
       error_code: "KV_VALUE_TOO_LARGE",
       code: 413,

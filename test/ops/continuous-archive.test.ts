@@ -111,6 +111,7 @@ describe("continuous archive", () => {
     await world.at(8_000);
     expect(world.archive.figures).toMatchObject({ lagRecords: 3, lagBytes: 300, lagMs: 3_000, ageMs: 8_000 });
     expect(world.archive.detail).toBe("up to offset 10, 3 records and 3 s behind");
+    expect(world.archive.isFailing).toBe(false);
   });
 
   it("tries again after a failure, later each time, and says so once", async () => {
@@ -121,6 +122,7 @@ describe("continuous archive", () => {
     expect(world.asked).toEqual([10, 11, 11, 11]);
     expect(world.archive.figures.errors).toBe(3);
     expect(world.archive.detail).toContain("failing: no answer");
+    expect(world.archive.isFailing).toBe(true);
     world.fails = undefined;
     await world.at(17_000);
     expect(world.archive.figures).toMatchObject({ lagRecords: 0 });

@@ -3,18 +3,22 @@ import { offset } from "../../log/index.js";
 import { Health } from "../../ops/health.js";
 
 function makeHealth() {
-  const world = { nowMs: 0, full: false };
+  const archive = { detail: "up to offset 5", isFailing: false };
+  const world = { nowMs: 0, full: false, archive };
   const log = { endOffset: offset(5), committedOffset: offset(5) };
   const health = new Health({
     stopwatch: () => world.nowMs,
     stalledWriteMs: 60_000,
     diskIsFull: () => world.full,
     diskFreeBytes: () => 1000,
+    archive: () => world.archive,
   });
   return { world, log, health };
 }
 
 const ready = (health: Health): boolean => health.readiness().every(({ ok }) => ok);
+const impaired = (health: Health): readonly string[] =>
+  health.readiness().flatMap((check) => (check.impaired === true ? [check.name] : []));
 const detail = (health: Health, name: string): string | undefined =>
   health.readiness().find((check) => check.name === name)?.detail;
 
@@ -57,6 +61,18 @@ describe("readiness", () => {
     world.full = true;
     expect(ready(health)).toBe(true);
     expect(detail(health, "disk")).toMatch(/writes are refused/);
+    expect(impaired(health)).toEqual(["disk"]);
+    world.full = false;
+    expect(impaired(health)).toEqual([]);
+  });
+
+  it("stays while nothing can be archived, and says so", () => {
+    const { health, world } = makeHealth();
+    health.ready();
+    world.archive = { detail: "nothing archived yet; failing: no answer", isFailing: true };
+    expect(ready(health)).toBe(true);
+    expect(detail(health, "archive")).toMatch(/no answer/);
+    expect(impaired(health)).toEqual(["archive"]);
   });
 });
 

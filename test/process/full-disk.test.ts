@@ -62,6 +62,8 @@ describe("a full disk under the real process", () => {
         expect([refused.status, errorCodeOf(refused)]).toEqual([507, "LOG_DISK_FULL"]);
         await writes.expectAll();
         expect((await writes.client.send("GET", "/readyz")).status).toBe(200);
+        const { components } = JSON.parse((await writes.client.send("GET", "/health")).text);
+        expect(components.disk).toMatch(/writes are refused/);
 
         await rm(ballast);
         expect((await writes.until((answer) => answer.status < 300)).status).toBeLessThan(300);

@@ -204,6 +204,10 @@ describe("a primary and a replica", () => {
     // It begins with the snapshot, which brought the log behind it along.
     expect((await two.json("/snapshots"))["snapshots"]).toHaveLength(1);
     expect(await digestOf(two)).toEqual(await digestOf(one));
+    await one.kill();
+    const alone = { replication: expect.stringContaining("not connected") };
+    await expect.poll(async () => (await two.json("/health"))["components"]).toMatchObject(alone);
+    expect((await two.get("/readyz")).status).toBe(200);
   });
 
   it("a replica that forwards has its writes done by the primary, once", async () => {

@@ -9,6 +9,7 @@ import {
   type ApiOptions,
   buildServer,
   type Past,
+  type ReadinessCheck,
   type Refusal,
 } from "../../api/index.js";
 import type { EventLog } from "../../log/index.js";
@@ -100,7 +101,7 @@ export class TestServer {
   refusePast: Refusal | undefined;
   live = true;
   draining = false;
-  checks: { name: string; ok: boolean; detail: string }[] = [{ name: "log", ok: true, detail: "" }];
+  checks: ReadinessCheck[] = [{ name: "log", ok: true, detail: "" }];
   readonly snapshots = new SnapshotDouble(() => this.log.endOffset);
   readonly replication: ReplicationDouble;
   /** Requests that wait now. */
