@@ -272,12 +272,14 @@ describe("a key", () => {
     expect(answer.json).toMatchObject({ success: false, error_code: "API_IDEMPOTENCY_KEY_INVALID" });
   });
 
-  it("is refused for a write that is queued, and for a consume that waits", async () => {
+  it("is refused for a write that is queued, a consume that waits, and a snapshot", async () => {
     await begin();
     await server.post("/transaction/multi", { client_id: "c" });
     const queued = await server.post("/kv/set", { key: "a", value: "b", client_id: "c" }, KEY);
     const waiting = await server.post("/queue/jobs/consume/me", { wait_secs: 1 }, KEY);
-    for (const answer of [queued, waiting]) {
+    const snapshot = await server.post("/snapshot", undefined, KEY);
+    for (const answer of [queued, waiting, snapshot]) {
+      expect(answer.status).toBe(400);
       expect(answer.json).toMatchObject({ error_code: "API_IDEMPOTENCY_KEY_INVALID" });
     }
   });
