@@ -5,6 +5,7 @@
 import type { Offset } from "../log/index.js";
 import type { Digests, KvEntry } from "../projections/index.js";
 import type { Refusal } from "./errors.js";
+import { parseInstant } from "./instants.js";
 import type { Answered } from "./operations/reply.js";
 
 /** An offset: the state after that record. A time: the state after the last record that is not younger, judged at that time. */
@@ -40,9 +41,6 @@ export interface Past {
   digest(at: Moment, signal: AbortSignal): Promise<PastDigest | Refusal>;
 }
 
-/** RFC 3339, as a client would write it: a time without a zone would be another moment on another machine. */
-const RFC_3339 = /^\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?([Zz]|[+-]\d{2}:\d{2})$/;
-
 /**
  * `1234` is an offset, `2026-01-31T12:00:00Z` and `1769860800000ms` are times. Undefined for anything else. A time is cut to the
  * millisecond, as the log's are.
@@ -52,14 +50,8 @@ export function parseMoment(text: unknown): Moment | undefined {
   if (typeof text !== "string") return undefined;
   if (/^\d{1,16}$/.test(text)) return offsetMoment(Number(text));
   if (/^\d{1,15}ms$/.test(text)) return { type: "time", time: Number(text.slice(0, -2)) };
-  const time = RFC_3339.test(text) && isDay(text.slice(0, 10)) ? Date.parse(text.toUpperCase()) : Number.NaN;
-  return Number.isSafeInteger(time) ? { type: "time", time } : undefined;
-}
-
-/** Of a day that is in no calendar, `Date` makes one of the next month. */
-function isDay(text: string): boolean {
-  const time = Date.parse(text);
-  return !Number.isNaN(time) && new Date(time).toISOString().startsWith(text);
+  const time = parseInstant(text);
+  return time === undefined ? undefined : { type: "time", time };
 }
 
 function offsetMoment(value: number): Moment | undefined {

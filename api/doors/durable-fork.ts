@@ -22,6 +22,7 @@ import {
 import { bareType, type ForkRequest, headerOf, isJsonType } from "./durable-headers.js";
 import { joinBytes } from "./durable-json.js";
 import { compareTokens, isOfLostHistory, parseReadOffset } from "./durable-offsets.js";
+import { headersForm } from "./durable-once.js";
 import { type DurableRequest, streamName } from "./durable-request.js";
 import type { DurableResult } from "./durable-result.js";
 
@@ -44,6 +45,8 @@ export async function createFork(
   wanted: WantedStream,
 ): Promise<DurableResult> {
   const { call, name, request } = asked;
+  const again = await call.repeated(headersForm);
+  if (again !== undefined) return again;
   const given = headerOf(request.headers, "content-type");
   // A fork that is there already is told from its request alone: its source may have gone on, or be gone.
   const before = await call.query(stream.head, { name }, ({ facts }) => ({ type: "there" as const, facts }));

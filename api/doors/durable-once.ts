@@ -36,11 +36,11 @@ export function perform<Command, Answer>(
       return { ...decision, answer: (offset, place) => map(decision.answer(offset, place), offset) };
     },
   };
-  return call.executeOnce(call.once, step, form);
+  return call.executeOnce(call.once, step, headersForm);
 }
 
 /** The kept text is the list of the answer's headers. */
-const form: OnceForm<DurableResult> = {
+export const headersForm: OnceForm<DurableResult> = {
   keep(result) {
     // A write's answer has no body.
     if (result.type !== "answer" || result.body !== undefined) return undefined;

@@ -9,6 +9,7 @@ import { headerOf, lifetimeHeaders, matchesTag, tailHeaders } from "./durable-he
 import { LiveWait } from "./durable-live.js";
 import {
   type AtToken,
+  compareTokens,
   formatPlace,
   formatToken,
   isOfLostHistory,
@@ -134,9 +135,12 @@ function etagOf(
   return `"${formatPlace(facts.id)}:${begin}:${formatToken(epochs, next)}:${end}"`;
 }
 
-/** What lies between two tokens never changes. The tail moves, and a beginning may be another stream's tomorrow. */
-function cachePolicy(from: ReadFrom, { answer: { atEnd } }: Page): string {
-  if (atEnd || typeof from === "string") return "no-cache";
+/**
+ * What lies between two tokens of one stream never changes. The tail moves; and what is older than the stream may be a place in
+ * the next one of the name tomorrow: the beginning, all zeros, a token of a fork's source.
+ */
+function cachePolicy(from: ReadFrom, { answer: { atEnd, stream: facts } }: Page): string {
+  if (atEnd || typeof from === "string" || compareTokens(from, facts.id) < 0) return "no-cache";
   return "public, max-age=60, stale-while-revalidate=300";
 }
 

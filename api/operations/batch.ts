@@ -47,8 +47,8 @@ const BatchInput = Type.Object(
   closed,
 );
 
-/** `find` knows every command that may be a part. */
-export function batchOperation(find: ReadonlyMap<string, Operation>): Operation {
+/** `commands` are all of them, so that what may not be a part is told from what there is not. */
+export function batchOperation(commands: () => ReadonlyMap<string, Operation>): Operation {
   return defineOperation({
     name: "batch",
     kind: "write",
@@ -64,7 +64,7 @@ export function batchOperation(find: ReadonlyMap<string, Operation>): Operation 
     errors: ["API_BATCH_OPERATION_UNSUPPORTED", "API_BATCH_TOO_LARGE", "BATCH_PRECONDITION_FAILED"],
     rest: [{ method: "POST", path: "/batch" }],
     run(input, call, source) {
-      const steps = stepsOf(input.operations, find, source, call.desk.options);
+      const steps = stepsOf(input.operations, commands(), source, call.desk.options);
       if ("type" in steps) return steps;
       const preconditions = (input.preconditions ?? []).map(precondition);
       return write(batch<Reply>, { preconditions, steps }, batchReply).run(call);

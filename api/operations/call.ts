@@ -198,17 +198,18 @@ export class Call {
   }
 
   /**
-   * The answer given to this request before, if it is kept: for a write that reads first, so that a repeat is answered even when
-   * what it read is not to be had any more.
+   * What `executeOnce` says to a repeat, undefined to a first request: for a write that reads before, so that a repeat is answered
+   * even when what it read is not to be had any more.
    */
   async repeated<Result>(form: OnceForm<Result>): Promise<Result | Refusal | undefined> {
     if (this.once === undefined) return undefined;
+    const refused = this.refuseWrites();
+    if (refused !== undefined) return refused;
     const { key, fingerprint } = this.once;
-    const kept = await this.query(keptAnswer, { key }, (answer) => ({ type: "kept" as const, answer }));
-    if (kept.type === "refused" || kept.answer === undefined) return undefined;
-    const { committedOffset } = this.desk.options.log;
-    const isSame = Buffer.compare(kept.answer.fingerprint, fingerprint) === 0;
-    if (!isSame || kept.answer.offset > committedOffset) return undefined;
+    const request = { key, fingerprint, committed: this.desk.options.log.committedOffset };
+    const kept = await this.query(keptAnswer, request, (answer) => ({ type: "kept" as const, answer }));
+    if (kept.type === "refused") return kept;
+    if (kept.answer === undefined) return undefined;
     return (await this.#confirmed(kept.answer.offset)) ?? form.again(kept.answer);
   }
 

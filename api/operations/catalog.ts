@@ -37,7 +37,7 @@ const single: readonly Operation[] = [
 export const operations: readonly Operation[] = [
   ...single,
   ...transactionOperations,
-  batchOperation(byCommand(single)),
+  batchOperation(() => commands),
 ];
 
 /** What the command envelope can run, aliases included. */

@@ -58,9 +58,13 @@ export const Receipt = Type.String({
     "Of one delivery. An old one is refused (409). Without it the message's open delivery is meant, whoever has it.",
 });
 
-/** Seconds; fractions count to the millisecond. */
+/** Seconds; fractions count to the millisecond, and less than one as one. */
 export const seconds = (description: string) =>
-  Type.Number({ minimum: 0, maximum: 1e9, description: `${description} Seconds, fractions allowed.` });
+  Type.Number({
+    minimum: 0,
+    maximum: 1e9,
+    description: `${description} Seconds, fractions allowed; less than a millisecond counts as one.`,
+  });
 
 export const UnixMs = Type.Integer({ description: "Ms since 1970." });
 
@@ -127,8 +131,9 @@ export interface MessageInput {
   message_key?: string;
 }
 
+/** What is above zero stays so: a span of 0 is none at all, or has no end. */
 export function millis(secs: number | undefined): number | undefined {
-  return secs === undefined ? undefined : Math.round(secs * 1000);
+  return secs === undefined || secs === 0 ? secs : Math.max(1, Math.round(secs * 1000));
 }
 
 export function newMessage(input: MessageInput): NewMessage {

@@ -67,7 +67,10 @@ export const snapshot = defineOperation({
   errors: ["API_DISABLED", "API_SNAPSHOT_FAILED", "LOG_DISK_FULL"],
   rest: [{ method: "POST", path: "/snapshot" }],
   envelope: false,
-  async run(_input, { desk }): Promise<Reply> {
+  async run(_input, { desk, once }): Promise<Reply> {
+    if (once !== undefined) {
+      return refusal("API_IDEMPOTENCY_KEY_INVALID", "a snapshot is no record of the log: it takes no key");
+    }
     const { snapshots } = desk.options;
     if (snapshots === undefined) {
       return refusal("API_DISABLED", "snapshots are switched off (persistence.snapshot.enabled)");

@@ -9,11 +9,15 @@ import type { Context, Decision, Reader, Rejection, Step, StoreRules, StoreView 
 import type { AnswerText, IdempotencyRejectionCode, KeptAnswer, RequestAnswered } from "./contract.js";
 import { answerBytes } from "./state.js";
 
-export interface OnceCommand<Answer> {
+/** What a kept answer is looked for by. */
+interface KeptRequest {
   readonly key: string;
   readonly fingerprint: Uint8Array;
   /** The log's committed offset when the request came in: an answer beyond it is still on its way. */
   readonly committed: Offset;
+}
+
+export interface OnceCommand<Answer> extends KeptRequest {
   readonly step: Step<Answer>;
   /** The answer as it is kept; undefined when it is none to keep. */
   keep(answer: Answer): AnswerText | undefined;
@@ -32,7 +36,7 @@ export function once<Answer>(
 ): Decision<OnceAnswer<Answer>> {
   const { key, fingerprint, step } = command;
   const kept = state.idempotency.get(key, context.now);
-  if (kept !== undefined) return again(kept, command);
+  if (kept !== undefined) return refused(kept, command) ?? again(kept);
   const decision = step.decide(state, context, rules);
   if (decision.type === "rejected") return decision;
   const answer = decision.answer(state.nextOffset, 0);
@@ -52,22 +56,30 @@ export function once<Answer>(
   };
 }
 
-/** The answer that is kept for the key, if any. For whoever must look before it decides; it tells nothing before that is committed. */
-export const keptAnswer: Reader<{ readonly key: string }, KeptAnswer | undefined> = (
+/** The answer that is kept for the request, if any, and the refusals of `once`: for whoever must read before it decides. */
+export const keptAnswer: Reader<KeptRequest, KeptAnswer | undefined> = (
   { idempotency },
-  { key },
+  request,
   { now },
-) => ({ type: "seen", answer: idempotency.get(key, now), seen: BEFORE_FIRST });
+) => {
+  const kept = idempotency.get(request.key, now);
+  if (kept === undefined) return { type: "seen", answer: undefined, seen: BEFORE_FIRST };
+  return refused(kept, request) ?? { type: "seen", answer: kept, seen: kept.offset };
+};
 
-function again<Answer>(kept: KeptAnswer, command: OnceCommand<Answer>): Decision<OnceAnswer<Answer>> {
-  if (Buffer.compare(kept.fingerprint, command.fingerprint) !== 0) {
+function again<Answer>(kept: KeptAnswer): Decision<OnceAnswer<Answer>> {
+  return { type: "accepted", events: [], answer: () => ({ type: "again", kept }), seen: kept.offset };
+}
+
+function refused(kept: KeptAnswer, { fingerprint, committed }: KeptRequest): Rejection | undefined {
+  if (Buffer.compare(kept.fingerprint, fingerprint) !== 0) {
     return rejected("IDEMPOTENCY_KEY_REUSED", "the key was used for another request", kept);
   }
-  if (kept.offset > command.committed) {
+  if (kept.offset > committed) {
     // It tells nothing of the first request but that it came, so it need not wait for it.
     return rejected("IDEMPOTENCY_IN_PROGRESS", "the first request with this key is still on its way");
   }
-  return { type: "accepted", events: [], answer: () => ({ type: "again", kept }), seen: kept.offset };
+  return undefined;
 }
 
 function tooLarge(seen: Offset): Rejection {

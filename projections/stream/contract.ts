@@ -242,6 +242,16 @@ export interface StreamView {
   expired(now: number, budget: number): readonly string[];
   /** First stream offset that is neither trimmed nor past its age at `now`. */
   earliest(name: string, now: number): number;
+  /** Of the stream itself, not of its source, as far as any message is kept; the oldest first. Nothing may change meanwhile. */
+  appends(name: string): Iterable<AppendSize>;
+}
+
+/** What one append takes of its stream. */
+export interface AppendSize {
+  /** Stream offset of its first message. */
+  readonly first: number;
+  readonly count: number;
+  readonly bytes: number;
 }
 
 /** Where one append's messages, or some of them, lie. */

@@ -3,12 +3,14 @@
  * Nothing of the state is changed; what is touched is copied, a stream's few facts each.
  *
  * The record has no offset yet. Whatever was touched here says `BEFORE_FIRST` where it would name that record: an answer that tells of it is
- * the batch's own, which waits for the record anyway. Of the trims that an append brings only those by count are foreseen; those by
- * bytes and age show when the record is applied.
+ * the batch's own, which waits for the record anyway.
  */
 import { BEFORE_FIRST, unreachable } from "../../log/index.js";
+import { messageBytes } from "./codec.js";
 import type {
+  AppendSize,
   EventPlace,
+  NewStreamMessage,
   Producer,
   ProducerFacts,
   StreamCreated,
@@ -42,6 +44,8 @@ class OverlaidStreams implements StreamView {
   /** By stream and producer. Of a stream made in the batch nothing of the base counts. */
   readonly #producers = new Map<string, Map<string, ProducerFacts>>();
   readonly #made = new Set<string>();
+  /** Of touched streams that keep so many bytes. */
+  readonly #kept = new Map<string, KeptAppends>();
   count: number;
   generations: number;
 
@@ -84,6 +88,11 @@ class OverlaidStreams implements StreamView {
       : Math.max(touched.earliest, this.#base.earliest(name, now));
   }
 
+  /** Those of before the batch. */
+  appends(name: string): Iterable<AppendSize> {
+    return this.#made.has(name) ? [] : this.#base.appends(name);
+  }
+
   apply(event: StreamEvent): void {
     if (event.type === "stream.created") {
       this.#create(event);
@@ -93,7 +102,7 @@ class OverlaidStreams implements StreamView {
     if (draft === undefined) return;
     switch (event.type) {
       case "stream.appended":
-        this.#append(draft, event.messages.length);
+        this.#append(draft, event.messages);
         this.#noteWriter(draft, event.producer, event.writerSeq);
         if (event.closes) close(draft, event.producer);
         break;
@@ -135,6 +144,7 @@ class OverlaidStreams implements StreamView {
     this.count += 1;
     this.#made.add(event.name);
     this.#producers.delete(event.name);
+    this.#kept.delete(event.name);
     const { type: _type, messages, ...facts } = event;
     const start = event.fork?.at ?? 0;
     const earliest = source === undefined ? 0 : Math.min(this.earliest(source.name, this.#now), start);
@@ -156,16 +166,26 @@ class OverlaidStreams implements StreamView {
       lastOffset: BEFORE_FIRST,
     };
     this.#touched.set(event.name, draft);
-    this.#append(draft, messages.length);
+    this.#append(draft, messages);
   }
 
-  #append(draft: Draft, count: number): void {
+  /** What it pushes out by age `earliest` tells. */
+  #append(draft: Draft, messages: readonly NewStreamMessage[]): void {
     this.#renew(draft);
-    if (count === 0) return;
-    draft.end += count;
+    if (messages.length === 0) return;
+    const first = draft.end;
+    draft.end += messages.length;
     draft.tail = UNRECORDED;
-    const { count: kept } = draft.retention;
-    if (kept !== undefined) draft.earliest = Math.max(draft.earliest, draft.end - kept);
+    const { count, bytes } = draft.retention;
+    if (count !== undefined) draft.earliest = Math.max(draft.earliest, draft.end - count);
+    if (bytes === undefined) return;
+    const kept = this.#kept.get(draft.name) ?? new KeptAppends(this.appends(draft.name), draft.bytes);
+    this.#kept.set(draft.name, kept);
+    const size = messages.reduce((sum, message) => sum + messageBytes(message.bytes), 0);
+    draft.earliest = Math.max(
+      draft.earliest,
+      kept.add({ first, count: messages.length, bytes: size }, bytes),
+    );
   }
 
   #renew(draft: Draft): void {
@@ -194,6 +214,37 @@ class OverlaidStreams implements StreamView {
     if (source === undefined) return;
     source.forks -= 1;
     if (source.gone && source.forks === 0) this.#remove(source);
+  }
+}
+
+/** The appends that a stream's rule leaves of those that it had and of the batch's. */
+class KeptAppends {
+  readonly #had: Iterator<AppendSize>;
+  readonly #added: AppendSize[] = [];
+  #bytes: number;
+
+  constructor(had: Iterable<AppendSize>, bytes: number) {
+    this.#had = had[Symbol.iterator]();
+    this.#bytes = bytes;
+  }
+
+  /** As when the record is applied: the oldest go whole, never the one that is added. Returns where the last that went has ended. */
+  add(append: AppendSize, bytesMax: number): number {
+    let end = 0;
+    this.#bytes += append.bytes;
+    while (this.#bytes > bytesMax) {
+      const oldest = this.#oldest();
+      if (oldest === undefined) break;
+      this.#bytes -= oldest.bytes;
+      end = oldest.first + oldest.count;
+    }
+    this.#added.push(append);
+    return end;
+  }
+
+  #oldest(): AppendSize | undefined {
+    const had = this.#had.next();
+    return had.done === true ? this.#added.shift() : had.value;
   }
 }
 

@@ -6,6 +6,7 @@ import { assert, BEFORE_FIRST, type Offset } from "../../log/index.js";
 import type { TouchedTopics } from "../wakes.js";
 import { Consumption } from "./consumption.js";
 import type {
+  AppendSize,
   EventPlace,
   FamilySums,
   PageLimits,
@@ -67,6 +68,10 @@ export class StreamState implements StreamReadView {
 
   earliest(name: string, now: number): number {
     return this.#stream(name).earliest(now);
+  }
+
+  appends(name: string): Iterable<AppendSize> {
+    return this.#stream(name).index.from(0);
   }
 
   expired(now: number, budget: number): readonly string[] {

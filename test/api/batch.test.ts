@@ -167,6 +167,38 @@ describe("a batch", () => {
     expect(read.events.map(({ offset }) => offset)).toEqual([0, 1]);
   });
 
+  it("sees what each append pushes out of a room that keeps so many bytes", async () => {
+    await prepared();
+    const publish = (room: string, data: number) => command("stream.publish", { room, event: "e", data });
+    const trim = (room: string) => command("stream.trim", { room, before_offset: 1 });
+    await server.post("/stream/old", { max_bytes: 5 });
+    for (const data of [1, 2, 3]) await server.post("/stream/old/publish", { event: "e", data });
+    const { json } = await server.post("/batch", {
+      operations: [
+        command("stream.create", { room: "new", max_bytes: 5 }),
+        ...[11, 22].map((data) => publish("new", data)),
+        trim("new"),
+        ...[33, 44].map((data) => publish("new", data)),
+        trim("new"),
+        ...[44, 55].map((data) => publish("old", data)),
+        trim("old"),
+        publish("old", 6_666_666),
+        trim("old"),
+        ...[7, 8].map((data) => publish("old", data)),
+        trim("old"),
+      ],
+    });
+    const { results } = json as { results: { earliest_offset?: number }[] };
+    const told = results.flatMap(({ earliest_offset }) => earliest_offset ?? []);
+    const earliest = async (room: string) =>
+      (await server.post(`/stream/${room}/trim`, { before_offset: 0 })).json;
+    expect([told, await earliest("new"), await earliest("old")]).toMatchObject([
+      [1, 2, 2, 5, 6],
+      { earliest_offset: 2 },
+      { earliest_offset: 6 },
+    ]);
+  });
+
   it("survives a restart whole", async () => {
     const log = new MemoryLog();
     const job = await prepared(log);

@@ -131,12 +131,20 @@ describe("headers", () => {
     const expected = { type: "found", value: { expiresAt: Date.UTC(2030, 0, 1, 10) } };
     expect(at("2030-01-01T10:00:00Z")).toEqual(expected);
     expect(at("2030-01-01T12:00:00.000+02:00")).toEqual(expected);
+    expect(at("2030-01-01t10:00:00z")).toEqual(expected);
+    expect(at("2028-02-29T23:59:59-23:59")).toMatchObject({ type: "found" });
     for (const text of [
       "tomorrow",
       "2030-01-01",
       "2030-13-01T00:00:00Z",
       "2030-01-01T10:00:00",
       "1893492000",
+      "2030-01-01T10:00Z",
+      "2030-01-01 10:00:00Z",
+      "2027-02-29T00:00:00Z",
+      "2027-02-30T00:00:00Z",
+      "2027-04-31T00:00:00+02:00",
+      "2027-02-28T24:00:00Z",
     ]) {
       expect(at(text), text).toMatchObject({ code: "API_HEADER_INVALID" });
     }

@@ -94,6 +94,23 @@ describe("a page", () => {
     expect(last?.headers.get("cache-control")).toBe("no-cache");
   });
 
+  it("that begins before its stream was made is asked for again: the name's next stream begins there, too", async () => {
+    const server = await start();
+    const [source, fork] = [new StreamClient(server, "source"), new StreamClient(server, "fork")];
+    await source.create(TEXT, "shared");
+    const { next: shared } = await source.append("shared too");
+    for (const fill of ["a", "b"]) {
+      await fork.create({ ...TEXT, "stream-forked-from": source.path });
+      for (let i = 0; i < 3; i++) await fork.append(fill.repeat(700_000));
+      for (const offset of ["0000000000000000_0000000000000000", shared]) {
+        const page = await fork.read(offset);
+        expect([page.status, page.upToDate, page.text.at(-1)]).toEqual([200, false, fill]);
+        expect(page.headers.get("cache-control")).toBe("no-cache");
+      }
+      await fork.delete();
+    }
+  });
+
   it("has another tag when the stream was closed, though the bytes are the same", async () => {
     const stream = new StreamClient(await start(), "tagged");
     await stream.create(TEXT, "all");

@@ -118,6 +118,23 @@ describe("a repeat", () => {
     expect(told(again)).toEqual(told(first));
   });
 
+  it.each(["its name is free", "its name is another stream's"])(
+    "of a fork is answered the same when its source is gone and %s",
+    async (when) => {
+      await begin();
+      const fork = { ...KEY, "stream-forked-from": "/v1/stream/s" };
+      const send = () => server.request("PUT", "/v1/stream/fork", undefined, fork);
+      const first = await send();
+      expect([first.status, isReplay(first)]).toEqual([201, null]);
+      for (const name of ["fork", "s"]) await server.request("DELETE", `/v1/stream/${name}`);
+      if (when !== "its name is free") await server.request("PUT", "/v1/stream/fork", "x");
+      const end = server.log.endOffset;
+      const again = await send();
+      expect([told(again), isReplay(again)]).toEqual([told(first), "true"]);
+      expect(server.log.endOffset).toBe(end);
+    },
+  );
+
   it("after the window is a new request", async () => {
     await begin();
     await server.post("/kv/n/incr", {}, KEY);
@@ -138,6 +155,7 @@ describe("a key", () => {
       ["POST", "/v1/stream/t", "x", {}],
       ["POST", "/v1/stream/s", "x", { "stream-closed": "true" }],
       ["PUT", "/v1/stream/s", "x", {}],
+      ["PUT", "/v1/stream/t", "x", { "stream-forked-from": "/v1/stream/none" }],
     ] as const) {
       const answer = await server.request(method, path, body, { ...text, ...more });
       expect([answer.status, answer.json]).toEqual([
@@ -194,6 +212,7 @@ describe("a key", () => {
       ["POST", "/kv/n/incr", { amount: 2 }],
       ["POST", "/kv/m/incr", { amount: 1 }],
       ["POST", "/kv/n/decr", { amount: 1 }],
+      ["POST", "/kv/restore", { pattern: "*", at: 1_000_000 }],
       ["PUT", "/kv/n", "1"],
     ];
     for (const [method, path, body] of others) {
@@ -253,12 +272,14 @@ describe("a key", () => {
     expect(answer.json).toMatchObject({ success: false, error_code: "API_IDEMPOTENCY_KEY_INVALID" });
   });
 
-  it("is refused for a write that is queued, and for a consume that waits", async () => {
+  it("is refused for a write that is queued, a consume that waits, and a snapshot", async () => {
     await begin();
     await server.post("/transaction/multi", { client_id: "c" });
     const queued = await server.post("/kv/set", { key: "a", value: "b", client_id: "c" }, KEY);
     const waiting = await server.post("/queue/jobs/consume/me", { wait_secs: 1 }, KEY);
-    for (const answer of [queued, waiting]) {
+    const snapshot = await server.post("/snapshot", undefined, KEY);
+    for (const answer of [queued, waiting, snapshot]) {
+      expect(answer.status).toBe(400);
       expect(answer.json).toMatchObject({ error_code: "API_IDEMPOTENCY_KEY_INVALID" });
     }
   });

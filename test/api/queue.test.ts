@@ -87,6 +87,28 @@ describe("the documented client of queues", () => {
   });
 });
 
+describe("a span shorter than a millisecond", () => {
+  it("counts as one, where 0 means none", async () => {
+    await start();
+    const config = {
+      ...{ message_ttl_secs: 0.0004, dedup_window_secs: 0.0001, ack_deadline_secs: 0.0004 },
+      backoff: { type: "fixed", delay_secs: 0.0004 },
+    };
+    expect((await server.post("/queue/brief", config)).json).toMatchObject({
+      config: {
+        ...{ message_ttl_secs: 0.001, dedup_window_secs: 0.001, ack_deadline_secs: 0.001 },
+        backoff: { delay_secs: 0.001 },
+      },
+    });
+    await server.post("/queue/q", {});
+    await server.post("/queue/q/publish", { payload: "brief", ttl_secs: 0.0004 });
+    await server.post("/queue/q/publish", { payload: "stays", ttl_secs: 0 });
+    server.now += 1;
+    const { json } = await server.get("/queue/q/consume/c");
+    expect(json).toMatchObject({ message_id: "4-0" });
+  });
+});
+
 describe("a queue's name", () => {
   it.each(["list", "a/b", "ü ?#%", "..x", "__proto__", "n".repeat(256)])(
     "may be %j, in the path as anywhere",

@@ -97,7 +97,14 @@ const batches: readonly OperationCase[] = [
     operation: "batch",
     says: "a batch in a batch",
     input: { operations: [operation("batch", { operations: [] })] },
-    error: "API_COMMAND_UNKNOWN",
+    error: "API_BATCH_OPERATION_UNSUPPORTED",
+    details: { operation_index: 0 },
+  },
+  {
+    operation: "batch",
+    says: "the end of a transaction in a batch",
+    input: { operations: [operation("transaction.exec", { client_id: "c" })] },
+    error: "API_BATCH_OPERATION_UNSUPPORTED",
     details: { operation_index: 0 },
   },
   {
