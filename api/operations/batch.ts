@@ -132,7 +132,7 @@ function at(index: number, refused: Refusal): Refusal {
   return { ...refused, message: `operation ${index}: ${refused.message}`, details };
 }
 
-export function precondition(input: Static<typeof PreconditionInput>): Precondition {
+function precondition(input: Static<typeof PreconditionInput>): Precondition {
   if ("key" in input) return { type: "revision", key: input.key, revision: input.revision };
   if ("stream" in input) return { type: "length", stream: input.stream, length: input.length };
   const { queue, message_id: messageId, receipt } = input;

@@ -5,9 +5,9 @@
  * Over REST it never is: a request id differs with each request, or a proxy gives the same to everybody.
  */
 import { Type } from "@sinclair/typebox";
-import { batch, noTransaction, revisions } from "../../projections/index.js";
+import { batch, noTransaction, unchanged } from "../../projections/index.js";
 import { errorTable, type Refusal, refusal } from "../errors.js";
-import { batchReply, precondition } from "./batch.js";
+import { batchReply } from "./batch.js";
 import type { Call } from "./call.js";
 import { CLIENT_ID_MAX, closed, Key, LogOffset, Success } from "./fields.js";
 import { defineOperation } from "./operation.js";
@@ -79,7 +79,7 @@ export const exec = defineOperation({
 /** Decided also without a transaction, because a repeat with an idempotency key finds its answer there. */
 function execution(transaction: OpenTransaction | undefined): Write {
   if (transaction === undefined) return write(noTransaction, {}, batchReply);
-  const preconditions = Array.from(transaction.watched, ([key, revision]) => precondition({ key, revision }));
+  const preconditions = [...transaction.watched.values()];
   return write(batch<Reply>, { preconditions, steps: transaction.writes }, batchReply);
 }
 
@@ -140,10 +140,9 @@ export const watch = defineOperation({
     const refused = transactions.mayWatch(client);
     if (refused !== undefined) return refused;
     return call.query(
-      revisions,
+      unchanged,
       { keys: input.keys },
-      (found): Reply =>
-        transactions.watch(client, input.keys, found) ?? shown({ success: true, client_id: client }),
+      (found): Reply => transactions.watch(client, found) ?? shown({ success: true, client_id: client }),
     );
   },
 });
