@@ -12,6 +12,8 @@ import { answerBytes } from "./state.js";
 export interface OnceCommand<Answer> {
   readonly key: string;
   readonly fingerprint: Uint8Array;
+  /** True when it is known to be no repeat, though it may look like one: then a key that was used is used for another request. */
+  readonly isNew?: boolean;
   /** The log's committed offset when the request came in: an answer beyond it is still on its way. */
   readonly committed: Offset;
   readonly step: Step<Answer>;
@@ -60,7 +62,7 @@ export const keptAnswer: Reader<{ readonly key: string }, KeptAnswer | undefined
 ) => ({ type: "seen", answer: idempotency.get(key, now), seen: BEFORE_FIRST });
 
 function again<Answer>(kept: KeptAnswer, command: OnceCommand<Answer>): Decision<OnceAnswer<Answer>> {
-  if (Buffer.compare(kept.fingerprint, command.fingerprint) !== 0) {
+  if (command.isNew === true || Buffer.compare(kept.fingerprint, command.fingerprint) !== 0) {
     return rejected("IDEMPOTENCY_KEY_REUSED", "the key was used for another request", kept);
   }
   if (kept.offset > command.committed) {

@@ -1,7 +1,8 @@
 /**
  * Where the chains of keys that are gone end: the offset of the last event of a key that was removed, so that its next event, if
- * one comes, names it as `previous` and the history goes on, and so that a watch learns of a key that came and went. Bounded: past the bound the key removed longest ago is forgotten, and
- * then `isWhole` is false for good, for a key that comes back may have been one of those.
+ * one comes, names it as `previous` and the history goes on, and so that a watch learns of a key that came and went. Bounded: past
+ * the bound the key removed longest ago is forgotten, and then `isWhole` is false for good, for a key that comes back may have been
+ * one of those.
  *
  * Local, and no part of what the state is: it follows from the records that were read and from how much may be remembered. No digest
  * knows it; a snapshot carries it along. What it made of an event (`previous`) is in the log.
