@@ -4,7 +4,7 @@
  */
 import { TypeCompiler } from "@sinclair/typebox/compiler";
 import { afterAll, afterEach, describe, expect, it } from "vitest";
-import { commonErrors, LOOK_BACK } from "../../api/documented-errors.js";
+import { commonErrors, LOOK_BACK, OF_A_CLIENT } from "../../api/documented-errors.js";
 import type { ErrorCode, Refusal } from "../../api/index.js";
 import { operations } from "../../api/operations/catalog.js";
 import { type Operation, pathFields, type RestBinding, takesBody } from "../../api/operations/operation.js";
@@ -206,6 +206,9 @@ async function wrongFields(door: Door): Promise<void> {
   for (const name of required.filter((each) => !inPath.includes(each))) {
     const { [name]: _left, ...others } = fields;
     door.expectCode(await door.ask({}, others), "API_FIELD_MISSING");
+  }
+  if (OF_A_CLIENT.has(operation.name) && binding !== undefined) {
+    door.expectCode(await door.ask({}, {}), "API_FIELD_MISSING");
   }
   if (binding === undefined) {
     const { name: command } = operation;
