@@ -69,6 +69,13 @@ export function rawCommonErrors(kind: Operation["kind"]): readonly ErrorCode[] {
   ];
 }
 
+/** They need a client, whom over REST the request alone can name. */
+export const OF_A_CLIENT: ReadonlySet<string> = new Set([
+  "transaction.exec",
+  "transaction.discard",
+  "transaction.unwatch",
+]);
+
 /** `binding` undefined: in the envelope. The errors of `operation` itself are not among them. */
 export function commonErrors(operation: Operation, binding: RestBinding | undefined): readonly ErrorCode[] {
   const { input, kind, name, ofNow, whileDraining } = operation;
@@ -79,7 +86,7 @@ export function commonErrors(operation: Operation, binding: RestBinding | undefi
   const required = [...(input.required ?? []), ...(binding?.required ?? [])];
   const codes: (readonly [boolean, readonly ErrorCode[]])[] = [
     [true, everyErrors],
-    [binding === undefined || required.some(isFree), ["API_FIELD_MISSING"]],
+    [binding === undefined || required.some(isFree) || OF_A_CLIENT.has(name), ["API_FIELD_MISSING"]],
     [withBody || Object.keys(input.properties).some(isFree), ["API_FIELD_INVALID"]],
     [withBody, bodyErrors],
     [true, minOffsetErrors],

@@ -14,6 +14,7 @@ import { type Operation, pathFields, type RestBinding, takesBody } from "./opera
 type Node = Readonly<Record<string, unknown>>;
 
 const LINEAGE_PATTERN = "^[0-9a-f]{8}$";
+const IDEMPOTENCY_KEY_PATTERN = "^[\\x21-\\x7e]{1,255}$";
 const ACKS_PATTERN = "^([0-9]|[1-5][0-9]|6[0-3]|quorum)$";
 
 export function openApiDocument(version: string): Node {
@@ -34,7 +35,7 @@ export function openApiDocument(version: string): Node {
       title: "Annals",
       version,
       description:
-        "An event-sourced store. A write's answer names its offset in the log and leaves only when the write is committed by the configured rule. Errors are `{error, code, error_code, request_id}`, or RFC 9457 problems for `Accept: application/problem+json`; ERRORS.md lists every code.",
+        "An event-sourced store. A write's answer names its offset in the log and leaves only when the write is committed by the configured rule. Errors are `{error, code, error_code, request_id}`, or RFC 9457 problems for `Accept: application/problem+json`; ERRORS.md lists every code. `/v1/stream/{path}` speaks the Durable Streams protocol, whose own document describes it (https://github.com/durable-streams/durable-streams); ops/docs/durable-streams.md says what holds here beside it.",
       license: { name: "Apache-2.0", identifier: "Apache-2.0" },
     },
     servers: [{ url: "/" }],
@@ -194,12 +195,21 @@ const askedBeside = {
     ),
     schema: { type: "string", pattern: ACKS_PATTERN },
   },
+  IdempotencyKey: {
+    ...header(
+      "Idempotency-Key",
+      "The write happens once, however often the same request comes with the same key: a repeat is given the first answer, with `Idempotent-Replayed: true`. In the envelope: `idempotency_key`.",
+    ),
+    schema: { type: "string", pattern: IDEMPOTENCY_KEY_PATTERN },
+  },
   MinOffsetInQuery: { ...header("min_offset", "The same as `X-Annals-Min-Offset`."), in: "query" },
 };
 
 function besideRefs(kind: Operation["kind"]): readonly Node[] {
   const names: readonly (keyof typeof askedBeside)[] =
-    kind === "read" ? ["MinOffset", "Lineage", "MinOffsetInQuery"] : ["MinOffset", "Lineage", "Acks"];
+    kind === "read"
+      ? ["MinOffset", "Lineage", "MinOffsetInQuery"]
+      : ["MinOffset", "Lineage", "Acks", "IdempotencyKey"];
   return names.map((name) => ({ $ref: `#/components/parameters/${name}` }));
 }
 

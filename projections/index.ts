@@ -1,6 +1,6 @@
 /** What the projections room shows to the others. */
 export type * from "./batch/contract.js";
-export { type BatchCommand, batch, noTransaction, revisions } from "./batch/decide.js";
+export { type BatchCommand, batch, noTransaction, unchanged } from "./batch/decide.js";
 export type * from "./decision.js";
 export { asIs } from "./decision.js";
 export { type Difference, type DifferenceKind, differences } from "./differences.js";

@@ -65,8 +65,11 @@ export function asksOf(
     const once = onceKey(key, identity());
     return once.type === "refused" ? once : { ...NOTHING_OF_A_WRITE, once, acks, minOffset };
   }
-  const wanted =
-    inBody?.min_offset ?? headers["x-annals-min-offset"] ?? fieldInQuery(request, MIN_OFFSET_FIELD);
+  const [wanted, ...others] = [
+    inBody?.min_offset,
+    headers["x-annals-min-offset"],
+    fieldInQuery(request, MIN_OFFSET_FIELD),
+  ].filter((place) => place !== undefined);
   if (wanted === undefined && moment === undefined) return NOTHING;
   if (moment !== undefined && ofNow === true) return atUnsupported();
   const at = moment === undefined ? undefined : parseMoment(moment);
@@ -78,7 +81,15 @@ export function asksOf(
   }
   if (wanted === undefined) return { ...NOTHING, at };
   const minOffset = minOffsetOf(wanted, headers);
-  return "type" in minOffset ? minOffset : { ...NOTHING, minOffset, at };
+  if ("type" in minOffset) return minOffset;
+  if (others.every((other) => isSame(minOffsetOf(other, headers), minOffset)))
+    return { ...NOTHING, minOffset, at };
+  return refusal("API_MIN_OFFSET_INVALID", "the request names two minimum offsets that differ");
+}
+
+/** Whichever of two were taken, the other would be broken without a word. */
+function isSame(other: MinOffset | Refusal, { offset, lineage }: MinOffset): boolean {
+  return !("type" in other) && other.offset === offset && other.lineage === lineage;
 }
 
 /** The lineage stands behind the offset, or in the header in which it was told. */

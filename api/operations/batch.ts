@@ -26,6 +26,9 @@ const PreconditionInput = Type.Union([
   ),
 ]);
 
+/** Nothing else can be there, so a length of 0 would hold whatever was meant. */
+const STREAM_NAME = /^(room|ds)\/./su;
+
 const BatchInput = Type.Object(
   {
     operations: Type.Array(
@@ -66,7 +69,12 @@ export function batchOperation(commands: () => ReadonlyMap<string, Operation>): 
     run(input, call, source) {
       const steps = stepsOf(input.operations, commands(), source, call.desk.options);
       if ("type" in steps) return steps;
-      const preconditions = (input.preconditions ?? []).map(precondition);
+      const preconditions: Precondition[] = [];
+      for (const [index, each] of (input.preconditions ?? []).entries()) {
+        const checked = precondition(each);
+        if (checked.type === "refused") return { ...checked, details: { precondition_index: index } };
+        preconditions.push(checked);
+      }
       return write(batch<Reply>, { preconditions, steps }, batchReply).run(call);
     },
   });
@@ -132,9 +140,14 @@ function at(index: number, refused: Refusal): Refusal {
   return { ...refused, message: `operation ${index}: ${refused.message}`, details };
 }
 
-export function precondition(input: Static<typeof PreconditionInput>): Precondition {
+function precondition(input: Static<typeof PreconditionInput>): Precondition | Refusal {
   if ("key" in input) return { type: "revision", key: input.key, revision: input.revision };
-  if ("stream" in input) return { type: "length", stream: input.stream, length: input.length };
+  if ("stream" in input) {
+    const { stream, length } = input;
+    if (STREAM_NAME.test(stream)) return { type: "length", stream, length };
+    const message = 'field "stream" of a precondition must be room/<room> or ds/<path>';
+    return refusal("API_FIELD_INVALID", message);
+  }
   const { queue, message_id: messageId, receipt } = input;
   return { type: "receipt", queue, messageId, receipt };
 }

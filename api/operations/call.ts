@@ -185,13 +185,9 @@ export class Call {
   }
 
   /** As `execute`, the answer kept in the record and given again when the same request comes again. */
-  executeOnce<Result>(
-    { key, fingerprint }: OnceKey,
-    step: Step<Result>,
-    form: OnceForm<Result>,
-  ): Later<Result | Refusal> {
+  executeOnce<Result>(request: OnceKey, step: Step<Result>, form: OnceForm<Result>): Later<Result | Refusal> {
     const committed = this.desk.options.log.committedOffset;
-    const command: OnceCommand<Result> = { key, fingerprint, committed, step, keep: form.keep };
+    const command: OnceCommand<Result> = { ...request, committed, step, keep: form.keep };
     return this.execute(once<Result>, command, (answer) =>
       answer.type === "first" ? answer.answer : form.again(answer.kept),
     );
@@ -205,8 +201,7 @@ export class Call {
     if (this.once === undefined) return undefined;
     const refused = this.refuseWrites();
     if (refused !== undefined) return refused;
-    const { key, fingerprint } = this.once;
-    const request = { key, fingerprint, committed: this.desk.options.log.committedOffset };
+    const request = { ...this.once, committed: this.desk.options.log.committedOffset };
     const kept = await this.query(keptAnswer, request, (answer) => ({ type: "kept" as const, answer }));
     if (kept.type === "refused") return kept;
     if (kept.answer === undefined) return undefined;

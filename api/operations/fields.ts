@@ -20,7 +20,8 @@ export const ClientId = Type.Optional(
   Type.String({
     minLength: 1,
     maxLength: CLIENT_ID_MAX,
-    description: "With an open transaction of this client the write is queued in it; see transaction.multi.",
+    description:
+      "With an open transaction of this client the write is queued in it (`queued` in the answer), without one it is done at once; see transaction.multi.",
   }),
 );
 

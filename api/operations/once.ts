@@ -12,6 +12,8 @@ export interface OnceKey {
   readonly type: "once";
   readonly key: string;
   readonly fingerprint: Uint8Array;
+  /** See `OnceCommand`. */
+  readonly isNew?: boolean;
 }
 
 /** How one door's answers are kept as text, and made from it again. */

@@ -45,7 +45,7 @@ export const create = defineRoomOperation({
     generation: Generation,
     log_offset: LogOffset,
   }),
-  errors: ["STREAM_EXISTS", "STREAM_NAME_INVALID", "STREAM_TOO_MANY"],
+  errors: ["STREAM_CONFIG_INVALID", "STREAM_EXISTS", "STREAM_NAME_INVALID", "STREAM_TOO_MANY"],
   rest: [{ method: "POST", path: "/stream/{room}" }],
   prepare(input) {
     const { room } = input;
@@ -69,7 +69,7 @@ export const getOrCreate = defineRoomOperation({
     generation: Generation,
     log_offset: LogOffset,
   }),
-  errors: ["STREAM_NAME_INVALID", "STREAM_TOO_MANY"],
+  errors: ["STREAM_CONFIG_INVALID", "STREAM_NAME_INVALID", "STREAM_TOO_MANY"],
   rest: [{ method: "PUT", path: "/stream/{room}" }],
   prepare(input) {
     const { room } = input;

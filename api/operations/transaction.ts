@@ -5,11 +5,12 @@
  * Over REST it never is: a request id differs with each request, or a proxy gives the same to everybody.
  */
 import { Type } from "@sinclair/typebox";
-import { batch, noTransaction, revisions } from "../../projections/index.js";
+import { batch, noTransaction, unchanged } from "../../projections/index.js";
 import { errorTable, type Refusal, refusal } from "../errors.js";
-import { batchReply, precondition } from "./batch.js";
+import { batchReply } from "./batch.js";
 import type { Call } from "./call.js";
 import { CLIENT_ID_MAX, closed, Key, LogOffset, Success } from "./fields.js";
+import { replyForm } from "./once.js";
 import { defineOperation } from "./operation.js";
 import { type Reply, shown } from "./reply.js";
 import type { OpenTransaction } from "./transactions.js";
@@ -57,7 +58,7 @@ export const exec = defineOperation({
   kind: "write",
   summary: "Run what a transaction queued, as one record",
   description:
-    "All or nothing. If a watched key has changed nothing is run: `aborted`. If a write is refused nothing is run either, and the error names it. Either way the transaction is over; only what asks to be tried again (Retry-After) leaves it open.",
+    "All or nothing. If a watched key has changed nothing is run: `aborted`. If a write is refused nothing is run either, and the error names it. Either way the transaction is over; only what asks to be tried again (Retry-After) leaves it open, and an `Idempotency-Key` that was used before (`IDEMPOTENCY_KEY_REUSED`).",
   input: OnlyClient,
   output: Type.Union([
     Type.Object({ success: Success, results: Type.Array(Type.Unknown()), log_offset: LogOffset }),
@@ -70,8 +71,8 @@ export const exec = defineOperation({
     if (typeof client !== "string") return client;
     const { transactions } = call.desk;
     const transaction = transactions.take(client);
-    const reply = await settled(execution(transaction), call);
-    if (transaction !== undefined && asksToComeAgain(reply)) transactions.putBack(client, transaction);
+    const reply = await settled(execution(transaction), call, transaction !== undefined);
+    if (transaction !== undefined && leavesOpen(reply)) transactions.putBack(client, transaction);
     return abortedAsDocumented(reply);
   },
 });
@@ -79,22 +80,28 @@ export const exec = defineOperation({
 /** Decided also without a transaction, because a repeat with an idempotency key finds its answer there. */
 function execution(transaction: OpenTransaction | undefined): Write {
   if (transaction === undefined) return write(noTransaction, {}, batchReply);
-  const preconditions = Array.from(transaction.watched, ([key, revision]) => precondition({ key, revision }));
+  const preconditions = [...transaction.watched.values()];
   return write(batch<Reply>, { preconditions, steps: transaction.writes }, batchReply);
 }
 
-/** What the log refuses is a reply here, too. */
-async function settled(execution: Write, call: Call): Promise<Reply> {
+/**
+ * What the log refuses is a reply here, too. Requests that execute different transactions of one client look the same; while it has
+ * one open, this is not the request that executed another.
+ */
+async function settled(execution: Write, call: Call, isNew: boolean): Promise<Reply> {
   try {
-    return await execution.run(call);
+    return await (call.once === undefined
+      ? execution.run(call)
+      : call.executeOnce({ ...call.once, isNew }, execution, replyForm));
   } catch (error) {
     return call.failure(error);
   }
 }
 
-/** Nothing has happened, and the same may succeed in a while: the disk is busy or full, say. */
-function asksToComeAgain(reply: Reply): boolean {
-  return reply.type === "refused" && errorTable[reply.code].retryAfterSecs !== undefined;
+/** Nothing has happened, and the same may succeed: in a while (the disk is busy or full, say), or with another key. */
+function leavesOpen(reply: Reply): boolean {
+  if (reply.type !== "refused") return false;
+  return reply.code === "IDEMPOTENCY_KEY_REUSED" || errorTable[reply.code].retryAfterSecs !== undefined;
 }
 
 function abortedAsDocumented(reply: Reply): Reply {
@@ -140,10 +147,9 @@ export const watch = defineOperation({
     const refused = transactions.mayWatch(client);
     if (refused !== undefined) return refused;
     return call.query(
-      revisions,
+      unchanged,
       { keys: input.keys },
-      (found): Reply =>
-        transactions.watch(client, input.keys, found) ?? shown({ success: true, client_id: client }),
+      (found): Reply => transactions.watch(client, found) ?? shown({ success: true, client_id: client }),
     );
   },
 });

@@ -1,11 +1,10 @@
 /**
- * The open transactions and watches of all clients: writes that wait for `exec`, and the revisions that watched keys had.
+ * The open transactions and watches of all clients: writes that wait for `exec`, and how watched keys were.
  * Nothing of them is in the log before they are executed, so a restart forgets them, as it forgets connections.
  *
  * Bounded by number and by bytes; one that nobody touched for the idle time is forgotten when room is asked for.
  */
-import type { Offset } from "../../log/index.js";
-import type { Step } from "../../projections/index.js";
+import type { Step, Unchanged } from "../../projections/index.js";
 import { type Refusal, refusal } from "../errors.js";
 import type { SourceText } from "../exact.js";
 import type { ApiOptions } from "../options.js";
@@ -21,7 +20,7 @@ export interface QueuedWrite {
 
 /** What one client has open: watches, and from `multi` on writes. */
 interface Transaction {
-  readonly watched: Map<string, Offset>;
+  readonly watched: Map<string, Unchanged>;
   /** Undefined before `multi`. */
   writes: QueuedWrite[] | undefined;
   bytes: number;
@@ -90,25 +89,23 @@ export class Transactions {
     return refusal("API_TRANSACTION_OPEN", "watch before multi: what follows is decided as one anyway");
   }
 
-  /** A key that is watched already keeps the revision that it had first. */
-  watch(client: string, keys: readonly string[], revisions: readonly Offset[]): Refusal | undefined {
+  /** A key that is watched already stays watched from the first time on. */
+  watch(client: string, keys: readonly Unchanged[]): Refusal | undefined {
     const transaction = this.#open(client);
     if (transaction.type === "refused") return transaction;
     const { watched } = transaction.value;
     const { batchItemsMax, transactionBytesMax } = this.#options.limits;
-    const fresh = new Set(keys.filter((key) => !watched.has(key)));
+    const fresh = new Map<string, Unchanged>();
+    for (const unchanged of keys) if (!watched.has(unchanged.key)) fresh.set(unchanged.key, unchanged);
     if (watched.size + fresh.size > batchItemsMax) {
       return refusal("API_BATCH_TOO_LARGE", `a client watches at most ${batchItemsMax} keys`);
     }
     let bytes = 0;
-    for (const key of fresh) bytes += WRITE_BYTES + key.length;
+    for (const key of fresh.keys()) bytes += WRITE_BYTES + key.length;
     if (this.#bytes + bytes > transactionBytesMax) return this.#full();
     this.#bytes += bytes;
     transaction.value.bytes += bytes;
-    for (const [index, key] of keys.entries()) {
-      const revision = revisions[index];
-      if (revision !== undefined && fresh.has(key) && !watched.has(key)) watched.set(key, revision);
-    }
+    for (const [key, unchanged] of fresh) watched.set(key, unchanged);
     return undefined;
   }
 

@@ -1,9 +1,17 @@
 /** What must hold for an atomic batch, and how one is refused. */
+import type { Offset } from "../../log/index.js";
 
 /** What must hold when the batch is decided, before its first operation. */
 export type Precondition =
   /** The key's last change; 0 = the key is not there. */
   | { readonly type: "revision"; readonly key: string; readonly revision: number }
+  /** The key has the revision still (0 = it is not there), and had no other after the offset `since`. */
+  | {
+      readonly type: "unchanged";
+      readonly key: string;
+      readonly revision: number;
+      readonly since: Offset;
+    }
   /** The delivery that the receipt names is open. */
   | { readonly type: "receipt"; readonly queue: string; readonly messageId: string; readonly receipt: string }
   /** Messages that the stream has taken so far: the offset of its next one; 0 when it is not there. */
@@ -11,6 +19,8 @@ export type Precondition =
 
 export type BatchRejectionCode = "BATCH_PRECONDITION_FAILED" | "BATCH_TRANSACTION_NOT_FOUND";
 
-export interface RevisionsQuery {
+export type Unchanged = Extract<Precondition, { readonly type: "unchanged" }>;
+
+export interface UnchangedQuery {
   readonly keys: readonly string[];
 }

@@ -16,7 +16,7 @@ import type {
 } from "../decision.js";
 import { idOf, parseId } from "../queue/ids.js";
 import { standing } from "../stream/decisions.js";
-import type { Precondition, RevisionsQuery } from "./contract.js";
+import type { Precondition, Unchanged, UnchangedQuery } from "./contract.js";
 import { OverlaidStore } from "./overlay.js";
 
 export interface BatchCommand<Answer> {
@@ -80,6 +80,14 @@ function check(state: StoreView, precondition: Precondition, now: number): Rejec
         ? undefined
         : failed(`a key has revision ${found}, not ${revision}`, state.kv.lastChange(key));
     }
+    case "unchanged": {
+      const { key, revision, since } = precondition;
+      const found = state.kv.look(key, now)?.revision ?? BEFORE_FIRST;
+      // A key that came and went is at 0 again, and one that expired had its last event long ago: neither test does alone.
+      return found === revision && !state.kv.mayHaveChanged(key, since)
+        ? undefined
+        : failed("a watched key has changed", state.kv.lastChange(key));
+    }
     case "receipt": {
       const { queue, messageId, receipt } = precondition;
       const ref = parseId(messageId);
@@ -111,12 +119,13 @@ export function noTransaction(): Decision<readonly never[]> {
   return { type: "rejected", code: "BATCH_TRANSACTION_NOT_FOUND", message, seen: BEFORE_FIRST };
 }
 
-/** The keys' revisions, in the order asked for; 0 where the key is not there. */
-export const revisions: Reader<RevisionsQuery, readonly Offset[]> = ({ kv }, { keys }, { now }) => {
+/** What holds as long as the keys stay as they are, in the order asked for. */
+export const unchanged: Reader<UnchangedQuery, readonly Unchanged[]> = ({ kv }, { keys }, { now }) => {
   let seen: number = BEFORE_FIRST;
-  const answer = keys.map((key) => {
+  const answer = keys.map((key): Unchanged => {
     seen = Math.max(seen, kv.lastChange(key));
-    return kv.look(key, now)?.revision ?? BEFORE_FIRST;
+    const revision = kv.look(key, now)?.revision ?? BEFORE_FIRST;
+    return { type: "unchanged", key, revision, since: kv.lastOffset };
   });
   return { type: "seen", answer, seen: offset(seen) };
 };

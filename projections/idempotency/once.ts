@@ -13,6 +13,8 @@ import { answerBytes } from "./state.js";
 interface KeptRequest {
   readonly key: string;
   readonly fingerprint: Uint8Array;
+  /** True when it is known to be no repeat, though it may look like one: then a key that was used is used for another request. */
+  readonly isNew?: boolean;
   /** The log's committed offset when the request came in: an answer beyond it is still on its way. */
   readonly committed: Offset;
 }
@@ -71,8 +73,8 @@ function again<Answer>(kept: KeptAnswer): Decision<OnceAnswer<Answer>> {
   return { type: "accepted", events: [], answer: () => ({ type: "again", kept }), seen: kept.offset };
 }
 
-function refused(kept: KeptAnswer, { fingerprint, committed }: KeptRequest): Rejection | undefined {
-  if (Buffer.compare(kept.fingerprint, fingerprint) !== 0) {
+function refused(kept: KeptAnswer, { fingerprint, isNew, committed }: KeptRequest): Rejection | undefined {
+  if (isNew === true || Buffer.compare(kept.fingerprint, fingerprint) !== 0) {
     return rejected("IDEMPOTENCY_KEY_REUSED", "the key was used for another request", kept);
   }
   if (kept.offset > committed) {

@@ -125,6 +125,8 @@ export interface KvView {
   revisionOf(key: string): Offset;
   /** Offset of the key's own last event, its removal too, as far as it is remembered, else 0: `previous` of the next. */
   previousOf(key: string): Offset;
+  /** False when no event of the key came after `since`, also none that a removal has undone; true where that is forgotten. */
+  mayHaveChanged(key: string, since: Offset): boolean;
   /** Offset of the last event of the key that the state remembers: its revision, else the last removal of any key. */
   lastChange(key: string): Offset;
   /** Offset of the last event of this projection. */

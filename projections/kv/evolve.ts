@@ -35,7 +35,7 @@ function apply(state: KvState, change: KvChange, record: KvRecord): void {
       break;
     }
     case "kv.flushed":
-      state.rememberAll();
+      state.rememberAll(record.offset);
       state.table.clear();
       state.lastRemoval = record.offset;
       break;

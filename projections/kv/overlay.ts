@@ -94,6 +94,10 @@ export class KvOverlay implements KvView {
     return this.#changed.has(key) || this.#beforeFlush.has(key) ? this.#record : this.#below.previousOf(key);
   }
 
+  mayHaveChanged(key: string, since: Offset): boolean {
+    return this.previousOf(key) === this.#record || this.#flushed || this.#below.mayHaveChanged(key, since);
+  }
+
   lastChange(key: string): Offset {
     if (this.#isHidden(key)) return this.#record;
     // What an absent key's answer waits for is the last removal of any key.

@@ -1,12 +1,13 @@
 /**
  * Where the chains of keys that are gone end: the offset of the last event of a key that was removed, so that its next event, if
- * one comes, names it as `previous` and the history goes on. Bounded: past the bound the key removed longest ago is forgotten, and
- * then `isWhole` is false for good, for a key that comes back may have been one of those.
+ * one comes, names it as `previous` and the history goes on, and so that a watch learns of a key that came and went. Bounded: past
+ * the bound the key removed longest ago is forgotten, and then `isWhole` is false for good, for a key that comes back may have been
+ * one of those.
  *
  * Local, and no part of what the state is: it follows from the records that were read and from how much may be remembered. No digest
  * knows it; a snapshot carries it along. What it made of an event (`previous`) is in the log.
  */
-import { assert, type Offset, offset } from "../../log/index.js";
+import { assert, BEFORE_FIRST, type Offset, offset } from "../../log/index.js";
 
 /** What an entry takes beside its key, about. */
 const ENTRY_BYTES = 96;
@@ -27,6 +28,7 @@ export class RemovedKeys {
   #bytes = 0;
   /** False once a removed key was not kept: from then on a key that is not found here may still have been there. */
   isWhole = true;
+  #forgottenTo: Offset = BEFORE_FIRST;
 
   /** `bytesMax` may change while this lives. */
   constructor(bytesMax: () => number) {
@@ -35,6 +37,11 @@ export class RemovedKeys {
 
   get size(): number {
     return this.#ends.size;
+  }
+
+  /** No event after this one is of a removed key that was not kept. */
+  get forgottenTo(): Offset {
+    return this.#forgottenTo;
   }
 
   /** What the entries take, about. */
@@ -71,12 +78,19 @@ export class RemovedKeys {
     return end;
   }
 
+  /** Removed keys were not kept; `last` is no earlier than the last event of each. */
+  forgetTo(last: Offset): void {
+    this.isWhole = false;
+    if (last > this.#forgottenTo) this.#forgottenTo = last;
+  }
+
   #forgetOldest(): void {
     const { value: key } = this.#oldest.next();
-    assert(key !== undefined, "the iterator stands before every entry that is left");
+    const end = key === undefined ? undefined : this.endOf(key);
+    assert(key !== undefined && end !== undefined, "the iterator stands before every entry that is left");
     this.#ends.delete(key);
     this.#bytes -= entryBytes(key);
-    this.isWhole = false;
+    this.forgetTo(end.offset);
   }
 }
 

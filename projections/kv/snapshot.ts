@@ -90,7 +90,8 @@ function readFirst(state: KvState, reader: BodyReader, formatVersion: number): v
   state.lastOffset = offset(reader.uint());
   state.lastRemoval = offset(reader.uint());
   // Format 1 does not tell which keys were removed before; when none was, nothing is missing.
-  state.removed.isWhole = formatVersion === 1 ? state.lastRemoval === 0 : readMark(reader);
+  const isWhole = formatVersion === 1 ? state.lastRemoval === 0 : readMark(reader);
+  if (!isWhole) state.removed.forgetTo(state.lastRemoval);
 }
 
 function readMark(reader: BodyReader): boolean {

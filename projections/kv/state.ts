@@ -92,6 +92,11 @@ export class KvState implements KvReadView {
     return this.removed.endOf(key) ?? { offset: BEFORE_FIRST, isWhole: this.removed.isWhole };
   }
 
+  mayHaveChanged(key: string, since: Offset): boolean {
+    const last = this.previousOf(key);
+    return (last === BEFORE_FIRST ? this.removed.forgottenTo : last) > since;
+  }
+
   /** A key was added, by an event that names `previous`: whether its chain is known to lead to its first event. */
   beginsWhole(slot: number, previous: number): boolean {
     const { removed, table } = this;
@@ -100,12 +105,12 @@ export class KvState implements KvReadView {
     return end === undefined ? previous === 0 && removed.isWhole : previous !== 0 && end.isWhole;
   }
 
-  /** Before every key goes at once. No event of their own says so: the chain of each that comes back goes on from here. */
-  rememberAll(): void {
+  /** Before every key goes at once, at `record`. No event of their own says so: the chain of each that comes back goes on from here. */
+  rememberAll(record: Offset): void {
     let left = REMEMBERED_AT_ONCE_MAX;
     for (const slot of this.table.slots()) {
       if (left-- === 0) {
-        this.removed.isWhole = false;
+        this.removed.forgetTo(record);
         return;
       }
       this.#remember(slot);

@@ -240,6 +240,17 @@ describe("the documentation", () => {
     expect(paths["/kv/{key}"]?.["put"]?.responses["204"]).toMatchObject(told);
   });
 
+  it("takes an idempotency key wherever it says that one may have been used, and says where streams are described", async () => {
+    const { paths, info } = (await server.get("/openapi.json")).json as Document & { info: object };
+    const key = { $ref: "#/components/parameters/IdempotencyKey" };
+    for (const [path, item] of Object.entries(paths))
+      for (const [method, { parameters = [], responses }] of Object.entries(item)) {
+        const isWrite = JSON.stringify(responses).includes("IDEMPOTENCY_KEY_REUSED");
+        expect(JSON.stringify(parameters).includes(JSON.stringify(key)), `${method} ${path}`).toBe(isWrite);
+      }
+    expect(info).toMatchObject({ description: expect.stringContaining("/v1/stream/{path}") });
+  });
+
   it("is true about every route that the server answers", async () => {
     const document = (await server.get("/openapi.json")).json as Document;
     for (const [path, item] of Object.entries(document.paths)) {

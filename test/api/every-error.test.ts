@@ -4,7 +4,7 @@
  */
 import { TypeCompiler } from "@sinclair/typebox/compiler";
 import { afterAll, afterEach, describe, expect, it } from "vitest";
-import { commonErrors, LOOK_BACK } from "../../api/documented-errors.js";
+import { commonErrors, LOOK_BACK, OF_A_CLIENT } from "../../api/documented-errors.js";
 import type { ErrorCode, Refusal } from "../../api/index.js";
 import { operations } from "../../api/operations/catalog.js";
 import { type Operation, pathFields, type RestBinding, takesBody } from "../../api/operations/operation.js";
@@ -72,11 +72,16 @@ class Door {
       expect(await this.server.command(command, input)).toMatchObject({ success: true });
   }
 
-  /** A transaction is over when it was executed, however that ended. */
+  /** What is executed, if this is about a transaction: it is over when it was executed, however that ended. */
   async #transactionAgain(): Promise<void> {
     if (this.operation.name !== "transaction.exec" || this.server.draining) return;
-    await this.server.command("transaction.discard", JSON.parse(inputText(this.row)));
+    await this.#withoutTransaction();
     await this.#given();
+  }
+
+  async #withoutTransaction(): Promise<void> {
+    if (this.operation.name !== "transaction.exec") return;
+    await this.server.command("transaction.discard", JSON.parse(inputText(this.row)));
   }
 
   async close(): Promise<void> {
@@ -85,6 +90,16 @@ class Door {
 
   async ask(headers: Headers = {}, fields?: Fields, server = this.server): Promise<Answer> {
     await this.#transactionAgain();
+    return this.#send(headers, fields, server);
+  }
+
+  /** The same request once more: the client has begun nothing else since. */
+  async repeat(headers: Headers): Promise<Answer> {
+    await this.#withoutTransaction();
+    return this.#send(headers, undefined, this.server);
+  }
+
+  #send(headers: Headers, fields: Fields | undefined, server: TestServer): Promise<Answer> {
     this.server.replication.refusal = this.refusal;
     const text = fields === undefined ? inputText(this.row) : JSON.stringify(fields);
     const json = this.withBody ? { "content-type": "application/json", ...headers } : headers;
@@ -191,6 +206,9 @@ async function wrongFields(door: Door): Promise<void> {
   for (const name of required.filter((each) => !inPath.includes(each))) {
     const { [name]: _left, ...others } = fields;
     door.expectCode(await door.ask({}, others), "API_FIELD_MISSING");
+  }
+  if (OF_A_CLIENT.has(operation.name) && binding !== undefined) {
+    door.expectCode(await door.ask({}, {}), "API_FIELD_MISSING");
   }
   if (binding === undefined) {
     const { name: command } = operation;
@@ -304,7 +322,7 @@ async function slowWrite(door: Door): Promise<Answer> {
   log.hold();
   const first = door.ask(key);
   await expect.poll(() => log.endOffset, { interval: 2 }).toBe(before + 1);
-  door.expectCode(await door.ask(key), "IDEMPOTENCY_IN_PROGRESS");
+  door.expectCode(await door.repeat(key), "IDEMPOTENCY_IN_PROGRESS");
   const other = server.post("/kv/set", { key: "filler", value: 1 });
   await expect.poll(() => log.endOffset, { interval: 2 }).toBe(before + 2);
   door.expectCode(await door.ask(), "API_OVERLOADED");
@@ -314,7 +332,7 @@ async function slowWrite(door: Door): Promise<Answer> {
   // A repeat changes nothing, and is gated as the first one was.
   const unconfirmed = { type: "refused", code: "REPLICATION_NOT_CONFIRMED", message: "told to" } as const;
   server.replication.unconfirmed = unconfirmed;
-  door.expectCode(await door.ask({ ...key, "x-annals-acks": "1" }), unconfirmed.code);
+  door.expectCode(await door.repeat({ ...key, "x-annals-acks": "1" }), unconfirmed.code);
   server.replication.unconfirmed = undefined;
   return first;
 }

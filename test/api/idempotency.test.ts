@@ -135,6 +135,25 @@ describe("a repeat", () => {
     },
   );
 
+  it("of an exec is none while the client has another transaction open, and that one stays open", async () => {
+    await begin();
+    const queue = async (key: string): Promise<void> => {
+      await server.post("/transaction/multi", { client_id: "c" });
+      await server.post("/kv/set", { key, value: "b", client_id: "c" });
+    };
+    await queue("first");
+    const first = await server.post("/transaction/exec", { client_id: "c" }, KEY);
+    await queue("second");
+    const refused = await server.post("/transaction/exec", { client_id: "c" }, KEY);
+    expect([refused.status, refused.json]).toEqual([
+      422,
+      expect.objectContaining({ error_code: "IDEMPOTENCY_KEY_REUSED" }),
+    ]);
+    const other = await server.post("/transaction/exec", { client_id: "c" }, { "idempotency-key": "key-2" });
+    expect(other.json).toMatchObject({ results: [{ key: "second" }] });
+    expect(told(await server.post("/transaction/exec", { client_id: "c" }, KEY))).toEqual(told(first));
+  });
+
   it("after the window is a new request", async () => {
     await begin();
     await server.post("/kv/n/incr", {}, KEY);

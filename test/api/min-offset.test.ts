@@ -92,6 +92,29 @@ describe.each(reads)("in %s", (_where, read) => {
   });
 });
 
+describe("two minimum offsets in one request", () => {
+  const inHeader = { "x-annals-min-offset": "1" };
+  const inEnvelope = (min_offset: number | string, query = "") => {
+    const body = { command: "kv.get", request_id: "r", payload: { key: "a" }, min_offset };
+    return server.post(`/api/v1/command${query}`, body, inHeader);
+  };
+  const pairs: readonly (readonly [string, (min: number | string) => Promise<Answer>])[] = [
+    ["header and query", (min) => server.get(`/kv/get/a?min_offset=${min}`, inHeader)],
+    ["the raw door's header and query", (min) => server.get(`/kv/a?min_offset=${min}`, inHeader)],
+    ["envelope and header", inEnvelope],
+    ["the envelope's header and query", (min) => inEnvelope(1, `?min_offset=${min}`)],
+  ];
+
+  it.each(pairs)("(%s) are refused when they differ, and taken when they don't", async (_where, read) => {
+    server = await TestServer.start();
+    await server.post("/kv/set", { key: "a", value: "shown" });
+    for (const other of [999_999, 0, "soon", "1@ffffffff"]) {
+      expect((await read(other)).json).toMatchObject({ error_code: "API_MIN_OFFSET_INVALID", code: 400 });
+    }
+    expect((await read(1)).text).toContain("shown");
+  });
+});
+
 describe("a durable stream's read", () => {
   const TEXT = { "content-type": "text/plain" };
   const read = (min: number | string, query = "") =>

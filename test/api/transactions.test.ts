@@ -62,6 +62,67 @@ describe("a transaction over REST", () => {
   });
 });
 
+describe("a watched key that was not there", () => {
+  const client_id = "watcher";
+  const set = (key: string, fields: object = {}) => server.post("/kv/set", { key, value: "1", ...fields });
+  const remove = (key: string) => server.request("DELETE", `/kv/del/${key}`);
+  /** What `exec` answers when this happened after the watch. */
+  const execAfter = async (happens: () => Promise<unknown>): Promise<unknown> => {
+    await server.post("/transaction/watch", { client_id, keys: ["absent"] });
+    await server.post("/transaction/multi", { client_id });
+    await set("written", { client_id });
+    await happens();
+    const { json } = await server.post("/transaction/exec", { client_id });
+    expect((await server.get("/kv/get/written")).json).toEqual(
+      Reflect.get(Object(json), "aborted") === true ? { error: "Key not found" } : "1",
+    );
+    return json;
+  };
+
+  it.each([
+    ["was set and deleted", () => remove("absent")],
+    ["was set and flushed with all others", () => server.post("/kv/flushdb", {})],
+    [
+      "was set and has expired",
+      async () => {
+        server.now += 5_000;
+      },
+    ],
+  ])("and %s meanwhile aborts it", async (_, goes) => {
+    server = await TestServer.start({ rules: { allowFlush: true } });
+    await set("absent");
+    await remove("absent");
+    const json = await execAfter(async () => {
+      await set("absent", { ttl: 3 });
+      await goes();
+    });
+    expect(json).toMatchObject({ aborted: true });
+  });
+
+  it("and was left alone lets it run, whatever other keys came and went", async () => {
+    server = await TestServer.start();
+    await set("absent");
+    await remove("absent");
+    const json = await execAfter(async () => {
+      await set("other");
+      await remove("other");
+    });
+    expect(json).toMatchObject({ success: true });
+  });
+
+  it("aborts it where what was removed meanwhile is remembered no more, and only there", async () => {
+    server = await TestServer.start({ rules: { removedKeysBytesMax: 0 } });
+    const other = async (): Promise<void> => {
+      await set("other");
+      await remove("other");
+    };
+    await other();
+    expect(await execAfter(() => set("another"))).toMatchObject({ success: true });
+    await remove("written");
+    expect(await execAfter(other)).toMatchObject({ aborted: true });
+  });
+});
+
 describe("a transaction whose exec is refused", () => {
   const open = async (client_id: string): Promise<void> => {
     await server.post("/transaction/watch", { client_id, keys: ["watched"] });

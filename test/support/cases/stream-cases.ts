@@ -103,6 +103,11 @@ export const streamCases: readonly OperationCase[] = [
       input: { room, max_events: 5, max_bytes: 0, max_age_secs: 60 },
       payload: { success: true, room, generation: 1 },
     },
+    {
+      says: "an age that no number of ms can be",
+      input: { room, max_age_secs: Number.MAX_SAFE_INTEGER },
+      error: "STREAM_CONFIG_INVALID",
+    },
     { says: "one that is there", given: [create()], input: { room }, error: "STREAM_EXISTS" },
     { says: "a long name", input: { room }, ...tooLong },
     {
@@ -124,6 +129,11 @@ export const streamCases: readonly OperationCase[] = [
       says: "a new one",
       input: { room, max_events: 5 },
       payload: { success: true, room, created: true, generation: 1 },
+    },
+    {
+      says: "an age that no number of ms can be",
+      input: { room, max_age_secs: Number.MAX_SAFE_INTEGER },
+      error: "STREAM_CONFIG_INVALID",
     },
     {
       says: "one that is there",

@@ -56,6 +56,37 @@ const batches: readonly OperationCase[] = [
     error: "BATCH_PRECONDITION_FAILED",
     details: { precondition_index: 0 },
   },
+  ...["events", "room/", "rooms/events", "/ds/events"].map((stream) => ({
+    operation: "batch",
+    says: `a stream that cannot be one, ${stream}`,
+    given: [
+      ["stream.create", { room: "events" }],
+      ["stream.publish", { room: "events", event: "e", data: 1 }],
+    ] as const,
+    input: {
+      operations: [operation("kv.set", { key: "a", value: "b" })],
+      preconditions: [
+        { key: "a", revision: 0 },
+        { stream, length: 0 },
+      ],
+    },
+    error: "API_FIELD_INVALID" as const,
+    details: { precondition_index: 1 },
+  })),
+  {
+    operation: "batch",
+    says: "a stream of another length",
+    given: [
+      ["stream.create", { room: "events" }],
+      ["stream.publish", { room: "events", event: "e", data: 1 }],
+    ],
+    input: {
+      operations: [operation("kv.set", { key: "a", value: "b" })],
+      preconditions: [{ stream: "room/events", length: 0 }],
+    },
+    error: "BATCH_PRECONDITION_FAILED",
+    details: { precondition_index: 0 },
+  },
   {
     operation: "batch",
     says: "a delivery that is not open",
