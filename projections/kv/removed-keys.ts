@@ -26,8 +26,6 @@ export class RemovedKeys {
   /** Stands before the oldest entry. One iterator for all: a new one would walk over every entry deleted so far. */
   #oldest = this.#ends.keys();
   #bytes = 0;
-  /** False once a removed key was not kept: from then on a key that is not found here may still have been there. */
-  isWhole = true;
   #forgottenTo: Offset = BEFORE_FIRST;
 
   /** `bytesMax` may change while this lives. */
@@ -42,6 +40,11 @@ export class RemovedKeys {
   /** No event after this one is of a removed key that was not kept. */
   get forgottenTo(): Offset {
     return this.#forgottenTo;
+  }
+
+  /** False once a removed key was not kept: from then on a key that is not found here may still have been there. */
+  get isWhole(): boolean {
+    return this.#forgottenTo === BEFORE_FIRST;
   }
 
   /** What the entries take, about. */
@@ -80,7 +83,6 @@ export class RemovedKeys {
 
   /** Removed keys were not kept; `last` is no earlier than the last event of each. */
   forgetTo(last: Offset): void {
-    this.isWhole = false;
     if (last > this.#forgottenTo) this.#forgottenTo = last;
   }
 
