@@ -10,7 +10,6 @@ import { errorTable, type Refusal, refusal } from "../errors.js";
 import { batchReply } from "./batch.js";
 import type { Call } from "./call.js";
 import { CLIENT_ID_MAX, closed, Key, LogOffset, Success } from "./fields.js";
-import { replyForm } from "./once.js";
 import { defineOperation } from "./operation.js";
 import { type Reply, shown } from "./reply.js";
 import type { OpenTransaction } from "./transactions.js";
@@ -90,9 +89,7 @@ function execution(transaction: OpenTransaction | undefined): Write {
  */
 async function settled(execution: Write, call: Call, isNew: boolean): Promise<Reply> {
   try {
-    return await (call.once === undefined
-      ? execution.run(call)
-      : call.executeOnce({ ...call.once, isNew }, execution, replyForm));
+    return await execution.run(call, call.once && { ...call.once, isNew });
   } catch (error) {
     return call.failure(error);
   }

@@ -6,14 +6,14 @@ import type { Offset } from "../../log/index.js";
 import type { Context, Decider, Decision, Step, StoreRules, StoreView } from "../../projections/index.js";
 import type { Refusal } from "../errors.js";
 import type { Call } from "./call.js";
-import { replyForm } from "./once.js";
+import { type OnceKey, replyForm } from "./once.js";
 import type { Later, Reply } from "./reply.js";
 
 /** A refusal of `decide` is a value of the projections; one that `map` makes of an answer is of the doors. */
 export interface Write extends Step<Reply> {
   readonly type: "write";
-  /** On its own. */
-  run(call: Call): Later<Reply>;
+  /** On its own; `once` when the caller knows more of the request than the call. */
+  run(call: Call, once?: OnceKey): Later<Reply>;
 }
 
 export type Preparation = Write | Refusal;
@@ -42,8 +42,8 @@ class PreparedWrite<Command, Answer> implements Write {
     this.#map = map;
   }
 
-  run(call: Call): Later<Reply> {
-    if (call.once !== undefined) return call.executeOnce(call.once, this, replyForm);
+  run(call: Call, once = call.once): Later<Reply> {
+    if (once !== undefined) return call.executeOnce(once, this, replyForm);
     return call.execute(this.#decide, this.#command, this.#map);
   }
 
