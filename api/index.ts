@@ -1,10 +1,9 @@
 /** What the API room shows to the others. */
 
-export { DURABLE_PREFIX } from "./doors/durable-request.js";
 export * from "./errors.js";
 export { openApiDocument } from "./openapi.js";
 export type { Answered } from "./operations/reply.js";
-export { ROOM_PREFIX } from "./operations/stream-fields.js";
+export { DURABLE_PREFIX, ROOM_PREFIX } from "./operations/stream-fields.js";
 export * from "./options.js";
 export * from "./past.js";
 export { answeredAt, answerFrom, inputFromText, type PastReply, pastReads } from "./past-read.js";

@@ -9,12 +9,12 @@ import { RAW_PATH, rawErrors, type rawMethods } from "./doors/raw.js";
 import { type ErrorCode, type ErrorRow, errorTable } from "./errors.js";
 import { commands, operations } from "./operations/catalog.js";
 import { set } from "./operations/kv.js";
+import { USABLE_KEY } from "./operations/once.js";
 import { type Operation, pathFields, type RestBinding, takesBody } from "./operations/operation.js";
 
 type Node = Readonly<Record<string, unknown>>;
 
 const LINEAGE_PATTERN = "^[0-9a-f]{8}$";
-const IDEMPOTENCY_KEY_PATTERN = "^[\\x21-\\x7e]{1,255}$";
 const ACKS_PATTERN = "^([0-9]|[1-5][0-9]|6[0-3]|quorum)$";
 
 export function openApiDocument(version: string): Node {
@@ -200,7 +200,7 @@ const askedBeside = {
       "Idempotency-Key",
       "The write happens once, however often the same request comes with the same key: a repeat is given the first answer, with `Idempotent-Replayed: true`. In the envelope: `idempotency_key`.",
     ),
-    schema: { type: "string", pattern: IDEMPOTENCY_KEY_PATTERN },
+    schema: { type: "string", pattern: USABLE_KEY.source },
   },
   MinOffsetInQuery: { ...header("min_offset", "The same as `X-Annals-Min-Offset`."), in: "query" },
 };

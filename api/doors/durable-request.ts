@@ -2,12 +2,11 @@
 import type { FastifyReply, FastifyRequest } from "fastify";
 import { type Refusal, refusal } from "../errors.js";
 import type { Call } from "../operations/call.js";
+import { DURABLE_PREFIX } from "../operations/stream-fields.js";
 import type { Door } from "./door.js";
 import { DURABLE_PATH } from "./durable-headers.js";
 import type { LiveReaders } from "./durable-live.js";
 
-/** Stream names of this door, beside `room/…` of the rooms. */
-export const DURABLE_PREFIX = "ds/";
 const SUBSCRIPTIONS = "__ds/";
 
 /** One request on its way through an operation. */

@@ -11,6 +11,7 @@ import type { ApiOptions } from "../options.js";
 import { closed, Key, LogOffset, Revision, Success } from "./fields.js";
 import { defineOperation, type Operation } from "./operation.js";
 import { type Published, type Reply, written } from "./reply.js";
+import { DURABLE_PREFIX, ROOM_PREFIX } from "./stream-fields.js";
 import type { QueuedWrite } from "./transactions.js";
 import { write } from "./write.js";
 
@@ -26,8 +27,9 @@ const PreconditionInput = Type.Union([
   ),
 ]);
 
-/** Nothing else can be there, so a length of 0 would hold whatever was meant. */
-const STREAM_NAME = /^(room|ds)\/./su;
+/** Under another name no stream can be there, so a length of 0 would hold whatever was meant. */
+const isStreamName = (name: string): boolean =>
+  [ROOM_PREFIX, DURABLE_PREFIX].some((prefix) => name.startsWith(prefix) && name !== prefix);
 
 const BatchInput = Type.Object(
   {
@@ -144,7 +146,7 @@ function precondition(input: Static<typeof PreconditionInput>): Precondition | R
   if ("key" in input) return { type: "revision", key: input.key, revision: input.revision };
   if ("stream" in input) {
     const { stream, length } = input;
-    if (STREAM_NAME.test(stream)) return { type: "length", stream, length };
+    if (isStreamName(stream)) return { type: "length", stream, length };
     const message = 'field "stream" of a precondition must be room/<room> or ds/<path>';
     return refusal("API_FIELD_INVALID", message);
   }

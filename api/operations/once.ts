@@ -24,11 +24,11 @@ export interface OnceForm<Result> {
 }
 
 /** Printable ASCII without spaces: a header carries it as it is. */
-const USABLE = /^[\x21-\x7e]{1,255}$/;
+export const USABLE_KEY = /^[\x21-\x7e]{1,255}$/;
 
 /** `parts` are everything that makes one request another: the operation, its fields, its body. */
 export function onceKey(key: unknown, parts: readonly (string | Uint8Array)[]): OnceKey | Refusal {
-  if (typeof key !== "string" || !USABLE.test(key)) {
+  if (typeof key !== "string" || !USABLE_KEY.test(key)) {
     return refusal(
       "API_IDEMPOTENCY_KEY_INVALID",
       "an idempotency key is 1 to 255 printable ASCII characters without spaces",

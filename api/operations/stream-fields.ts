@@ -12,8 +12,9 @@ import { type Json, type JsonObject, JsonText } from "../json-write.js";
 import { closed } from "./fields.js";
 import { defineOperation, type Operation, type OperationDefinition } from "./operation.js";
 
-/** Rooms and durable streams share one space of names; this is the rooms' part of it. */
+/** Rooms and durable streams share one space of names; this is the part of each. */
 export const ROOM_PREFIX = "room/";
+export const DURABLE_PREFIX = "ds/";
 export const roomName = (room: string): string => ROOM_PREFIX + room;
 
 /** An operation on rooms is measured under the name of its room. */
