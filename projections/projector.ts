@@ -5,8 +5,8 @@
  * An error in a pipeline means that the state is not what the log says. The projector then tells `onDead` once and takes
  * nothing more: RxJS would let later records vanish without a sound, and a state with a hole must not be asked.
  */
-import { map, Subject, type Subscription, scan } from "rxjs";
-import type { AppendedRecord, Offset } from "../log/index.js";
+import { Observable, type Subscriber, type Subscription, scan } from "rxjs";
+import { type AppendedRecord, assert, type Offset } from "../log/index.js";
 import { changesOf, knownKinds, SEVERAL_KIND } from "./events.js";
 import type { BodyReader } from "./wire.js";
 
@@ -27,7 +27,8 @@ export interface Projection<State, Change> {
 
 export class Projector<State, Change> {
   readonly #owns: (kind: number) => boolean;
-  readonly #records = new Subject<AppendedRecord>();
+  /** The pipeline's beginning. A Subject would look for its one observer anew for each of a million records. */
+  readonly #records: Subscriber<AppendedRecord>;
   readonly #subscription: Subscription;
 
   constructor(
@@ -36,19 +37,22 @@ export class Projector<State, Change> {
     onDead: (error: Error) => void,
   ) {
     this.#owns = owns;
-    this.#subscription = this.#records
-      .pipe(
-        map((record) => ({
-          offset: record.offset,
-          timestamp: record.timestamp,
-          // All of it, so that a record is applied whole or not at all.
-          changes: changesOf(record, owns, read),
-        })),
-        scan((state, record) => evolve(state, record), initial),
-      )
+    // All of it, so that a record is applied whole or not at all.
+    const decode = (record: AppendedRecord): ProjectedRecord<Change> => ({
+      offset: record.offset,
+      timestamp: record.timestamp,
+      changes: changesOf(record, owns, read),
+    });
+    let records: Subscriber<AppendedRecord> | undefined;
+    this.#subscription = new Observable<AppendedRecord>((subscriber) => {
+      records = subscriber;
+    })
+      .pipe(scan((state, record) => evolve(state, decode(record)), initial))
       .subscribe({
         error: (error: unknown) => onDead(error instanceof Error ? error : new Error(String(error))),
       });
+    assert(records !== undefined, "subscribing is done at once");
+    this.#records = records;
   }
 
   /** True when a record of this kind may hold a change of this projection. */

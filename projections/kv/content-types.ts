@@ -18,6 +18,9 @@ export class ContentTypes {
 
   /** Of a type that has none, one is taken while there is any. */
   numberOf(contentType: string): number {
+    // Nearly all: compared as the one string that they are, without a hash.
+    const wellKnown = WELL_KNOWN_TYPES.indexOf(contentType);
+    if (wellKnown >= 0) return wellKnown;
     const known = this.#numbers.get(contentType);
     if (known !== undefined) return known;
     const next = this.#names.length;
