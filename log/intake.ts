@@ -2,7 +2,7 @@
  * The front of the log: gives a record its offset, or takes one that has it already, puts it into the commit queue, and shows it to
  * the projections, all in one turn. Whether the log takes anything now is decided before; what the disk does comes later.
  */
-import { Subject } from "rxjs";
+import { Observable, type Subscriber } from "rxjs";
 import type { CommitQueue } from "./commit-queue.js";
 import { EPOCH_START_VERSION, type EpochStart, encodeEpochStart } from "./epoch-start.js";
 import { EPOCH_STARTED } from "./epochs.js";
@@ -18,7 +18,14 @@ const KIND_MAX = 0xffff;
 const VERSION_MAX = 0xff;
 
 export class Intake {
-  readonly appended = new Subject<AppendedRecord>();
+  /** Every record, from the subscription on. A Subject asks for each one anew who listens, three times the work where a million are caught up. */
+  readonly appended = new Observable<AppendedRecord>((watcher) => {
+    this.#watchers = [...this.#watchers, watcher];
+    return () => {
+      this.#watchers = this.#watchers.filter((each) => each !== watcher);
+    };
+  });
+  #watchers: readonly Subscriber<AppendedRecord>[] = [];
   readonly #queue: CommitQueue<BatchMark>;
   /** What the last record left for the next one. */
   #end: Offset;
@@ -64,9 +71,9 @@ export class Intake {
     this.#queue.added(offset, 1, size);
     this.#end = offset;
     this.#timestamp = raised;
-    if (this.appended.observed) {
+    if (this.#watchers.length > 0) {
       this.#delivering = true;
-      this.appended.next({ offset, timestamp: raised, epoch, kind, version, body });
+      this.#show({ offset, timestamp: raised, epoch, kind, version, body });
       this.#delivering = false;
     }
     return offset;
@@ -89,10 +96,19 @@ export class Intake {
     this.#epoch = header.epoch;
     this.#end = asOffset(end.offset - 1);
     this.#timestamp = end.timestamp;
-    if (!this.appended.observed) return;
+    if (this.#watchers.length === 0) return;
     this.#delivering = true;
-    eachRecord(bytes, first, header, (record) => this.appended.next(record));
+    eachRecord(bytes, first, header, (record) => this.#show(record));
     this.#delivering = false;
+  }
+
+  #show(record: AppendedRecord): void {
+    for (const watcher of this.#watchers) watcher.next(record);
+  }
+
+  /** Nothing more is appended. */
+  close(): void {
+    for (const watcher of this.#watchers) watcher.complete();
   }
 
   /** The log was cut: it ends here. */

@@ -460,7 +460,7 @@ export class SegmentedLog implements EventLog {
     }
     this.#closed = true;
     this.#followers.ring();
-    this.#intake.appended.complete();
+    this.#intake.close();
     this.#moved.complete();
     this.#failed.complete();
     try {

@@ -62,6 +62,22 @@ function describeAppending(test: Test): void {
     ]);
   });
 
+  test("shows each record to everybody who watches, until they leave or the log is closed", async (log) => {
+    const told: string[] = [];
+    const watch = (name: string) =>
+      log.appended.subscribe({
+        next: ({ offset }) => told.push(`${name} ${offset}`),
+        complete: () => told.push(`${name} ends`),
+      });
+    const leaving = watch("a");
+    watch("b");
+    const first = log.append(textRecord("both"));
+    leaving.unsubscribe();
+    const second = log.append(textRecord("one"));
+    await log.close();
+    expect(told).toEqual([`a ${first}`, `b ${first}`, `b ${second}`, "b ends"]);
+  });
+
   test("copies the body before append returns", async (log) => {
     const body = Buffer.from("before");
     const offset = log.append({ kind: KIND, version: 1, timestamp: 1, body });
