@@ -10,7 +10,7 @@ export interface ServerChild {
   readonly pid: number;
   readonly port: number;
   readonly url: string;
-  /** From the start of the process until `/readyz` answered 200. */
+  /** From the start of the process until what was waited for, by default that `/readyz` answered 200. */
   readonly readyMs: number;
   /** Resolves with the exit code, or the signal's name, when the process has ended. */
   readonly ended: Promise<string>;
@@ -32,6 +32,8 @@ export interface ServerChildOptions {
   /** 0 = a free one. */
   readonly port?: number;
   readonly readyTimeoutMs?: number;
+  /** `listening`: it answers, but may still read its log or lack what its primary has. Default: `ready`. */
+  readonly waitFor?: "listening" | "ready";
 }
 
 const LINES_KEPT = 50;
@@ -76,7 +78,9 @@ export async function startServer(options: ServerChildOptions): Promise<ServerCh
       readyTimeoutMs,
       () => `the server was not ready in time:\n${output.slice(-8).join("\n")}`,
     );
-    const serving = listening(child, output).then((at) => readyAt(at, waiting.signal));
+    const serving = listening(child, output).then((at) =>
+      options.waitFor === "listening" ? at : readyAt(at, waiting.signal),
+    );
     const at = await Promise.race([serving, failed, late.promise]).finally(late.clear);
     return {
       pid: child.pid ?? 0,

@@ -1,5 +1,5 @@
 /** Servers of one replicated set as processes of their own, on loopback: for the demo and the bench. */
-import { type ServerChild, startServer } from "./server-child.js";
+import { type ServerChild, type ServerChildOptions, startServer } from "./server-child.js";
 
 export interface SetChildOptions {
   readonly name: string;
@@ -12,6 +12,7 @@ export interface SetChildOptions {
   readonly advertisedPort?: number;
   readonly environment?: Readonly<Record<string, string>>;
   readonly nodeFlags?: readonly string[];
+  readonly waitFor?: ServerChildOptions["waitFor"];
 }
 
 export interface SetChild extends ServerChild {
@@ -32,9 +33,17 @@ export interface SetChildStats {
   readonly refuses_writes: string | null;
 }
 
-/** Resolves when it serves: a replica, when it has caught up. */
+/** Resolves when it serves; a replica that is waited for until it is ready has caught up. */
 export async function startSetChild(options: SetChildOptions): Promise<SetChild> {
-  const { name, dataDirectory, replicationPort, follows, advertisedPort, nodeFlags = [] } = options;
+  const {
+    name,
+    dataDirectory,
+    replicationPort,
+    follows,
+    advertisedPort,
+    nodeFlags = [],
+    waitFor = "ready",
+  } = options;
   const role =
     follows === undefined
       ? ["--role", "master"]
@@ -42,6 +51,7 @@ export async function startSetChild(options: SetChildOptions): Promise<SetChild>
   const child = await startServer({
     dataDirectory,
     nodeFlags,
+    waitFor,
     flags: [...role, "--replica-listen", `127.0.0.1:${replicationPort}`],
     environment: {
       ANNALS_REPLICATION_NODE_NAME: name,

@@ -1,4 +1,5 @@
-/** Our own server as the bench starts it: defaults, except for what a row is about. */
+/** Our own server as the bench starts it: as `npm start` does, with defaults, except for what a row is about. */
+import { NODE_FLAGS } from "../launch.js";
 import { type ServerChild, startServer } from "../server-child.js";
 import type { Bench } from "./processes.js";
 
@@ -6,8 +7,6 @@ export interface AnnalsOptions {
   readonly fsyncMode: "always" | "periodic" | "never";
   readonly fsyncIntervalMs?: number;
   readonly dataDirectory?: string;
-  /** As `npm start` does it: more requests a second, for a longer start. */
-  readonly largePages?: true;
 }
 
 export interface Annals extends ServerChild {
@@ -20,7 +19,7 @@ export async function startAnnals(bench: Bench, options: AnnalsOptions): Promise
   const dataDirectory = options.dataDirectory ?? bench.newDirectory(`annals-${fsyncMode}`);
   const server = await startServer({
     dataDirectory,
-    nodeFlags: options.largePages === true ? ["--use-largepages=silent"] : [],
+    nodeFlags: NODE_FLAGS,
     environment: {
       ANNALS_PERSISTENCE_WAL_FSYNC_MODE: fsyncMode,
       ANNALS_PERSISTENCE_WAL_FSYNC_INTERVAL_MS: String(fsyncIntervalMs),

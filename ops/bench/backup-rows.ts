@@ -62,7 +62,7 @@ async function backUpMeanwhile<T>(
 const clientsBesideBackup: Row = {
   name: "backup-p99",
   run: async (bench) => {
-    const annals = await startAnnals(bench, { fsyncMode: "always", largePages: true });
+    const annals = await startAnnals(bench, { fsyncMode: "always" });
     await load(bench, annals.port, "annalsMset", 4, 8);
     await feel(bench, annals);
     const [without, beside]: [Felt[], Felt[]] = [[], []];

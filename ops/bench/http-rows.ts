@@ -74,7 +74,7 @@ function duel(spec: Duel): Row {
   return {
     name: spec.name,
     run: async (bench) => {
-      const annals = await startAnnals(bench, { ...spec.annals, largePages: true });
+      const annals = await startAnnals(bench, { ...spec.annals });
       const pair = await orAbsent(() => startWebdis(bench, webdis.sync));
       const etcd = spec.etcdRatio === undefined ? "not asked" : await orAbsent(() => startEtcd(bench));
       if (spec.filled === true) {
@@ -109,7 +109,7 @@ const webdisAlways = { sync: "always", request: "webdisSet", ratio: 0.8 } as con
 const durableMset: Row = {
   name: "durable-mset",
   run: async (bench) => {
-    const annals = await startAnnals(bench, { fsyncMode: "always", largePages: true });
+    const annals = await startAnnals(bench, { fsyncMode: "always" });
     const measure = async (warmUp: boolean): Promise<number> =>
       100 *
       (await load(bench, annals.port, "annalsMset", 16, warmUp ? WARM_UP_SECONDS : bench.seconds))
@@ -138,7 +138,7 @@ const CAUSES =
 const readersAmongWriters: Row = {
   name: "get-p99",
   run: async (bench) => {
-    const annals = await startAnnals(bench, { fsyncMode: "always", largePages: true });
+    const annals = await startAnnals(bench, { fsyncMode: "always" });
     await load(bench, annals.port, "annalsMset", 4, 2);
     const p99: number[] = [];
     const p50: number[] = [];

@@ -2,6 +2,7 @@
 import { cpSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { freePort } from "../free-port.js";
+import { NODE_FLAGS } from "../launch.js";
 import { type SetChild, startSetChild, statsOf, untilStats } from "../set-child.js";
 import { fillDirectory, fillRedis, keyOf, MILLION, textOf } from "./million-rows.js";
 import { programOf, redisReply, startRedis } from "./peers.js";
@@ -21,11 +22,19 @@ async function newPlace(bench: Bench, name: string): Promise<Place> {
   return { name, dataDirectory, replicationPort: await freePort() };
 }
 
-async function started(bench: Bench, place: Place, follows?: Place): Promise<SetChild> {
+async function started(
+  bench: Bench,
+  place: Place,
+  follows?: Place,
+  waitFor: "listening" | "ready" = "ready",
+): Promise<SetChild> {
   const child = await startSetChild({
     ...place,
     ...(follows !== undefined && { follows: follows.replicationPort }),
+    waitFor,
+    nodeFlags: NODE_FLAGS,
     environment: {
+      ANNALS_LIMITS_MIN_OFFSET_WAIT_MS: "600000",
       ANNALS_REPLICATION_HEARTBEAT_INTERVAL_MS: "100",
       ANNALS_REPLICATION_RECONNECT_DELAY_MS: "100",
       ANNALS_PERSISTENCE_SNAPSHOT_INTERVAL_SECS: "0",
@@ -44,15 +53,25 @@ async function stopped(child: SetChild): Promise<void> {
 const write = (child: SetChild, key: string): Promise<Response> =>
   fetch(`${child.url}/kv/${key}`, { method: "PUT", body: "a value" });
 
-/** From the start of the process until it has what the primary has, ms. */
+/** From the start of the process until it answers a read that asks for all that the primary has, ms. */
 async function caughtUp(bench: Bench, place: Place, primary: SetChild): Promise<number> {
   const end = (await statsOf(primary)).master_offset ?? 0;
   const begun = performance.now();
-  const replica = await started(bench, place, primary);
-  await untilStats(replica, "has everything", ({ replica_offset: at }) => (at ?? 0) >= end);
+  const replica = await started(bench, place, primary, "listening");
+  await untilRead(`${replica.url}/kv/before?min_offset=${end}`);
   const took = performance.now() - begun;
   await stopped(replica);
   return took;
+}
+
+/** Asks once more only while the server opens its log: one that is asked every few milliseconds would be busy with the answers. */
+async function untilRead(url: string): Promise<void> {
+  for (;;) {
+    const { status } = await fetch(url);
+    if (status === 200) return;
+    if (status !== 503) throw new Error(`${url} was answered with ${status}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
 }
 
 const catchUp: Row = {

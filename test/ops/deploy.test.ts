@@ -7,6 +7,7 @@ import { loadConfig } from "../../ops/config/load.js";
 import { describeMistake } from "../../ops/config/origin.js";
 import { settings } from "../../ops/config/settings.js";
 import { readYaml } from "../../ops/config/yaml-source.js";
+import { NODE_FLAGS } from "../../ops/launch.js";
 import { PROGRAM } from "../support/server-process.js";
 
 const path = (name: string): string => fileURLToPath(new URL(`../../ops/deploy/${name}`, import.meta.url));
@@ -31,6 +32,13 @@ describe("the systemd unit", () => {
     expect(program).toBe("/opt/annals/dist/ops/cli/annals.js");
     const help = spawnSync(process.execPath, [PROGRAM, args[0]!, "--help"], { encoding: "utf8" }).stdout;
     for (const flag of args.filter((arg) => arg.startsWith("--"))) expect(help).toContain(flag);
+  });
+
+  it("starts Node as `npm start` and the bench do", () => {
+    const file: unknown = JSON.parse(readFileSync(path("../../package.json"), "utf8"));
+    const flags = NODE_FLAGS.join(" ");
+    expect(file).toMatchObject({ scripts: { start: expect.stringContaining(`node ${flags} dist/`) } });
+    expect(of("ExecStart")).toContain(`/node ${flags} /opt/`);
   });
 
   it.each(["annals-drill"])("%s, too", (name) => {
