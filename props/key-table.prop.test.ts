@@ -16,6 +16,7 @@ import type { KeyStored } from "../projections/kv/codec.js";
 import { type KeyHash, keyHash } from "../projections/kv/key-hash.js";
 import { KeyTable } from "../projections/kv/key-table.js";
 import { type BlockRef, blockBytes, SlabStore } from "../projections/kv/slab-store.js";
+import { expectEqual } from "../test/support/expect-equal.js";
 import { runs } from "./run-settings.js";
 
 const seen = { overwrites: 0, resizes: 0, deletes: 0, clears: 0, collisions: 0, reused: 0, own: 0 };
@@ -63,18 +64,18 @@ type Model = Map<string, readonly [value: string, contentType: string]>;
 function expectBlocks(blocks: SlabStore, model: Model): void {
   let bytes = 0;
   for (const [key, [value]] of model) bytes += blockBytes(Buffer.byteLength(key) + value.length);
-  expect(blocks.liveBytes).toBe(bytes);
+  expectEqual(blocks.liveBytes, bytes);
 }
 
-function expectEqual(table: KeyTable, model: Model): void {
+function expectTable(table: KeyTable, model: Model): void {
   let charge = 0;
   for (const [key, [value, contentType]] of model) {
     const slot = table.find(key);
-    expect(table.keyAt(slot)).toBe(key);
-    expect(table.valueAt(slot)).toBe(value);
-    expect(table.contentTypeAt(slot)).toBe(contentType);
+    expectEqual(table.keyAt(slot), key);
+    expectEqual(table.valueAt(slot), value);
+    expectEqual(table.contentTypeAt(slot), contentType);
     charge += table.chargeOf(key, value.length, contentType);
-    expect(table.chargeAt(slot)).toBe(table.chargeOf(key, value.length, contentType));
+    expectEqual(table.chargeAt(slot), table.chargeOf(key, value.length, contentType));
   }
   expect(table.memoryBytes).toBe(charge);
   expect(table.size).toBe(model.size);
@@ -127,16 +128,16 @@ describe("key table", () => {
             } else {
               const key = `key-${s.key % 7 === 0 ? "é" : ""}${s.key}`;
               const slot = table.find(key);
-              expect(slot >= 0).toBe(model.delete(key));
+              expectEqual(slot >= 0, model.delete(key));
               if (slot >= 0) {
                 table.remove(slot);
                 seen.deletes++;
               }
-              expect(table.find(key)).toBe(-1);
+              expectEqual(table.find(key), -1);
             }
             expectBlocks(blocks, model);
           }
-          expectEqual(table, model);
+          expectTable(table, model);
         },
       ),
       runs(150) as fc.Parameters<[KeyHash, unknown[]]>,
@@ -151,14 +152,14 @@ describe("key table", () => {
       put(table, stored(`k${n}`, `v${n}`));
       model.set(`k${n}`, [`v${n}`, TEXT_TYPE]);
     }
-    expectEqual(table, model);
+    expectTable(table, model);
     expectBlocks(blocks, model);
     for (let n = 0; n < 30_000; n++) {
       if (n % 50 === 0) continue;
       table.remove(table.find(`k${n}`));
       model.delete(`k${n}`);
     }
-    expectEqual(table, model);
+    expectTable(table, model);
     expectBlocks(blocks, model);
     for (const key of model.keys()) table.remove(table.find(key));
     expect(table.memoryBytes).toBe(0);
@@ -212,8 +213,11 @@ describe("slab store", () => {
         for (const { ref, bytes, mark: itsMark } of live) {
           const at = store.positionOf(ref);
           const held = store.bytesOf(ref).subarray(at, at + bytes);
-          expect(held.length).toBe(bytes);
-          expect(held.every((byte) => byte === itsMark)).toBe(true);
+          expectEqual(held.length, bytes);
+          expectEqual(
+            held.every((byte) => byte === itsMark),
+            true,
+          );
         }
         expect(store.liveBytes).toBe(live.reduce((sum, { bytes }) => sum + blockBytes(bytes), 0));
       }),
@@ -260,16 +264,16 @@ describe("content types of keys", () => {
       model.set(key, ["value", contentType]);
     };
     for (let n = 0; n < 300; n++) set(`key ${n}`, `application/x-${n}`);
-    expectEqual(table, model);
+    expectTable(table, model);
     // To one with a number, to one without, to the other without, and back.
     for (const type of ["application/x-1", "application/x-299", "application/x-298", TEXT_TYPE])
       for (const key of ["key 2", "key 290"]) {
         set(key, type);
-        expectEqual(table, model);
+        expectTable(table, model);
       }
     table.clear();
     model.clear();
     for (let n = 0; n < 10; n++) set(`key ${n}`, `text/x-${n}`);
-    expectEqual(table, model);
+    expectTable(table, model);
   });
 });

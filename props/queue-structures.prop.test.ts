@@ -10,6 +10,7 @@ import { afterAll, describe, expect, it } from "vitest";
 import { MessageIndex } from "../projections/queue/message-index.js";
 import { MessageRows, OFFSET, PLACE } from "../projections/queue/message-rows.js";
 import { SlotHeap } from "../projections/queue/slot-heap.js";
+import { expectEqual } from "../test/support/expect-equal.js";
 import { runs, seededRandom } from "./run-settings.js";
 
 const happened = { removedInside: 0, cleared: 0, walked: 0, removed: 0, grown: 0 };
@@ -41,9 +42,9 @@ describe("a heap of slots", () => {
             heap.add(slot);
           }
           const sorted = [...keys.keys()].sort((a, b) => (before(a, b) ? -1 : 1));
-          expect(heap.top).toBe(sorted[0] ?? -1);
-          expect([...heap.inOrder()]).toEqual(sorted);
-          expect([...heap.slots].sort()).toEqual([...sorted].sort());
+          expectEqual(heap.top, sorted[0] ?? -1);
+          expectEqual([...heap.inOrder()], sorted);
+          expectEqual([...heap.slots].sort(), [...sorted].sort());
           happened.walked += sorted.length;
         }
       }),
@@ -68,7 +69,7 @@ describe("the index of messages", () => {
           const [offset, place] = [1 + scale * upTo(3_000), upTo(3)];
           const name = `${offset}-${place}`;
           const found = there.get(name);
-          expect(index.find(offset, place)).toBe(found?.slot ?? -1);
+          expectEqual(index.find(offset, place), found?.slot ?? -1);
           if (found === undefined && random() < (grows ? 1 : 0.2)) {
             rows.reserve(slot);
             rows.setDouble(slot, OFFSET, offset);
@@ -85,7 +86,7 @@ describe("the index of messages", () => {
           if (there.size === 850) happened.grown++;
           if (there.size % 100 === 0) {
             for (const message of there.values()) {
-              expect(index.find(message.offset, message.place)).toBe(message.slot);
+              expectEqual(index.find(message.offset, message.place), message.slot);
             }
           }
         }

@@ -23,6 +23,7 @@ import {
   type RecordRun,
   verifyDirectory,
 } from "../log/index.js";
+import { expectEqual } from "../test/support/expect-equal.js";
 import { shipped } from "../test/support/shipping.js";
 import { factor, seed } from "./run-settings.js";
 import { DATA_DIRECTORY, worldLogOptions } from "./world/log-settings.js";
@@ -233,7 +234,7 @@ describe("replacing", () => {
 async function expectNew(disk: SimulatedDisk, files: SimulatedMount): Promise<void> {
   const log = await follow(disk, files);
   expect(await log.positionAt(log.endOffset)).toEqual(primary.end);
-  expect(await shipped(log, asOffset(1))).toEqual(primary.runs);
+  expectEqual(await shipped(log, asOffset(1)), primary.runs);
   await log.close();
   await isSound(files, DATA_DIRECTORY);
 }

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { offset } from "../../log/index.js";
 import { HotRecords } from "../../projections/stream/hot-records.js";
+import { expectEqual } from "../support/expect-equal.js";
 
 /** Records of every second offset. */
 function kept(count: number, bodyBytes: number): HotRecords {
@@ -25,8 +26,8 @@ describe("the newest stream records", () => {
     const hot = kept(3_000, 300);
     for (let at = 2; at <= 6_000; at += 2) {
       const found = hot.at(offset(at));
-      expect({ ...found, body: Buffer.from(found!.body) }).toEqual(recordAt(at, 300));
-      expect(hot.at(offset(at + 1))).toBeUndefined();
+      expectEqual({ ...found, body: Buffer.from(found!.body) }, recordAt(at, 300));
+      expectEqual(hot.at(offset(at + 1)), undefined);
     }
     expect(hot.at(offset(1))).toBeUndefined();
   });
