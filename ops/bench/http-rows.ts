@@ -74,7 +74,7 @@ function duel(spec: Duel): Row {
   return {
     name: spec.name,
     run: async (bench) => {
-      const annals = await startAnnals(bench, { ...spec.annals });
+      const annals = await startAnnals(bench, spec.annals);
       const pair = await orAbsent(() => startWebdis(bench, webdis.sync));
       const etcd = spec.etcdRatio === undefined ? "not asked" : await orAbsent(() => startEtcd(bench));
       if (spec.filled === true) {
