@@ -3,7 +3,7 @@
 import { Command, CommanderError } from "commander";
 import { version } from "../version.js";
 import { addCommands } from "./commands.js";
-import { exitCodes, type Verdict, verdictOf } from "./failure.js";
+import { CliFailure, exitCodes, verdictOf } from "./failure.js";
 import { talk } from "./output.js";
 
 async function buildProgram(): Promise<Command> {
@@ -20,12 +20,29 @@ async function buildProgram(): Promise<Command> {
   return program;
 }
 
-/** `--help` and `--version` come as exceptions too, with code 0. */
-function usageVerdict(error: CommanderError): Verdict | undefined {
-  if (error.exitCode === 0) return undefined;
-  const said = error.code === "commander.help" ? "a command is missing" : error.message;
-  const line = said.replace(/^error: /, "").replaceAll(/\s*\n\s*/g, " ");
-  return { exitCode: exitCodes.usage, line: `${line}; see annals --help` };
+/** The command that the words begin with, as one types it: where help is about what was wrong. */
+function commandIn(program: Command, words: readonly string[]): string {
+  const path = [program.name()];
+  let at: Command | undefined = program;
+  for (const word of words) {
+    at = at.commands.find((each) => each.name() === word);
+    if (at === undefined) break;
+    path.push(word);
+  }
+  return path.join(" ");
+}
+
+async function run(program: Command): Promise<void> {
+  try {
+    await program.parseAsync(process.argv);
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    // `--help` and `--version` come as exceptions, too.
+    if (error.exitCode === 0) return;
+    const said = error.code === "commander.help" ? "a command is missing" : error.message;
+    const help = `${commandIn(program, process.argv.slice(2))} --help`;
+    throw new CliFailure(exitCodes.usage, `${said.replace(/^error: /, "")}; see ${help}`);
+  }
 }
 
 async function main(): Promise<void> {
@@ -35,10 +52,9 @@ async function main(): Promise<void> {
     throw error;
   });
   try {
-    await (await buildProgram()).parseAsync(process.argv);
+    await run(await buildProgram());
   } catch (error) {
-    const verdict = error instanceof CommanderError ? usageVerdict(error) : verdictOf(error);
-    if (verdict === undefined) return;
+    const verdict = verdictOf(error);
     talk(`annals: ${verdict.line}`);
     process.exitCode = verdict.exitCode;
   }

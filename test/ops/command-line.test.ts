@@ -53,7 +53,7 @@ describe("usage mistakes end with code 2 and one line", () => {
     [["server"], /^annals: unknown command 'server' \(Did you mean serve\?\); see annals --help$/m],
     [
       ["serve", "--prot", "1"],
-      /^annals: unknown option '--prot' \(Did you mean --port\?\); see annals --help$/m,
+      /^annals: unknown option '--prot' \(Did you mean --port\?\); see annals serve --help$/m,
     ],
     [["serve", "extra"], /^annals: too many arguments/],
     [
@@ -65,7 +65,12 @@ describe("usage mistakes end with code 2 and one line", () => {
       /^annals: flag --role: replication.role: a replica needs the address of the node that it follows/,
     ],
     [["serve", "--config", "/no/such.yml"], /^annals: \/no\/such.yml: no such file$/m],
-    [["config"], /^annals: a command is missing; see annals --help$/m],
+    [["config"], /^annals: a command is missing; see annals config --help$/m],
+    [
+      ["config", "print", "--nothing"],
+      /^annals: unknown option '--nothing'; see annals config print --help$/m,
+    ],
+    [["verify", "--data-dir", "d"], /^annals: unknown option '--data-dir'; see annals verify --help$/m],
     [["config", "print", "--config", "/no/such.yml"], /no such file/],
   ] as const)("%j", async (args, line) => {
     expectRefusal(await runAnnals(args), 2, line);
