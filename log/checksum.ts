@@ -28,8 +28,59 @@ function withEmpty(native: Crc32 | undefined): Crc32 | undefined {
 
 export const crc32: Crc32 = nativeCrc32 ?? portableCrc32;
 
+/** Up to here tables in JavaScript are faster than Node's own, of which a call alone costs what 150 bytes do. */
+const TABLES_BYTES_MAX = 512;
+
+/**
+ * crc32(view[from, end), seed), for what is short and many: no call into the runtime, and no view, for each. Of 16 bytes each has a table, which
+ * holds what the byte does to the crc from where it stands ("slicing by 16", Intel 2006).
+ */
+export function crc32In(view: DataView, from: number, end: number, seed: number): number {
+  const count = end - from;
+  if (count > TABLES_BYTES_MAX)
+    return crc32(new Uint8Array(view.buffer, view.byteOffset + from, count), seed);
+  let crc = ~seed;
+  let at = from;
+  for (; at + 16 <= end; at += 16) {
+    crc =
+      ofWord(crc ^ view.getInt32(at, true), 12) ^
+      ofWord(view.getInt32(at + 4, true), 8) ^
+      ofWord(view.getInt32(at + 8, true), 4) ^
+      ofWord(view.getInt32(at + 12, true), 0);
+  }
+  for (; at < end; at++) crc = (crc >>> 8) ^ (BEFORE[(crc ^ view.getUint8(at)) & 0xff] ?? 0);
+  return ~crc >>> 0;
+}
+
+/** What four bytes, read as a little-endian word, do to the crc when `behind` bytes follow them. */
+function ofWord(word: number, behind: number): number {
+  return (
+    (BEFORE[256 * (behind + 3) + (word & 0xff)] ?? 0) ^
+    (BEFORE[256 * (behind + 2) + ((word >>> 8) & 0xff)] ?? 0) ^
+    (BEFORE[256 * (behind + 1) + ((word >>> 16) & 0xff)] ?? 0) ^
+    (BEFORE[256 * behind + (word >>> 24)] ?? 0)
+  );
+}
+
 const POLYNOMIAL = 0xedb88320;
 const ONE = 0x80000000;
+
+/** BEFORE[256 · n + b]: what the byte b does to the crc when n bytes follow it. */
+const BEFORE = tablesByPlace();
+
+function tablesByPlace(): Int32Array {
+  const tables = new Int32Array(16 * 256);
+  for (let byte = 0; byte < 256; byte++) {
+    let crc = byte;
+    for (let bit = 0; bit < 8; bit++) crc = (crc & 1) !== 0 ? (crc >>> 1) ^ POLYNOMIAL : crc >>> 1;
+    tables[byte] = crc;
+  }
+  for (let at = 256; at < tables.length; at++) {
+    const before = tables[at - 256] ?? 0;
+    tables[at] = (before >>> 8) ^ (tables[before & 0xff] ?? 0);
+  }
+  return tables;
+}
 
 /** Product of two polynomials modulo the CRC's, in its reflected form (as in zlib's `crc32_combine`). */
 function multiply(a: number, b: number): number {

@@ -47,7 +47,7 @@
  *   d7f1f4b1 05000000 0100000000000000 0368e5cf8b010000                     crc, length, offset, timestamp
  *   01000000 00000000 0300 01 00 68656c6c6f                                 epoch, unsynced, kind, version, flags, body
  */
-import { crc32 } from "./checksum.js";
+import { crc32, crc32In } from "./checksum.js";
 import { epoch as asEpoch, offset as asOffset, type Epoch, type Offset } from "./units.js";
 
 export const SEGMENT_MAGIC = "ANNALSEG";
@@ -176,8 +176,7 @@ export function stampRecord(
 
 /** The crc that the record at `at` must carry if the record before it has the crc `seed`. Its length must fit the bytes. */
 export function computeRecordCrc(view: DataView, at: number, seed: number, salt: number): number {
-  const bytes = RECORD_HEADER_BYTES - 4 + recordLength(view, at);
-  return crc32(new Uint8Array(view.buffer, view.byteOffset + at + 4, bytes), (seed ^ salt) >>> 0);
+  return crc32In(view, at + 4, at + RECORD_HEADER_BYTES + recordLength(view, at), (seed ^ salt) >>> 0);
 }
 
 /** The fields of a record header as they stand in the bytes: a rumour until the crc agrees. */

@@ -9,7 +9,7 @@
  */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { CrcRanges, crc32, nativeCrc32, portableCrc32, shiftCrc } from "../log/checksum.js";
+import { CrcRanges, crc32, crc32In, nativeCrc32, portableCrc32, shiftCrc } from "../log/checksum.js";
 import { LogError } from "../log/errors.js";
 import { chainSalt, decodeSegmentHeader, encodeSegmentHeader, SEGMENT_HEADER_BYTES } from "../log/format.js";
 import { OffsetIndex } from "../log/offset-index.js";
@@ -241,6 +241,22 @@ describe("codec", () => {
       runs(300),
     );
     expect(crc32(Buffer.from("123456789"), 0)).toBe(0xcbf43926);
+  });
+
+  test("crcs of ranges by tables are those of the bytes, of every length and wherever they begin", () => {
+    const memory = bodyOf(1200, 5);
+    const view = new DataView(memory.buffer, memory.byteOffset + 1, 1100);
+    fc.assert(
+      fc.property(fc.nat(40), fc.nat(2 ** 32 - 1), (from, seed) => {
+        const wrong: number[] = [];
+        for (let length = 0; length <= 600; length++) {
+          const range = memory.subarray(1 + from, 1 + from + length);
+          if (crc32In(view, from, from + length, seed) !== crc32(range, seed)) wrong.push(length);
+        }
+        expect(wrong).toEqual([]);
+      }),
+      runs(50),
+    );
   });
 
   test("crcs of ranges by arithmetic are those of the bytes", () => {
