@@ -268,7 +268,14 @@ async function finish(log: EventLog, mode: FsyncMode, ends: readonly Reading[]):
   }
   const everyoneThere = (): boolean =>
     ends.every(({ witness }) => done.has(witness) || (witness.isThere && !witness.isLost));
-  for (let i = 0; i < 5_000 && !everyoneThere(); i++) await turns(1);
+  // A reader takes its time, some hundred turns for a batch; what it may not do is stand still.
+  const seen = (): number => ends.reduce((sum, { witness }) => sum + witness.next, 0);
+  for (let idle = 0, before = seen(); idle < 5_000 && !everyoneThere(); idle++) {
+    await turns(1);
+    if (seen() === before) continue;
+    before = seen();
+    idle = 0;
+  }
   const thereBefore = ends.map(({ witness }) => witness.isThere);
   await log.close();
   for (const [at, { witness, end }] of ends.entries()) {
