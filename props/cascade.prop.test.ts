@@ -8,21 +8,18 @@
  * The world is `props/world/cluster.ts`; there the nodes mostly follow the primary itself, here they follow each other.
  */
 import fc from "fast-check";
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { offset as asOffset } from "../log/index.js";
 import { isHigher } from "../replication/leadership-order.js";
 import { PromiseBroken } from "./checkers/promise-broken.js";
 import { factor, runs, seed } from "./run-settings.js";
-import { Cluster } from "./world/cluster.js";
+import type { Cluster } from "./world/cluster.js";
 import { checkCluster } from "./world/cluster-checks.js";
+import { fakeTimers, inWorld, realTimers } from "./world/cluster-scenario.js";
 import type { ClusterStep } from "./world/cluster-step.js";
 
-beforeAll(() => {
-  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "setInterval", "clearInterval"] });
-});
-afterAll(() => {
-  vi.useRealTimers();
-});
+beforeAll(fakeTimers);
+afterAll(realTimers);
 
 const NODES = 4;
 const node = fc.integer({ min: 0, max: NODES - 1 });
@@ -112,12 +109,7 @@ const followsUp = ({ nodes, leader }: Cluster): boolean =>
 describe("replicas of replicas", () => {
   test("the last of a chain leads without force when the first is gone, and a newcomer with it", async () => {
     for (let round = 1; round <= factor; round += 1) {
-      const cluster = new Cluster({
-        seed: (seed + round * 7919) % 2 ** 26,
-        nodes: 3,
-        moved: (by) => void vi.advanceTimersByTime(by),
-      });
-      try {
+      const live = async (cluster: Cluster): Promise<void> => {
         await cluster.begin();
         await cluster.do({ type: "follow", node: 2, to: 1 });
         await cluster.time.pass(round % 2 === 0 ? 0 : 1000);
@@ -137,22 +129,13 @@ describe("replicas of replicas", () => {
         await cluster.time.settled(cluster.node(0).start(), 10_000);
         await checkCluster(cluster, await cluster.converge());
         expect(cluster.outcomes.get("write: answered")).toBeGreaterThanOrEqual(8);
-      } catch (error) {
-        throw cluster.withTrace(error);
-      } finally {
-        cluster.end();
-        vi.clearAllTimers();
-      }
+      };
+      await inWorld((seed + round * 7919) % 2 ** 26, live, 3);
     }
   });
 
   test("are not followed by whom they follow, directly or through others, and nothing changes", async () => {
-    const cluster = new Cluster({
-      seed: seed % 2 ** 26,
-      nodes: 4,
-      moved: (by) => void vi.advanceTimersByTime(by),
-    });
-    try {
+    const live = async (cluster: Cluster): Promise<void> => {
       await cluster.begin();
       for (const index of [2, 3]) await cluster.do({ type: "follow", node: index, to: index - 1 });
       await cluster.must("the chain is there", () => cluster.areOne());
@@ -179,23 +162,14 @@ describe("replicas of replicas", () => {
       const outcome = (await cluster.time.settled(old.follow(next.address), 10_000))?.value;
       expect(outcome).not.toBe("REPLICATION_CIRCLE");
       await cluster.must("all are one", () => cluster.areOne());
-    } catch (error) {
-      throw cluster.withTrace(error);
-    } finally {
-      cluster.end();
-      vi.clearAllTimers();
-    }
+    };
+    await inWorld(seed % 2 ** 26, live, 4);
   });
 
   test("that are told to follow each other turn to the primary", async () => {
     const met = { noticed: 0, refused: 0 };
     for (let round = 0; round < 3; round += 1) {
-      const cluster = new Cluster({
-        seed: (seed + round * 7919) % 2 ** 26,
-        nodes: 3,
-        moved: (by) => void vi.advanceTimersByTime(by),
-      });
-      try {
+      const live = async (cluster: Cluster): Promise<void> => {
         await cluster.begin();
         // At once: neither is below the other when it asks, unless the network brings the one before the other has asked.
         cluster.take({ type: "follow", node: 2, to: 1 });
@@ -212,12 +186,8 @@ describe("replicas of replicas", () => {
         await cluster.must("nobody follows in a circle", () => cluster.areOne() && followsUp(cluster));
         await cluster.do({ type: "write", node: 0, acks: 2, count: 1 });
         expect(cluster.outcomes.get("write: answered"), cluster.describe()).toBeGreaterThan(0);
-      } catch (error) {
-        throw cluster.withTrace(error);
-      } finally {
-        cluster.end();
-        vi.clearAllTimers();
-      }
+      };
+      await inWorld((seed + round * 7919) % 2 ** 26, live, 3);
     }
     expect(met.noticed, JSON.stringify(met)).toBeGreaterThan(0);
   });
@@ -230,12 +200,7 @@ describe("replicas of replicas", () => {
         world,
         fc.array(step, { minLength: 8, maxLength: 40, size: "max" }),
         async (number, steps) => {
-          const cluster = new Cluster({
-            seed: number,
-            nodes: NODES,
-            moved: (by) => void vi.advanceTimersByTime(by),
-          });
-          try {
+          const live = async (cluster: Cluster): Promise<void> => {
             await cluster.begin();
             for (const index of [2, 3]) await cluster.do({ type: "follow", node: index, to: index - 1 });
             for (const each of steps) {
@@ -248,12 +213,8 @@ describe("replicas of replicas", () => {
             const checked = await checkCluster(cluster, await cluster.converge());
             for (const [what, count] of cluster.outcomes) add(what, count);
             for (const [what, count] of Object.entries(checked)) add(what, count);
-          } catch (error) {
-            throw cluster.withTrace(error);
-          } finally {
-            cluster.end();
-            vi.clearAllTimers();
-          }
+          };
+          await inWorld(number, live, NODES);
         },
       ),
       { ...runs(3), interruptAfterTimeLimit: Math.min(120_000 * factor, 1_500_000) },

@@ -8,21 +8,18 @@
  *
  * Every world is held to all promises of replication (`props/world/cluster-checks.ts`) when it has come together again.
  */
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { LogError, listQuarantined } from "../log/index.js";
 import { factor, seed } from "./run-settings.js";
-import { Cluster } from "./world/cluster.js";
+import type { Cluster } from "./world/cluster.js";
 import { checkCluster } from "./world/cluster-checks.js";
 import { isMended, owesNothing, spotsOf } from "./world/cluster-damage.js";
 import type { ClusterNode } from "./world/cluster-node.js";
+import { fakeTimers, inWorld, realTimers } from "./world/cluster-scenario.js";
 import { DATA_DIRECTORY } from "./world/log-settings.js";
 
-beforeAll(() => {
-  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "setInterval", "clearInterval"] });
-});
-afterAll(() => {
-  vi.useRealTimers();
-});
+beforeAll(fakeTimers);
+afterAll(realTimers);
 
 const WORLDS = 2;
 /** A set has so long to mend itself before somebody looks after it. */
@@ -144,15 +141,7 @@ describe("damage on replicas", () => {
     };
     for (let round = 1; round <= WORLDS * factor; round += 1) {
       const world = (seed + round * 104_729) % 2 ** 26;
-      const cluster = new Cluster({ seed: world, nodes: 3, moved: (by) => void vi.advanceTimersByTime(by) });
-      try {
-        await live(cluster, met);
-      } catch (error) {
-        throw cluster.withTrace(error);
-      } finally {
-        cluster.end();
-        vi.clearAllTimers();
-      }
+      await inWorld(world, (cluster) => live(cluster, met));
     }
     for (const what of ["sealed", "running", "stopped", "healed", "acknowledged"] as const)
       expect(met[what], what).toBeGreaterThan(0);

@@ -21,16 +21,13 @@
  *
  * The world is `props/world/cluster.ts`: the real log and the real replication on simulated machines, disks and network.
  */
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { factor } from "./run-settings.js";
 import { liveThrough } from "./world/cluster-lives.js";
+import { fakeTimers, realTimers } from "./world/cluster-scenario.js";
 
-beforeAll(() => {
-  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "setInterval", "clearInterval"] });
-});
-afterAll(() => {
-  vi.useRealTimers();
-});
+beforeAll(fakeTimers);
+afterAll(realTimers);
 
 describe("replication", () => {
   test("a set keeps its promises whatever happens to its nodes and between them", async () => {

@@ -3,17 +3,14 @@
  * has – is the same on every node when faults stop, whatever happened to the nodes and between them: each record applied once, none
  * missing, from a snapshot or from the log; and everything that `replication-faults` promises of the log holds there, too.
  */
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { factor } from "./run-settings.js";
 import { liveThrough } from "./world/cluster-lives.js";
+import { fakeTimers, realTimers } from "./world/cluster-scenario.js";
 import { StoreHost } from "./world/store-host.js";
 
-beforeAll(() => {
-  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "setInterval", "clearInterval"] });
-});
-afterAll(() => {
-  vi.useRealTimers();
-});
+beforeAll(fakeTimers);
+afterAll(realTimers);
 
 describe("the state of a replicated set", () => {
   test("is the same on every node, whatever happens to its nodes and between them", async () => {

@@ -1,10 +1,10 @@
 /** Lets simulated sets live through whatever is drawn, brings each together again and holds it to everything; and counts what happened to them. */
 import fc from "fast-check";
-import { vi } from "vitest";
 import { factor, runs } from "../run-settings.js";
-import { Cluster } from "./cluster.js";
+import type { Cluster } from "./cluster.js";
 import { checkCluster } from "./cluster-checks.js";
 import type { ClusterHostOptions, WorldHost } from "./cluster-host.js";
+import { inWorld } from "./cluster-scenario.js";
 import { anyClusterSetting, anyClusterSteps } from "./cluster-step.js";
 
 const world = fc.noShrink(fc.integer({ min: 1, max: 2 ** 26 }));
@@ -26,9 +26,7 @@ export async function liveThrough(
   const add = (what: string, count: number): void => void seen.set(what, (seen.get(what) ?? 0) + count);
   await fc.assert(
     fc.asyncProperty(world, anyClusterSetting, anyClusterSteps, async (seed, setting, taken) => {
-      const moved = (by: number): void => void vi.advanceTimersByTime(by);
-      const cluster = new Cluster({ seed, moved, ...setting, ...(host === undefined ? {} : { host }) });
-      try {
+      const live = async (cluster: Cluster): Promise<void> => {
         await cluster.begin();
         await cluster.run(taken);
         const checked = await checkCluster(cluster, await cluster.converge());
@@ -38,12 +36,8 @@ export async function liveThrough(
         const { hostCounts, network } = cluster;
         const counts = { ...checked, ...hostCounts, ...network.duplicates.counts };
         for (const [what, count] of Object.entries(counts)) add(what, count);
-      } catch (error) {
-        throw cluster.withTrace(error);
-      } finally {
-        cluster.end();
-        vi.clearAllTimers();
-      }
+      };
+      await inWorld(seed, live, setting.nodes, { ...setting, ...(host === undefined ? {} : { host }) });
     }),
     // Whoever fails has to be told of it: shrinking ends before the test does. And a run that was not ended shows nothing.
     {

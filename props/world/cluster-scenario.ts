@@ -23,6 +23,23 @@ export function over(cluster: Cluster): void {
   vi.clearAllTimers();
 }
 
+/** Whatever lives in a new world; a failure brings its trace along, and the world ends with it. */
+export async function inWorld(
+  world: number,
+  live: (cluster: Cluster) => Promise<void>,
+  nodes = 3,
+  options: Partial<ClusterOptions> = {},
+): Promise<void> {
+  const cluster = newCluster(world, nodes, options);
+  try {
+    await live(cluster);
+  } catch (error) {
+    throw cluster.withTrace(error);
+  } finally {
+    over(cluster);
+  }
+}
+
 /** The scenario on so many worlds, each brought together and held to every promise afterwards. */
 export async function onWorlds(
   worlds: number,
@@ -40,8 +57,7 @@ export async function onWorld(
   nodes = 3,
   options: Partial<ClusterOptions> = {},
 ): Promise<void> {
-  const cluster = newCluster(world, nodes, options);
-  try {
+  const live = async (cluster: Cluster): Promise<void> => {
     await cluster.begin();
     // Whoever does not know yet whom to ask is refused without force, as it should be.
     await cluster.must("everybody has the list of all", () =>
@@ -49,11 +65,8 @@ export async function onWorld(
     );
     await scenario(cluster, world);
     await checkCluster(cluster, await cluster.converge());
-  } catch (error) {
-    throw cluster.withTrace(error);
-  } finally {
-    over(cluster);
-  }
+  };
+  await inWorld(world, live, nodes, options);
 }
 
 export const write = (cluster: Cluster, node: ClusterNode, count: number, acks: AsksFor): Promise<string[]> =>
