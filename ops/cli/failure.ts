@@ -40,7 +40,7 @@ export function configFailure(mistakes: readonly Mistake[]): CliFailure {
   );
 }
 
-export interface Verdict {
+interface Verdict {
   readonly exitCode: ExitCode;
   readonly line: string;
 }

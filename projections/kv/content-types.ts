@@ -10,7 +10,8 @@ export const OTHER_TYPE = 255;
 
 export class ContentTypes {
   #names: string[] = [];
-  #numbers = new Map<string, number>();
+  /** Of those that came. */
+  readonly #numbers = new Map<string, number>();
 
   constructor() {
     this.clear();
@@ -37,6 +38,6 @@ export class ContentTypes {
 
   clear(): void {
     this.#names = [...WELL_KNOWN_TYPES];
-    this.#numbers = new Map(this.#names.map((name, number) => [name, number]));
+    this.#numbers.clear();
   }
 }
