@@ -3,6 +3,8 @@
  * collection, and leave holes in the process's memory. Only the first chunk begins small and doubles. A slot that was never written reads as
  * the column's empty value.
  */
+import { lastingMemory } from "../lasting-memory.js";
+
 const CHUNK_BITS = 14;
 const CHUNK_SLOTS = 1 << CHUNK_BITS;
 const CHUNK_MASK = CHUNK_SLOTS - 1;
@@ -53,6 +55,8 @@ export class Column<Value> {
   }
 }
 
-export const uint32Column = (): Column<number> => new Column((slots) => new Uint32Array(slots), 0);
+export const uint32Column = (): Column<number> =>
+  new Column((slots) => new Uint32Array(lastingMemory(4 * slots)), 0);
 /** Doubles: offsets and times, both safe integers. */
-export const float64Column = (): Column<number> => new Column((slots) => new Float64Array(slots), 0);
+export const float64Column = (): Column<number> =>
+  new Column((slots) => new Float64Array(lastingMemory(8 * slots)), 0);

@@ -7,12 +7,15 @@
  * It knows no keys: whoever asks compares them. Removing moves the cells behind back, so there are no tombstones.
  */
 import { assert } from "../../log/index.js";
+import { lastingMemory } from "../lasting-memory.js";
 
 const CELLS_MIN = 16;
 /** A bucket of 64 KiB: beyond it buckets split. */
 const CELLS_MAX = 1 << 13;
 /** The directory has at most 2^18 places, for 10^9 keys; beyond that buckets grow. */
 const DEPTH_MAX = 18;
+
+const emptyCells = (cells: number): Uint32Array => new Uint32Array(lastingMemory(8 * cells));
 
 const isCrowded = (count: number, cells: number): boolean => count * 10 > cells * 7;
 
@@ -26,7 +29,7 @@ export class Bucket {
 
   constructor(depth: number, cells: number) {
     this.depth = depth;
-    this.#cells = new Uint32Array(2 * cells);
+    this.#cells = emptyCells(cells);
     this.#mask = cells - 1;
   }
 
@@ -82,7 +85,7 @@ export class Bucket {
 
   resize(cells: number): void {
     const before = this.#cells;
-    this.#cells = new Uint32Array(2 * cells);
+    this.#cells = emptyCells(cells);
     this.#mask = cells - 1;
     this.count = 0;
     for (let at = 0; at < before.length; at += 2) {

@@ -7,6 +7,7 @@
  * are partly used, so the process can be larger than what is charged.
  */
 import { assert } from "../../log/index.js";
+import { lastingMemory } from "../lasting-memory.js";
 
 const SLAB_BYTES = 1 << 20;
 /** Of blocks up to an eighth of that, as long as all slabs together are not more than a few large ones. */
@@ -42,7 +43,7 @@ function classOf(size: number): number {
 }
 
 class Slab {
-  readonly bytes: Buffer<ArrayBuffer>;
+  readonly bytes: Buffer<SharedArrayBuffer>;
   /** The same memory, for the chain through free blocks. */
   readonly words: Uint32Array;
   blockBytes = 0;
@@ -55,8 +56,7 @@ class Slab {
   place = -1;
 
   constructor(bytes: number) {
-    // Not from Node's pool: a slab is memory of its own.
-    this.bytes = Buffer.allocUnsafeSlow(bytes);
+    this.bytes = Buffer.from(lastingMemory(bytes));
     this.words = new Uint32Array(this.bytes.buffer);
   }
 
