@@ -28,17 +28,11 @@ export class Mender {
   readonly #options: MenderOptions;
   #borrowing: Borrowing | undefined;
   #stopped = false;
-  /** Rejects when this is stopped. */
-  readonly #stopping: Promise<never>;
-  #stop: () => void = () => undefined;
+  /** Whoever waits for a greeting waits no longer. */
+  #giveUp: () => void = () => undefined;
 
   constructor(options: MenderOptions) {
     this.#options = options;
-    this.#stopping = new Promise((_, reject) => {
-      this.#stop = () => reject(refusals.stopping());
-    });
-    // Whoever waits for a greeting then is told.
-    this.#stopping.catch(() => undefined);
   }
 
   /** @throws ReplicationError why none of them could help; what the log refuses with has the words of a link. */
@@ -73,20 +67,13 @@ export class Mender {
   /** Ends what is under way. */
   async stop(): Promise<void> {
     this.#stopped = true;
-    this.#stop();
+    this.#giveUp();
     await this.#borrowing?.close(refusals.stopping());
   }
 
   async #conversation<T>(address: Address, talk: (borrowing: Borrowing) => Promise<T>): Promise<T> {
     const { network, link: context } = this.#options;
-    const opening = Borrowing.open({ address, network, context });
-    const borrowing = await Promise.race([opening, this.#stopping]).catch((error: unknown) => {
-      void opening.then(
-        (late) => late.close(),
-        () => undefined,
-      );
-      throw error;
-    });
+    const borrowing = await this.#unlessStopped(Borrowing.open({ address, network, context }));
     this.#borrowing = borrowing;
     try {
       if (this.#stopped) throw refusals.stopping();
@@ -94,6 +81,24 @@ export class Mender {
     } finally {
       this.#borrowing = undefined;
       await borrowing.close();
+    }
+  }
+
+  /** With a promise of its own to lose to: one that outlives the race would hold whoever won it, and so every conversation there ever was. */
+  async #unlessStopped(opening: Promise<Borrowing>): Promise<Borrowing> {
+    const stopped = new Promise<never>((_, reject) => {
+      this.#giveUp = () => reject(refusals.stopping());
+    });
+    try {
+      return await Promise.race([opening, stopped]);
+    } catch (error) {
+      void opening.then(
+        (late) => late.close(),
+        () => undefined,
+      );
+      throw error;
+    } finally {
+      this.#giveUp = () => undefined;
     }
   }
 

@@ -1,8 +1,13 @@
 /** Records that are asked for from the disk of another node: who gets them, and what is refused. */
+import { setImmediate } from "node:timers/promises";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { beforeEach, describe, expect, it } from "vitest";
 import { epoch, LogError, offset } from "../../log/index.js";
 import { Borrowing } from "../../replication/borrowing.js";
+import { Mender } from "../../replication/mender.js";
 import type { Run } from "../../replication/messages.js";
+import type { ConnectionHandlers, Network } from "../../replication/ports.js";
 import { LinkNodeDouble } from "../support/link-node.js";
 import { primaryWith, replicaOf, type WithPrimary } from "../support/link-world.js";
 import { DISK_LOG, segmentFile } from "../support/test-log.js";
@@ -113,3 +118,35 @@ describe("who takes what is lent", () => {
     });
   });
 });
+
+describe("who asks again and again", () => {
+  it("keeps nothing of a conversation that is over", async () => {
+    const sessions: WeakRef<ConnectionHandlers>[] = [];
+    const { network } = set.world;
+    const watched: Network = {
+      listen: () => Promise.reject(new Error("it only dials")),
+      connect: (address, handlers) => {
+        sessions.push(new WeakRef(handlers));
+        return network.connect(address, handlers);
+      },
+    };
+    const mender = new Mender({ network: watched, link: replica.context, lenders: () => [set.address] });
+    const { first, last } = sealed()[1]!;
+    for (let i = 0; i < 5; i++) expect((await settled(mender.endThere(first, last))).offset).toBe(last);
+    network.cutAll();
+    await collected();
+    expect(sessions.filter((session) => session.deref() !== undefined)).toEqual([]);
+    await mender.stop();
+  });
+});
+
+/** Whatever nobody holds is gone when it resolves. */
+async function collected(): Promise<void> {
+  setFlagsFromString("--expose-gc");
+  const collect = runInNewContext("gc") as () => void;
+  // What a turn has looked at stays to its end.
+  for (let turn = 0; turn < 5; turn++) {
+    await setImmediate();
+    collect();
+  }
+}
