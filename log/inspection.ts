@@ -129,27 +129,40 @@ class Walk {
     }
     for (const { file } of opened) this.#bytesAll += "bytes" in file ? file.bytes : 0;
     const inspections: SegmentInspection[] = [];
-    for (const [i, { name, file }] of opened.entries())
-      inspections.push(await this.#inspect(name, file, i === opened.length - 1));
+    for (const [i, { name, file }] of opened.entries()) {
+      const inspection = await this.#inspect(name, file, i === opened.length - 1);
+      if (inspection !== undefined) inspections.push(inspection);
+    }
     this.#compareWithPoint(inspections);
     return inspections;
   }
 
   async #open(name: string): Promise<SegmentFile | Finding | undefined> {
     try {
-      return await readSegmentFile(this.#files, this.#logDirectory, name);
+      return await this.#unlessGone(readSegmentFile(this.#files, this.#logDirectory, name));
     } catch (error) {
       if (error instanceof CorruptionError) return error.finding;
-      // Retention of the process that writes may have removed it since it was listed.
+      throw error;
+    }
+  }
+
+  /** Undefined for a segment that retention of the process that writes has removed since it was listed. */
+  async #unlessGone<T>(read: Promise<T>): Promise<T | undefined> {
+    try {
+      return await read;
+    } catch (error) {
       if (this.#options.live === true && errnoOf(error) === "ENOENT") return undefined;
       throw error;
     }
   }
 
-  async #inspect(name: string, file: SegmentFile | Finding, isTail: boolean): Promise<SegmentInspection> {
+  async #inspect(
+    name: string,
+    file: SegmentFile | Finding,
+    isTail: boolean,
+  ): Promise<SegmentInspection | undefined> {
     if (!("bytes" in file)) {
-      this.#before = undefined;
-      this.#end = undefined;
+      this.#nothingBefore();
       return {
         name,
         segment: undefined,
@@ -161,7 +174,11 @@ class Walk {
       };
     }
     const misplaced = this.#misplaced(file);
-    const handle = await this.#files.open(`${this.#logDirectory}/${name}`, "read");
+    const handle = await this.#unlessGone(this.#files.open(`${this.#logDirectory}/${name}`, "read"));
+    if (handle === undefined) {
+      this.#nothingBefore();
+      return undefined;
+    }
     try {
       const { scan, damaged, tornBytes } = isTail
         ? await this.#readTail(handle, file)
@@ -174,6 +191,11 @@ class Walk {
     } finally {
       await handle.close();
     }
+  }
+
+  #nothingBefore(): void {
+    this.#before = undefined;
+    this.#end = undefined;
   }
 
   #misplaced(file: SegmentFile): Finding | undefined {

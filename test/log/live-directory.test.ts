@@ -69,7 +69,35 @@ describe("a directory that another process writes", () => {
     expect(offline.problems).toHaveLength(1);
     await log.close();
   });
+
+  test("is verified clean while retention removes segments that were not looked at yet", async () => {
+    const directory = await realDirectory();
+    const { log, firstWithin } = await openTestLog(directory, { segmentBytes: 4096 });
+    await appendMany(log, 200);
+    const segments = (await openLogView(realFileSystem, directory)).extents.length;
+    let opened = 0;
+    const files = beforeOpening(/\.log$/, async () => {
+      // Each was listed and its header read; the second one is about to be read.
+      if (++opened === segments + 2) await log.retain(firstWithin(3 * 4096));
+    });
+    const report = await verifyDirectory(files, directory, { live: true });
+    expect(opened).toBeGreaterThan(segments + 2);
+    expect([report.problems, report.torn]).toEqual([[], undefined]);
+    expect(report).toMatchObject({ endOffset: log.endOffset, segments: 1 + 3 });
+    await log.close();
+  });
 });
+
+/** Does something before each opening of such a file. */
+function beforeOpening(names: RegExp, act: () => Promise<void>): FileSystem {
+  return {
+    ...realFileSystem,
+    open: async (path, mode, options) => {
+      if (names.test(path)) await act();
+      return realFileSystem.open(path, mode, options);
+    },
+  };
+}
 
 /** Shows a record to who begins to read at it or behind it, and zeros to who comes from before: as to a reader who was there first. */
 function late(from: number, bytes: number): FileSystem {
