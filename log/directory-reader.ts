@@ -10,6 +10,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { corruption, type Finding } from "./corruption.js";
 import { readDirectoryState } from "./data-directory.js";
 import { readDirectoryFormat } from "./directory-format.js";
+import { errnoOf } from "./errors.js";
 import type { LogRecord } from "./event-log.js";
 import { LOG_DIRECTORY, parseSegmentName } from "./file-names.js";
 import type { FileHandle, FileSystem } from "./file-system.js";
@@ -19,6 +20,7 @@ import {
   borderFinding,
   lineageFinding,
   listSegments,
+  lostFile,
   readSegmentFile,
   type SegmentFile,
   shownPath,
@@ -102,8 +104,8 @@ class DirectoryReader {
   }
 
   async *batches(): AsyncGenerator<readonly LogRecord[], void, undefined> {
-    let cursor = await this.#start();
-    while (cursor === undefined && (await this.#waitForMore())) cursor = await this.#start();
+    let cursor = await this.#begin();
+    while (cursor === undefined && (await this.#waitForMore())) cursor = await this.#begin();
     if (cursor === undefined) return;
     let looks = 0;
     try {
@@ -132,6 +134,18 @@ class DirectoryReader {
     }
   }
 
+  async #begin(): Promise<Cursor | undefined> {
+    for (let look = 1; ; look++) {
+      try {
+        return await this.#start();
+      } catch (error) {
+        // Retention may have removed a segment since it was listed.
+        if (errnoOf(error) !== "ENOENT" || look === LOOKS) throw error;
+      }
+      await this.#pause(LOOK_AGAIN_MS);
+    }
+  }
+
   /** Opens the segment in which the range begins, as near to it as its index allows; undefined if there is none yet. */
   async #start(): Promise<Cursor | undefined> {
     const names = await listSegments(this.#files, this.#logDirectory);
@@ -152,20 +166,20 @@ class DirectoryReader {
       const { header } = await readSegmentFile(this.#files, this.#logDirectory, names[i] ?? "");
       if (header.chainTimestamp < fromTime) start = i;
     }
-    const cursor = await this.#enter(names[Math.max(0, start)] ?? "");
-    const { header, bytes } = cursor.segment;
-    const read = await readIndexFile(this.#files, this.#logDirectory, header, bytes);
-    if (read === undefined) return cursor;
+    const segment = await readSegmentFile(this.#files, this.#logDirectory, names[Math.max(0, start)] ?? "");
+    const read = await readIndexFile(this.#files, this.#logDirectory, segment.header, segment.bytes);
+    if (read === undefined) return this.#enter(segment);
     const byOffset = read.index.floor(from);
     const byTime = fromTime === undefined ? byOffset : read.index.floorTime(fromTime);
-    cursor.point = byTime.offset > byOffset.offset ? byTime : byOffset;
-    return cursor;
+    return this.#enter(segment, byTime.offset > byOffset.offset ? byTime : byOffset);
   }
 
-  async #enter(name: string): Promise<Cursor> {
-    const segment = await readSegmentFile(this.#files, this.#logDirectory, name);
-    const handle = await this.#files.open(`${this.#logDirectory}/${name}`, "read");
-    return { segment, handle, point: basePoint(segment.header) };
+  async #enter(segment: SegmentFile, point = basePoint(segment.header)): Promise<Cursor> {
+    return {
+      segment,
+      handle: await this.#files.open(`${this.#logDirectory}/${segment.name}`, "read"),
+      point,
+    };
   }
 
   async #readSome(cursor: Cursor): Promise<readonly LogRecord[]> {
@@ -200,13 +214,16 @@ class DirectoryReader {
 
   /** On to the next segment, if it continues this one. */
   async #cross(cursor: Cursor, name: string, isListed: boolean): Promise<Cursor | Finding> {
-    const next = await this.#enter(name);
-    const finding = lineageFinding(cursor.segment, next.segment) ?? borderFinding(cursor.point, next.segment);
-    if (finding === undefined) return next;
-    await next.handle.close();
-    if (!isListed && next.segment.base > cursor.point.offset)
-      throw retired(cursor.point.offset, next.segment.base);
-    return finding;
+    try {
+      const next = await readSegmentFile(this.#files, this.#logDirectory, name);
+      const finding = lineageFinding(cursor.segment, next) ?? borderFinding(cursor.point, next);
+      if (finding === undefined) return await this.#enter(next);
+      if (!isListed && next.base > cursor.point.offset) throw retired(cursor.point.offset, next.base);
+      return finding;
+    } catch (error) {
+      if (errnoOf(error) !== "ENOENT") throw error;
+      return lostFile(shownPath(name), cursor.point.offset);
+    }
   }
 
   async #waitForMore(): Promise<boolean> {

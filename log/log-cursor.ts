@@ -17,7 +17,7 @@ import type { NewestRecords, NewestRun } from "./newest-records.js";
 import type { OffsetIndex } from "./offset-index.js";
 import { type CheckedRecords, checkRecords } from "./record-check.js";
 import { cutOff, retired } from "./refusals.js";
-import { borderFinding, shownPath } from "./segment-chain.js";
+import { borderFinding, lostFile, shownPath } from "./segment-chain.js";
 import type { CutWitness, LogSegment, SegmentList } from "./segment-list.js";
 import { CHUNK_BYTES, parseRecords, type ReadPoint, readBatch, readFully, viewOf } from "./segment-reader.js";
 import { findingOfBad } from "./segment-scan.js";
@@ -228,14 +228,7 @@ export class LogCursor implements CutWitness {
     } catch (error) {
       if (errnoOf(error) !== "ENOENT") throw error;
       if (segments.first.base > this.#next) throw retired(this.#next, this.#log.segments.first.base);
-      throw corruption({
-        code: "missing",
-        file: shownPath(segment.name),
-        offset: this.#next,
-        expected: "the segment's file",
-        found: "no such file",
-        advice: ADVICE_DAMAGED,
-      });
+      throw corruption(lostFile(shownPath(segment.name), this.#next));
     }
   }
 

@@ -13,7 +13,7 @@ import { SegmentMending } from "./mending.js";
 import { NewestRecords } from "./newest-records.js";
 import { retired } from "./refusals.js";
 import { firstWithin } from "./retention.js";
-import { borderFinding, shownPath } from "./segment-chain.js";
+import { borderFinding, lostFile, shownPath } from "./segment-chain.js";
 import type { LogSegment } from "./segment-list.js";
 import { basePoint, readBatch, readHeader } from "./segment-reader.js";
 import { findingOfBad, scanSegment } from "./segment-scan.js";
@@ -117,7 +117,8 @@ export class LogSegments {
     } catch (error) {
       this.#mustStay(segment);
       if (error instanceof CorruptionError) return { type: "damaged", finding: error.finding };
-      if (errnoOf(error) === "ENOENT") return { type: "damaged", finding: lostFile(segment) };
+      if (errnoOf(error) === "ENOENT")
+        return { type: "damaged", finding: lostFile(shownPath(segment.name), segment.base) };
       throw error;
     }
   }
@@ -290,7 +291,7 @@ export class LogSegments {
       }
     } catch (error) {
       if (error instanceof CorruptionError) return error.finding;
-      if (errnoOf(error) === "ENOENT") return lostFile(segment);
+      if (errnoOf(error) === "ENOENT") return lostFile(shownPath(segment.name), segment.base);
       throw error;
     }
   }
@@ -322,15 +323,6 @@ function headerFinding({ name, base }: LogSegment, expected: string, found: stri
   const place = { file: shownPath(name), position: 0, offset: base, advice: ADVICE_DAMAGED };
   return { code: "header", ...place, expected, found };
 }
-
-const lostFile = ({ name, base }: LogSegment): Finding => ({
-  code: "missing",
-  file: shownPath(name),
-  offset: base,
-  expected: "the segment's file",
-  found: "no such file",
-  advice: ADVICE_DAMAGED,
-});
 
 function notSealed(first: Offset): LogError {
   return new LogError("LOG_OFFSET_RETIRED", `no sealed segment begins at offset ${first}`, { offset: first });

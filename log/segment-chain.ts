@@ -55,6 +55,16 @@ export async function readSegmentFile(
   }
 }
 
+/** That a segment's file is not there, though it is listed or written down. */
+export const lostFile = (file: string, first: Offset): Finding => ({
+  code: "missing",
+  file,
+  offset: first,
+  expected: "the segment's file",
+  found: "no such file",
+  advice: ADVICE_DAMAGED,
+});
+
 /** Why `segment` cannot be the first of the log, or undefined. */
 export function firstFinding(segment: SegmentFile, identity: Identity | undefined): Finding | undefined {
   const { header, name } = segment;

@@ -8,7 +8,7 @@ import { LOG_DIRECTORY, parseSegmentName } from "./file-names.js";
 import type { FileHandle, FileSystem } from "./file-system.js";
 import { encodeSegmentHeader, type SegmentHeader } from "./format.js";
 import { retired } from "./refusals.js";
-import { listSegments, shownPath } from "./segment-chain.js";
+import { listSegments, lostFile, shownPath } from "./segment-chain.js";
 import { CHUNK_BYTES, type ReadPoint, readFully } from "./segment-reader.js";
 import { findingOfBad, pointAt, scanSegment } from "./segment-scan.js";
 import { offset as asOffset, type Offset } from "./units.js";
@@ -154,13 +154,6 @@ async function openExtent(
     const names = await listSegments(files, `${dataDirectory}/${LOG_DIRECTORY}`);
     const first = parseSegmentName(names[0] ?? "");
     if (first !== undefined && first > extent.firstOffset) throw retired(extent.firstOffset, first);
-    throw corruption({
-      code: "missing",
-      file: extent.file,
-      offset: extent.firstOffset,
-      expected: "the segment's file",
-      found: "no such file",
-      advice: ADVICE_DAMAGED,
-    });
+    throw corruption(lostFile(extent.file, extent.firstOffset));
   }
 }

@@ -86,6 +86,40 @@ describe("a directory that another process writes", () => {
     expect(report).toMatchObject({ endOffset: log.endOffset, segments: 1 + 3 });
     await log.close();
   });
+
+  test("is read from what is left when retention removes what the reading was to begin with", async () => {
+    const directory = await realDirectory();
+    const { log, firstWithin } = await openTestLog(directory, { segmentBytes: 4096 });
+    await appendMany(log, 200);
+    let opened = 0;
+    const files = beforeOpening(/\.log$/, async () => {
+      if (++opened === 1) await log.retain(firstWithin(3 * 4096));
+    });
+    const read: number[] = [];
+    for await (const batch of readDirectory(files, directory))
+      read.push(...batch.map((record) => record.offset));
+    expect(log.firstOffset).toBeGreaterThan(1);
+    expect(read).toEqual(span(log.firstOffset, log.endOffset));
+    await log.close();
+  });
+
+  test("says that what comes next is retired when retention removes it before it is entered", async () => {
+    const directory = await realDirectory();
+    const { log, firstWithin } = await openTestLog(directory, { segmentBytes: 4096 });
+    await appendMany(log, 200);
+    const second = (await openLogView(realFileSystem, directory)).extents[1]!.firstOffset;
+    const read: number[] = [];
+    const reading = (async () => {
+      const files = beforeOpening(/\.log$/, async () => {
+        if (read.includes(second - 1)) await log.retain(firstWithin(3 * 4096));
+      });
+      for await (const batch of readDirectory(files, directory))
+        read.push(...batch.map((record) => record.offset));
+    })();
+    await expect(reading).rejects.toMatchObject({ code: "LOG_OFFSET_RETIRED" });
+    expect(read).toEqual(span(1, second - 1));
+    await log.close();
+  });
 });
 
 /** Does something before each opening of such a file. */
