@@ -159,9 +159,9 @@ export class Installation {
    */
   async commit({ oldEnd }: CommitInstallation): Promise<InstalledLog> {
     const { files, dataDirectory, holder, now } = this.#options;
-    this.#checkIsWhole();
-    this.#held ??= await openDataDirectory(files, dataDirectory, holder);
     try {
+      this.#checkIsWhole();
+      this.#held ??= await openDataDirectory(files, dataDirectory, holder);
       await this.#log.finish();
       await files.syncDirectory(`${this.#incoming}/${SNAPSHOT_DIRECTORY}`);
       const { end, tailBase } = this.#log;

@@ -160,7 +160,7 @@ export class HoldingsHost implements ReplicationHost {
       if (kept !== undefined) logger.warn({ ...kept }, "records that only this node had were put aside");
       return kept;
     } finally {
-      await this.#foldAgain(() => Promise.resolve());
+      await this.#foldAgain();
     }
   }
 
@@ -200,8 +200,8 @@ export class HoldingsHost implements ReplicationHost {
       logger.info({ offset, epoch, kept: kept?.directory }, "the primary's log was put into place");
       return kept;
     } finally {
-      // Whatever came of it, the directory holds the old log or the new one.
-      await this.#foldAgain(() => holdings.openLog({ following: true }));
+      // Whatever came of it, the directory holds what it did before or the new log.
+      await this.reopen();
     }
   }
 
@@ -247,10 +247,9 @@ export class HoldingsHost implements ReplicationHost {
     await files.syncDirectory(directory);
   }
 
-  async #foldAgain(openLog: () => Promise<unknown>): Promise<void> {
+  async #foldAgain(): Promise<void> {
     const { holdings, onReplaced, onLost } = this.#parts;
     try {
-      await openLog();
       await holdings.openState();
       onReplaced();
     } catch (error) {
