@@ -65,7 +65,7 @@ class Lease implements StoreLock {
     await this.#renewing;
     const seen = await this.#look();
     // Somebody else's if this one was asleep for too long.
-    if (seen?.tag === this.#tag)
+    if (this.#wrote(seen?.text))
       await this.#client.send({ method: "DELETE", name: this.#options.name }, [200, 204, 404]);
   }
 
@@ -91,9 +91,9 @@ class Lease implements StoreLock {
       this.#tag = headers.get("etag") ?? "";
       return true;
     }
-    // Refused, perhaps because of an attempt of ours whose answer was lost.
+    // Refused, perhaps because of a writing of ours whose answer was lost.
     const seen = await this.#look();
-    if (seen?.text !== this.#text()) return false;
+    if (seen === undefined || !this.#wrote(seen.text)) return false;
     this.#tag = seen.tag;
     return true;
   }
@@ -116,6 +116,10 @@ class Lease implements StoreLock {
     const { holder, token, owner } = this.#options;
     const own = owner === undefined ? "" : ` ${owner}`;
     return `${holder}\n${token} ${this.#count}${own}\n`;
+  }
+
+  #wrote(text: string | undefined): boolean {
+    return text?.split("\n")[1]?.split(" ")[0] === this.#options.token;
   }
 
   #isOwn(text: string): boolean {

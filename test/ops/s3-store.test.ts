@@ -226,6 +226,16 @@ describe("a bucket as a store", () => {
     expect(await store.head("LOCK")).toBe(undefined);
   });
 
+  it("keeps its lock when no answer to a renewal arrived, and gives it back", async () => {
+    const lock = await storeAt("lost", { lease: { renewMs: 10, expireMs: 60_000 } }).lock("one");
+    let renewals = 0;
+    const isRenewal = ({ method }: S3Call): boolean => method === "PUT" && ++renewals > 0;
+    failing(isRenewal, { type: "lose-answer" }, LIMITS.attempts);
+    while (renewals < LIMITS.attempts + 3) await new Promise((resolve) => setTimeout(resolve, 5));
+    await lock.release();
+    expect(await storeAt("lost").head("LOCK")).toBe(undefined);
+  });
+
   it("takes no name that leads out of the repository", async () => {
     for (const name of ["../a", "a/../../b", "/a", "", "a//b", "."])
       await expect(store.put(name, Buffer.from("x"))).rejects.toThrow(RangeError);
