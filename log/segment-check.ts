@@ -37,15 +37,19 @@ export async function checkSegment(
   onRecords?: (records: readonly LogRecord[]) => void,
 ): Promise<CheckedSegment | Finding> {
   const check = new SegmentCheck(file, onRecords);
-  let last: Uint8Array<ArrayBufferLike> = new Uint8Array(0);
+  let chunks: Uint8Array[] = [];
+  let bytes = 0;
   for await (const chunk of stream) {
-    last = last.length === 0 ? chunk : Buffer.concat([last, chunk]);
-    if (last.length < check.wanted) continue;
-    const finding = check.take(last, false);
+    chunks.push(chunk);
+    bytes += chunk.length;
+    if (bytes < check.wanted) continue;
+    const gathered = Buffer.concat(chunks, bytes);
+    const finding = check.take(gathered, false);
     if (finding !== undefined) return finding;
-    last = last.subarray(check.taken);
+    chunks = [gathered.subarray(check.taken)];
+    bytes -= check.taken;
   }
-  return check.take(last, true) ?? check.result();
+  return check.take(Buffer.concat(chunks, bytes), true) ?? check.result();
 }
 
 class SegmentCheck {

@@ -1,5 +1,5 @@
 // A segment that arrives in pieces is judged as one that is read from a file, however it was cut; and pieces of a log are a log.
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { checkSegment, type LogRecord, openLogView, resumePoints, segmentBytes } from "../../log/index.js";
 import { bodyOf, type ComposedSegment, composeLog, DIRECTORY } from "../support/log-bytes.js";
 import { at, offsetsOf, span } from "../support/test-log.js";
@@ -42,6 +42,18 @@ describe("segment check", () => {
     const { found, records } = await check(large.tail, 65_536);
     expect(found).toMatchObject({ lastOffset: 3 });
     expect(records.map(({ body }) => body.length)).toEqual([3_500_000, 10, 2_000_000]);
+  });
+
+  test("copies the bytes of a large record a few times, however small the pieces are", async () => {
+    const large = composeLog({ batches: [[bodyOf(3_500_000, 1)]] });
+    const copying = vi.spyOn(Buffer, "concat");
+    try {
+      expect((await check(large.tail, 4096)).found).toMatchObject({ lastOffset: 1 });
+      const copied = copying.mock.results.reduce((sum, { value }) => sum + value.length, 0);
+      expect(copied).toBeLessThan(4 * large.tail.bytes.length);
+    } finally {
+      copying.mockRestore();
+    }
   });
 
   test("finds every flipped byte, every cut, and bytes behind the end", async () => {
