@@ -87,8 +87,9 @@ export class Following {
     this.#reception = undefined;
   }
 
-  /** This node's own epoch is durable. */
+  /** This node's own epoch is durable. Nothing happens if the log follows again by now. */
   async unmark(): Promise<void> {
+    if (this.#refusal !== undefined) return;
     const { files, dataDirectory } = this.#options;
     await unmarkFollowing(files, dataDirectory);
     this.#isMarked = false;

@@ -21,7 +21,7 @@ const CHUNK = 1024 * 1024;
 
 interface Pair {
   readonly primary: OpenedLog;
-  readonly follower: OpenedLog;
+  readonly follower: Awaited<ReturnType<typeof openOn>>;
   readonly followerDisk: SimulatedDisk;
 }
 
@@ -47,6 +47,15 @@ describe("following", () => {
     await primary.log.whenCommitted(primary.log.endOffset);
     await catchUp(follower.log, primary.log);
     expect(await follower.log.positionAt(at(8))).toEqual(await primary.log.positionAt(at(8)));
+  });
+
+  it("stays marked when it begins to follow while an epoch of its own is just beginning", async () => {
+    const { primary, follower } = await pair(3);
+    const began = follower.log.startEpoch();
+    await follower.log.beginFollowing();
+    await began;
+    expect(await follower.files.exists(`${DISK}/following.json`)).toBe(true);
+    for (const { log } of [primary, follower]) await log.close();
   });
 
   it("leaves the log as it is when somebody else may lead, and asks nobody while it follows", async () => {
