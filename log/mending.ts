@@ -103,8 +103,8 @@ export class SegmentMending {
    */
   async finish(): Promise<MendedSegments> {
     const { place, files, dataDirectory } = this.#parts;
-    this.#mustLeadToNext();
     try {
+      this.#mustLeadToNext();
       for (const { handle } of this.#staged) await handle.sync();
       await this.#close();
       const quarantined: QuarantinedSegment[] = [];
@@ -213,20 +213,28 @@ export class SegmentMending {
 async function isSameFile(files: FileSystem, a: string, b: string): Promise<boolean> {
   const [one, other] = [await files.stat(a), await files.stat(b)];
   if (one === undefined || other === undefined || one.bytes !== other.bytes) return false;
-  const [left, right] = [await files.open(a, "read"), await files.open(b, "read")];
+  const left = await files.open(a, "read");
   try {
-    for (let at = 0; at < one.bytes; at += CHUNK_BYTES) {
-      const [x, y] = [await readFully(left, at, CHUNK_BYTES), await readFully(right, at, CHUNK_BYTES)];
-      if (Buffer.compare(x, y) !== 0) return false;
+    const right = await files.open(b, "read");
+    try {
+      return await holdTheSame(left, right, one.bytes);
+    } finally {
+      await right.close();
     }
-    return true;
   } catch (error) {
     if (errnoOf(error) === undefined) throw error;
     return false;
   } finally {
     await left.close();
-    await right.close();
   }
+}
+
+async function holdTheSame(left: FileHandle, right: FileHandle, bytes: number): Promise<boolean> {
+  for (let at = 0; at < bytes; at += CHUNK_BYTES) {
+    const [x, y] = [await readFully(left, at, CHUNK_BYTES), await readFully(right, at, CHUNK_BYTES)];
+    if (Buffer.compare(x, y) !== 0) return false;
+  }
+  return true;
 }
 
 function fileOf(header: SegmentHeader): SegmentFile {

@@ -1,5 +1,5 @@
 import { setImmediate } from "node:timers/promises";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import {
   decodeSegmentHeader,
   encodeSegmentHeader,
@@ -94,6 +94,33 @@ describe("mending an open log", () => {
     await log.close();
     const { problems, notes } = await verifyDirectory(files, DISK);
     expect([problems, notes]).toEqual([[], []]);
+  });
+
+  it("replaces a file that cannot even be opened, and leaves nothing open", async () => {
+    const { disk, files, log, segments, sealed } = await largeLog();
+    const runs = await shipped(log, sealed.first, sealed.last);
+    const path = `${DISK_LOG}/${segmentFile(1)}`;
+    disk.flip(path, 2_500_000, 1);
+    const found = await segments.check(sealed.first);
+    if (found.type !== "damaged") throw new Error("it is damaged");
+    const mending = segments.mend(sealed.first, found.finding);
+    for (const run of runs) await mending.receive(run);
+    const open = files.open.bind(files);
+    const left = new Set<string>();
+    let isReadable = false;
+    vi.spyOn(files, "open").mockImplementation(async (name, mode, options) => {
+      if (name === path && !isReadable) {
+        isReadable = true;
+        throw Object.assign(new Error("permission denied"), { code: "EACCES" });
+      }
+      const handle = await open(name, mode, options);
+      if (!isReadable) left.add(name);
+      const close = handle.close.bind(handle);
+      return Object.assign(handle, { close: () => close().finally(() => left.delete(name)) });
+    });
+    expect(await mending.finish()).toMatchObject({ quarantined: [{ base: 1 }] });
+    expect([isReadable, ...left]).toEqual([true]);
+    await log.close();
   });
 
   it("refuses the newest segment, and one that retention took meanwhile", async () => {
