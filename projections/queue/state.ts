@@ -103,8 +103,10 @@ export class QueueState implements QueueReadView {
 
   /** Of a state that is empty. */
   restoreVacant(numbers: readonly number[]): void {
-    for (const number of numbers) this.#numbered[number] = undefined;
-    this.#vacant.push(...numbers);
+    for (const number of numbers) {
+      this.#numbered[number] = undefined;
+      this.#vacant.push(number);
+    }
   }
 
   /** Adds a queue with the number that it had. */

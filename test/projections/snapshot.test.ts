@@ -268,6 +268,13 @@ describe("what is read back", () => {
       warnings: [],
     });
   });
+
+  it("has the numbers of all queues that were deleted, however many", () => {
+    const numbers = Array.from({ length: 200_000 }, (_, number) => number);
+    const { queue: state } = new Fold({ rules });
+    state.restoreVacant(numbers);
+    expect(state.vacantNumbers).toEqual(numbers);
+  });
 });
 
 describe("a list of snapshots", () => {
