@@ -12,6 +12,7 @@ import type { Operation } from "../operations/operation.js";
 import type { Later } from "../operations/reply.js";
 import { type Moment, parseMoment } from "../past.js";
 import type { Acks } from "../replication.js";
+import { queryOf } from "./request.js";
 
 export interface Asks {
   readonly type: "asks";
@@ -49,7 +50,7 @@ export function asksOf(
   inBody?: AsksInBody,
 ): Asks | Refusal {
   const { headers } = request;
-  const moment = inBody?.at ?? fieldInQuery(request, AT_FIELD);
+  const moment = inBody?.at ?? Reflect.get(queryOf(request), AT_FIELD);
   if (kind === "write") {
     if (moment !== undefined) return atUnsupported();
     const key = inBody?.idempotency_key ?? headers["idempotency-key"];
@@ -68,7 +69,7 @@ export function asksOf(
   const [wanted, ...others] = [
     inBody?.min_offset,
     headers["x-annals-min-offset"],
-    fieldInQuery(request, MIN_OFFSET_FIELD),
+    Reflect.get(queryOf(request), MIN_OFFSET_FIELD),
   ].filter((place) => place !== undefined);
   if (wanted === undefined && moment === undefined) return NOTHING;
   if (moment !== undefined && ofNow === true) return atUnsupported();
@@ -124,10 +125,6 @@ function atUnsupported(): Refusal {
 export const MIN_OFFSET_FIELD = "min_offset";
 export const AT_FIELD = "at";
 export const READ_FIELDS: ReadonlySet<string> = new Set([MIN_OFFSET_FIELD, AT_FIELD]);
-
-function fieldInQuery({ query }: FastifyRequest, name: string): unknown {
-  return typeof query === "object" && query !== null ? Reflect.get(query, name) : undefined;
-}
 
 /** `run`, at once or when the log has what was asked for. */
 export function asAsked<Result>(

@@ -19,7 +19,7 @@ import { type DurableRequest, pathOf, streamName } from "./durable-request.js";
 import type { DurableResult } from "./durable-result.js";
 import { append, create, remove } from "./durable-write.js";
 import { answerError } from "./failures.js";
-import { callerId } from "./rest.js";
+import { callerOf } from "./request.js";
 
 const ROUTE = "/v1/stream/*";
 
@@ -69,11 +69,10 @@ function run(
     door.reject(request, reply, asks);
     return;
   }
-  const caller = { requestId: request.id, causeId: callerId(request), once: asks.once, acks: asks.acks };
   runMeasured<DurableResult>(
     door.desk,
     operationName,
-    caller,
+    callerOf(request, asks),
     (call) => {
       call.subject = DURABLE_STREAMS;
       const name = streamName(pathOf(request));

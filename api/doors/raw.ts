@@ -20,7 +20,7 @@ import type { Door } from "./door.js";
 import { etag, matchesAny, singleRevision } from "./etag.js";
 import { answerError } from "./failures.js";
 import { type Body, bytesBody } from "./outbox.js";
-import { callerId } from "./rest.js";
+import { callerOf, queryOf } from "./request.js";
 import { urlProblem } from "./url.js";
 
 export const RAW_PATH = "/kv/{key}";
@@ -94,17 +94,10 @@ function run(
     door.reject(request, reply, asks);
     return;
   }
-  const caller = {
-    requestId: request.id,
-    causeId: callerId(request),
-    connection: request.raw.socket,
-    once: asks.once,
-    acks: asks.acks,
-  };
   runMeasured<RawAnswer | Answered>(
     door.desk,
     name,
-    caller,
+    callerOf(request, asks),
     asAsked(asks, (call) => {
       const key = keyOf(request, door.options.limits.keyBytesMax);
       return typeof key === "string" ? operation(call, key, request, asks) : key;
@@ -246,10 +239,6 @@ function expiryOf(request: FastifyRequest): Expiry | Refusal | undefined {
 function unknownQuery(request: FastifyRequest, known: readonly string[]): Refusal | undefined {
   const name = Object.keys(queryOf(request)).find((found) => !known.includes(found));
   return name === undefined ? undefined : unknownField(name, [], known);
-}
-
-function queryOf(request: FastifyRequest): object {
-  return typeof request.query === "object" && request.query !== null ? request.query : {};
 }
 
 function oneCondition(): Refusal {

@@ -17,6 +17,7 @@ import { type Door, JSON_CONTENT } from "./door.js";
 import { readAt } from "./looking-back.js";
 import { textBody } from "./outbox.js";
 import { replyHeaders } from "./reply-headers.js";
+import { callerOf, queryOf } from "./request.js";
 import { urlProblem } from "./url.js";
 
 export function registerRest(server: FastifyInstance, door: Door): void {
@@ -64,17 +65,10 @@ function restHandler(door: Door, operation: Operation, binding: RestBinding): Ro
       door.reject(request, reply, asks);
       return;
     }
-    const caller = {
-      requestId: request.id,
-      causeId: callerId(request),
-      connection: request.raw.socket,
-      once: asks.once,
-      acks: asks.acks,
-    };
     runMeasured<Reply>(
       door.desk,
       operation.name,
-      caller,
+      callerOf(request, asks),
       asAsked(asks, (call) =>
         asks.at === undefined
           ? operation.invoke(found.fields, found.source, call)
@@ -189,10 +183,6 @@ function refuseContent(request: FastifyRequest): Refusal | undefined {
   return refusal("API_FIELD_INVALID", "this route takes its fields in the query, not in a body");
 }
 
-function queryOf(request: FastifyRequest): object {
-  return typeof request.query === "object" && request.query !== null ? request.query : {};
-}
-
 function pathField(request: FastifyRequest, name: string): unknown {
   return typeof request.params === "object" && request.params !== null
     ? Reflect.get(request.params, name)
@@ -201,9 +191,4 @@ function pathField(request: FastifyRequest, name: string): unknown {
 
 function twice(name: string): Refusal {
   return refusal("API_FIELD_INVALID", `field ${JSON.stringify(name)} is given twice`);
-}
-
-/** The id is kept with the record only when the caller chose it. */
-export function callerId(request: FastifyRequest): string | undefined {
-  return request.headers["x-request-id"] === request.id ? request.id : undefined;
 }
