@@ -13,9 +13,9 @@ import {
   parseDivergedName,
   segmentName,
 } from "./file-names.js";
-import { type FileSystem, readWholeFile, replaceFile } from "./file-system.js";
+import { createFile, type FileSystem, readWholeFile, replaceFile } from "./file-system.js";
 import { openLogView } from "./log-view.js";
-import { type ResumePoint, resumePoints, type SegmentExtent, segmentBytes } from "./segment-extent.js";
+import { resumePoints, segmentBytes } from "./segment-extent.js";
 import { offset as asOffset, type Offset } from "./units.js";
 
 /** What is being kept has this name until it is whole. */
@@ -142,33 +142,14 @@ async function keep(
     const cut = extent.firstOffset <= last;
     const from = cut ? (await resumePoints(files, dataDirectory, extent, [last])).get(last) : undefined;
     assert(!cut || from !== undefined, "the extent holds the record");
-    await copyExtent(files, dataDirectory, staged.logPath, extent, from);
+    const name = segmentName(from?.offset ?? extent.firstOffset);
+    await createFile(files, `${staged.logPath}/${name}`, segmentBytes(files, dataDirectory, extent, from));
   }
   await staged.copySmallFile(IDENTITY_FILE);
   // Nothing is cut before what was kept reads as the end of this very log.
   const copy = await openLogView(files, staged.path);
   assert(await copy.agrees(position), "what was kept is the end of the log");
   return await staged.finish(asOffset(last + 1), end, position.lineageId, now);
-}
-
-async function copyExtent(
-  files: FileSystem,
-  dataDirectory: string,
-  target: string,
-  extent: SegmentExtent,
-  from: ResumePoint | undefined,
-): Promise<void> {
-  const handle = await files.open(`${target}/${segmentName(from?.offset ?? extent.firstOffset)}`, "create");
-  try {
-    let at = 0;
-    for await (const bytes of segmentBytes(files, dataDirectory, extent, from)) {
-      await handle.write(bytes, at);
-      at += bytes.length;
-    }
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
 }
 
 /** The same records, kept when a cut was begun that did not come to its end. */

@@ -134,6 +134,46 @@ export async function* readPieces(
   }
 }
 
+/** As `readPieces`, of a file that is open meanwhile. */
+export async function* readFilePieces(
+  files: FileSystem,
+  path: string,
+  range: Parameters<typeof readPieces>[1] = {},
+): AsyncGenerator<Uint8Array, void> {
+  const handle = await files.open(path, "read");
+  try {
+    yield* readPieces(handle, range);
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Every byte in order, from the beginning of the file; returns how many. */
+export async function writePieces(handle: FileHandle, pieces: AsyncIterable<Uint8Array>): Promise<number> {
+  let at = 0;
+  for await (const piece of pieces) {
+    if (piece.length === 0) continue;
+    await handle.write(piece, at);
+    at += piece.length;
+  }
+  return at;
+}
+
+/** A new file of these bytes, durable but for its name. */
+export async function createFile(
+  files: FileSystem,
+  path: string,
+  pieces: AsyncIterable<Uint8Array>,
+): Promise<void> {
+  const handle = await files.open(path, "create");
+  try {
+    await writePieces(handle, pieces);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
 /** Reads a whole small file; fails with a RangeError past `bytesMax`, so that a foreign file cannot fill the memory. */
 export async function readWholeFile(files: FileSystem, path: string, bytesMax: number): Promise<Uint8Array> {
   const handle = await files.open(path, "read");

@@ -25,7 +25,7 @@ import type { KeptRecords } from "./diverged.js";
 import { assert, LogError } from "./errors.js";
 import type { EventLog, LogPosition, ReceivedRun } from "./event-log.js";
 import { INCOMING_DIRECTORY, LOG_DIRECTORY, parseSnapshotName, SNAPSHOT_DIRECTORY } from "./file-names.js";
-import type { FileSystem } from "./file-system.js";
+import { createFile, type FileSystem } from "./file-system.js";
 import {
   clearIncoming,
   isInstalling,
@@ -129,17 +129,7 @@ export class Installation {
     const parsed = parseSnapshotName(name);
     if (parsed === undefined) throw new RangeError(`${name} is not the name of a snapshot`);
     const { files } = this.#options;
-    const handle = await files.open(`${this.#incoming}/${SNAPSHOT_DIRECTORY}/${name}`, "create");
-    try {
-      let at = 0;
-      for await (const chunk of bytes) {
-        await handle.write(chunk, at);
-        at += chunk.length;
-      }
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
+    await createFile(files, `${this.#incoming}/${SNAPSHOT_DIRECTORY}/${name}`, bytes);
     this.#snapshots.push(parsed.offset);
   }
 

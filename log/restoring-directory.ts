@@ -45,7 +45,7 @@ import {
   segmentName,
   TEMPORARY_SUFFIX,
 } from "./file-names.js";
-import { type FileHandle, type FileSystem, replaceFile } from "./file-system.js";
+import { createFile, type FileHandle, type FileSystem, replaceFile, writePieces } from "./file-system.js";
 import {
   chainSalt,
   encodeSegmentHeader,
@@ -163,7 +163,7 @@ export class RestoringDirectory {
     const handle = await files.open(temporary, "create");
     let placed: PlacedSegment;
     try {
-      const size = await writeAll(handle, bytes);
+      const size = await writePieces(handle, bytes);
       placed = await this.#verifyAndCut(handle, base, size, last);
       await handle.sync();
     } finally {
@@ -261,13 +261,7 @@ export class RestoringDirectory {
     const { files, dataDirectory } = this.#options;
     const directory = `${dataDirectory}/${SNAPSHOT_DIRECTORY}`;
     await files.makeDirectory(directory);
-    const handle = await files.open(`${directory}/${name}${TEMPORARY_SUFFIX}`, "create");
-    try {
-      await writeAll(handle, bytes);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
+    await createFile(files, `${directory}/${name}${TEMPORARY_SUFFIX}`, bytes);
     await files.rename(`${directory}/${name}${TEMPORARY_SUFFIX}`, `${directory}/${name}`);
     await files.syncDirectory(directory);
   }
@@ -422,17 +416,6 @@ async function clear(files: FileSystem, dataDirectory: string): Promise<void> {
     await files.syncDirectory(path);
   }
   await files.syncDirectory(dataDirectory);
-}
-
-/** Every byte in order; returns how many. */
-async function writeAll(handle: FileHandle, bytes: AsyncIterable<Uint8Array>): Promise<number> {
-  let at = 0;
-  for await (const chunk of bytes) {
-    if (chunk.length === 0) continue;
-    await handle.write(chunk, at);
-    at += chunk.length;
-  }
-  return at;
 }
 
 /** The placed segments in order; they are one log that ends with `last`. */

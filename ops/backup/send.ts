@@ -9,7 +9,7 @@ import {
   type FileSystem,
   LogError,
   type ResumePoint,
-  readPieces,
+  readFilePieces,
   type SegmentExtent,
   segmentBytes,
 } from "../../log/index.js";
@@ -81,7 +81,7 @@ export async function sendSnapshot(
   offset: number,
 ): Promise<SentFile<SnapshotEntry>> {
   const path = `${directory}/${fileName}`;
-  const read = (): AsyncGenerator<Uint8Array, void> => fileBytes(options.files, path);
+  const read = (): AsyncGenerator<Uint8Array, void> => readFilePieces(options.files, path);
   const hash = createHash("sha256");
   let bytes = 0;
   for await (const chunk of hashed(read(), hash, options)) bytes += chunk.length;
@@ -149,15 +149,6 @@ async function* paced(
     if (breaks === undefined) continue;
     await breaks.take(breaks.stopwatch() - begun);
     begun = breaks.stopwatch();
-  }
-}
-
-async function* fileBytes(files: FileSystem, path: string): AsyncGenerator<Uint8Array, void> {
-  const handle = await files.open(path, "read");
-  try {
-    yield* readPieces(handle);
-  } finally {
-    await handle.close();
   }
 }
 

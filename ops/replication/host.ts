@@ -16,8 +16,8 @@ import {
   type Offset,
   parseSegmentName,
   parseSnapshotName,
+  readFilePieces,
   readIdentity,
-  readPieces,
   SNAPSHOT_DIRECTORY,
   soundEnd,
 } from "../../log/index.js";
@@ -211,7 +211,12 @@ export class HoldingsHost implements ReplicationHost {
     if (facts === undefined) return undefined;
     const { name, offset, bytes } = facts;
     const path = `${dataDirectory}/${SNAPSHOT_DIRECTORY}/${name}`;
-    return { name, offset, bytes, read: () => piecesOf(files, path, bytes) };
+    return {
+      name,
+      offset,
+      bytes,
+      read: () => readFilePieces(files, path, { end: bytes, pieceBytes: SNAPSHOT_CHUNK_BYTES }),
+    };
   }
 
   /** A log that has lost its beginning cannot be cut below its oldest snapshot: nobody could fold what is left. */
@@ -256,14 +261,5 @@ export class HoldingsHost implements ReplicationHost {
       onLost(error instanceof Error ? error : new Error(String(error)));
       throw error;
     }
-  }
-}
-
-async function* piecesOf(files: FileSystem, path: string, bytes: number): AsyncGenerator<Uint8Array> {
-  const handle = await files.open(path, "read");
-  try {
-    yield* readPieces(handle, { end: bytes, pieceBytes: SNAPSHOT_CHUNK_BYTES });
-  } finally {
-    await handle.close();
   }
 }
