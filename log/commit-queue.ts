@@ -4,7 +4,7 @@
  *
  * It decides when a batch goes and who is told; where its bytes go and what makes them durable is the writer's.
  */
-import { assert, LogError } from "./errors.js";
+import { assert, ignoreReported, LogError } from "./errors.js";
 import { offset as asOffset, type Offset } from "./units.js";
 
 const ARENA_BYTES = 64 * 1024;
@@ -291,9 +291,4 @@ export class CommitQueue<Mark> {
       this.#pump();
     });
   }
-}
-
-/** Those who wait have the error. */
-function ignoreReported(): undefined {
-  return undefined;
 }

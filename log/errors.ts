@@ -79,3 +79,13 @@ export function errnoOf(error: unknown): string | undefined {
   if (error instanceof Error && "code" in error && typeof error.code === "string") return error.code;
   return undefined;
 }
+
+/** Goes on without what the disk refused. Whatever else has failed is thrown. */
+export function ignoreDiskError(error: unknown): void {
+  if (errnoOf(error) === undefined) throw error;
+}
+
+/** Of a failure that somebody else is told. */
+export function ignoreReported(): undefined {
+  return undefined;
+}

@@ -10,7 +10,7 @@
  * A kill before 3 leaves the damaged log as it was (the next opening removes what lies beside it), after 3 the mended one.
  */
 import type { Finding } from "./corruption.js";
-import { assert, errnoOf, LogError } from "./errors.js";
+import { assert, errnoOf, ignoreDiskError, LogError } from "./errors.js";
 import type { ReceivedRun } from "./event-log.js";
 import { LOG_DIRECTORY, newSegmentName, segmentName } from "./file-names.js";
 import type { FileHandle, FileSystem } from "./file-system.js";
@@ -259,9 +259,4 @@ function notContinued(offset: Offset, expected: string, found: string): LogError
 function recordBad(offset: Offset, last: Offset): LogError {
   const message = `the record ${offset} that was fetched does not hold, or is beyond ${last}`;
   return new LogError("LOG_RECORD_BAD", message, { offset, last });
-}
-
-/** An index file is a shortcut: that it could not be written is no reason to fail. Anything else is. */
-function ignoreDiskError(error: unknown): void {
-  if (errnoOf(error) === undefined) throw error;
 }

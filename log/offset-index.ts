@@ -176,7 +176,7 @@ export async function readIndexBytes(
   }
 }
 
-/** Writes the index file of a sealed segment that ends at `end`. */
+/** Writes the index file of a sealed segment that ends at `end`: a shortcut, so that it cannot be written is no reason to fail. */
 export function writeIndexFile(
   files: FileSystem,
   logDirectory: string,

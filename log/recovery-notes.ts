@@ -2,6 +2,7 @@
  * Notes the recovery point off the hot path: when the log falls idle, at a roll, and at its close. Between notes the
  * point lags, never leads: it only claims what is durable at the moment it is written.
  */
+import { ignoreReported } from "./errors.js";
 import type { FileSystem } from "./file-system.js";
 import { isNoSpace } from "./free-space.js";
 import { type RecoveryPoint, writeRecoveryPoint } from "./recovery-point.js";
@@ -77,9 +78,4 @@ export class RecoveryNotes {
     // A full disk only keeps the older point, which is true as well.
     this.note(false).catch((error: unknown) => (isNoSpace(error) ? undefined : this.#options.failed(error)));
   }
-}
-
-/** Whoever asked for the note has its failure. */
-function ignoreReported(): undefined {
-  return undefined;
 }

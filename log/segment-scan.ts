@@ -3,7 +3,7 @@
  * record that does not hold. Also loads the index of a sealed segment, by a scan when its index file cannot be used.
  */
 import { ADVICE_DAMAGED, corruption, type Finding } from "./corruption.js";
-import { errnoOf } from "./errors.js";
+import { ignoreDiskError } from "./errors.js";
 import { LOG_DIRECTORY, segmentName } from "./file-names.js";
 import type { FileHandle, FileSystem } from "./file-system.js";
 import type { SegmentHeader } from "./format.js";
@@ -118,11 +118,6 @@ export async function rebuildIndex(
   } finally {
     await handle.close();
   }
-}
-
-/** An index file is a shortcut: that it could not be written is no reason to fail a read. Anything else is. */
-function ignoreDiskError(error: unknown): void {
-  if (errnoOf(error) === undefined) throw error;
 }
 
 /** What is wrong with a bad record, in words. */

@@ -9,7 +9,7 @@
  * succeed and prove nothing. Whatever is asked for after it fails with the same error, also what was under way: the timer's sync
  * may fail while a roll cuts the file, and the roll must not seal it. Only zeros that found no space may be written again.
  */
-import { assert } from "./errors.js";
+import { assert, ignoreReported } from "./errors.js";
 import type { FileHandle, FileSystem } from "./file-system.js";
 import { isNoSpace } from "./free-space.js";
 
@@ -177,9 +177,4 @@ export class SegmentWriter {
   #throwIfFailed(): void {
     if (this.#failure !== undefined) throw this.#failure.error;
   }
-}
-
-/** Whoever began the call has its error. */
-function ignoreReported(): undefined {
-  return undefined;
 }

@@ -11,7 +11,7 @@ import { type Batch, CommitQueue } from "./commit-queue.js";
 import { type DataDirectory, randomId } from "./data-directory.js";
 import { type EpochStart, encodeEpochStart } from "./epoch-start.js";
 import type { EpochTable } from "./epochs.js";
-import { assert, LogError } from "./errors.js";
+import { assert, ignoreReported, LogError } from "./errors.js";
 import type {
   AppendedRecord,
   EpochEntry,
@@ -486,9 +486,4 @@ export class SegmentedLog implements EventLog {
     await this.#tail.abandon().catch(ignoreReported);
     await this.#notes.settled();
   }
-}
-
-/** The failure of the log was told already. */
-function ignoreReported(): undefined {
-  return undefined;
 }

@@ -10,7 +10,7 @@
  * Zeros double the bytes that the disk takes. That is a bargain while its syncs are what records wait for, and a loss
  * when batches are large, so then a segment simply grows with its records, as long as there is plenty of free space.
  */
-import { assert, errnoOf } from "./errors.js";
+import { assert, errnoOf, ignoreReported } from "./errors.js";
 import { newSegmentName } from "./file-names.js";
 import type { FileSystem } from "./file-system.js";
 import { type FreeSpace, isNoSpace, RECHECK_MS } from "./free-space.js";
@@ -248,9 +248,4 @@ export class SpaceAhead {
 function isOutOfFiles(error: unknown): boolean {
   const errno = errnoOf(error);
   return errno === "EMFILE" || errno === "ENFILE";
-}
-
-/** Whoever began the step has its failure. */
-function ignoreReported(): undefined {
-  return undefined;
 }

@@ -2,7 +2,7 @@
  * Writes the log of another node into a directory of its own, from any segment on, as exact segment files with their indexes. Every
  * record is verified before it is written. Nobody reads it before `finish`, so nothing is synced but whole segments.
  */
-import { assert } from "./errors.js";
+import { assert, ignoreReported } from "./errors.js";
 import type { LogPosition, ReceivedRun } from "./event-log.js";
 import { segmentName } from "./file-names.js";
 import type { FileHandle, FileSystem } from "./file-system.js";
@@ -63,7 +63,7 @@ export class StagedLog {
     const written = this.#writing.then(() => this.#write(run, accepted));
     this.#writing = written;
     // Whoever called has the failure, and so has everyone after.
-    written.catch(() => undefined);
+    written.catch(ignoreReported);
     await written;
   }
 
@@ -75,7 +75,7 @@ export class StagedLog {
   }
 
   async close(): Promise<void> {
-    await this.#writing.catch(() => undefined);
+    await this.#writing.catch(ignoreReported);
     await this.#tail?.handle.close();
   }
 

@@ -2,7 +2,9 @@
  * Following the log: what is on the disk up to the durable offset, then what becomes durable, without a gap or a repeat.
  * There is no buffer to overflow: a follower reads when it is asked, and remembers only where it is.
  */
+
 import { Observable } from "rxjs";
+import { ignoreReported } from "./errors.js";
 import type { LogRecord } from "./event-log.js";
 import type { LogCursor } from "./log-cursor.js";
 import type { Offset } from "./units.js";
@@ -148,9 +150,4 @@ export function tailOf(follow: () => AsyncIterableIterator<Batch>): Observable<L
       batches.return?.().catch(ignoreReported);
     };
   });
-}
-
-/** Whoever made the call has its failure. */
-function ignoreReported(): undefined {
-  return undefined;
 }

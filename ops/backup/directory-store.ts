@@ -12,6 +12,7 @@ import {
   type FileHandle,
   type FileStatus,
   type FileSystem,
+  ignoreDiskError,
   LockHeldError,
   readPieces,
 } from "../../log/index.js";
@@ -241,7 +242,3 @@ export class DirectoryStore implements ObjectStore {
 }
 
 const parentOf = (path: string): string => path.slice(0, path.lastIndexOf("/"));
-
-function ignoreDiskError(error: unknown): void {
-  if (errnoOf(error) === undefined) throw error;
-}
