@@ -20,7 +20,7 @@ import { assert, EPOCH_STARTED } from "../log/index.js";
 import type { Cause, EventCodec, StoreEvent } from "./decision.js";
 import { malformed, ProjectionError } from "./errors.js";
 import { idempotencyCodec } from "./idempotency/codec.js";
-import { isKvKind, type KvChange, kvCodec, readKvChange, writeCause } from "./kv/codec.js";
+import { kvCodec, writeCause } from "./kv/codec.js";
 import { pointCodec } from "./points/codec.js";
 import { queueCodec } from "./queue/codec.js";
 import { streamCodec } from "./stream/codec.js";
@@ -206,11 +206,6 @@ export function changesOf<Change>(
 }
 
 const NONE: readonly never[] = [];
-
-/** The key-value part of a record. */
-export function decodeKvChanges(record: EncodedRecord): readonly KvChange[] {
-  return changesOf(record, isKvKind, readKvChange);
-}
 
 /**
  * Everything that a record says, for history, dumps and change feeds. Values come as bytes.

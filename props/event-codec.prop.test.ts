@@ -15,7 +15,6 @@ import { afterAll, describe, expect, it } from "vitest";
 import { EPOCH_STARTED, epoch, offset } from "../log/index.js";
 import {
   changesOf,
-  decodeKvChanges,
   type EncodedRecord,
   encodeRecord,
   knownKinds,
@@ -32,7 +31,7 @@ import {
   type StoreEvent,
   TEXT_TYPE,
 } from "../projections/index.js";
-import { type KvChange, writeKeySet } from "../projections/kv/codec.js";
+import { isKvKind, type KvChange, readKvChange, writeKeySet } from "../projections/kv/codec.js";
 import { isPointKind, readPoint } from "../projections/points/codec.js";
 import { isQueueKind, type QueueChange, readHeaders, readQueueChange } from "../projections/queue/codec.js";
 import {
@@ -85,7 +84,7 @@ type Changes = readonly [
 /** What every projection takes of a record. */
 function projected(record: EncodedRecord): Changes {
   return [
-    decodeKvChanges(record),
+    changesOf(record, isKvKind, readKvChange),
     changesOf(record, isQueueKind, readQueueChange),
     changesOf(record, isStreamKind, readStreamChange),
     changesOf(record, isAnsweredKind, readAnswered),

@@ -1,5 +1,5 @@
 /** The fields that operations on rooms share, and how rooms, events and refusals look from outside. */
-import { type Static, type TObject, Type } from "@sinclair/typebox";
+import { type TObject, Type } from "@sinclair/typebox";
 import type {
   AppendStreamCommand,
   NewStreamMessage,
@@ -141,7 +141,6 @@ export const RoomEvent = Type.Object(
   },
   closed,
 );
-export type RoomEventJson = Static<typeof RoomEvent>;
 
 export function eventsOf(room: string, slices: readonly ReadSlice[]): readonly Json[] {
   return slices.flatMap((slice) =>

@@ -104,11 +104,6 @@ export class PastFolds {
     return outcome;
   }
 
-  close(): void {
-    for (const { stop } of this.#journeys.values()) stop.abort();
-    for (const kept of [...this.#kept]) this.#drop(kept);
-  }
-
   #find(at: Offset): Kept | undefined {
     for (const kept of this.#kept) if (!kept.moving && kept.fold.offset === at) return kept;
     return undefined;
