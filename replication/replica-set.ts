@@ -6,6 +6,7 @@ import { BEFORE_FIRST, type Offset } from "../log/index.js";
 import { type Confirmation, Confirmations } from "./confirmations.js";
 import { ReplicationError } from "./errors.js";
 import { isSameLeadership } from "./leadership-order.js";
+import { LEASE_RENEWED_EVERY_MS } from "./lease.js";
 import type { ReplicaProgress } from "./link-ports.js";
 import type { LocalNode } from "./local-node.js";
 import type { Heartbeat, Held, NodeStatement } from "./messages.js";
@@ -52,6 +53,8 @@ export class ReplicaSet implements SenderEvents {
   #lagJudgedUntil = Number.NEGATIVE_INFINITY;
   #lagMs = 0;
   readonly #drains = new Set<() => void>();
+  /** Set while leases are renewed for those who wait. */
+  #cancelRenewal: (() => void) | undefined;
   /** What was passed on last of how far replicas are. */
   readonly #passedOn = new Map<string, Offset>();
   #passedOnBelow = "";
@@ -79,7 +82,6 @@ export class ReplicaSet implements SenderEvents {
     if (local.isFenced) return;
     this.#gone.delete(node.nodeId);
     if (local.list.of(node.nodeId) !== undefined) this.confirmations.acknowledged(node.nodeId, durable);
-    if (this.confirmations.waiting > 0) sender.renewLease();
     for (const check of this.#drains) check();
   }
 
@@ -215,6 +217,8 @@ export class ReplicaSet implements SenderEvents {
   /** Nothing more is confirmed under this leadership. */
   end(reason: ReplicationError): void {
     this.confirmations.end(reason);
+    this.#cancelRenewal?.();
+    this.#cancelRenewal = undefined;
     for (const check of this.#drains) check();
   }
 
@@ -238,8 +242,18 @@ export class ReplicaSet implements SenderEvents {
     const before = confirmations.waiting;
     const confirmed = confirmations.confirmed(offset, count, timeoutMs);
     if (before === 0 && confirmations.waiting > 0) this.#hurry();
-    if (confirmations.waiting > before) for (const sender of this.#options.senders()) sender.renewLease();
+    if (confirmations.waiting > before) this.#renewLeases();
     return confirmed;
+  }
+
+  /** While somebody waits: what one replica has acknowledged must still count when the last one does, however much later. */
+  #renewLeases(): void {
+    const { senders, clock } = this.#options;
+    for (const sender of senders()) sender.renewLease();
+    this.#cancelRenewal ??= clock.after(LEASE_RENEWED_EVERY_MS, () => {
+      this.#cancelRenewal = undefined;
+      if (this.confirmations.waiting > 0) this.#renewLeases();
+    });
   }
 
   /** Somebody waits for what the replicas confirm. */

@@ -57,6 +57,11 @@ describe("a set", () => {
     await until(() => b!.end === a!.end, "b has it");
   });
 
+  it("counts those that do have it, however long the write waits for more", async () => {
+    const [a] = await setOf("a", "b", "c");
+    for (const ms of [700, 900, 2_900, 5_000]) expect(await confirmedBy(a!, `${ms} ms`, 3, ms)).toBe(2);
+  });
+
   it("takes no writes while fewer replicas were heard of than it must have", async () => {
     const [a, b] = await setOf("a", "b");
     await a!.stop();
