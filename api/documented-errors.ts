@@ -93,7 +93,7 @@ export function commonErrors(operation: Operation, binding: RestBinding | undefi
     [kind === "write", writeErrors],
     [hasPast, atErrors],
     [hasPast || LOOK_BACK.has(name), pastErrors],
-    [!hasPast && (kind === "read" || binding === undefined), ["API_AT_UNSUPPORTED"]],
+    [!hasPast, ["API_AT_UNSUPPORTED"]],
     [whileDraining !== true, ["API_DRAINING"]],
     [name.startsWith("queue."), ["API_DISABLED"]],
   ];

@@ -11,7 +11,7 @@ import { operations } from "../operations/catalog.js";
 import { type Operation, pathFields, type RestBinding, takesBody } from "../operations/operation.js";
 import type { Reply } from "../operations/reply.js";
 import { runMeasured } from "../runner.js";
-import { asAsked, asksOf, READ_FIELDS } from "./asks.js";
+import { AT_FIELD, asAsked, asksOf, READ_FIELDS } from "./asks.js";
 import { bodyOf, isFields } from "./body.js";
 import { type Door, JSON_CONTENT } from "./door.js";
 import { readAt } from "./looking-back.js";
@@ -142,7 +142,7 @@ interface Input {
 
 function bodyInput(request: FastifyRequest, kind: Operation["kind"]): Input | Refusal {
   for (const name in queryOf(request)) {
-    if (kind === "write" || !READ_FIELDS.has(name)) return unknownField(name, [], []);
+    if (!isAsk(name, kind)) return unknownField(name, [], []);
   }
   const body = bodyOf(request);
   if (body === undefined) return { type: "input", fields: {} };
@@ -166,13 +166,18 @@ function queryInput(
   if (content !== undefined) return content;
   const fields: Fields = {};
   for (const [name, text] of Object.entries(queryOf(request))) {
-    if (kind === "read" && READ_FIELDS.has(name)) continue;
+    if (isAsk(name, kind)) continue;
     const schema = known.get(name);
     if (schema === undefined) return unknownField(name, [], [...known.keys()]);
     if (typeof text !== "string") return twice(name);
     fields[name] = coerced(text, schema);
   }
   return { type: "input", fields };
+}
+
+/** What stands beside the fields, and is looked at for itself: no write is of the past, and it is told so. */
+function isAsk(name: string, kind: Operation["kind"]): boolean {
+  return kind === "read" ? READ_FIELDS.has(name) : name === AT_FIELD;
 }
 
 /** A DELETE may come with a body. A condition in it must not be passed over; an empty object says nothing. */

@@ -266,13 +266,13 @@ const PAST_ERRORS = [
 ];
 
 async function wrongMoments(door: Door): Promise<void> {
-  const { operation, binding } = door;
+  const { operation } = door;
   const hasPast = operation.kind === "read" && operation.ofNow !== true;
   if (hasPast) {
     door.expectCode(await door.askAt("yesterday"), "API_AT_INVALID");
     door.expectCode(await door.askAt("0"), "API_AT_BEFORE_FIRST");
     door.expectCode(await door.askAt("1000000"), "LOG_OFFSET_BEYOND_END");
-  } else if (operation.kind === "read" || binding === undefined) {
+  } else {
     door.expectCode(await door.askAt("1"), "API_AT_UNSUPPORTED");
   }
   if (!hasPast && !LOOK_BACK.has(operation.name)) return;
