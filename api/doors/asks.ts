@@ -1,7 +1,7 @@
 /**
  * What a request may ask beside its operation, the same through every door: that a write happens once however often it is
  * sent (`Idempotency-Key`) or is on the disks of so many replicas (`X-Annals-Acks`), that nothing is answered or decided before an offset, of this history, is there (`X-Annals-Min-Offset`
- * with `X-Annals-Lineage`; of a read also `min_offset`), or that a read shows the state as it was at a moment (`at`).
+ * with `X-Annals-Lineage`, or `min_offset`), or that a read shows the state as it was at a moment (`at`).
  */
 import type { FastifyRequest } from "fastify";
 import { type Refusal, refusal } from "../errors.js";
@@ -55,23 +55,18 @@ export function asksOf(
     if (moment !== undefined) return atUnsupported();
     const key = inBody?.idempotency_key ?? headers["idempotency-key"];
     request.once = key === undefined ? "a key" : "client's key";
-    const from = headers["x-annals-min-offset"];
     const wantedAcks = inBody?.acks ?? headers["x-annals-acks"];
-    if (key === undefined && from === undefined && wantedAcks === undefined) return NOTHING_OF_A_WRITE;
+    const minOffset = minOffsetAsked(request, inBody);
+    if (key === undefined && minOffset === undefined && wantedAcks === undefined) return NOTHING_OF_A_WRITE;
     const acks = wantedAcks === undefined ? undefined : parseAcks(String(wantedAcks));
     if (acks === "invalid") return refusal("API_ACKS_INVALID", `acks is 0 to ${ACKS_MAX}, or quorum`);
-    const minOffset = from === undefined ? undefined : minOffsetOf(from, headers);
     if (minOffset !== undefined && "type" in minOffset) return minOffset;
     if (key === undefined) return { ...NOTHING_OF_A_WRITE, acks, minOffset };
     const once = onceKey(key, identity());
     return once.type === "refused" ? once : { ...NOTHING_OF_A_WRITE, once, acks, minOffset };
   }
-  const [wanted, ...others] = [
-    inBody?.min_offset,
-    headers["x-annals-min-offset"],
-    Reflect.get(queryOf(request), MIN_OFFSET_FIELD),
-  ].filter((place) => place !== undefined);
-  if (wanted === undefined && moment === undefined) return NOTHING;
+  const minOffset = minOffsetAsked(request, inBody);
+  if (minOffset === undefined && moment === undefined) return NOTHING;
   if (moment !== undefined && ofNow === true) return atUnsupported();
   const at = moment === undefined ? undefined : parseMoment(moment);
   if (moment !== undefined && at === undefined) {
@@ -80,11 +75,21 @@ export function asksOf(
       "at is an offset, a time such as 2026-01-31T12:00:00Z, or 1769860800000ms",
     );
   }
-  if (wanted === undefined) return { ...NOTHING, at };
+  return minOffset !== undefined && "type" in minOffset ? minOffset : { ...NOTHING, minOffset, at };
+}
+
+/** Wherever it stands: a condition that is passed over would be broken without a word. */
+function minOffsetAsked(request: FastifyRequest, inBody?: AsksInBody): MinOffset | Refusal | undefined {
+  const { headers } = request;
+  const [wanted, ...others] = [
+    inBody?.min_offset,
+    headers["x-annals-min-offset"],
+    Reflect.get(queryOf(request), MIN_OFFSET_FIELD),
+  ].filter((place) => place !== undefined);
+  if (wanted === undefined) return undefined;
   const minOffset = minOffsetOf(wanted, headers);
   if ("type" in minOffset) return minOffset;
-  if (others.every((other) => isSame(minOffsetOf(other, headers), minOffset)))
-    return { ...NOTHING, minOffset, at };
+  if (others.every((other) => isSame(minOffsetOf(other, headers), minOffset))) return minOffset;
   return refusal("API_MIN_OFFSET_INVALID", "the request names two minimum offsets that differ");
 }
 

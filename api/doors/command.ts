@@ -42,7 +42,7 @@ export const Envelope = Type.Object(
     ),
     min_offset: Type.Optional(
       Type.Union([Type.Integer({ minimum: 0 }), Type.String({ maxLength: 32 })], {
-        description: "Of a read, instead of the header `X-Annals-Min-Offset`.",
+        description: "Instead of the header `X-Annals-Min-Offset`.",
       }),
     ),
     at: Type.Optional(

@@ -145,7 +145,28 @@ describe("a durable stream's read", () => {
 });
 
 describe("a write", () => {
-  it("takes no minimum offset", async () => {
+  const TEXT = { "content-type": "text/plain" };
+  const set = { command: "kv.set", request_id: "r", payload: { key: "a", value: "b" } };
+  const writes: readonly (readonly [string, (min: string) => Promise<Answer>])[] = [
+    ["the envelope", (min) => server.post("/api/v1/command", { ...set, min_offset: min })],
+    ["the envelope's query", (min) => server.post(`/api/v1/command?min_offset=${min}`, set)],
+    ["a header", (min) => server.post("/kv/set", set.payload, { "x-annals-min-offset": min })],
+    ["a durable stream's query", (min) => server.request("PUT", `/v1/stream/s?min_offset=${min}`, "", TEXT)],
+  ];
+
+  it.each(writes)(
+    "with a minimum offset of a lost history in %s is refused, and changes nothing",
+    async (_where, write) => {
+      server = await TestServer.start();
+      await server.post("/kv/set", { key: "first", value: 1 });
+      expect((await write("1@ffffffff")).json).toMatchObject({ error_code: "API_LINEAGE_LOST" });
+      expect(server.log.endOffset).toBe(1);
+      expect((await write("1@00000000")).text).not.toContain("error_code");
+      expect(server.log.endOffset).toBe(2);
+    },
+  );
+
+  it("over REST takes no minimum offset in its query", async () => {
     server = await TestServer.start();
     const answer = await server.post("/kv/set?min_offset=1", { key: "a", value: "b" });
     expect(answer.json).toMatchObject({ error_code: "API_FIELD_UNKNOWN" });
