@@ -52,6 +52,9 @@ const writeErrors: readonly ErrorCode[] = [
   "IDEMPOTENCY_IN_PROGRESS",
 ];
 
+/** They change nothing that the log tells of: they need no primary, and no answer of them is kept. */
+export const NO_RECORD: ReadonlySet<string> = new Set(["admin.snapshot"]);
+
 /** They look back whoever asks. */
 export const LOOK_BACK: ReadonlySet<string> = new Set(["admin.digest", "kv.restore"]);
 
@@ -90,7 +93,7 @@ export function commonErrors(operation: Operation, binding: RestBinding | undefi
     [withBody || Object.keys(input.properties).some(isFree), ["API_FIELD_INVALID"]],
     [withBody, bodyErrors],
     [true, minOffsetErrors],
-    [kind === "write", writeErrors],
+    [kind === "write", NO_RECORD.has(name) ? ["API_IDEMPOTENCY_KEY_INVALID"] : writeErrors],
     [hasPast, atErrors],
     [hasPast || LOOK_BACK.has(name), pastErrors],
     [!hasPast, ["API_AT_UNSUPPORTED"]],

@@ -3,8 +3,8 @@
  * binding and once as a command of the envelope. The raw door has no operation of its own and is described here, its errors by the table that the door has.
  */
 import type { TSchema } from "@sinclair/typebox";
-import { bodyErrors, commonErrors } from "./documented-errors.js";
-import { COMMAND_PATH } from "./doors/command.js";
+import { bodyErrors, commonErrors, NO_RECORD } from "./documented-errors.js";
+import { COMMAND_PATH, Envelope } from "./doors/command.js";
 import { RAW_PATH, rawErrors, type rawMethods } from "./doors/raw.js";
 import { type ErrorCode, type ErrorRow, errorTable } from "./errors.js";
 import { commands, operations } from "./operations/catalog.js";
@@ -59,7 +59,7 @@ function restOperation(operation: Operation, binding: RestBinding, index: number
       ? []
       : others.map(([name, schema]) => parameter(name, "query", required.includes(name), schema))),
     ...(hasPast(operation) ? [atParameter] : []),
-    ...besideRefs(operation.kind),
+    ...besideRefs(operation),
   ];
   const withBody = takesBody(binding) && others.length > 0;
   const bodyRequired = required.filter((name) => !fromPath.includes(name));
@@ -107,6 +107,13 @@ function objectOf(properties: readonly (readonly [string, unknown])[], required:
   };
 }
 
+/** An answer that may tell more, by its code. */
+function withDetails(...described: Parameters<typeof objectOf>): Node {
+  const description =
+    "What the code tells beside: such as `offset`, `operation_index`, `primary`; see ERRORS.md.";
+  return { ...objectOf(...described), additionalProperties: { description } };
+}
+
 function jsonBody(schema: unknown, required: boolean): Node {
   return { required, content: { "application/json": { schema } } };
 }
@@ -139,13 +146,14 @@ function commandOperation(): Node {
     ...objectOf(
       [
         ["command", { type: "string", const: name }],
-        ["request_id", { type: "string", maxLength: 256 }],
+        ["request_id", Envelope.properties.request_id],
         ["payload", operation.input],
+        ...asksInEnvelope(operation),
       ],
       ["command", "request_id", "payload"],
     ),
   }));
-  const answer = objectOf(
+  const answer = withDetails(
     [
       ["success", { type: "boolean" }],
       ["request_id", { type: "string", description: "As it was sent." }],
@@ -161,6 +169,7 @@ function commandOperation(): Node {
     tags: ["command"],
     summary: "Run any operation",
     description: "Answers 200 also when the command failed; `success` tells.",
+    parameters: besideRefs({ name: "command", kind: "write" }),
     requestBody: jsonBody({ oneOf: requests }, true),
     responses: {
       200: {
@@ -205,12 +214,20 @@ const askedBeside = {
   MinOffsetInQuery: { ...header("min_offset", "The same as `X-Annals-Min-Offset`."), in: "query" },
 };
 
-function besideRefs(kind: Operation["kind"]): readonly Node[] {
-  const names: readonly (keyof typeof askedBeside)[] =
-    kind === "read"
-      ? ["MinOffset", "Lineage", "MinOffsetInQuery"]
-      : ["MinOffset", "Lineage", "Acks", "IdempotencyKey"];
-  return names.map((name) => ({ $ref: `#/components/parameters/${name}` }));
+function besideRefs({ name, kind }: Pick<Operation, "name" | "kind">): readonly Node[] {
+  const ofKind = kind === "read" ? (["MinOffsetInQuery"] as const) : (["Acks", "IdempotencyKey"] as const);
+  const names: readonly (keyof typeof askedBeside)[] = [
+    ...(["MinOffset", "Lineage"] as const),
+    ...(NO_RECORD.has(name) ? [] : ofKind),
+  ];
+  return names.map((each) => ({ $ref: `#/components/parameters/${each}` }));
+}
+
+/** The same where it stands in the envelope. */
+function asksInEnvelope(operation: Operation): readonly (readonly [string, unknown])[] {
+  const { idempotency_key, acks, min_offset, at } = Envelope.properties;
+  const ofKind = operation.kind === "write" ? { idempotency_key, acks } : hasPast(operation) ? { at } : {};
+  return Object.entries({ ...ofKind, min_offset });
 }
 
 function hasPast({ kind, ofNow }: Operation): boolean {
@@ -277,7 +294,7 @@ function rawOperations(): Node {
       operationId: "raw.delete",
       tags: ["kv"],
       summary: "Delete a key",
-      parameters: [rawKey, ifMatch, ...besideRefs("write")],
+      parameters: [rawKey, ifMatch, ...besideRefs({ name: "raw", kind: "write" })],
       responses: {
         204: { description: "Deleted.", headers: offsetHeaders },
         ...rawErrorResponses("delete"),
@@ -293,7 +310,7 @@ function rawErrorResponses(method: keyof typeof rawMethods): Node {
 function rawRead(): Node {
   return {
     tags: ["kv"],
-    parameters: [rawKey, atParameter, ifMatch, ifChanged, ...besideRefs("read")],
+    parameters: [rawKey, atParameter, ifMatch, ifChanged, ...besideRefs({ name: "raw", kind: "read" })],
     responses: {
       200: { description: "The value as it came.", headers: { ETag: etagHeader }, content: anything },
       304: { description: "Not changed." },
@@ -314,7 +331,7 @@ function rawWrite(): Node {
       header("X-Annals-Ttl", "The same as `ttl`."),
       ifMatch,
       ifAbsent,
-      ...besideRefs("write"),
+      ...besideRefs({ name: "raw", kind: "write" }),
     ],
     requestBody: { required: false, content: anything },
     responses: {
@@ -340,7 +357,7 @@ function documentOperation(): Node {
   };
 }
 
-const errorSchema = objectOf(
+const errorSchema = withDetails(
   [
     ["error", { type: "string", description: "For people." }],
     ["code", { type: "integer", description: "The HTTP status." }],
@@ -350,7 +367,7 @@ const errorSchema = objectOf(
   ["error", "code", "error_code", "request_id"],
 );
 
-const problemSchema = objectOf(
+const problemSchema = withDetails(
   [
     ["type", { type: "string", format: "uri" }],
     ["title", { type: "string" }],

@@ -5,6 +5,7 @@ import { commonErrors } from "../../api/documented-errors.js";
 import { errorTable } from "../../api/index.js";
 import { operations } from "../../api/operations/catalog.js";
 import type { Operation, RestBinding } from "../../api/operations/operation.js";
+import { undescribed, undescribedRequest } from "../support/described.js";
 import { type OperationCase, operationCases } from "../support/operation-cases.js";
 import { askEnvelope, askRest, goesThrough, inputText, unreachedBy } from "../support/operation-doors.js";
 import { TestServer } from "../support/test-server.js";
@@ -86,6 +87,7 @@ describe.each(operationCases.map((row) => [`${row.operation}: ${row.says}`, row]
       const before = server.log.endOffset;
       const answer = await askEnvelope(server, command, inputText(row));
       expect(answer.status).toBe(200);
+      expect(undescribed("POST", "/api/v1/command", answer)).toBeUndefined();
       if (row.error !== undefined) {
         const code = row.error as keyof typeof errorTable;
         const expected = {
@@ -116,6 +118,7 @@ describe.each(operationCases.map((row) => [`${row.operation}: ${row.says}`, row]
         const server = await given(row);
         const before = server.log.endOffset;
         const answer = await askRest(server, binding, inputText(row));
+        expect(undescribed(binding.method, binding.path, answer)).toBeUndefined();
         if (row.error !== undefined) {
           const code = row.error as keyof typeof errorTable;
           expect(answer.json).toMatchObject({
@@ -139,6 +142,27 @@ describe.each(operationCases.map((row) => [`${row.operation}: ${row.says}`, row]
     );
   },
 );
+
+describe("the description of the envelope", () => {
+  const asks = {
+    write: { idempotency_key: "k", acks: "quorum", min_offset: "1@00000000" },
+    read: { min_offset: 1, at: "2026-01-31T12:00:00Z" },
+    now: { min_offset: 1 },
+  };
+
+  it.each([
+    ["kv.set", { key: "a", value: 1 }, asks.write],
+    ["kv.get", { key: "a" }, asks.read],
+    ["info", {}, asks.now],
+  ])("has what may be asked beside %s", (command, payload, beside) => {
+    const request = { command, request_id: "r", payload };
+    const described = (body: object) => undescribedRequest("POST", "/api/v1/command", body);
+    expect(described({ ...request, ...beside })).toBeUndefined();
+    expect(described({ ...request, nonsense: 1 })).toBeDefined();
+    const others = Object.entries({ ...asks.write, ...asks.read }).filter(([name]) => !(name in beside));
+    for (const [name, value] of others) expect(described({ ...request, [name]: value }), name).toBeDefined();
+  });
+});
 
 describe("the table of cases", () => {
   it("shows every operation succeed, and fail with each error that it documents, through each door", () => {
