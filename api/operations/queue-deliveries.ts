@@ -94,7 +94,10 @@ export const consume = defineQueueOperation({
     }),
     Many,
   ]),
-  errors: ["QUEUE_NOT_FOUND", "QUEUE_CONSUMER_INVALID", "QUEUE_TIME_INVALID", "QUEUE_LIMIT_INVALID"],
+  errors: [
+    ...(["QUEUE_NOT_FOUND", "QUEUE_CONSUMER_INVALID", "QUEUE_TIME_INVALID", "QUEUE_LIMIT_INVALID"] as const),
+    "API_WAITING_FULL",
+  ],
   rest: [
     {
       method: "GET",

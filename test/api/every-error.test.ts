@@ -262,7 +262,7 @@ async function wrongOffsets(door: Door): Promise<void> {
 
 const PAST_ERRORS = [
   ...(["API_PAST_BUSY", "API_PAST_FAILED", "API_PAST_TIMEOUT", "API_PAST_TOO_FAR"] as const),
-  ...(["API_PAST_TOO_LARGE", "LOG_OFFSET_RETIRED"] as const),
+  ...(["API_PAST_TOO_LARGE", "LOG_OFFSET_RETIRED", "SNAPSHOT_MISSING"] as const),
 ];
 
 async function wrongMoments(door: Door): Promise<void> {
@@ -290,18 +290,24 @@ async function wrongMoments(door: Door): Promise<void> {
 async function wrongWrites(door: Door, used: Headers): Promise<void> {
   door.expectCode(await door.ask(used), "IDEMPOTENCY_KEY_REUSED");
   door.expectCode(await door.ask({ "idempotency-key": "two words" }), "API_IDEMPOTENCY_KEY_INVALID");
-  for (const code of ["LOG_BUSY", "LOG_DISK_FULL", "LOG_FAILED"] as const) {
+  for (const code of ["LOG_BUSY", "LOG_DISK_FULL", "LOG_FAILED", "LOG_RECORD_TOO_LARGE"] as const) {
     door.log.refuse(new LogError(code, "the log was told to refuse"));
     // With a key, since then a write that changes nothing asks for a record, too.
     door.expectCode(await door.ask(door.freshKey()), code);
   }
   door.log.refuse(undefined);
+  const { idempotency } = door.server.rules;
+  const { bytesMax } = idempotency;
+  Object.assign(idempotency, { bytesMax: 1 });
+  door.expectCode(await door.ask(door.freshKey()), "IDEMPOTENCY_ANSWER_TOO_LARGE");
+  Object.assign(idempotency, { bytesMax });
   await wrongNode(door);
 }
 
 const ELSEWHERE = [
   ...(["REPLICATION_CHANGING", "REPLICATION_FENCED", "REPLICATION_LAGGING"] as const),
   ...(["REPLICATION_READ_ONLY", "REPLICATION_TOO_FEW_REPLICAS"] as const),
+  ...(["REPLICATION_FORWARD_FAILED"] as const),
 ];
 
 async function wrongNode(door: Door): Promise<void> {
@@ -378,7 +384,12 @@ describe.each(doors)("%s at %s", (_name, _at, operation, binding) => {
     expect(answer.text).not.toContain("error_code");
     expectHistory(answer);
     if (operation.name.startsWith("queue.")) await switchedOff(door);
-    const missing = commonErrors(operation, binding).filter((code) => !door.reached.has(code));
+    const documented = commonErrors(operation, binding);
+    const unsaid = new Set(
+      [...door.reached].filter((code) => ![...documented, ...operation.errors].includes(code)),
+    );
+    expect(unsaid).toEqual(new Set());
+    const missing = documented.filter((code) => !door.reached.has(code));
     expect(missing).toEqual(WITHOUT_STORE.has(operation.name) ? STORE_ERRORS : []);
   });
 });

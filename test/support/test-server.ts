@@ -115,6 +115,8 @@ export class TestServer {
     readonly store: OpenedStore,
     readonly log: EventLog,
     readonly past: LocalPast,
+    /** What may change while it runs. */
+    readonly rules: StoreRules,
     replication: ReplicationDoubleOptions,
   ) {
     this.replication = new ReplicationDouble(replication, () => log.endOffset);
@@ -143,7 +145,7 @@ export class TestServer {
       ...(options.past === "off" ? {} : options.past),
     });
     const replication = options.replication === "off" ? {} : options.replication;
-    const test = new TestServer(store, log, past, replication ?? {});
+    const test = new TestServer(store, log, past, rules, replication ?? {});
     const server = buildServer(test.#options(options));
     server.server.on("connection", (socket) => test.connections.push(socket));
     await server.listen({ host: "127.0.0.1", port: 0 });

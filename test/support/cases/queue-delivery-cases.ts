@@ -122,6 +122,14 @@ const consumeCases: readonly OperationCase[] = [
   },
   {
     operation: "queue.consume",
+    says: "among too many who wait",
+    given: [create()],
+    input: { queue: "q", consumer_id: "c", wait_secs: 1 },
+    limits: { waitingRequestsMax: 0 },
+    error: "API_WAITING_FULL",
+  },
+  {
+    operation: "queue.consume",
     says: "without time to do it",
     given: [create(), publish("a")],
     input: { queue: "q", consumer_id: "c", ack_deadline_secs: 0 },
