@@ -9,6 +9,7 @@ import {
   lineReferences,
   linksOf,
   type MarkdownFile,
+  raggedRows,
   withoutCode,
 } from "./support/documents.js";
 
@@ -57,6 +58,10 @@ describe("documents", () => {
   it("every relative link and anchor leads somewhere", () => {
     expect(documents.flatMap((each) => brokenLinks(each, exists, read))).toEqual([]);
     expect(documents.flatMap((each) => linksOf(each.text)).length).toBeGreaterThan(5);
+  });
+
+  it("every row of a table has as many cells as its head", () => {
+    expect(documents.flatMap(raggedRows)).toEqual([]);
   });
 
   it("nothing refers to a line by its number", () => {
@@ -112,6 +117,14 @@ describe("planted mistakes in documents", () => {
     expect(broken("[a](../../README.md#gone)")).toEqual([expect.stringContaining("no such heading")]);
     expect(broken("# Here\n[a](#here) [b](#there)")).toEqual([
       expect.stringContaining("#there: no such heading"),
+    ]);
+  });
+
+  it("a row that got into another table is found, a bar in code or behind a backslash is none", () => {
+    const table = "| a | b |\n|---|---|\n";
+    expect(raggedRows(plant(`${table}| 1 | \`x|y\` |\n| 2 | x\\|y |\n`))).toEqual([]);
+    expect(raggedRows(plant(`${table}| 1 | 2 |\n| 1 | 2 | 3 |\n\n| 1 |\n`))).toEqual([
+      "ops/docs/a.md:4: 3 cells in a table of 2",
     ]);
   });
 

@@ -42,6 +42,19 @@ export function linksOf(markdown: string): LinkFound[] {
   }));
 }
 
+/** Rows that do not belong where they stand. */
+export function raggedRows(file: MarkdownFile): string[] {
+  const cellsOf = (row: string): number => row.replaceAll("\\|", "").split("|").length - 2;
+  let head: number | undefined;
+  return withoutCode(file.text)
+    .split("\n")
+    .flatMap((text, index) => {
+      const cells = text.startsWith("|") ? cellsOf(text.trimEnd()) : undefined;
+      head = cells === undefined ? undefined : (head ?? cells);
+      return cells === head ? [] : [`${file.path}:${index + 1}: ${cells} cells in a table of ${head}`];
+    });
+}
+
 /** The anchors that GitHub gives to a file's headings. */
 export function anchorsOf(markdown: string): Set<string> {
   const seen = new Map<string, number>();
