@@ -19,7 +19,12 @@
  *   56     4    entriesCrc    CRC-32 of the entries                          equal
  *   60     4    headerCrc     CRC-32 of bytes 0..59                          equal
  *
- * Entry: offset u64, position u64, timestamp u64 and crc u32 of the record before; offsets and positions grow.
+ * Entry, the first for the segment's first record:
+ *
+ *    0     8    offset        of a record                                    > the one before
+ *    8     8    position      where the record begins in the segment         > the one before
+ *   16     8    timestamp     of the record before it                        -
+ *   24     4    crc           of the record before it                        -
  */
 import { crc32 } from "./checksum.js";
 import { indexName } from "./file-names.js";

@@ -39,12 +39,14 @@ describe("format", () => {
       "log/format.ts",
       "log/format.ts",
       "log/offset-index.ts",
+      "log/offset-index.ts",
       "log/recovery-point.ts",
     ]);
     for (const { path, lines } of blocks)
       expect(layoutLines(path)).toEqual(expect.arrayContaining(lines.map((line) => line.trimEnd())));
-    for (const line of layoutLines("log/format.ts"))
-      expect(blocks.flatMap(({ lines }) => lines)).toContain(line);
+    for (const path of ["log/format.ts", "log/offset-index.ts"])
+      for (const line of layoutLines(path))
+        expect(blocks.flatMap(({ lines }) => lines.map((each) => each.trim()))).toContain(line.trim());
   });
 
   test("the worked example is what the codec writes and reads", () => {
