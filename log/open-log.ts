@@ -30,7 +30,8 @@ const SEGMENT_BYTES_MAX = 1024 * 1024 * 1024;
 
 /**
  * Opens the log, or makes one in a directory without. A new log has its first epoch durable when this resolves.
- * @throws LogError LOG_LOCKED, LOG_DIRECTORY_UNUSABLE, LOG_CORRUPT, LOG_VERSION_UNKNOWN, LOG_DISK_FULL, LOG_FAILED; what `mayLead` does.
+ * @throws LogError LOG_LOCKED, LOG_DIRECTORY_UNUSABLE, LOG_RESTORE_UNFINISHED, LOG_CORRUPT, LOG_VERSION_UNKNOWN, LOG_DISK_FULL,
+ * LOG_FAILED; what `mayLead` does.
  */
 export async function openLog(options: OpenLogOptions): Promise<OpenedLog> {
   checkSettings(options);
