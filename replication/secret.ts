@@ -3,10 +3,12 @@
  * Each side signs under a label of its own, so a proof cannot be sent back to whoever made it, and over a nonce of the other's, so it
  * cannot be used a second time.
  *
- *   of the dialler:   HMAC(secret, "annals hello"   ‖ challenge ‖ hello body)
- *   of the acceptor:  HMAC(secret, "annals welcome" ‖ challenge ‖ hello body ‖ welcome body)
+ *   proof of a hello    HMAC-SHA-256(secret, "annals hello" ‖ part(challenge) ‖ part(hello body))
+ *   proof of a welcome  HMAC-SHA-256(secret, "annals welcome" ‖ part(challenge) ‖ part(hello body) ‖ part(welcome body))
+ *   part(x)             bytes of x (u32) ‖ x
+ *   challenge           protocol (u16) ‖ nonce
  *
- * Each part is preceded by its length (u32); the challenge is its protocol version (u16) and its nonce. The bodies hold the node ids, the cluster ids and the dialler's nonce, the challenge holds the
+ * The bodies hold the node ids, the cluster ids and the dialler's nonce, the challenge holds the
  * acceptor's. It proves who opened the connection; what comes after is not signed. Against somebody who can change bytes on
  * the way only TLS helps.
  */

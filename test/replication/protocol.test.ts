@@ -53,7 +53,7 @@ function bodyFieldsOf(type: "hello" | "welcome"): Record<string, unknown> {
 }
 
 describe("the protocol's README", () => {
-  it.each(["replication/frames.ts", "replication/message-codec.ts"])(
+  it.each(["replication/frames.ts", "replication/message-codec.ts", "replication/secret.ts"])(
     "shows the layout of %s as it stands above the codec",
     (path) => {
       const inSource = source(path)
