@@ -217,8 +217,17 @@ function isWell(row: Row | undefined): boolean {
   return stats?.["role"] === "replica" ? stats["phase"] === "streaming" : stats?.["refuses_writes"] === null;
 }
 
-/** For scripts: 1 unless every node is well and one leads. */
+/** For scripts: a failure unless every node is well and one leads. */
 function judge(rows: readonly Row[]): void {
-  const leaders = rows.filter(({ stats }) => stats?.["role"] === "master" && !stats["fenced"]).length;
-  if (leaders !== 1 || !rows.every(isWell)) process.exitCode = exitCodes.failed;
+  const leaders = rows.filter(({ stats }) => stats?.["role"] === "master" && !stats["fenced"]);
+  const unwell = rows.filter((row) => !isWell(row));
+  if (leaders.length === 1 && unwell.length === 0) return;
+  const called = (row: Row): string => nameOf(row) || row.node;
+  const more = unwell.length > 1 ? ` (and ${unwell.length - 1} more)` : "";
+  const [first] = unwell;
+  const states =
+    first === undefined ? "" : `${called(first)}: ${first.problem ?? stateOf(first.stats)}${more}`;
+  const led = leaders.length === 0 ? "no node leads" : `${leaders.map(called).join(" and ")} lead`;
+  const words = [leaders.length === 1 ? "" : led, states].filter((each) => each !== "").join("; ");
+  throw new CliFailure(exitCodes.failed, `${words}; see ops/docs/replication.md`);
 }

@@ -355,3 +355,17 @@ describe("annals repair", () => {
     }
   });
 });
+
+describe("annals status", () => {
+  it("shows a server that stands alone, and fails in one line: nobody leads a set", async () => {
+    const server = serve(copyOfWhole());
+    try {
+      const node = `http://127.0.0.1:${await server.port()}`;
+      const { code, stdout, stderr } = await runAnnals(["status", node]);
+      expect(stdout).toMatch(/standalone .*takes writes/);
+      expect([code, stderr]).toEqual([1, "annals: no node leads; see ops/docs/replication.md\n"]);
+    } finally {
+      await server.end();
+    }
+  });
+});

@@ -77,4 +77,5 @@ it("damage on a stopped and on a running replica heals, damage on the primary is
   expect((await one.json("/health/replication"))["damage"]).toContain(there);
   const shown = await runAnnals(["status", one.http]);
   expect([shown.code, shown.stdout]).toEqual([1, expect.stringContaining("damaged")]);
+  expect(shown.stderr).toMatch(/^annals: one: takes writes; damaged.+; see ops\/docs\/replication\.md\n$/);
 });
