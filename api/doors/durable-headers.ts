@@ -97,9 +97,10 @@ export function lifetimeOf(headers: IncomingHttpHeaders): Found<Lifetime | undef
 /** The protocol wants all that RFC 3339 does: the T and the seconds, too. */
 const WHOLE = /^.{10}T.{5}:/i;
 
+/** What lies before 1970 is over, as every past is; 0 would mean that there is no end. */
 function instantOf(text: string): number | undefined {
   const time = WHOLE.test(text) ? parseInstant(text) : undefined;
-  return time === undefined || time < 0 ? undefined : time;
+  return time === undefined ? undefined : Math.max(1, time);
 }
 
 export function producerOf(headers: IncomingHttpHeaders): Found<Producer | undefined> {

@@ -114,7 +114,8 @@ export function checkLifetime({ ttlMs, expiresAt }: Lifetime): Rejection | undef
   if (ttlMs !== undefined && expiresAt !== undefined) {
     return refuse("STREAM_CONFIG_INVALID", "a ttl and an expiry time exclude each other");
   }
-  if (isTime(ttlMs) && isTime(expiresAt)) return undefined;
+  // A deadline of 0 is none.
+  if (isTime(ttlMs) && isTime(expiresAt) && expiresAt !== 0) return undefined;
   return refuse("STREAM_CONFIG_INVALID", "a lifetime is a whole number of ms that a date can show");
 }
 

@@ -150,6 +150,15 @@ describe("headers", () => {
     }
   });
 
+  it("take a time that is long past for one that is past, not for none", () => {
+    for (const text of ["1970-01-01T00:00:00Z", "1969-12-31T23:59:59Z", "0001-01-01T00:00:00Z"]) {
+      expect(lifetimeOf({ "stream-expires-at": text }), text).toEqual({
+        type: "found",
+        value: { expiresAt: 1 },
+      });
+    }
+  });
+
   it("refuse a time to live beside an expiry", () => {
     const both = { "stream-ttl": "1", "stream-expires-at": "2030-01-01T10:00:00Z" };
     expect(lifetimeOf(both)).toMatchObject({ code: "API_HEADER_INVALID" });

@@ -144,6 +144,15 @@ describe("reading a stream", () => {
   });
 });
 
+describe("a stream's lifetime", () => {
+  it("has no end at 0, which would mean that it has none", async () => {
+    const t = await TestStore.open();
+    expect(await t.refused(stream.create, { ...room, lifetime: { expiresAt: 0 } })).toBe(
+      "STREAM_CONFIG_INVALID",
+    );
+  });
+});
+
 describe("waiting for a stream", () => {
   it("is told when an append is committed, not before", async () => {
     const log = new MemoryLog();
