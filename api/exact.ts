@@ -26,15 +26,17 @@ export function takeExactText(input: object, paths: readonly ExactPath[], source
 }
 
 function takeMember(holder: object, name: string, find: () => string | undefined): void {
-  const value: unknown = Reflect.get(holder, name);
-  if (value === undefined || typeof value === "string") return;
+  if (isAsSent(Reflect.get(holder, name))) return;
   const text = find();
   if (text !== undefined) Reflect.set(holder, name, new JsonText(text));
 }
 
+/** A member that is not there, or a string, which `JSON.parse` does not change. */
+const isAsSent = (value: unknown): boolean => value === undefined || typeof value === "string";
+
 function takeEach(input: object, list: string, member: string, source: SourceText): void {
   const elements: unknown = Reflect.get(input, list);
-  if (!Array.isArray(elements) || elements.every((element) => typeof element[member] === "string")) return;
+  if (!Array.isArray(elements) || elements.every((element) => isAsSent(element[member]))) return;
   const listSpan = memberSpan(source.text, rootOf(source), list);
   if (listSpan === undefined) return;
   const spans = elementSpans(source.text, listSpan.start);

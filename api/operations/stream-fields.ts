@@ -11,6 +11,7 @@ import { type Refusal, refusal } from "../errors.js";
 import { type Json, type JsonObject, JsonText } from "../json-write.js";
 import { closed } from "./fields.js";
 import { defineOperation, type Operation, type OperationDefinition } from "./operation.js";
+import { jsonTextOf } from "./values.js";
 
 /** Rooms and durable streams share one space of names; this is the part of each. */
 export const ROOM_PREFIX = "room/";
@@ -66,7 +67,9 @@ export const eventFields = {
   event: Type.String({ description: "What kind of event it is." }),
   data: Type.Unknown({ description: "Any JSON, kept as the JSON text that was sent." }),
   metadata: Type.Optional(
-    Type.Record(Type.String(), Type.Unknown(), { description: "Kept with the event and given back." }),
+    Type.Record(Type.String(), Type.Unknown(), {
+      description: "Kept with the event, as it was sent, and given back.",
+    }),
   ),
 };
 
@@ -114,17 +117,16 @@ function producerOf(options: PublishOptions): Producer | Refusal | undefined {
   return refusal("API_FIELD_MISSING", "producer_id, producer_epoch and producer_seq go together");
 }
 
-/** `data` is whatever JSON was sent: a string, or the exact text of anything else. */
+/** `data` is whatever JSON was sent: a string, or the exact text of anything else; so is `metadata`, an object. */
 export function messageOf(input: {
   event: string;
   data?: unknown;
-  metadata?: Record<string, unknown>;
+  metadata?: unknown;
 }): NewStreamMessage | Refusal {
   // A schema of any value lets a missing one pass.
   if (input.data === undefined) return refusal("API_FIELD_MISSING", 'field "data" is missing');
-  const bytes = input.data instanceof JsonText ? input.data.text : JSON.stringify(input.data);
-  const message = { bytes, tag: input.event };
-  return input.metadata === undefined ? message : { ...message, metadata: JSON.stringify(input.metadata) };
+  const message = { bytes: jsonTextOf(input.data), tag: input.event };
+  return input.metadata === undefined ? message : { ...message, metadata: jsonTextOf(input.metadata) };
 }
 
 export const RoomEvent = Type.Object(

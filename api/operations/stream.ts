@@ -113,7 +113,7 @@ export const publish = defineRoomOperation({
     ...duplicateFields,
   }),
   errors: publishErrors,
-  exact: [["data"]],
+  exact: [["data"], ["metadata"]],
   rest: [{ method: "POST", path: "/stream/{room}/publish" }],
   prepare(input) {
     const message = messageOf(input);
@@ -151,7 +151,10 @@ export const publishBatch = defineRoomOperation({
     ...duplicateFields,
   }),
   errors: [...publishErrors, "STREAM_BATCH_TOO_LARGE"],
-  exact: [["events", "data"]],
+  exact: [
+    ["events", "data"],
+    ["events", "metadata"],
+  ],
   rest: [{ method: "POST", path: "/stream/{room}/publish/batch" }],
   prepare(input) {
     const messages = [];

@@ -28,7 +28,8 @@ export function valueText(value: unknown): string {
   return typeof value === "string" ? value : jsonTextOf(value);
 }
 
-function jsonTextOf(value: unknown): string {
+/** The text that was sent, where an operation takes it exactly; else one with the same meaning. */
+export function jsonTextOf(value: unknown): string {
   return value instanceof JsonText ? value.text : JSON.stringify(value);
 }
 

@@ -65,6 +65,32 @@ describe.each(exact)("the JSON %s", (json) => {
   });
 });
 
+describe("an event's metadata", () => {
+  const metadata = '{"id":12345678901234567890,"far":1e400,"zero":-0,"one":1.0}';
+  const event = `"event":"e","data":1,"metadata":${metadata}`;
+  const ways: [string, string, string][] = [
+    ["publish", "/stream/r/publish", `{${event}}`],
+    ["publish_batch", "/stream/r/publish/batch", `{"events":[{"event":"f","data":0},{${event}}]}`],
+    ["batch", "/batch", `{"operations":[{"command":"stream.publish","payload":{"room":"r",${event}}}]}`],
+  ];
+
+  it.each(ways)("comes back from %s as it was sent", async (_way, path, body) => {
+    await server.command("stream.create", { room: "r" });
+    expect(await server.post(path, body)).toMatchObject({ status: 200 });
+    expect((await server.get("/stream/r/consume/s")).text).toContain(`"metadata":${metadata}`);
+    await server.command("stream.delete", { room: "r" });
+  });
+
+  it("is none where none was sent, and an object where one was", async () => {
+    await server.command("stream.create", { room: "r" });
+    await server.post("/stream/r/publish", { event: "e", data: 1 });
+    expect((await server.get("/stream/r/consume/s")).text).toContain('"metadata":{}');
+    const text = await server.post("/stream/r/publish", { event: "e", data: 1, metadata: "text" });
+    expect([text.status, text.json]).toEqual([422, expect.objectContaining({ code: 422 })]);
+    await server.command("stream.delete", { room: "r" });
+  });
+});
+
 describe("a string", () => {
   it.each(["", "plain", '"quoted"', "{}", "null", "😀 é \u0000", "line\nbreak\\u0041"])(
     "%j is stored as its raw text and told from JSON",
