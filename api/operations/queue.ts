@@ -1,6 +1,12 @@
 /** The operations on queues themselves, and publishing to them. */
 import { Type } from "@sinclair/typebox";
-import { type PartialConfig, type QueueConfig, type QueueStats, queue } from "../../projections/index.js";
+import {
+  type Backoff,
+  type PartialConfig,
+  type QueueConfig,
+  type QueueStats,
+  queue,
+} from "../../projections/index.js";
 import { refusal } from "../errors.js";
 import type { JsonObject } from "../json-write.js";
 import { closed, LogOffset, Success } from "./fields.js";
@@ -24,7 +30,9 @@ const BackoffSchema = Type.Object(
   {
     type: Type.Union([Type.Literal("none"), Type.Literal("fixed"), Type.Literal("exponential")]),
     delay_secs: Type.Optional(seconds("Before the first redelivery; `exponential` doubles it each time.")),
-    max_delay_secs: Type.Optional(seconds("The longest delay of `exponential`; default an hour.")),
+    max_delay_secs: Type.Optional(
+      seconds("The longest delay of `exponential`; default an hour, or the first delay if that is longer."),
+    ),
   },
   { ...closed, description: "Delay before a message is delivered again. Default none." },
 );
@@ -44,13 +52,19 @@ const configFields = {
   dedup_window_secs: Type.Optional(seconds("For how long a message key is remembered; 0 = not at all.")),
 };
 
+interface BackoffInput {
+  type: Backoff["type"];
+  delay_secs?: number;
+  max_delay_secs?: number;
+}
+
 interface ConfigInput {
   max_depth?: number;
   ack_deadline_secs?: number;
   default_max_retries?: number;
   default_priority?: number;
   prefetch_limit?: number;
-  backoff?: { type: "none" | "fixed" | "exponential"; delay_secs?: number; max_delay_secs?: number };
+  backoff?: BackoffInput;
   message_ttl_secs?: number;
   dedup_window_secs?: number;
 }
@@ -58,24 +72,21 @@ interface ConfigInput {
 const MAX_BACKOFF_MS = 3_600_000;
 
 function partialConfig(input: ConfigInput): PartialConfig {
-  const { backoff } = input;
   return {
     maxDepth: input.max_depth,
     ackDeadlineMs: millis(input.ack_deadline_secs),
     maxRetries: input.default_max_retries,
     priority: clamped(input.default_priority),
     prefetchLimit: input.prefetch_limit,
-    backoff:
-      backoff === undefined
-        ? undefined
-        : {
-            type: backoff.type,
-            delayMs: millis(backoff.delay_secs) ?? 0,
-            maxDelayMs: millis(backoff.max_delay_secs) ?? MAX_BACKOFF_MS,
-          },
+    backoff: input.backoff && backoffOf(input.backoff),
     messageTtlMs: millis(input.message_ttl_secs),
     dedupWindowMs: millis(input.dedup_window_secs),
   };
+}
+
+function backoffOf({ type, delay_secs, max_delay_secs }: BackoffInput): Backoff {
+  const delayMs = millis(delay_secs) ?? 0;
+  return { type, delayMs, maxDelayMs: millis(max_delay_secs) ?? Math.max(delayMs, MAX_BACKOFF_MS) };
 }
 
 function configJson(config: QueueConfig): JsonObject {

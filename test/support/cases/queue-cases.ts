@@ -25,7 +25,21 @@ const CONFIG = {
   dedup_window_secs: 300,
 };
 
+const twoHours = { delay_secs: 7_200 };
 const createCases: readonly OperationCase[] = [
+  ...["fixed", "exponential"].map(
+    (type): OperationCase => ({
+      operation: "queue.create",
+      says: `with a ${type} backoff that begins above the default of its longest delay`,
+      input: { name: "q", backoff: { type, ...twoHours } },
+      payload: {
+        success: true,
+        queue: "q",
+        created: true,
+        config: { ...CONFIG, backoff: { type, ...twoHours, max_delay_secs: 7_200 } },
+      },
+    }),
+  ),
   {
     operation: "queue.create",
     says: "with the documented defaults",
