@@ -2,6 +2,7 @@
 import { type TObject, Type } from "@sinclair/typebox";
 import type {
   AppendStreamCommand,
+  CreateStreamCommand,
   NewStreamMessage,
   Producer,
   ReadSlice,
@@ -50,17 +51,25 @@ export const retentionFields = {
   max_age_secs: Type.Optional(count("Seconds that an event is kept; 0 = for ever. Default 0.")),
 };
 
-export function retentionOf(input: {
+interface RetentionInput {
   max_events?: number;
   max_bytes?: number;
   max_age_secs?: number;
-}): Retention {
-  const { max_events = 0, max_bytes = 0, max_age_secs = 0 } = input;
+}
+
+function retentionOf({ max_events = 0, max_bytes = 0, max_age_secs = 0 }: RetentionInput): Retention {
   return {
     ...(max_events > 0 ? { count: max_events } : {}),
     ...(max_bytes > 0 ? { bytes: max_bytes } : {}),
     ...(max_age_secs > 0 ? { ageMs: max_age_secs * 1000 } : {}),
   };
+}
+
+/** What creates a room. One without a name would have its prefix for one, and no list would show it. */
+export function createCommand(input: RetentionInput & { room: string }): CreateStreamCommand | Refusal {
+  const { room } = input;
+  if (room === "") return refusal("STREAM_NAME_INVALID", "a room's name must not be empty");
+  return { name: roomName(room), contentType: ROOM_TYPE, retention: retentionOf(input) };
 }
 
 export const eventFields = {

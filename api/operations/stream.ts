@@ -7,6 +7,7 @@ import type { Call } from "./call.js";
 import { closed, LogOffset, Success } from "./fields.js";
 import { type Answered, type Reply, shown, written } from "./reply.js";
 import {
+  createCommand,
   defineRoomOperation,
   eventFields,
   eventsOf,
@@ -14,11 +15,9 @@ import {
   publishCommand,
   publishFields,
   ROOM_PREFIX,
-  ROOM_TYPE,
   Room,
   RoomEvent,
   retentionFields,
-  retentionOf,
   roomName,
   StreamOffset,
 } from "./stream-fields.js";
@@ -49,7 +48,8 @@ export const create = defineRoomOperation({
   rest: [{ method: "POST", path: "/stream/{room}" }],
   prepare(input) {
     const { room } = input;
-    const command = { name: roomName(room), contentType: ROOM_TYPE, retention: retentionOf(input) };
+    const command = createCommand(input);
+    if ("code" in command) return command;
     return write(stream.create, command, ({ generation }, offset) =>
       written({ success: true, room, generation, log_offset: offset }, offset),
     );
@@ -73,7 +73,8 @@ export const getOrCreate = defineRoomOperation({
   rest: [{ method: "PUT", path: "/stream/{room}" }],
   prepare(input) {
     const { room } = input;
-    const command = { name: roomName(room), contentType: ROOM_TYPE, retention: retentionOf(input) };
+    const command = createCommand(input);
+    if ("code" in command) return command;
     return write(stream.getOrCreate, command, ({ created, generation }, offset) =>
       written({ success: true, room, created, generation, log_offset: offset }, offset),
     );

@@ -109,6 +109,7 @@ export const streamCases: readonly OperationCase[] = [
       error: "STREAM_CONFIG_INVALID",
     },
     { says: "one that is there", given: [create()], input: { room }, error: "STREAM_EXISTS" },
+    { says: "no name", input: { room: "" }, error: "STREAM_NAME_INVALID" },
     { says: "a long name", input: { room }, ...tooLong },
     {
       says: "one too many",
@@ -141,6 +142,7 @@ export const streamCases: readonly OperationCase[] = [
       input: { room },
       payload: { success: true, room, created: false, generation: 1 },
     },
+    { says: "no name", input: { room: "" }, error: "STREAM_NAME_INVALID" },
     { says: "a long name", input: { room }, ...tooLong },
     {
       says: "one too many",
