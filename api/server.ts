@@ -26,6 +26,9 @@ import type { ApiOptions } from "./options.js";
 /** How often Node looks for requests that take too long to arrive; its default of 30 s would stretch every timeout. */
 const TIMEOUT_CHECK_MS = 500;
 
+/** What is known of a request before anything has looked at it. */
+const JUST_ARRIVED = { receivedAt: 0, route: "", waitedMs: 0, once: "nothing", answered: false } as const;
+
 export function buildServer(options: ApiOptions): FastifyInstance {
   const { limits } = options;
   const desk = new Desk(options);
@@ -50,7 +53,8 @@ export function buildServer(options: ApiOptions): FastifyInstance {
     // Those that Fastify brings along take 15 ms to load.
     schemaController: { compilersFactory: { buildValidator: noSchemas, buildSerializer: noSchemas } },
     frameworkErrors: (error, request, reply) => {
-      request.receivedAt = options.stopwatch();
+      // Fastify makes it by itself, without what requests are decorated with, and calls no hook for it.
+      Object.assign(request, JUST_ARRIVED, { receivedAt: options.stopwatch() });
       answerError(door, error, request, reply);
     },
     clientErrorHandler: (error, socket) => answerBrokenRequest(door, error, socket),
@@ -64,11 +68,11 @@ export function buildServer(options: ApiOptions): FastifyInstance {
   });
 
   const routes = new RouteMap();
-  server.decorateRequest("receivedAt", 0);
-  server.decorateRequest("route", "");
-  server.decorateRequest("waitedMs", 0);
-  server.decorateRequest("once", "nothing");
-  server.decorateRequest("answered", false);
+  server.decorateRequest("receivedAt", JUST_ARRIVED.receivedAt);
+  server.decorateRequest("route", JUST_ARRIVED.route);
+  server.decorateRequest("waitedMs", JUST_ARRIVED.waitedMs);
+  server.decorateRequest("once", JUST_ARRIVED.once);
+  server.decorateRequest("answered", JUST_ARRIVED.answered);
   server.addHook("onRoute", ({ method, url }) => routes.add(method, url));
   server.addHook("onRequest", gate(door));
   server.addHook("preClose", (done) => {

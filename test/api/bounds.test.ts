@@ -200,6 +200,14 @@ describe("a URL or header", () => {
     }
   });
 
+  it("that cannot be decoded is measured as every other of no route, and is not called slow", async () => {
+    await start();
+    for (const path of ["/kv/%zz", "/v1/stream/%ff", "/nothing/here"]) await server.get(path);
+    const measured = server.finished.map(({ route, status }) => [route, status]);
+    expect(measured).toEqual([400, 400, 404].map((status) => ["unknown", status]));
+    expect(server.logged).toEqual([]);
+  });
+
   it("an expectation other than 100-continue is 417", async () => {
     await start();
     const answer = await server.bytes(
