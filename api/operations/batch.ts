@@ -7,7 +7,8 @@ import { rootOf, type SourceText } from "../exact.js";
 import { nearestName } from "../explain.js";
 import { elementSpans, memberSpan } from "../json-text.js";
 import type { Json } from "../json-write.js";
-import type { ApiOptions } from "../options.js";
+import { keyProblem } from "../names.js";
+import type { ApiLimits, ApiOptions } from "../options.js";
 import { closed, Key, LogOffset, Revision, Success } from "./fields.js";
 import { defineOperation, type Operation } from "./operation.js";
 import { type Published, type Reply, written } from "./reply.js";
@@ -29,6 +30,7 @@ const PreconditionInput = Type.Union([
 
 /** Under another name no stream can be there, so a length of 0 would hold whatever was meant. */
 const isStreamName = (name: string): boolean =>
+  name.isWellFormed() &&
   [ROOM_PREFIX, DURABLE_PREFIX].some((prefix) => name.startsWith(prefix) && name !== prefix);
 
 const BatchInput = Type.Object(
@@ -66,14 +68,19 @@ export function batchOperation(commands: () => ReadonlyMap<string, Operation>): 
       results: Type.Array(Type.Unknown(), { description: "The operations' own answers, in order." }),
       log_offset: LogOffset,
     }),
-    errors: ["API_BATCH_OPERATION_UNSUPPORTED", "API_BATCH_TOO_LARGE", "BATCH_PRECONDITION_FAILED"],
+    errors: [
+      "API_BATCH_OPERATION_UNSUPPORTED",
+      "API_BATCH_TOO_LARGE",
+      "BATCH_PRECONDITION_FAILED",
+      "KV_KEY_INVALID",
+    ],
     rest: [{ method: "POST", path: "/batch" }],
     run(input, call, source) {
       const steps = stepsOf(input.operations, commands(), source, call.desk.options);
       if ("type" in steps) return steps;
       const preconditions: Precondition[] = [];
       for (const [index, each] of (input.preconditions ?? []).entries()) {
-        const checked = precondition(each);
+        const checked = precondition(each, call.limits);
         if (checked.type === "refused") return { ...checked, details: { precondition_index: index } };
         preconditions.push(checked);
       }
@@ -142,8 +149,16 @@ function at(index: number, refused: Refusal): Refusal {
   return { ...refused, message: `operation ${index}: ${refused.message}`, details };
 }
 
-function precondition(input: Static<typeof PreconditionInput>): Precondition | Refusal {
-  if ("key" in input) return { type: "revision", key: input.key, revision: input.revision };
+function precondition(
+  input: Static<typeof PreconditionInput>,
+  { keyBytesMax }: ApiLimits,
+): Precondition | Refusal {
+  if ("key" in input) {
+    // What can be no key has revision 0, whatever was meant.
+    const problem = keyProblem(input.key, keyBytesMax);
+    if (problem !== undefined) return refusal("KV_KEY_INVALID", problem);
+    return { type: "revision", key: input.key, revision: input.revision };
+  }
   if ("stream" in input) {
     const { stream, length } = input;
     if (isStreamName(stream)) return { type: "length", stream, length };

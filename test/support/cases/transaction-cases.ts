@@ -73,6 +73,18 @@ const batches: readonly OperationCase[] = [
     error: "API_FIELD_INVALID" as const,
     details: { precondition_index: 1 },
   })),
+  ...[
+    ["no text at all", '{"key":"","revision":0}', "KV_KEY_INVALID"],
+    ["a key that is no Unicode", '{"key":"\\ud800","revision":0}', "KV_KEY_INVALID"],
+    ["a key that is too long", `{"key":"${"k".repeat(70_000)}","revision":0}`, "KV_KEY_INVALID"],
+    ["a stream that is no Unicode", '{"stream":"room/\\ud800","length":0}', "API_FIELD_INVALID"],
+  ].map(([what, precondition, error]) => ({
+    operation: "batch",
+    says: `a precondition on ${what}`,
+    input: `{"operations":[{"command":"kv.set","payload":{"key":"a","value":1}}],"preconditions":[${precondition}]}`,
+    error: error ?? "",
+    details: { precondition_index: 0 },
+  })),
   {
     operation: "batch",
     says: "a stream of another length",
