@@ -18,6 +18,7 @@ import { answerBrokenRequest, answerError, answerUnknown } from "./doors/failure
 import { registerRaw } from "./doors/raw.js";
 import { registerRest } from "./doors/rest.js";
 import { RouteMap } from "./doors/route-map.js";
+import { hasReadableQuery } from "./doors/url.js";
 import { WireRequest, WireResponse, wireOf } from "./doors/wire.js";
 import { refusal } from "./errors.js";
 import { Desk } from "./operations/call.js";
@@ -124,6 +125,10 @@ function gate(door: Door) {
     if (expect !== undefined && expect.toLowerCase() !== "100-continue") {
       const refused = refusal("API_EXPECTATION_FAILED", "the only expectation met is 100-continue");
       door.reject(request, reply, refused, ["Connection", "close"]);
+      return;
+    }
+    if (!hasReadableQuery(request.raw.url ?? "")) {
+      door.reject(request, reply, refusal("API_URL_INVALID", "the query is not percent-encoded UTF-8"));
       return;
     }
     const encoding = request.headers["content-encoding"];

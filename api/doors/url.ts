@@ -15,6 +15,18 @@ export function urlProblem(request: FastifyRequest): Refusal | undefined {
   return refusal(nameIn(url) ?? "KV_KEY_INVALID", `${what}: everything but ASCII letters, digits and -._~`);
 }
 
+/** False where a percent-encoding in the query is none: what parses it would take it as it stands, for another text than was meant. */
+export function hasReadableQuery(url: string): boolean {
+  const query = url.indexOf("?");
+  if (query === -1 || !url.includes("%", query)) return true;
+  try {
+    decodeURIComponent(url.slice(query));
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** A URL that can't be decoded is a name that can't be used: which code says so, where the route holds one. */
 export function nameIn(url: string): "KV_KEY_INVALID" | "QUEUE_NAME_INVALID" | undefined {
   if (url.startsWith("/queue/")) return "QUEUE_NAME_INVALID";

@@ -200,6 +200,26 @@ describe("a URL or header", () => {
     }
   });
 
+  it("whose query cannot be decoded is refused through every door, not read as it stands", async () => {
+    await start();
+    for (const [method, path] of [
+      ["GET", "/kv/scan?prefix=%FCber"],
+      ["GET", "/kv/keys?pattern=%zz"],
+      ["GET", "/stream/list?after=%ED%A0%80"],
+      ["PUT", "/kv/a?ttl=%3"],
+      ["GET", "/v1/stream/a?cursor=%"],
+    ] as const) {
+      const { status, json } = await server.request(method, path);
+      expect([path, status, json]).toEqual([
+        path,
+        400,
+        expect.objectContaining({ error_code: "API_URL_INVALID" }),
+      ]);
+    }
+    await server.post("/kv/set", { key: "100%ü", value: 1 });
+    expect((await server.get("/kv/scan?prefix=100%25%C3%BC")).json).toMatchObject({ keys: ["100%ü"] });
+  });
+
   it("that cannot be decoded is measured as every other of no route, and is not called slow", async () => {
     await start();
     for (const path of ["/kv/%zz", "/v1/stream/%ff", "/nothing/here"]) await server.get(path);
