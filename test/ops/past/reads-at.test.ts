@@ -304,8 +304,11 @@ describe("what cannot be looked at is refused", () => {
       refused,
     );
     expect((await envelopeAt("info", {}, 1)).json).toMatchObject(refused);
-    expect((await server.post("/kv/set?at=1", { key: "a", value: "2" })).status).toBe(422);
-    expect((await server.request("DELETE", "/kv/del/a?at=1")).status).toBe(422);
+    const told = expect.objectContaining({ error_code: "API_AT_UNSUPPORTED", code: 400 });
+    expect((await server.post("/kv/set?at=1", { key: "a", value: "2" })).json).toEqual(told);
+    expect((await server.request("DELETE", "/kv/del/a?at=1")).json).toEqual(told);
+    expect((await server.request("PUT", "/kv/a?at=1", "2")).json).toEqual(told);
+    expect((await server.get("/queue/q/consume/c?at=1")).json).toEqual(told);
     for (const path of ["/info?at=1", "/metrics?at=1", "/digest?at=1", "/v1/stream/s?at=1"]) {
       expect((await server.get(path)).json, path).toMatchObject({ error_code: "API_AT_UNSUPPORTED" });
     }
