@@ -231,12 +231,12 @@ const LifeShown = Type.Object({
   ...happenedFields,
   event: Type.String({
     description:
-      "published, delivered, acked, requeued (nacked, or its deadline passed: `by`), died, deadline_extended, released (its delay ended), expired, dead_requeued, purged, dead_purged, or deleted with its queue.",
+      "published, delivered, acked, requeued (`by`: nacked, its deadline passed, or its consumer was gone before the answer could leave, `unsent`), died, deadline_extended, released (its delay ended), expired, dead_requeued, purged, dead_purged, or deleted with its queue.",
   }),
   consumer: Type.Optional(Type.String()),
   receipt: Type.Optional(Type.String()),
   deadline: Type.Optional(UnixMs),
-  by: Type.Optional(Type.Union([Type.Literal("nack"), Type.Literal("deadline")])),
+  by: Type.Optional(Type.Union([Type.Literal("nack"), Type.Literal("deadline"), Type.Literal("unsent")])),
   reason: Type.Optional(Type.String()),
   retry_count: Type.Optional(Type.Integer()),
   available_at: Type.Optional(UnixMs),

@@ -3,6 +3,8 @@ import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, describe, expect, it } from "vitest";
+import { Checker } from "../../api/checker.js";
+import { messageHistory } from "../../api/operations/history.js";
 import { offset } from "../../log/index.js";
 import { asIs, type OpenedStore, queue, type Store } from "../../projections/index.js";
 import { MemoryLog } from "../support/memory-log.js";
@@ -311,6 +313,14 @@ describe("a consumer that goes away after it was given a message", () => {
       "true",
       expect.objectContaining({ message_id: "2-0", attempt: 1 }),
     ]);
+  });
+
+  it("is told of in the message's history, as the history is documented", async () => {
+    await goneTooEarly(get("/queue/q/consume/gone"), 1);
+    await expect.poll(inFlight).toBe(0);
+    const { json } = await server.get("/queue/q/messages/2-0/history");
+    expect(json).toMatchObject({ events: [{}, { consumer: "gone" }, { event: "requeued", by: "unsent" }] });
+    expect([...new Checker(messageHistory.output).mistakes(json)]).toEqual([]);
   });
 
   it("hands it to one that waits behind", async () => {
