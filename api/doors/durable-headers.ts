@@ -9,6 +9,7 @@ import { type Refusal, refusal } from "../errors.js";
 import { parseInstant } from "../instants.js";
 import type { Epochs } from "../lineage.js";
 import { formatToken } from "./durable-offsets.js";
+import { pathIn } from "./url.js";
 
 export const DURABLE_PATH = "/v1/stream/";
 
@@ -19,8 +20,8 @@ export const SECURITY_HEADERS: readonly string[] = [
 ];
 
 /** Those that an answer at this URL has, whoever gives it: what can't be decoded or is too long never comes to this door. */
-export function headersAt(url: string | undefined): readonly string[] {
-  return url?.startsWith(DURABLE_PATH) === true ? SECURITY_HEADERS : [];
+export function headersAt(url = ""): readonly string[] {
+  return pathIn(url).startsWith(DURABLE_PATH) ? SECURITY_HEADERS : [];
 }
 
 /** What a page of another origin must be able to read (CORS). */

@@ -6,6 +6,7 @@ import { DURABLE_PREFIX } from "../operations/stream-fields.js";
 import type { Door } from "./door.js";
 import { DURABLE_PATH } from "./durable-headers.js";
 import type { LiveReaders } from "./durable-live.js";
+import { pathIn } from "./url.js";
 
 const SUBSCRIPTIONS = "__ds/";
 
@@ -21,7 +22,7 @@ export interface DurableRequest {
 }
 
 export function pathOf(request: FastifyRequest): string {
-  return request.raw.url?.split(/[?#]/, 1)[0] ?? "";
+  return pathIn(request.raw.url ?? "");
 }
 
 /** The projection's name of the stream at this path of ours. Two ways to percent-encode a path are one stream. */

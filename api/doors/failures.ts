@@ -8,7 +8,7 @@ import type { FastifyError, FastifyReply, FastifyRequest } from "fastify";
 import { type ErrorCode, errorBody, errorTable, type Refusal, refusal } from "../errors.js";
 import type { Door } from "./door.js";
 import type { RouteMap } from "./route-map.js";
-import { nameIn } from "./url.js";
+import { nameIn, pathIn } from "./url.js";
 
 /** Fastify's own codes. Anything else that reaches the error handler is a bug. */
 const frameworkCodes: ReadonlyMap<string, ErrorCode> = new Map<string, ErrorCode>([
@@ -85,8 +85,7 @@ export function answerUnknown(
   request: FastifyRequest,
   reply: FastifyReply,
 ): void {
-  const path = request.raw.url?.split(/[?#]/, 1)[0] ?? "/";
-  const allowed = routes.methodsFor(path);
+  const allowed = routes.methodsFor(pathIn(request.raw.url ?? ""));
   // A path that takes the method, and has nothing there: the page hands such a one back.
   const isUnknown = allowed.length === 0 || allowed.includes(request.method);
   const refused = isUnknown

@@ -15,6 +15,12 @@ export function urlProblem(request: FastifyRequest): Refusal | undefined {
   return refusal(nameIn(url) ?? "KV_KEY_INVALID", `${what}: everything but ASCII letters, digits and -._~`);
 }
 
+/** The path alone; a proxy's client names the server before it (RFC 9112 §3.2.2). */
+export function pathIn(url: string): string {
+  const path = url.split(/[?#]/, 1)[0] ?? "";
+  return path.startsWith("/") ? path : path.replace(/^https?:\/\/[^/]*/i, "");
+}
+
 /** False where a percent-encoding in the query is none: what parses it would take it as it stands, for another text than was meant. */
 export function hasReadableQuery(url: string): boolean {
   const query = url.indexOf("?");

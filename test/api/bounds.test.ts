@@ -220,6 +220,21 @@ describe("a URL or header", () => {
     expect((await server.get("/kv/scan?prefix=100%25%C3%BC")).json).toMatchObject({ keys: ["100%ü"] });
   });
 
+  it("that names the server, as a proxy's client writes it, means what it means without", async () => {
+    await start();
+    const ask = (line: string, body = ""): Promise<string> =>
+      server.bytes(
+        `${line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+      );
+    expect(await ask("PUT http://x:1/kv/a%2Fb", "v")).toMatch(/^HTTP\/1.1 201 /);
+    expect(await ask("GET HTTP://x/kv/a%2Fb?min_offset=1")).toMatch(/\r\n\r\nv$/);
+    const made = await ask("PUT http://x/v1/stream/s");
+    expect(made).toMatch(/^HTTP\/1.1 201 .*\r\nLocation: http:\/\/x\/v1\/stream\/s\r\n/s);
+    expect((await server.get("/v1/stream/s")).status).toBe(200);
+    expect(await ask("PATCH http://x/kv/a")).toMatch(/\r\nAllow: DELETE, GET, HEAD, PUT\r\n/);
+    expect(await ask("GET http://x")).toMatch(/^HTTP\/1.1 404 /);
+  });
+
   it("that cannot be decoded is measured as every other of no route, and is not called slow", async () => {
     await start();
     for (const path of ["/kv/%zz", "/v1/stream/%ff", "/nothing/here"]) await server.get(path);
