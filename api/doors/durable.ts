@@ -20,6 +20,7 @@ import type { DurableResult } from "./durable-result.js";
 import { append, create, remove } from "./durable-write.js";
 import { answerError } from "./failures.js";
 import { callerOf } from "./request.js";
+import { urlProblem } from "./url.js";
 
 const ROUTE = "/v1/stream/*";
 
@@ -75,7 +76,7 @@ function run(
     callerOf(request, asks),
     (call) => {
       call.subject = DURABLE_STREAMS;
-      const name = streamName(pathOf(request));
+      const name = urlProblem(request) ?? streamName(pathOf(request));
       if (typeof name !== "string") return name;
       return asAsked<DurableResult>(asks, () => operation({ door, readers, request, reply, call, name }))(
         call,

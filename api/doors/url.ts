@@ -4,16 +4,22 @@ import { type Refusal, refusal } from "../errors.js";
 
 /**
  * Printable ASCII without `#`. A raw byte above 0x7f would arrive as a wrong character (HTTP hands URLs over as
- * Latin-1), and everything from a `#` on would be cut off: both would be another key than the one that was meant.
+ * Latin-1), and everything from a `#` on would be cut off: both would be another name than the one that was meant.
  */
 const USABLE = /^[\x21\x22\x24-\x7e]*$/;
 
 export function urlProblem(request: FastifyRequest): Refusal | undefined {
   const { url } = request.raw;
   if (url === undefined || USABLE.test(url)) return undefined;
-  const what = `percent-encode the ${nameIn(url) === "QUEUE_NAME_INVALID" ? "queue's name" : "key"}`;
-  return refusal(nameIn(url) ?? "KV_KEY_INVALID", `${what}: everything but ASCII letters, digits and -._~`);
+  const code = nameIn(url) ?? "API_URL_INVALID";
+  return refusal(code, `percent-encode ${NAMED[code]}: everything but ASCII letters, digits and -._~`);
 }
+
+const NAMED = {
+  KV_KEY_INVALID: "the key",
+  QUEUE_NAME_INVALID: "the queue's name",
+  API_URL_INVALID: "the path",
+};
 
 /** The path alone; a proxy's client names the server before it (RFC 9112 §3.2.2). */
 export function pathIn(url: string): string {

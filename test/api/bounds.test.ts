@@ -220,6 +220,19 @@ describe("a URL or header", () => {
     expect((await server.get("/kv/scan?prefix=100%25%C3%BC")).json).toMatchObject({ keys: ["100%ü"] });
   });
 
+  it("with an unencoded # is refused, not cut off there, with a code of what it names", async () => {
+    await start();
+    for (const [path, code] of [
+      ["/kv/a#b", "KV_KEY_INVALID"],
+      ["/stream/a#", "API_URL_INVALID"],
+      ["/v1/stream/a#b", "API_URL_INVALID"],
+    ]) {
+      const answer = await server.bytes(`PUT ${path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`);
+      expect([path, answer.match(/"error_code":"(\w+)"/)?.[1]]).toEqual([path, code]);
+    }
+    expect(server.log.endOffset).toBe(0);
+  });
+
   it("that names the server, as a proxy's client writes it, means what it means without", async () => {
     await start();
     const ask = (line: string, body = ""): Promise<string> =>
