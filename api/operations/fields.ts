@@ -98,9 +98,9 @@ export function amountOf(amount: unknown): bigint | Refusal {
   return value;
 }
 
-/** Plain digits exactly; `1.0` and `1e3` by their value where that is a safe integer. */
+/** Plain digits exactly; `1.0` and `1e3` by their value where that is a safe integer. A double hides a small fraction, the text does not. */
 function integerOf(text: string): bigint | undefined {
   if (/^-?[0-9]{1,20}$/.test(text)) return BigInt(text);
-  const value = Number(text);
+  const value = /^-?[0-9]+(\.0+)?(e\+?[0-9]+)?$/i.test(text) ? Number(text) : Number.NaN;
   return Number.isSafeInteger(value) ? BigInt(value) : undefined;
 }

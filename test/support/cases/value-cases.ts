@@ -193,6 +193,20 @@ export const valueCases: readonly OperationCase[] = [
     bodyOnly: true,
     error: "KV_INTEGER_OVERFLOW",
   },
+  ...["0.99999999999999999999", "9007199254740990.6", "1.0000000000000000001e0"].map((amount) => ({
+    operation: "kv.incr",
+    says: `by ${amount}, which a double takes for an integer`,
+    input: `{"key":"n","amount":${amount}}`,
+    error: "API_FIELD_INVALID" as const,
+    bodyOnly: true as const,
+  })),
+  ...["1.0", "1e0", "1.00E+0"].map((amount) => ({
+    operation: "kv.incr",
+    says: `by ${amount}, which is an integer`,
+    input: `{"key":"n","amount":${amount}}`,
+    payload: { value: 1 },
+    bodyOnly: true as const,
+  })),
   {
     operation: "kv.incr",
     says: "by a fraction",
