@@ -75,7 +75,6 @@ export function buildServer(options: ApiOptions): FastifyInstance {
   server.decorateRequest("once", JUST_ARRIVED.once);
   server.decorateRequest("answered", JUST_ARRIVED.answered);
   server.addHook("onRoute", ({ method, url }) => routes.add(method, url));
-  server.addHook("onRequest", gate(door));
   server.addHook("preClose", (done) => {
     desk.waitingRoom.close();
     done();
@@ -83,6 +82,8 @@ export function buildServer(options: ApiOptions): FastifyInstance {
   server.setErrorHandler((error: Error, request, reply) => answerError(door, error, request, reply));
   server.setNotFoundHandler((request, reply) => answerUnknown(door, routes, request, reply));
   if (options.corsOrigins.length > 0) registerCors(server, options.corsOrigins);
+  // Behind what it may add to an answer, so that a page can read what is refused here, too.
+  server.after(() => void server.addHook("onRequest", gate(door)));
   registerJsonBody(server, limits);
   registerRest(server, door);
   registerCommand(server, door);

@@ -329,6 +329,22 @@ describe("cross-origin requests", () => {
     const closed = await server.get("/kv/get/a", { origin: "https://app.example" });
     expect(closed.headers.get("access-control-allow-origin")).toBeNull();
   });
+
+  it("may read why they are refused, also before anything has looked at what they ask", async () => {
+    const open = await TestServer.start({ corsOrigins: ["https://app.example"] });
+    const origin = { origin: "https://app.example" };
+    const refused = [
+      await open.request("PUT", "/kv/a", "x", { ...origin, "content-encoding": "gzip" }),
+      await open.get("/v1/stream/a?cursor=%", origin),
+      await open.get("/nothing/here", origin),
+    ];
+    open.draining = true;
+    refused.push(await open.get("/kv/get/a", origin), await open.get("/v1/stream/a", origin));
+    expect(
+      refused.map(({ status, headers }) => [status, headers.get("access-control-allow-origin")]),
+    ).toEqual([415, 400, 404, 503, 503].map((status) => [status, "https://app.example"]));
+    await open.close();
+  });
 });
 
 interface Document {
