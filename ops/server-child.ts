@@ -32,6 +32,8 @@ export interface ServerChildOptions {
   /** 0 = a free one. */
   readonly port?: number;
   readonly readyTimeoutMs?: number;
+  /** Gives up waiting: the process is killed, and the signal's reason thrown. */
+  readonly signal?: AbortSignal;
   /** `listening`: it answers, but may still read its log or lack what its primary has. Default: `ready`. */
   readonly waitFor?: "listening" | "ready";
 }
@@ -81,7 +83,8 @@ export async function startServer(options: ServerChildOptions): Promise<ServerCh
     const serving = listening(child, output).then((at) =>
       options.waitFor === "listening" ? at : readyAt(at, waiting.signal),
     );
-    const at = await Promise.race([serving, failed, late.promise]).finally(late.clear);
+    const unwanted = abortOf(options.signal);
+    const at = await Promise.race([serving, failed, late.promise, unwanted]).finally(late.clear);
     return {
       pid: child.pid ?? 0,
       port: at,
@@ -92,10 +95,19 @@ export async function startServer(options: ServerChildOptions): Promise<ServerCh
     };
   } catch (error) {
     child.kill("SIGKILL");
+    // Whoever removes its directory next must not do it under its hands.
+    await ended.catch(() => undefined);
     throw error;
   } finally {
     waiting.abort();
   }
+}
+
+function abortOf(signal: AbortSignal | undefined): Promise<never> {
+  return new Promise((_, reject) => {
+    signal?.addEventListener("abort", () => reject(signal.reason), { once: true });
+    if (signal?.aborted === true) reject(signal.reason);
+  });
 }
 
 function timeout(ms: number, message: () => string): { promise: Promise<never>; clear: () => void } {

@@ -30,6 +30,8 @@ export interface DrillOptions {
   readonly now: () => number;
   readonly stopwatch: () => number;
   readonly readyTimeoutMs: number;
+  /** Ends the drill with the signal's reason. */
+  readonly signal: AbortSignal;
   readonly onProgress?: (bytesDone: number, bytesAll: number) => void;
 }
 
@@ -66,7 +68,7 @@ const STOP_MS = 10_000;
 
 /** A check that fails is in the report. @throws as `planRestore` and `restore`; BackupError DRILL_SERVER_FAILED. */
 export async function drill(options: DrillOptions): Promise<DrillReport> {
-  const { store, now, stopwatch, workDirectory } = options;
+  const { store, now, stopwatch, workDirectory, signal } = options;
   const startedAt = now();
   const plan = await planRestore(
     store,
@@ -87,11 +89,15 @@ export async function drill(options: DrillOptions): Promise<DrillReport> {
       dataDirectory,
       randomBytes,
       holder: `annals drill, pid ${process.pid}`,
+      onProgress: (done, all) => {
+        signal.throwIfAborted();
+        options.onProgress?.(done, all);
+      },
     });
     const restoreMs = stopwatch() - begun;
-    server = await start(dataDirectory, options.readyTimeoutMs);
+    server = await start(dataDirectory, options);
     const rtoMs = stopwatch() - begun;
-    const checks = await checkServer(server, dataDirectory, plan.manifest, restored, options.rules);
+    const checks = await checkServer(server, dataDirectory, plan.manifest, restored, options);
     return {
       success: checks.every(({ ok }) => ok),
       repository: store.url,
@@ -114,18 +120,22 @@ export async function drill(options: DrillOptions): Promise<DrillReport> {
   }
 }
 
-async function start(dataDirectory: string, readyTimeoutMs: number): Promise<ServerChild> {
+type Bounds = Pick<DrillOptions, "readyTimeoutMs" | "signal">;
+
+async function start(dataDirectory: string, { readyTimeoutMs, signal }: Bounds): Promise<ServerChild> {
   const inherited = Object.entries(process.env).filter(([name]) => !/^(ANNALS|SYNAP)_/.test(name));
   try {
     return await startServer({
       dataDirectory,
       readyTimeoutMs,
+      signal,
       inherited: Object.fromEntries(inherited),
       // A look at the last record may take as long as a start.
       environment: { ANNALS_PAST_TIMEOUT_MS: "3600000", ANNALS_PAST_RECORDS_MAX: "1000000000000" },
       workDirectory: dataDirectory,
     });
   } catch (error) {
+    signal.throwIfAborted();
     const why = error instanceof Error ? error.message : String(error);
     throw new BackupError(
       "DRILL_SERVER_FAILED",
@@ -148,7 +158,7 @@ async function checkServer(
   dataDirectory: string,
   manifest: Manifest,
   { lastOffset, lastCrc }: RestoreReport,
-  rules: StoreRules,
+  { rules, signal }: Pick<DrillOptions, "rules" | "signal">,
 ): Promise<DrillCheck[]> {
   const view = await openLogView(realFileSystem, dataDirectory);
   // From the log alone where that is possible: a snapshot that lies would otherwise be held against itself.
@@ -156,26 +166,27 @@ async function checkServer(
     view.firstOffset === 1
       ? undefined
       : { files: realFileSystem, directory: join(dataDirectory, SNAPSHOT_DIRECTORY) };
-  const { fold } = await foldTo(view, snapshots, { rules, last: offset(lastOffset) });
-  const served = await ask(url, `/digest?offset=${lastOffset}`);
+  const { fold } = await foldTo(view, snapshots, { rules, last: offset(lastOffset), signal });
+  const ask = (path: string) => answerOf(url, path, signal);
+  const served = await ask(`/digest?offset=${lastOffset}`);
   const checks: DrillCheck[] = [
     checkOf(`crc at ${lastOffset}`, lastCrc, served.get("crc")),
     ...digestChecks(`digest at ${lastOffset}`, fold.digests(), served.get("digests")),
   ];
-  const keys = keysIn(await ask(url, `/kv/scan?limit=${PROBES}`));
+  const keys = keysIn(await ask(`/kv/scan?limit=${PROBES}`));
   fold.close();
   const snapshot = recordedDigests(manifest);
   if (snapshot !== undefined) {
-    const then = (await ask(url, `/digest?offset=${snapshot.offset}`)).get("digests");
+    const then = (await ask(`/digest?offset=${snapshot.offset}`)).get("digests");
     // What is kept under idempotency keys is bounded by settings, which are not in the backup.
     const { kv, queue, stream } = { kv: "", queue: "", stream: "", ...snapshot.digests };
     checks.push(...digestChecks(`recorded digest at ${snapshot.offset}`, { kv, queue, stream }, then));
   }
   for (const path of ["/kv/stats", "/kv/scan?limit=1", "/queue/list", "/stream/list"])
-    checks.push(checkOf(`GET ${path}`, 200, await statusOf(url, path)));
+    checks.push(checkOf(`GET ${path}`, 200, await statusOf(url, path, signal)));
   for (const key of keys) {
     const path = `/kv/get/${encodeURIComponent(key)}?type=bytes`;
-    const status = await statusOf(url, path);
+    const status = await statusOf(url, path, signal);
     // It may have expired since it was listed.
     checks.push({
       name: `GET ${path}`,
@@ -207,14 +218,18 @@ function checkOf(name: string, expected: unknown, found: unknown): DrillCheck {
   return { name, expected: String(expected), found: String(found), ok: expected === found };
 }
 
-async function ask(url: string, path: string): Promise<ReadonlyMap<string, unknown>> {
-  const answer = await fetch(`${url}${path}`);
+async function answerOf(
+  url: string,
+  path: string,
+  signal: AbortSignal,
+): Promise<ReadonlyMap<string, unknown>> {
+  const answer = await fetch(`${url}${path}`, { signal });
   const body: unknown = await answer.json();
   return new Map<string, unknown>(typeof body === "object" && body !== null ? Object.entries(body) : []);
 }
 
-async function statusOf(url: string, path: string): Promise<number> {
-  const answer = await fetch(`${url}${path}`);
+async function statusOf(url: string, path: string, signal: AbortSignal): Promise<number> {
+  const answer = await fetch(`${url}${path}`, { signal });
   await answer.arrayBuffer();
   return answer.status;
 }

@@ -31,6 +31,7 @@ export async function restoreAside(
   workDirectory: string,
   directories: string[],
   flags: ProgressFlags,
+  signal: AbortSignal,
 ): Promise<BackupState> {
   const { openObjectStore } = await import("../backup/open-object-store.js");
   const { planRestore } = await import("../backup/restore-plan.js");
@@ -61,7 +62,10 @@ export async function restoreAside(
     stopwatch,
     randomBytes,
     holder: `annals, pid ${process.pid}`,
-    onProgress: (done, all) => progress.update(done, all),
+    onProgress: (done, all) => {
+      signal.throwIfAborted();
+      progress.update(done, all);
+    },
   });
   for (const warning of report.warnings) talk(`${repository}: ${warning}`);
   return { dataDirectory, last: report.lastOffset, name: `${repository}#${plan.backup}` };

@@ -9,6 +9,7 @@ import { type Agreement, agreementOf, type CrcSource } from "../past/agreement.j
 import type { OfflinePast } from "../past/offline-past.js";
 import { removeAside, restoreAside } from "./backup-place.js";
 import { CliFailure, exitCodes } from "./failure.js";
+import { interruption } from "./interruption.js";
 import { askNode } from "./node-door.js";
 import { colour, writeJson, writeLine } from "./output.js";
 import {
@@ -59,12 +60,19 @@ async function diff(first: string, second: string, flags: DiffFlags): Promise<vo
     throw usage("a server is compared with a server, a directory or a backup with a directory or a backup");
   }
   const directories: string[] = [];
+  const aside: Aside = { directories, signal: interruption() };
   try {
-    const before = await stateOf(a, flags, directories);
-    await diffStates(before, await stateOf(b, flags, directories), flags);
+    const before = await stateOf(a, flags, aside);
+    await diffStates(before, await stateOf(b, flags, aside), flags);
   } finally {
     await removeAside(directories);
   }
+}
+
+/** Where backups are restored to for as long as they are compared. */
+interface Aside {
+  readonly directories: string[];
+  readonly signal: AbortSignal;
 }
 
 type StatePlace = Exclude<Place, { type: "node" }>;
@@ -78,19 +86,20 @@ interface State {
   readonly end: Offset;
 }
 
-async function stateOf(place: StatePlace, flags: DiffFlags, directories: string[]): Promise<State> {
+async function stateOf(place: StatePlace, flags: DiffFlags, { directories, signal }: Aside): Promise<State> {
   if (place.type === "backup") {
     const { dataDirectory, last, name } = await restoreAside(
       place,
       resolve(flags.workDir),
       directories,
       flags,
+      signal,
     );
-    const past = await openPast(dataDirectory, name, flags);
+    const past = await openPast(dataDirectory, name, flags, signal);
     const end = asOffset(last);
     return { past, fold: await past.foldAt(end), place: `${name}@${end}`, path: name, end };
   }
-  const past = await openPast(place.path, place.path, flags);
+  const past = await openPast(place.path, place.path, flags, signal);
   const point = await past.point(place.moment);
   if (point.type === "refused") throw refusedBy(place.path, point);
   const fold = await past.foldAt(point.at);

@@ -8,6 +8,7 @@ import type { DrillCheck, DrillReport } from "../backup/drill.js";
 import { loadConfig } from "../config/load.js";
 import { LiveSettings } from "../config/rooms.js";
 import { CliFailure, configFailure, exitCodes } from "./failure.js";
+import { interruption } from "./interruption.js";
 import { colour, counted, writeJson, writeLine } from "./output.js";
 import { amount, duration, Progress } from "./progress.js";
 
@@ -66,6 +67,7 @@ async function run(flags: DrillFlags): Promise<void> {
       now: Date.now,
       stopwatch,
       readyTimeoutMs: flags.patience * 1000,
+      signal: interruption(),
       onProgress: (done, all) => progress.update(done, all),
       ...(flags.backup === undefined ? {} : { backup: flags.backup }),
     });

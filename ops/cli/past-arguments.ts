@@ -56,7 +56,12 @@ export interface ProgressFlags {
 }
 
 /** Limits and rules as a server started here would have them. @throws CliFailure, LogError. */
-export async function openPast(argument: string, what: string, flags: ProgressFlags): Promise<OfflinePast> {
+export async function openPast(
+  argument: string,
+  what: string,
+  flags: ProgressFlags,
+  signal?: AbortSignal,
+): Promise<OfflinePast> {
   const dataDirectory = await existingDataDirectory(argument);
   const progress = progressOf(what, flags);
   return OfflinePast.open({
@@ -64,7 +69,10 @@ export async function openPast(argument: string, what: string, flags: ProgressFl
     dataDirectory,
     rules: liveSettings().rules,
     now: Date.now,
-    onProgress: (done, total) => progress.update(done, total),
+    onProgress: (done, total) => {
+      signal?.throwIfAborted();
+      progress.update(done, total);
+    },
   });
 }
 

@@ -14,7 +14,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { offset, realFileSystem } from "../../log/index.js";
 import { ArchiveWriter } from "../../ops/backup/archive-writer.js";
 import { openObjectStore } from "../../ops/backup/open-object-store.js";
-import { type CommandResult, runAnnals } from "../support/annals-command.js";
+import { AnnalsCommand, type CommandResult, runAnnals } from "../support/annals-command.js";
 import { type RunningServer, startServer } from "../support/server-process.js";
 
 const root = mkdtempSync(join(tmpdir(), "annals-restore-command-"));
@@ -262,6 +262,22 @@ describe("annals drill", () => {
       expect(names).toContain(`digest at ${after.offset}, ${part}`);
   });
 
+  it("told to stop, it stops its server and leaves nothing behind", async () => {
+    const work = join(root, "stopped");
+    mkdirSync(work);
+    const drill = new AnnalsCommand(["drill", "--from", repository, "--work-dir", work]);
+    try {
+      // Its server has the directory from here on, and is not ready yet.
+      const lock = await untilThere(() => lockIn(work));
+      drill.signal("SIGTERM");
+      expectRefusal(await drill.ended, 1, /ended by SIGTERM/);
+      expect(readdirSync(work)).toEqual([]);
+      expect(() => process.kill(lock, 0)).toThrow("ESRCH");
+    } finally {
+      await drill.end();
+    }
+  });
+
   it("proves a whole backup, tells monitoring, and leaves nothing behind", async () => {
     const [work, metrics] = [join(root, "work"), join(root, "drill.prom")];
     mkdirSync(work);
@@ -292,3 +308,20 @@ describe("annals drill", () => {
     expect(readdirSync(work)).toEqual([]);
   });
 });
+
+/** Pid of the server that has the data directory of a drill. */
+function lockIn(work: string): number | undefined {
+  const [place] = readdirSync(work);
+  const path = join(work, place ?? "", "data", "LOCK");
+  const holder = existsSync(path) ? readFileSync(path, "utf8") : "";
+  const pid = /annals serve, pid (\d+)/.exec(holder)?.[1];
+  return pid === undefined ? undefined : Number(pid);
+}
+
+async function untilThere<Found>(find: () => Found | undefined): Promise<Found> {
+  for (;;) {
+    const found = find();
+    if (found !== undefined) return found;
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
