@@ -81,10 +81,17 @@ export async function inspectLog(
     readRecoveryPoint(files, dataDirectory),
   );
   // A log that is being written may have been closed cleanly when we looked and opened since.
-  const recoveryPoint = read !== undefined && options.live === true ? { ...read, clean: false } : read;
+  const isMarked = read?.clean === true && options.live === true;
+  const recoveryPoint = isMarked ? { ...read, clean: false } : read;
   const logDirectory = `${dataDirectory}/${LOG_DIRECTORY}`;
   const follows = await isFollowing(files, dataDirectory);
-  const walk = new Walk(files, logDirectory, { identity, recoveryPoint, isFollowing: follows }, options);
+  const state = { identity, recoveryPoint, isFollowing: follows };
+  // Whoever opens it takes the mark away before it writes: while that is there as it was, nobody has.
+  const stillMarked = async (): Promise<RecoveryPoint | undefined> => {
+    const now = isMarked ? await readRecoveryPoint(files, dataDirectory) : undefined;
+    return now?.clean === true && now.durable === read?.durable && now.crc === read.crc ? now : undefined;
+  };
+  const walk = new Walk(files, logDirectory, state, stillMarked, options);
   const segments = await walk.all(await listSegments(files, logDirectory));
   if (segments.length > 0 && identity === undefined && findings.length === 0)
     findings.push(lostIdentity(segments));
@@ -99,6 +106,8 @@ class Walk {
   readonly #identity: Identity | undefined;
   readonly #recoveryPoint: RecoveryPoint | undefined;
   readonly #isFollowing: boolean;
+  /** The mark of a clean stop, if nobody has opened the log since the inspection began. */
+  readonly #stillMarked: () => Promise<RecoveryPoint | undefined>;
   readonly #options: InspectOptions;
   #before: SegmentFile | undefined;
   /** Where the segment before ended; undefined when it is damaged or its header is. */
@@ -111,6 +120,7 @@ class Walk {
     files: FileSystem,
     logDirectory: string,
     { identity, recoveryPoint, isFollowing }: DirectoryState,
+    stillMarked: () => Promise<RecoveryPoint | undefined>,
     options: InspectOptions,
   ) {
     this.#files = files;
@@ -118,6 +128,7 @@ class Walk {
     this.#identity = identity;
     this.#recoveryPoint = recoveryPoint;
     this.#isFollowing = isFollowing;
+    this.#stillMarked = stillMarked;
     this.#options = options;
   }
 
@@ -232,7 +243,7 @@ class Walk {
       next: scan.next,
       bad: scan.bad,
       ...after,
-      recoveryPoint: this.#recoveryPoint,
+      recoveryPoint: (await this.#stillMarked()) ?? this.#recoveryPoint,
       isOwnWriter: isOwnWriter(file.header, this.#identity, this.#isFollowing),
     });
     if (verdict.type !== "clean" && this.#options.live === true) {

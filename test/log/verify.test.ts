@@ -1,10 +1,12 @@
 import { describe, expect, test } from "vitest";
 import { describeFinding } from "../../log/corruption.js";
+import { encodeRecoveryPoint } from "../../log/recovery-point.js";
 import { offset } from "../../log/units.js";
 import { verifyDirectory } from "../../log/verify.js";
 import { bodyOf, CLUSTER, type ComposedLog, composeLog, DIRECTORY, LOG, NODE } from "../support/log-bytes.js";
 import type { MemoryFileSystem } from "../support/memory-file-system.js";
 
+const POINT = `${DIRECTORY}/recovery-point`;
 const batches = [0, 1, 2, 3, 4, 5].map((b) => [bodyOf(60, 2 * b + 1), bodyOf(60, 2 * b + 2)]);
 
 /** Twelve records in three segments, with everything that a data directory holds. */
@@ -147,6 +149,29 @@ describe("verify", () => {
     const report = await verifyDirectory(files, DIRECTORY, { live: true });
     clearTimeout(finish);
     expect([report.problems, report.torn, report.endOffset]).toEqual([[], undefined, offset(12)]);
+  });
+
+  test("on a live directory what a start would refuse behind a clean stop is damage, unless somebody opened it since", async () => {
+    const behindItsEnd = directory();
+    behindItsEnd.files.put(POINT, encodeRecoveryPoint(behindItsEnd.log.recoveryPoint(12, true)));
+    behindItsEnd.files.own(behindItsEnd.log.tail.path)[behindItsEnd.log.tail.contentEnd + 3] = 9;
+    const found = await verifyDirectory(behindItsEnd.files, DIRECTORY, { live: true });
+    expect(found.problems.map(describeFinding)).toEqual([
+      expect.stringContaining("closed cleanly at offset 12"),
+    ]);
+    expect(found.torn).toBeUndefined();
+
+    const beyondTheMark = directory();
+    beyondTheMark.files.put(POINT, encodeRecoveryPoint(beyondTheMark.log.recoveryPoint(10, true)));
+    const { problems } = await verifyDirectory(beyondTheMark.files, DIRECTORY, { live: true });
+    expect(problems).toMatchObject([{ file: "recovery-point" }]);
+
+    const openedSince = await verifyDirectory(behindItsEnd.files, DIRECTORY, {
+      live: true,
+      onProgress: () =>
+        behindItsEnd.files.put(POINT, encodeRecoveryPoint(behindItsEnd.log.recoveryPoint(12))),
+    });
+    expect(openedSince).toMatchObject({ problems: [], torn: { bytes: 4 } });
   });
 
   test("an empty directory is a clean log without records", async () => {
