@@ -2,7 +2,7 @@
  * Reads the bytes of a snapshot file and believes none before its checksum holds. What the rows mean is somebody else's.
  */
 import { createHash } from "node:crypto";
-import { type FileHandle, type FileSystem, parseSnapshotName } from "../../log/index.js";
+import { errnoOf, type FileHandle, type FileSystem, parseSnapshotName } from "../../log/index.js";
 import type { ReadSnapshotOptions, SnapshotFacts } from "./contract.js";
 import { SnapshotError } from "./errors.js";
 import {
@@ -83,12 +83,12 @@ async function withSnapshot<Answer>(
 
 async function openEnds(handle: FileHandle, name: string): Promise<OpenSnapshot> {
   const size = await handle.size();
-  const headerBytes = await readAt(handle, 0, Math.min(size, HEADER_BYTES));
+  const headerBytes = await readAt(handle, name, 0, Math.min(size, HEADER_BYTES));
   const header = decodeHeader(headerBytes);
   if (header === "version") throw unknownVersion(name, versionOf(headerBytes));
   if (typeof header === "string") throw faulty(name, 0, header);
   if (size < HEADER_BYTES + FOOTER_BYTES) throw faulty(name, size, "short");
-  const footerBytes = await readAt(handle, size - FOOTER_BYTES, FOOTER_BYTES);
+  const footerBytes = await readAt(handle, name, size - FOOTER_BYTES, FOOTER_BYTES);
   const footer = decodeFooter(footerBytes, headerCrcOf(headerBytes));
   if (typeof footer === "string") throw faulty(name, size - FOOTER_BYTES, footer);
   if (footer.bytes !== size) throw damaged(name, size, `${footer.bytes} bytes`, `${size}`);
@@ -221,22 +221,34 @@ class FileWindow {
     while (this.#filled < length) {
       const wanted = Math.min(this.#buffer.length - this.#filled, this.#end - this.#from - this.#filled);
       const into = this.#buffer.subarray(this.#filled, this.#filled + wanted);
-      const count = wanted === 0 ? 0 : await this.#handle.read(into, this.#from + this.#filled);
+      const at = this.#from + this.#filled;
+      const count = wanted === 0 ? 0 : await readSome(this.#handle, this.#name, into, at);
       if (count === 0) throw faulty(this.#name, this.#from + this.#filled, "short");
       this.#filled += count;
     }
   }
 }
 
-async function readAt(handle: FileHandle, position: number, length: number): Promise<Buffer> {
+async function readAt(handle: FileHandle, name: string, position: number, length: number): Promise<Buffer> {
   const bytes = Buffer.alloc(length);
   let filled = 0;
   while (filled < length) {
-    const count = await handle.read(bytes.subarray(filled), position + filled);
+    const count = await readSome(handle, name, bytes.subarray(filled), position + filled);
     if (count === 0) break;
     filled += count;
   }
   return bytes.subarray(0, filled);
+}
+
+/** What the disk does not give back any more is damage as well. Other failures say something of this process, and nothing of the file. */
+async function readSome(handle: FileHandle, name: string, into: Buffer, position: number): Promise<number> {
+  try {
+    return await handle.read(into, position);
+  } catch (error) {
+    const errno = errnoOf(error);
+    if (errno !== "EIO" && errno !== "EISDIR") throw error;
+    throw damaged(name, position, "bytes of a snapshot", `${errno} from the disk`, error);
+  }
 }
 
 type Damage = Exclude<FormatFault, "version">;

@@ -336,6 +336,25 @@ describe("a state at an offset", () => {
     expect(await begin(place)).toMatchObject({ from: undefined, warnings: ["SNAPSHOT_DAMAGED"] });
   });
 
+  it("takes what the disk does not give back for damage, whoever reads it", async () => {
+    const { log } = await aStore(6);
+    const { files, made } = await withSnapshots(log, 3, 6);
+    const path = pathOf(made[1] as SnapshotFacts);
+    const open = files.open.bind(files);
+    const lost = Object.assign(new Error("EIO"), { code: "EIO" });
+    files.open = async (at, mode) => {
+      const handle = await open(at, mode);
+      if (at === path) handle.read = () => Promise.reject(lost);
+      return handle;
+    };
+    const listed = await listSnapshots(files, DIRECTORY);
+    expect(listed.map(({ info, problem }) => info?.offset ?? problem?.code)).toEqual([3, "SNAPSHOT_DAMAGED"]);
+    expect(await verifySnapshot(files, path)).toMatchObject({ problem: { code: "SNAPSHOT_DAMAGED" } });
+    const fold = new Fold({ rules });
+    await expect(readSnapshot(files, path, fold)).rejects.toMatchObject({ code: "SNAPSHOT_DAMAGED" });
+    fold.close();
+  });
+
   it("uses no snapshot of another log, or of a future that this one has lost", async () => {
     const mine = (await aStore(6)).log;
     const other = await TestStore.open({ now: 1_000 });
