@@ -21,10 +21,13 @@ export interface DocumentedKey {
 
 const LATER = "not in this release";
 
-const refuseTrue =
+/** A switch that is not plainly off asks for something, in whatever spelling. */
+const isOff = (value: unknown): boolean => value === null || /^(false|no|off|0|)$/i.test(String(value));
+
+const refuseUnlessOff =
   (feature: string) =>
   (value: unknown): string | undefined =>
-    value === true ? `${feature} not in this release; set it to false` : undefined;
+    isOff(value) ? undefined : `${feature} not in this release; set it to false`;
 
 /** The role has a place of its own: one that is asked for elsewhere must not be passed over. */
 const refuseRoleHere = (value: unknown): string | undefined =>
@@ -42,9 +45,9 @@ const refuseSection =
   (feature: string) =>
   (value: unknown): string | undefined => {
     if (Array.isArray(value)) return refuseNonEmpty(feature)(value);
-    if (typeof value === "object" && value !== null && "enabled" in value && value.enabled === true)
-      return `${feature} not in this release; set enabled to false`;
-    return undefined;
+    if (typeof value !== "object" || value === null) return refuseUnlessOff(feature)(value);
+    const isOn = "enabled" in value && !isOff(value.enabled);
+    return isOn ? `${feature} not in this release; set enabled to false` : undefined;
   };
 
 /** Another directory than the one in which they will lie: whoever asks for it would look for them there in vain. */
@@ -58,7 +61,7 @@ const keys = (section: string, names: readonly string[], note: string): Document
   names.map((name) => ({ path: `${section}.${name}`, note }));
 
 const server: readonly DocumentedKey[] = [
-  { path: "server.websocket_enabled", note: LATER, refuse: refuseTrue("WebSockets are") },
+  { path: "server.websocket_enabled", note: LATER, refuse: refuseUnlessOff("WebSockets are") },
   {
     path: "server.notify_keyspace_events",
     note: LATER,
@@ -67,7 +70,7 @@ const server: readonly DocumentedKey[] = [
   { path: "server.role", note: "see replication.role", refuse: refuseRoleHere },
   { path: "server.workers", note: "one thread decides every command" },
   { path: "server.max_connections", note: "see limits.connections_max" },
-  { path: "server.read_only", note: LATER, refuse: refuseTrue("a read-only server is") },
+  { path: "server.read_only", note: LATER, refuse: refuseUnlessOff("a read-only server is") },
   { path: "server.tls.*", note: "a proxy in front ends TLS", refuse: refuseSection("TLS is") },
   ...keys("protocols.streamable_http", ["enabled", "path"], "always on, at its documented path"),
   ...keys("protocols.rest", ["enabled", "prefix"], "always on, at its documented path"),
@@ -91,7 +94,7 @@ const durability: readonly DocumentedKey[] = [
   {
     path: "persistence.recovery.skip_corrupted",
     note: LATER,
-    refuse: refuseTrue("skipping damaged records is"),
+    refuse: refuseUnlessOff("skipping damaged records is"),
   },
   { path: "persistence.recovery.repair_mode", note: "annals repair is a command of its own" },
 ];
@@ -111,13 +114,13 @@ const access: readonly DocumentedKey[] = [
   {
     path: "auth.enabled",
     note: LATER,
-    refuse: refuseTrue("authentication is"),
+    refuse: refuseUnlessOff("authentication is"),
     environment: ["SYNAP_AUTH_ENABLED"],
   },
   {
     path: "auth.require_auth",
     note: LATER,
-    refuse: refuseTrue("authentication is"),
+    refuse: refuseUnlessOff("authentication is"),
     environment: ["SYNAP_AUTH_REQUIRE_AUTH"],
   },
   { path: "auth.default_key_ttl", note: LATER, environment: ["SYNAP_AUTH_DEFAULT_KEY_TTL"] },
@@ -130,7 +133,7 @@ const access: readonly DocumentedKey[] = [
   { path: "users.*", note: LATER, refuse: refuseNonEmpty("users are"), secret: true },
   { path: "api_keys.*", note: LATER, refuse: refuseNonEmpty("API keys are"), secret: true },
   { path: "acl.*", note: LATER, refuse: refuseSection("access rules are") },
-  { path: "rate_limit.enabled", note: LATER, refuse: refuseTrue("rate limits are") },
+  { path: "rate_limit.enabled", note: LATER, refuse: refuseUnlessOff("rate limits are") },
   ...keys("rate_limit", ["requests_per_second", "burst_size"], LATER),
 ];
 

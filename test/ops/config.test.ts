@@ -273,6 +273,11 @@ describe("documented keys", () => {
     "server: { tls: { enabled: true } }",
     "resp3: { enabled: true }",
     "cluster: { enabled: true }",
+    "auth: { enabled: yes }",
+    'auth: { require_auth: "true" }',
+    "authentication: { enabled: on }",
+    "server: { tls: true }",
+    "cluster: { enabled: 1 }",
   ])("refuse what this release cannot do: %s", (yaml) => {
     expect(mistakes({ yaml })).toHaveLength(1);
     expect(mistakes({ yaml })[0]).toMatch(/not in this release/);
@@ -281,9 +286,12 @@ describe("documented keys", () => {
   it("let a flag take back what the file asks for", () => {
     const yaml = "server: { websocket_enabled: true }\nauth: { enabled: true }";
     expect(mistakes({ yaml, environment: { SYNAP_AUTH_ENABLED: "false" } })).toHaveLength(1);
-    expect(mistakes({ environment: { SYNAP_AUTH_ENABLED: "true" } })[0]).toMatch(
-      /^environment SYNAP_AUTH_ENABLED: /,
-    );
+    for (const on of ["true", "TRUE", "1", "yes"]) {
+      expect(mistakes({ environment: { SYNAP_AUTH_ENABLED: on } })[0]).toMatch(
+        /^environment SYNAP_AUTH_ENABLED: /,
+      );
+    }
+    for (const off of ["False", "0", "off"]) sound({ environment: { SYNAP_AUTH_ENABLED: off } });
   });
 
   it("are no settings of ours at the same time", () => {
