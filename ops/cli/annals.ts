@@ -45,12 +45,25 @@ async function run(program: Command): Promise<void> {
   }
 }
 
-async function main(): Promise<void> {
-  // A reader that has seen enough (`| head`) is no failure.
+/** What became of the output changes nothing about what a command does; it ends as it would have ended, but that output which is lost is a failure. */
+function watchOutput(): void {
+  let lost: Error | undefined;
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-    if (error.code === "EPIPE") process.exit(exitCodes.done);
-    throw error;
+    // A reader that has seen enough (`| head`) is none.
+    if (error.code !== "EPIPE") lost = error;
   });
+  // The exit code says it all the same.
+  process.stderr.on("error", () => undefined);
+  process.on("exit", () => {
+    if (lost === undefined || (process.exitCode ?? exitCodes.done) !== exitCodes.done) return;
+    const { line, exitCode } = verdictOf(lost);
+    talk(`annals: stdout: ${line}`);
+    process.exitCode = exitCode;
+  });
+}
+
+async function main(): Promise<void> {
+  watchOutput();
   try {
     await run(await buildProgram());
   } catch (error) {

@@ -11,6 +11,7 @@ import {
 import { existingDataDirectory } from "./data-directory-argument.js";
 import { dumpLine } from "./dump-line.js";
 import { CliFailure, exitCodes } from "./failure.js";
+import { endUnread } from "./output.js";
 import { TIME_FORMS, timeArgument } from "./time-argument.js";
 
 interface DumpFlags {
@@ -48,6 +49,7 @@ async function dump(argument: string, flags: DumpFlags): Promise<void> {
   requireOrder(flags.fromTime, flags.toTime, "--from-time", "--to-time");
   const directory = await existingDataDirectory(argument);
   const { json: _json, ...range } = flags;
+  endUnread();
   const stop = new AbortController();
   if (flags.follow === true) {
     process.once("SIGINT", () => stop.abort());

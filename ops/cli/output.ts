@@ -13,6 +13,11 @@ export function writeLine(text: string): void {
   process.stdout.write(`${text}\n`);
 }
 
+/** For a command that may go on for ever: it ends when nobody reads it any more. */
+export function endUnread(): void {
+  process.stdout.once("error", () => process.exit());
+}
+
 export function talk(text: string): void {
   process.stderr.write(`${text}\n`);
 }

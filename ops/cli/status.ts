@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Command } from "commander";
 import { CliFailure, exitCodes } from "./failure.js";
 import { askNode } from "./node-door.js";
-import { colour, writeJson, writeLine } from "./output.js";
+import { colour, endUnread, writeJson, writeLine } from "./output.js";
 import { DEFAULT_NODE } from "./replication.js";
 
 interface StatusFlags {
@@ -38,7 +38,10 @@ export function addStatus(program: Command): void {
 }
 
 async function status(node: string, flags: StatusFlags): Promise<void> {
-  if (flags.watch === true) for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, stop);
+  if (flags.watch === true) {
+    endUnread();
+    for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, stop);
+  }
   for (let rows = await firstLook(node); ; rows = await nextLook(node, rows)) {
     if (flags.json === true) writeJson({ nodes: rows.map(({ stats, ...row }) => ({ ...row, ...stats })) });
     else {

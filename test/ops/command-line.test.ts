@@ -1,9 +1,11 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdtempSync, openSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { AnnalsCommand, type CommandResult, runAnnals } from "../support/annals-command.js";
+import { PROGRAM } from "../support/server-process.js";
 
 const directory = mkdtempSync(join(tmpdir(), "annals-cli-"));
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
@@ -90,6 +92,34 @@ describe("usage mistakes end with code 2 and one line", () => {
   it("serve names the variable of a mistake in the environment", async () => {
     const result = await runAnnals(["serve"], { cwd: directory, environment: { SYNAP_PORT: "x" } });
     expectRefusal(result, 2, /^annals: environment SYNAP_PORT: server\.port: /);
+  });
+});
+
+describe("output that nobody takes", () => {
+  const wrong = file("unheard.yml", "server:\n  prot: 80\n");
+
+  it("does not change how a command ends when its reader has seen enough", async () => {
+    const check = new AnnalsCommand(["config", "check", "--config", wrong]);
+    check.child.stdout?.destroy();
+    expectRefusal(await check.ended, 2, /unknown key `server\.prot`/);
+    const unheard = new AnnalsCommand(["config", "check", "--config", wrong]);
+    unheard.child.stderr?.destroy();
+    expect((await unheard.ended).code).toBe(2);
+  });
+
+  it.skipIf(!existsSync("/dev/full"))("is a failure in one line when it is lost", () => {
+    const into = (args: readonly string[]) =>
+      spawnSync(process.execPath, [PROGRAM, ...args], {
+        stdio: ["ignore", openSync("/dev/full", "w"), "pipe"],
+        encoding: "utf8",
+      });
+    const print = into(["config", "print"]);
+    expect([print.status, print.stderr.trimEnd().split("\n")]).toEqual([
+      1,
+      [expect.stringMatching(/^annals: stdout: ENOSPC: .*the disk is full/)],
+    ]);
+    const check = into(["config", "check", "--config", wrong]);
+    expect([check.status, check.stderr.trimEnd().split("\n").length]).toEqual([2, 1]);
   });
 });
 
