@@ -153,17 +153,27 @@ export class ServerProcess {
     const timeoutMs = this.#values["shutdown.timeout_ms"];
     this.#logger.info({ why, timeoutMs }, "shutting down");
     const late = setTimeout(() => this.#finish({ type: "late", timeoutMs }), timeoutMs).unref();
-    if (this.#holdings.openedStore !== undefined) await sleep(this.#values["shutdown.drain_delay_ms"]);
+    try {
+      await this.#closeAll(timeoutMs);
+    } catch (error) {
+      // The log has told of it, too; what else goes wrong is a bug.
+      if (this.#storageFailure === undefined) throw error;
+    }
+    clearTimeout(late);
+    this.#finish({ type: "stopped" });
+  }
+
+  async #closeAll(timeoutMs: number): Promise<void> {
+    const drainMs = this.#values["shutdown.drain_delay_ms"];
+    if (this.#holdings.openedStore !== undefined) await sleep(drainMs);
     this.#health.drain();
-    await this.#closeDoors(timeoutMs * (1 - CLOSE_SHARE) - this.#values["shutdown.drain_delay_ms"]);
+    await this.#closeDoors(timeoutMs * (1 - CLOSE_SHARE) - drainMs);
     // Before the log closes; half of the time that is left at least is the log's.
     await this.#holdings.archive?.close(timeoutMs * CLOSE_SHARE * ARCHIVE_SHARE);
     await this.#closeStorage();
     // A start that was still going on ends now, because its log is closed; one that had none yet has opened it meanwhile.
     await this.#starting;
     await this.#closeStorage();
-    clearTimeout(late);
-    this.#finish({ type: "stopped" });
   }
 
   /** Applies what can be applied to a running process and says what needs a restart. */

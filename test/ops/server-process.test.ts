@@ -178,11 +178,14 @@ describe("when the log fails", () => {
     client.close();
   });
 
-  it("a failure on the way down decides the ending", async () => {
+  it.each([
+    ["told to who closes it", () => Promise.reject(new LogError("LOG_FAILED", "its end could not be cut"))],
+    ["told to who watches it only", () => Promise.resolve()],
+  ])("a failure on the way down decides the ending: %s", async (_how, closed) => {
     const log = new CountedLog();
     log.close = () => {
       log.fail();
-      return Promise.resolve();
+      return closed();
     };
     const running = new Running({ log, environment: { ANNALS_SHUTDOWN_FAILED_DRAIN_MS: "60000" } });
     await running.ready();
