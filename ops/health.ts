@@ -120,12 +120,20 @@ export class Health implements HealthSource {
     const replication = this.#parts.replication?.();
     return [
       { name: "replay", ok: replayed, detail: replayed ? "done" : this.#replayText() },
-      { name: "log", ok: phase !== "failed", detail: phase === "failed" ? this.#failure : "writable" },
+      this.#writable(),
       { name: "accepting", ok: accepting, detail: accepting ? "yes" : "shutting down" },
       this.#disk(),
       ...(replication === undefined ? [] : [replication]),
       ...this.#archive(),
     ];
+  }
+
+  /** Where a write waits for the disk, all others would, and in `always` the reads. */
+  #writable(): ReadinessCheck {
+    if (this.#phase === "failed") return { name: "log", ok: false, detail: this.#failure };
+    if (this.live()) return { name: "log", ok: true, detail: "writable" };
+    const seconds = Math.floor(this.#stalledMs() / 1000);
+    return { name: "log", ok: false, detail: `a write has waited for the disk for ${seconds} s` };
   }
 
   #disk(): ReadinessCheck {

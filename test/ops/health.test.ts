@@ -55,6 +55,21 @@ describe("readiness", () => {
     expect(health.draining()).toBe(false);
   });
 
+  it("goes while a write waits for the disk too long, says so, and comes back", () => {
+    const { health, world, log } = makeHealth();
+    health.ready();
+    health.watch(log);
+    health.sample();
+    log.endOffset = offset(6);
+    world.nowMs += 59_000;
+    expect(ready(health)).toBe(true);
+    world.nowMs += 1000;
+    expect(ready(health)).toBe(false);
+    expect(detail(health, "log")).toBe("a write has waited for the disk for 60 s");
+    log.committedOffset = offset(6);
+    expect(ready(health)).toBe(true);
+  });
+
   it("stays while the disk is full, because reads go on, and says so", () => {
     const { health, world } = makeHealth();
     health.ready();
