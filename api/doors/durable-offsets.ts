@@ -24,8 +24,13 @@ export interface AtToken {
 const DIGITS = 16;
 const FORM = /^([0-9]{16})_([0-9]{16})(?:_([0-9a-f]{8}))?$/;
 
-export function formatToken(epochs: Epochs, token: EventPlace): string {
+export function tokenAt(epochs: Epochs, token: EventPlace): AtToken {
   const lineage = lineageAt(epochs, token.offset);
+  return lineage === undefined ? { type: "at", token } : { type: "at", token, lineage };
+}
+
+export function formatToken(epochs: Epochs, token: EventPlace): string {
+  const { lineage } = tokenAt(epochs, token);
   return lineage === undefined ? formatPlace(token) : `${formatPlace(token)}_${lineage}`;
 }
 

@@ -2,18 +2,21 @@
 import type { EventPlace, PageLimits, ReadStreamAnswer } from "../../projections/index.js";
 import { stream } from "../../projections/index.js";
 import { type Refusal, refusal } from "../errors.js";
+import { judged } from "../lineage.js";
+import type { Later } from "../operations/reply.js";
 import { isJsonType } from "./durable-headers.js";
 import { joinBytes, joinJson } from "./durable-json.js";
+import { type AtToken, isOfLostHistory, tokenAt } from "./durable-offsets.js";
 import type { DurableRequest } from "./durable-request.js";
 
 /** A token, the beginning, or the tail. */
-export type ReadFrom = EventPlace | "start" | "now";
+export type ReadFrom = AtToken | "start" | "now";
 
 export interface Page {
   readonly type: "page";
   readonly answer: ReadStreamAnswer;
-  /** Where the reader stands after it; never before where it stood. */
-  readonly next: EventPlace;
+  /** Where the reader stands after it, in the history that it was read from; never before where it stood. */
+  readonly next: AtToken;
 }
 
 /** `following` is an earlier page of the same read: a stream that took over the name since is none to go on with. */
@@ -23,22 +26,52 @@ export async function readPage(
   limits: PageLimits,
   following?: Page,
 ): Promise<Page | Refusal> {
-  // The beginning of a stream that was trimmed is the first message that is left.
-  const place = from === "start" ? "earliest" : from;
+  // Since it was looked at first, or read up to, the log may have been cut there, or replaced.
+  const refused = isToken(from) ? await refusedFrom(asked, from) : undefined;
+  if (refused !== undefined) return refused;
+  const { epochs } = asked.call.desk.options.log;
   const page = await asked.call.query(
     stream.read,
-    { name: asked.name, from: place, limits },
-    (answer): Page => ({ type: "page", answer, next: answer.nextEvent }),
+    { name: asked.name, from: placeOf(from), limits },
+    (answer): Page => ({ type: "page", answer, next: tokenAt(epochs, answer.nextEvent) }),
   );
   if (page.type === "refused") return page;
   if (following !== undefined && page.answer.stream.id.offset !== following.answer.stream.id.offset) {
     return refusal("STREAM_NOT_FOUND", "the stream was deleted");
   }
-  return isToken(from) ? checked(asked, from, page) : page;
+  return isToken(from) ? checked(asked, from.token, page) : page;
 }
 
-function isToken(from: ReadFrom): from is EventPlace {
+function isToken(from: ReadFrom): from is AtToken {
   return typeof from !== "string";
+}
+
+/** The beginning of a stream that was trimmed is the first message that is left. */
+function placeOf(from: ReadFrom): EventPlace | "earliest" | "now" {
+  if (isToken(from)) return from.token;
+  return from === "start" ? "earliest" : from;
+}
+
+/**
+ * Why nobody reads on from there: the place is of a history that was left behind. A node that follows another may not have yet what its
+ * reader has, who read it elsewhere, or here before a cut: that is waited for. Undefined: it is there.
+ */
+export function refusedFrom(asked: DurableRequest, at: AtToken): Later<Refusal | undefined> {
+  const { log, replication } = asked.call.desk.options;
+  const { lineage } = at;
+  const { offset } = at.token;
+  if (replication?.isBehind === true && offset > 0) {
+    const verdict = judged(log, { offset, lineage }, replication);
+    if (verdict !== "here" && verdict !== "lost") {
+      const reached = asked.call.whenReached({ offset, lineage }, "read");
+      return reached.then((refused) => refused ?? refusedFrom(asked, at));
+    }
+  }
+  if (!isOfLostHistory(log.epochs, at)) return undefined;
+  return refusal(
+    "API_LINEAGE_LOST",
+    "the offset is of a history that is lost: the data was restored to an earlier time since, or another node was promoted; begin again with -1",
+  );
 }
 
 /** A token that this stream never gave out: from a log that is longer, or from a stream that had this name before. */

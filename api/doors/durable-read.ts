@@ -2,20 +2,13 @@
 import type { FastifyRequest } from "fastify";
 import { stream } from "../../projections/index.js";
 import { type Refusal, refusal } from "../errors.js";
-import { type Epochs, judged } from "../lineage.js";
+import type { Epochs } from "../lineage.js";
 import type { Later } from "../operations/reply.js";
 import { nextCursor } from "./durable-cursor.js";
 import { headerOf, lifetimeHeaders, matchesTag, tailHeaders } from "./durable-headers.js";
 import { LiveWait } from "./durable-live.js";
-import {
-  type AtToken,
-  compareTokens,
-  formatPlace,
-  formatToken,
-  isOfLostHistory,
-  parseReadOffset,
-} from "./durable-offsets.js";
-import { bytesOf, caughtUp, type Page, type ReadFrom, readPage, renew } from "./durable-page.js";
+import { compareTokens, formatPlace, formatToken, parseReadOffset } from "./durable-offsets.js";
+import { bytesOf, caughtUp, type Page, type ReadFrom, readPage, refusedFrom, renew } from "./durable-page.js";
 import type { DurableRequest } from "./durable-request.js";
 import { answer, type DurableResult } from "./durable-result.js";
 import { serveEvents } from "./durable-sse.js";
@@ -38,8 +31,6 @@ export function head({ call, name }: DurableRequest): Later<DurableResult> {
 interface Asked {
   readonly type: "asked";
   readonly from: ReadFrom;
-  /** `from` as it was asked for, if it is a token. */
-  readonly token: AtToken | undefined;
   readonly live: "no" | "long-poll" | "sse";
   readonly cursor: string | undefined;
 }
@@ -47,34 +38,20 @@ interface Asked {
 export function read(asked: DurableRequest): Later<DurableResult> {
   const wanted = wantedOf(asked.request);
   if (wanted.type === "refused") return wanted;
-  const { epochs } = asked.call.desk.options.log;
-  const ahead = wanted.token === undefined ? undefined : whenCaughtUp(asked, wanted.token);
-  if (ahead !== undefined) return ahead;
-  if (wanted.token !== undefined && isOfLostHistory(epochs, wanted.token)) {
-    return refusal(
-      "API_LINEAGE_LOST",
-      "the offset is of a history that is lost: the data was restored to an earlier time since; begin again with -1",
-    );
-  }
-  if (wanted.live === "no") return catchUp(asked, wanted.from);
+  const { from } = wanted;
+  const refused = typeof from === "string" ? undefined : refusedFrom(asked, from);
+  if (refused instanceof Promise) return refused.then((why) => why ?? readFrom(asked, wanted));
+  return refused ?? readFrom(asked, wanted);
+}
+
+function readFrom(asked: DurableRequest, { live, from, cursor }: Asked): Later<DurableResult> {
+  if (live === "no") return catchUp(asked, from);
   const { limits } = asked.call;
   if (asked.readers.count >= limits.liveReadersMax) {
     return refusal("API_LIVE_READERS_MAX", `${limits.liveReadersMax} live readers are connected already`);
   }
-  if (wanted.live === "sse") return serveEvents(asked, wanted.from, wanted.cursor);
-  return longPoll(asked, wanted.from, wanted.cursor);
-}
-
-/** A node that follows another may not have yet what its reader has: it has read elsewhere. Undefined: it has, or never will. */
-function whenCaughtUp(
-  asked: DurableRequest,
-  { token: { offset }, lineage }: AtToken,
-): Promise<DurableResult> | undefined {
-  const { log, replication } = asked.call.desk.options;
-  if (replication?.isBehind !== true || offset === 0) return undefined;
-  const verdict = judged(log, { offset, lineage }, replication);
-  if (verdict === "here" || verdict === "lost") return undefined;
-  return asked.call.whenReached({ offset, lineage }, "read").then((refused) => refused ?? read(asked));
+  if (live === "sse") return serveEvents(asked, from, cursor);
+  return longPoll(asked, from, cursor);
 }
 
 function wantedOf(request: FastifyRequest): Asked | Refusal {
@@ -97,9 +74,8 @@ function wantedOf(request: FastifyRequest): Asked | Refusal {
     );
   }
   const cursor = member("cursor");
-  const from = parsed === undefined ? "start" : parsed.type === "at" ? parsed.token : parsed.type;
-  const token = parsed?.type === "at" ? parsed : undefined;
-  return { type: "asked", from, token, live, cursor: typeof cursor === "string" ? cursor : undefined };
+  const from = parsed === undefined ? "start" : parsed.type === "at" ? parsed : parsed.type;
+  return { type: "asked", from, live, cursor: typeof cursor === "string" ? cursor : undefined };
 }
 
 async function catchUp(asked: DurableRequest, from: ReadFrom): Promise<DurableResult> {
@@ -119,7 +95,7 @@ async function catchUp(asked: DurableRequest, from: ReadFrom): Promise<DurableRe
 }
 
 function pageHeaders(epochs: Epochs, { answer: { atEnd, closed }, next }: Page): string[] {
-  const headers = tailHeaders(epochs, next, closed);
+  const headers = tailHeaders(epochs, next.token, closed);
   if (atEnd) headers.push("Stream-Up-To-Date", "true");
   return headers;
 }
@@ -130,9 +106,9 @@ function etagOf(
   from: ReadFrom,
   { answer: { stream: facts, atEnd, closed }, next }: Page,
 ): string {
-  const begin = typeof from === "string" ? from : formatPlace(from);
+  const begin = typeof from === "string" ? from : formatPlace(from.token);
   const end = closed ? "closed" : atEnd ? "tail" : "more";
-  return `"${formatPlace(facts.id)}:${begin}:${formatToken(epochs, next)}:${end}"`;
+  return `"${formatPlace(facts.id)}:${begin}:${formatToken(epochs, next.token)}:${end}"`;
 }
 
 /**
@@ -140,7 +116,7 @@ function etagOf(
  * the next one of the name tomorrow: the beginning, all zeros, a token of a fork's source.
  */
 function cachePolicy(from: ReadFrom, { answer: { atEnd, stream: facts } }: Page): string {
-  if (atEnd || typeof from === "string" || compareTokens(from, facts.id) < 0) return "no-cache";
+  if (atEnd || typeof from === "string" || compareTokens(from.token, facts.id) < 0) return "no-cache";
   return "public, max-age=60, stale-while-revalidate=300";
 }
 

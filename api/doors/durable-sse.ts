@@ -77,7 +77,7 @@ async function pour(pouring: Pouring, first: Page): Promise<void> {
     if (wait.over !== undefined) return;
     if (page.answer.atEnd) await wait.ring();
     const again = await readPage(asked, page.next, PAGE, page);
-    // Deleted, also if another stream has the name by now: the reader learns it when it asks again.
+    // Deleted, also if another stream has the name by now, or its history is lost: the reader learns it when it asks again.
     if (again.type === "refused") return;
     isNews = again.answer.plan.count > 0 || again.answer.closed;
     page = again;
@@ -88,7 +88,7 @@ async function framesOf({ asked, isBinary, cursor }: Pouring, page: Page): Promi
   const { answer, next } = page;
   const { now, random } = asked.call.desk.options;
   const control: ControlEvent = {
-    streamNextOffset: formatToken(asked.call.desk.options.log.epochs, next),
+    streamNextOffset: formatToken(asked.call.desk.options.log.epochs, next.token),
     ...(answer.closed ? {} : { streamCursor: nextCursor(now(), cursor, random()) }),
     ...(answer.atEnd ? { upToDate: true } : {}),
     ...(answer.closed ? { streamClosed: true } : {}),

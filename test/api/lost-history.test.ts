@@ -1,8 +1,10 @@
 // After a restore the offsets go on from an earlier one, and may be other records'. Whatever a client still holds of the history that
 // was lost is recognised and refused, by the means that ops/docs/restore.md names for it; what is of the common past goes on.
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { epoch } from "../../log/index.js";
 import { SimulatedDisk } from "../../props/world/simulated-file-system.js";
 import { BackupBench } from "../support/backup-bench.js";
+import { MemoryLog } from "../support/memory-log.js";
 import { RestoreBench } from "../support/restore-bench.js";
 import { type Answer, TestServer } from "../support/test-server.js";
 
@@ -152,5 +154,52 @@ describe("what lives in the process", () => {
     ]);
     const exec = await server.post("/transaction/exec", { client_id: "of-another-process" });
     expect(fields(exec)["error_code"]).toBe("BATCH_TRANSACTION_NOT_FOUND");
+  });
+});
+
+describe("a reader that waits on a durable stream while the log is cut under it, or replaced", () => {
+  async function twoWait() {
+    const log = new MemoryLog();
+    const limits = { longPollTimeoutMs: 20_000, minOffsetWaitMs: 20_000 };
+    const node = await TestServer.start({ log, limits });
+    await node.request("PUT", STREAM, "kept ", type);
+    const place = header(await node.request("POST", STREAM, "lost ", type), "stream-next-offset");
+    const poll = node.get(`${STREAM}?offset=${place}&live=long-poll`);
+    const events = node.get(`${STREAM}?offset=-1&live=sse`);
+    const areThere = () =>
+      expect.poll(() => node.waiting()).toEqual({ queue: 0, streamPoll: 1, streamEvents: 1 });
+    await areThere();
+    /** From the second record on another history stands there. */
+    const [first] = log.epochs;
+    const epochs = [first, { ...first, epoch: epoch(2), first: 2, lineageId: "f".repeat(32) }];
+    const anotherBegins = () => Object.defineProperty(log, "epochs", { value: epochs });
+    return { log, node, poll, events, areThere, anotherBegins };
+  }
+
+  it("is told that its place is lost, and shown nothing of the new history behind it", async () => {
+    const { node, poll, events, anotherBegins } = await twoWait();
+    anotherBegins();
+    await node.request("POST", STREAM, "new", type);
+    expect(refused(await poll)).toEqual([410, "API_LINEAGE_LOST"]);
+    const { text } = await events;
+    expect([text.includes("lost "), text.includes("new")]).toEqual([true, false]);
+    await node.close();
+  });
+
+  it("waits on when a node that follows lacks what was read, which may come again, until that is lost", async () => {
+    const { log, node, poll, events, areThere, anotherBegins } = await twoWait();
+    node.replication.isBehind = true;
+    const cut = log.records.splice(1);
+    log.committedOffset = log.endOffset;
+    node.store.wakes.ringAll();
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    await areThere();
+    log.records.push(...cut);
+    log.committedOffset = log.endOffset;
+    anotherBegins();
+    await node.request("POST", STREAM, "new", type);
+    expect(refused(await poll)).toEqual([410, "API_LINEAGE_LOST"]);
+    expect((await events).text).not.toContain("new");
+    await node.close();
   });
 });
