@@ -6,6 +6,7 @@ import { ReplicationError } from "./errors.js";
 import type { LeadershipContent, LeadershipFile, RoleAndAddress } from "./leadership-file.js";
 import { isHigher, isSameLeadership, type Leadership } from "./leadership-order.js";
 import type { PeerNote } from "./messages.js";
+import type { ReplicationNodeOptions } from "./node-options.js";
 import type { ReplicationSettings } from "./settings.js";
 
 /** More promotions than a set sees, and few enough of the 2^32 epochs. */
@@ -97,7 +98,11 @@ export const configuredRole = ({ role, masterAddress }: ReplicationSettings): Ro
   address: role === "replica" ? masterAddress : undefined,
 });
 
-const isSameRole = (a: RoleAndAddress, b: RoleAndAddress): boolean =>
+/** As the settings are now, which may have been changed while the node runs. */
+export const configuredNow = ({ settings, configured }: ReplicationNodeOptions): RoleAndAddress =>
+  configured?.() ?? configuredRole(settings);
+
+export const isSameRole = (a: RoleAndAddress, b: RoleAndAddress): boolean =>
   a.role === b.role && a.address?.host === b.address?.host && a.address?.port === b.address?.port;
 
 type Place = Pick<PeerNote, "nodeId" | "name" | "listen" | "http">;

@@ -11,7 +11,7 @@ import { Counters } from "./counters.js";
 import type { ReplicationError } from "./errors.js";
 import { followedNode, LOOK_SOON_MS } from "./followed-node.js";
 import { Handover, type HandoverOutcome } from "./handover.js";
-import { configuredRole, roleAtStart } from "./leadership.js";
+import { configuredNow, roleAtStart } from "./leadership.js";
 import { LeadershipFile } from "./leadership-file.js";
 import { describeLeadership, isHigher, type Leadership } from "./leadership-order.js";
 import { linkErrorOf } from "./link-error.js";
@@ -345,7 +345,7 @@ export class ReplicationNode {
 
   /** The leadership is won: its epoch begins, durably, and then this node writes. */
   async #lead(log: EventLog, won: Won, forced: boolean): Promise<PromotionReport> {
-    const { settings, host, clock, logger } = this.#options;
+    const { host, clock, logger } = this.#options;
     const since = clock.stopwatch();
     const { leadership } = won;
     if (isHigher(this.#local.heard, leadership)) throw refusals.fenced(this.#local);
@@ -355,7 +355,7 @@ export class ReplicationNode {
     this.#local.role = "master";
     this.#knowsFence = false;
     this.#counters.promotions++;
-    const told = { role: "master", address: undefined, settings: configuredRole(settings) } as const;
+    const told = { role: "master", address: undefined, settings: configuredNow(this.#options) } as const;
     await this.#file.change({ lived: "master", told, owes: undefined });
     await this.#local.list.lead(leadership, this.#local.place);
     if (this.#local.isFenced) {
@@ -374,8 +374,8 @@ export class ReplicationNode {
   }
 
   async #follow(address: Address): Promise<void> {
-    const { settings, host } = this.#options;
-    const told = { role: "replica", address, settings: configuredRole(settings) } as const;
+    const { host } = this.#options;
+    const told = { role: "replica", address, settings: configuredNow(this.#options) } as const;
     await this.#file.change({ lived: "replica", told });
     await this.#upstream?.stop();
     this.#letUpstreamGo();

@@ -22,7 +22,7 @@ const role: Choice<ConfiguredRole> = {
   environment: ["SYNAP_REPLICATION_ROLE", "SYNAP_ROLE"],
   flag: "role",
   live: true,
-  why: "What this node is. `master` takes writes and feeds replicas; `replica` follows `replication.master_address` and takes none; `standalone` does neither, listens for nobody, and does not start where the directory is a replica's or a replaced primary's. SIGHUP applies a change: replica to master promotes, master to replica follows.",
+  why: "What this node is. `master` takes writes and feeds replicas; `replica` follows `replication.master_address` and takes none; `standalone` does neither, listens for nobody, and does not start where the directory is a replica's or a replaced primary's. SIGHUP applies a change: replica to master promotes, master to replica follows; what was refused the next SIGHUP tries again. From and to `standalone` takes a restart.",
 };
 
 const who = {

@@ -144,11 +144,21 @@ export interface Change {
   readonly live: boolean;
 }
 
+/** The node is one of a set. */
+export function isReplicated(values: ConfigValues): boolean {
+  return values["replication.enabled"] && values["replication.role"] !== "standalone";
+}
+
+/** Between standing alone and being one of a set lies a start. */
+function staysWhereItIs(path: string, before: ConfigValues, after: ConfigValues): boolean {
+  return !path.startsWith("replication.") || (isReplicated(before) && isReplicated(after));
+}
+
 export function changesBetween(before: ConfigValues, after: ConfigValues): Change[] {
   return settingPaths.filter(isSettingPath).flatMap((path): Change[] => {
     const [from, to] = [before[path], after[path]];
     if (JSON.stringify(from) === JSON.stringify(to)) return [];
     const setting: Setting = settings[path];
-    return [{ path, from, to, live: setting.live === true }];
+    return [{ path, from, to, live: setting.live === true && staysWhereItIs(path, before, after) }];
   });
 }

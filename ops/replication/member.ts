@@ -27,25 +27,29 @@ import {
   type Offset,
 } from "../../log/index.js";
 import {
+  configuredRole,
   describeAddress,
   hasPrimarysLog,
   isBehind,
+  isSameRole,
   ReplicationError,
   ReplicationNode,
   type ReplicationStats,
+  type RoleAndAddress,
   Seldom,
   startingRole,
   systemClock,
   systemRandom,
   TcpNetwork,
 } from "../../replication/index.js";
+import { isReplicated } from "../config/rooms.js";
 import type { ConfigValues } from "../config/settings.js";
 import type { Holdings } from "../holdings.js";
 import type { Logger } from "../logging.js";
 import { parseAddress } from "./address.js";
 import { Forwarder } from "./forward.js";
 import { HoldingsHost } from "./host.js";
-import { acksByDefault, isReplicated, nodeSettings, readCertificates, readSecret } from "./node-settings.js";
+import { acksByDefault, nodeSettings, readCertificates, readSecret } from "./node-settings.js";
 import { breakerFacts, factsOf, refusalOf, reportOf } from "./shown.js";
 import { nodeCalled, switchOver } from "./switchover.js";
 
@@ -72,6 +76,8 @@ export class SetMember implements Replication {
   readonly #ackTimeoutMs: number;
   readonly #waiting = new Set<() => void>();
   #values: ConfigValues;
+  /** What the settings asked for last, and was not refused. */
+  #taken: RoleAndAddress;
   #node: ReplicationNode | undefined;
   /** As which it was known before it had a log. */
   #nodeId: string | undefined;
@@ -85,6 +91,7 @@ export class SetMember implements Replication {
 
   private constructor(values: ConfigValues, parts: SetMemberParts) {
     this.#values = values;
+    this.#taken = this.#configured();
     this.#parts = parts;
     this.acks = acksByDefault(values);
     this.#maxLagMs = values["replication.max_lag_ms"];
@@ -148,6 +155,7 @@ export class SetMember implements Replication {
         ...settings,
         name: settings.name === "" ? host.identity().nodeId.slice(0, 8) : settings.name,
       },
+      configured: () => this.#configured(),
       network: new TcpNetwork({
         ...(tls === undefined ? {} : { tls }),
         refused: (error, remote) =>
@@ -190,31 +198,40 @@ export class SetMember implements Replication {
     await this.#node?.stop();
   }
 
-  /** What SIGHUP changed: a replica that is to be the master is promoted, and what is to follow follows. */
+  /** What SIGHUP changed: a replica that is to be the master is promoted, and what is to follow follows. What is refused the next SIGHUP tries again. */
   reload(next: ConfigValues): void {
-    const before = this.#values;
+    if (!isReplicated(next)) return;
     this.#values = next;
-    const role = next["replication.role"];
-    const isSame =
-      role === before["replication.role"] &&
-      next["replication.master_address"] === before["replication.master_address"];
-    if (isSame || role === "standalone" || !next["replication.enabled"]) return;
+    const [before, wanted] = [this.#taken, this.#configured()];
+    if (isSameRole(before, wanted)) return;
+    this.#taken = wanted;
+    const { role } = wanted;
     const change =
       role === "master"
         ? this.promote(false)
         : this.#turn(next["replication.master_address"], "as configured");
     const { logger } = this.#parts;
+    const again = (): void => {
+      if (this.#taken === wanted) this.#taken = before;
+    };
     change.then(
       (answer) => {
-        if (answer?.type === "refused")
-          logger.error(
-            { role, code: answer.code, ...answer.details },
-            `the role was not changed: ${answer.message}`,
-          );
-        else logger.info({ role, ...answer }, "the role was changed");
+        if (answer?.type !== "refused") return logger.info({ role, ...answer }, "the role was changed");
+        // Then it leads already.
+        if (answer.code !== "REPLICATION_ROLE_WRONG") again();
+        const { code, message, details } = answer;
+        logger.error({ role, code, ...details }, `the role was not changed: ${message}`);
       },
-      (error: unknown) => logger.error({ err: error, role }, "the role was not changed"),
+      (error: unknown) => {
+        again();
+        logger.error({ err: error, role }, "the role was not changed");
+      },
     );
+  }
+
+  /** What the settings make of this node. */
+  #configured(): RoleAndAddress {
+    return configuredRole(nodeSettings(this.#values, undefined, () => undefined));
   }
 
   #warn(host: string, isGuarded: boolean): void {

@@ -8,10 +8,6 @@ import { parseAddress } from "./address.js";
 
 const KIB = 1024;
 
-export function isReplicated(values: ConfigValues): boolean {
-  return values["replication.enabled"] && values["replication.role"] !== "standalone";
-}
-
 /** Of a node that does not stand alone. `httpOfListener`: where the HTTP server of this process is reached, once it listens. */
 export function nodeSettings(
   values: ConfigValues,

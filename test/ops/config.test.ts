@@ -394,6 +394,18 @@ describe("reloaded settings", () => {
     expect(changes.filter((change) => !change.live).map(({ path }) => path)).toEqual(["server.port"]);
     expect(changes.filter((change) => change.live)).toHaveLength(3);
   });
+
+  it.each([
+    ["master", "replica, master_address: db1", true],
+    ["replica, master_address: db1", "replica, master_address: db2", true],
+    ["standalone", "master", false],
+    ["replica, master_address: db1", "standalone, master_address: db2", false],
+  ])("change a role from %s to %s in a running server: %s", (from, to, isLive) => {
+    const of = (role: string) => sound({ yaml: `replication: { role: ${role} }` }).values;
+    const roles = changesBetween(of(from), of(to));
+    expect(roles.length).toBeGreaterThan(0);
+    expect(roles.map(({ live }) => live)).toEqual(roles.map(() => isLive));
+  });
 });
 
 describe("configuration file", () => {

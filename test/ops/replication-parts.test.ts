@@ -9,6 +9,7 @@ import type { ReplicationRefusalCode } from "../../api/errors.js";
 import { errorTable, type ForwardedWrite } from "../../api/index.js";
 import { loadConfig } from "../../ops/config/load.js";
 import { replicationSettings } from "../../ops/config/replication-settings.js";
+import { isReplicated } from "../../ops/config/rooms.js";
 import type { ConfigValues } from "../../ops/config/settings.js";
 import { LateLog } from "../../ops/late-log.js";
 import { LateStore } from "../../ops/late-store.js";
@@ -16,7 +17,6 @@ import { parseAddress } from "../../ops/replication/address.js";
 import { Forwarder } from "../../ops/replication/forward.js";
 import {
   acksByDefault,
-  isReplicated,
   nodeSettings,
   readCertificates,
   readSecret,

@@ -1,6 +1,4 @@
 /** Replication between real servers: from nothing to a set, a fail-over, and the return of the old primary with more than it was asked for. */
-import { writeFile } from "node:fs/promises";
-import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
 import { TcpProxy } from "../../ops/demo/tcp-proxy.js";
 import { runAnnals } from "../support/annals-command.js";
@@ -256,42 +254,6 @@ describe("a primary and a replica", () => {
     expect(await counter("n")).toBe("4");
     await one.kill();
     expect(errorCodeOf(await write(two, "c"))).toBe("REPLICATION_FORWARD_FAILED");
-  });
-});
-
-describe("a role that was changed in the file", () => {
-  it("is taken at SIGHUP: the replica is promoted, and told back it follows", async () => {
-    set = await ReplicaSet.begin();
-    const one = await set.primary("one");
-    const file = join(set.directory, "two.yml");
-    const configure = (role: string) =>
-      writeFile(file, `replication: { role: ${role}, master_address: "${one.address}" }\n`);
-    await configure("replica");
-    const two = await set.configured("two", file);
-    await one.post("/queue/jobs");
-    await expect.poll(async () => (await two.stats())["listed"]).toBe(true);
-    // Longer than the client waits for an answer.
-    const consumed = (node: SetNode) => node.get("/queue/jobs/consume/me?wait_secs=60");
-    const waits = async (node: SetNode) =>
-      (await node.get("/metrics")).text.includes('annals_requests_waiting{type="queue"} 1\n');
-    const atOne = consumed(one);
-    await expect.poll(() => waits(one)).toBe(true);
-    await configure("master");
-    two.signal("SIGHUP");
-    const roleOf = async (node: SetNode) => (await node.stats())["role"];
-    await expect.poll(() => roleOf(two)).toBe("master");
-    await expect.poll(async () => (await write(two, "a")).status).toBe(200);
-    // The old one has heard of it, and follows.
-    await expect.poll(() => roleOf(one)).toBe("replica");
-    expect(errorCodeOf(await atOne)).toMatch(/^REPLICATION_(FENCED|READ_ONLY)$/);
-    expect(two.output).toContain("the role was changed");
-    const atTwo = consumed(two);
-    await expect.poll(() => waits(two)).toBe(true);
-    await configure("replica");
-    two.signal("SIGHUP");
-    await expect.poll(() => roleOf(two)).toBe("replica");
-    expect(errorCodeOf(await atTwo)).toBe("REPLICATION_READ_ONLY");
-    expect(errorCodeOf(await write(two, "b"))).toBe("REPLICATION_READ_ONLY");
   });
 });
 

@@ -260,6 +260,19 @@ describe("the settings", () => {
     expect([b!.node.role, b!.node.following?.host]).toEqual(["replica", "c"]);
   });
 
+  it("that changed while the node ran are overruled by what it was told since, over a restart", async () => {
+    const [a, b] = await setOf("a", "b");
+    await settled(b!.node.promote(), "b leads");
+    await until(() => has(a!, b!), "a follows");
+    a!.settings = { ...a!.settings, role: "replica", masterAddress: addressOf("b") };
+    await settled(a!.node.turnTo(addressOf("b")), "a was told what its settings say");
+    await until(() => has(a!, b!), "a follows");
+    await settled(a!.node.promote(), "a leads again");
+    await a!.stop();
+    await settled(a!.start(), "a has started");
+    expect([a!.node.role, refusal(a!)]).toEqual(["master", undefined]);
+  });
+
   it("that make a node stand alone are for one that leads, or never was in a set", async () => {
     const [a, b] = await setOf("a", "b");
     const alone = ({ files, required }: SetNode) => mayStandAlone(files, DISK, required.epochs.at(-1));

@@ -20,6 +20,7 @@ import { seededBytes } from "../../props/world/seeded-world.js";
 import { SimulatedDisk, type SimulatedMount } from "../../props/world/simulated-file-system.js";
 import type { ReplicationErrorCode } from "../../replication/errors.js";
 import type { Kept, NodeIdentity, ReplicationHost } from "../../replication/host.js";
+import { configuredRole } from "../../replication/leadership.js";
 import { ReplicationNode } from "../../replication/node.js";
 import type { Address, Connection, ConnectionHandlers, Listener, Network } from "../../replication/ports.js";
 import type { ReplicationSettings } from "../../replication/settings.js";
@@ -383,6 +384,7 @@ export class SetNode implements ReplicationHost {
     const say = (_: unknown, message: string): void => void this.words.push(message);
     return new ReplicationNode({
       settings: this.settings,
+      configured: () => configuredRole(this.settings),
       network: this.#network,
       clock: this.world.clock,
       random: { bytes: seededBytes(this.random), unit: this.random },
