@@ -1,5 +1,6 @@
 /** What the API room shows to the others. */
 
+export { COMMAND_PATH } from "./doors/command.js";
 export * from "./errors.js";
 export { openApiDocument } from "./openapi.js";
 export type { Answered } from "./operations/reply.js";

@@ -133,26 +133,31 @@ export class Door {
   sender<Result extends { readonly type: string }>(
     request: FastifyRequest,
     reply: FastifyReply,
-    send: (result: Result) => void,
-  ): (result: Result, waitedMs?: number) => void {
+    send: (result: Result | Refusal) => void,
+  ): (result: Result | Refusal, waitedMs?: number) => void {
     return (result, waitedMs = 0) => {
       request.waitedMs = waitedMs;
       try {
         const forward = forwarderOf(this.options, result);
         if (forward === undefined) send(result);
-        else void this.#sendOn(request, reply, forward);
+        else void this.#sendOn(request, reply, forward, send);
       } catch (error) {
         this.#broke(request, reply, error);
       }
     };
   }
 
-  async #sendOn(request: FastifyRequest, reply: FastifyReply, forward: Forward): Promise<void> {
+  async #sendOn(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    forward: Forward,
+    refuse: (refused: Refusal) => void,
+  ): Promise<void> {
     try {
       const answer = await sendOn(request, forward);
       // How long another node takes is that node's to tell.
       request.waitedMs = this.options.stopwatch() - request.receivedAt;
-      if (answer.type === "refused") this.refuse(request, reply, answer);
+      if (answer.type === "refused") refuse(answer);
       else this.#relay(request, reply, answer);
     } catch (error) {
       this.#broke(request, reply, error);

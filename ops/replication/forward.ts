@@ -13,7 +13,8 @@ import {
 import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
 import { setTimeout as sleep } from "node:timers/promises";
 import {
-  errorTable,
+  COMMAND_PATH,
+  type ErrorCode,
   type ForwardedAnswer,
   type ForwardedWrite,
   type Refusal,
@@ -59,9 +60,11 @@ export class Forwarder {
     const key = `forwarded-${randomBytes(KEY_BYTES).toString("hex")}`;
     const keyed = { ...write, headers: [...write.headers, "Idempotency-Key", key] };
     const answer = await this.#repeated(primaryOf, keyed, hops, true);
+    if (answer.type === "refused") return answer;
     // Nothing was done: the primary takes no key of this one, or could not keep its answer.
-    if (isKeyRefused(answer)) return await this.#repeated(primaryOf, write, hops, false);
-    return answer.type === "forwarded" ? { ...answer, headers: withoutReplayed(answer.headers) } : answer;
+    if (KEY_REFUSED.has(refusedIn(answer, write)?.code))
+      return await this.#repeated(primaryOf, write, hops, false);
+    return { ...answer, headers: withoutReplayed(answer.headers) };
   }
 
   async #repeated(
@@ -76,8 +79,9 @@ export class Forwarder {
       const primary = primaryOf() ?? "an unknown address";
       try {
         const answer = await this.#once(primary, write, hops);
-        // A node that refuses now can't say what became of what was sent before.
-        if (lost === undefined || !refusesAll(answer)) return answer;
+        // A node that refuses now can't say what became of what was sent before, nor is that one's own answer there yet.
+        const refused = lost === undefined ? undefined : refusedIn(answer, write);
+        if (refused === undefined || !saysNothing(refused)) return answer;
         if (attempt > AGAIN_MS.length)
           return failed(`whether the write happened is unknown: ${lost}`, primary);
       } catch (error) {
@@ -166,16 +170,35 @@ function withoutReplayed(headers: readonly string[]): string[] {
   return headers.filter((_, index) => headers[index - (index % 2)]?.toLowerCase() !== "idempotent-replayed");
 }
 
-/** It takes no writes at all at the moment, whatever they are. */
-function refusesAll({ status, body }: ForwardedAnswer): boolean {
-  const isReadOnly = status === 403 && Buffer.from(body).toString().includes('"REPLICATION_READ_ONLY"');
-  return isReadOnly || status === 429 || status === 502 || status === 503;
+interface Refused {
+  readonly status: number;
+  readonly code: unknown;
 }
 
-function isKeyRefused(answer: ForwardedAnswer | Refusal): boolean {
-  if (answer.type === "refused" || !KEY_REFUSED.has(answer.status)) return false;
-  const text = Buffer.from(answer.body).toString();
-  return text.includes('"API_IDEMPOTENCY_KEY_INVALID"') || text.includes('"IDEMPOTENCY_ANSWER_TOO_LARGE"');
+/** Undefined of an answer that refuses nothing. The envelope answers 200 whatever it says. */
+function refusedIn({ status, body }: ForwardedAnswer, { url }: ForwardedWrite): Refused | undefined {
+  const bytes = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
+  if (status >= 400) return { status, code: fieldsOf(bytes)["error_code"] };
+  const isEnvelope = url.split("?", 1)[0] === COMMAND_PATH;
+  if (!isEnvelope || !bytes.subarray(0, ENVELOPE_REFUSES.length).equals(ENVELOPE_REFUSES)) return undefined;
+  const { code, error_code } = fieldsOf(bytes);
+  return { status: Number(code), code: error_code };
+}
+
+/** Whoever stands between the nodes refuses in other words. */
+function fieldsOf(body: Buffer): Readonly<Record<string, unknown>> {
+  try {
+    const value: unknown = JSON.parse(body.toString());
+    return typeof value === "object" && value !== null ? { ...value } : {};
+  } catch {
+    return {};
+  }
+}
+
+/** It takes no writes at all at the moment, whatever they are, or does what was sent before just now. */
+function saysNothing({ status, code }: Refused): boolean {
+  if (code === "REPLICATION_READ_ONLY" || code === "IDEMPOTENCY_IN_PROGRESS") return true;
+  return status === 429 || status === 502 || status === 503;
 }
 
 function headerOf(headers: readonly string[], wanted: string): string | undefined {
@@ -197,11 +220,11 @@ async function collect(incoming: IncomingMessage): Promise<Uint8Array> {
   return Buffer.concat(parts);
 }
 
-const KEY_REFUSED: ReadonlySet<number> = new Set(
-  (["API_IDEMPOTENCY_KEY_INVALID", "IDEMPOTENCY_ANSWER_TOO_LARGE"] as const).map(
-    (code) => errorTable[code].status,
-  ),
-);
+const KEY_REFUSED: ReadonlySet<unknown> = new Set<ErrorCode>([
+  "API_IDEMPOTENCY_KEY_INVALID",
+  "IDEMPOTENCY_ANSWER_TOO_LARGE",
+]);
+const ENVELOPE_REFUSES = Buffer.from('{"success":false,');
 const NOT_CONNECTED = new Set(["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "EHOSTUNREACH", "ENETUNREACH"]);
 
 function wasNotSent(error: unknown): boolean {

@@ -163,6 +163,23 @@ describe.each(writes)("a write through %s", (_door, write) => {
     expect(server.operations).toEqual([]);
     expect(server.log.endOffset).toBe(0);
   });
+
+  it("is refused in the words of its door when the primary did not answer", async () => {
+    server = await TestServer.start();
+    const local = await write({ [ACKS]: "many" });
+    server.replication.refusal = readOnly;
+    server.replication.forward = async () => ({
+      type: "refused",
+      code: "REPLICATION_FORWARD_FAILED",
+      message: "it was not sent",
+    });
+    const answer = await write({});
+    expect(answer.json).toMatchObject({ error_code: "REPLICATION_FORWARD_FAILED", code: 502 });
+    expect(answer.status).toBe(local.status === 200 ? 200 : 502);
+    expect(Object.keys(answer.json ?? {}).sort()).toEqual(Object.keys(local.json ?? {}).sort());
+    const names = ({ headers }: Answer) => [...headers.keys()].filter((name) => name !== "retry-after");
+    expect(names(answer)).toEqual(names(local));
+  });
 });
 
 describe("acks", () => {
@@ -228,17 +245,6 @@ describe("a replica", () => {
       error_code: "API_FIELD_UNKNOWN",
     });
     expect((await server.get("/kv/nothing")).status).toBe(404);
-  });
-
-  it("tells its client when the primary did not answer", async () => {
-    server = await TestServer.start();
-    server.replication.refusal = readOnly;
-    server.replication.forward = async () => ({
-      type: "refused",
-      code: "REPLICATION_FORWARD_FAILED",
-      message: "it was not sent",
-    });
-    expect((await server.post("/kv/set", { key: "a", value: 1 })).status).toBe(502);
   });
 
   it("waits for an offset of a lineage that it has not heard of yet, and says how far behind it is", async () => {

@@ -278,14 +278,48 @@ describe("a write that is sent on", () => {
     expect(arrived).toHaveLength(2);
   });
 
-  it("is not said to be refused by a node that cannot know of what was sent before", async () => {
-    const { arrived, url } = await listen((_asked, response, count) => {
-      if (count === 1) response.socket?.destroy();
-      else if (count === 2) response.writeHead(503).end("{}");
-      else response.end("done");
+  /** What the envelope answers is 200, whatever it says. */
+  const enveloped = (code: number, error_code: string) =>
+    JSON.stringify({ success: false, request_id: "1", payload: null, error: "", code, error_code });
+  const envelope = write({ method: "POST", url: "/api/v1/command" });
+
+  it("in an envelope, too", async () => {
+    const { arrived, url } = await listen(({ incoming }, response) => {
+      const isKeyed = incoming.headers["idempotency-key"] !== undefined;
+      response.end(isKeyed ? enveloped(400, "API_IDEMPOTENCY_KEY_INVALID") : "queued");
     });
-    expect(await forwarder.send(() => url, write())).toMatchObject({ type: "forwarded", status: 200 });
-    expect(arrived).toHaveLength(3);
+    const answer = await forwarder.send(() => url, envelope);
+    expect(answer.type === "forwarded" && String(answer.body)).toBe("queued");
+    expect(arrived).toHaveLength(2);
+  });
+
+  it.each([
+    ["by its status", write(), 503, "{}"],
+    ["as a replica", write(), 403, '{"error_code":"REPLICATION_READ_ONLY"}'],
+    ["because it is at it", write(), 409, '{"error_code":"IDEMPOTENCY_IN_PROGRESS"}'],
+    ["in an envelope", envelope, 200, enveloped(503, "REPLICATION_CHANGING")],
+    ["in an envelope, as a replica", envelope, 200, enveloped(403, "REPLICATION_READ_ONLY")],
+  ])(
+    "is not said to be refused (%s) by a node that cannot know of what was sent before",
+    async (_how, asked, status, refusal) => {
+      const { arrived, url } = await listen((_asked, response, count) => {
+        if (count === 1) response.socket?.destroy();
+        else if (count === 2) response.writeHead(status).end(refusal);
+        else response.end("done");
+      });
+      const answer = await forwarder.send(() => url, asked);
+      expect(answer.type === "forwarded" && String(answer.body)).toBe("done");
+      expect(arrived).toHaveLength(3);
+    },
+  );
+
+  it("and refused at first is refused, in an envelope too", async () => {
+    const { arrived, url } = await listen((_asked, response) =>
+      response.end(enveloped(503, "REPLICATION_CHANGING")),
+    );
+    const answer = await forwarder.send(() => url, envelope);
+    expect(answer.type === "forwarded" && String(answer.body)).toContain("REPLICATION_CHANGING");
+    expect(arrived).toHaveLength(1);
   });
 
   it("is said not to have been sent when nobody was there", async () => {
