@@ -21,6 +21,7 @@ import { AnswerLog } from "./answer-log.js";
 import { headersAt } from "./durable-headers.js";
 import { LineageLines } from "./lineage-lines.js";
 import { type Answer, type Body, bufferBody, Outbox, textBody } from "./outbox.js";
+import { urlHere } from "./url.js";
 import { wireResponseOf } from "./wire.js";
 
 export const JSON_CONTENT = "application/json; charset=utf-8";
@@ -164,14 +165,17 @@ export class Door {
     }
   }
 
-  /** Of the history of the node that answered, not of this one's. */
+  /** Of the history of the node that answered, not of this one's; who asked this one stays with it, and this one says what a browser may read. */
   #relay(request: FastifyRequest, reply: FastifyReply, { status, headers, body }: ForwardedAnswer): void {
     const kept: string[] = [];
     let contentType = "";
     for (let index = 0; index + 1 < headers.length; index += 2) {
       const [name = "", value = ""] = headers.slice(index, index + 2);
-      if (name.toLowerCase() === "content-type") contentType = value;
-      else kept.push(name, value);
+      const lower = name.toLowerCase();
+      if (lower === "content-type") contentType = value;
+      else if (lower === "location")
+        kept.push(name, value.replace(/^https?:\/\/[^/]+/, urlHere(request, "")));
+      else if (!lower.startsWith("access-control-")) kept.push(name, value);
     }
     const shown = contentType === "" && body.length === 0 ? undefined : bufferBody(contentType, body);
     wireResponseOf(reply.raw).lines = idLine(request);

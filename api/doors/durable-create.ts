@@ -15,6 +15,7 @@ import { splitJson } from "./durable-json.js";
 import { perform } from "./durable-once.js";
 import { type DurableRequest, pathOf } from "./durable-request.js";
 import { answer, type DurableAnswer, type DurableResult, publishing } from "./durable-result.js";
+import { urlHere } from "./url.js";
 
 export function bodyOf(request: FastifyRequest): Buffer {
   return Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0);
@@ -88,10 +89,7 @@ function created(
   made: CreateStreamAnswer,
   offset: Offset,
 ): DurableAnswer {
-  const { host } = request.headers;
-  const path = pathOf(request);
-  const location = host === undefined ? path : `${request.protocol}://${host}${path}`;
-  const headers = ["Location", location, "Content-Type", contentType];
+  const headers = ["Location", urlHere(request, pathOf(request)), "Content-Type", contentType];
   const { epochs } = call.desk.options.log;
   return answer(201, [...headers, ...tailHeaders(epochs, made.tail, made.closed), ...offsetHeader(offset)]);
 }

@@ -44,3 +44,8 @@ export function nameIn(url: string): "KV_KEY_INVALID" | "QUEUE_NAME_INVALID" | u
   if (url.startsWith("/queue/")) return "QUEUE_NAME_INVALID";
   return url.startsWith("/kv/") || url.startsWith("/key/") ? "KV_KEY_INVALID" : undefined;
 }
+
+/** Of this node, as its client calls it. */
+export function urlHere({ headers: { host }, protocol }: FastifyRequest, path: string): string {
+  return host === undefined ? path : `${protocol}://${host}${path}`;
+}

@@ -247,6 +247,24 @@ describe("a replica", () => {
     expect((await server.get("/kv/nothing")).status).toBe(404);
   });
 
+  it("says itself what a browser may read, and where a stream is that its primary made", async () => {
+    const origin = "http://app.example";
+    server = await TestServer.start({ corsOrigins: [origin] });
+    server.replication.refusal = readOnly;
+    const allowed = ["access-control-allow-origin", origin, "Access-Control-Expose-Headers", "ETag"];
+    const headers = [...allowed, "Location", "http://db1:15500/v1/stream/a%2Fb"];
+    server.replication.forward = async () => ({
+      type: "forwarded",
+      status: 201,
+      headers,
+      body: Buffer.alloc(0),
+    });
+    const answer = await server.request("PUT", "/v1/stream/a%2Fb", undefined, { ...TEXT, origin });
+    expect(answer.headers.get("access-control-allow-origin")).toBe(origin);
+    expect(answer.headers.get("access-control-expose-headers")).toContain("Stream-Next-Offset");
+    expect(answer.headers.get("location")).toBe(`${server.url}/v1/stream/a%2Fb`);
+  });
+
   it("waits for an offset of a lineage that it has not heard of yet, and says how far behind it is", async () => {
     server = await TestServer.start({ limits: { minOffsetWaitMs: 30 } });
     await server.post("/kv/set", { key: "a", value: 1 });
