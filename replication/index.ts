@@ -19,6 +19,7 @@ export { sleep } from "./pace.js";
 export * from "./ports.js";
 export * from "./position.js";
 export type * from "./promotion-report.js";
+export { isLoopback } from "./reachable.js";
 export { Receiver, type ReceiverOptions } from "./receiver.js";
 export { Seldom } from "./seldom.js";
 export { Sender, type SenderEvents } from "./sender.js";

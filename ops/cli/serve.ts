@@ -1,6 +1,7 @@
 /** `annals serve`: runs the server until a signal or a failure ends it. Here signals and endings become exit codes. */
 import type { Command } from "commander";
 import { unreachable } from "../../log/index.js";
+import { isLoopback } from "../../replication/index.js";
 import type { Config } from "../config/load.js";
 import { describeMistake } from "../config/origin.js";
 import { createLogger, type Logger } from "../logging.js";
@@ -82,10 +83,6 @@ function warnAtStart(config: Config, logger: Logger): void {
       "these documented settings have no effect in this release",
     );
   for (const warning of config.warnings) logger.warn({ warning }, "environment");
-}
-
-function isLoopback(host: string): boolean {
-  return host === "localhost" || host === "::1" || /^127(\.\d{1,3}){3}$/.test(host);
 }
 
 /** For people only: machines read the line `listening`. */

@@ -31,6 +31,7 @@ import {
   describeAddress,
   hasPrimarysLog,
   isBehind,
+  isLoopback,
   isSameRole,
   ReplicationError,
   ReplicationNode,
@@ -235,8 +236,7 @@ export class SetMember implements Replication {
   }
 
   #warn(host: string, isGuarded: boolean): void {
-    const isLoopback = host === "localhost" || host === "::1" || /^127(\.\d{1,3}){3}$/.test(host);
-    if (isGuarded || isLoopback) return;
+    if (isGuarded || isLoopback(host)) return;
     this.#parts.logger.warn(
       { host },
       "the replication port takes anybody: whoever reaches it may read everything and promote a node (replication.secret_file, replication.tls)",
