@@ -8,7 +8,7 @@ import {
   type SegmentExtent,
   SNAPSHOT_DIRECTORY,
 } from "../../log/index.js";
-import type { Manifest, SegmentEntry, SnapshotEntry } from "./manifest.js";
+import type { Manifest, SegmentEntry } from "./manifest.js";
 
 export function identityOf({ identity }: LogView, dataDirectory: string): Identity {
   if (identity !== undefined) return identity;
@@ -26,10 +26,6 @@ export function isAllOf(entry: SegmentEntry, extent: SegmentExtent): boolean {
     entry.endCrc === lastCrc &&
     entry.lineageId === header.lineageId
   );
-}
-
-export function snapshotsOf(manifest: Manifest | undefined): SnapshotEntry[] {
-  return manifest?.files.filter((file) => file.kind === "snapshot") ?? [];
 }
 
 /** Changes when a snapshot comes or goes. */

@@ -22,7 +22,7 @@ import {
 import { version } from "../version.js";
 import { type Archive, listArchive, loadArchiveManifest, storeArchiveHead } from "./archive-chain.js";
 import { refuseForeign } from "./archive-ownership.js";
-import { epochsOf, identityOf, isAllOf, snapshotFileNames, snapshotsOf } from "./archive-parts.js";
+import { epochsOf, identityOf, isAllOf, snapshotFileNames } from "./archive-parts.js";
 import { type ArchivedFiles, type ArchiveRules, retainedFiles } from "./archive-retention.js";
 import type { Breaks } from "./breaks.js";
 import { BackupError } from "./errors.js";
@@ -36,6 +36,7 @@ import {
   type SnapshotEntry,
   sealManifest,
   segmentsOf,
+  snapshotsOf,
 } from "./manifest.js";
 import type { ObjectStore } from "./object-store.js";
 import { planSegments } from "./plan.js";
@@ -166,7 +167,7 @@ export class ArchiveWriter {
   }
 
   async #sendSegments(pass: Pass): Promise<void> {
-    const known = this.#archive === undefined ? [] : segmentsOf(this.#archive.manifest);
+    const known = segmentsOf(this.#archive?.manifest);
     pass.snapshots = snapshotsOf(this.#archive?.manifest);
     pass.mark = this.#archive?.manifest.snapshot ?? null;
     pass.segments = known.filter(({ endOffset }) => endOffset < pass.view.firstOffset);

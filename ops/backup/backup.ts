@@ -15,6 +15,7 @@ import {
   SEGMENT_FORMAT_VERSION,
 } from "../../log/index.js";
 import { version } from "../version.js";
+import { identityOf } from "./archive-parts.js";
 import type { Breaks } from "./breaks.js";
 import { BackupError } from "./errors.js";
 import { type BackupObject, backupId, backupObject, SEGMENTS, SNAPSHOTS } from "./layout.js";
@@ -123,7 +124,7 @@ class Backup {
     for (const prefix of [SEGMENTS, SNAPSHOTS])
       for await (const { name, bytes } of store.list(prefix)) this.#there.set(name, bytes);
 
-    const known = previous === undefined ? [] : segmentsOf(previous);
+    const known = segmentsOf(previous);
     const plans = await planSegments({ files, dataDirectory, view, known, there: this.#there });
     this.#bytesAll = plans.reduce((sum, { rest }) => sum + (rest?.bytes ?? 0), 0);
     const segments = await this.#sendSegments(plans);
@@ -183,10 +184,7 @@ class Backup {
       throw new BackupError("BACKUP_NOTHING", `${dataDirectory} holds no record yet`, {
         directory: dataDirectory,
       });
-    if (view.identity !== undefined) return view.identity;
-    throw new LogError("LOG_CORRUPT", `${dataDirectory} has a log but no identity file`, {
-      directory: dataDirectory,
-    });
+    return identityOf(view, dataDirectory);
   }
 
   /** The newest backup that can be read. One that can't be is the checker's matter and no reason to have no backup. */

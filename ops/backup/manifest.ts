@@ -129,8 +129,13 @@ export type ManifestEntry = SegmentEntry | SnapshotEntry;
 export type ManifestBody = Static<typeof ManifestBody>;
 export type Manifest = Static<typeof NewestManifest>;
 
-export const segmentsOf = (manifest: Pick<Manifest, "files">): SegmentEntry[] =>
-  manifest.files.filter((file) => file.kind === "segment");
+type Listing = Pick<Manifest, "files"> | undefined;
+
+export const segmentsOf = (manifest: Listing): SegmentEntry[] =>
+  manifest?.files.filter((file) => file.kind === "segment") ?? [];
+
+export const snapshotsOf = (manifest: Listing): SnapshotEntry[] =>
+  manifest?.files.filter((file) => file.kind === "snapshot") ?? [];
 
 /** The manifest with its hash, and its text. */
 export function sealManifest(body: ManifestBody): { readonly manifest: Manifest; readonly text: string } {

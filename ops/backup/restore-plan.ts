@@ -10,7 +10,7 @@ import { checkSegment, type LogRecord, type Offset, offset, segmentHeaderOf } fr
 import { listArchive, loadArchiveManifest } from "./archive-chain.js";
 import { BackupError } from "./errors.js";
 import { archiveManifestId, archiveManifestObject, backupObject } from "./layout.js";
-import { type Manifest, type SegmentEntry, type SnapshotEntry, segmentsOf } from "./manifest.js";
+import { type Manifest, type SegmentEntry, type SnapshotEntry, segmentsOf, snapshotsOf } from "./manifest.js";
 import type { ObjectStore } from "./object-store.js";
 import { type LoadedManifest, listBackups, loadBackup, orError } from "./repository.js";
 
@@ -192,9 +192,6 @@ function earliestOf(manifest: Manifest): Offset {
   const bridges = snapshotsOf(manifest).filter(({ offset: at }) => at >= manifest.firstOffset - 1);
   return offset(Math.min(manifest.lastOffset + 1, ...bridges.map(({ offset: at }) => at)));
 }
-
-const snapshotsOf = (manifest: Manifest): SnapshotEntry[] =>
-  manifest.files.filter((file) => file.kind === "snapshot");
 
 function beyond(target: RestoreTarget, id: string, { lastOffset, lastTimestamp }: Manifest): Found {
   const message = `${id} ends at offset ${lastOffset}, ${timeText(lastTimestamp)}, before ${describeTarget(target)}`;
