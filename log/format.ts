@@ -50,7 +50,7 @@
 import { crc32, crc32In } from "./checksum.js";
 import { epoch as asEpoch, offset as asOffset, type Epoch, type Offset } from "./units.js";
 
-export const SEGMENT_MAGIC = "ANNALSEG";
+const SEGMENT_MAGIC = "ANNALSEG";
 export const SEGMENT_FORMAT_VERSION = 1;
 export const SEGMENT_HEADER_BYTES = 104;
 export const RECORD_HEADER_BYTES = 36;

@@ -15,8 +15,8 @@ import { type FileSystem, replaceFile } from "./file-system.js";
 import type { Offset } from "./units.js";
 
 /** Of these, together no more than so many bytes; the newest stays whatever its size. */
-export const QUARANTINED_MAX = 16;
-export const QUARANTINED_BYTES_MAX = 1024 * 1024 * 1024;
+const QUARANTINED_MAX = 16;
+const QUARANTINED_BYTES_MAX = 1024 * 1024 * 1024;
 
 export interface QuarantinedSegment {
   /** Below the data directory. */

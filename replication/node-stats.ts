@@ -39,7 +39,7 @@ export function fenceStats(local: LocalNode): FenceStats | undefined {
   return { heard, from, since, primary: primary && peerAddress(primary) };
 }
 
-export function peerAddress({ nodeId, name, listen, http }: PeerNote): PeerAddress {
+function peerAddress({ nodeId, name, listen, http }: PeerNote): PeerAddress {
   return { nodeId, name, address: listen && describeAddress(listen), http };
 }
 

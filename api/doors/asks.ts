@@ -127,8 +127,8 @@ function atUnsupported(): Refusal {
 }
 
 /** The query fields that every read takes. */
-export const MIN_OFFSET_FIELD = "min_offset";
-export const AT_FIELD = "at";
+const MIN_OFFSET_FIELD = "min_offset";
+const AT_FIELD = "at";
 export const READ_FIELDS: ReadonlySet<string> = new Set([MIN_OFFSET_FIELD, AT_FIELD]);
 
 /** `run`, at once or when the log has what was asked for. */

@@ -27,7 +27,7 @@ export function registerJsonBody(server: FastifyInstance, limits: ApiLimits): vo
   );
 }
 
-export function readJson(bytes: Buffer, depthMax: number): JsonBody | Refusal {
+function readJson(bytes: Buffer, depthMax: number): JsonBody | Refusal {
   const text = textOf(bytes);
   if (text === undefined) return refusal("API_TEXT_INVALID", "the body is not UTF-8");
   if (deeperThan(text, depthMax)) {

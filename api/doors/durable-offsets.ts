@@ -46,7 +46,7 @@ export function isOfLostHistory(epochs: Epochs, { token: { offset }, lineage }: 
 }
 
 /** Undefined for anything that is not of the form. A number past 2^53 - 1 is clamped: no log reaches it. */
-export function parseToken(text: string): AtToken | undefined {
+function parseToken(text: string): AtToken | undefined {
   const found = FORM.exec(text);
   if (found === null) return undefined;
   const [, digits, place, lineage] = found;

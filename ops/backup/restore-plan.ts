@@ -89,7 +89,7 @@ function withWarnings({ code, message, context }: BackupError, warnings: readonl
   return new BackupError(code, [message, ...warnings].join("; "), context);
 }
 
-export function describeTarget(target: RestoreTarget): string {
+function describeTarget(target: RestoreTarget): string {
   switch (target.type) {
     case "latest":
       return "the end";

@@ -2,7 +2,7 @@
 import { closeSync, fstatSync, openSync, readFileSync } from "node:fs";
 import { errnoOf } from "../../log/index.js";
 
-export const DEFAULT_FILE = "config.yml";
+const DEFAULT_FILE = "config.yml";
 const BYTES_MAX = 1_048_576;
 
 /** A named file that cannot be read; the message says which and why. */

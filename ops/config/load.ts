@@ -191,7 +191,7 @@ function scalar(text: string): unknown {
 }
 
 /** Room in a record beside the largest value: its key, its type, and the frame. */
-export const RECORD_ROOM_BYTES = 65_536;
+const RECORD_ROOM_BYTES = 65_536;
 
 /** Notes a mistake unless it holds, at whichever of the two was given. */
 type Need = (holds: boolean, paths: readonly [SettingPath, SettingPath], message: string) => void;

@@ -6,7 +6,7 @@ import { createGunzip } from "node:zlib";
 import { ImportError } from "./errors.js";
 
 /** One line must fit into one request. */
-export const LINE_BYTES_MAX = 8 << 20;
+const LINE_BYTES_MAX = 8 << 20;
 const NEWLINE = 0x0a;
 
 export interface Line {

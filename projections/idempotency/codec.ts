@@ -13,7 +13,7 @@ import { causeStrings, EventFields, encodeFields } from "../event-fields.js";
 import type { BodyReader } from "../wire.js";
 import type { RequestAnswered } from "./contract.js";
 
-export const ANSWERED_KIND = 3;
+const ANSWERED_KIND = 3;
 const VERSION = 1;
 const FINGERPRINT_BYTES = 32;
 

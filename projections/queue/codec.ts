@@ -44,7 +44,7 @@ import {
   type QueueEvent,
 } from "./contract.js";
 
-export const QUEUE_KINDS = {
+const QUEUE_KINDS = {
   "queue.created": 32,
   "queue.deleted": 33,
   "queue.published": 34,

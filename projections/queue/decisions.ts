@@ -18,7 +18,7 @@ import { PRIORITY_MAX } from "./contract.js";
 /** The latest time a Date can show: a time beyond it is a mistake of units. */
 const TIME_MAX_MS = 8_640_000_000_000_000;
 /** A year: longer spans are mistakes of units. */
-export const SPAN_MAX_MS = 366 * 24 * 3_600_000;
+const SPAN_MAX_MS = 366 * 24 * 3_600_000;
 const CONSUMER_BYTES_MAX = 256;
 const DEDUP_KEY_BYTES_MAX = 256;
 const RETRIES_MAX = 1_000_000;

@@ -14,7 +14,7 @@ import type {
 } from "./contract.js";
 
 /** More than that in one command would hold up the others; what is left passes with the next. */
-export const PASSED_PER_COMMAND = 256;
+const PASSED_PER_COMMAND = 256;
 
 export interface PassedTimes {
   readonly events: readonly MessageEvent[];
@@ -55,7 +55,7 @@ function passed(queue: QueueHead, message: MessageHead, now: number): MessageEve
   return { type: "queue.released", queue: queue.name, message: message.ref };
 }
 
-export const hasExpired = ({ expiresAt }: MessageHead, now: number): boolean => expiredBy(expiresAt, now);
+const hasExpired = ({ expiresAt }: MessageHead, now: number): boolean => expiredBy(expiresAt, now);
 
 /** 0 = never. */
 export const expiredBy = (expiresAt: number, now: number): boolean => expiresAt > 0 && expiresAt <= now;

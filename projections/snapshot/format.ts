@@ -76,7 +76,7 @@ export const HEADER_BYTES = 88;
 export const CHUNK_HEADER_BYTES = 12;
 export const CHUNK_BODY_BYTES_MAX = 256 * 1024;
 export const FOOTER_BYTES = 260;
-export const SHA_BYTES = 32;
+const SHA_BYTES = 32;
 const HEADER_CRC_AT = 84;
 const FOOTER_CRC_AT = 224;
 /** Of the footer's bytes, those that the SHA-256 covers. */

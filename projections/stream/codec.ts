@@ -37,7 +37,7 @@ import type {
   StreamEvent,
 } from "./contract.js";
 
-export const STREAM_KINDS = {
+const STREAM_KINDS = {
   "stream.created": 48,
   "stream.appended": 49,
   "stream.closed": 50,
@@ -47,7 +47,7 @@ export const STREAM_KINDS = {
   "stream.trimmed": 54,
 } as const satisfies Record<StreamEvent["type"], number>;
 
-export const STREAM_VERSION = 1;
+const STREAM_VERSION = 1;
 
 /** What `evolve` keeps of an event's messages: how many and how long. The bodies stay where they are. */
 export interface MessageSizes {

@@ -5,7 +5,7 @@
 import type { FamilySums } from "./contract.js";
 import type { Stream } from "./stream.js";
 
-export class StreamFamily {
+class StreamFamily {
   /** The oldest first. */
   readonly streams = new Set<Stream>();
   messages = 0;
