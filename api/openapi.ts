@@ -78,8 +78,20 @@ function restOperation(operation: Operation, binding: RestBinding, index: number
         ...(operation.kind === "write" || hasPast(operation) ? { headers: offsetHeaders } : {}),
         content: { [contentType]: { schema: binding.output ?? answerSchema(operation) } },
       },
-      ...errorResponses([...operation.errors, ...commonErrors(operation, binding)]),
+      ...badNews(operation, errorResponses([...operation.errors, ...commonErrors(operation, binding)])),
     },
+  };
+}
+
+/** A probe says with its status, too, what it says in its answer. */
+function badNews({ badNewsStatus: status, output }: Operation, responses: Node): Node {
+  if (status === undefined) return responses;
+  const { description, content } = nodeOf(responses[status]);
+  const schema = { anyOf: [{ $ref: "#/components/schemas/Error" }, output] };
+  const words = `The same answer, when the news is bad. ${description}`;
+  return {
+    ...responses,
+    [status]: { description: words, content: { ...nodeOf(content), "application/json": { schema } } },
   };
 }
 

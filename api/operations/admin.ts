@@ -39,6 +39,7 @@ export const health = defineOperation({
   errors: [],
   rest: [{ method: "GET", path: "/health" }],
   envelope: false,
+  badNewsStatus: 503,
   whileDraining: true,
   ofNow: true,
   run(_input, { desk }): Answered {
@@ -71,6 +72,7 @@ export const live = defineOperation({
   errors: [],
   rest: [{ method: "GET", path: "/livez" }],
   envelope: false,
+  badNewsStatus: 503,
   whileDraining: true,
   ofNow: true,
   run(_input, { desk }): Answered {
@@ -96,6 +98,7 @@ export const ready = defineOperation({
   errors: ["API_NOT_READY"],
   rest: [{ method: "GET", path: "/readyz" }],
   envelope: false,
+  badNewsStatus: 503,
   whileDraining: true,
   ofNow: true,
   run({ verbose }, { desk }): Answered {

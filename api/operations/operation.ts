@@ -54,6 +54,8 @@ interface OperationFacts<Input extends TObject> {
   readonly rest: readonly RestBinding[];
   /** False for what makes no sense in the envelope. */
   readonly envelope?: false;
+  /** The status with which it answers the same output when the news is bad. */
+  readonly badNewsStatus?: 503;
   /** True when it answers also while the server drains: probes and measurements. */
   readonly whileDraining?: true;
   /** True for a read that tells of this process or of this moment: it cannot be asked of the past. */
@@ -155,7 +157,7 @@ function preparable<Input extends TObject>(
 /** A definition without what only this file calls. */
 function factsOf<Input extends TObject>(definition: OperationFacts<Input>): OperationFacts<TObject> {
   const { name, kind, summary, input, output, errors, rest } = definition;
-  const { aliases, description, exact, envelope, whileDraining, ofNow, subject } = definition;
+  const { aliases, description, exact, envelope, badNewsStatus, whileDraining, ofNow, subject } = definition;
   return {
     name,
     kind,
@@ -168,6 +170,7 @@ function factsOf<Input extends TObject>(definition: OperationFacts<Input>): Oper
     ...(description !== undefined && { description }),
     ...(exact && { exact }),
     ...(envelope === false && { envelope }),
+    ...(badNewsStatus && { badNewsStatus }),
     ...(whileDraining && { whileDraining }),
     ...(ofNow && { ofNow }),
     ...(subject && { subject }),

@@ -4,6 +4,7 @@ import { refusal } from "../../api/index.js";
 import { operations } from "../../api/operations/catalog.js";
 import { offset } from "../../log/index.js";
 import { SnapshotError } from "../../projections/index.js";
+import { undescribed } from "../support/described.js";
 import { TestServer } from "../support/test-server.js";
 
 let server: TestServer;
@@ -52,6 +53,15 @@ describe("probes", () => {
       ],
     });
     expect((await server.get("/livez")).status).toBe(200);
+  });
+
+  it("bad news are told as they are described", async () => {
+    server.checks = [{ name: "disk", ok: false, detail: "12 bytes free" }];
+    server.live = false;
+    for (const path of ["/health", "/livez", "/readyz"]) {
+      const answer = await server.get(path);
+      expect([answer.status, undescribed("GET", path, answer)], path).toEqual([503, undefined]);
+    }
   });
 
   it("a component that is impaired is told by health, and requests still belong here", async () => {
