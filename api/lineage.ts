@@ -46,6 +46,8 @@ export function mayBeLost(epochs: Epochs, offset: number): boolean {
  * `unknown`: the log has nothing of that lineage; to a log that follows another it may still come, of any other it is lost.
  */
 function standingOf(epochs: Epochs, offset: number, lineage: string): "ours" | "lost" | "unknown" {
+  // What lies before every record lies in every history.
+  if (offset === 0) return "ours";
   const at = epochs.findIndex(({ lineageId }) => lineageId.startsWith(lineage));
   const [oldest] = epochs;
   // Epochs that ended before the oldest record that is kept are forgotten: such an offset cannot be judged, and is in the past.

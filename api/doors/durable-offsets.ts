@@ -41,7 +41,6 @@ export function formatPlace({ offset, place }: EventPlace): string {
 
 /** The token was told before the data was restored to an earlier time: it names another place now, or none. */
 export function isOfLostHistory(epochs: Epochs, { token: { offset }, lineage }: AtToken): boolean {
-  if (offset === 0) return false;
   return lineage === undefined ? mayBeLost(epochs, offset) : isLost(epochs, offset, lineage);
 }
 

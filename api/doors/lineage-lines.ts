@@ -14,12 +14,12 @@ export class LineageLines {
     this.#log = log;
   }
 
-  /** Whole lines, for an answer that tells this offset, or none. Empty before a node has its first log. */
-  of(offset?: number): string {
+  /** Whole lines, for an answer that tells this offset, or none; 0 is of no record. Empty before a node has its first log. */
+  of(offset = 0): string {
     const { epochs, committedOffset } = this.#log;
-    const found = epochAt(epochs, offset ?? committedOffset);
+    const found = epochAt(epochs, offset === 0 ? committedOffset : offset);
     // A log without a record has the epoch that will write the first.
-    const entry = found ?? (offset === undefined ? epochs[0] : undefined);
+    const entry = found ?? (offset === 0 ? epochs[0] : undefined);
     if (entry === undefined) return "";
     // Every answer has them, and nearly always the same.
     if (entry !== this.#entry) {

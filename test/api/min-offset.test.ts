@@ -144,6 +144,24 @@ describe("a durable stream's read", () => {
   });
 });
 
+describe("the offset of a write that changed nothing ever", () => {
+  it("has its lineage beside it as every other, and is there for whoever sends the two", async () => {
+    server = await TestServer.start();
+    await server.post("/kv/set", { key: "a", value: "b" });
+    const shown = await server.get("/kv/get/a");
+    const { headers } = await server.request("DELETE", "/kv/del/none");
+    const [offset, lineage, epoch] = ["offset", "lineage", "epoch"].map((name) =>
+      headers.get(`x-annals-${name}`),
+    );
+    expect([offset, lineage, epoch]).toEqual([
+      "0",
+      ...["lineage", "epoch"].map((name) => shown.headers.get(`x-annals-${name}`)),
+    ]);
+    expect(lineage).toMatch(/^[0-9a-f]{8}$/);
+    expect((await server.get(`/kv/get/a?min_offset=${offset}@${lineage}`)).json).toBe("b");
+  });
+});
+
 describe("a write", () => {
   const TEXT = { "content-type": "text/plain" };
   const set = { command: "kv.set", request_id: "r", payload: { key: "a", value: "b" } };
