@@ -27,6 +27,9 @@ export async function openObjectStore(url: string, environment: StoreEnvironment
 }
 
 function directoryOf(url: string): string {
+  // Resolved it would be wherever the command runs: a variable that is not set, most likely.
+  if (url === "")
+    throw new BackupError("BACKUP_TARGET_INVALID", "an empty address is no repository", { url });
   const scheme = /^([a-z][a-z0-9+.-]+):/i.exec(url)?.[1]?.toLowerCase();
   if (scheme === undefined) return resolve(url);
   if (scheme === "file" && URL.canParse(url) && new URL(url).host === "") return fileURLToPath(url);

@@ -5,7 +5,7 @@
 import { constants, setPriority } from "node:os";
 import { isAbsolute, resolve } from "node:path";
 import { type Command, InvalidArgumentError } from "commander";
-import { realFileSystem } from "../../log/index.js";
+import { IDENTITY_FILE, realFileSystem } from "../../log/index.js";
 import type { BackupReport } from "../backup/backup.js";
 import type { ListedBackup } from "../backup/list.js";
 import type { ObjectStore } from "../backup/object-store.js";
@@ -17,6 +17,7 @@ import { requireConfig } from "./effective-config.js";
 import { CliFailure, exitCodes } from "./failure.js";
 import { colour, counted, talk, writeJson, writeLine } from "./output.js";
 import { amount, duration, Progress } from "./progress.js";
+import { liesIn } from "./real-place.js";
 
 interface MakeFlags {
   readonly config?: string;
@@ -136,7 +137,7 @@ async function make(target: string, flags: MakeFlags): Promise<void> {
   });
   const dataDirectory = await existingDataDirectory(config.values.data_dir);
   const store = await open(target);
-  refuseInside(store.url, dataDirectory);
+  if (isAbsolute(store.url)) await refuseUnfit(store.url, dataDirectory);
   const progress = progressOf("backup", flags);
   const { makeBackup } = await import("../backup/backup.js");
   const { BoundedBreaks } = await import("../backup/breaks.js");
@@ -161,10 +162,12 @@ async function make(target: string, flags: MakeFlags): Promise<void> {
   else writeReport(report);
 }
 
-/** Below the data directory a repository would be lost together with what it is to save. */
-function refuseInside(url: string, dataDirectory: string): void {
-  if (!isAbsolute(url) || !`${url}/`.startsWith(`${dataDirectory}/`)) return;
-  throw new CliFailure(exitCodes.usage, `${url} lies in the data directory; choose a place outside of it`);
+/** Below the data directory a repository would be lost together with what it is to save; another one has a lock and snapshots of its own. */
+async function refuseUnfit(path: string, dataDirectory: string): Promise<void> {
+  const isInside = await liesIn(path, dataDirectory);
+  if (!isInside && !(await realFileSystem.exists(`${path}/${IDENTITY_FILE}`))) return;
+  const what = isInside ? "lies in the data directory" : "is the data directory of a server";
+  throw new CliFailure(exitCodes.usage, `${path} ${what}; choose a place outside of it`);
 }
 
 async function writeMetrics(path: string, report: BackupReport): Promise<void> {

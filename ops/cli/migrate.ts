@@ -3,7 +3,7 @@
  * is loaded when the command runs.
  */
 import { randomBytes } from "node:crypto";
-import { resolve, sep } from "node:path";
+import { resolve } from "node:path";
 import type { Command } from "commander";
 import { LOCK_FILE, LockHeldError, readDirectoryFormat, realFileSystem } from "../../log/index.js";
 import { LiveSettings } from "../config/rooms.js";
@@ -18,6 +18,7 @@ import { requireConfig } from "./effective-config.js";
 import { CliFailure, exitCodes } from "./failure.js";
 import { talk, writeJson, writeLine } from "./output.js";
 import { amount, Progress } from "./progress.js";
+import { liesIn } from "./real-place.js";
 
 interface MigrateFlags {
   readonly dataDir: string;
@@ -46,7 +47,7 @@ async function run(flags: MigrateFlags): Promise<void> {
   const into = flags.into === undefined ? undefined : resolve(flags.into);
   if (into === undefined && flags.dryRun !== true)
     throw new CliFailure(exitCodes.usage, "name the new data directory with --into, or ask with --dry-run");
-  if (into !== undefined && `${into}${sep}`.startsWith(`${from}${sep}`))
+  if (into !== undefined && (await liesIn(into, from)))
     throw new CliFailure(
       exitCodes.usage,
       `--into ${into} lies in ${from}, which stays as it is; choose another`,

@@ -5,6 +5,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  symlinkSync,
   truncateSync,
   writeFileSync,
 } from "node:fs";
@@ -123,6 +124,15 @@ describe("annals backup", () => {
     expectRefusal(await backup(), 2, /missing required argument 'target'/);
     expectRefusal(await backup(repository, "--data-dir", join(root, "none")), 2, /does not exist/);
     expectRefusal(await backup(join(data, "inside"), "--data-dir", data), 2, /lies in the data directory/);
+    symlinkSync(data, join(root, "link"));
+    const through = join(root, "link", "inside");
+    expectRefusal(await backup(through, "--data-dir", data), 2, /lies in the data directory/);
+    const other = join(root, "other");
+    expect((await runAnnals(["restore", "--from", repository, "--latest", "--data-dir", other])).code).toBe(
+      0,
+    );
+    expectRefusal(await backup(other, "--data-dir", data), 2, /is the data directory of a server/);
+    expectRefusal(await backup("", "--data-dir", data), 2, /BACKUP_TARGET_INVALID: an empty address/);
     expectRefusal(await backup("ftp://host/x", "--data-dir", data), 2, /BACKUP_TARGET_INVALID/);
     expectRefusal(await backup("verify", join(root, "nothing")), 2, /BACKUP_NOT_FOUND/);
     expectRefusal(await backup("verify", repository, "no-such-id"), 2, /BACKUP_NOT_FOUND/);

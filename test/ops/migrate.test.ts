@@ -1,4 +1,4 @@
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
@@ -110,7 +110,8 @@ describe("annals migrate", () => {
 
   it("needs a place outside of the old directory", async () => {
     const from = older("outside");
-    const calls = [[], ["--into", join(from, "new")]];
+    symlinkSync(from, `${from}-link`);
+    const calls = [[], ["--into", join(from, "new")], ["--into", join(`${from}-link`, "new")]];
     const ended = calls.map((flags) => runAnnals(["migrate", "--data-dir", from, ...flags]));
     for (const { code, stderr } of await Promise.all(ended))
       expect([code, stderr.trimEnd().split("\n").length]).toEqual([2, 1]);
