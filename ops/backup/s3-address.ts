@@ -1,4 +1,5 @@
 /** Where a bucket is and who asks: from the address of a repository and the environment, to what the client needs. */
+import { firstSet } from "../config/environment.js";
 import { BackupError } from "./errors.js";
 
 /** What a store may need of the process: credentials of a bucket. */
@@ -46,8 +47,7 @@ export function s3Address(text: string, environment: StoreEnvironment): S3Addres
   if (path.includes("..") || path.includes(".")) throw invalid(text, "a prefix has no . or ..");
   const region =
     url.searchParams.get("region") ??
-    environment["AWS_REGION"] ??
-    environment["AWS_DEFAULT_REGION"] ??
+    firstSet(environment, "AWS_REGION", "AWS_DEFAULT_REGION") ??
     "us-east-1";
   return {
     url: text,
@@ -67,9 +67,7 @@ function endpointOf(
 ): string {
   const endpoint =
     asked ??
-    environment["ANNALS_S3_ENDPOINT"] ??
-    environment["AWS_ENDPOINT_URL_S3"] ??
-    environment["AWS_ENDPOINT_URL"] ??
+    firstSet(environment, "ANNALS_S3_ENDPOINT", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL") ??
     `https://s3.${region}.amazonaws.com`;
   const parsed = URL.canParse(endpoint) ? new URL(endpoint) : undefined;
   if (parsed === undefined || (parsed.protocol !== "http:" && parsed.protocol !== "https:"))
@@ -82,7 +80,7 @@ function credentialsOf(text: string, environment: StoreEnvironment): S3Credentia
   const secretAccessKey = environment["AWS_SECRET_ACCESS_KEY"] ?? "";
   if (accessKeyId === "" || secretAccessKey === "")
     throw invalid(text, "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY must be set in the environment");
-  return { accessKeyId, secretAccessKey, sessionToken: environment["AWS_SESSION_TOKEN"] };
+  return { accessKeyId, secretAccessKey, sessionToken: firstSet(environment, "AWS_SESSION_TOKEN") };
 }
 
 function invalid(url: string, why: string): BackupError {

@@ -1,5 +1,6 @@
 /** Reads the configuration for a command: the file, this process's environment, and the command's flags. */
 import { readConfigFile } from "../config/config-file.js";
+import { firstSet } from "../config/environment.js";
 import { type Config, type Loaded, loadConfig } from "../config/load.js";
 import { configFailure } from "./failure.js";
 
@@ -17,7 +18,7 @@ export interface Read {
 
 /** @throws ConfigFileError when a named file cannot be read. */
 export async function readConfig(request: ConfigRequest): Promise<Read> {
-  const file = readConfigFile(request.file ?? process.env["ANNALS_CONFIG"]);
+  const file = readConfigFile(request.file ?? firstSet(process.env, "ANNALS_CONFIG"));
   const sources = { environment: process.env, flags: request.flags };
   if (file === undefined) return { loaded: loadConfig(sources), file: undefined };
   // The parser takes 20 ms to load, which a start without a file does without.

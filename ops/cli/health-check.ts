@@ -1,5 +1,6 @@
 /** `annals serve --health-check`: the documented probe. Exit 0 when the server is ready, 1 when not. */
 import { request as httpRequest } from "node:http";
+import { firstSet } from "../config/environment.js";
 import { type ConfigRequest, requireConfig } from "./effective-config.js";
 import { CliFailure, exitCodes } from "./failure.js";
 import { writeLine } from "./output.js";
@@ -9,7 +10,7 @@ const TIMEOUT_MS = 3000;
 /** Asks where a flag says, else the address in ANNALS_HEALTH_ADDR or SYNAP_HEALTH_ADDR (`host:port`), else the configured one. */
 export async function checkHealth(request: ConfigRequest): Promise<void> {
   const isFlagged = request.flags["host"] !== undefined || request.flags["port"] !== undefined;
-  const named = process.env["ANNALS_HEALTH_ADDR"] ?? process.env["SYNAP_HEALTH_ADDR"];
+  const named = firstSet(process.env, "ANNALS_HEALTH_ADDR", "SYNAP_HEALTH_ADDR");
   const address = isFlagged || named === undefined ? await configured(request) : named;
   const url = `http://${address}/readyz`;
   const status = await statusOf(url).catch((error: unknown) => {

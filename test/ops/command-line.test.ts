@@ -197,6 +197,10 @@ describe("serve", () => {
         code: 0,
         stderr: "",
       });
+      const passedOn = { ...environment, ANNALS_HEALTH_ADDR: "", ANNALS_CONFIG: "" };
+      expect(await runAnnals(["serve", "--health-check"], { environment: passedOn })).toMatchObject({
+        code: 0,
+      });
       const flagged = await runAnnals(["serve", "--health-check", "--port", "1"], { environment });
       expectRefusal(flagged, 1, /^annals: http:\/\/127\.0\.0\.1:1\/readyz does not answer/);
     } finally {

@@ -256,6 +256,16 @@ describe("the address of a bucket", () => {
       s3Address("s3://store", { ...environment, ANNALS_S3_ENDPOINT: "http://e", AWS_REGION: "eu-1" }),
     ).toMatchObject({ prefix: "", endpoint: "http://e", region: "eu-1" });
     expect(s3Address("s3://store", environment).endpoint).toBe("https://s3.us-east-1.amazonaws.com");
+    const passedOn = {
+      ANNALS_S3_ENDPOINT: "",
+      AWS_ENDPOINT_URL: "http://e",
+      AWS_REGION: "",
+      AWS_DEFAULT_REGION: "r",
+    };
+    expect(s3Address("s3://store", { ...environment, ...passedOn })).toMatchObject({
+      endpoint: "http://e",
+      region: "r",
+    });
   });
 
   it.each([
