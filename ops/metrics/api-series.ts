@@ -95,7 +95,7 @@ export class ApiSeries implements ApiObserver {
     );
     series.counterCells(
       "requests_rejected_total",
-      "Requests refused, by error code",
+      "Requests refused before any operation ran, by error code",
       ["code"],
       this.#rejected,
     );
