@@ -13,7 +13,7 @@ import type { LinkNode } from "./link-ports.js";
 import type { Below, Heartbeat, HeartbeatWords, NodeStatement, PeerNote } from "./messages.js";
 import { NodeList, type NodePlace } from "./peers.js";
 import { type Address, type Clock, describeAddress, type ReplicationLogger } from "./ports.js";
-import { reachable } from "./reachable.js";
+import { placedAt } from "./reachable.js";
 import { belowOf, nodesBelow } from "./relay.js";
 import type { Sender } from "./sender.js";
 import type { ReplicationSettings, Role } from "./settings.js";
@@ -104,11 +104,10 @@ export class LocalNode implements LinkNode {
     const { nodeId } = this;
     // Who listens everywhere was found somewhere, perhaps.
     const found = this.list.of(nodeId)?.listen;
-    const listen =
-      settings.advertiseAddress ??
-      reachable(this.listening, found?.port === this.listening?.port ? found?.host : undefined) ??
-      this.listening;
-    return { nodeId, name: settings.name, listen, http: settings.httpAddress() };
+    const said = { listen: settings.advertiseAddress ?? this.listening, http: settings.httpAddress() };
+    const there = found?.port === this.listening?.port ? found?.host : undefined;
+    const { listen = said.listen, http = said.http } = placedAt(said, there);
+    return { nodeId, name: settings.name, listen, http };
   }
 
   /** Who leads under the highest leadership that was heard of, when that is known. */
@@ -232,8 +231,7 @@ export class LocalNode implements LinkNode {
     if (time !== undefined) this.#primaryAhead = time - this.#options.clock.stopwatch();
     const { heard } = this;
     if (heard === undefined) return;
-    const seen = (node: PeerNote): PeerNote =>
-      node.nodeId === at.nodeId ? { ...node, listen: reachable(node.listen, at.host) } : node;
+    const seen = (node: PeerNote): PeerNote => (node.nodeId === at.nodeId ? placedAt(node, at.host) : node);
     if (primary !== undefined && isSameLeadership(own, heard))
       this.soon(this.leadership.led(heard, seen(primary)));
     // Whoever is in the middle may keep a list of a newer leadership than that of its log.
@@ -245,9 +243,9 @@ export class LocalNode implements LinkNode {
   learnPrimary({ heard, primary, nodeId }: NodeStatement, host: string | undefined): void {
     if (heard === undefined || primary === undefined || primary.nodeId === this.nodeId) return;
     if (this.leadership.primary !== undefined || !isSameLeadership(heard, this.leadership.highest)) return;
-    const listen = reachable(primary.listen, primary.nodeId === nodeId ? host : undefined);
-    if (listen === undefined) return;
-    this.soon(this.leadership.led(heard, { ...primary, listen }));
+    const seen = placedAt(primary, primary.nodeId === nodeId ? host : undefined);
+    if (seen.listen === undefined) return;
+    this.soon(this.leadership.led(heard, seen));
     this.#options.events.primaryKnown();
   }
 

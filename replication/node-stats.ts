@@ -3,7 +3,7 @@ import { offset as asOffset, BEFORE_FIRST, type LogSegments } from "../log/index
 import type { LocalNode } from "./local-node.js";
 import type { PeerNote } from "./messages.js";
 import { type Clock, describeAddress } from "./ports.js";
-import { reachableFrom } from "./reachable.js";
+import { hostOf, placedAt } from "./reachable.js";
 import { nodesBelow } from "./relay.js";
 import type { ReplicaSet } from "./replica-set.js";
 import type {
@@ -51,6 +51,7 @@ export function replicationStats(sources: StatsSources): ReplicationStats {
     clusterId,
     nodeId: place.nodeId,
     name: place.name,
+    http: place.http,
     listening: listening && describeAddress(listening),
     leadership: own && { epoch: own.epoch, lineageId: own.lineageId },
     heard: heard && { epoch: heard.epoch, lineageId: heard.lineageId },
@@ -76,12 +77,12 @@ function replicas({ local, set, clock, segments }: StatsSources): ReplicaStats[]
   const wall = clock.now() - clock.stopwatch();
   return set.progress().map(({ of, connected }) => {
     const lagRecords = Math.max(0, durable - of.durable);
-    const listen = reachableFrom(of.node.listen, of.remote);
+    const { listen, http } = placedAt(of.node, hostOf(of.remote));
     return {
       nodeId: of.node.nodeId,
       name: of.node.name,
       address: listen && describeAddress(listen),
-      http: of.node.http,
+      http,
       remote: of.remote,
       connected,
       phase: connected ? of.phase : "gone",

@@ -173,7 +173,7 @@ export class ReplicationNode {
 
   /** The primary's HTTP address, as far as it is known. */
   get primaryHttp(): string | undefined {
-    return this.#local.primary?.http ?? this.#upstream?.node?.http;
+    return this.#local.primary?.http ?? this.#upstream?.http;
   }
 
   /** The primary's clock now, ms since 1970: the own one when this node leads; undefined before the first heartbeat. */

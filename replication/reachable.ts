@@ -4,14 +4,35 @@ import type { Address } from "./ports.js";
 const EVERYWHERE: ReadonlySet<string> = new Set(["", "0.0.0.0", "::", "*"]);
 
 /** What a node states, seen from whoever reached it at `host` or was reached from there. */
-export function reachable(listen: Address | undefined, host: string | undefined): Address | undefined {
+function reachable(listen: Address | undefined, host: string | undefined): Address | undefined {
   if (listen === undefined || !EVERYWHERE.has(listen.host)) return listen;
   return host === undefined ? undefined : { host, port: listen.port };
 }
 
-/** As `reachable`, from where the node's connection comes. */
-export const reachableFrom = (listen: Address | undefined, remote: string): Address | undefined =>
-  reachable(listen, hostOf(remote));
+const HTTP = /^(https?:\/\/)(?:\[([^\]]*)\]|([^:/]*))(.*)$/;
+
+/** As `reachable`, of an HTTP address. */
+function reachableHttp(http: string | undefined, host: string | undefined): string | undefined {
+  const [, scheme, inBrackets, name = inBrackets, rest] = HTTP.exec(http ?? "") ?? [];
+  if (name === undefined || !EVERYWHERE.has(name)) return http;
+  if (host === undefined) return undefined;
+  return `${scheme}${host.includes(":") ? `[${host}]` : host}${rest}`;
+}
+
+interface Place {
+  readonly listen: Address | undefined;
+  readonly http: string | undefined;
+}
+
+/**
+ * Where a node is, by what it states, to whoever reached it at `host`, or was reached from there. What it is called for replication it is
+ * called for HTTP, too; but one that listens on its own machine only may serve HTTP to others.
+ */
+export function placedAt<Node extends Place>(node: Node, host: string | undefined): Node {
+  const listen = reachable(node.listen, host);
+  const there = isLoopback(listen?.host) ? (host ?? listen?.host) : (listen?.host ?? host);
+  return { ...node, listen, http: reachableHttp(node.http, there) };
+}
 
 /** The host of `host:port` or `[host]:port`. */
 export function hostOf(remote: string): string | undefined {

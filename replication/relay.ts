@@ -11,7 +11,7 @@ import { isSameLeadership, type Leadership } from "./leadership-order.js";
 import type { ReplicaProgress } from "./link-ports.js";
 import { type Below, type FollowerNote, type Held, PEERS_MAX } from "./messages.js";
 import type { NodePlace } from "./peers.js";
-import { hostOf, isLoopback, reachableFrom } from "./reachable.js";
+import { hostOf, isLoopback, placedAt } from "./reachable.js";
 
 /** The list of nodes that a node states to keep durably. */
 export interface KeptList {
@@ -51,7 +51,7 @@ export class Relayed {
     const told = nodes.map(
       ({ nodeId, name, listen, http, follows, version, durable, silentMs }): [string, NodeBelow] => {
         // What the teller reaches on its own machine is where the teller is.
-        const place = { nodeId, name, http, listen: reachableFrom(listen, from) };
+        const place = placedAt({ nodeId, name, listen, http }, hostOf(from));
         const list = { under, version };
         return [
           nodeId,
@@ -82,8 +82,8 @@ export function nodesBelow(senders: readonly Feeding[], selfId: string): Map<str
   const below = new Map<string, NodeBelow>();
   for (const sender of senders) {
     const { node, phase, remote, durable, lastHeardAt } = sender.progress;
-    const { nodeId, name, http } = node;
-    const listen = isLoopback(hostOf(remote)) ? node.listen : reachableFrom(node.listen, remote);
+    const host = hostOf(remote);
+    const { nodeId, name, listen, http } = isLoopback(host) ? node : placedAt(node, host);
     below.set(nodeId, {
       place: { nodeId, name, http, listen },
       follows: selfId,

@@ -12,7 +12,7 @@ import type { LocalNode } from "./local-node.js";
 import type { Heartbeat, Held, NodeStatement } from "./messages.js";
 import type { NodePlace } from "./peers.js";
 import type { Clock, ReplicationLogger } from "./ports.js";
-import { reachableFrom } from "./reachable.js";
+import { hostOf, placedAt } from "./reachable.js";
 import type { KeptList, NodeBelow } from "./relay.js";
 import type { Sender, SenderEvents } from "./sender.js";
 import type { ReplicationSettings } from "./settings.js";
@@ -183,8 +183,7 @@ export class ReplicaSet implements SenderEvents {
   heartbeat({ peersUnder: under, peersVersion: version }: Heartbeat, from: NodeStatement): void {
     const sender = this.#options.senders().find(({ progress }) => progress.node.nodeId === from.nodeId);
     if (sender === undefined) return;
-    const { nodeId, name, http } = from;
-    const listen = reachableFrom(from.listen, sender.progress.remote);
+    const { nodeId, name, listen, http } = placedAt(from, hostOf(sender.progress.remote));
     this.#noteSoon({ nodeId, name, http, listen }, { under, version });
   }
 

@@ -160,6 +160,8 @@ export interface ReplicationStats {
   readonly clusterId: string | undefined;
   readonly nodeId: string;
   readonly name: string;
+  /** Where clients reach it, as it tells the others. */
+  readonly http: string | undefined;
   /** `host:port` that this node listens on for replicas and candidates. */
   readonly listening: string | undefined;
   /** Of the own log's last epoch. */

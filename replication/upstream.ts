@@ -9,6 +9,7 @@ import type { LinkContext, ReceiverProgress } from "./link-ports.js";
 import type { Below, Heartbeat, Held } from "./messages.js";
 import { type Address, describeAddress, type Network } from "./ports.js";
 import type { KnownEnd } from "./position.js";
+import { placedAt } from "./reachable.js";
 import { Receiver } from "./receiver.js";
 import type { UpstreamStats } from "./stats.js";
 
@@ -105,6 +106,11 @@ export class Upstream {
     return this.#isGreeted ? this.#receiver.progress.primary : undefined;
   }
 
+  /** Its HTTP address, once it has greeted. */
+  get http(): string | undefined {
+    return this.node && placedAt(this.node, this.address.host).http;
+  }
+
   /** Its node, once it has greeted, and the host at which it was reached. */
   get place(): { readonly nodeId: string; readonly host: string } | undefined {
     return this.node && { nodeId: this.node.nodeId, host: this.address.host };
@@ -192,7 +198,7 @@ export class Upstream {
         nodeId: progress.primary.nodeId,
         name: progress.primary.name,
         address: describeAddress(this.address),
-        http: progress.primary.http,
+        http: placedAt(progress.primary, this.address.host).http,
       },
       primaryEnd: this.#primaryEnd && asOffset(Math.max(this.#primaryEnd, this.#committed)),
       lagRecords,

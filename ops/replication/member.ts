@@ -275,7 +275,7 @@ export class SetMember implements Replication {
     const stats = this.stats;
     if (stats === undefined)
       throw new ReplicationError("REPLICATION_CHANGING", "the node has not taken its role yet");
-    return factsOf(stats, this.#parts.httpAddress(), this.#maxLagMs, this.refuseWrites());
+    return factsOf(stats, this.#maxLagMs, this.refuseWrites());
   }
 
   /** Whether requests that fit this role belong here. One that has lost its primary shows what it has: nobody has anything newer, perhaps. */

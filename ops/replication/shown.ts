@@ -22,17 +22,16 @@ import type {
 
 export function factsOf(
   stats: ReplicationStats,
-  httpAddress: string | undefined,
   maxLagMs: number,
   refused: Refusal | undefined,
 ): ReplicationFacts {
-  const { role, nodeId, name, listening, leadership, durable, fence, counters } = stats;
+  const { role, nodeId, name, http, listening, leadership, durable, fence, counters } = stats;
   return {
     role,
     nodeId,
     name,
     listen: listening,
-    http: httpAddress,
+    http,
     leadership,
     offset: durable,
     fence,

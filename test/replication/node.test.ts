@@ -25,6 +25,23 @@ describe("a set", () => {
     expect(b!.node.primaryTime).toBeCloseTo(sets.world.clock.now(), -4);
   });
 
+  it("whose nodes serve HTTP on every address of their hosts knows each where it is reached", async () => {
+    const httpAddress = () => "http://0.0.0.0:15500";
+    const [a, b, c] = ["a", "b", "c"].map((name) => sets.world.add(name, { httpAddress }));
+    await a!.start();
+    await b!.start({ ...REPLICA, masterAddress: addressOf("a") });
+    await c!.start({ ...REPLICA, masterAddress: addressOf("b") });
+    const isThere = (node: SetNode, other: string) =>
+      node.node.stats().peers.find(({ name }) => name === other)?.http === `http://${other}:15500`;
+    await until(() => isThere(c!, "a") && isThere(c!, "b"), "c knows where the others are");
+    expect([b!, c!].map(({ node }) => node.primaryHttp)).toEqual(["http://a:15500", "http://a:15500"]);
+    await until(() => b!.node.stats().peers.every(({ counts }) => counts), "all count");
+    await settled(b!.node.promote(), "b leads");
+    await until(() => has(a!, b!) && has(c!, b!), "they follow");
+    expect([a!, c!].map(({ node }) => node.primaryHttp)).toEqual(["http://b:15500", "http://b:15500"]);
+    expect(b!.node.stats().http).toBe("http://b:15500");
+  });
+
   it("goes on after every node was restarted", async () => {
     const [a, b] = await setOf("a", "b");
     await confirmedBy(a!, "one", 1);

@@ -5,7 +5,7 @@ import { LeadershipFile } from "../../replication/leadership-file.js";
 import type { Leadership } from "../../replication/leadership-order.js";
 import { PEERS_MAX } from "../../replication/messages.js";
 import { NodeList, type NodePlace } from "../../replication/peers.js";
-import { hostOf, reachable, reachableFrom } from "../../replication/reachable.js";
+import { hostOf, placedAt } from "../../replication/reachable.js";
 
 const UNDER: Leadership = { epoch: epoch(1), lineageId: "a".repeat(32) };
 const NEXT: Leadership = { epoch: epoch(2), lineageId: "b".repeat(32) };
@@ -129,11 +129,21 @@ describe("the list of nodes", () => {
 });
 
 describe("an address", () => {
+  const at = (listens: string, http: string | undefined, host: string | undefined) => {
+    const { listen, http: there } = placedAt({ listen: { host: listens, port: 1 }, http }, host);
+    return [listen?.host, there];
+  };
+
   it("that is every address of a host is the one that the node was reached at", () => {
-    expect(reachable({ host: "0.0.0.0", port: 1 }, "10.0.0.7")).toEqual({ host: "10.0.0.7", port: 1 });
-    expect(reachable({ host: "::", port: 1 }, undefined)).toBeUndefined();
-    expect(reachable({ host: "north", port: 1 }, "10.0.0.7")).toEqual({ host: "north", port: 1 });
-    expect(reachableFrom({ host: "::", port: 1 }, "[fe80::1]:42")).toEqual({ host: "fe80::1", port: 1 });
+    expect(at("0.0.0.0", "http://0.0.0.0:2", "10.0.0.7")).toEqual(["10.0.0.7", "http://10.0.0.7:2"]);
+    expect(at("::", "https://[::]:2", "north")).toEqual(["north", "https://north:2"]);
+    expect(at("::", "http://[::]:2", "fe80::1")).toEqual(["fe80::1", "http://[fe80::1]:2"]);
+    expect(at("::", "http://[::]:2", undefined)).toEqual([undefined, undefined]);
+    expect(at("north", "http://north:2", "10.0.0.7")).toEqual(["north", "http://north:2"]);
+    expect(at("north", "http://[::1]:2", "10.0.0.7")).toEqual(["north", "http://[::1]:2"]);
+    expect(at("north", "http://0.0.0.0:2", "10.0.0.7")).toEqual(["north", "http://north:2"]);
+    expect(at("127.0.0.1", "http://0.0.0.0:2", "10.0.0.7")).toEqual(["127.0.0.1", "http://10.0.0.7:2"]);
+    expect(at("north", undefined, "10.0.0.7")).toEqual(["north", undefined]);
     expect(hostOf("10.0.0.7:42")).toBe("10.0.0.7");
     expect(hostOf("[fe80::1]:42")).toBe("fe80::1");
     expect(hostOf("peer 4")).toBeUndefined();
