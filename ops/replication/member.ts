@@ -65,6 +65,12 @@ export interface SetMemberParts {
   readonly onLost: (error: Error) => void;
 }
 
+/** A primary that refuses writes so takes them again once its replicas are there; reads go on. */
+const FOR_ITS_REPLICAS: ReadonlySet<string> = new Set<Refusal["code"]>([
+  "REPLICATION_TOO_FEW_REPLICAS",
+  "REPLICATION_LAGGING",
+]);
+
 /** Before the node is there, and while it goes. */
 const NOT_STARTED: Refusal = refusal("REPLICATION_CHANGING", "the node has not taken its role yet");
 
@@ -285,6 +291,9 @@ export class SetMember implements Replication {
     if (stats === undefined) return { name, ok: false, detail: "the node has not taken its role yet" };
     const { fence, upstream, role } = stats;
     if (role !== "replica") {
+      const refused = this.refuseWrites();
+      if (refused !== undefined && FOR_ITS_REPLICAS.has(refused.code))
+        return { name, ok: true, impaired: true, detail: `writes are refused: ${refused.message}` };
       if (fence === undefined)
         return { name, ok: true, detail: `primary, epoch ${stats.leadership?.epoch ?? 0}` };
       return { name, ok: false, detail: `fenced: ${fence.from} told of epoch ${fence.heard.epoch}` };

@@ -1,4 +1,4 @@
-/** Roles that a configuration file gives: what SIGHUP makes of a change. */
+/** What settings make of a node: the replicas that it must have, its role, and what SIGHUP makes of a change. */
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
@@ -9,6 +9,21 @@ let set: ReplicaSet;
 afterEach(() => set.end());
 
 const write = (node: SetNode, key: string) => node.post("/kv/set", { key, value: `value of ${key}` });
+
+describe("a primary without the replicas that it must have", () => {
+  it("says in its health that it takes no writes, stays ready for reads, and is well when they are there", async () => {
+    set = await ReplicaSet.begin();
+    const one = await set.primary("one", [], { ANNALS_REPLICATION_MIN_REPLICAS_FOR_WRITE: "1" });
+    const health = async () => (await one.json("/health"))["components"];
+    expect(errorCodeOf(await write(one, "a"))).toBe("REPLICATION_TOO_FEW_REPLICAS");
+    expect(await health()).toMatchObject({
+      replication: expect.stringMatching(/^writes are refused: 0 replicas/),
+    });
+    expect((await one.get("/readyz")).status).toBe(200);
+    await set.replica("two", one);
+    await expect.poll(health).toMatchObject({ replication: "ok" });
+  });
+});
 
 describe("a role that was changed in the file", () => {
   it("is taken at SIGHUP: the replica is promoted, and told back it follows", async () => {
