@@ -128,7 +128,7 @@ function atUnsupported(): Refusal {
 
 /** The query fields that every read takes. */
 const MIN_OFFSET_FIELD = "min_offset";
-const AT_FIELD = "at";
+export const AT_FIELD = "at";
 export const READ_FIELDS: ReadonlySet<string> = new Set([MIN_OFFSET_FIELD, AT_FIELD]);
 
 /** `run`, at once or when the log has what was asked for. */

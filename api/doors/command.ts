@@ -24,7 +24,7 @@ import { replyHeaders } from "./reply-headers.js";
 
 export const COMMAND_PATH = "/api/v1/command";
 
-const Envelope = Type.Object(
+export const Envelope = Type.Object(
   {
     command: Type.String({ description: "The operation's name, such as `kv.set`." }),
     request_id: Type.String({
