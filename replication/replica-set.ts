@@ -114,7 +114,8 @@ export class ReplicaSet implements SenderEvents {
 
   held(sender: Sender, held: Held): void {
     const { local } = this.#options;
-    if (!local.leads) this.#passOnHeld(held.nodes);
+    // Those that it told of: they are few, and what is remembered of others nothing would take away.
+    if (!local.leads) this.#passOnHeld(held.nodes.filter(({ nodeId }) => sender.relayed.of(nodeId)));
     else if (!local.isFenced) this.#holdBelow(sender);
   }
 

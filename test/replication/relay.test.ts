@@ -5,6 +5,7 @@ import type { Leadership } from "../../replication/leadership-order.js";
 import { LEASE_MS } from "../../replication/lease.js";
 import type { Below, NodeStatement } from "../../replication/messages.js";
 import { belowOf, Relayed } from "../../replication/relay.js";
+import { ReplicaSet } from "../../replication/replica-set.js";
 import type { LinkNodeDouble } from "../support/link-node.js";
 import { primaryWith, replicaOf, same, type WithPrimary } from "../support/link-world.js";
 import { id } from "../support/protocol-samples.js";
@@ -16,6 +17,25 @@ const higher = (number: number): Leadership => ({ epoch: epoch(number), lineageI
 const BEHIND = id("be");
 /** Of the list of a primary that is alone on it. */
 const OWN_VERSION = 1;
+
+describe("a node that follows", () => {
+  it("passes on how far those are that it was told of, and nobody else", () => {
+    const said: unknown[] = [];
+    const relayed = new Relayed();
+    const node = { nodeId: BEHIND, name: "behind", listen: undefined, http: undefined, follows: id("aa") };
+    const below = { ...node, version: OWN_VERSION, durable: offset(3), silentMs: 0 };
+    relayed.state({ type: "below", under: undefined, nodes: [below] }, "between:1", 0, true);
+    const set = new ReplicaSet({
+      local: { leads: false },
+      upstream: () => ({ say: (message: unknown) => said.push(message) }),
+    } as never);
+    const held = (nodeId: string) => ({ nodeId, durable: offset(4) });
+    set.held({ relayed } as never, { type: "held", nodes: [held(id("ce"))] });
+    expect(said).toEqual([]);
+    set.held({ relayed } as never, { type: "held", nodes: [held(id("ce")), held(BEHIND)] });
+    expect(said).toEqual([{ type: "held", nodes: [held(BEHIND)] }]);
+  });
+});
 
 describe("what a replica tells of nodes behind it", () => {
   let world: SetWorld;
