@@ -25,6 +25,7 @@ import type { StreamSource } from "./metrics/stream-series.js";
 import { olderBeginnings, olderFiles, partText } from "./migration/older-parts.js";
 import { MonotonicClock } from "./monotonic-clock.js";
 import { nothingYet } from "./not-yet.js";
+import { connectionsThatFit, openFilesMax } from "./open-files.js";
 import { SetMember } from "./replication/member.js";
 import { requestIds } from "./request-ids.js";
 import { Timers } from "./timers.js";
@@ -269,6 +270,7 @@ export class ServerProcess {
       corsOrigins: this.#values["server.cors_origins"],
     });
     this.#app = app;
+    this.#leaveRoomForFiles(app);
     app.server.on("connection", (socket) => {
       this.#connections++;
       socket.once("close", () => this.#connections--);
@@ -279,6 +281,17 @@ export class ServerProcess {
       if (this.#health.phase === "leaving") response.setHeader("Connection", "close");
     });
     return app;
+  }
+
+  #leaveRoomForFiles({ server }: FastifyInstance): void {
+    const most = openFilesMax();
+    const connectionsMax = connectionsThatFit(most);
+    if (connectionsMax >= this.#values["limits.connections_max"]) return;
+    server.maxConnections = connectionsMax;
+    this.#logger.warn(
+      { openFilesMax: most, connectionsMax },
+      "fewer connections than limits.connections_max: this process may not open more files; raise `ulimit -n`",
+    );
   }
 
   #startTimers(): Timers {

@@ -1,3 +1,4 @@
+import { spawnSync } from "node:child_process";
 import {
   closeSync,
   mkdtempSync,
@@ -248,6 +249,33 @@ describe("SIGKILL", () => {
       await second.end();
     }
   });
+});
+
+describe("with few files to open", () => {
+  it.skipIf(process.platform !== "linux")(
+    "takes fewer connections, so that the log can open its own",
+    async () => {
+      const server = serve(fresh(), { ANNALS_LOG_SEGMENT_BYTES: "4096" });
+      const limited = spawnSync("prlimit", ["--pid", `${server.child.pid}`, "--nofile=120:120"]);
+      try {
+        const port = await server.port();
+        if (limited.status !== 0) return;
+        expect(server.logged("listening")).toHaveLength(1);
+        const client = new HttpClient(port, 1);
+        expect((await client.put("k", "first")).status).toBe(201);
+        const idle = Array.from({ length: 200 }, () =>
+          connect(port, "127.0.0.1").on("error", () => undefined),
+        );
+        await pause(300);
+        // Each roll opens a file.
+        for (let i = 0; i < 40; i++) expect((await client.put("k", "x".repeat(500))).status).toBe(204);
+        for (const socket of idle) socket.destroy();
+        client.close();
+      } finally {
+        await server.end();
+      }
+    },
+  );
 });
 
 describe("SIGHUP", () => {
