@@ -54,7 +54,7 @@ export const health = defineOperation({
       service: "annals",
       version: options.version,
       role: options.role(),
-      uptime_secs: Math.max(0, Math.floor((options.now() - startedAt) / 1000)),
+      uptime_secs: Math.floor((options.stopwatch() - startedAt) / 1000),
       log: { end_offset: options.log.endOffset, durable_offset: options.log.durableOffset },
       components,
     };

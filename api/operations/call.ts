@@ -30,13 +30,14 @@ import { Transactions } from "./transactions.js";
 /** What the doors of one server share. */
 export class Desk {
   readonly options: ApiOptions;
+  /** By the stopwatch. */
   readonly startedAt: number;
   readonly transactions: Transactions;
   readonly waitingRoom: WaitingRoom;
 
   constructor(options: ApiOptions) {
     this.options = options;
-    this.startedAt = options.now();
+    this.startedAt = options.stopwatch();
     this.transactions = new Transactions(options);
     this.waitingRoom = new WaitingRoom({
       wakes: () => options.store.wakes,

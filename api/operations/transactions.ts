@@ -24,6 +24,7 @@ interface Transaction {
   /** Undefined before `multi`. */
   writes: QueuedWrite[] | undefined;
   bytes: number;
+  /** By the stopwatch. */
   touchedAt: number;
 }
 
@@ -36,12 +37,12 @@ function isOpen(transaction: Transaction): transaction is OpenTransaction {
 }
 
 export class Transactions {
-  readonly #options: Pick<ApiOptions, "limits" | "now">;
+  readonly #options: Pick<ApiOptions, "limits" | "stopwatch">;
   /** Longest untouched first. */
   readonly #byClient = new Map<string, Transaction>();
   #bytes = 0;
 
-  constructor(options: Pick<ApiOptions, "limits" | "now">) {
+  constructor(options: Pick<ApiOptions, "limits" | "stopwatch">) {
     this.#options = options;
   }
 
@@ -141,7 +142,7 @@ export class Transactions {
       watched: new Map(),
       writes: undefined,
       bytes: 0,
-      touchedAt: this.#options.now(),
+      touchedAt: this.#options.stopwatch(),
     };
     this.#byClient.set(client, value);
     return { type: "open", value };
@@ -150,7 +151,7 @@ export class Transactions {
   #touched(client: string): Transaction | undefined {
     const found = this.#byClient.get(client);
     if (found === undefined) return undefined;
-    const now = this.#options.now();
+    const now = this.#options.stopwatch();
     if (found.touchedAt + this.#options.limits.transactionIdleMs <= now) {
       this.#forget(client);
       return undefined;
@@ -162,7 +163,7 @@ export class Transactions {
   }
 
   #forgetIdle(): void {
-    const idleSince = this.#options.now() - this.#options.limits.transactionIdleMs;
+    const idleSince = this.#options.stopwatch() - this.#options.limits.transactionIdleMs;
     for (const [client, { touchedAt }] of this.#byClient) {
       if (touchedAt > idleSince) return;
       this.#forget(client);

@@ -208,7 +208,16 @@ describe("transactions", () => {
     }
     await server.post("/transaction/discard", { client_id: "one" });
     expect((await server.post("/transaction/multi", { client_id: "three" })).status).toBe(200);
-    server.now += 1_000;
+    server.aheadMs += 1_000;
     expect((await server.post("/transaction/multi", { client_id: "four" })).status).toBe(200);
+  });
+
+  it("are not forgotten because the clock was set", async () => {
+    server = await TestServer.start();
+    await server.post("/transaction/multi", { client_id: "one" });
+    server.now += 3_600_000;
+    expect((await server.post("/transaction/exec", { client_id: "one" })).json).toMatchObject({
+      success: true,
+    });
   });
 });

@@ -97,6 +97,8 @@ export class TestServer {
   /** Every connection that was ever opened: the server's ends. */
   readonly connections: Socket[] = [];
   now = 1_700_000_000_000;
+  /** Ms by which its stopwatch is ahead. */
+  aheadMs = 0;
   /** Every look back is answered with this. */
   refusePast: Refusal | undefined;
   live = true;
@@ -194,7 +196,7 @@ export class TestServer {
       replication: options.replication === "off" ? undefined : this.replication,
       role: () => "master",
       now: () => this.now,
-      stopwatch: () => performance.now(),
+      stopwatch: () => performance.now() + this.aheadMs,
       random: () => 0.5,
       newRequestId: () => `test-${++ids}`,
       limits: { ...TEST_LIMITS, ...options.limits },
