@@ -88,6 +88,9 @@ class Walk implements FileContent {
     const name = isScalar(pair.key) ? String(pair.key.value) : String(pair.key);
     const path = section === "" ? name : `${section}.${name}`;
     if (isSettingPath(path) || documentedKey(path) !== undefined) {
+      // The parser refuses the same name twice; `server.port` and `port` below `server` are two to it.
+      if (this.entries.some((entry) => entry.path === path))
+        this.mistakes.push({ origin: this.#placeOf(pair.key), message: `\`${path}\` is given twice` });
       this.entries.push({
         path,
         value: this.#valueOf(pair.value),

@@ -129,6 +129,7 @@ describe("configuration", () => {
     ["server: 5\n", "config.yml:1:9: `server` must be a mapping of names to values"],
     ["- a\n", "config.yml:1:1: the file must be a mapping of names to values"],
     ["server:\n  port: 1\n  port: 2\n", "config.yml:3:3: Map keys must be unique"],
+    ["server.port: 1\nserver:\n  port: 2\n", "config.yml:3:3: `server.port` is given twice"],
     ["server: {}\n---\nserver: {}\n", "config.yml:2:1: a second document; one is expected"],
     [
       "persistence:\n  enabled: false\n",
