@@ -5,7 +5,9 @@ export const archiveSettings = {
   "archive.url": {
     kind: "text",
     default: "",
-    pattern: /^[^\0]*$/,
+    // No other scheme, no file of another host, and no bucket without a name.
+    pattern:
+      /^(?:(?![a-z][a-z0-9+.-]+:)|file:\/(?!\/)|file:\/\/(?:localhost)?\/|s3:\/\/[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](?=[/?]|$))[^\0]*$/i,
     expected: "a directory, or a file:// or s3:// address",
     why: "Where the log is archived continuously: a directory outside of `data_dir`, a `file://` address, or `s3://bucket/prefix?endpoint=&region=`. Empty: nowhere. One server for each archive.",
   },

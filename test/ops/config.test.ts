@@ -130,6 +130,12 @@ describe("configuration", () => {
     ["- a\n", "config.yml:1:1: the file must be a mapping of names to values"],
     ["server:\n  port: 1\n  port: 2\n", "config.yml:3:3: Map keys must be unique"],
     ["server.port: 1\nserver:\n  port: 2\n", "config.yml:3:3: `server.port` is given twice"],
+    [
+      "archive:\n  url: ftp://host/x\n",
+      expect.stringMatching(/^config.yml:2:8: archive.url: expected a directory, or/),
+    ],
+    ["archive:\n  url: file://host/x\n", expect.stringContaining("archive.url: expected")],
+    ["archive:\n  url: s3:///prefix\n", expect.stringContaining("archive.url: expected")],
     ["server: {}\n---\nserver: {}\n", "config.yml:2:1: a second document; one is expected"],
     [
       "persistence:\n  enabled: false\n",
