@@ -1,5 +1,5 @@
 /** Says what is wrong with an input in the client's own terms: the field, what it should be, the nearest known name. */
-import { KindGuard, type TSchema } from "@sinclair/typebox";
+import { KindGuard, type TSchema, type TString } from "@sinclair/typebox";
 import { type ValueError, ValueErrorType } from "@sinclair/typebox/errors";
 import { type Refusal, refusal } from "./errors.js";
 
@@ -55,7 +55,7 @@ function expectation(schema: TSchema): string {
       : schema.anyOf.map(expectation).join(" or ");
   }
   if (KindGuard.IsInteger(schema)) return `an integer${bounds(schema.minimum, schema.maximum)}`;
-  if (KindGuard.IsString(schema)) return `a string${lengthOrForm(schema.maxLength, schema.pattern)}`;
+  if (KindGuard.IsString(schema)) return `a string${lengthOrForm(schema)}`;
   if (KindGuard.IsBoolean(schema)) return "true or false";
   if (KindGuard.IsArray(schema)) return "an array";
   if (KindGuard.IsObject(schema)) return "an object";
@@ -68,8 +68,9 @@ function bounds(least: number | undefined, most: number | undefined): string {
   return least === undefined ? ` up to ${most}` : ` from ${least} to ${most}`;
 }
 
-function lengthOrForm(lengthMax: number | undefined, pattern: string | undefined): string {
-  if (lengthMax !== undefined) return ` of at most ${lengthMax} characters`;
+function lengthOrForm({ minLength = 0, maxLength, pattern }: TString): string {
+  if (maxLength !== undefined && minLength > 0) return ` of ${minLength} to ${maxLength} characters`;
+  if (maxLength !== undefined) return ` of at most ${maxLength} characters`;
   return pattern === undefined ? "" : ` that matches ${pattern}`;
 }
 

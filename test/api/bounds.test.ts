@@ -158,6 +158,17 @@ describe("a body", () => {
   });
 });
 
+describe("a text that must not be empty", () => {
+  it("is refused in words that it does not fit", async () => {
+    await start();
+    const empty = await server.post("/api/replication/switchover", { to: "" });
+    expect(empty.json).toMatchObject({
+      error_code: "API_FIELD_INVALID",
+      error: 'field "to" must be a string of 1 to 300 characters',
+    });
+  });
+});
+
 describe("a field in the wrong place", () => {
   it("is refused, not passed over: a body of a DELETE, a query of a POST, a field of the path in the body", async () => {
     await start();
