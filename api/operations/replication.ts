@@ -275,7 +275,8 @@ export const diverged = defineOperation({
   kind: "read",
   ofNow: true,
   summary: "What only this node had, and was put aside when it followed another",
-  description: "Each is a data directory of its own: `annals dump` and `annals at` read it.",
+  description:
+    "`annals dump` reads each of them; `annals at` only one that begins with the first record, for a state is folded from there.",
   input: Nothing,
   output: Type.Object({
     count: Type.Integer(),
