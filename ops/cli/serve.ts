@@ -43,6 +43,7 @@ export function addServe(program: Command): void {
 async function serve(options: ServeOptions): Promise<void> {
   const request = { file: options.config, flags: flagsOf(options) };
   if (options.healthCheck === true) return checkHealth(request);
+  const hangUp = listenForHangUp();
   const config = await requireConfig(request);
   const logger = createLogger({
     level: config.values["logging.level"],
@@ -53,6 +54,7 @@ async function serve(options: ServeOptions): Promise<void> {
   const { createServer } = await import("../main.js");
   const server = createServer(config, logger);
   onSignals(server, request, logger);
+  if (hangUp()) void reload(server, request, logger);
   const ending = await server.run(hint);
   endWith(ending, logger);
 }
@@ -114,6 +116,19 @@ function onSignals(server: ServerProcess, request: ConfigRequest, logger: Logger
   };
   process.on("uncaughtException", bug);
   process.on("unhandledRejection", bug);
+}
+
+/** A SIGHUP that nobody hears ends the process. Answers for whether one came until it is asked; who asks hears the next ones. */
+function listenForHangUp(): () => boolean {
+  let came = false;
+  const hear = (): void => {
+    came = true;
+  };
+  process.on("SIGHUP", hear);
+  return () => {
+    process.off("SIGHUP", hear);
+    return came;
+  };
 }
 
 /** A configuration with a mistake changes nothing. */

@@ -317,6 +317,26 @@ describe("SIGHUP", () => {
     }
   });
 
+  it("that comes before the server is there is heard when it is", async () => {
+    const config = join(fresh(), "annals.yml");
+    writeFileSync(config, "kv_store:\n  allow_flush_commands: false\n");
+    const server = serve(fresh(), {}, "--config", config, "--host", "0.0.0.0");
+    try {
+      // The settings were read, and the program is being loaded.
+      await server.untilLogged(
+        "listening beyond this machine without authentication: whoever reaches the port may read and write everything",
+      );
+      writeFileSync(config, "kv_store:\n  allow_flush_commands: true\n");
+      server.signal("SIGHUP");
+      expect(await server.untilLogged("configuration read again")).toMatchObject({
+        applied: ["kv_store.allow_flush_commands: false → true"],
+      });
+      await server.port();
+    } finally {
+      await server.end();
+    }
+  });
+
   it("changes what retention leaves, from the next round on", async () => {
     const [config, data] = [join(fresh(), "annals.yml"), fresh()];
     const text = (bytes: number): string =>
