@@ -70,6 +70,7 @@ export const exec = defineOperation({
     if (typeof client !== "string") return client;
     const { transactions } = call.desk;
     const transaction = transactions.take(client);
+    if (transaction?.watchedIn !== undefined && transaction.watchedIn !== newestEpoch(call)) return aborted();
     const reply = await settled(execution(transaction), call, transaction !== undefined);
     if (transaction !== undefined && leavesOpen(reply)) transactions.putBack(client, transaction);
     return abortedAsDocumented(reply);
@@ -103,8 +104,13 @@ function leavesOpen(reply: Reply): boolean {
 
 function abortedAsDocumented(reply: Reply): Reply {
   if (reply.type !== "refused" || reply.code !== "BATCH_PRECONDITION_FAILED") return reply;
-  return shown({ aborted: true, message: "a watched key has changed" });
+  return aborted();
 }
+
+const aborted = (): Reply => shown({ aborted: true, message: "a watched key has changed" });
+
+/** Undefined while the log has no record. */
+const newestEpoch = ({ desk }: Call): number | undefined => desk.options.log.epochs.at(-1)?.epoch;
 
 export const discard = defineOperation({
   name: "transaction.discard",
@@ -143,10 +149,12 @@ export const watch = defineOperation({
     const { transactions } = call.desk;
     const refused = transactions.mayWatch(client);
     if (refused !== undefined) return refused;
+    const epoch = newestEpoch(call);
     return call.query(
       unchanged,
       { keys: input.keys },
-      (found): Reply => transactions.watch(client, found) ?? shown({ success: true, client_id: client }),
+      (found): Reply =>
+        transactions.watch(client, found, epoch) ?? shown({ success: true, client_id: client }),
     );
   },
 });

@@ -21,6 +21,8 @@ export interface QueuedWrite {
 /** What one client has open: watches, and from `multi` on writes. */
 interface Transaction {
   readonly watched: Map<string, Unchanged>;
+  /** The epoch in which the first of them was looked at. In another one the same revision may be another record's. */
+  watchedIn: number | undefined;
   /** Undefined before `multi`. */
   writes: QueuedWrite[] | undefined;
   bytes: number;
@@ -91,7 +93,7 @@ export class Transactions {
   }
 
   /** A key that is watched already stays watched from the first time on. */
-  watch(client: string, keys: readonly Unchanged[]): Refusal | undefined {
+  watch(client: string, keys: readonly Unchanged[], epoch: number | undefined): Refusal | undefined {
     const transaction = this.#open(client);
     if (transaction.type === "refused") return transaction;
     const { watched } = transaction.value;
@@ -107,6 +109,7 @@ export class Transactions {
     this.#bytes += bytes;
     transaction.value.bytes += bytes;
     for (const [key, unchanged] of fresh) watched.set(key, unchanged);
+    transaction.value.watchedIn ??= epoch;
     return undefined;
   }
 
@@ -115,7 +118,10 @@ export class Transactions {
     const transaction = this.#touched(client);
     if (transaction === undefined) return;
     if (transaction.writes === undefined) this.#forget(client);
-    else transaction.watched.clear();
+    else {
+      transaction.watched.clear();
+      transaction.watchedIn = undefined;
+    }
   }
 
   /** Takes the transaction away with its watches; undefined when there is none. */
@@ -140,6 +146,7 @@ export class Transactions {
     if (this.#byClient.size >= this.#options.limits.transactionsMax) return this.#full();
     const value: Transaction = {
       watched: new Map(),
+      watchedIn: undefined,
       writes: undefined,
       bytes: 0,
       touchedAt: this.#options.stopwatch(),

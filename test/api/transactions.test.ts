@@ -51,6 +51,23 @@ describe("a transaction over REST", () => {
     },
   );
 
+  it("aborts when another epoch has begun since its watch: the same revision may be another record's there", async () => {
+    const log = new MemoryLog();
+    server = await TestServer.start({ log });
+    await server.post("/kv/set", { key: "a", value: "before" });
+    const client_id = clientIn(await server.post("/transaction/watch", { keys: ["a"] }));
+    await server.post("/transaction/multi", { client_id });
+    await server.post("/kv/set", { key: "b", value: "mine", client_id });
+    await log.startEpoch();
+    expect((await server.post("/transaction/exec", { client_id })).json).toMatchObject({ aborted: true });
+    expect((await server.get("/kv/get/b")).json).toEqual({ error: "Key not found" });
+
+    await server.post("/transaction/watch", { keys: ["a"], client_id });
+    await server.post("/transaction/multi", { client_id });
+    await server.post("/kv/set", { key: "b", value: "mine", client_id });
+    expect((await server.post("/transaction/exec", { client_id })).json).toMatchObject({ success: true });
+  });
+
   it("may begin with a watch, which names the client", async () => {
     server = await TestServer.start();
     const client_id = clientIn(await server.post("/transaction/watch", { keys: ["a"] }, PROXY));
