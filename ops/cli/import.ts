@@ -9,6 +9,7 @@ import { ServerDoor } from "../import/server-door.js";
 import { CliFailure, exitCodes } from "./failure.js";
 import { counted, talk, writeJson, writeLine } from "./output.js";
 import { Progress } from "./progress.js";
+import { DEFAULT_SERVER, serverArgument } from "./server-argument.js";
 
 interface ImportFlags {
   readonly url: string;
@@ -24,20 +25,13 @@ export function addImport(program: Command): void {
     .command("import")
     .description("store the lines of a file of JSON objects (.ndjson or .ndjson.gz); a second run continues")
     .argument("<file>", "one JSON object a line: {key, value[, ttl]}, or anything with --key")
-    .option("--url <url>", "server to store them in", webAddress, "http://127.0.0.1:15500")
+    .option("--url <url>", "server to store them in", serverArgument, DEFAULT_SERVER)
     .option("--key <template>", "store each line as a value under this key, e.g. 'commit:{sha}'")
     .option("--batch <lines>", "lines in one atomic request", wholeNumber(1, 5000), 500)
     .option("--patience <seconds>", "how long the server may be away", wholeNumber(0, 86_400), 60)
     .option("--id <name>", "name of this import (default: from the file's first line and --key)")
     .option("--json", "the summary as one JSON object")
     .action(run);
-}
-
-function webAddress(text: string): string {
-  if (!URL.canParse(text) || !/^https?:$/.test(new URL(text).protocol)) {
-    throw new InvalidArgumentError("not an address like http://127.0.0.1:15500");
-  }
-  return text;
 }
 
 function wholeNumber(min: number, max: number): (text: string) => number {

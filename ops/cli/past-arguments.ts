@@ -8,6 +8,7 @@ import { OfflinePast } from "../past/offline-past.js";
 import { existingDataDirectory } from "./data-directory-argument.js";
 import { CliFailure, configFailure, exitCodes } from "./failure.js";
 import { Progress } from "./progress.js";
+import { DEFAULT_SERVER, isServerAddress } from "./server-argument.js";
 
 export function momentArgument(text: string): Moment {
   const moment = parseMoment(text);
@@ -36,7 +37,7 @@ export type Place =
 /** `DIR`, `DIR@WHEN`, `REPOSITORY#BACKUP@WHEN` or an address. `@WHEN` alone is the directory or backup of the one before. */
 export function placeArgument(text: string, before?: Place): Place {
   if (/^https?:\/\//.test(text)) {
-    if (!URL.canParse(text)) throw usage(`${text} is not an address`);
+    if (!isServerAddress(text)) throw usage(`${text} is not an address like ${DEFAULT_SERVER}`);
     return { type: "node", url: text };
   }
   const [, path = "", when] = /^(.*?)(?:@([^@/]*))?$/s.exec(text) ?? [];

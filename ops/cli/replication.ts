@@ -3,13 +3,18 @@ import type { Command } from "commander";
 import { CliFailure, exitCodes } from "./failure.js";
 import { askNode } from "./node-door.js";
 import { counted, talk, writeJson, writeLine } from "./output.js";
+import { DEFAULT_SERVER, serverArgument } from "./server-argument.js";
 
 interface Flags {
   readonly json?: boolean;
 }
 
-export const DEFAULT_NODE = "http://127.0.0.1:15500";
-const NODE = ["[node]", "address of the node, such as http://db2:15500", DEFAULT_NODE] as const;
+const NODE = [
+  "[node]",
+  "address of the node, such as http://db2:15500",
+  serverArgument,
+  DEFAULT_SERVER,
+] as const;
 const JSON_FLAG = ["--json", "its answer as one JSON object"] as const;
 
 export function addPromote(program: Command): void {
@@ -69,7 +74,7 @@ export function addForget(program: Command): void {
     .command("forget")
     .description("strike a node that does not come back off the primary's list")
     .argument("<lost>", "its name, id, replication or HTTP address")
-    .argument("[node]", "address of the primary", DEFAULT_NODE)
+    .argument("[node]", "address of the primary", serverArgument, DEFAULT_SERVER)
     .option(...JSON_FLAG)
     .action(async (lost: string, node: string, flags: Flags) => {
       const body = await command(node, "forget", { node: lost });
@@ -82,7 +87,7 @@ export function addSwitchover(program: Command): void {
   program
     .command("switchover")
     .description("hand the lead over as planned: nothing answered is lost, writes pause for a moment")
-    .argument("[node]", "address of the primary", DEFAULT_NODE)
+    .argument("[node]", "address of the primary", serverArgument, DEFAULT_SERVER)
     .requiredOption("--to <node>", "name, id, replication or HTTP address of the replica that is to lead")
     .option(...JSON_FLAG)
     .action(async (node: string, flags: Flags & { readonly to: string }) => {

@@ -13,6 +13,7 @@ import { existingDataDirectory } from "./data-directory-argument.js";
 import { CliFailure, exitCodes } from "./failure.js";
 import { counted, talk, writeJson, writeLine } from "./output.js";
 import { amount, duration, Progress } from "./progress.js";
+import { serverArgument } from "./server-argument.js";
 import { TIME_FORMS, timeArgument } from "./time-argument.js";
 import { PATIENCE_SECS, parseOnly, runUndo } from "./undo.js";
 
@@ -47,12 +48,16 @@ export function addRestore(program: Command): void {
     .option("--backup <id>", "from this backup only (default: the newest that reaches)")
     .option("--data-dir <directory>", "where to; new or empty")
     .option("--dry-run", "say what would be there; nothing is written")
-    .option("--compare <url>", "say what would be lost against this server, e.g. http://127.0.0.1:15500")
+    .option(
+      "--compare <url>",
+      "say what would be lost against this server, e.g. http://127.0.0.1:15500",
+      serverArgument,
+    )
     .option("--compare-data-dir <directory>", "say what would be lost against this data directory")
     .option("--parallel <files>", "how many files come at once", parseParallel, PARALLEL)
     .option("--only <what>", "instead: only these keys, into a live server; as `annals undo`, see there")
     .option("--at <moment>", "with --only: as at this moment")
-    .option("--into <url>", "with --only: the server")
+    .option("--into <url>", "with --only: the server", serverArgument)
     .option("--json", "the report as one JSON object")
     .option("--progress", "show progress on stderr, terminal or not")
     .action((flags: Partial<RestoreFlags> & OnlyFlags) => {

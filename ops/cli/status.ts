@@ -4,7 +4,7 @@ import type { Command } from "commander";
 import { CliFailure, exitCodes } from "./failure.js";
 import { askNode } from "./node-door.js";
 import { colour, endUnread, writeJson, writeLine } from "./output.js";
-import { DEFAULT_NODE } from "./replication.js";
+import { DEFAULT_SERVER, serverArgument } from "./server-argument.js";
 
 interface StatusFlags {
   readonly json?: boolean;
@@ -31,7 +31,7 @@ export function addStatus(program: Command): void {
   program
     .command("status")
     .description("show the nodes of a set: who leads, who is how far behind")
-    .argument("[node]", "address of any of them, such as http://db1:15500", DEFAULT_NODE)
+    .argument("[node]", "address of any of them, such as http://db1:15500", serverArgument, DEFAULT_SERVER)
     .option("--watch", "again each second, until Ctrl-C")
     .option("--json", "one JSON object a look")
     .action(status);

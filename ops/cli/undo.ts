@@ -11,6 +11,7 @@ import { UndoError } from "../undo/errors.js";
 import { type Change, type UndoSummary, undo } from "../undo/undo-run.js";
 import { CliFailure, exitCodes } from "./failure.js";
 import { talk, writeJson, writeLine } from "./output.js";
+import { DEFAULT_SERVER, serverArgument } from "./server-argument.js";
 
 export interface UndoFlags {
   /** A pattern of keys, without `kv:`. */
@@ -33,7 +34,7 @@ export function addUndo(program: Command): void {
     .description("make keys of a live server again what they were, as new events")
     .requiredOption("--only <what>", "which: kv:<glob over keys>, e.g. 'kv:user:*'", parseOnly)
     .requiredOption("--at <moment>", "an offset, a time such as 2026-01-31T12:00:00Z, or 1769860800000ms")
-    .option("--into <url>", "the server", webAddress, "http://127.0.0.1:15500")
+    .option("--into <url>", "the server", serverArgument, DEFAULT_SERVER)
     .option("--dry-run", "say what would change; nothing is written")
     .option("--patience <seconds>", "how long the server may be away", wholeNumber, PATIENCE_SECS)
     .option("--json", "the report as one JSON object")
@@ -50,11 +51,6 @@ export function parseOnly(text: string): string {
     );
   }
   throw new InvalidArgumentError("Write kv: and a glob over keys, e.g. 'kv:user:*'.");
-}
-
-function webAddress(text: string): string {
-  if (URL.canParse(text) && /^https?:$/.test(new URL(text).protocol)) return text;
-  throw new InvalidArgumentError("Not an address like http://127.0.0.1:15500.");
 }
 
 function wholeNumber(text: string): number {

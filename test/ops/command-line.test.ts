@@ -74,6 +74,12 @@ describe("usage mistakes end with code 2 and one line", () => {
     ],
     [["verify", "--data-dir", "d"], /^annals: unknown option '--data-dir'; see annals verify --help$/m],
     [["config", "print", "--config", "/no/such.yml"], /no such file/],
+    [
+      ["promote", "db2"],
+      /^annals: command-argument value 'db2' is invalid for argument 'node'. not an address like http:\/\/127\.0\.0\.1:15500; see annals promote --help$/m,
+    ],
+    [["undo", "--only", "kv:a", "--at", "1", "--into", "http://db2/annals"], /not an address like http/],
+    [["diff", "http://db1/a", "http://db2"], /^annals: http:\/\/db1\/a is not an address like http/m],
   ] as const)("%j", async (args, line) => {
     expectRefusal(await runAnnals(args), 2, line);
   });
