@@ -10,7 +10,7 @@ import type { Json } from "../json-write.js";
 import { keyProblem } from "../names.js";
 import type { ApiLimits, ApiOptions } from "../options.js";
 import { closed, Key, LogOffset, Revision, Success } from "./fields.js";
-import { defineOperation, type Operation } from "./operation.js";
+import { clientOf, defineOperation, type Operation } from "./operation.js";
 import { type Published, type Reply, written } from "./reply.js";
 import { DURABLE_PREFIX, ROOM_PREFIX } from "./stream-fields.js";
 import type { QueuedWrite } from "./transactions.js";
@@ -109,6 +109,7 @@ function stepsOf(
     const place = index;
     const operation = find.get(command);
     if (operation?.prepare === undefined) return at(index, unsupported(command, operation, find));
+    if (clientOf(payload) !== undefined) return at(index, notQueued());
     const own = source && placeOf && { text: source.text, root: () => placeOf(place) };
     const prepared = operation.prepare(payload ?? {}, own, options);
     if (prepared.type === "refused") return at(index, prepared);
@@ -129,6 +130,14 @@ function payloadPlaces(source: SourceText): (index: number) => number {
 function findElements(source: SourceText): readonly number[] {
   const list = memberSpan(source.text, rootOf(source), "operations");
   return list === undefined ? [] : elementSpans(source.text, list.start).map(({ start }) => start);
+}
+
+/** It would be done at once, though the client's other writes wait for its `exec`. */
+function notQueued(): Refusal {
+  return refusal(
+    "API_FIELD_INVALID",
+    'field "client_id": an operation of a batch is not queued in a transaction',
+  );
 }
 
 function unsupported(

@@ -177,8 +177,8 @@ function factsOf<Input extends TObject>(definition: OperationFacts<Input>): Oper
   };
 }
 
-/** `input` was checked. */
-function clientOf(input: unknown): string | undefined {
+/** Whose transaction a write is for, by its input. */
+export function clientOf(input: unknown): string | undefined {
   const client: unknown =
     typeof input === "object" && input !== null ? Reflect.get(input, "client_id") : undefined;
   return typeof client === "string" ? client : undefined;

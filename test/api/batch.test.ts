@@ -139,6 +139,15 @@ describe("a batch", () => {
       "KV_NOT_AN_INTEGER",
       5,
     ],
+    [
+      "an operation that names a transaction's client",
+      (job: { message_id: string; receipt: string }) => [
+        ...finish(job),
+        command("kv.set", { key: "n", value: "1", client_id: "c" }),
+      ],
+      "API_FIELD_INVALID",
+      4,
+    ],
   ] as const)("with %s does nothing and names the operation", async (_what, operations, code, index) => {
     const log = new MemoryLog();
     const job = await prepared(log);
