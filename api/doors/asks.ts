@@ -81,12 +81,11 @@ export function asksOf(
 /** Wherever it stands: a condition that is passed over would be broken without a word. */
 function minOffsetAsked(request: FastifyRequest, inBody?: AsksInBody): MinOffset | Refusal | undefined {
   const { headers } = request;
-  const [wanted, ...others] = [
-    inBody?.min_offset,
-    headers["x-annals-min-offset"],
-    Reflect.get(queryOf(request), MIN_OFFSET_FIELD),
-  ].filter((place) => place !== undefined);
-  if (wanted === undefined) return undefined;
+  const inHeader = headers["x-annals-min-offset"];
+  const inQuery: unknown = Reflect.get(queryOf(request), MIN_OFFSET_FIELD);
+  // Few requests name one.
+  if (inHeader === undefined && inQuery === undefined && inBody?.min_offset === undefined) return undefined;
+  const [wanted, ...others] = [inBody?.min_offset, inHeader, inQuery].filter((place) => place !== undefined);
   const minOffset = minOffsetOf(wanted, headers);
   if ("type" in minOffset) return minOffset;
   if (others.every((other) => isSame(minOffsetOf(other, headers), minOffset))) return minOffset;
