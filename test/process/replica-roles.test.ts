@@ -25,15 +25,24 @@ describe("a primary without the replicas that it must have", () => {
   });
 });
 
+/** A replica that has its role from a file, and what writes another role into that. */
+async function followerByFile(
+  set: ReplicaSet,
+  name: string,
+  primary: SetNode,
+): Promise<{ node: SetNode; configure: (role: string) => Promise<void> }> {
+  const file = join(set.directory, `${name}.yml`);
+  const configure = (role: string): Promise<void> =>
+    writeFile(file, `replication: { role: ${role}, master_address: "${primary.address}" }\n`);
+  await configure("replica");
+  return { node: await set.configured(name, file), configure };
+}
+
 describe("a role that was changed in the file", () => {
   it("is taken at SIGHUP: the replica is promoted, and told back it follows", async () => {
     set = await ReplicaSet.begin();
     const one = await set.primary("one");
-    const file = join(set.directory, "two.yml");
-    const configure = (role: string) =>
-      writeFile(file, `replication: { role: ${role}, master_address: "${one.address}" }\n`);
-    await configure("replica");
-    const two = await set.configured("two", file);
+    const { node: two, configure } = await followerByFile(set, "two", one);
     await one.post("/queue/jobs");
     await expect.poll(async () => (await two.stats())["listed"]).toBe(true);
     // Longer than the client waits for an answer.
@@ -63,11 +72,7 @@ describe("a role that was changed in the file", () => {
   it("and refused is tried again by the next SIGHUP, and a role that a start takes is not said to be applied", async () => {
     set = await ReplicaSet.begin();
     const one = await set.primary("one");
-    const file = join(set.directory, "two.yml");
-    const configure = (role: string) =>
-      writeFile(file, `replication: { role: ${role}, master_address: "${one.address}" }\n`);
-    await configure("replica");
-    const two = await set.configured("two", file);
+    const { node: two, configure } = await followerByFile(set, "two", one);
     const three = await set.replica("three", one);
     for (const node of [two, three]) await expect.poll(async () => (await node.stats())["listed"]).toBe(true);
     await three.kill();
