@@ -176,13 +176,14 @@ export class StoreLives {
 
   /** Every file that looks like a snapshot is one, the promised one among them, and the start has used one if there is any. */
   async #checkSnapshots(files: SimulatedMount, { begunWith, passedOver = [] }: WorldStore): Promise<void> {
-    const unread = passedOver.filter(({ cause }) => cause instanceof SystemError);
-    if (unread.length < passedOver.length)
-      throw new PromiseBroken("detected", `a snapshot was passed over: ${passedOver[0]?.message}`);
-    if (unread.length > 0) return;
+    const whole = passedOver.find((problem) => !isOfDisk(problem));
+    if (whole !== undefined)
+      throw new PromiseBroken("detected", `a snapshot was passed over: ${whole.message}`);
+    if (passedOver.length > 0) return;
     const listed = await listSnapshots(files, SNAPSHOTS);
     for (const { name } of listed) {
       const { problem } = await verifySnapshot(files, `${SNAPSHOTS}/${name}`);
+      if (problem !== undefined && isOfDisk(problem)) return;
       if (files.alive && problem !== undefined) throw new PromiseBroken("detected", problem.message);
     }
     if (!files.alive) return;
@@ -231,6 +232,9 @@ export class StoreLives {
     this.#failedAfter ??= this.#log?.endOffset;
   }
 }
+
+/** The disk failed while it was read: that says nothing of what is in it. */
+const isOfDisk = ({ cause }: Error): boolean => cause instanceof SystemError;
 
 /** Failures of the log and the system have codes. Anything else is a bug. */
 function assertCoded(error: unknown): void {
