@@ -68,7 +68,7 @@ const STOP_MS = 10_000;
 
 /** A check that fails is in the report. @throws as `planRestore` and `restore`; BackupError DRILL_SERVER_FAILED. */
 export async function drill(options: DrillOptions): Promise<DrillReport> {
-  const { store, now, stopwatch, workDirectory, signal } = options;
+  const { store, now, stopwatch, workDirectory } = options;
   const startedAt = now();
   const plan = await planRestore(
     store,
@@ -89,10 +89,6 @@ export async function drill(options: DrillOptions): Promise<DrillReport> {
       dataDirectory,
       randomBytes,
       holder: `annals drill, pid ${process.pid}`,
-      onProgress: (done, all) => {
-        signal.throwIfAborted();
-        options.onProgress?.(done, all);
-      },
     });
     const restoreMs = stopwatch() - begun;
     server = await start(dataDirectory, options);

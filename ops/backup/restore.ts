@@ -35,6 +35,8 @@ export interface RestoreOptions {
   readonly stopwatch: () => number;
   readonly randomBytes: (count: number) => Uint8Array;
   readonly holder: string;
+  /** Ends the restore with its reason. */
+  readonly signal?: AbortSignal;
   readonly onProgress?: (bytesDone: number, bytesAll: number) => void;
 }
 
@@ -186,7 +188,7 @@ class Restoration {
 
   /** The object's bytes; the end is not reached when they are not those of the manifest. */
   async *#bytesOf(entry: ManifestEntry): AsyncGenerator<Uint8Array, void> {
-    const { store, onProgress } = this.#options;
+    const { store, signal, onProgress } = this.#options;
     const hash = createHash("sha256");
     let bytes = 0;
     for await (const chunk of store.get(entry.name)) {
@@ -195,6 +197,7 @@ class Restoration {
       // What is longer than it should be must not fill the disk.
       if (bytes > entry.bytes) break;
       yield chunk;
+      signal?.throwIfAborted();
       this.#bytesDone += chunk.length;
       onProgress?.(this.#bytesDone, this.#plan.bytes);
     }

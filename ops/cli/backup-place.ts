@@ -62,10 +62,8 @@ export async function restoreAside(
     stopwatch,
     randomBytes,
     holder: `annals, pid ${process.pid}`,
-    onProgress: (done, all) => {
-      signal.throwIfAborted();
-      progress.update(done, all);
-    },
+    signal,
+    onProgress: (done, all) => progress.update(done, all),
   });
   for (const warning of report.warnings) talk(`${repository}: ${warning}`);
   return { dataDirectory, last: report.lastOffset, name: `${repository}#${plan.backup}` };

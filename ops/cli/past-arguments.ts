@@ -70,10 +70,8 @@ export async function openPast(
     dataDirectory,
     rules: liveSettings().rules,
     now: Date.now,
-    onProgress: (done, total) => {
-      signal?.throwIfAborted();
-      progress.update(done, total);
-    },
+    signal,
+    onProgress: (done, total) => progress.update(done, total),
   });
 }
 

@@ -11,6 +11,8 @@ export interface OfflinePastOptions {
   readonly dataDirectory: string;
   readonly rules: StoreRules;
   readonly now: () => number;
+  /** Ends a fold with its reason. */
+  readonly signal?: AbortSignal | undefined;
   /** Offsets: where the fold stands, and where it goes. */
   readonly onProgress?: (done: number, total: number) => void;
 }
@@ -42,8 +44,10 @@ export class OfflinePast {
   /** @throws LogError, ProjectionError, SnapshotError: SNAPSHOT_MISSING when nothing reaches back so far. */
   async foldAt(at: Offset): Promise<Fold> {
     const nearest = (await this.#source.nearest(this.log, at)) ?? BEFORE_FIRST;
-    const fold = await this.#source.begin(this.log, nearest, new AbortController().signal);
+    const { signal = new AbortController().signal } = this.#options;
+    const fold = await this.#source.begin(this.log, nearest, signal);
     for await (const _records of replay(this.log, fold, at)) {
+      signal.throwIfAborted();
       this.#options.onProgress?.(fold.offset, at);
     }
     return fold;
