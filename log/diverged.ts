@@ -69,7 +69,10 @@ export async function listDiverged(files: FileSystem, dataDirectory: string): Pr
     const { keptAt, first, last } = parsed;
     kept.push({
       directory: `${DIVERGED_DIRECTORY}/${name}`,
-      ...{ keptAt, first, last, records: last - first + 1 },
+      keptAt,
+      first,
+      last,
+      records: last - first + 1,
       bytes: await bytesOf(files, `${directory}/${name}/${LOG_DIRECTORY}`),
     });
   }

@@ -198,7 +198,9 @@ export class LogSegments {
     const segment = this.#sealed(first);
     const after = this.#after(segment);
     return new SegmentMending({
-      ...{ files: files.files, dataDirectory, now },
+      files: files.files,
+      dataDirectory,
+      now,
       target: {
         first,
         last: asOffset(after.base - 1),

@@ -102,11 +102,9 @@ export class SegmentedLog implements EventLog {
   #stopWatch: () => void = () => undefined;
 
   constructor(options: OpenLogOptions, start: LogStart) {
-    const { files, segmentBytes, fsyncMode, now } = options;
+    const { files, segmentBytes, fsyncMode, now, observer = {}, stopwatch = now } = options;
     const { segments, directory, next, epochs } = start;
     const { logPath: logDirectory, path: dataDirectory } = directory;
-    const observer = options.observer ?? {};
-    const stopwatch = options.stopwatch ?? now;
     const failed = (error: unknown): void => this.#fail(error);
     const end = asOffset(next.offset - 1);
     const syncOnWrite = fsyncMode === "always";
@@ -123,7 +121,10 @@ export class SegmentedLog implements EventLog {
     const newest = new NewestRecords(segments);
     this.#files = { files, logDirectory, segments, indexes, handles, newest, noticed };
     this.segments = new LogSegments({
-      ...{ files: this.#files, dataDirectory, now, durableOffset: () => this.durableOffset },
+      files: this.#files,
+      dataDirectory,
+      now,
+      durableOffset: () => this.durableOffset,
       change: (change) => this.#change(change),
     });
     this.#freeSpace = freeSpace;
@@ -157,16 +158,18 @@ export class SegmentedLog implements EventLog {
     this.#intake = new Intake(this.#queue, end, next.timestamp, epochs.current?.epoch ?? asEpoch(0));
     this.#notes = new RecoveryNotes({ files, dataDirectory, point: () => this.#recoveryPoint(), failed });
     this.#following = new Following({
-      ...{ files, dataDirectory, now, segments, tail: this.#tail },
+      files,
+      dataDirectory,
+      now,
+      segments,
+      tail: this.#tail,
       clusterId: start.identity.clusterId,
       note: () => this.#notes.note(false),
       isMarked: start.followed,
     });
     this.#periodic = fsyncMode === "periodic" ? this.#periodicSync(failed) : undefined;
-    this.#reads = new LogReads(
-      this.#files,
-      readSourceOf(this, () => this.#ended, this.#followers),
-    );
+    const ended = () => this.#ended;
+    this.#reads = new LogReads(this.#files, readSourceOf(this, ended, this.#followers));
   }
 
   /** Makes the log ready for appends: opens its tail at the end that recovery found, or begins the first epoch. */

@@ -132,7 +132,12 @@ export class Care {
     const { host, link, file, events } = this.#options;
     const { clock, random, logger, settings } = link;
     const opening = new Opening({
-      ...{ host, mender: this.#mender, known: this.#known, clock, random, logger },
+      host,
+      mender: this.#mender,
+      known: this.#known,
+      clock,
+      random,
+      logger,
       retryMs: settings.reconnectDelayMs,
       owe: () => file.change({ owes: Math.floor(clock.now()) }),
     });

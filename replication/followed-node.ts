@@ -28,7 +28,11 @@ export function followedNode(address: Address, parts: FollowedNodeParts): Upstre
   const { network, host, logger } = options;
   const breaker = breakers.of(describeAddress(address));
   const upstream: Upstream = new Upstream({
-    ...{ address, network, context: link, host, breaker },
+    address,
+    network,
+    context: link,
+    host,
+    breaker,
     events: {
       logChanges: async () => {
         const words = "this node's log gives way to its primary's";

@@ -411,7 +411,13 @@ export function reportOf(
 ): PromotionReport {
   const mute = "this node does not listen for replicas: set replica_listen_address";
   return {
-    ...{ epoch, lineageId, offset: first, forced: how.forced, answers, oldEnd, recordsLost },
+    epoch,
+    lineageId,
+    offset: first,
+    forced: how.forced,
+    answers,
+    oldEnd,
+    recordsLost,
     warnings: how.listens ? won.warnings : [...won.warnings, mute],
     verifiedFrom: won.verifiedFrom,
     durationMs: how.tookMs,

@@ -112,7 +112,8 @@ export function belowOf(
   const notes = [...nodes].slice(0, PEERS_MAX).map(
     ({ place, follows, list, durable, lastHeardAt }): FollowerNote => ({
       ...place,
-      ...{ follows, durable },
+      follows,
+      durable,
       version: under !== undefined && isSameLeadership(list.under, under) ? list.version : 0,
       silentMs: Math.max(0, Math.round(now - lastHeardAt)),
     }),

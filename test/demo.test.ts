@@ -217,8 +217,16 @@ describe("the demo", () => {
         .sort(),
     ).toEqual(published.map(({ messageId }) => String(messageId)).sort());
     expect(await get("/queue/jobs/stats")).toMatchObject({
-      ...{ depth: 0, delayed: 0, in_flight: 0, dlq_count: 0, dead_lettered: 0, purged: 0, expired: 0 },
-      ...{ published: jobs.length, acked: jobs.length, consumed: dumped("queue.delivered").length },
+      depth: 0,
+      delayed: 0,
+      in_flight: 0,
+      dlq_count: 0,
+      dead_lettered: 0,
+      purged: 0,
+      expired: 0,
+      published: jobs.length,
+      acked: jobs.length,
+      consumed: dumped("queue.delivered").length,
     });
   });
 

@@ -26,8 +26,12 @@ export interface Asks {
 }
 
 const NOTHING: Asks = {
-  ...{ type: "asks", kind: "read" },
-  ...{ once: undefined, acks: undefined, minOffset: undefined, at: undefined },
+  type: "asks",
+  kind: "read",
+  once: undefined,
+  acks: undefined,
+  minOffset: undefined,
+  at: undefined,
 };
 const NOTHING_OF_A_WRITE: Asks = { ...NOTHING, kind: "write" };
 

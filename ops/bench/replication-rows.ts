@@ -272,7 +272,8 @@ function processorTime(alone: Spread, primary: Spread, replicas: readonly Spread
     measured: `alone ${us(alone)}; primary of two ${us(primary)}, its replicas ${replicas.map(us).join(" and ")}`,
     reached: undefined,
     numbers: {
-      ...{ aloneUs: alone, primaryUs: primary },
+      aloneUs: alone,
+      primaryUs: primary,
       ...Object.fromEntries(replicas.map((spread, at) => [`replica${at + 1}Us`, spread])),
     },
   };
@@ -293,7 +294,9 @@ async function redisSync(bench: Bench, primary: Started): Promise<number> {
     return size === `:${MILLION}\r\n`;
   };
   const replica = await bench.start({
-    ...{ name: "redis replica", port, directory },
+    name: "redis replica",
+    port,
+    directory,
     command: programOf("redis-server"),
     args,
     ready,

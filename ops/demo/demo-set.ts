@@ -124,7 +124,9 @@ function start(place: Omit<DemoNode, "child">, follows: DemoNode | undefined): P
   const master = follows ?? FIRST.get(place.proxy);
   if (master !== undefined) FIRST.set(place.proxy, master);
   return startSetChild({
-    ...{ name: place.name, dataDirectory: place.dataDirectory, replicationPort: place.replicationPort },
+    name: place.name,
+    dataDirectory: place.dataDirectory,
+    replicationPort: place.replicationPort,
     advertisedPort: place.proxy.port,
     ...(master !== undefined && { follows: master.proxy.port }),
     environment: ENVIRONMENT,

@@ -129,10 +129,25 @@ async function run(wanted: Wanted, dataDirectory: string, say: (text: string) =>
     const { commits, fileChanges, restarts, unanswered, unansweredStored } = job;
     const events = 2 * commits + 2 * fileChanges + queue.consumed + queue.acked;
     return {
-      ...{ input, commits, fileChanges, distinctFiles: files.length, mostChanged: mostChanged(files, 10) },
-      ...{ logBytes: logBytesOf(dataDirectory), endOffset, restarts, unanswered, unansweredStored, seconds },
-      ...{ deliveries: queue.consumed, timedOut: queue.timed_out, consumersKilled: consumers.killed, facts },
-      ...{ eventsPerSecond: events / seconds, seed, killsAfter, dataDirectory },
+      input,
+      commits,
+      fileChanges,
+      distinctFiles: files.length,
+      mostChanged: mostChanged(files, 10),
+      logBytes: logBytesOf(dataDirectory),
+      endOffset,
+      restarts,
+      unanswered,
+      unansweredStored,
+      seconds,
+      deliveries: queue.consumed,
+      timedOut: queue.timed_out,
+      consumersKilled: consumers.killed,
+      facts,
+      eventsPerSecond: events / seconds,
+      seed,
+      killsAfter,
+      dataDirectory,
     };
   } finally {
     isOver = true;

@@ -201,14 +201,22 @@ async function work({ wanted, commits, set, consumers, say }: Work): Promise<Sum
   const { queue, facts, digests } = await proven(set, writer, commits);
   const seconds = (performance.now() - begun) / 1000;
   return {
-    ...{ input: wanted.input, seed: wanted.seed, commits: commits.length, endOffset },
-    ...{ jobs: jobsIn(commits), deliveries: queue.consumed, timedOut: queue.timed_out },
-    ...{ consumersKilled: consumers.killed, faults: trouble.counts, promotionMs: ms },
-    ...{
-      commitsAfterPromotion: commits.length - before.commits,
-      jobsAfterPromotion: queue.acked - before.jobs,
-    },
-    ...{ repeated: writer.repeated, digests, facts, seconds },
+    input: wanted.input,
+    seed: wanted.seed,
+    commits: commits.length,
+    endOffset,
+    jobs: jobsIn(commits),
+    deliveries: queue.consumed,
+    timedOut: queue.timed_out,
+    consumersKilled: consumers.killed,
+    faults: trouble.counts,
+    promotionMs: ms,
+    commitsAfterPromotion: commits.length - before.commits,
+    jobsAfterPromotion: queue.acked - before.jobs,
+    repeated: writer.repeated,
+    digests,
+    facts,
+    seconds,
   };
 }
 
@@ -227,7 +235,9 @@ async function proven(set: DemoSet, writer: Writer, commits: readonly Commit[]) 
     const client = new StoreClient(child.url);
     const { inOrder } = await readStream(client, input());
     facts.push({
-      ...{ what: `events of the stream on ${name}, in order`, expected: commits.length, found: inOrder },
+      what: `events of the stream on ${name}, in order`,
+      expected: commits.length,
+      found: inOrder,
     });
     for (const sha of await missing(client, writer.answered)) lost.add(sha);
     digests[name] = await digestOf(child.url);

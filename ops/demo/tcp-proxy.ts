@@ -34,8 +34,12 @@ const WAITING_PIECES = 64;
 
 export class TcpProxy {
   readonly faults: ProxyFaults = {
-    ...{ delayMs: 0, dribbleBytes: 0, silent: new Set(), garbled: new Set() },
-    ...{ refuses: false, silences: undefined },
+    delayMs: 0,
+    dribbleBytes: 0,
+    silent: new Set(),
+    garbled: new Set(),
+    refuses: false,
+    silences: undefined,
   };
   readonly #server: Server;
   readonly #pairs = new Set<Pair>();

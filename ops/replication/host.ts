@@ -180,7 +180,12 @@ export class HoldingsHost implements ReplicationHost {
   beginInstall({ clusterId }: Install): Promise<Installation> {
     const { holdings, files, dataDirectory, holder, now, randomBytes } = this.#parts;
     return Installation.begin({
-      ...{ files, dataDirectory, holder, now, randomBytes, clusterId },
+      files,
+      dataDirectory,
+      holder,
+      now,
+      randomBytes,
+      clusterId,
       nodeId: this.identity().nodeId,
       isHeld: holdings.opened !== undefined,
     });

@@ -102,7 +102,14 @@ function damageFacts({ damage, counters }: ReplicationStats): DamageFacts {
   const { known, owesSince, opening, comparedAt, mismatch, upstream } = damage;
   const { quarantines, refetchedSegments, comparisons, mismatches } = counters;
   return {
-    ...{ known, quarantines, refetchedSegments, owesSince, opening, comparisons, mismatches, comparedAt },
+    known,
+    quarantines,
+    refetchedSegments,
+    owesSince,
+    opening,
+    comparisons,
+    mismatches,
+    comparedAt,
     mismatchAt: mismatch?.offset,
     upstream: upstream?.words,
   };

@@ -173,7 +173,11 @@ export class ClusterHistory {
       const isOwn = nodeId === host.identity().nodeId;
       if (!isOwn || this.#promotion({ epoch, lineageId }) !== undefined) return;
       this.promotions.push({
-        ...{ epoch, lineageId, node, forced, first },
+        epoch,
+        lineageId,
+        node,
+        forced,
+        first,
         at: this.next(),
         before: epochs[i - 1],
       });

@@ -211,7 +211,12 @@ export class ClusterHost implements WorldHost {
   beginInstall({ clusterId }: Parameters<ReplicationHost["beginInstall"]>[0]): Promise<Installation> {
     const { files, dataDirectory, holder, now, randomBytes } = this.#options.log;
     return Installation.begin({
-      ...{ files, dataDirectory, holder, now, randomBytes, clusterId },
+      files,
+      dataDirectory,
+      holder,
+      now,
+      randomBytes,
+      clusterId,
       nodeId: this.identity().nodeId,
       isHeld: this.#opened !== undefined,
     });

@@ -30,7 +30,7 @@ import type { ClusterHostOptions, HostCounts, WorldHost } from "./cluster-host.j
 import { loggerOf, PORT, settingsOf } from "./cluster-node-setup.js";
 import { bodyAt, judgedAt } from "./cluster-tokens.js";
 import type { Random } from "./fate.js";
-import { DATA_DIRECTORY } from "./log-settings.js";
+import { DATA_DIRECTORY, worldLogOptions } from "./log-settings.js";
 import { seededBytes } from "./seeded-world.js";
 import { SimulatedDisk, type SimulatedMount } from "./simulated-file-system.js";
 import { SimulatedMachine } from "./simulated-machine.js";
@@ -353,12 +353,10 @@ export class ClusterNode {
     this.#handsOver = { from: this.name, under: leadershipOf(log), to: to.name };
     const clock = this.machine.clockOf(life.process);
     const door = doorOf(this.machine, this.#handsOver, { ...this.#world, clock });
-    try {
+    return await codeOr(async () => {
       const report = await switchOver(life.replication, to.name, door);
       return report.type === "refused" ? report.code : "switched";
-    } catch (error) {
-      return codeOf(error);
-    }
+    });
   }
 
   /** Asked over HTTP: what a command came to. */
@@ -385,46 +383,38 @@ export class ClusterNode {
   async follow(address: Address): Promise<string> {
     const life = this.serving;
     if (life === undefined) return "down";
-    try {
+    return await codeOr(async () => {
       await life.replication.follow(address);
       return "follows";
-    } catch (error) {
-      return codeOf(error);
-    }
+    });
   }
 
   async resync(): Promise<string> {
-    try {
+    return await codeOr(async () => {
       await this.serving?.replication.resync();
       return "resyncs";
-    } catch (error) {
-      return codeOf(error);
-    }
+    });
   }
 
   /** At the primary: the node never comes back. */
   async forget(node: ClusterNode): Promise<string> {
     const { history } = this.#world;
-    try {
+    return await codeOr(async () => {
       const isStruck = await this.serving?.replication.forget(node.nodeId);
       if (isStruck !== true) return "not listed";
       history.forgotten.set(node.name, { at: history.next() });
       return "forgotten";
-    } catch (error) {
-      return codeOf(error);
-    }
+    });
   }
 
   async retain(): Promise<string> {
     const life = this.serving;
     if (life === undefined) return "down";
-    try {
+    return await codeOr(async () => {
       await life.host.retain();
       this.#world.history.retain(this.name, life.host.log());
       return "retained";
-    } catch (error) {
-      return codeOf(error);
-    }
+    });
   }
 
   get nodeId(): string {
@@ -439,11 +429,12 @@ export class ClusterNode {
     const starting = await startingRole(files, DATA_DIRECTORY, this.#settings);
     const host = this.#world.host({
       log: {
-        ...{ dataDirectory: DATA_DIRECTORY, files, holder: this.name, randomBytes: bytes },
-        ...{ fsyncMode: this.fsyncMode, fsyncIntervalMs: 50 },
-        ...{ segmentBytes: 4096, segmentAgeMs: 0, reserveBytes: 0 },
-        ...{ recordBytesMax: 64 * 1024, pendingBytesMax: 256 * 1024 },
-        ...{ now: clock.now, stopwatch: clock.stopwatch },
+        ...worldLogOptions(this.disk, files, clock, this.fsyncMode),
+        randomBytes: bytes,
+        holder: this.name,
+        fsyncIntervalMs: 50,
+        pendingBytesMax: 256 * 1024,
+        stopwatch: clock.stopwatch,
       },
       clock,
       nodeId: starting.nodeId,
@@ -459,7 +450,11 @@ export class ClusterNode {
     if (starting.opens === "leading" || (await holdsLog(files, DATA_DIRECTORY)))
       await host.open(starting.opens === "following");
     const replication = new ReplicationNode({
-      ...{ settings: this.#settings, clock, files, host, dataDirectory: DATA_DIRECTORY },
+      settings: this.#settings,
+      clock,
+      files,
+      host,
+      dataDirectory: DATA_DIRECTORY,
       network: network.of(this.machine, process),
       random: { bytes, unit: random },
       logger: loggerOf(this.name, this.#world.note),
@@ -494,7 +489,12 @@ export class ClusterNode {
   }
 }
 
-export function codeOf(error: unknown): string {
+/** What was asked came to, or the code that it was refused with. */
+async function codeOr(ask: () => Promise<string>): Promise<string> {
+  return await ask().catch(codeOf);
+}
+
+function codeOf(error: unknown): string {
   if (error instanceof ReplicationError || error instanceof LogError) return error.code;
   throw error;
 }

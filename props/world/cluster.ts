@@ -85,7 +85,10 @@ export class Cluster implements ClusterView {
       { ...role, ...common, ...settings },
       fsyncModes[number - 1] ?? fsyncModes.at(-1) ?? "always",
       {
-        ...{ time: this.time, network: this.network, random: this.random, history: this.history },
+        time: this.time,
+        network: this.network,
+        random: this.random,
+        history: this.history,
         counts: this.hostCounts,
         syncTurnsMax: this.random() < 0.4 ? slowSyncTurns : 0,
         host: host ?? ((options) => new ClusterHost(options)),

@@ -142,7 +142,9 @@ export const everyBareWrite: readonly BareWrite[] = [
   { method: "PUT", path: stream, text: "not again", headers: { ...TEXT, "stream-ttl": "60" } },
   { method: "POST", path: stream, text: "appended", headers: { ...TEXT, "stream-seq": "1" } },
   {
-    ...{ method: "POST", path: stream, text: "by a producer" },
+    method: "POST",
+    path: stream,
+    text: "by a producer",
     headers: { ...TEXT, "producer-id": "p", "producer-epoch": "0", "producer-seq": "0" },
   },
   { method: "PUT", path: `${stream}/fork`, text: "", headers: { ...TEXT, "stream-forked-from": stream } },

@@ -37,8 +37,17 @@ function codeOf({ json }: Answer): string | undefined {
 }
 
 export const emptyCounts = () => ({
-  ...{ refused: 0, replayed: 0, reused: 0, lapsed: 0, evicted: 0, inProgress: 0, waited: 0 },
-  ...{ lost: 0, restarts: 0, acrossRestart: 0, acrossDoors: 0 },
+  refused: 0,
+  replayed: 0,
+  reused: 0,
+  lapsed: 0,
+  evicted: 0,
+  inProgress: 0,
+  waited: 0,
+  lost: 0,
+  restarts: 0,
+  acrossRestart: 0,
+  acrossDoors: 0,
 });
 
 const ENVELOPE_HEAD = /^\{"success":true,"request_id":"[^"]*"/;

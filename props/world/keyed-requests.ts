@@ -46,7 +46,12 @@ export function requestOf(intent: Intent, door: "rest" | "envelope", delivery: D
       Object.keys(inPath).length === 0 ? fields : JSON.stringify({ ...inPath, ...JSON.parse(fields) });
     const body = `{"command":"${command}","request_id":"r-1","payload":${payload}}`;
     return {
-      ...{ door, method: "POST", path: "/api/v1/command", body, headers: {}, intent },
+      door,
+      method: "POST",
+      path: "/api/v1/command",
+      body,
+      headers: {},
+      intent,
       identity: `${command} [] ${payload}`,
     };
   }
@@ -128,7 +133,10 @@ function family(
   fields: Fields,
 ): fc.Arbitrary<Intent> {
   return fc.record({ inPath: fc.record(inPath), fields: fc.record(fields) }).map((drawn) => ({
-    ...{ command, method, path, inPath: drawn.inPath },
+    command,
+    method,
+    path,
+    inPath: drawn.inPath,
     fields: Object.fromEntries(Object.entries(drawn.fields).filter(([, each]) => each !== undefined)),
   }));
 }
@@ -171,7 +179,9 @@ const parts: readonly fc.Arbitrary<Intent>[] = [
     "/queue/{queue}/publish",
     { queue: queueName },
     {
-      ...{ payload, headers, priority: fc.integer({ min: 0, max: 9 }) },
+      payload,
+      headers,
+      priority: fc.integer({ min: 0, max: 9 }),
       message_key: optional(fc.constantFrom("once", "twice")),
     },
   ),

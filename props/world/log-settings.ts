@@ -8,7 +8,7 @@ export const DATA_DIRECTORY = "/data";
 export function worldLogOptions(
   disk: SimulatedDisk,
   files: SimulatedMount,
-  clock: SeededClock,
+  clock: Pick<SeededClock, "now">,
   fsyncMode: FsyncMode,
 ): OpenLogOptions {
   return {

@@ -193,7 +193,11 @@ export class StoreHost implements WorldHost {
     const { files, dataDirectory, now, randomBytes, holder } = options.log;
     const nothing = (): void => undefined;
     this.#host = new HoldingsHost({
-      ...{ files, dataDirectory, now, randomBytes, holder },
+      files,
+      dataDirectory,
+      now,
+      randomBytes,
+      holder,
       nodeId: options.nodeId,
       holdings: this.#holdings,
       logger: { info: nothing, warn: nothing },
@@ -257,7 +261,9 @@ export class StoreHost implements WorldHost {
           this.#ask(store, stream.append, { name: STREAM, messages: [{ bytes: text }] });
         else
           this.#ask(store, stream.getOrCreate, {
-            ...{ name: STREAM, contentType: TEXT_TYPE, retention: { count: SHOWN } },
+            name: STREAM,
+            contentType: TEXT_TYPE,
+            retention: { count: SHOWN },
           });
         return;
       case 4:

@@ -57,8 +57,11 @@ const requests: readonly (readonly [string, (headers: Record<string, string>) =>
     "the same door, with a producer",
     (headers) =>
       server.post("/v1/stream/s", "x", {
-        ...{ ...headers, "content-type": "text/plain" },
-        ...{ "producer-id": "p", "producer-epoch": "0", "producer-seq": "0" },
+        ...headers,
+        "content-type": "text/plain",
+        "producer-id": "p",
+        "producer-epoch": "0",
+        "producer-seq": "0",
       }),
   ],
   ["a queue's message", (headers) => server.post("/queue/jobs/publish", { payload: "a job" }, headers)],

@@ -91,12 +91,16 @@ describe("a span shorter than a millisecond", () => {
   it("counts as one, where 0 means none", async () => {
     await start();
     const config = {
-      ...{ message_ttl_secs: 0.0004, dedup_window_secs: 0.0001, ack_deadline_secs: 0.0004 },
+      message_ttl_secs: 0.0004,
+      dedup_window_secs: 0.0001,
+      ack_deadline_secs: 0.0004,
       backoff: { type: "fixed", delay_secs: 0.0004 },
     };
     expect((await server.post("/queue/brief", config)).json).toMatchObject({
       config: {
-        ...{ message_ttl_secs: 0.001, dedup_window_secs: 0.001, ack_deadline_secs: 0.001 },
+        message_ttl_secs: 0.001,
+        dedup_window_secs: 0.001,
+        ack_deadline_secs: 0.001,
         backoff: { delay_secs: 0.001 },
       },
     });

@@ -88,8 +88,10 @@ describe.each(writes)("a write through %s", (_door, write) => {
     const answer = await write({ [ACKS]: "quorum" });
     expect(answer.json).toMatchObject({
       error_code: "REPLICATION_NOT_CONFIRMED",
-      ...{ offset: 1, lineage: "00000000" },
-      ...{ confirmed: 0, wanted: 1 },
+      offset: 1,
+      lineage: "00000000",
+      confirmed: 0,
+      wanted: 1,
     });
     expect(server.log.committedOffset).toBe(1);
   });

@@ -51,7 +51,12 @@ const entry = (under: Leadership, from: number, nodeId: string): EpochEntry => (
   first: asOffset(from),
 });
 const record = (at: number, of: number, body: string, crc = at, kind = 2): LogRecord => ({
-  ...{ offset: asOffset(at), epoch: asEpoch(of), timestamp: at, kind, version: 1, crc },
+  offset: asOffset(at),
+  epoch: asEpoch(of),
+  timestamp: at,
+  kind,
+  version: 1,
+  crc,
   body: Buffer.from(body),
 });
 
@@ -71,7 +76,13 @@ const logOf =
 const won = (under: Leadership, forced = false) => ({ ...under, forced });
 
 const held = (over: Partial<ConfirmedWrite>): ConfirmedWrite => ({
-  ...{ node: "n1", offset: 7, epoch: 1, confirmed: 1, holders: ["n2"], unknown: 0, quorum: false },
+  node: "n1",
+  offset: 7,
+  epoch: 1,
+  confirmed: 1,
+  holders: ["n2"],
+  unknown: 0,
+  quorum: false,
   ...over,
 });
 

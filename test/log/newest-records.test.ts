@@ -51,7 +51,9 @@ describe("shipping from memory", () => {
   it("gives the bytes that lie on the disk, whatever is written and whenever it is asked for", async () => {
     const random = seededRandom(4711);
     const { log, seen } = await watchedLog({
-      ...{ segmentBytes: 600_000, recordBytesMax: 1 << 20, pendingBytesMax: 1 << 24 },
+      segmentBytes: 600_000,
+      recordBytesMax: 1 << 20,
+      pendingBytesMax: 1 << 24,
     });
     const ends: number[] = [];
     const runs = log.ship(at(1));

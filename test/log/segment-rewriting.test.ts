@@ -35,7 +35,10 @@ describe("a log that is written anew", () => {
     expect(await written.agrees(await view.markAt(endOffset))).toBe(false);
     const { clusterId } = before;
     const made = await directory.finish({
-      ...{ last: endOffset, clusterId, epochsUpTo: epoch, from: "/old" },
+      last: endOffset,
+      clusterId,
+      epochsUpTo: epoch,
+      from: "/old",
       migratedLineage: before.lineageId,
     });
     await directory.close();

@@ -12,10 +12,18 @@ const nothing = async (): Promise<never> => undefined as never;
 function hostOf(disk: SimulatedDisk, opened: OpenedLog | undefined, openLog = nothing) {
   const files = disk.mount();
   const host = new HoldingsHost({
-    ...{ files, dataDirectory: DISK, nodeId: undefined, holder: "test" },
+    files,
+    dataDirectory: DISK,
+    nodeId: undefined,
+    holder: "test",
     holdings: {
-      ...{ opened, house: undefined, lead: nothing, endLeading: nothing, openLog },
-      ...{ openState: nothing, closeState: nothing },
+      opened,
+      house: undefined,
+      lead: nothing,
+      endLeading: nothing,
+      openLog,
+      openState: nothing,
+      closeState: nothing,
       closeLog: async () => opened?.log.close(),
     },
     now: () => 5,

@@ -89,12 +89,16 @@ async function begun(): Promise<readonly [Watched, Watched]> {
   }) as [Watched, Watched];
   await a.node.start();
   expect(await a.page.read("connected", "connected_replicas", ...lags("a"), 'role{role="master"}')).toEqual({
-    ...{ connected: undefined, connected_replicas: 0, 'role{role="master"}': 1 },
+    connected: undefined,
+    connected_replicas: 0,
+    'role{role="master"}': 1,
     ...Object.fromEntries(lags("a").map((lag) => [lag, undefined])),
   });
   await b.node.start({ role: "replica", masterAddress: addressOf("a") });
   expect(await b.page.read("connected", "reconnects_total", syncs("full"), ...RECEIVED)).toEqual({
-    ...{ connected: 0, reconnects_total: 0, [syncs("full")]: 0 },
+    connected: 0,
+    reconnects_total: 0,
+    [syncs("full")]: 0,
     ...Object.fromEntries(RECEIVED.map((name) => [name, 0])),
   });
   await until(() => a.node.node.stats().peers.filter(({ counts }) => counts).length === 2, "both count");
@@ -115,7 +119,9 @@ async function begun(): Promise<readonly [Watched, Watched]> {
 async function cut(a: Watched, b: Watched): Promise<void> {
   const WRITES = ['writes_total{outcome="confirmed"}', 'writes_total{outcome="not_confirmed"}'];
   expect(await a.page.read(...WRITES, "waiting_writes")).toEqual({
-    ...{ [WRITES[0]!]: 0, [WRITES[1]!]: 0, waiting_writes: 0 },
+    [WRITES[0]!]: 0,
+    [WRITES[1]!]: 0,
+    waiting_writes: 0,
   });
   world.cut("a", "b");
   await appendMany(a.node.required, 10);
@@ -144,7 +150,9 @@ async function cut(a: Watched, b: Watched): Promise<void> {
   ]);
   const again = await b.page.read(syncs("partial"), syncs("full"), "reconnects_total", "connected");
   expect(again).toEqual({
-    ...{ [syncs("partial")]: 1, [syncs("full")]: 1, connected: 1 },
+    [syncs("partial")]: 1,
+    [syncs("full")]: 1,
+    connected: 1,
     reconnects_total: expect.any(Number),
   });
   expect(again["reconnects_total"]).toBeGreaterThan(0);
@@ -266,7 +274,8 @@ async function compared(a: Watched, b: Watched): Promise<void> {
   expect((await looked())["primary_damaged"]).toBe(1);
   await until(() => b.node.node.stats().damage.known.length === 1, "the primary knows it");
   expect(await b.page.read("damaged_segments", "primary_damaged")).toEqual({
-    ...{ damaged_segments: 1, primary_damaged: 0 },
+    damaged_segments: 1,
+    primary_damaged: 0,
   });
 }
 

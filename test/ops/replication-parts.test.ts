@@ -117,8 +117,12 @@ describe("settings", () => {
     const settings = nodeSettings(all, secret, () => "http://here");
     expect(settings.httpAddress()).toBe("http://here");
     expect(linkSettingsOf(settings)).toEqual({
-      ...{ heartbeatIntervalMs: 70, timeoutMs: 7_000, windowBytes: 17 * 1024, reconnectDelayMs: 71 },
-      ...{ autoReconnect: false, secret },
+      heartbeatIntervalMs: 70,
+      timeoutMs: 7_000,
+      windowBytes: 17 * 1024,
+      reconnectDelayMs: 71,
+      autoReconnect: false,
+      secret,
     });
   });
 

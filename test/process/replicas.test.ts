@@ -56,7 +56,9 @@ describe("a primary and a replica", () => {
     expect(JSON.parse(unconfirmed.text)).toMatchObject({
       error: "stored locally at offset 4, confirmed by 1 of 2 replicas",
       error_code: "REPLICATION_NOT_CONFIRMED",
-      ...{ offset: 4, confirmed: 1, wanted: 2 },
+      offset: 4,
+      confirmed: 1,
+      wanted: 2,
     });
     const { offset, lineage } = JSON.parse(unconfirmed.text);
     expect((await two.get("/kv/c", { "x-annals-min-offset": `${offset}@${lineage}` })).text).toBe(
@@ -76,13 +78,26 @@ describe("a primary and a replica", () => {
       },
     ]);
     expect(await infoOf(one)).toEqual({
-      ...{ role: "master", connected_slaves: 1, master_repl_offset: 4, epoch: 1, fenced: false },
-      ...{ repl_backlog_active: true, repl_backlog_size: expect.any(Number) },
+      role: "master",
+      connected_slaves: 1,
+      master_repl_offset: 4,
+      epoch: 1,
+      fenced: false,
+      repl_backlog_active: true,
+      repl_backlog_size: expect.any(Number),
     });
     expect(await infoOf(two)).toEqual({
-      ...{ role: "slave", connected_slaves: 0, master_repl_offset: 4, epoch: 1, fenced: false },
-      ...{ master_link_status: "up", slave_repl_lag: 0, slave_repl_offset: 4, master_address: one.address },
-      ...{ repl_backlog_active: true, repl_backlog_size: expect.any(Number) },
+      role: "slave",
+      connected_slaves: 0,
+      master_repl_offset: 4,
+      epoch: 1,
+      fenced: false,
+      master_link_status: "up",
+      slave_repl_lag: 0,
+      slave_repl_offset: 4,
+      master_address: one.address,
+      repl_backlog_active: true,
+      repl_backlog_size: expect.any(Number),
     });
     const [there, here] = [(await one.get("/metrics")).text, (await two.get("/metrics")).text];
     for (const line of [
@@ -181,10 +196,17 @@ describe("a primary and a replica", () => {
     expect(ready.text).toContain("waiting for the first sync");
     expect(errorCodeOf(read)).toBe("LOG_REPLAYING");
     expect(await infoOf(two)).toEqual({
-      ...{ role: "slave", connected_slaves: 0, master_repl_offset: 0, epoch: 0, fenced: false },
+      role: "slave",
+      connected_slaves: 0,
+      master_repl_offset: 0,
+      epoch: 0,
+      fenced: false,
       // How far it is behind nobody knows.
-      ...{ master_link_status: "down", slave_repl_offset: 0, master_address: one.address },
-      ...{ repl_backlog_active: true, repl_backlog_size: 0 },
+      master_link_status: "down",
+      slave_repl_offset: 0,
+      master_address: one.address,
+      repl_backlog_active: true,
+      repl_backlog_size: 0,
     });
     const { node_id: id } = await two.stats();
     await two.kill();

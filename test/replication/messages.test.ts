@@ -101,7 +101,12 @@ describe("messages", () => {
     };
     const statement = { ...node, ...long, primary: long };
     const body = encodeHelloBody({
-      ...{ nonce, answers: nonce, purpose: "follow", resync: true, heartbeatMs: 1, node: statement },
+      nonce,
+      answers: nonce,
+      purpose: "follow",
+      resync: true,
+      heartbeatMs: 1,
+      node: statement,
     });
     const [hello] = encodeMessage({ type: "hello", protocol: 1, body, proof }, 0);
     expect(hello!.length).toBeLessThan(GREETING_BYTES_MAX);
@@ -116,8 +121,14 @@ describe("messages", () => {
   it("of as many nodes below as there may be fit into a frame, whatever they are called", () => {
     const place = { host: "h".repeat(256), port: 65_535 };
     const follower = {
-      ...{ nodeId: id("ab"), name: "\u4e2d".repeat(64), listen: place, http: "h".repeat(256) },
-      ...{ follows: id("aa"), version: max, durable: offset(max), silentMs: max },
+      nodeId: id("ab"),
+      name: "\u4e2d".repeat(64),
+      listen: place,
+      http: "h".repeat(256),
+      follows: id("aa"),
+      version: max,
+      durable: offset(max),
+      silentMs: max,
     };
     const nodes = Array.from({ length: 70 }, () => follower);
     const under = { epoch: epoch(2 ** 32 - 1), lineageId: id("5e") };

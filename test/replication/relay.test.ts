@@ -55,9 +55,17 @@ describe("what a replica tells of nodes behind it", () => {
     const { clusterId } = node.stats();
     const end = await log.positionAt(log.endOffset);
     const statement: NodeStatement = {
-      ...{ clusterId, nodeId: id("aa"), name: "between", listen: undefined, http: undefined },
+      clusterId,
+      nodeId: id("aa"),
+      name: "between",
+      listen: undefined,
+      http: undefined,
       format: DIRECTORY_FORMAT_VERSION,
-      ...{ own: node.own, heard: node.own, firstOffset: offset(1), leads: false, primary: undefined },
+      own: node.own,
+      heard: node.own,
+      firstOffset: offset(1),
+      leads: false,
+      primary: undefined,
       end: how === "has all" ? end : { ...end, crc: end.crc ^ 1 },
     };
     const peer = RawPeer.dial(world.network, world.clock, addressOf("a"));
@@ -71,8 +79,14 @@ describe("what a replica tells of nodes behind it", () => {
     under: primary.node.own && { epoch: primary.node.own.epoch, lineageId: primary.node.own.lineageId },
     nodes: [
       {
-        ...{ nodeId: BEHIND, name: "behind", listen: { host: "behind", port: 1 }, http: undefined },
-        ...{ follows: id("aa"), version, durable: offset(4), silentMs: 0 },
+        nodeId: BEHIND,
+        name: "behind",
+        listen: { host: "behind", port: 1 },
+        http: undefined,
+        follows: id("aa"),
+        version,
+        durable: offset(4),
+        silentMs: 0,
       },
     ],
     ...changes,

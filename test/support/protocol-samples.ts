@@ -17,8 +17,14 @@ export const note: PeerNote = {
   confirmed: 2,
 };
 const follower: FollowerNote = {
-  ...{ nodeId: id("ab"), name: "drei", listen: note.listen, http: note.http },
-  ...{ follows: id("aa"), version: 4, durable: offset(7), silentMs: 12 },
+  nodeId: id("ab"),
+  name: "drei",
+  listen: note.listen,
+  http: note.http,
+  follows: id("aa"),
+  version: 4,
+  durable: offset(7),
+  silentMs: 12,
 };
 export const node: NodeStatement = {
   clusterId: id("c1"),

@@ -140,7 +140,12 @@ export class ReplicationDouble implements Replication {
     return (
       this.#options.refused ?? {
         type: "switched",
-        ...{ to, epoch: 4, offset, heldMs: 12, repointed: ["two"], notRepointed: [] },
+        to,
+        epoch: 4,
+        offset,
+        heldMs: 12,
+        repointed: ["two"],
+        notRepointed: [],
       }
     );
   }

@@ -132,7 +132,12 @@ export const replicationCases: readonly OperationCase[] = [
     input: { to: "two" },
     payload: {
       success: true,
-      ...{ to: "two", epoch: 4, offset: 1, held_ms: 12, repointed: ["two"], not_repointed: [] },
+      to: "two",
+      epoch: 4,
+      offset: 1,
+      held_ms: 12,
+      repointed: ["two"],
+      not_repointed: [],
     },
   },
   {
