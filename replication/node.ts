@@ -33,6 +33,7 @@ import {
 import type { PromotionReport } from "./promotion-report.js";
 import * as refusals from "./refusals.js";
 import { ReplicaSet } from "./replica-set.js";
+import { RoleChanges } from "./role-changes.js";
 import { Seeker } from "./seeker.js";
 import type { Role } from "./settings.js";
 import type { FenceStats, ReplicationStats } from "./stats.js";
@@ -50,24 +51,25 @@ export class ReplicationNode {
   readonly #care: Care;
   readonly #asking: PromotionContext;
   readonly #breakers = new Breakers(() => this.#options.clock.now());
+  readonly #changes = new RoleChanges(() => this.#seeker.consider());
   #listener: LinkListener | undefined;
   #upstream: Upstream | undefined;
   /** The node that is followed, also while the own log is being mended. */
   #follows: Address | undefined;
-  /** What change of the role is under way, for words. */
-  #changing: string | undefined = "is not started yet";
-  #change: Promise<unknown> = Promise.resolve();
   /** The host is asked for one thing at a time. */
   #hostTurn: Promise<unknown> = Promise.resolve();
   #knowsFence = false;
-  #stopped = false;
 
   constructor(options: ReplicationNodeOptions) {
     const { settings, clock, random, files, dataDirectory, logger, host } = options;
     this.#options = options;
     this.#file = new LeadershipFile(files, dataDirectory);
     this.#local = new LocalNode({
-      ...{ settings, clock, logger, host, file: this.#file },
+      settings,
+      clock,
+      logger,
+      host,
+      file: this.#file,
       events: {
         heard: (leadership, from) => this.#heard(leadership, from),
         yields: (leadership, to) => this.#handover.yieldTo(leadership, to),
@@ -80,33 +82,39 @@ export class ReplicationNode {
     const senders = () => this.#listener?.senders ?? [];
     this.#local.senders = senders;
     const upstream = () => this.#upstream;
-    this.#set = new ReplicaSet({
-      ...{ settings, clock, logger, local: this.#local, senders, upstream },
-      mayList: () => this.#mustLead() === undefined,
-    });
+    const common = { settings, clock, logger, local: this.#local };
+    const mayList = () => this.#mustLead() === undefined;
+    this.#set = new ReplicaSet({ ...common, senders, upstream, mayList });
     const wentOn = (error: unknown): void =>
       logger.error({ err: error }, "this node could not go on writing by itself");
     this.#link = { node: this.#local, clock, random, logger, settings: linkSettingsOf(settings) };
     this.#asking = { local: this.#local, network: options.network, link: this.#link };
     this.#handover = new Handover({
-      ...{ asking: this.#asking, set: this.#set, changing: () => this.#changing },
+      asking: this.#asking,
+      set: this.#set,
+      changing: () => this.#changes.underWay,
       hold: () => this.#askHost(() => host.followBegins()),
       goOn: () => this.#askHost(() => host.lead()).catch(wentOn),
-      lead: (from) => this.#exclusively("takes its lead back", () => this.#promote({ from })),
+      lead: (from) => this.#changes.run("takes its lead back", () => this.#promote({ from })),
     });
     this.#seeker = new Seeker({
-      ...{ settings, clock, logger, local: this.#local },
+      ...common,
       ask: () => askAround(this.#asking, (nodeId) => !this.#set.isConnected(nodeId)),
       upstream,
-      isChanging: () => this.#changing !== undefined,
+      isChanging: () => this.#changes.underWay !== undefined,
       follow: (address) => this.turnTo(address),
       takeBack: () => this.#handover.takeBack(),
     });
     this.#care = new Care({
-      ...{ host, settings, network: options.network, link: this.#link, file: this.#file },
-      ...{ lenders: () => lendersOf(this.#local, this.#follows), stream: () => upstream()?.stream },
+      host,
+      settings,
+      network: options.network,
+      link: this.#link,
+      file: this.#file,
+      lenders: () => lendersOf(this.#local, this.#follows),
+      stream: () => upstream()?.stream,
       events: {
-        closing: () => this.#exclusively("is mending its log", () => this.#close()),
+        closing: () => this.#changes.run("is mending its log", () => this.#close()),
         opened: (how) => this.#opened(how),
         mended: () => this.#breakers.resetDamaged() > 0 && this.#upstream?.retryNow(),
       },
@@ -120,9 +128,9 @@ export class ReplicationNode {
    * replica a master; the network's own error when the address cannot be listened on.
    */
   async start(): Promise<void> {
-    this.#changing = undefined;
+    this.#changes.begin();
     try {
-      await this.#exclusively("is starting", () => this.#start());
+      await this.#changes.run("is starting", () => this.#start());
     } catch (error) {
       await this.stop();
       throw error;
@@ -132,11 +140,11 @@ export class ReplicationNode {
   }
 
   async stop(): Promise<void> {
-    if (this.#stopped) return;
-    this.#stopped = true;
+    if (this.#changes.isEnded) return;
+    this.#changes.end();
     this.#handover.forget();
     const reason = refusals.stopping();
-    await this.#change;
+    await this.#changes.settled();
     this.#set.end(reason);
     await Promise.all([this.#upstream?.stop(), this.#listener?.close(reason), this.#care.stop()]);
     await this.#seeker.stop();
@@ -187,12 +195,9 @@ export class ReplicationNode {
    * (context.found, context.wanted), REPLICATION_LAGGING.
    */
   writeRefusal(): ReplicationError | undefined {
-    if (this.#stopped) return refusals.stopping();
+    if (this.#changes.isEnded) return refusals.stopping();
     if (!this.#local.leads) return refusals.readOnly(this.primaryHttp, this.following);
-    if (this.#local.isFenced) return refusals.fenced(this.#local);
-    if (this.#changing !== undefined) return refusals.changing(this.#changing);
-    if (this.#handover.to !== undefined) return refusals.handsOver(this.#handover.to);
-    return this.#set.refusal();
+    return this.#mustLead() ?? this.#set.refusal();
   }
 
   /** How many replicas make, with this node, more than half of the set. */
@@ -205,7 +210,7 @@ export class ReplicationNode {
    * Also when more wait than are kept count of. Rejects with REPLICATION_FENCED when this node was replaced meanwhile.
    */
   confirmed(offset: Offset, count: number, timeoutMs: number): Promise<Confirmation> {
-    if (this.#stopped) return Promise.reject(refusals.stopping());
+    if (this.#changes.isEnded) return Promise.reject(refusals.stopping());
     if (!this.#local.leads) return Promise.reject(refusals.followsNow(this.following));
     if (this.#local.isFenced) return Promise.reject(refusals.fenced(this.#local));
     return this.#set.confirmed(offset, count, timeoutMs);
@@ -217,7 +222,7 @@ export class ReplicationNode {
    * _DAMAGED, and REPLICATION_FENCED when a higher leadership was heard of meanwhile. `from`: the node that hands its lead over.
    */
   promote(how: PromoteOptions = {}): Promise<PromotionReport> {
-    return this.#exclusively("is being promoted", async () => {
+    return this.#changes.run("is being promoted", async () => {
       if (this.#local.leads && !this.#local.isFenced) throw refusals.leadsAlready(this.#local);
       return await this.#promote(how);
     });
@@ -225,7 +230,8 @@ export class ReplicationNode {
 
   /** From now on; a primary stops to write. Kept over restarts, until the settings change. @throws ReplicationError REPLICATION_CIRCLE, which `turnTo` does not. */
   async follow(address: Address): Promise<void> {
-    if (this.#changing === undefined && !this.#stopped) await refuseCircle(address, this.#asking);
+    if (this.#changes.underWay === undefined && !this.#changes.isEnded)
+      await refuseCircle(address, this.#asking);
     await this.turnTo(address);
   }
 
@@ -234,7 +240,7 @@ export class ReplicationNode {
     if (this.#care.resync()) return;
     const upstream = this.#upstream;
     if (upstream === undefined || this.#local.leads) throw refusals.followsNobody();
-    if (this.#changing !== undefined) throw refusals.changing(this.#changing);
+    if (this.#changes.underWay !== undefined) throw refusals.changing(this.#changes.underWay);
     upstream.resync();
   }
 
@@ -275,10 +281,14 @@ export class ReplicationNode {
   stats(): ReplicationStats {
     const { clock, host } = this.#options;
     return replicationStats({
-      ...{ local: this.#local, set: this.#set, clock, upstream: this.#upstream },
-      ...{ clusterId: host.identity().clusterId, segments: host.logSegments() },
+      local: this.#local,
+      set: this.#set,
+      clock,
+      upstream: this.#upstream,
+      clusterId: host.identity().clusterId,
+      segments: host.logSegments(),
       breakers: this.#breakers.stats(),
-      changing: this.#changing !== undefined || this.#handover.to !== undefined,
+      changing: this.#changes.underWay !== undefined || this.#handover.to !== undefined,
       damage: this.#care.stats(),
       counters: this.#counters.with(this.#set, this.#upstream, this.#care.counters),
     });
@@ -287,7 +297,7 @@ export class ReplicationNode {
   // ---- changes of the role ----
 
   turnTo(address: Address): Promise<void> {
-    return this.#exclusively("is turning to another primary", () => this.#follow(address));
+    return this.#changes.run("is turning to another primary", () => this.#follow(address));
   }
 
   async #start(): Promise<void> {
@@ -338,7 +348,7 @@ export class ReplicationNode {
       const won = await winLeadership(this.#asking, candidacy);
       return await this.#lead(log, won, force);
     } catch (error) {
-      if (!this.#local.leads && !this.#stopped) upstream?.start();
+      if (!this.#local.leads && !this.#changes.isEnded) upstream?.start();
       throw linkErrorOf(error);
     }
   }
@@ -402,7 +412,7 @@ export class ReplicationNode {
   /** The log is there again, or everything is to be fetched anew. */
   #opened(how: "open" | "resync"): void {
     const address = this.#follows;
-    if (this.#stopped || this.#local.leads || address === undefined) return;
+    if (this.#changes.isEnded || this.#local.leads || address === undefined) return;
     this.#followFrom(address);
     if (how === "resync") this.#upstream?.resync();
   }
@@ -411,10 +421,15 @@ export class ReplicationNode {
     this.#follows = address;
     if (this.#care.opens()) return;
     this.#upstream = followedNode(address, {
-      ...{ options: this.#options, link: this.#link, seeker: this.#seeker, listener: this.#listener },
-      ...{ local: this.#local, breakers: this.#breakers, counters: this.#counters },
+      options: this.#options,
+      link: this.#link,
+      seeker: this.#seeker,
+      listener: this.#listener,
+      local: this.#local,
+      breakers: this.#breakers,
+      counters: this.#counters,
     });
-    if (!this.#stopped) this.#upstream.start();
+    if (!this.#changes.isEnded) this.#upstream.start();
   }
 
   #letUpstreamGo(): void {
@@ -463,8 +478,6 @@ export class ReplicationNode {
     if (this.#local.role === "master" && this.#mustLead() === undefined) this.#set.heartbeat(heartbeat, from);
   }
 
-  // ---- small things ----
-
   #log(): EventLog {
     const log = this.#options.host.log();
     if (log === undefined) throw refusals.noLog();
@@ -474,7 +487,7 @@ export class ReplicationNode {
   #mustLead(): ReplicationError | undefined {
     if (!this.#local.leads) return refusals.followsNow(this.following);
     if (this.#local.isFenced) return refusals.fenced(this.#local);
-    if (this.#changing !== undefined) return refusals.changing(this.#changing);
+    if (this.#changes.underWay !== undefined) return refusals.changing(this.#changes.underWay);
     return this.#handover.to === undefined ? undefined : refusals.handsOver(this.#handover.to);
   }
 
@@ -482,19 +495,5 @@ export class ReplicationNode {
     const answer = this.#hostTurn.then(ask);
     this.#hostTurn = answer.catch(() => undefined);
     return answer;
-  }
-
-  async #exclusively<T>(what: string, change: () => Promise<T>): Promise<T> {
-    if (this.#stopped) throw refusals.stopping();
-    if (this.#changing !== undefined) throw refusals.changing(this.#changing);
-    this.#changing = what;
-    try {
-      const changed = change();
-      this.#change = changed.catch(() => undefined);
-      return await changed;
-    } finally {
-      this.#changing = undefined;
-      this.#seeker.consider();
-    }
   }
 }
