@@ -1,7 +1,16 @@
 /** Copies bytes between files through a bounded buffer. */
 import { LogError } from "./errors.js";
 import type { FileHandle, FileSystem } from "./file-system.js";
-import { CHUNK_BYTES, readFully } from "./segment-reader.js";
+import { pageEnd, readFully, readGiven } from "./read-bytes.js";
+import { CHUNK_BYTES } from "./segment-reader.js";
+
+/** Bytes of a file that the disk does not give back. */
+export interface LostBytes {
+  /** Below the data directory. */
+  readonly file: string;
+  readonly position: number;
+  readonly bytes: number;
+}
 
 /** Copies [position, end) of `from` to `to`, to begin at `target`. Durable after a sync of `to`. */
 export async function copyBytes(
@@ -23,14 +32,54 @@ export async function copyBytes(
   }
 }
 
-/** Copies a whole file to a name that must be free, and syncs it. The name is durable after a sync of its directory. */
-export async function copyFile(files: FileSystem, from: string, to: string): Promise<void> {
+/** Copies a file, whole or up to `end`, to a name that must be free, and syncs it. The name is durable after a sync of its directory. */
+export function copyFile(files: FileSystem, from: string, to: string, end?: number): Promise<void> {
+  return intoNewFile(files, from, to, async (source, copy) =>
+    copyBytes(source, 0, end ?? (await source.size()), copy, 0),
+  );
+}
+
+/**
+ * As `copyFile`, of a file that may lie on bad sectors: every byte that the disk gives back to its place, zeros for the others, of which it
+ * tells.
+ */
+export function copyReadable(
+  files: FileSystem,
+  from: string,
+  to: string,
+): Promise<Omit<LostBytes, "file">[]> {
+  return intoNewFile(files, from, to, async (source, copy) => {
+    const size = await source.size();
+    const lost: { position: number; bytes: number }[] = [];
+    await copy.truncate(size);
+    for (let at = 0; at < size; ) {
+      const { bytes, lostAt } = await readGiven(source, at, Math.min(CHUNK_BYTES, size - at));
+      if (bytes.length > 0) await copy.write(bytes, at);
+      else if (lostAt === undefined) break;
+      at += bytes.length;
+      if (lostAt === undefined) continue;
+      at = Math.min(pageEnd(lostAt), size);
+      const last = lost.at(-1);
+      if (last !== undefined && last.position + last.bytes === lostAt) last.bytes += at - lostAt;
+      else lost.push({ position: lostAt, bytes: at - lostAt });
+    }
+    return lost;
+  });
+}
+
+async function intoNewFile<Result>(
+  files: FileSystem,
+  from: string,
+  to: string,
+  fill: (source: FileHandle, copy: FileHandle) => Promise<Result>,
+): Promise<Result> {
   const source = await files.open(from, "read");
   try {
     const copy = await files.open(to, "create");
     try {
-      await copyBytes(source, 0, await source.size(), copy, 0);
+      const result = await fill(source, copy);
       await copy.sync();
+      return result;
     } finally {
       await copy.close();
     }

@@ -3,6 +3,7 @@
  * checker, and by readers. Not the decision whether something is wrong; that is `torn-or-corrupt.ts` and the scans.
  */
 import { LogError } from "./errors.js";
+import type { Offset } from "./units.js";
 
 export type FindingCode =
   /** A segment's header is damaged, or not this segment's. */
@@ -11,6 +12,8 @@ export type FindingCode =
   | "version"
   /** A record is damaged. */
   | "record"
+  /** The disk does not give bytes of a file back. */
+  | "unreadable"
   /** Records that were durable are not there. */
   | "missing"
   /** A segment does not continue the one before. */
@@ -41,6 +44,9 @@ export interface Finding {
 
 export const ADVICE_DAMAGED =
   "restore the file from a backup or a replica; `annals repair` shows what would be lost without one";
+/** Whatever is done about the file, the disk will lose more. */
+const ADVICE_UNREADABLE =
+  "check the disk (dmesg, SMART) and move the directory to a sound one; restore the file from a backup or a replica; `annals repair` shows what would be lost without one";
 /** A log cannot say of itself whose it is. */
 export const ADVICE_IDENTITY =
   "restore the file, or the whole directory, from a backup; of a set, start in an empty data_dir as a replica; no repair can help";
@@ -68,6 +74,13 @@ export class CorruptionError extends LogError {
 
 export function corruption(finding: Finding): CorruptionError {
   return new CorruptionError(finding);
+}
+
+/** That the disk gives nothing back at this position of a file; `first`: the record that lies there. */
+export function lostBytes(file: string, position: number, first?: Offset): Finding {
+  const place = first === undefined ? { file, position } : { file, position, offset: first };
+  const found = "nothing: the disk does not give them back (EIO)";
+  return { code: "unreadable", ...place, expected: "the file's bytes", found, advice: ADVICE_UNREADABLE };
 }
 
 /** A finding in one line: what, where, expected, found, and what to do. */

@@ -180,7 +180,7 @@ export class DamagedDirectory {
   async #cutFile(base: Offset, position: number): Promise<void> {
     const { files } = this.#options;
     // The quarantined name must go on showing what was there.
-    await ownFile(files, this.#logDirectory, segmentName(base));
+    await ownFile(files, this.#logDirectory, segmentName(base), position);
     const handle = await files.open(`${this.#logDirectory}/${segmentName(base)}`, "write");
     try {
       await handle.truncate(position);

@@ -23,6 +23,7 @@ import {
   replaceFile,
 } from "./file-system.js";
 import { ID_BYTES } from "./format.js";
+import { isUnreadable } from "./read-bytes.js";
 import { type RecoveryPoint, readRecoveryPoint } from "./recovery-point.js";
 import { listSegments } from "./segment-chain.js";
 import type { Identity } from "./settings.js";
@@ -156,7 +157,8 @@ export async function readIdentity(files: FileSystem, directory: string): Promis
     const parsed: unknown = JSON.parse(text);
     if (isIdentity(parsed)) return { clusterId: parsed.clusterId, nodeId: parsed.nodeId };
   } catch (error) {
-    if (!(error instanceof SyntaxError) && !(error instanceof RangeError)) throw error;
+    if (!(error instanceof SyntaxError) && !(error instanceof RangeError) && !isUnreadable(error))
+      throw error;
   }
   const message = `${path} is damaged: expected JSON with clusterId and nodeId, 32 hex digits each`;
   throw new LogError("LOG_CORRUPT", message, { file: path, advice: ADVICE_IDENTITY });

@@ -125,7 +125,7 @@ class DirectoryReader {
           cursor = found;
         } else {
           looks += 1;
-          if (looks === LOOKS) throw corruption(found);
+          if (looks === LOOKS || found.code === "unreadable") throw corruption(found);
           await this.#pause(LOOK_AGAIN_MS);
         }
       }

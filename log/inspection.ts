@@ -228,7 +228,9 @@ class Walk {
   async #readTail(handle: FileHandle, file: SegmentFile): Promise<TailReading> {
     for (let look = 1; ; look++) {
       const reading = await this.#judge(handle, file);
-      const isCalm = reading.damaged === undefined && reading.tornBytes === 0;
+      // What the disk has lost does not come back, and each look may take it seconds.
+      const isCalm =
+        (reading.damaged === undefined && reading.tornBytes === 0) || reading.damaged?.code === "unreadable";
       if (isCalm || this.#options.live !== true || look === LOOKS) return reading;
       await sleep(LOOK_AGAIN_MS);
     }

@@ -15,11 +15,19 @@ import type { IdleHandles } from "./idle-handles.js";
 import type { LoadedIndexes } from "./loaded-indexes.js";
 import type { NewestRecords, NewestRun } from "./newest-records.js";
 import type { OffsetIndex } from "./offset-index.js";
+import { type GivenBytes, readGiven } from "./read-bytes.js";
 import { type CheckedRecords, checkRecords } from "./record-check.js";
 import { cutOff, retired } from "./refusals.js";
 import { borderFinding, lostFile, shownPath } from "./segment-chain.js";
 import type { CutWitness, LogSegment, SegmentList } from "./segment-list.js";
-import { CHUNK_BYTES, parseRecords, type ReadPoint, readBatch, readFully, viewOf } from "./segment-reader.js";
+import {
+  CHUNK_BYTES,
+  parseRecords,
+  type ReadPoint,
+  readBatch,
+  unreadableRecord,
+  viewOf,
+} from "./segment-reader.js";
 import { findingOfBad } from "./segment-scan.js";
 import { offset as asOffset, type Offset } from "./units.js";
 
@@ -168,7 +176,7 @@ export class LogCursor implements CutWitness {
     for (;;) {
       const seat = await this.#sit();
       const { point, segment } = seat;
-      const { bytes, checked } = await checkedAt(seat, this.#next, last, bytesMax);
+      const { bytes, lostAt, checked } = await checkedAt(seat, this.#next, last, bytesMax);
       const { start, end, next } = checked;
       if (next.offset > this.#next) {
         const first = this.#next;
@@ -179,7 +187,10 @@ export class LogCursor implements CutWitness {
       // As in `read`.
       if (seat.cuts !== this.#log.segments.cuts) continue;
       if (end === 0) {
-        const { bad } = parseRecords(bytes, point, segment.header, true);
+        const bad =
+          lostAt === undefined
+            ? parseRecords(bytes, point, segment.header, true).bad
+            : unreadableRecord(point, lostAt);
         if (bad !== undefined) throw corruption(findingOfBad(shownPath(segment.name), bad));
         await this.#leave(seat);
       }
@@ -266,17 +277,21 @@ function runOf(segment: LogSegment, first: Offset, bytes: Uint8Array, after: Rea
   };
 }
 
+interface CheckedBytes extends GivenBytes {
+  readonly checked: CheckedRecords;
+}
+
 /** The bytes at a reader's place, and how far the records in them hold: at least one, if there is any that does. */
 async function checkedAt(
   { handle, point, segment }: Seat,
   from: Offset,
   last: Offset,
   bytesMax: number,
-): Promise<{ bytes: Uint8Array; checked: CheckedRecords }> {
+): Promise<CheckedBytes> {
   const available = Math.max(0, segment.bytes - point.position);
-  const check = async (count: number): Promise<{ bytes: Uint8Array; checked: CheckedRecords }> => {
-    const bytes = await readFully(handle, point.position, Math.min(count, available));
-    return { bytes, checked: checkRecords(bytes, point, segment.header, from, last) };
+  const check = async (count: number): Promise<CheckedBytes> => {
+    const given = await readGiven(handle, point.position, Math.min(count, available));
+    return { ...given, checked: checkRecords(given.bytes, point, segment.header, from, last) };
   };
   const run = await check(bytesMax);
   const { bytes } = run;

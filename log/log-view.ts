@@ -76,7 +76,7 @@ export async function openUnmarkedView(
     try {
       const view = await tryToOpen(files, dataDirectory, options.last);
       if (!("code" in view)) return view;
-      if (look === LOOKS) throw corruption(view);
+      if (look === LOOKS || view.code === "unreadable") throw corruption(view);
     } catch (error) {
       // Retention of the owner may have removed a file since it was listed.
       if (errnoOf(error) !== "ENOENT" || look === LOOKS) throw error;

@@ -17,9 +17,10 @@ import type { FileHandle, FileSystem } from "./file-system.js";
 import { encodeSegmentHeader, type SegmentHeader } from "./format.js";
 import { OffsetIndex, writeIndexFile } from "./offset-index.js";
 import { pruneQuarantine, type QuarantinedSegment, quarantineSegment } from "./quarantine.js";
+import { readFully } from "./read-bytes.js";
 import { checkRecords, noteRecords } from "./record-check.js";
 import { borderFinding, lineageFinding, type SegmentFile } from "./segment-chain.js";
-import { basePoint, CHUNK_BYTES, type ReadPoint, readFully, viewOf } from "./segment-reader.js";
+import { basePoint, CHUNK_BYTES, type ReadPoint, viewOf } from "./segment-reader.js";
 import { offset as asOffset, type Offset } from "./units.js";
 
 /** Which records are to be had again: whole sealed segments, up to the one that begins at `last` + 1 and is sound. */

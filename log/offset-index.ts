@@ -31,6 +31,7 @@ import { indexName } from "./file-names.js";
 import type { FileSystem } from "./file-system.js";
 import { readWholeFile, replaceFile } from "./file-system.js";
 import type { SegmentHeader } from "./format.js";
+import { isUnreadable } from "./read-bytes.js";
 import { basePoint, type ReadPoint } from "./segment-reader.js";
 import { offset as asOffset, position as asPosition, type Offset } from "./units.js";
 
@@ -165,7 +166,7 @@ export async function readIndexFile(
   return read?.end.position === segmentBytes ? read : undefined;
 }
 
-/** The bytes of a segment's index file; undefined without one, none at all if it is too large to be one. */
+/** The bytes of a segment's index file; undefined without one, none at all if it cannot be one or be read. */
 export async function readIndexBytes(
   files: FileSystem,
   logDirectory: string,
@@ -176,7 +177,7 @@ export async function readIndexBytes(
   try {
     return await readWholeFile(files, path, INDEX_BYTES_MAX);
   } catch (error) {
-    if (error instanceof RangeError) return new Uint8Array(0);
+    if (error instanceof RangeError || isUnreadable(error)) return new Uint8Array(0);
     throw error;
   }
 }

@@ -19,6 +19,7 @@ import { ADVICE_RECOVERY_POINT } from "./corruption.js";
 import { LogError } from "./errors.js";
 import { RECOVERY_POINT_FILE } from "./file-names.js";
 import { type FileSystem, readWholeFile, replaceFile } from "./file-system.js";
+import { isUnreadable } from "./read-bytes.js";
 import { offset as asOffset, type Offset } from "./units.js";
 
 export interface RecoveryPoint {
@@ -47,10 +48,20 @@ export function encodeRecoveryPoint(point: RecoveryPoint): Uint8Array {
   return bytes;
 }
 
-export type RecoveryPointFault = "length" | "magic" | "version" | "checksum" | "clean" | "durable" | "tail";
+export type RecoveryPointFault =
+  | "unreadable"
+  | "length"
+  | "magic"
+  | "version"
+  | "checksum"
+  | "clean"
+  | "durable"
+  | "tail";
 
 /** Decodes a recovery point, or says what is wrong with it. Never throws, whatever the bytes. */
-export function decodeRecoveryPoint(bytes: Uint8Array): RecoveryPoint | RecoveryPointFault {
+export function decodeRecoveryPoint(
+  bytes: Uint8Array,
+): RecoveryPoint | Exclude<RecoveryPointFault, "unreadable"> {
   if (bytes.length !== BYTES) return "length";
   const file = Buffer.from(bytes.buffer, bytes.byteOffset, BYTES);
   if (file.toString("latin1", 0, 8) !== MAGIC) return "magic";
@@ -83,8 +94,8 @@ export async function readRecoveryPoint(
     if (typeof decoded === "object") return decoded;
     fault = decoded;
   } catch (error) {
-    if (!(error instanceof RangeError)) throw error;
-    fault = "length";
+    if (!(error instanceof RangeError) && !isUnreadable(error)) throw error;
+    fault = isUnreadable(error) ? "unreadable" : "length";
   }
   if (fault === "version") {
     throw new LogError("LOG_VERSION_UNKNOWN", `${path} was written by another release of Annals`, {

@@ -6,7 +6,7 @@
  *
  * A repaired log has another history than its replicas and backups.
  */
-import { copyFile } from "./copy-bytes.js";
+import { copyReadable, type LostBytes } from "./copy-bytes.js";
 import { CorruptionError, corruption, type Finding } from "./corruption.js";
 import { openDataDirectory } from "./data-directory.js";
 import {
@@ -56,6 +56,8 @@ export interface RepairReport {
   readonly plan: RepairPlan;
   /** Where the original files are, below the data directory; undefined when nothing was done. */
   readonly keptIn: string | undefined;
+  /** What the disk did not give back of the original files: there are zeros in the kept ones. */
+  readonly lost: readonly LostBytes[];
 }
 
 /**
@@ -75,12 +77,12 @@ export async function applyRepair(options: RepairOptions): Promise<RepairReport>
   const directory = await openDataDirectory(files, dataDirectory, holder);
   try {
     const plan = await planRepair(files, dataDirectory);
-    if (plan.problems.length === 0) return { plan, keptIn: undefined };
-    const keptIn = await keepOriginals(files, dataDirectory, plan, now());
+    if (plan.problems.length === 0) return { plan, keptIn: undefined, lost: [] };
+    const kept = await keepOriginals(files, dataDirectory, plan, now());
     await carryOut(files, dataDirectory, plan);
     const left = problemsOf(await inspectLog(files, dataDirectory))[0];
     if (left !== undefined) throw corruption(left);
-    return { plan, keptIn };
+    return { plan, ...kept };
   } finally {
     await directory.lock.release();
   }
@@ -145,29 +147,28 @@ function lastKnown(inspection: LogInspection, lastKept: Offset): Offset {
   return asOffset(known);
 }
 
-/** Copies every file that the plan changes or removes, durably, before anything is changed. */
+/** Copies every file that the plan changes or removes, as far as it can be read, durably, before anything is changed. */
 async function keepOriginals(
   files: FileSystem,
   dataDirectory: string,
   plan: RepairPlan,
   nowMs: number,
-): Promise<string> {
+): Promise<Omit<RepairReport, "plan">> {
   let ms = nowMs;
   while (await files.exists(`${dataDirectory}/${repairDirectoryName(ms)}`)) ms += 1;
   const keptIn = repairDirectoryName(ms);
   const directory = `${dataDirectory}/${keptIn}`;
   await files.makeDirectory(directory);
   const changed = [...touched(plan), ...touched(plan).map(indexOf), ...plan.snapshots, RECOVERY_POINT_FILE];
+  const lost: LostBytes[] = [];
   for (const file of changed) {
     if (!(await files.exists(`${dataDirectory}/${file}`))) continue;
-    await copyFile(
-      files,
-      `${dataDirectory}/${file}`,
-      `${directory}/${file.slice(file.lastIndexOf("/") + 1)}`,
-    );
+    const copy = `${directory}/${file.slice(file.lastIndexOf("/") + 1)}`;
+    for (const range of await copyReadable(files, `${dataDirectory}/${file}`, copy))
+      lost.push({ file, ...range });
   }
   await files.syncDirectory(directory);
-  return keptIn;
+  return { keptIn, lost };
 }
 
 /**
@@ -184,7 +185,8 @@ async function carryOut(files: FileSystem, dataDirectory: string, plan: RepairPl
     await files.syncDirectory(`${dataDirectory}/${LOG_DIRECTORY}`);
   }
   if (plan.cut !== undefined) {
-    await ownFile(files, `${dataDirectory}/${LOG_DIRECTORY}`, segmentName(plan.recoveryPoint.tail));
+    const name = segmentName(plan.recoveryPoint.tail);
+    await ownFile(files, `${dataDirectory}/${LOG_DIRECTORY}`, name, plan.cut.position);
     const handle = await files.open(`${dataDirectory}/${plan.cut.file}`, "write");
     try {
       await handle.truncate(plan.cut.position);

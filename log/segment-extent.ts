@@ -2,14 +2,15 @@
  * The segments of a log view as files to be moved elsewhere: what each holds, and its bytes as a segment file of its own,
  * whole, cut at the end of the view, or from some record on. Whoever moves them sees no position.
  */
-import { ADVICE_DAMAGED, corruption } from "./corruption.js";
+import { ADVICE_DAMAGED, corruption, lostBytes } from "./corruption.js";
 import { errnoOf } from "./errors.js";
 import { LOG_DIRECTORY, parseSegmentName } from "./file-names.js";
 import type { FileHandle, FileSystem } from "./file-system.js";
 import { encodeSegmentHeader, type SegmentHeader } from "./format.js";
+import { readGiven } from "./read-bytes.js";
 import { retired } from "./refusals.js";
 import { listSegments, lostFile, shownPath } from "./segment-chain.js";
-import { CHUNK_BYTES, type ReadPoint, readFully } from "./segment-reader.js";
+import { CHUNK_BYTES, type ReadPoint } from "./segment-reader.js";
 import { findingOfBad, pointAt, scanSegment } from "./segment-scan.js";
 import { offset as asOffset, type Offset } from "./units.js";
 
@@ -80,7 +81,7 @@ export async function extentsUpTo(
 /**
  * The extent as a segment file: as it is, or from `from` on with a header that says so. The bytes are not verified here:
  * `checkSegment` does it where they arrive.
- * @throws LogError LOG_OFFSET_RETIRED, LOG_CORRUPT when the file has become shorter.
+ * @throws LogError LOG_OFFSET_RETIRED, LOG_CORRUPT when the file has become shorter, or the disk does not give it back.
  */
 export async function* segmentBytes(
   files: FileSystem,
@@ -98,7 +99,8 @@ export async function* segmentBytes(
         chainTimestamp: from.timestamp,
       });
     for (let at: number = from?.position ?? 0; at < extent.bytes; ) {
-      const bytes = await readFully(handle, at, Math.min(CHUNK_BYTES, extent.bytes - at));
+      const { bytes, lostAt } = await readGiven(handle, at, Math.min(CHUNK_BYTES, extent.bytes - at));
+      if (lostAt !== undefined) throw corruption(lostBytes(extent.file, lostAt));
       if (bytes.length === 0)
         throw corruption({
           code: "missing",

@@ -3,7 +3,7 @@
  * read, the chained crc is checked, and only then is anything believed. Says where and why the first record that does
  * not hold is bad; what that means (end, torn, corruption) is decided elsewhere.
  */
-import { ADVICE_DAMAGED, ADVICE_UPGRADE, corruption } from "./corruption.js";
+import { ADVICE_DAMAGED, ADVICE_UPGRADE, corruption, lostBytes } from "./corruption.js";
 import type { LogRecord } from "./event-log.js";
 import type { FileHandle } from "./file-system.js";
 import {
@@ -22,6 +22,7 @@ import {
   SEGMENT_HEADER_BYTES,
   type SegmentHeader,
 } from "./format.js";
+import { readGiven } from "./read-bytes.js";
 import {
   offset as asOffset,
   position as asPosition,
@@ -50,7 +51,9 @@ export type BadReason =
   | "epoch"
   | "timestamp"
   | "flags"
-  | "crc";
+  | "crc"
+  /** The disk does not give its bytes back, from position `found` on. */
+  | "unreadable";
 
 export interface BadRecord {
   readonly offset: Offset;
@@ -106,7 +109,7 @@ export function basePoint(header: SegmentHeader): ReadPoint {
 
 /**
  * One disk read: the whole records between `point` and `end` (bytes) that fit into a chunk, of those that are wanted if the
- * first of them does; at least one unless the first is bad or `point` is at `end`. A record larger than a chunk gets a buffer of
+ * first of them does; at least one unless the first is bad or `point` is at `end`. What the disk does not give back is bad. A record larger than a chunk gets a buffer of
  * its own. The bodies show the read buffer.
  * @throws what the file system throws; never because of the bytes.
  */
@@ -126,8 +129,8 @@ export async function readBatch(
     const found = await readWanted(handle, point, count, header, wanted);
     if (found.records.length > 0) return found;
   }
-  const bytes = await readFully(handle, point.position, count);
-  const isLast = bytes.length === available || bytes.length < chunkBytes;
+  const { bytes, lostAt } = await readGiven(handle, point.position, count);
+  const isLast = lostAt === undefined && (bytes.length === available || bytes.length < chunkBytes);
   if (wanted !== undefined && !isSmall) {
     const from = skipTo(bytes, point, header, wanted.first);
     const rest = bytes.subarray(from.position - point.position);
@@ -136,15 +139,23 @@ export async function readBatch(
   }
   const batch = parseRecords(bytes, point, header, isLast);
   if (isLast || batch.records.length > 0 || batch.bad !== undefined) return batch;
+  if (lostAt !== undefined) return { ...batch, bad: unreadableRecord(point, lostAt) };
 
   // Not one whole record in the chunk, and what there is of its header holds: read exactly this record.
   const head =
     bytes.length >= RECORD_HEADER_BYTES
       ? bytes
-      : await readFully(handle, point.position, RECORD_HEADER_BYTES);
+      : (await readGiven(handle, point.position, RECORD_HEADER_BYTES)).bytes;
   const length = head.length < RECORD_HEADER_BYTES ? 0 : recordLength(viewOf(head), 0);
   const needed = Math.min(available, RECORD_HEADER_BYTES + Math.min(length, RECORD_BODY_BYTES_MAX));
-  return parseRecords(await readFully(handle, point.position, needed), point, header, true);
+  const whole = await readGiven(handle, point.position, needed);
+  if (whole.lostAt !== undefined) return { ...batch, bad: unreadableRecord(point, whole.lostAt) };
+  return parseRecords(whole.bytes, point, header, true);
+}
+
+/** The record expected at `point`, which reaches over `lostAt`, where the disk gives nothing back. */
+export function unreadableRecord({ offset, position }: ReadPoint, lostAt: number): BadRecord {
+  return { offset, position, reason: "unreadable", found: lostAt };
 }
 
 /**
@@ -223,12 +234,12 @@ async function readWanted(
   wanted: WantedRecords,
 ): Promise<RecordBatch> {
   const memory = scratch.pop() ?? Buffer.allocUnsafeSlow(SCRATCH_BYTES);
-  const bytes = await readFully(handle, point.position, count, memory);
+  const { bytes, lostAt } = await readGiven(handle, point.position, count, memory);
   const from = skipTo(bytes, point, header, wanted.first);
   const after = skipTo(bytes.subarray(from.position - point.position), from, header, wanted.last + 1);
   const own = new Uint8Array(bytes.subarray(from.position - point.position, after.position - point.position));
   // Not given back after a read that failed: the system may still write into it.
-  if (scratch.length < SCRATCH_MAX) scratch.push(memory);
+  if (lostAt === undefined && scratch.length < SCRATCH_MAX) scratch.push(memory);
   return parseRecords(own, from, header, false, wanted.last);
 }
 
@@ -314,7 +325,9 @@ function badRecord(
  * @throws LogError LOG_CORRUPT, LOG_VERSION_UNKNOWN.
  */
 export async function readHeader(handle: FileHandle, file: string): Promise<SegmentHeader> {
-  return decodeHeader(await readFully(handle, 0, SEGMENT_HEADER_BYTES), file);
+  const { bytes, lostAt } = await readGiven(handle, 0, SEGMENT_HEADER_BYTES);
+  if (lostAt !== undefined) throw corruption(lostBytes(file, lostAt));
+  return decodeHeader(bytes, file);
 }
 
 /** As `readHeader`, of bytes that begin with it. */
@@ -341,23 +354,6 @@ export function decodeHeader(bytes: Uint8Array, file: string): SegmentHeader {
         advice: ADVICE_DAMAGED,
       });
   }
-}
-
-/** Up to `count` bytes from `position`, into `memory` if that is given; fewer only where the file ends. */
-export async function readFully(
-  handle: FileHandle,
-  position: number,
-  count: number,
-  memory?: Uint8Array,
-): Promise<Uint8Array> {
-  const bytes = memory?.subarray(0, count) ?? Buffer.allocUnsafeSlow(count);
-  let filled = 0;
-  while (filled < count) {
-    const got = await handle.read(filled === 0 ? bytes : bytes.subarray(filled), position + filled);
-    if (got === 0) break;
-    filled += got;
-  }
-  return filled === count ? bytes : bytes.subarray(0, filled);
 }
 
 export function viewOf(bytes: Uint8Array): DataView {

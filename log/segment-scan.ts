@@ -2,7 +2,7 @@
  * Reads a segment from some point to its end and keeps what others need of it: its index, where it ends, the first
  * record that does not hold. Also loads the index of a sealed segment, by a scan when its index file cannot be used.
  */
-import { ADVICE_DAMAGED, corruption, type Finding } from "./corruption.js";
+import { ADVICE_DAMAGED, corruption, type Finding, lostBytes } from "./corruption.js";
 import { ignoreDiskError } from "./errors.js";
 import { LOG_DIRECTORY, segmentName } from "./file-names.js";
 import type { FileHandle, FileSystem } from "./file-system.js";
@@ -138,6 +138,8 @@ export function findingOfBad(file: string, bad: BadRecord): Finding {
       return { code: "record", ...place, expected: `crc ${hex(expected)}`, found: `crc ${hex(found)}` };
     case "length":
       return { code: "record", ...place, expected: `a body of at most ${expected} bytes`, found: `${found}` };
+    case "unreadable":
+      return lostBytes(file, found, bad.offset);
     case "timestamp":
       return { code: "record", ...place, expected: `a timestamp of at least ${expected}`, found: `${found}` };
     case "offset":

@@ -6,9 +6,10 @@ import type { Finding } from "./corruption.js";
 import type { DirectoryState } from "./data-directory.js";
 import type { FileHandle } from "./file-system.js";
 import { RECORD_BODY_BYTES_MAX, type SegmentHeader } from "./format.js";
+import { firstLost, isUnreadable, readFully } from "./read-bytes.js";
 import { findLaterRecords, type LaterRecords } from "./resync.js";
 import { type SegmentFile, shownPath } from "./segment-chain.js";
-import { type BadRecord, CHUNK_BYTES, type ReadPoint, readBatch, readFully } from "./segment-reader.js";
+import { type BadRecord, CHUNK_BYTES, type ReadPoint, readBatch } from "./segment-reader.js";
 import { isOwnWriter, judgeTail } from "./torn-or-corrupt.js";
 import { BEFORE_FIRST } from "./units.js";
 
@@ -17,6 +18,8 @@ export interface AfterEnd {
   /** Position after the last byte that is not zero; `next.position` if there is none. */
   readonly contentEnd: number;
   readonly later: LaterRecords;
+  /** Where the disk gives nothing back: then the rest was not looked at. */
+  readonly lostAt?: number;
 }
 
 const NOTHING: LaterRecords = { count: 0, last: BEFORE_FIRST, proven: BEFORE_FIRST };
@@ -27,6 +30,21 @@ const ZEROS = Buffer.alloc(CHUNK_BYTES);
  * zero there, and up to one largest body of zeros after it (a record may end in zeros).
  */
 export async function readAfterEnd(
+  handle: FileHandle,
+  header: SegmentHeader,
+  next: ReadPoint,
+  end: number,
+): Promise<AfterEnd> {
+  try {
+    return await lookAfterEnd(handle, header, next, end);
+  } catch (error) {
+    const lostAt = isUnreadable(error) ? await firstLost(handle, next.position, end) : undefined;
+    if (lostAt === undefined) throw error;
+    return { onlyZeros: false, contentEnd: next.position, later: NOTHING, lostAt };
+  }
+}
+
+async function lookAfterEnd(
   handle: FileHandle,
   header: SegmentHeader,
   next: ReadPoint,

@@ -5,7 +5,7 @@
  *
  * Sealed segments do not come here: in them, everything but whole records up to the exact end is corruption.
  */
-import { ADVICE_DAMAGED, ADVICE_MIXED, type Finding } from "./corruption.js";
+import { ADVICE_DAMAGED, ADVICE_MIXED, type Finding, lostBytes } from "./corruption.js";
 import { LOG_DIRECTORY, RECOVERY_POINT_FILE } from "./file-names.js";
 import type { SegmentHeader } from "./format.js";
 import type { RecoveryPoint } from "./recovery-point.js";
@@ -25,6 +25,8 @@ export interface TailEvidence {
   /** From `next` to the end of the file there are only zeros (or nothing). */
   readonly onlyZeros: boolean;
   readonly later: LaterRecords;
+  /** Behind `next`, where the disk gives nothing back. */
+  readonly lostAt?: number;
   readonly recoveryPoint: RecoveryPoint | undefined;
   /** `unsynced` speaks of this node's disk: it wrote the tail itself. */
   readonly isOwnWriter: boolean;
@@ -48,7 +50,13 @@ export function judgeTail(evidence: TailEvidence): TailVerdict {
   const { next, onlyZeros, later, recoveryPoint: point, isOwnWriter } = evidence;
   const x = next.offset;
 
-  // 1. After a clean stop the log ends exactly where it was closed.
+  // 1. What cannot be read may be anything, and so something that was durable.
+  if (evidence.bad?.reason === "unreadable")
+    return { type: "corrupt", finding: findingOfBad(evidence.file, evidence.bad) };
+  if (evidence.lostAt !== undefined)
+    return { type: "corrupt", finding: lostBytes(evidence.file, evidence.lostAt, x) };
+
+  // 2. After a clean stop the log ends exactly where it was closed.
   if (point?.clean === true) {
     if (x <= point.durable) return corrupt(evidence, `the log was closed cleanly at offset ${point.durable}`);
     if (x > point.durable + 1) return { type: "corrupt", finding: beyondCleanEnd(evidence, point) };
@@ -57,7 +65,7 @@ export function judgeTail(evidence: TailEvidence): TailVerdict {
       : corrupt(evidence, `the log was closed cleanly at offset ${point.durable}`);
   }
 
-  // 2. At or below an offset known durable: by the recovery point, or by what a later valid record says of the disk.
+  // 3. At or below an offset known durable: by the recovery point, or by what a later valid record says of the disk.
   if (point !== undefined && x <= point.durable)
     return corrupt(
       evidence,
@@ -69,10 +77,10 @@ export function judgeTail(evidence: TailEvidence): TailVerdict {
       `records up to offset ${later.last} follow it and prove that everything up to offset ${later.proven} was durable`,
     );
 
-  // 3. Zeros written ahead, or nothing.
+  // 4. Zeros written ahead, or nothing.
   if (onlyZeros) return { type: "clean" };
 
-  // 4. An unfinished write.
+  // 5. An unfinished write.
   return { type: "torn" };
 }
 

@@ -1,6 +1,6 @@
 /**
  * Promise: damage on a log that follows another one is taken back from that one, and nothing else changes. Whatever byte of its segment
- * files is flipped, wherever one of them is cut off, whichever is lost –
+ * files is flipped, wherever one of them is cut off or cannot be read any more, whichever is lost –
  *
  *   1. the damage is found: by the opening, by reading, or by looking at a sealed segment whole; never served
  *   2. what has to be had again is had, and then the files are byte for byte those of the log that is followed
@@ -160,9 +160,9 @@ async function expectHealed(files: FileSystem): Promise<void> {
   expect(notes.filter(({ code }) => code !== "torn")).toEqual([]);
 }
 
-type Damage = "flip" | "cut" | "lose";
+type Damage = "flip" | "cut" | "lose" | "spoil";
 
-/** Damages one segment file. Returns what it was before that, and what it is now. */
+/** Damages one segment file. Returns what it is now, if that can be read. */
 async function damage(
   disk: SimulatedDisk,
   name: string,
@@ -172,6 +172,7 @@ async function damage(
   const files = disk.mount();
   const path = `${LOG}/${name}`;
   if (how === "flip") disk.flip(path, at, 1 << (at % 8));
+  else if (how === "spoil") disk.spoil(path, at);
   else if (how === "lose") await files.remove(path);
   else {
     const handle = await files.open(path, "write");
@@ -180,7 +181,7 @@ async function damage(
     await handle.close();
   }
   await files.syncDirectory(LOG);
-  const now = how === "lose" ? undefined : await bytesOf(files, path);
+  const now = how === "lose" || how === "spoil" ? undefined : await bytesOf(files, path);
   disk.kill();
   return now;
 }
@@ -224,7 +225,7 @@ describe("mending", () => {
       for (let i = 0; i < damages; i++) {
         const which = below(names().length);
         const name = names()[which]!;
-        const drawn = (["flip", "flip", "cut", "lose"] as const)[below(4)]!;
+        const drawn = (["flip", "flip", "cut", "lose", "spoil"] as const)[below(5)]!;
         // A log without its first segment looks like one that retention has shortened.
         const how = drawn === "lose" && which === 0 ? "flip" : drawn;
         if (log.some((before) => before.includes(name))) continue;

@@ -29,7 +29,7 @@ export function addRepair(program: Command): void {
 
 async function repair(argument: string, flags: RepairFlags): Promise<void> {
   const directory = await existingDataDirectory(argument);
-  const { plan, keptIn } =
+  const { plan, keptIn, lost } =
     flags.apply === true
       ? await applyRepair({
           files: realFileSystem,
@@ -37,17 +37,22 @@ async function repair(argument: string, flags: RepairFlags): Promise<void> {
           now: Date.now,
           holder: `annals repair, pid ${process.pid}`,
         })
-      : { plan: await planRepair(realFileSystem, directory), keptIn: undefined };
+      : { plan: await planRepair(realFileSystem, directory), keptIn: undefined, lost: [] };
   const applied = keptIn !== undefined;
   const isLogWhole = applied || plan.problems.length === 0;
   // What a snapshot lost, or a log before it, no cut brings back: a start may be refused all the same.
   const { problems: beyondRepair } = await verifySnapshots(realFileSystem, directory, isLogWhole);
-  if (flags.json === true) writeJson({ directory, applied, keptIn: keptIn ?? null, plan, beyondRepair });
+  if (flags.json === true)
+    writeJson({ directory, applied, keptIn: keptIn ?? null, plan, lost, beyondRepair });
   else {
     if (!isLogWhole || applied || beyondRepair.length === 0)
       for (const line of describePlan(plan, applied ? "after" : "before")) writeLine(line);
     for (const finding of beyondRepair) writeLine(`damage  ${describeFinding(finding)}`);
     if (applied) writeLine(`the original files are in ${directory}/${keptIn}`);
+    for (const { file, position, bytes } of lost)
+      writeLine(
+        `but ${bytes} bytes of ${file} at position ${position}: the disk does not give them back, zeros are in their place`,
+      );
   }
   if (!isLogWhole) {
     throw new CliFailure(

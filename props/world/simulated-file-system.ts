@@ -130,6 +130,11 @@ export class SimulatedDisk {
     file.sync();
   }
 
+  /** A sector of a file at rest cannot be read any more: the page that it is in fails with EIO, until it is written again. */
+  spoil(path: string, position: number): void {
+    this.directories.file(path, "spoil").spoil(position);
+  }
+
   #endProcess(ending: Ending): void {
     const fate = new Fate(this.random);
     this.operations.interruptAll(fate);
@@ -289,7 +294,12 @@ class SimulatedHandle implements FileHandle {
       kind: "read",
       path: `${this.#path} ${position}+${into.length}`,
       changes: false,
-      run: () => this.#open("read").read(into, position),
+      run: () => {
+        const file = this.#open("read");
+        const end = file.readableTo(position, position + into.length);
+        if (end === position && into.length > 0) throw systemError("EIO", "read", this.#path);
+        return file.read(into.subarray(0, end - position), position);
+      },
     });
   }
 

@@ -52,6 +52,8 @@ export class SimulatedFile {
   /** Clean pages that a failed sync left in the cache only. */
   readonly #stranded = new Set<number>();
   readonly #allocated = new Set<number>();
+  /** What the disk does not give back, until it is written again. */
+  readonly #bad = new Set<number>();
 
   get size(): number {
     return this.#size;
@@ -72,6 +74,19 @@ export class SimulatedFile {
     return pages * PAGE_BYTES;
   }
 
+  /** The page that holds `position` goes bad. */
+  spoil(position: number): void {
+    this.#bad.add(Math.floor(position / PAGE_BYTES));
+  }
+
+  /** Up to where bytes from `position` on, that are there, can be read; `position` itself when its page is bad. */
+  readableTo(position: number, end: number): number {
+    if (this.#bad.size === 0) return end;
+    for (const page of pagesOf(position, Math.min(end, this.#size)))
+      if (this.#bad.has(page)) return Math.max(position, page * PAGE_BYTES);
+    return end;
+  }
+
   read(into: Uint8Array, position: number): number {
     const end = Math.min(this.#size, position + into.length);
     if (position >= end) return 0;
@@ -87,6 +102,7 @@ export class SimulatedFile {
     if (end > this.#size) this.#resize(end, false);
     for (const page of pagesOf(position, end)) {
       this.#allocated.add(page);
+      this.#bad.delete(page);
       this.#stranded.delete(page);
       this.#addVersion(page, { content: pageOf(this.#cache, page).slice() });
     }
@@ -106,6 +122,7 @@ export class SimulatedFile {
     for (const page of pagesOf(size, before)) {
       const whole = page * PAGE_BYTES >= size;
       if (whole) this.#allocated.delete(page);
+      if (whole) this.#bad.delete(page);
       this.#stranded.delete(page);
       const content = whole ? ZERO_PAGE : pageOf(this.#cache, page).slice();
       this.#addVersion(page, { content, cut: { sequence, whole } });

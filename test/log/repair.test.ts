@@ -144,7 +144,8 @@ describe("repair", () => {
         const original = files[operation].bind(files) as (...args: unknown[]) => Promise<unknown>;
         const failing = async (...args: unknown[]): Promise<unknown> => {
           count += 1;
-          if (count === nth) throw Object.assign(new Error("power"), { code: "EIO" });
+          // No EIO: that is a file which cannot be read, and a repair is made for those.
+          if (count === nth) throw Object.assign(new Error("power"), { code: "EINTR" });
           return original(...args);
         };
         Object.assign(files, { [operation]: failing });

@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { RECORD_HEADER_BYTES, recordLength, recordUnsynced, SEGMENT_HEADER_BYTES } from "../../log/format.js";
 import { type FileSystem, type FsyncMode, offset } from "../../log/index.js";
-import { readFully, viewOf } from "../../log/segment-reader.js";
+import { readFully } from "../../log/read-bytes.js";
+import { viewOf } from "../../log/segment-reader.js";
 import { SimulatedDisk } from "../../props/world/simulated-file-system.js";
 import { realDirectory } from "../support/real-directory.js";
 import {
