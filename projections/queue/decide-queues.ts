@@ -1,5 +1,6 @@
 /** Deciders about whole queues: create, delete, purge, the dead letter queue, and the passing of time. */
 import type { Decider, Rejection, StoreRules } from "../decision.js";
+import { ROUND_BYTES_MAX } from "../round-bytes.js";
 import type {
   CreateAnswer,
   CreateCommand,
@@ -112,13 +113,21 @@ function lettersOf(
   return rejected("QUEUE_MESSAGE_NOT_FOUND", "there is no such dead letter", head.lastOffset);
 }
 
-/** Says that times have passed, in whatever queue, soonest queue first. */
+/** What an event of a message takes in a record beside its queue's name, at most. */
+const EVENT_BYTES = 48;
+
+/** Says that times have passed, in whatever queue, soonest queue first: at most `limit`, and as many as fit into any record. */
 export const due: Decider<DueCommand, DueAnswer> = ({ queue: view }, { limit }, { now }) => {
   const events: QueueEvent[] = [];
+  let bytesLeft = ROUND_BYTES_MAX;
   for (const name of view.dueQueues(now, limit)) {
     const head = view.queue(name);
-    if (events.length >= limit || head === undefined) break;
-    events.push(...passedTimes(view, head, now, limit - events.length).events);
+    const eventBytes = EVENT_BYTES + Buffer.byteLength(name);
+    const most = Math.min(limit - events.length, Math.floor(bytesLeft / eventBytes));
+    if (most < 1 || head === undefined) break;
+    const passed = passedTimes(view, head, now, most).events;
+    bytesLeft -= passed.length * eventBytes;
+    events.push(...passed);
   }
   return accepted(events, () => ({ passed: events.length }));
 };

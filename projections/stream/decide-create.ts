@@ -1,6 +1,7 @@
 /** Deciders of a stream's life: create, delete, touch, trim, and the sweep that writes down whose time is over. */
 import { BEFORE_FIRST, type Offset } from "../../log/index.js";
 import type { Context, Decider, Decision, Rejection, StoreRules, StoreView } from "../decision.js";
+import { ROUND_BYTES_MAX } from "../round-bytes.js";
 import type {
   CreateStreamAnswer,
   CreateStreamCommand,
@@ -171,14 +172,22 @@ export function beyondEnd(
   });
 }
 
-/** Writes down that the time of up to `budget` streams is over, which frees them. */
+/** What an event takes in a record beside the stream's name, at most. */
+const EVENT_BYTES = 16;
+
+/** Writes down that the time of up to `budget` streams is over, which frees them: of as many as fit into any record. */
 export const sweep: Decider<{ readonly budget: number }, { readonly expired: number }> = (
   { stream: streams },
   { budget },
   { now },
 ) => {
-  const names = streams.expired(now, budget);
-  if (names.length === 0) return unchanged({ expired: 0 }, BEFORE_FIRST);
-  const events = names.map((name): StreamEvent => ({ type: "stream.expired", name }));
-  return accepted(events, () => ({ expired: names.length }));
+  const events: StreamEvent[] = [];
+  let bytesLeft = ROUND_BYTES_MAX;
+  for (const name of streams.expired(now, budget)) {
+    bytesLeft -= EVENT_BYTES + Buffer.byteLength(name);
+    if (bytesLeft < 0) break;
+    events.push({ type: "stream.expired", name });
+  }
+  if (events.length === 0) return unchanged({ expired: 0 }, BEFORE_FIRST);
+  return accepted(events, () => ({ expired: events.length }));
 };

@@ -267,6 +267,26 @@ describe("time", () => {
     const { messages } = await t.ok(queue.consume, { queue: q, consumer: "c", count: 1_000 });
     expect(messages).toHaveLength(700);
   });
+
+  it("passes for no more than fits into the smallest record that a log may be held to", async () => {
+    const t = await TestStore.open();
+    const backoff = { type: "fixed", delayMs: 1_000, maxDelayMs: 1_000 } as const;
+    const names = [0, 1, 2].map((n) => `${n}${"ü".repeat(127)}`);
+    for (const name of names) {
+      await t.ok(queue.create, { queue: name, config: { ackDeadlineMs: 5, backoff } });
+      const messages = Array.from({ length: 400 }, () => ({ payload: new Uint8Array(), maxRetries: 1_000 }));
+      await t.ok(queue.publishMany, { queue: name, messages });
+      await t.ok(queue.consume, { queue: name, consumer: "c", count: 1_000 });
+    }
+    t.now += 10;
+    const records = t.log.records.length;
+    let passed = 0;
+    for (let more = 1; more > 0; passed += more) more = (await t.ok(queue.due, { limit: 1_000 })).passed;
+    expect(passed).toBe(1_200);
+    const sizes = t.log.records.slice(records).map(({ body }) => body.length);
+    expect(Math.max(...sizes)).toBeLessThan(65_536);
+    expect(Math.max(...sizes)).toBeGreaterThan(50_000);
+  });
 });
 
 describe("readers", () => {

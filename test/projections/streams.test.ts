@@ -151,6 +151,18 @@ describe("a stream's lifetime", () => {
       "STREAM_CONFIG_INVALID",
     );
   });
+
+  it("ends by a record that is never too large, however many end at once and whatever their names", async () => {
+    const t = await TestStore.open();
+    for (let n = 0; n < 100; n++)
+      await t.ok(stream.create, { ...room, name: `${n}/`.padEnd(1_024, "x"), lifetime: { ttlMs: 10 } });
+    t.now += 1_000;
+    const records = t.log.records.length;
+    let ended = 0;
+    for (let more = 1; more > 0; ended += more) more = (await t.ok(stream.sweep, { budget: 64 })).expired;
+    expect(ended).toBe(100);
+    for (const { body } of t.log.records.slice(records)) expect(body.length).toBeLessThan(65_536);
+  });
 });
 
 describe("waiting for a stream", () => {
