@@ -13,6 +13,7 @@
 import { assert, errnoOf, ignoreReported } from "./errors.js";
 import { newSegmentName } from "./file-names.js";
 import type { FileSystem } from "./file-system.js";
+import { SEGMENT_HEADER_BYTES } from "./format.js";
 import { type FreeSpace, isNoSpace, RECHECK_MS } from "./free-space.js";
 import { SegmentWriter } from "./segment-writer.js";
 import { offset as asOffset, type Offset } from "./units.js";
@@ -115,6 +116,19 @@ export class SpaceAhead {
     assert(tail !== undefined, "there is a tail to write to");
     const end = tail.end + bytes;
     while (tail.room < bytes) await this.#insist((urgent) => this.#fill(tail, end, urgent));
+  }
+
+  /**
+   * Makes the next segment ready, for a roll that no record waits for. False while the disk has no room for it: then the tail stays, and
+   * nobody waits.
+   */
+  async readyNext(): Promise<boolean> {
+    while (this.#step !== undefined) await this.#step;
+    if (this.#next !== undefined && this.#next.writer.room >= SEGMENT_HEADER_BYTES) return true;
+    const isReady = await this.#run((urgent) => this.#prepare(urgent), false);
+    // Somebody has to find out that it has room again.
+    if (!isReady) this.keep();
+    return isReady;
   }
 
   /** After `hold`: the next segment with room for so many bytes. It belongs to the caller then, who tells by `follow` when it is the tail. */

@@ -174,9 +174,11 @@ export class TailWriter {
     this.#raiseDurable(target);
   }
 
-  /** Rolls if the tail segment is past its age and not empty. */
+  /** Rolls if the tail segment is past its age and not empty, unless the disk is full: nothing waits for it. */
   async rollIfOld(): Promise<void> {
-    if (this.#tail !== undefined && this.#isDue(this.#tail, 0)) await this.#rollOn(this.#tail);
+    const tail = this.#tail;
+    if (tail === undefined || !this.#isDue(tail, 0)) return;
+    if (await this.#options.space.readyNext()) await this.#rollOn(tail);
   }
 
   /** Resolves when the index file of the segment sealed last is written. */

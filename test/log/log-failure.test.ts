@@ -201,6 +201,31 @@ describe("log failure › the disk fills up", () => {
     await log.close();
   });
 
+  it("leaves a segment that is past its age where it is, and stops as on any other day", async () => {
+    const disk = new SimulatedDisk(16);
+    const full: boolean[] = [];
+    const aged = { segmentAgeMs: 40, observer: { diskFull: (is: boolean) => full.push(is) } };
+    const { log, segments } = await openOn(disk, { ...aged, segmentBytes: 64 * 1024 * KIB });
+    await appendMany(log, 3);
+    const room = 8 * 1024 * KIB;
+    disk.capacityBytes = disk.usedBytes;
+    await expect.poll(() => full).toEqual([true]);
+    expect(refusal(() => log.append(textRecord("late")))).toMatchObject({ code: "LOG_DISK_FULL" });
+    const before = segments?.usage().segments ?? 0;
+    disk.capacityBytes += room;
+    await expect.poll(() => full, { timeout: 3_000 }).toEqual([true, false]);
+    await expect.poll(() => segments?.usage().segments).toBe(before + 1);
+    await appendMany(log, 1);
+    disk.capacityBytes = disk.usedBytes;
+    await expect.poll(() => full).toEqual([true, false, true]);
+    await log.close();
+    disk.capacityBytes += room;
+    const again = await openOn(disk);
+    expect(again.recovery.clean).toBe(true);
+    expect(again.log.endOffset).toBe(5);
+    await again.log.close();
+  });
+
   it("takes ENOSPC while writing ahead for a full disk, not for a failure", async () => {
     const disk = new SimulatedDisk(13);
     const full: boolean[] = [];
