@@ -262,6 +262,28 @@ describe("annals drill", () => {
       expect(names).toContain(`digest at ${after.offset}, ${part}`);
   });
 
+  it("proves a backup of a server that kept fewer answers than the drill's own does", async () => {
+    const [dataDirectory, place] = [join(root, "few"), join(root, "few-repository")];
+    const environment = { ANNALS_IDEMPOTENCY_ANSWERS_MAX: "2" };
+    const few = await startServer({ dataDirectory, environment });
+    try {
+      for (let i = 0; i < 8; i++) {
+        if (i === 5) expect((await call(few.port, "POST", "/snapshot")).status).toBe(200);
+        const headers = { "content-type": "application/json", "idempotency-key": `key-${i}` };
+        const body = JSON.stringify({ key: `k${i}`, value: "v" });
+        await fetch(`http://127.0.0.1:${few.port}/kv/set`, { method: "POST", headers, body });
+      }
+      expect((await runAnnals(["backup", place, "--data-dir", dataDirectory])).code).toBe(0);
+    } finally {
+      await few.kill();
+    }
+    const result = await runAnnals(["drill", "--from", place, "--json"]);
+    expect(result).toMatchObject({ code: 0, stderr: "" });
+    const names = JSON.parse(result.stdout).checks.map(({ name }: { name: string }) => name);
+    expect(names).toContain("digest at 9, idempotency");
+    expect(names).toContain("digest of the log alone at 9, stream");
+  });
+
   it("told to stop, it stops its server and leaves nothing behind", async () => {
     const work = join(root, "stopped");
     mkdirSync(work);
