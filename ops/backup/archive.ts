@@ -65,6 +65,8 @@ export class ContinuousArchive {
   #sweptObjects = 0;
   #report: ArchiveReport | undefined;
   #lastSuccessAt: number | undefined;
+  /** The same moment by the steady clock. */
+  #succeededAt = 0;
   #nextAt: number;
   #nextSweepAt: number;
   /** By the steady clock: when everything durable was archived last. */
@@ -95,7 +97,7 @@ export class ContinuousArchive {
   }
 
   get figures(): ArchiveFigures {
-    const { log, usage, now, stopwatch } = this.#options;
+    const { log, usage, stopwatch } = this.#options;
     const lastOffset = this.#report?.lastOffset;
     const isCurrent = lastOffset !== undefined && lastOffset >= log.durableOffset;
     return {
@@ -104,7 +106,7 @@ export class ContinuousArchive {
       lagBytes: isCurrent ? 0 : Math.max(0, usage().bytes - this.#usage.bytes),
       lagMs: isCurrent || log.durableOffset === 0 ? 0 : stopwatch() - this.#caughtUpAt,
       lastSuccessAt: this.#lastSuccessAt,
-      ageMs: this.#lastSuccessAt === undefined ? undefined : Math.max(0, now() - this.#lastSuccessAt),
+      ageMs: this.#lastSuccessAt === undefined ? undefined : stopwatch() - this.#succeededAt,
       errors: this.#errors,
       refused: this.#refusal !== undefined,
       uploads: this.#uploads,
@@ -179,6 +181,7 @@ export class ContinuousArchive {
         this.#caughtUpAt = begun;
       }
       this.#lastSuccessAt = now();
+      this.#succeededAt = stopwatch();
       if (this.#failures > 0) this.#options.logger.info({ url: this.#options.url }, "archiving works again");
       [this.#failures, this.#failure] = [0, undefined];
       this.#nextAt = begun + intervalMs;

@@ -30,7 +30,7 @@ export interface SnapshotterOptions {
   readonly newest: SnapshotFacts | undefined;
   /** Ms by a steady clock. */
   readonly stopwatch: () => number;
-  /** Ms since 1970. */
+  /** Ms since 1970. Asked once, for the age of `newest`. */
   readonly now: () => number;
   readonly logger: Pick<Logger, "info" | "warn" | "error">;
   /** Told after each. */
@@ -55,7 +55,8 @@ export class Snapshotter {
   readonly #options: SnapshotterOptions;
   readonly #stop = new AbortController();
   readonly #timer: NodeJS.Timeout;
-  readonly #begunAt: number;
+  /** By the steady clock: when the newest one was made; without any, when this began. */
+  #newestAt: number;
   #running: Promise<SnapshotMade> | undefined;
   #progress: JobProgress | undefined;
   #last: SnapshotFacts | undefined;
@@ -67,7 +68,9 @@ export class Snapshotter {
   constructor(options: SnapshotterOptions) {
     this.#options = options;
     this.#last = options.newest;
-    this.#begunAt = options.now();
+    const { now, stopwatch, newest } = options;
+    // A clock that was set back has made none in the future.
+    this.#newestAt = stopwatch() - Math.max(0, now() - (newest?.createdAt ?? now()));
     this.#timer = setInterval(() => this.#look(), LOOK_MS).unref();
   }
 
@@ -112,6 +115,7 @@ export class Snapshotter {
       this.#lastMs = stopwatch() - begun;
       this.#restUntil = stopwatch() + this.#lastMs * REST_PER_WORK;
       this.#last = made.facts;
+      this.#newestAt = stopwatch();
       this.#made += 1;
       for (const { code, message } of made.warnings) logger.warn({ code }, message);
       const { name, offset, bytes, counts } = made.facts;
@@ -147,11 +151,11 @@ export class Snapshotter {
   }
 
   #due(): string | undefined {
-    const { schedule, now } = this.#options;
+    const { schedule, stopwatch } = this.#options;
     const records = this.#end() - (this.#last?.offset ?? 0);
     if (records <= 0) return undefined;
     if (schedule.records > 0 && records >= schedule.records) return "records";
-    const since = this.#last?.createdAt ?? this.#begunAt;
-    return schedule.intervalMs > 0 && now() - since >= schedule.intervalMs ? "interval" : undefined;
+    const isOld = schedule.intervalMs > 0 && stopwatch() - this.#newestAt >= schedule.intervalMs;
+    return isOld ? "interval" : undefined;
   }
 }

@@ -20,6 +20,8 @@ const report = (lastOffset: number): ArchiveReport => ({
 
 class World {
   nowMs = 0;
+  /** By how much the wall clock was set. */
+  setMs = 0;
   durable = 10;
   segments = 1;
   bytes = 1000;
@@ -55,7 +57,7 @@ class World {
       },
     }),
     sweep: async () => ++this.sweeps,
-    now: () => this.nowMs,
+    now: () => this.nowMs + this.setMs,
     stopwatch: () => this.nowMs,
     logger: {
       info: (_: unknown, text: string) => this.logged.push(text),
@@ -112,6 +114,10 @@ describe("continuous archive", () => {
     expect(world.archive.figures).toMatchObject({ lagRecords: 3, lagBytes: 300, lagMs: 3_000, ageMs: 8_000 });
     expect(world.archive.detail).toBe("up to offset 10, 3 records and 3 s behind");
     expect(world.archive.isFailing).toBe(false);
+    for (const setMs of [-3_600_000, 3_600_000]) {
+      world.setMs = setMs;
+      expect(world.archive.figures).toMatchObject({ ageMs: 8_000 });
+    }
   });
 
   it("tries again after a failure, later each time, and says so once", async () => {
