@@ -17,7 +17,7 @@ export class SlotHeap {
   readonly #before: (slot: number, other: number) => boolean;
   readonly #places: Places;
 
-  constructor(before: (slot: number, other: number) => boolean, places: Places) {
+  constructor(before: (slot: number, other: number) => boolean, places: Places = NOWHERE) {
     this.#before = before;
     this.#places = places;
   }
@@ -65,7 +65,7 @@ export class SlotHeap {
   *inOrder(): Generator<number> {
     const slots = this.#slots;
     const slotAt = (index: number): number => slots[index] ?? -1;
-    const open = new SlotHeap((index, other) => this.#before(slotAt(index), slotAt(other)), NOWHERE);
+    const open = new SlotHeap((index, other) => this.#before(slotAt(index), slotAt(other)));
     if (slots.length > 0) open.add(0);
     for (let index = open.#pop(); index >= 0; index = open.#pop()) {
       yield slotAt(index);

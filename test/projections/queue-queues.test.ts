@@ -313,6 +313,27 @@ describe("readers", () => {
     }
   });
 
+  it("peek past however many have expired, and see the others in order", async () => {
+    const t = await withQueue();
+    const there: { messageId: string; priority: number }[] = [];
+    for (let round = 0; round < 40; round++) {
+      const messages = Array.from({ length: 100 }, (_, at) => ({
+        payload: new Uint8Array(),
+        priority: (round + at) % 10,
+        ttlMs: at % 9 === 0 || (round + at) % 10 < 2 ? 100 : 10,
+      }));
+      const published = await t.ok(queue.publishMany, { queue: q, messages });
+      for (const [at, { messageId }] of published.messages.entries()) {
+        const { priority = 0, ttlMs = 0 } = messages[at] ?? {};
+        if (ttlMs === 100) there.push({ messageId, priority });
+      }
+    }
+    t.now += 50;
+    const wanted = there.sort((a, b) => b.priority - a.priority).map(({ messageId }) => messageId);
+    const { messages } = await t.answer(queue.peek, { queue: q, limit: 1_000 });
+    expect(messages.map(({ messageId }) => messageId)).toEqual(wanted.slice(0, 1_000));
+  });
+
   it("give no more bytes at once than an answer may have", async () => {
     const t = await withQueue();
     const payload = new Uint8Array(1 << 20);

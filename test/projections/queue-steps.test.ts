@@ -125,6 +125,16 @@ describe("what an operation costs with 64 times as many messages", () => {
     expect(large).toBeLessThan(3 * small + 20);
   });
 
+  it("a peek past messages that have expired and nobody has told of yet: a look at each", async () => {
+    const t = await filled(LARGE, () => ({ ttlMs: 10 }));
+    t.now += 10;
+    const steps = await stepsOf(async () => {
+      expect((await t.answer(queue.peek, { queue: q, limit: 10 })).messages).toEqual([]);
+    });
+    // Those that it goes past in order are a thousand.
+    expect(steps).toBeLessThan(LARGE + 200 * 1_000);
+  });
+
   it.each<[string, Fill, Run]>([
     ["the statistics", filled, (t) => t.answer(queue.stats, { queue: q })],
     ["a purge", filled, (t) => t.ok(queue.purge, { queue: q })],
