@@ -1,6 +1,6 @@
 /** The past of a data directory on a command line: no cache, no limit but the caller's patience. */
 import type { Moment, Refusal } from "../../api/index.js";
-import { BEFORE_FIRST, type FileSystem, type LogReader, type Offset } from "../../log/index.js";
+import type { FileSystem, LogReader, Offset } from "../../log/index.js";
 import type { Fold, StoreRules } from "../../projections/index.js";
 import { DirectorySource } from "./fold-source.js";
 import { type Point, pointOf } from "./moment.js";
@@ -43,7 +43,8 @@ export class OfflinePast {
 
   /** @throws LogError, ProjectionError, SnapshotError: SNAPSHOT_MISSING when nothing reaches back so far. */
   async foldAt(at: Offset): Promise<Fold> {
-    const nearest = (await this.#source.nearest(this.log, at)) ?? BEFORE_FIRST;
+    // Without any it is begun at `at`, where it is said what would be needed.
+    const nearest = (await this.#source.nearest(this.log, at)) ?? at;
     const { signal = new AbortController().signal } = this.#options;
     const fold = await this.#source.begin(this.log, nearest, signal);
     for await (const _records of replay(this.log, fold, at)) {

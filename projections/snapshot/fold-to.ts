@@ -132,9 +132,12 @@ function foreign(name: string, { offset: at, crc, lineageId }: SnapshotFacts): S
 function missing(first: Offset, last: Offset, passedOver: readonly string[]): SnapshotError {
   const tried =
     passedOver.length === 0 ? "there is none" : `these could not be used: ${passedOver.join(", ")}`;
-  return new SnapshotError(
-    "SNAPSHOT_MISSING",
-    `the log begins at offset ${first}, and a snapshot of offset ${first - 1} to ${last} is needed to know what was before; ${tried}`,
-    { first, last },
-  );
+  const least = first - 1;
+  const of = least === last ? `${last}` : `${least} to ${last}`;
+  // Of a moment before that no snapshot helps: the records behind it are gone.
+  const why =
+    last < least
+      ? `and the state at offset ${last} lies before all that is known`
+      : `and a snapshot of offset ${of} is needed to know what was before; ${tried}`;
+  return new SnapshotError("SNAPSHOT_MISSING", `the log begins at offset ${first}, ${why}`, { first, last });
 }

@@ -135,7 +135,15 @@ describe("the past of a directory", () => {
     }
     expect(await past.point(undefined)).toMatchObject({ at: past.log.endOffset });
     await log.retain(offset(101));
-    await expect((await open()).foldAt(offset(150))).rejects.toMatchObject({ code: "SNAPSHOT_MISSING" });
+    const cut = await open();
+    await expect(cut.foldAt(offset(150))).rejects.toMatchObject({ code: "SNAPSHOT_MISSING" });
+    const first = cut.log.firstOffset;
+    for (const [at, why] of [
+      [3, "the state at offset 3 lies before all that is known"],
+      [first - 1, `a snapshot of offset ${first - 1} is needed`],
+      [first, `a snapshot of offset ${first - 1} to ${first} is needed`],
+    ] as const)
+      await expect(cut.foldAt(offset(at))).rejects.toThrow(`the log begins at offset ${first}, and ${why}`);
     expect((await files.list(`${DATA}/${LOG_DIRECTORY}`)).length).toBeGreaterThan(1);
   });
 });
