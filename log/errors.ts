@@ -74,10 +74,23 @@ export function unreachable(value: never): never {
   throw new AssertionFailed(`unreachable case ${String(value)}`);
 }
 
-/** The errno name of a system error (`ENOSPC`, `EIO`), or undefined for anything else. */
-export function errnoOf(error: unknown): string | undefined {
+/** The code of an error that has one, whoever gave it: the system, the runtime, a library or a room of ours. */
+export function codeOf(error: unknown): string | undefined {
   if (error instanceof Error && "code" in error && typeof error.code === "string") return error.code;
   return undefined;
+}
+
+const ERRNO = /^E[A-Z0-9]+$/;
+
+/**
+ * The errno name of a system error (`ENOSPC`, `EIO`), or undefined for anything else. What the runtime says of a call that was wrong
+ * (`ERR_OUT_OF_RANGE`) is a bug, and no word of the disk's.
+ */
+export function errnoOf(error: unknown): string | undefined {
+  const code = codeOf(error);
+  if (code === undefined || ERRNO.test(code)) return code;
+  // The runtime has no name for some, such as EUCLEAN; they have their number all the same.
+  return error instanceof Error && "errno" in error && typeof error.errno === "number" ? code : undefined;
 }
 
 /** Goes on without what the disk refused. Whatever else has failed is thrown. */

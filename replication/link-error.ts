@@ -1,5 +1,5 @@
 /** What ended a link, as a coded error: failures of the log and of the connection get the words of replication. */
-import { describeFinding, errnoOf, type Finding, LogError, type Offset } from "../log/index.js";
+import { codeOf, describeFinding, type Finding, LogError, type Offset } from "../log/index.js";
 import { type LinkErrorCode, ReplicationError } from "./errors.js";
 import { describeLeadership, type Leadership } from "./leadership-order.js";
 
@@ -7,8 +7,13 @@ import { describeLeadership, type Leadership } from "./leadership-order.js";
 export function linkErrorOf(error: unknown): ReplicationError {
   if (error instanceof ReplicationError) return error;
   if (error instanceof LogError)
-    return new ReplicationError(codeOf(error), `${error.code}: ${error.message}`, error.context, error);
-  const code = errnoOf(error);
+    return new ReplicationError(
+      codeOfFailure(error),
+      `${error.code}: ${error.message}`,
+      error.context,
+      error,
+    );
+  const code = codeOf(error);
   if (code !== undefined)
     return new ReplicationError("REPLICATION_LOG_FAILED", `${code}: ${String(error)}`, { code }, error);
   throw error;
@@ -55,7 +60,7 @@ export const notConnected = (remote: string, cause: Error | undefined): Replicat
     cause,
   );
 
-function codeOf(error: LogError): LinkErrorCode {
+function codeOfFailure(error: LogError): LinkErrorCode {
   switch (error.code) {
     case "LOG_CORRUPT":
     case "LOG_VERSION_UNKNOWN":

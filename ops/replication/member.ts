@@ -17,9 +17,9 @@ import type {
 } from "../../api/index.js";
 import { refusal } from "../../api/index.js";
 import {
+  codeOf,
   cutRestoredEpoch,
   type EventLog,
-  errnoOf,
   type FileSystem,
   type Finding,
   holdsLog,
@@ -166,7 +166,7 @@ export class SetMember implements Replication {
       network: new TcpNetwork({
         ...(tls === undefined ? {} : { tls }),
         refused: (error, remote) =>
-          seldom.tell(errnoOf(error) ?? error.message, (untold) =>
+          seldom.tell(codeOf(error) ?? error.message, (untold) =>
             logger.warn({ remote, untold }, `${remote} was not let in: ${error.message}`),
           ),
       }),
