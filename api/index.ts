@@ -2,6 +2,7 @@
 
 export { COMMAND_PATH } from "./doors/command.js";
 export * from "./errors.js";
+export { memberSpan } from "./json-text.js";
 export { openApiDocument } from "./openapi.js";
 export type { Answered } from "./operations/reply.js";
 export { DURABLE_PREFIX, ROOM_PREFIX } from "./operations/stream-fields.js";

@@ -1,4 +1,5 @@
-/** What one line asks to be stored. The value's JSON text goes on as it is in the file, digit for digit. */
+/** What one line asks to be stored. The value's JSON text goes on as it is in the file, digit for digit, and so does a number in a key. */
+import { memberSpan } from "../../api/index.js";
 import { ImportError } from "./errors.js";
 import type { Line } from "./lines.js";
 
@@ -47,7 +48,7 @@ export function entriesByTemplate(file: string, template: string): EntryReader {
       .map((part, at) =>
         at % 2 === 0
           ? part
-          : fieldOf(object, part, () =>
+          : fieldOf(object, line.text, part.split("."), () =>
               invalid(file, line, `has no text or number ${JSON.stringify(part)} for the key`),
             ),
       )
@@ -59,16 +60,25 @@ export function entriesByTemplate(file: string, template: string): EntryReader {
 
 function fieldOf(
   object: Readonly<Record<string, unknown>>,
-  path: string,
+  text: string,
+  path: readonly string[],
   missing: () => ImportError,
 ): string {
   let value: unknown = object;
-  for (const name of path.split(".")) {
+  for (const name of path) {
     if (!isObject(value) || !Object.hasOwn(value, name)) throw missing();
     value = value[name];
   }
-  if (typeof value !== "string" && typeof value !== "number" && typeof value !== "boolean") throw missing();
+  if (typeof value === "number") return writtenAt(text, path);
+  if (typeof value !== "string" && typeof value !== "boolean") throw missing();
   return String(value);
+}
+
+/** As it stands in the line: ids of 64 bits that a double would round to one another are several keys. */
+function writtenAt(text: string, path: readonly string[]): string {
+  let [start, end] = [0, text.length];
+  for (const name of path) ({ start, end } = memberSpan(text, start, name) ?? { start, end });
+  return text.slice(start, end);
 }
 
 function objectOf(file: string, line: Line): Readonly<Record<string, unknown>> {

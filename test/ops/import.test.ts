@@ -177,6 +177,13 @@ describe("import", () => {
     expect(inherited.code).toBe("IMPORT_LINE_INVALID");
   });
 
+  it("makes a key of a number as it is written: two ids that a double takes for one are two keys", async () => {
+    const ids = ["9007199254740992", "9007199254740993", "1", "1.0", "1e400", "-0"];
+    const path = file(ids.map((id) => `{"by":{"id":0,"id":${id}}}\n`).join(""));
+    expect(await run(path, { key: "user:{by.id}" })).toMatchObject({ entriesStored: ids.length });
+    expect(Object.keys(stored())).toEqual(ids.map((id) => `user:${id}`));
+  });
+
   it("reads gzip as it reads text, and says so when it ends early", async () => {
     const whole = gzipSync(lines(2000));
     await run(file(whole, "a.ndjson.gz"), { batchLines: 500 });
