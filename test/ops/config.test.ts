@@ -1,8 +1,5 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { afterAll, describe, expect, it } from "vitest";
-import { ConfigFileError, readConfigFile } from "../../ops/config/config-file.js";
+import { readFileSync } from "node:fs";
+import { describe, expect, it } from "vitest";
 import { documentedKeys } from "../../ops/config/documented.js";
 import { type Config, type ConfigSources, loadConfig } from "../../ops/config/load.js";
 import { describeMistake } from "../../ops/config/origin.js";
@@ -11,9 +8,6 @@ import { changesBetween, LiveSettings, logSettings } from "../../ops/config/room
 import { parseTyped, type Setting } from "../../ops/config/setting.js";
 import { environmentName, isSettingPath, settingPaths, settings } from "../../ops/config/settings.js";
 import { readYaml } from "../../ops/config/yaml-source.js";
-
-const directory = mkdtempSync(join(tmpdir(), "annals-config-"));
-afterAll(() => rmSync(directory, { recursive: true }));
 
 interface Given {
   readonly yaml?: string;
@@ -412,22 +406,6 @@ describe("reloaded settings", () => {
     const roles = changesBetween(of(from), of(to));
     expect(roles.length).toBeGreaterThan(0);
     expect(roles.map(({ live }) => live)).toEqual(roles.map(() => isLive));
-  });
-});
-
-describe("configuration file", () => {
-  it("is optional when nobody named one, and required when somebody did", () => {
-    const missing = join(directory, "missing.yml");
-    expect(() => readConfigFile(missing)).toThrow(ConfigFileError);
-    const present = join(directory, "config.yml");
-    writeFileSync(present, "server: {}\n");
-    expect(readConfigFile(present)).toEqual({ name: present, text: "server: {}\n" });
-  });
-
-  it("is not read past a megabyte", () => {
-    const huge = join(directory, "huge.yml");
-    writeFileSync(huge, `#${" ".repeat(1_048_576)}`);
-    expect(() => readConfigFile(huge)).toThrow(/more than the/);
   });
 });
 
