@@ -74,7 +74,8 @@ const refuse = (problem: string): Parsed => ({ ok: false, problem });
 
 /** Found values are shown shortened: a whole certificate pasted into the wrong place should not fill the terminal. */
 function shown(value: unknown): string {
-  const text = JSON.stringify(value) ?? String(value);
+  // JSON knows no `.inf` and no `.nan`.
+  const text = typeof value === "number" ? String(value) : (JSON.stringify(value) ?? String(value));
   return text.length > 60 ? `${text.slice(0, 57)}...` : text;
 }
 

@@ -11,6 +11,7 @@ import {
   type Node,
   type Pair,
   parseAllDocuments,
+  visit,
 } from "yaml";
 import { documentedKey, documentedPaths } from "./documented.js";
 import { nearest } from "./nearest.js";
@@ -54,9 +55,27 @@ export function readYaml(file: string, text: string): FileContent {
     const mistakes = document.errors.map((error) => ({ origin: at(error.pos[0]), message: error.message }));
     return { entries: [], mistakes };
   }
+  const lost = aliasMistakes(document, at);
+  if (lost.length > 0) return { entries: [], mistakes: lost };
   const walk = new Walk(document, at);
   walk.section("", document.contents);
   return walk;
+}
+
+/** The parser leaves it to whoever resolves an alias whether there is something behind it, and whether that ends. */
+function aliasMistakes(document: Document, at: (place: number) => Origin): Mistake[] {
+  const mistakes: Mistake[] = [];
+  visit(document, {
+    Alias(_key, alias, above) {
+      const named = alias.resolve(document);
+      const origin = at(alias.range?.[0] ?? 0);
+      if (named === undefined)
+        mistakes.push({ origin, message: `nothing above has the anchor \`&${alias.source}\`` });
+      else if (above.includes(named))
+        mistakes.push({ origin, message: `\`*${alias.source}\` stands in what it names` });
+    },
+  });
+  return mistakes;
 }
 
 class Walk implements FileContent {
@@ -91,11 +110,14 @@ class Walk implements FileContent {
       // The parser refuses the same name twice; `server.port` and `port` below `server` are two to it.
       if (this.entries.some((entry) => entry.path === path))
         this.mistakes.push({ origin: this.#placeOf(pair.key), message: `\`${path}\` is given twice` });
-      this.entries.push({
-        path,
-        value: this.#valueOf(pair.value),
-        origin: this.#placeOf(pair.value ?? pair.key),
-      });
+      const origin = this.#placeOf(pair.value ?? pair.key);
+      try {
+        this.entries.push({ path, value: this.#valueOf(pair.value), origin });
+      } catch (error) {
+        // Aliases of aliases, that make a huge value of a small text.
+        if (!(error instanceof ReferenceError)) throw error;
+        this.mistakes.push({ origin, message: `${path}: ${error.message}` });
+      }
     } else if (sections.has(path)) {
       this.section(path, pair.value);
     } else {

@@ -131,6 +131,14 @@ describe("configuration", () => {
     ["archive:\n  url: file://host/x\n", expect.stringContaining("archive.url: expected")],
     ["archive:\n  url: s3:///prefix\n", expect.stringContaining("archive.url: expected")],
     ["server: {}\n---\nserver: {}\n", "config.yml:2:1: a second document; one is expected"],
+    ["server:\n  port: .inf\n", "config.yml:2:9: server.port: expected a whole number, found Infinity"],
+    ["server: *base\n", "config.yml:1:9: nothing above has the anchor `&base`"],
+    ["server:\n  port: *base\n", "config.yml:2:9: nothing above has the anchor `&base`"],
+    ["server: &base\n  port: *base\n", "config.yml:2:9: `*base` stands in what it names"],
+    [
+      "server:\n  cors_origins: [&a [x], &b [*a, *a, *a, *a], &c [*b, *b, *b, *b], *c, *c, *c, *c, *c]\n",
+      expect.stringMatching(/^config.yml:2:17: server.cors_origins: Excessive alias count/),
+    ],
     [
       "persistence:\n  enabled: false\n",
       "config.yml:2:12: persistence.enabled: false is not possible: the log is the store, there is nothing without it",
