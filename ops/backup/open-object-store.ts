@@ -1,8 +1,7 @@
 /** From the address of a repository, as an operator writes it, to the store behind it. */
 import { randomBytes } from "node:crypto";
-import { resolve } from "node:path";
-import { fileURLToPath } from "node:url";
 import { realFileSystem } from "../../log/index.js";
+import { directoryAddress } from "./directory-address.js";
 import { DirectoryStore } from "./directory-store.js";
 import { BackupError } from "./errors.js";
 import type { ObjectStore } from "./object-store.js";
@@ -27,15 +26,11 @@ export async function openObjectStore(url: string, environment: StoreEnvironment
 }
 
 function directoryOf(url: string): string {
-  // Resolved it would be wherever the command runs: a variable that is not set, most likely.
-  if (url === "")
-    throw new BackupError("BACKUP_TARGET_INVALID", "an empty address is no repository", { url });
-  const scheme = /^([a-z][a-z0-9+.-]+):/i.exec(url)?.[1]?.toLowerCase();
-  if (scheme === undefined) return resolve(url);
-  if (scheme === "file" && URL.canParse(url) && new URL(url).host === "") return fileURLToPath(url);
-  throw new BackupError(
-    "BACKUP_TARGET_INVALID",
-    `${url} is no repository that this release can use: name a directory, a file:// or an s3://bucket/prefix address`,
-    { url },
-  );
+  const directory = directoryAddress(url);
+  if (directory !== undefined) return directory;
+  const why =
+    url === ""
+      ? "an empty address is no repository"
+      : `${url} is no repository that this release can use: name a directory, a file:// or an s3://bucket/prefix address`;
+  throw new BackupError("BACKUP_TARGET_INVALID", why, { url });
 }

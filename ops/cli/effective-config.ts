@@ -1,8 +1,12 @@
 /** Reads the configuration for a command: the file, this process's environment, and the command's flags. */
+import { resolve } from "node:path";
+import { errnoOf } from "../../log/index.js";
+import { directoryAddress } from "../backup/directory-address.js";
 import { readConfigFile } from "../config/config-file.js";
 import { firstSet } from "../config/environment.js";
-import { type Config, type Loaded, loadConfig } from "../config/load.js";
+import { archiveInside, type Config, type Loaded, loadConfig } from "../config/load.js";
 import { configFailure } from "./failure.js";
+import { liesIn } from "./real-place.js";
 
 export interface ConfigRequest {
   /** `--config`; else ANNALS_CONFIG; else config.yml here, if there. */
@@ -20,10 +24,29 @@ export interface Read {
 export async function readConfig(request: ConfigRequest): Promise<Read> {
   const file = readConfigFile(request.file ?? firstSet(process.env, "ANNALS_CONFIG"));
   const sources = { environment: process.env, flags: request.flags };
-  if (file === undefined) return { loaded: loadConfig(sources), file: undefined };
+  if (file === undefined) return { loaded: await linksFollowed(loadConfig(sources)), file: undefined };
   // The parser takes 20 ms to load, which a start without a file does without.
   const { readYaml } = await import("../config/yaml-source.js");
-  return { loaded: loadConfig({ ...sources, file: readYaml(file.name, file.text) }), file: file.name };
+  const loaded = loadConfig({ ...sources, file: readYaml(file.name, file.text) });
+  return { loaded: await linksFollowed(loaded), file: file.name };
+}
+
+async function linksFollowed(loaded: Loaded): Promise<Loaded> {
+  if (!loaded.ok) return loaded;
+  const { values } = loaded.config;
+  const archive = directoryAddress(values["archive.url"]);
+  if (archive === undefined || !(await seemsIn(archive, resolve(values.data_dir)))) return loaded;
+  return { ok: false, mistakes: [archiveInside(loaded.config)] };
+}
+
+/** Who may not look there does not know: that the archive cannot be used, the archive itself tells. */
+async function seemsIn(path: string, directory: string): Promise<boolean> {
+  try {
+    return await liesIn(path, directory);
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error;
+    return false;
+  }
 }
 
 /** @throws CliFailure naming the first mistake. */

@@ -3,6 +3,7 @@
  * one that a stronger source overrides: a mistake in a file does not wait for the day when the flag is gone.
  */
 import { resolve } from "node:path";
+import { directoryAddress } from "../backup/directory-address.js";
 import { type DocumentedKey, documentedKey, documentedKeys } from "./documented.js";
 import { nearest } from "./nearest.js";
 import { describeOrigin, type Mistake, type Origin } from "./origin.js";
@@ -196,15 +197,24 @@ const RECORD_ROOM_BYTES = 65_536;
 /** Notes a mistake unless it holds, at whichever of the two was given. */
 type Need = (holds: boolean, paths: readonly [SettingPath, SettingPath], message: string) => void;
 
+/** What two settings disagree about, at the one that was given. */
+function disagreement(
+  { values, origins }: Pick<Config, "values" | "origins">,
+  paths: readonly [SettingPath, SettingPath],
+  message: string,
+): Mistake {
+  const path = origins[paths[0]].type === "default" ? paths[1] : paths[0];
+  const other = path === paths[0] ? paths[1] : paths[0];
+  const theirs = `${other} is ${String(values[other])}, ${describeOrigin(origins[other])}`;
+  return { origin: origins[path], message: `${path}: ${message} (${theirs})` };
+}
+
 /** Settings that only make sense together. */
-function disagreements({ values, origins }: Pick<Config, "values" | "origins">): Mistake[] {
+function disagreements(config: Pick<Config, "values" | "origins">): Mistake[] {
+  const { values } = config;
   const found: Mistake[] = [];
   const need: Need = (holds, paths, message) => {
-    if (holds) return;
-    const path = origins[paths[0]].type === "default" ? paths[1] : paths[0];
-    const other = path === paths[0] ? paths[1] : paths[0];
-    const theirs = `${other} is ${String(values[other])}, ${describeOrigin(origins[other])}`;
-    found.push({ origin: origins[path], message: `${path}: ${message} (${theirs})` });
+    if (!holds) found.push(disagreement(config, paths, message));
   };
   need(
     values["kv_store.max_value_size_bytes"] + RECORD_ROOM_BYTES <= values["log.record_bytes_max"],
@@ -231,11 +241,9 @@ function disagreements({ values, origins }: Pick<Config, "values" | "origins">):
     ["shutdown.drain_delay_ms", "shutdown.timeout_ms"],
     "shutdown.drain_delay_ms must be below shutdown.timeout_ms",
   );
-  need(
-    !isBelow(values["archive.url"], values.data_dir),
-    ["archive.url", "data_dir"],
-    "an archive in the data directory is lost together with it; name a place outside of data_dir",
-  );
+  const archive = directoryAddress(values["archive.url"]);
+  if (archive !== undefined && `${archive}/`.startsWith(`${resolve(values.data_dir)}/`))
+    found.push(archiveInside(config));
   replicationDisagreements(values, need);
   for (const path of ["log.retention_bytes", "log.retention_secs"] as const) {
     need(
@@ -275,10 +283,10 @@ function replicationDisagreements(values: ConfigValues, need: Need): void {
   }
 }
 
-/** Whether the address is that of a directory, and of one in `directory`. */
-function isBelow(address: string, directory: string): boolean {
-  const isUrl = /^[a-z][a-z0-9+.-]+:/i.test(address);
-  if (address === "" || (isUrl && !(/^file:\/\/\//i.test(address) && URL.canParse(address)))) return false;
-  const path = resolve(isUrl ? new URL(address).pathname : address);
-  return `${path}/`.startsWith(`${resolve(directory)}/`);
-}
+/** Whether it does the paths of the two tell, or what their links lead to. */
+export const archiveInside = (config: Pick<Config, "values" | "origins">): Mistake =>
+  disagreement(
+    config,
+    ["archive.url", "data_dir"],
+    "an archive in the data directory is lost together with it; name a place outside of data_dir",
+  );

@@ -63,7 +63,8 @@ describe("a directory as a store", () => {
     const directory = fresh();
     expect((await openObjectStore(directory, {})).url).toBe(directory);
     expect((await openObjectStore(`file://${directory}`, {})).url).toBe(directory);
-    for (const url of ["ftp://host/x", "file://host/x", "https://host/x"])
+    const looksLikeOne = ["file:backups", "file:///a?b", "file:///a#b", "file:///a%2fb"];
+    for (const url of ["ftp://host/x", "file://host/x", "https://host/x", ...looksLikeOne])
       await expect(openObjectStore(url, {})).rejects.toMatchObject({ code: "BACKUP_TARGET_INVALID" });
     writeFileSync(join(root, "plain"), "x");
     await expect(openObjectStore(join(root, "plain"), {})).rejects.toMatchObject({
