@@ -5,7 +5,7 @@
 import { writeFileSync } from "node:fs";
 import { cpus, loadavg, release, tmpdir, totalmem } from "node:os";
 import { parseArgs } from "node:util";
-import { wantedFromArguments } from "../cli/tool-arguments.js";
+import { wantedFromArguments, wholeNumberOf } from "../cli/tool-arguments.js";
 import { BACKUP_ROWS } from "./backup-rows.js";
 import { HISTORY_ROWS } from "./history-rows.js";
 import { HTTP_ROWS } from "./http-rows.js";
@@ -81,10 +81,10 @@ function wantedFrom(args: readonly string[]): Wanted {
     throw new RangeError(`no row ${unknown.join(", ")}; there are ${ROWS.map((row) => row.name).join(", ")}`);
   }
   const rows = ROWS.filter((row) => (only === undefined ? row.onlyByName !== true : only.includes(row.name)));
-  const [rounds, seconds] = [Number(values.rounds), Number(values.seconds)];
-  if (!(Number.isInteger(rounds) && rounds >= 1 && seconds >= 1)) {
-    throw new RangeError("--rounds is a whole number from 1, --seconds a number from 1");
-  }
+  const rounds = wholeNumberOf("--rounds", values.rounds, 1, Number.MAX_SAFE_INTEGER);
+  const seconds = Number(values.seconds);
+  if (!(seconds >= 1 && Number.isFinite(seconds)))
+    throw new RangeError("--seconds: expected a number from 1");
   return { rows, rounds, seconds, directory: values.directory, json: values.json };
 }
 

@@ -41,7 +41,7 @@ async function run(program: Command): Promise<void> {
     if (error.exitCode === 0) return;
     const said = error.code === "commander.help" ? "a command is missing" : error.message;
     const help = `${commandIn(program, process.argv.slice(2))} --help`;
-    throw new CliFailure(exitCodes.usage, `${said.replace(/^error: /, "")}; see ${help}`);
+    throw new CliFailure(exitCodes.usage, `${said.replace(/^error: /, "").replace(/\.$/, "")}; see ${help}`);
   }
 }
 

@@ -4,7 +4,7 @@
  */
 import { constants, setPriority } from "node:os";
 import { isAbsolute, resolve } from "node:path";
-import { type Command, InvalidArgumentError } from "commander";
+import type { Command } from "commander";
 import { IDENTITY_FILE, realFileSystem } from "../../log/index.js";
 import type { BackupReport } from "../backup/backup.js";
 import type { ListedBackup } from "../backup/list.js";
@@ -15,6 +15,7 @@ import type { VerifyBackupReport } from "../backup/verify.js";
 import { existingDataDirectory } from "./data-directory-argument.js";
 import { requireConfig } from "./effective-config.js";
 import { CliFailure, exitCodes } from "./failure.js";
+import { wholeNumber } from "./number-argument.js";
 import { colour, counted, talk, writeJson, writeLine } from "./output.js";
 import { amount, duration, Progress } from "./progress.js";
 import { liesIn } from "./real-place.js";
@@ -48,10 +49,13 @@ interface PruneFlags {
 const TARGET =
   "repository: a directory, a file:// or an s3://bucket/prefix address; a directory called like a subcommand as ./NAME";
 
+/** So many backups, days, hours or seconds. */
+const NUMBER_MAX = 999_999;
+
 const WAIT = [
   "--wait <seconds>",
   "so long for a repository that somebody else works on",
-  wholeNumber(0),
+  wholeNumber(0, NUMBER_MAX),
   30,
 ] as const;
 
@@ -89,21 +93,18 @@ export function addBackup(program: Command): void {
     .command("prune")
     .description("remove old backups, and files that no backup names")
     .argument("<target>", TARGET)
-    .option("--keep <number>", "the newest so many stay", wholeNumber(1))
-    .option("--keep-days <days>", "those that are younger stay, too", wholeNumber(1))
-    .option("--grace-hours <hours>", "files that no backup ever named stay so long", wholeNumber(0), 24)
+    .option("--keep <number>", "the newest so many stay", wholeNumber(1, NUMBER_MAX))
+    .option("--keep-days <days>", "those that are younger stay, too", wholeNumber(1, NUMBER_MAX))
+    .option(
+      "--grace-hours <hours>",
+      "files that no backup ever named stay so long",
+      wholeNumber(0, NUMBER_MAX),
+      24,
+    )
     .option(...WAIT)
     .option("--dry-run", "say what would go; nothing is changed")
     .option("--json", "the report as one JSON object")
     .action(prune);
-}
-
-function wholeNumber(min: number): (text: string) => number {
-  return (text) => {
-    const number = Number(text);
-    if (/^\d{1,6}$/.test(text) && number >= min) return number;
-    throw new InvalidArgumentError(`a whole number from ${min}`);
-  };
 }
 
 const stopwatch = (): number => performance.now();

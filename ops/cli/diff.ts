@@ -11,6 +11,7 @@ import { removeAside, restoreAside } from "./backup-place.js";
 import { CliFailure, exitCodes } from "./failure.js";
 import { interruption } from "./interruption.js";
 import { askNode } from "./node-door.js";
+import { wholeNumber } from "./number-argument.js";
 import { colour, writeJson, writeLine } from "./output.js";
 import {
   openPast,
@@ -40,16 +41,11 @@ export function addDiff(program: Command): void {
       "DIR (its end), DIR@OFFSET, DIR@TIME, REPOSITORY#BACKUP, REPOSITORY# (the newest), or the address of a server",
     )
     .argument("<b>", "the same; @OFFSET or @TIME alone is of the same directory or backup")
-    .option("--limit <count>", "differences shown; all are counted", (text) => limitOf(text), LIMIT)
+    .option("--limit <count>", "differences shown; all are counted", wholeNumber(0, 999_999_999), LIMIT)
     .option("--work-dir <directory>", "where there is room for each backup, for a while", tmpdir())
     .option("--json", "one JSON object")
     .option("--progress", "show progress on stderr, terminal or not")
     .action(diff);
-}
-
-function limitOf(text: string): number {
-  if (!/^\d{1,9}$/.test(text)) throw usage(`--limit ${text}: expected a whole number`);
-  return Number(text);
 }
 
 async function diff(first: string, second: string, flags: DiffFlags): Promise<void> {

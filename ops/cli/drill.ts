@@ -2,13 +2,14 @@
 import { readFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { resolve } from "node:path";
-import { type Command, InvalidArgumentError } from "commander";
+import type { Command } from "commander";
 import { errnoOf, realFileSystem } from "../../log/index.js";
 import type { DrillCheck, DrillReport } from "../backup/drill.js";
 import { loadConfig } from "../config/load.js";
 import { LiveSettings } from "../config/rooms.js";
 import { CliFailure, configFailure, exitCodes } from "./failure.js";
 import { interruption } from "./interruption.js";
+import { wholeNumber } from "./number-argument.js";
 import { colour, counted, writeJson, writeLine } from "./output.js";
 import { amount, duration, Progress } from "./progress.js";
 
@@ -36,14 +37,6 @@ export function addDrill(program: Command): void {
     .option("--json", "the report as one JSON object")
     .option("--progress", "show progress on stderr, terminal or not")
     .action(run);
-}
-
-function wholeNumber(min: number, max: number): (text: string) => number {
-  return (text) => {
-    const number = Number(text);
-    if (/^\d{1,6}$/.test(text) && number >= min && number <= max) return number;
-    throw new InvalidArgumentError(`Expected a whole number from ${min} to ${max}.`);
-  };
 }
 
 async function run(flags: DrillFlags): Promise<void> {

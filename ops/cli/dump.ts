@@ -1,16 +1,11 @@
 /** `annals dump DIR`: the records of a log as JSON lines, what happened decoded. Reads only; a server may be running. */
 import { once } from "node:events";
-import { type Command, InvalidArgumentError } from "commander";
-import {
-  type Offset,
-  offset,
-  type ReadDirectoryOptions,
-  readDirectory,
-  realFileSystem,
-} from "../../log/index.js";
+import type { Command } from "commander";
+import { type Offset, type ReadDirectoryOptions, readDirectory, realFileSystem } from "../../log/index.js";
 import { existingDataDirectory } from "./data-directory-argument.js";
 import { dumpLine } from "./dump-line.js";
 import { CliFailure, exitCodes } from "./failure.js";
+import { offsetArgument } from "./number-argument.js";
 import { endUnread } from "./output.js";
 import { TIME_FORMS, timeArgument } from "./time-argument.js";
 
@@ -28,20 +23,13 @@ export function addDump(program: Command): void {
     .command("dump")
     .description("print the records of a log as JSON lines")
     .argument("<dir>", "data directory; a server may be running on it")
-    .option("--from <offset>", "first offset", parseOffset)
-    .option("--to <offset>", "last offset, inclusive", parseOffset)
+    .option("--from <offset>", "first offset", offsetArgument)
+    .option("--to <offset>", "last offset, inclusive", offsetArgument)
     .option("--from-time <time>", `first time, ${TIME_FORMS}`, timeArgument)
     .option("--to-time <time>", "last time, inclusive", timeArgument)
     .option("--follow", "wait for more at the end, until Ctrl-C")
     .option("--json", "accepted for uniformity: the output always is JSON")
     .action(dump);
-}
-
-function parseOffset(text: string): Offset {
-  const value = Number(text);
-  if (!/^\d{1,16}$/.test(text) || !Number.isSafeInteger(value) || value === 0)
-    throw new InvalidArgumentError("Expected an offset: a whole number from 1.");
-  return offset(value);
 }
 
 async function dump(argument: string, flags: DumpFlags): Promise<void> {

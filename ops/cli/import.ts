@@ -1,12 +1,13 @@
 /** `annals import FILE`: stores the lines of a file of JSON objects over HTTP; a second run continues where the first ended. */
 import { setTimeout as sleep } from "node:timers/promises";
-import { type Command, InvalidArgumentError } from "commander";
+import type { Command } from "commander";
 import { entriesAsWritten, entriesByTemplate } from "../import/entry.js";
 import { ImportError } from "../import/errors.js";
 import { type ImportSummary, importLines } from "../import/import-run.js";
 import { LineReader } from "../import/lines.js";
 import { ServerDoor } from "../import/server-door.js";
 import { CliFailure, exitCodes } from "./failure.js";
+import { wholeNumber } from "./number-argument.js";
 import { counted, talk, writeJson, writeLine } from "./output.js";
 import { Progress } from "./progress.js";
 import { DEFAULT_SERVER, serverArgument } from "./server-argument.js";
@@ -32,16 +33,6 @@ export function addImport(program: Command): void {
     .option("--id <name>", "name of this import (default: from the file's first line and --key)")
     .option("--json", "the summary as one JSON object")
     .action(run);
-}
-
-function wholeNumber(min: number, max: number): (text: string) => number {
-  return (text) => {
-    const number = Number(text);
-    if (!/^\d+$/.test(text) || number < min || number > max) {
-      throw new InvalidArgumentError(`a whole number from ${min} to ${max}`);
-    }
-    return number;
-  };
 }
 
 async function run(file: string, flags: ImportFlags): Promise<void> {

@@ -4,13 +4,14 @@
  */
 import { randomBytes } from "node:crypto";
 import { resolve } from "node:path";
-import { type Command, InvalidArgumentError } from "commander";
+import type { Command } from "commander";
 import { realFileSystem } from "../../log/index.js";
 import type { Comparison } from "../backup/compare.js";
 import type { RestoreReport } from "../backup/restore.js";
 import type { RestorePlan, RestoreTarget } from "../backup/restore-plan.js";
 import { existingDataDirectory } from "./data-directory-argument.js";
 import { CliFailure, exitCodes } from "./failure.js";
+import { offsetArgument, wholeNumber } from "./number-argument.js";
 import { counted, talk, writeJson, writeLine } from "./output.js";
 import { amount, duration, Progress } from "./progress.js";
 import { serverArgument } from "./server-argument.js";
@@ -41,7 +42,7 @@ export function addRestore(program: Command): void {
     .command("restore")
     .description("make a data directory as it was at a moment, from backups or an archive")
     .option("--from <repository>", "a directory or an address that `annals backup` takes")
-    .option("--to-offset <offset>", "everything up to and with this offset", parseOffset)
+    .option("--to-offset <offset>", "everything up to and with this offset", offsetArgument)
     .option("--to-time <time>", `everything up to and with this time, ${TIME_FORMS}`, timeArgument)
     .option("--to-name <name>", "everything up to this restore point")
     .option("--latest", "everything that the newest backup holds")
@@ -54,7 +55,7 @@ export function addRestore(program: Command): void {
       serverArgument,
     )
     .option("--compare-data-dir <directory>", "say what would be lost against this data directory")
-    .option("--parallel <files>", "how many files come at once", parseParallel, PARALLEL)
+    .option("--parallel <files>", "how many files come at once", wholeNumber(1, PARALLEL_MAX), PARALLEL)
     .option("--only <what>", "instead: only these keys, into a live server; as `annals undo`, see there")
     .option("--at <moment>", "with --only: as at this moment")
     .option("--into <url>", "with --only: the server", serverArgument)
@@ -99,18 +100,6 @@ function onlyInto(flags: Partial<RestoreFlags> & OnlyFlags): Promise<void> {
     ...(dryRun === undefined ? {} : { dryRun }),
     ...(json === undefined ? {} : { json }),
   });
-}
-
-function parseOffset(text: string): number {
-  const value = Number(text);
-  if (/^\d{1,16}$/.test(text) && Number.isSafeInteger(value) && value > 0) return value;
-  throw new InvalidArgumentError("Expected an offset: a whole number from 1.");
-}
-
-function parseParallel(text: string): number {
-  const value = Number(text);
-  if (/^\d{1,2}$/.test(text) && value >= 1 && value <= PARALLEL_MAX) return value;
-  throw new InvalidArgumentError(`Expected a whole number from 1 to ${PARALLEL_MAX}.`);
 }
 
 function targetOf({ toOffset, toTime, toName, latest }: RestoreFlags): RestoreTarget {

@@ -3,6 +3,7 @@
  * one line on stderr and the exit code for usage. What goes wrong later is theirs.
  */
 import { exitCodes } from "./failure.js";
+import { wholeNumberIn } from "./number-argument.js";
 import { talk, writeLine } from "./output.js";
 
 /**
@@ -28,6 +29,13 @@ export function wantedFromArguments<Wanted>(
     process.exitCode = exitCodes.usage;
     return undefined;
   }
+}
+
+/** @throws RangeError that names the option. */
+export function wholeNumberOf(option: string, text: string, min: number, max: number): number {
+  const number = wholeNumberIn(text, min, max);
+  if (number !== undefined) return number;
+  throw new RangeError(`${option}: expected a whole number from ${min} to ${max}`);
 }
 
 function isMistake(error: unknown): error is Error {

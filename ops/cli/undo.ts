@@ -10,6 +10,7 @@ import { ServerDoor } from "../import/server-door.js";
 import { UndoError } from "../undo/errors.js";
 import { type Change, type UndoSummary, undo } from "../undo/undo-run.js";
 import { CliFailure, exitCodes } from "./failure.js";
+import { wholeNumber } from "./number-argument.js";
 import { talk, writeJson, writeLine } from "./output.js";
 import { DEFAULT_SERVER, serverArgument } from "./server-argument.js";
 
@@ -36,7 +37,7 @@ export function addUndo(program: Command): void {
     .requiredOption("--at <moment>", "an offset, a time such as 2026-01-31T12:00:00Z, or 1769860800000ms")
     .option("--into <url>", "the server", serverArgument, DEFAULT_SERVER)
     .option("--dry-run", "say what would change; nothing is written")
-    .option("--patience <seconds>", "how long the server may be away", wholeNumber, PATIENCE_SECS)
+    .option("--patience <seconds>", "how long the server may be away", wholeNumber(0, 86_400), PATIENCE_SECS)
     .option("--json", "the report as one JSON object")
     .action(runUndo);
 }
@@ -51,11 +52,6 @@ export function parseOnly(text: string): string {
     );
   }
   throw new InvalidArgumentError("Write kv: and a glob over keys, e.g. 'kv:user:*'.");
-}
-
-function wholeNumber(text: string): number {
-  if (/^\d{1,5}$/.test(text)) return Number(text);
-  throw new InvalidArgumentError("A whole number of seconds, at most 99999.");
 }
 
 export async function runUndo(flags: UndoFlags): Promise<void> {

@@ -4,13 +4,13 @@
  * everything agrees.
  */
 import { spawnSync } from "node:child_process";
-import { existsSync, readdirSync } from "node:fs";
 import { parseArgs } from "node:util";
+import { wholeNumberOf } from "../cli/tool-arguments.js";
 import { commandLinePath, type ServerChild, startServer } from "../server-child.js";
 import { type Commit, commitKey } from "./commits.js";
 import { Consumers } from "./consumers.js";
 import { disagreements, factsText } from "./facts.js";
-import { commitsOf, defaultInput } from "./input.js";
+import { commitsOf, directoryOf, inputOf, limitOf } from "./input.js";
 import { type JobReport, runJob } from "./job.js";
 import { auditOf } from "./log-audit.js";
 import { drawFrom, momentsOf } from "./moments.js";
@@ -19,12 +19,14 @@ import { runDemo } from "./run-demo.js";
 import { StoreClient } from "./store-client.js";
 import { type DemoSummary, logBytesOf, mostChanged, textOf } from "./summary.js";
 
+const KILLS_MAX = 1000;
+
 const USAGE = `npm run demo [-- OPTION …]: sends a commit history through a server and consumers that are killed on the way
 
   --input FILE      commits, one JSON object a line, also .gz (the history beside the repository, else its sample)
   --limit N         only the first N commits (all)
-  --kills N         how often the server is killed, up to 1000 (3)
-  --consumer-kills N  how often one of the four consumers is killed, up to 1000 (12)
+  --kills N         how often the server is killed, up to ${KILLS_MAX} (3)
+  --consumer-kills N  how often one of the four consumers is killed, up to ${KILLS_MAX} (12)
   --seed N          draws the moments of the kills (another each time)
   --directory DIR   where the data goes and stays; empty or absent (a temporary directory, removed at the end)
   --json            the summary as JSON`;
@@ -54,23 +56,13 @@ function wantedFrom(args: readonly string[]): Wanted {
       json: { type: "boolean", default: false },
     },
   });
-  const [kills, seed] = [Number(values.kills), Number(values.seed)];
-  const consumerKills = Number(values["consumer-kills"]);
-  const limit = values.limit === undefined ? Number.POSITIVE_INFINITY : Number(values.limit);
-  if (!Number.isInteger(kills) || kills < 0 || kills > 1000)
-    throw new RangeError("--kills is a whole number up to 1000");
-  if (!Number.isInteger(consumerKills) || consumerKills < 0 || consumerKills > 1000)
-    throw new RangeError("--consumer-kills is a whole number up to 1000");
-  if (values.limit !== undefined && (!Number.isInteger(limit) || limit < 1))
-    throw new RangeError("--limit is a whole number from 1");
-  if (!Number.isInteger(seed) || seed < 0) throw new RangeError("--seed is a whole number");
-  const { directory, json } = values;
-  if (values.input !== undefined && !existsSync(values.input))
-    throw new RangeError(`no file ${values.input}`);
-  if (directory !== undefined && existsSync(directory) && readdirSync(directory).length > 0) {
-    throw new RangeError(`${directory} is not empty`);
-  }
-  return { input: values.input ?? defaultInput(), limit, kills, consumerKills, seed, directory, json };
+  const kills = wholeNumberOf("--kills", values.kills, 0, KILLS_MAX);
+  const consumerKills = wholeNumberOf("--consumer-kills", values["consumer-kills"], 0, KILLS_MAX);
+  const limit = limitOf(values.limit);
+  const seed = wholeNumberOf("--seed", values.seed, 0, Number.MAX_SAFE_INTEGER);
+  const input = inputOf(values.input);
+  const directory = directoryOf(values.directory);
+  return { input, limit, kills, consumerKills, seed, directory, json: values.json };
 }
 
 async function countOf(commits: AsyncIterable<Commit>): Promise<{ commits: number; jobs: number }> {

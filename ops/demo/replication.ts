@@ -3,15 +3,15 @@
  * primary, lets consumers work the jobs that it brings, while the replicas are killed, stopped and cut off, promotes one of them mid-way,
  * takes the old primary back, and shows that all three have the same state in the same bytes, and everything that was answered.
  */
-import { existsSync, readdirSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
+import { wholeNumberOf } from "../cli/tool-arguments.js";
 import { partsOf, ROOM } from "./commit-batch.js";
 import { type Commit, commitKey, RunningTotals } from "./commits.js";
 import { Consumers } from "./consumers.js";
 import { DemoSet } from "./demo-set.js";
 import { disagreements, type Fact, factsText } from "./facts.js";
-import { commitsOf, defaultInput, type WantedCommits } from "./input.js";
+import { commitsOf, directoryOf, inputOf, limitOf, type WantedCommits } from "./input.js";
 import { jobsDone, QUEUE, QUEUE_SETTINGS } from "./jobs.js";
 import { auditOf } from "./log-audit.js";
 import { drawFrom, momentsOf } from "./moments.js";
@@ -50,19 +50,13 @@ function wantedFrom(args: readonly string[]): Wanted {
       json: { type: "boolean", default: false },
     },
   });
-  const limit = values.limit === undefined ? Number.POSITIVE_INFINITY : Number(values.limit);
-  if (values.limit !== undefined && (!Number.isInteger(limit) || limit < 1))
-    throw new RangeError("--limit is a whole number from 1");
+  const limit = limitOf(values.limit);
   const seconds = Number(values.seconds);
   if (!(seconds >= 1 && seconds <= 3600)) throw new RangeError("--seconds is 1 to 3600");
-  const seed = Number(values.seed);
-  if (!Number.isInteger(seed) || seed < 0) throw new RangeError("--seed is a whole number");
-  const { directory, json } = values;
-  if (values.input !== undefined && !existsSync(values.input))
-    throw new RangeError(`no file ${values.input}`);
-  if (directory !== undefined && existsSync(directory) && readdirSync(directory).length > 0)
-    throw new RangeError(`${directory} is not empty`);
-  return { input: values.input ?? defaultInput(), limit, seed, seconds, directory, json };
+  const seed = wholeNumberOf("--seed", values.seed, 0, Number.MAX_SAFE_INTEGER);
+  const input = inputOf(values.input);
+  const directory = directoryOf(values.directory);
+  return { input, limit, seed, seconds, directory, json: values.json };
 }
 
 interface Summary {

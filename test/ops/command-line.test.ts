@@ -84,6 +84,21 @@ describe("usage mistakes end with code 2 and one line", () => {
     expectRefusal(await runAnnals(args), 2, line);
   });
 
+  it.each([
+    [["import", "f", "--batch", "5001"], "1 to 5000"],
+    [["import", "f", "--patience", ""], "0 to 86400"],
+    [["undo", "--patience", "-1"], "0 to 86400"],
+    [["drill", "--parallel", "0"], "1 to 32"],
+    [["restore", "--parallel", "1e1"], "1 to 32"],
+    [["backup", "b", "--wait", "1.5"], "0 to 999999"],
+    [["diff", "a", "b", "--limit", "x"], "0 to 999999999"],
+  ])("a number is told of in the same words wherever it stands: %j", async (args, range) => {
+    const said = `argument '${args.at(-1)}' is invalid. Expected a whole number from ${range}; see annals ${args[0]} --help`;
+    const result = await runAnnals(args);
+    expect(result.stderr).toContain(said);
+    expectRefusal(result, 2, /^annals: option/);
+  });
+
   it("serve names the place of a mistake in the file and how many more there are", async () => {
     const config = file("wrong.yml", "server:\n  prot: 80\nlogging:\n  level: loud\n");
     const result = await runAnnals(["serve", "--config", config, "--data-dir", join(directory, "unused")]);

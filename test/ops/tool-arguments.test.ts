@@ -10,14 +10,17 @@ function run(tool: string, args: readonly string[]) {
 }
 
 describe.each([
-  ["bench/bench", ["--rounds", "0"], "--rounds is a whole number from 1"],
+  ["bench/bench", ["--rounds", "0"], "--rounds: expected a whole number from 1"],
   ["bench/bench", ["--only", "nothing"], "no row nothing"],
   ["demo/demo", ["--kills", "-1"], "Option '--kills' argument is ambiguous"],
-  ["demo/demo", ["--kills", "many"], "--kills is a whole number"],
-  ["demo/demo", ["--consumer-kills", "1001"], "--consumer-kills is a whole number up to 1000"],
-  ["demo/demo", ["--limit", "0"], "--limit is a whole number from 1"],
+  ["demo/demo", ["--kills", "many"], "--kills: expected a whole number from 0 to 1000"],
+  ["demo/demo", ["--kills", ""], "--kills: expected a whole number from 0 to 1000"],
+  ["demo/demo", ["--directory", fileURLToPath(import.meta.url)], "is no directory"],
+  ["demo/demo", ["--consumer-kills", "1001"], "--consumer-kills: expected a whole number from 0 to 1000"],
+  ["demo/demo", ["--limit", "0"], "--limit: expected a whole number from 1"],
   ["demo/demo", ["--input", "/nowhere/at-all"], "no file /nowhere/at-all"],
-  ["demo/replication", ["--limit", "0"], "--limit is a whole number from 1"],
+  ["demo/demo", ["--input", "/"], "no file /"],
+  ["demo/replication", ["--limit", "0"], "--limit: expected a whole number from 1"],
 ])("%s", (tool, wrong, says) => {
   it(`refuses ${wrong.join(" ")} in one line, with code 2`, () => {
     const { status, stdout, stderr } = run(tool, wrong);
