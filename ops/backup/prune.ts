@@ -41,6 +41,8 @@ const DAY_MS = 24 * 60 * 60 * 1000;
 /** @throws BackupError BACKUP_LOCKED, BACKUP_NOT_FOUND, BACKUP_DAMAGED, BACKUP_VERSION_UNKNOWN. */
 export async function pruneBackups(store: ObjectStore, options: PruneOptions): Promise<PruneReport> {
   if (options.dryRun) return prune(store, options);
+  // A lock would make the directory, where there is none.
+  await requireBackups(store);
   const lock = await lockWith(options.patience, store, options.holder);
   try {
     return await prune(store, options);
@@ -49,10 +51,15 @@ export async function pruneBackups(store: ObjectStore, options: PruneOptions): P
   }
 }
 
-async function prune(store: ObjectStore, options: PruneOptions): Promise<PruneReport> {
+/** @throws BackupError BACKUP_NOT_FOUND. */
+async function requireBackups(store: ObjectStore): ReturnType<typeof listBackups> {
   const backups = await listBackups(store);
-  if (backups.length === 0)
-    throw new BackupError("BACKUP_NOT_FOUND", `${store.url} holds no backup`, { url: store.url });
+  if (backups.length > 0) return backups;
+  throw new BackupError("BACKUP_NOT_FOUND", `${store.url} holds no backup`, { url: store.url });
+}
+
+async function prune(store: ObjectStore, options: PruneOptions): Promise<PruneReport> {
+  const backups = await requireBackups(store);
   const head = await loadHead(store);
   // What a killed prune was about to remove goes, whatever is to be kept now.
   const passed = backups.filter(({ id }) => head !== undefined && id < head.oldest).length;

@@ -135,6 +135,7 @@ describe("annals backup", () => {
     expectRefusal(await backup("", "--data-dir", data), 2, /BACKUP_TARGET_INVALID: an empty address/);
     expectRefusal(await backup("ftp://host/x", "--data-dir", data), 2, /BACKUP_TARGET_INVALID/);
     expectRefusal(await backup("verify", join(root, "nothing")), 2, /BACKUP_NOT_FOUND/);
+    expectRefusal(await backup("prune", join(root, "nothing")), 2, /BACKUP_NOT_FOUND/);
     expectRefusal(await backup("verify", repository, "no-such-id"), 2, /BACKUP_NOT_FOUND/);
     expectRefusal(await backup("verify", repository, "id", "--all"), 2, /not both/);
     expectRefusal(await backup("prune", repository, "--keep", "0"), 2, /a whole number from 1/);
