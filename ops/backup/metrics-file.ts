@@ -2,8 +2,7 @@
  * What a backup tells monitoring, as a text file for the node exporter's textfile collector. It is replaced after a success
  * and left alone after a failure: the age of the last success is what an alert watches, whatever the reason.
  */
-import { basename, dirname } from "node:path";
-import { type FileSystem, replaceFile } from "../../log/index.js";
+import { open, rename, rm } from "node:fs/promises";
 import type { BackupReport } from "./backup.js";
 
 interface Gauge {
@@ -37,7 +36,24 @@ export function backupMetrics(report: BackupReport): string {
     .join("");
 }
 
+/** Also where a service's umask leaves others nothing: the collector is another user. */
+const READABLE_BY_ALL = 0o644;
+
 /** Replaces the file at `path` whole: the collector never sees half of it. */
-export async function writeMetricsFile(files: FileSystem, path: string, text: string): Promise<void> {
-  await replaceFile(files, dirname(path), basename(path), Buffer.from(text));
+export async function writeMetricsFile(path: string, text: string): Promise<void> {
+  const temporary = `${path}.tmp`;
+  try {
+    const file = await open(temporary, "w");
+    try {
+      await file.writeFile(text);
+      await file.chmod(READABLE_BY_ALL);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(temporary, path);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
+  }
 }

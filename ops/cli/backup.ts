@@ -3,7 +3,7 @@
  * repository. What does the work is loaded when a command runs: a start of the server does without.
  */
 import { constants, setPriority } from "node:os";
-import { isAbsolute, resolve } from "node:path";
+import { isAbsolute } from "node:path";
 import type { Command } from "commander";
 import { IDENTITY_FILE, realFileSystem } from "../../log/index.js";
 import type { BackupReport } from "../backup/backup.js";
@@ -19,6 +19,7 @@ import { wholeNumber } from "./number-argument.js";
 import { colour, counted, talk, writeJson, writeLine } from "./output.js";
 import { amount, duration, Progress } from "./progress.js";
 import { liesIn } from "./real-place.js";
+import { fileToReplace } from "./text-arguments.js";
 
 interface MakeFlags {
   readonly config?: string;
@@ -70,7 +71,7 @@ export function addBackup(program: Command): void {
     .option("--copy", "copy also what could be hard-linked on one file system")
     .option("--fast", "take no breaks: quicker, and who uses the disk or a server on it feels it")
     .option(...WAIT)
-    .option("--metrics-file <path>", "after a success, write it as a Prometheus text file")
+    .option("--metrics-file <path>", "after a success, write it as a Prometheus text file", fileToReplace)
     .option("--json", "the report as one JSON object")
     .option("--progress", "show progress on stderr, terminal or not")
     .action(make);
@@ -158,9 +159,10 @@ async function make(target: string, flags: MakeFlags): Promise<void> {
   });
   progress.finish(report.sentBytes, report.sentBytes);
   for (const warning of report.warnings) talk(`${target}: ${warning}`);
-  if (flags.metricsFile !== undefined) await writeMetrics(flags.metricsFile, report);
   if (flags.json === true) writeJson({ dataDirectory, ...report });
   else writeReport(report);
+  // The backup is made, whatever becomes of telling monitoring.
+  if (flags.metricsFile !== undefined) await writeMetrics(flags.metricsFile, report);
 }
 
 /** Below the data directory a repository would be lost together with what it is to save; another one has a lock and snapshots of its own. */
@@ -173,7 +175,7 @@ async function refuseUnfit(path: string, dataDirectory: string): Promise<void> {
 
 async function writeMetrics(path: string, report: BackupReport): Promise<void> {
   const { backupMetrics, writeMetricsFile } = await import("../backup/metrics-file.js");
-  await writeMetricsFile(realFileSystem, resolve(path), backupMetrics(report));
+  await writeMetricsFile(path, backupMetrics(report));
 }
 
 function writeReport(report: BackupReport): void {

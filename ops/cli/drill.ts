@@ -3,7 +3,7 @@ import { readFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { resolve } from "node:path";
 import type { Command } from "commander";
-import { errnoOf, realFileSystem } from "../../log/index.js";
+import { errnoOf } from "../../log/index.js";
 import type { DrillCheck, DrillReport } from "../backup/drill.js";
 import { loadConfig } from "../config/load.js";
 import { LiveSettings } from "../config/rooms.js";
@@ -12,6 +12,7 @@ import { interruption } from "./interruption.js";
 import { wholeNumber } from "./number-argument.js";
 import { colour, counted, writeJson, writeLine } from "./output.js";
 import { amount, duration, Progress } from "./progress.js";
+import { fileToReplace, nonEmpty } from "./text-arguments.js";
 
 interface DrillFlags {
   readonly from: string;
@@ -29,9 +30,9 @@ export function addDrill(program: Command): void {
     .command("drill")
     .description("prove that the newest backup can be restored and served; exit code 0 yes, 3 no")
     .requiredOption("--from <repository>", "a directory or an address that `annals backup` takes")
-    .option("--backup <id>", "this backup (default: the newest)")
-    .option("--work-dir <directory>", "where there is room for all of it, for a while", tmpdir())
-    .option("--metrics-file <path>", "write the outcome as a Prometheus text file")
+    .option("--backup <id>", "this backup (default: the newest)", nonEmpty)
+    .option("--work-dir <directory>", "where there is room for all of it, for a while", nonEmpty, tmpdir())
+    .option("--metrics-file <path>", "write the outcome as a Prometheus text file", fileToReplace)
     .option("--parallel <files>", "how many files come at once", wholeNumber(1, 32), 4)
     .option("--patience <seconds>", "how long the server may take to be ready", wholeNumber(1, 86_400), 3_600)
     .option("--json", "the report as one JSON object")
@@ -65,7 +66,7 @@ async function run(flags: DrillFlags): Promise<void> {
       ...(flags.backup === undefined ? {} : { backup: flags.backup }),
     });
   } finally {
-    if (flags.metricsFile !== undefined) await writeMetrics(resolve(flags.metricsFile), report);
+    if (flags.metricsFile !== undefined) await writeMetrics(flags.metricsFile, report);
   }
   progress.finish(report.bytes, report.bytes);
   if (flags.json === true) writeJson(report);
@@ -94,7 +95,7 @@ async function writeMetrics(path: string, report: DrillReport | undefined): Prom
     if (errnoOf(error) === "ENOENT") return "";
     throw error;
   });
-  await writeMetricsFile(realFileSystem, path, drillMetrics(report, before, Date.now()));
+  await writeMetricsFile(path, drillMetrics(report, before, Date.now()));
 }
 
 function linesOf(report: DrillReport): string[] {

@@ -5,6 +5,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   symlinkSync,
   truncateSync,
   writeFileSync,
@@ -59,6 +60,7 @@ describe("annals backup", () => {
     await client.put("more", "1");
     const metrics = join(root, "backup.prom");
     const second = await make("--json", "--metrics-file", metrics);
+    expect(statSync(metrics).mode & 0o777).toBe(0o644);
     const report = JSON.parse(second.stdout);
     expect(report).toMatchObject({ firstOffset: 1, lastOffset: 22, warnings: [] });
     expect(report.sentBytes).toBeLessThan(report.bytes);
@@ -139,6 +141,16 @@ describe("annals backup", () => {
     expectRefusal(await backup("verify", repository, "no-such-id"), 2, /BACKUP_NOT_FOUND/);
     expectRefusal(await backup("verify", repository, "id", "--all"), 2, /not both/);
     expectRefusal(await backup("prune", repository, "--keep", "0"), 2, /a whole number from 1/);
+    const before = (await backup("list", repository)).stdout;
+    for (const [path, says] of [
+      ["", /not empty/],
+      [root, /is no file/],
+      ["/dev/null", /is no file/],
+      [join(root, "nowhere/x.prom"), /nowhere is no directory/],
+    ] as const)
+      expectRefusal(await make("--metrics-file", path), 2, says);
+    expect((await backup("list", repository)).stdout).toBe(before);
+    expect(existsSync(`${root}.tmp`)).toBe(false);
     expect(existsSync(join(data, "inside"))).toBe(false);
     expect(existsSync(join(root, "nothing"))).toBe(false);
     writeFileSync(join(root, "file"), "");
