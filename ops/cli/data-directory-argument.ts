@@ -17,6 +17,9 @@ const TRACES = [LOG_DIRECTORY, RECOVERY_POINT_FILE, IDENTITY_FILE];
 
 /** @throws CliFailure when it is no data directory. */
 export async function existingDataDirectory(argument: string): Promise<string> {
+  // Resolved it would be wherever the command runs.
+  if (argument === "")
+    throw new CliFailure(exitCodes.usage, "an empty path is no directory; name the data_dir of a server");
   const directory = resolve(argument);
   for (const name of TRACES) if (await isThere(`${directory}/${name}`)) return directory;
   const missing = (await isThere(directory)) ? "holds no log" : "does not exist";

@@ -21,6 +21,7 @@ import {
   refusedBy,
   usage,
 } from "./past-arguments.js";
+import { nonEmpty } from "./text-arguments.js";
 
 interface DiffFlags extends ProgressFlags {
   readonly json?: boolean;
@@ -42,7 +43,7 @@ export function addDiff(program: Command): void {
     )
     .argument("<b>", "the same; @OFFSET or @TIME alone is of the same directory or backup")
     .option("--limit <count>", "differences shown; all are counted", wholeNumber(0, 999_999_999), LIMIT)
-    .option("--work-dir <directory>", "where there is room for each backup, for a while", tmpdir())
+    .option("--work-dir <directory>", "where there is room for each backup, for a while", nonEmpty, tmpdir())
     .option("--json", "one JSON object")
     .option("--progress", "show progress on stderr, terminal or not")
     .action(diff);

@@ -11,6 +11,7 @@ import { wholeNumber } from "./number-argument.js";
 import { counted, talk, writeJson, writeLine } from "./output.js";
 import { Progress } from "./progress.js";
 import { DEFAULT_SERVER, serverArgument } from "./server-argument.js";
+import { nonEmpty } from "./text-arguments.js";
 
 interface ImportFlags {
   readonly url: string;
@@ -30,7 +31,7 @@ export function addImport(program: Command): void {
     .option("--key <template>", "store each line as a value under this key, e.g. 'commit:{sha}'")
     .option("--batch <lines>", "lines in one atomic request", wholeNumber(1, 5000), 500)
     .option("--patience <seconds>", "how long the server may be away", wholeNumber(0, 86_400), 60)
-    .option("--id <name>", "name of this import (default: from the file's first line and --key)")
+    .option("--id <name>", "name of this import (default: from the file's first line and --key)", nonEmpty)
     .option("--json", "the summary as one JSON object")
     .action(run);
 }

@@ -19,6 +19,7 @@ import { CliFailure, exitCodes } from "./failure.js";
 import { talk, writeJson, writeLine } from "./output.js";
 import { amount, Progress } from "./progress.js";
 import { liesIn } from "./real-place.js";
+import { nonEmpty } from "./text-arguments.js";
 
 interface MigrateFlags {
   readonly dataDir: string;
@@ -33,8 +34,8 @@ export function addMigrate(program: Command): void {
   program
     .command("migrate")
     .description("write a data directory of older formats anew in the newest; the old one stays as it is")
-    .requiredOption("--data-dir <directory>", "the old one, that no server is running on")
-    .option("--into <directory>", "where to; new or empty")
+    .requiredOption("--data-dir <directory>", "the old one, that no server is running on", nonEmpty)
+    .option("--into <directory>", "where to; new or empty", nonEmpty)
     .option("-c, --config <file>", "configuration of its server (default: config.yml here, if there)")
     .option("--dry-run", "say what is of an older format; nothing is written")
     .option("--json", "the report as one JSON object")

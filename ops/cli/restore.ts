@@ -3,7 +3,7 @@
  * Into a new or empty directory only. What does the work is loaded when the command runs.
  */
 import { randomBytes } from "node:crypto";
-import { resolve } from "node:path";
+import { isAbsolute, resolve } from "node:path";
 import type { Command } from "commander";
 import { realFileSystem } from "../../log/index.js";
 import type { Comparison } from "../backup/compare.js";
@@ -14,7 +14,9 @@ import { CliFailure, exitCodes } from "./failure.js";
 import { offsetArgument, wholeNumber } from "./number-argument.js";
 import { counted, talk, writeJson, writeLine } from "./output.js";
 import { amount, duration, Progress } from "./progress.js";
+import { liesIn } from "./real-place.js";
 import { serverArgument } from "./server-argument.js";
+import { nonEmpty } from "./text-arguments.js";
 import { TIME_FORMS, timeArgument } from "./time-argument.js";
 import { PATIENCE_SECS, parseOnly, runUndo } from "./undo.js";
 
@@ -44,17 +46,17 @@ export function addRestore(program: Command): void {
     .option("--from <repository>", "a directory or an address that `annals backup` takes")
     .option("--to-offset <offset>", "everything up to and with this offset", offsetArgument)
     .option("--to-time <time>", `everything up to and with this time, ${TIME_FORMS}`, timeArgument)
-    .option("--to-name <name>", "everything up to this restore point")
+    .option("--to-name <name>", "everything up to this restore point", nonEmpty)
     .option("--latest", "everything that the newest backup holds")
-    .option("--backup <id>", "from this backup only (default: the newest that reaches)")
-    .option("--data-dir <directory>", "where to; new or empty")
+    .option("--backup <id>", "from this backup only (default: the newest that reaches)", nonEmpty)
+    .option("--data-dir <directory>", "where to; new or empty", nonEmpty)
     .option("--dry-run", "say what would be there; nothing is written")
     .option(
       "--compare <url>",
       "say what would be lost against this server, e.g. http://127.0.0.1:15500",
       serverArgument,
     )
-    .option("--compare-data-dir <directory>", "say what would be lost against this data directory")
+    .option("--compare-data-dir <directory>", "say what would be lost against this data directory", nonEmpty)
     .option("--parallel <files>", "how many files come at once", wholeNumber(1, PARALLEL_MAX), PARALLEL)
     .option("--only <what>", "instead: only these keys, into a live server; as `annals undo`, see there")
     .option("--at <moment>", "with --only: as at this moment")
@@ -128,6 +130,11 @@ async function run(flags: RestoreFlags): Promise<void> {
   const { planRestore } = await import("../backup/restore-plan.js");
   const { findRestorePoint } = await import("../backup/find-point.js");
   const store = await openObjectStore(flags.from, process.env);
+  if (dataDir !== undefined && isAbsolute(store.url) && (await liesIn(resolve(dataDir), store.url)))
+    throw new CliFailure(
+      exitCodes.usage,
+      `--data-dir ${dataDir} lies in the repository ${store.url}; choose a place outside of it`,
+    );
   const plan = await planRestore(store, target, {
     findPoint: findRestorePoint,
     ...(flags.backup === undefined ? {} : { backup: flags.backup }),

@@ -188,6 +188,19 @@ describe("annals restore", () => {
     );
     expect(existsSync(target)).toBe(false);
     expectRefusal(await restore("--latest", "--data-dir", data), 2, /LOG_DIRECTORY_UNUSABLE/);
+    // It would be wherever the command runs.
+    expectRefusal(await restore("--latest", "--data-dir", ""), 2, /--data-dir .*not empty/);
+    const inside = join(repository, "inside");
+    expectRefusal(await restore("--latest", "--data-dir", inside), 2, /lies in the repository/);
+    expect(existsSync(inside)).toBe(false);
+    for (const args of [
+      ["drill", "--from", repository, "--work-dir", ""],
+      ["diff", `${repository}#`, data, "--work-dir", ""],
+      ["migrate", "--data-dir", data, "--into", ""],
+      ["import", "f", "--id", ""],
+    ])
+      expectRefusal(await runAnnals(args), 2, /Expected a text that is not empty; see annals/);
+    expectRefusal(await runAnnals(["verify", ""]), 2, /an empty path is no directory/);
     mkdirSync(join(root, "foreign"));
     writeFileSync(join(root, "foreign", "letter.txt"), "mine");
     expectRefusal(await restore("--latest", "--data-dir", join(root, "foreign")), 2, /letter.txt|not empty/);
