@@ -32,8 +32,9 @@ const IDENTITY_BYTES_MAX = 4096;
 const ID_PATTERN = /^[0-9a-f]{32}$/;
 
 /** What the system says when a path cannot serve as a data directory, whatever we do. */
-const UNUSABLE: ReadonlySet<string> = new Set([
+export const UNUSABLE: ReadonlySet<string> = new Set([
   "ENOTDIR",
+  "EISDIR",
   "EEXIST",
   "EACCES",
   "EPERM",
@@ -93,7 +94,8 @@ function explain(error: unknown, path: string): unknown {
   }
   const errno = errnoOf(error);
   if (errno === undefined || !UNUSABLE.has(errno)) return error;
-  const message = `${path} cannot be used as a data directory (${errno}); it must be a directory that this process may write`;
+  const why = error instanceof Error ? error.message : errno;
+  const message = `${path} cannot be used as a data directory (${why}); it must be a directory that this process may write`;
   return new LogError("LOG_DIRECTORY_UNUSABLE", message, { directory: path, found: errno }, error);
 }
 

@@ -11,6 +11,7 @@ import {
   isFollowing,
   openDataDirectory,
   readIdentity,
+  UNUSABLE,
 } from "./data-directory.js";
 import { DIRECTORY_FORMAT_VERSION, raiseDirectoryFormat, readDirectoryFormat } from "./directory-format.js";
 import { EpochTable } from "./epochs.js";
@@ -158,6 +159,8 @@ function explain(error: unknown, directory: string): unknown {
   }
   const errno = errnoOf(error);
   if (error instanceof LogError || errno === undefined) return error;
-  const message = `the log in ${directory} cannot be opened (${errno}): ${String(error)}`;
-  return new LogError("LOG_FAILED", message, { directory, errno }, error);
+  const why = error instanceof Error ? error.message : String(error);
+  // Whose file it is, or what stands in its place, no restart mends; one that was there a moment ago is the disk's matter.
+  const code = UNUSABLE.has(errno) && errno !== "ENOENT" ? "LOG_DIRECTORY_UNUSABLE" : "LOG_FAILED";
+  return new LogError(code, `the log in ${directory} cannot be opened: ${why}`, { directory, errno }, error);
 }

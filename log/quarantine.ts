@@ -56,7 +56,10 @@ export async function quarantineSegment(
     quarantineNoteName(name),
     Buffer.from(`${JSON.stringify(note, null, 2)}\n`),
   );
-  await files.link(path, `${directory}/${name}`);
+  const kept = `${directory}/${name}`;
+  // A directory in its place has no second name, and no file can be put over it.
+  if (status.type === "directory") await files.rename(path, kept);
+  else await files.link(path, kept);
   await files.syncDirectory(directory);
   return { file: `${QUARANTINE_DIRECTORY}/${name}`, base, keptAt, bytes };
 }
@@ -72,7 +75,8 @@ export async function listQuarantined(
   for (const name of await files.list(directory)) {
     const parsed = parseQuarantinedName(name);
     const status = parsed === undefined ? undefined : await files.stat(`${directory}/${name}`);
-    if (parsed === undefined || status === undefined) continue;
+    // A directory that stood in the place of a segment is nobody's to remove.
+    if (parsed === undefined || status?.type !== "file") continue;
     kept.push({ file: `${QUARANTINE_DIRECTORY}/${name}`, ...parsed, bytes: status.bytes });
   }
   return kept.sort((a, b) => b.keptAt - a.keptAt || b.base - a.base);

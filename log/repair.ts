@@ -162,10 +162,13 @@ async function keepOriginals(
   const changed = [...touched(plan), ...touched(plan).map(indexOf), ...plan.snapshots, RECOVERY_POINT_FILE];
   const lost: LostBytes[] = [];
   for (const file of changed) {
-    if (!(await files.exists(`${dataDirectory}/${file}`))) continue;
-    const copy = `${directory}/${file.slice(file.lastIndexOf("/") + 1)}`;
-    for (const range of await copyReadable(files, `${dataDirectory}/${file}`, copy))
-      lost.push({ file, ...range });
+    const path = `${dataDirectory}/${file}`;
+    const kept = `${directory}/${file.slice(file.lastIndexOf("/") + 1)}`;
+    const type = (await files.stat(path))?.type;
+    // A directory in the place of a file is moved: the log is as damaged without it.
+    if (type === "directory") await files.rename(path, kept);
+    else if (type === "file")
+      for (const range of await copyReadable(files, path, kept)) lost.push({ file, ...range });
   }
   await files.syncDirectory(directory);
   return { keptIn, lost };

@@ -3,6 +3,7 @@
  * the records are somebody else's.
  */
 import { ADVICE_DAMAGED, ADVICE_MIXED, corruption, type Finding } from "./corruption.js";
+import { errnoOf } from "./errors.js";
 import type { EpochEntry } from "./event-log.js";
 import { LOG_DIRECTORY, parseSegmentName } from "./file-names.js";
 import type { FileSystem } from "./file-system.js";
@@ -37,7 +38,9 @@ export async function readSegmentFile(
 ): Promise<SegmentFile> {
   const handle = await files.open(`${logDirectory}/${name}`, "read");
   try {
-    const header = await readHeader(handle, shownPath(name));
+    const header = await readHeader(handle, shownPath(name)).catch((error: unknown) => {
+      throw errnoOf(error) === "EISDIR" ? corruption(directoryInPlace(name)) : error;
+    });
     const base = parseSegmentName(name);
     if (base !== header.baseOffset)
       throw corruption({
@@ -54,6 +57,14 @@ export async function readSegmentFile(
     await handle.close();
   }
 }
+
+const directoryInPlace = (name: string): Finding => ({
+  code: "header",
+  file: shownPath(name),
+  expected: "a segment",
+  found: "a directory",
+  advice: `move it elsewhere, and ${ADVICE_DAMAGED}`,
+});
 
 /** That a segment's file is not there, though it is listed or written down. */
 export const lostFile = (file: string, first: Offset): Finding => ({

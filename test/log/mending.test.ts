@@ -1,3 +1,6 @@
+import { existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import { describe, expect, it, vi } from "vitest";
 import {
@@ -5,9 +8,11 @@ import {
   encodeSegmentHeader,
   listQuarantined,
   offset,
+  realFileSystem,
   SEGMENT_HEADER_BYTES,
   verifyDirectory,
 } from "../../log/index.js";
+import { quarantineSegment } from "../../log/quarantine.js";
 import { SimulatedDisk } from "../../props/world/simulated-file-system.js";
 import { shipped } from "../support/shipping.js";
 import { appendMany, DISK, DISK_LOG, openOn, segmentFile, span } from "../support/test-log.js";
@@ -157,5 +162,17 @@ describe("what is quarantined", () => {
     // Each with its note.
     expect(await files.list(`${DISK}/quarantine`)).toHaveLength(32);
     await log.close();
+  });
+
+  it("is a directory, too, that stood in the place of the file; nothing ever removes that", async () => {
+    const root = mkdtempSync(join(tmpdir(), "annals-quarantine-"));
+    const place = join(root, "log", segmentFile(1));
+    mkdirSync(join(place, "kept"), { recursive: true });
+    const finding = { code: "header", file: "log", expected: "a", found: "b", advice: "c" } as const;
+    const put = await quarantineSegment(realFileSystem, root, offset(1), finding, 42);
+    expect(existsSync(place)).toBe(false);
+    expect(existsSync(join(root, put!.file, "kept"))).toBe(true);
+    expect(await listQuarantined(realFileSystem, root)).toEqual([]);
+    rmSync(root, { recursive: true });
   });
 });

@@ -94,16 +94,45 @@ describe("annals verify", () => {
     expect(json.code).toBe(3);
   });
 
-  it("names what it cannot read, and says what to do", async () => {
+  it("takes a directory in the place of a segment for damage; so does a start, and a repair moves it aside", async () => {
     const data = copyOfWhole();
     const path = segments(data)[1]!;
     rmSync(path);
     mkdirSync(path);
-    const { code, stderr } = await runAnnals(["verify", data]);
-    expect(stderr).toBe(
-      `annals: EISDIR: illegal operation on a directory, read '${path}'; a file belongs there: move the directory elsewhere\n`,
+    const damage = /expected a segment, found a directory; move it elsewhere/;
+    for (const args of [
+      ["verify", data],
+      ["dump", data],
+      ["serve", "--data-dir", data, "--port", "0"],
+      ["repair", data],
+    ]) {
+      const { code, stdout, stderr } = await runAnnals(args);
+      expect(stdout + stderr, args[0]).toMatch(damage);
+      expect(code, args[0]).toBe(3);
+    }
+    const { code, stdout } = await runAnnals(["repair", data, "--apply"]);
+    expect({ code, stdout }).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(/the original files are in/),
+    });
+    expect((await runAnnals(["verify", data])).code).toBe(0);
+  });
+
+  it("names what it cannot read, and says what to do; to a start it is no failure of the disk", async () => {
+    const data = copyOfWhole();
+    const path = join(data, "identity.json");
+    rmSync(path);
+    mkdirSync(path);
+    const what = `EISDIR: illegal operation on a directory, read '${path}'`;
+    expect(await runAnnals(["verify", data])).toMatchObject({
+      code: 1,
+      stderr: `annals: ${what}; a file belongs there: move the directory elsewhere\n`,
+    });
+    const { code, stderr } = await runAnnals(["serve", "--data-dir", data, "--port", "0"]);
+    expect(stderr).toContain(
+      `annals: LOG_DIRECTORY_UNUSABLE: the log in ${data} cannot be opened: ${what}; check data_dir`,
     );
-    expect(code).toBe(1);
+    expect(code).toBe(2);
   });
 
   it("gives the advice about the small files that repair and a start give", async () => {
