@@ -194,7 +194,8 @@ export class RestoringDirectory {
     const end = cut ?? scan.next;
     if (cut !== undefined) {
       await handle.truncate(cut.position);
-      scan.index.truncate(asOffset(cut.offset - 1));
+      // None at the end: a sealed segment has nothing to read there.
+      scan.index.truncate(asOffset(cut.offset - 2));
     }
     // Every restored segment is a sealed one: the new epoch gets its own.
     await writeIndexFile(files, this.#directory.logPath, header, scan.index, end);

@@ -1,14 +1,14 @@
 // Which backup a restore takes, what it refuses, and what it does with snapshots and damage.
 import { beforeEach, describe, expect, it } from "vitest";
 import { decodeEpochStart, encodeEpochStart } from "../../log/epoch-start.js";
-import { type FileSystem, openLogView, readWholeFile } from "../../log/index.js";
+import { type FileSystem, openLogView, readWholeFile, verifyDirectory } from "../../log/index.js";
 import { ArchiveWriter } from "../../ops/backup/archive-writer.js";
 import { segmentsOf } from "../../ops/backup/manifest.js";
 import { foldTo, writeSnapshot } from "../../projections/index.js";
 import { SimulatedDisk } from "../../props/world/simulated-file-system.js";
 import { BackupBench, DATA, REPOSITORY, RULES } from "../support/backup-bench.js";
 import { lookInto, RestoreBench } from "../support/restore-bench.js";
-import { at } from "../support/test-log.js";
+import { appendMany, at } from "../support/test-log.js";
 
 let files: FileSystem;
 let bench: BackupBench;
@@ -85,6 +85,17 @@ describe("restore", () => {
         expect(Buffer.compare(await bytesOf(directory, file), source), file).toBe(0);
       }
       await continueIn(directory, 3);
+    }
+  });
+
+  it("leaves an index that a rebuild gives, wherever in a segment it cuts", async () => {
+    const { log } = await bench.openLog({ segmentBytes: 1 << 20 });
+    await appendMany(log, 8, 50_000);
+    await log.close();
+    await bench.backup();
+    for (let last = 1; last <= 9; last++) {
+      await restorer.restore({ type: "offset", offset: last }, `/at-${last}`);
+      expect(await verifyDirectory(files, `/at-${last}`)).toMatchObject({ problems: [], notes: [] });
     }
   });
 
