@@ -30,7 +30,7 @@ export class LineReader {
       const { size } = await stat(path);
       return new LineReader(path, size);
     } catch (cause) {
-      throw new ImportError("IMPORT_FILE_UNREADABLE", `${path} cannot be read`, { file: path }, cause);
+      throw unreadable(`${path} cannot be read`, { file: path }, cause);
     }
   }
 
@@ -76,8 +76,7 @@ export class LineReader {
       for await (const chunk of source) yield Buffer.isBuffer(chunk) ? chunk : Buffer.from(chunk);
     } catch (cause) {
       const context = { file: this.path, line: linesRead() };
-      const message = `${this.path} cannot be read beyond line ${linesRead()}`;
-      throw new ImportError("IMPORT_FILE_UNREADABLE", message, context, cause);
+      throw unreadable(`${this.path} cannot be read beyond line ${linesRead()}`, context, cause);
     } finally {
       file.destroy();
     }
@@ -101,4 +100,9 @@ export class LineReader {
       cause,
     );
   }
+}
+
+function unreadable(what: string, context: ImportError["context"], cause: unknown): ImportError {
+  const why = cause instanceof Error ? cause.message : String(cause);
+  return new ImportError("IMPORT_FILE_UNREADABLE", `${what}: ${why}`, context, cause);
 }
