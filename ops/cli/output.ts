@@ -1,5 +1,7 @@
 /** Data goes to stdout, talk to stderr. Colour only on a terminal that did not ask to be spared (NO_COLOR). */
 
+import { leaveLine } from "./progress.js";
+
 export function writeJson(value: unknown): void {
   process.stdout.write(`${JSON.stringify(value, jsonSafe)}\n`);
 }
@@ -19,6 +21,7 @@ export function endUnread(): void {
 }
 
 export function talk(text: string): void {
+  leaveLine();
   process.stderr.write(`${text}\n`);
 }
 

@@ -16,6 +16,13 @@ export interface ProgressOptions {
   readonly always?: boolean;
 }
 
+/** Ends the line on the terminal that is still being rewritten, if there is one: whoever tells something else begins a line. */
+export function leaveLine(): void {
+  leaveOpen?.();
+}
+
+let leaveOpen: (() => void) | undefined;
+
 const TERMINAL_MS = 200;
 const PLAIN_MS = 5000;
 
@@ -24,7 +31,6 @@ export class Progress {
   readonly #intervalMs: number;
   readonly #begun: number;
   #shownAt: number;
-  #open = false;
 
   constructor(options: ProgressOptions) {
     this.#options = options;
@@ -46,14 +52,16 @@ export class Progress {
   finish(done: number, total: number | undefined): void {
     if (this.#intervalMs === Infinity) return;
     this.#show(this.#text(done, total, this.#options.stopwatch()));
-    if (this.#open) this.#options.stream.write("\n");
-    this.#open = false;
+    leaveLine();
   }
 
   #show(text: string): void {
     if (this.#options.stream.isTTY === true) {
       this.#options.stream.write(`\r${text}\u001b[K`);
-      this.#open = true;
+      leaveOpen = () => {
+        leaveOpen = undefined;
+        this.#options.stream.write("\n");
+      };
     } else {
       this.#options.stream.write(`${text}\n`);
     }

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { LogError, offset, type RepairPlan } from "../../log/index.js";
 import { CliFailure, exitCodes, verdictOf } from "../../ops/cli/failure.js";
-import { Progress } from "../../ops/cli/progress.js";
+import { leaveLine, Progress } from "../../ops/cli/progress.js";
 import { describePlan } from "../../ops/cli/repair.js";
 import { editDistance, nearest } from "../../ops/config/nearest.js";
 import { createLogger } from "../../ops/logging.js";
@@ -155,6 +155,15 @@ describe("progress", () => {
     expect(written.at(-1)).toBe("\rverify: 1000.0 KiB  of 3.9 MiB (25 %)  1000.0 KiB/s  3 s left\u001b[K");
     progress.finish(4_096_000, 4_096_000);
     expect(written.at(-1)).toBe("\n");
+  });
+
+  it("leaves its line once to whoever tells something else", () => {
+    const { written, time, progress } = watch(true);
+    time.ms = 1000;
+    progress.update(1024, 2048);
+    leaveLine();
+    leaveLine();
+    expect(written).toEqual([expect.stringMatching(/^\rverify: /), "\n"]);
   });
 
   it("writes plain lines when asked to", () => {
