@@ -325,6 +325,21 @@ describe("memory", () => {
     expect(t.store.kvStats(t.now)).toMatchObject({ totalKeys: 1, evictedTotal: 2 });
   });
 
+  it("shrinks below a lowered limit by records that are never too large, however long the keys", async () => {
+    const roomy = await TestStore.open();
+    for (let i = 0; i < 600; i++) await roomy.ok(kv.set, text(`${i}`.padEnd(200, "x")));
+    const rules = { evictionPolicy: "allkeys-lru", maxMemoryBytes: 20_000 } as const;
+    const t = await TestStore.open({ rules, log: new MemoryLog({ records: roomy.log.records }) });
+    const records = t.log.records.length;
+    for (let i = 0; t.store.kvStats(t.now).memoryBytes > 20_000; i++) {
+      expect(i).toBeLessThan(20);
+      await t.ok(kv.set, text(`new ${i}`));
+    }
+    const sizes = t.log.records.slice(records).map(({ body }) => body.length);
+    expect(sizes.length).toBeGreaterThan(2);
+    expect(Math.max(...sizes)).toBeLessThan(32_768);
+  });
+
   it("shrinks, write by write, below a limit that was lowered", async () => {
     const log = new MemoryLog();
     const t = await TestStore.open({ log });
