@@ -5,14 +5,16 @@
 import { decode, encode } from "@msgpack/msgpack";
 import { ReplicationError } from "./errors.js";
 import { CONTROL_BYTES_MAX } from "./frames.js";
+import { PEERS_MAX } from "./messages.js";
 
 export const encodeFields = (fields: Readonly<Record<string, unknown>>): Uint8Array =>
   encode(fields, { ignoreUndefined: true });
 
+/** Room for all entries of a list is made when its length is read, in each of lists within lists: no list is longer than that of the nodes. */
 const LIMITS = {
   maxStrLength: CONTROL_BYTES_MAX,
   maxBinLength: CONTROL_BYTES_MAX,
-  maxArrayLength: 1024,
+  maxArrayLength: PEERS_MAX,
   maxMapLength: 64,
   maxExtLength: 0,
 };

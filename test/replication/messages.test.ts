@@ -233,6 +233,14 @@ describe("messages", () => {
     expect(codeOf(() => decodeWelcomeBody(zero))).toBe("REPLICATION_MESSAGE_BAD");
   });
 
+  it("lists within lists that announce more than ever comes get no room for it", () => {
+    const unit = encode(Array.from({ length: 1024 }, () => 0)).subarray(0, 3);
+    const payload = Buffer.alloc(CONTROL_BYTES_MAX - 1, unit);
+    const before = process.memoryUsage().heapUsed;
+    expect(codeOf(() => decodeMessage({ type: "fence", epoch: 0, payload }))).toBe("REPLICATION_MESSAGE_BAD");
+    expect(process.memoryUsage().heapUsed - before).toBeLessThan(64 * CONTROL_BYTES_MAX);
+  });
+
   it("whatever the payload, a message or a coded refusal comes out", () => {
     const types = Object.keys(FRAME_TYPES) as MessageType[];
     const payload = fc.oneof(
