@@ -9,10 +9,7 @@ import type { LinkContext } from "./link-ports.js";
 import type { Message, Run } from "./messages.js";
 import type { Address, Clock, Network } from "./ports.js";
 import type { Position } from "./position.js";
-import { Session, type SessionOwner, unexpected } from "./session.js";
-
-/** Without an answer, or the next run, for so long nobody waits any more; the other side reads a whole segment for one answer. */
-const ANSWER_MS_MAX = 120_000;
+import { ANSWER_MS_MAX, Session, type SessionOwner, unexpected } from "./session.js";
 
 export interface BorrowingOptions {
   readonly address: Address;

@@ -25,7 +25,6 @@ export class Lending implements SessionOwner {
   readonly #context: LinkContext;
   readonly #host: SenderHost;
   readonly #events: LendingEvents;
-  #wake: (() => void) | undefined;
 
   constructor(session: Session, context: LinkContext, host: SenderHost, events: LendingEvents) {
     this.#session = session;
@@ -47,12 +46,7 @@ export class Lending implements SessionOwner {
     }
   }
 
-  writable(): void {
-    this.#wake?.();
-  }
-
   ended(): void {
-    this.#wake?.();
     this.#events.ended();
   }
 
@@ -67,7 +61,7 @@ export class Lending implements SessionOwner {
 
   async #lend({ first, last }: Fetch): Promise<void> {
     for await (const { header, startsSegment, bytes } of this.#segments(last).runs(first, last)) {
-      await this.#room();
+      await this.#session.room();
       if (this.#session.reason !== undefined) return;
       this.#mustLead();
       this.#session.send({ type: "run", header, startsSegment, bytes });
@@ -76,6 +70,7 @@ export class Lending implements SessionOwner {
   }
 
   async #check({ first, last }: Check): Promise<void> {
+    await this.#session.room();
     const segments = this.#segments(last);
     const slowly = paced(this.#context.clock);
     const pace = async (bytes: number): Promise<void> => {
@@ -108,13 +103,6 @@ export class Lending implements SessionOwner {
       last,
       durable: segments?.durableOffset,
     });
-  }
-
-  async #room(): Promise<void> {
-    while (this.#session.reason === undefined && !this.#session.hasRoom)
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve;
-      });
   }
 
   /** Whoever is fenced says nothing of what its log holds. @throws ReplicationError REPLICATION_FENCED. */

@@ -211,6 +211,7 @@ class Answering implements SessionOwner {
   async #fence({ leadership, asks }: Fence): Promise<void> {
     const { node } = this.#context;
     const candidate = this.#hello.node;
+    await this.#session.room();
     await (asks === true ? node.yieldTo(leadership, candidate) : node.onHeard(leadership, candidate));
     const statement = await node.statement();
     this.#session.send({ type: "fenced", node: statement, leaseMs: node.leaseMs });

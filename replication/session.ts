@@ -13,6 +13,9 @@ import { decodeMessage, encodeMessage } from "./message-codec.js";
 import type { Heartbeat, Message, NodeStatement } from "./messages.js";
 import type { Connection, ConnectionHandlers } from "./ports.js";
 
+/** Whoever asks waits so long for an answer, or for the next run; so whoever answers waits no longer until that is taken in. */
+export const ANSWER_MS_MAX = 120_000;
+
 export interface SessionOwner {
   /** A dialled connection is there. */
   opened?(): void;
@@ -52,6 +55,8 @@ export class Session implements ConnectionHandlers {
   #beatAt = 0;
   #timeoutMs: number;
   #cancelTick: (() => void) | undefined;
+  /** Whoever waits for room. */
+  #wake: (() => void) | undefined;
 
   constructor(context: LinkContext, owner: SessionOwner) {
     this.#context = context;
@@ -81,6 +86,22 @@ export class Session implements ConnectionHandlers {
   /** False: wait for `writable`. */
   get hasRoom(): boolean {
     return !this.#blocked;
+  }
+
+  /**
+   * Resolves when there is room, or the end has come. Before every answer: what is asked, and not taken in, would else wait here without a
+   * bound. One may wait.
+   */
+  async room(): Promise<void> {
+    if (this.hasRoom || this.#ended !== undefined) return;
+    const words = `${this.remote} has taken in nothing of what it asked for in ${ANSWER_MS_MAX} ms`;
+    const cancel = this.#context.clock.after(ANSWER_MS_MAX, () =>
+      this.end(new ReplicationError("REPLICATION_TIMEOUT", words, { remote: this.remote })),
+    );
+    await new Promise<void>((resolve) => {
+      this.#wake = resolve;
+    });
+    cancel();
   }
 
   get lastHeardAt(): number {
@@ -138,6 +159,7 @@ export class Session implements ConnectionHandlers {
     if (tell) this.#write({ type: "refused", code: reason.code, message: reason.message });
     this.#ended = reason;
     this.#cancelTick?.();
+    this.#wake?.();
     this.#connection?.close();
     this.#owner.ended(reason);
   }
@@ -163,6 +185,7 @@ export class Session implements ConnectionHandlers {
 
   drain(): void {
     this.#blocked = false;
+    this.#wake?.();
     if (this.#ended === undefined) this.#owner.writable?.();
   }
 
