@@ -2,11 +2,12 @@
 import { readFileSync } from "node:fs";
 import { errnoOf } from "../log/index.js";
 
-/** Segments, indexes, snapshots, threads, links to other nodes. */
+/** Segments, indexes, snapshots, threads. */
 const KEPT_FILES = 256;
 
-export function connectionsThatFit(openFilesMax: number): number {
-  return Math.max(1, openFilesMax - Math.min(KEPT_FILES, Math.floor(openFilesMax / 2)));
+/** @param linksMax sockets that other nodes, or whoever reaches the port for them, may have open */
+export function connectionsThatFit(openFilesMax: number, linksMax: number): number {
+  return Math.max(1, openFilesMax - Math.min(KEPT_FILES + linksMax, Math.floor(openFilesMax / 2)));
 }
 
 /** Of this process, as Linux tells it; elsewhere, or where there is none, infinite. */

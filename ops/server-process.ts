@@ -11,9 +11,9 @@ import type { FastifyInstance } from "fastify";
 import type { ApiOptions } from "../api/index.js";
 import { type Finding, findingOf, LogError, type OpenedLog } from "../log/index.js";
 import type { OpenedStore } from "../projections/index.js";
-import { mayStandAlone } from "../replication/index.js";
+import { LINK_SOCKETS_MAX, mayStandAlone } from "../replication/index.js";
 import type { Config } from "./config/load.js";
-import { changesBetween, LiveSettings } from "./config/rooms.js";
+import { changesBetween, isReplicated, LiveSettings } from "./config/rooms.js";
 import type { ConfigValues } from "./config/settings.js";
 import { Health } from "./health.js";
 import { type HoldingRooms, Holdings } from "./holdings.js";
@@ -285,7 +285,7 @@ export class ServerProcess {
 
   #leaveRoomForFiles({ server }: FastifyInstance): void {
     const most = openFilesMax();
-    const connectionsMax = connectionsThatFit(most);
+    const connectionsMax = connectionsThatFit(most, isReplicated(this.#values) ? LINK_SOCKETS_MAX : 0);
     if (connectionsMax >= this.#values["limits.connections_max"]) return;
     server.maxConnections = connectionsMax;
     this.#logger.warn(

@@ -11,7 +11,7 @@ export { LEADERSHIP_FILE, type RoleAndAddress } from "./leadership-file.js";
 export * from "./leadership-order.js";
 export { endDamaged } from "./link-error.js";
 export * from "./link-ports.js";
-export { LinkListener, type LinkListenerOptions } from "./listener.js";
+export { LINK_SOCKETS_MAX, LinkListener, type LinkListenerOptions } from "./listener.js";
 export type { NodeStatement, PeerNote } from "./messages.js";
 export { ReplicationNode } from "./node.js";
 export type * from "./node-options.js";

@@ -3,6 +3,7 @@
  * fences. Bounded: so many connections, so long for a greeting, one sender for each replica.
  */
 import type { Offset } from "../log/index.js";
+import { CROWD_MAX } from "./crowd.js";
 import { ReplicationError, type ReplicationErrorCode } from "./errors.js";
 import { AcceptedGreeting } from "./greeting.js";
 import { Lending } from "./lending.js";
@@ -15,6 +16,8 @@ import { Session, type SessionOwner, unexpected } from "./session.js";
 
 /** Replicas, candidates and those who have not greeted yet, together. */
 const CONNECTIONS_MAX = 256;
+/** That a node's replication port has open. */
+export const LINK_SOCKETS_MAX = CONNECTIONS_MAX + CROWD_MAX;
 /** Nodes that fetch records at once. */
 const LENT_MAX = 8;
 

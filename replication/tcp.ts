@@ -5,6 +5,7 @@
 import * as net from "node:net";
 import * as tls from "node:tls";
 import { errnoOf } from "../log/index.js";
+import { Crowd } from "./crowd.js";
 import {
   type Address,
   type Connection,
@@ -63,14 +64,15 @@ export class TcpNetwork implements Network {
         ? net.connect(where)
         : tls.connect({ ...where, ...trustOf(certificates), ...nameOf(host, certificates) });
     const opened = certificates === undefined ? "connect" : "secureConnect";
-    connection = new SocketConnection(socket, describeAddress(address), handlers, opened);
+    connection = new SocketConnection(socket, describeAddress(address), { handlers, opened });
     return connection;
   }
 
   listen(address: Address, accept: (connection: Connection) => ConnectionHandlers): Promise<Listener> {
     const { tls: certificates, refused } = this.#options;
+    const crowd = new Crowd();
     const take = (socket: net.Socket): void => {
-      const connection = new SocketConnection(socket, remoteOf(socket));
+      const connection = new SocketConnection(socket, remoteOf(socket), { leaves: () => crowd.add(socket) });
       socket.on("data", (bytes: Buffer) => connection.came(bytes));
       connection.handTo(accept(connection));
     };
@@ -82,7 +84,7 @@ export class TcpNetwork implements Network {
             take,
           );
     if (certificates !== undefined) {
-      const handshakes = new Handshakes(server);
+      const handshakes = new Handshakes(server, crowd);
       server.on("tlsClientError", (error: Error, socket: tls.TLSSocket) =>
         refused?.(wordsFor(error, socket), handshakes.whose(socket)),
       );
@@ -121,14 +123,20 @@ function unmapped(host: string): string {
 class Handshakes {
   readonly #under = new Map<string, net.Socket>();
 
-  constructor(server: net.Server) {
+  constructor(server: net.Server, crowd: Crowd) {
     server.on("connection", (socket) => {
       const remote = remoteOf(socket);
       this.#under.set(remote, socket);
+      crowd.add(socket);
       // The failure is told in the turn of the close.
       socket.once("close", () => setImmediate(() => this.#forget(remote, socket)));
     });
-    server.on("secureConnection", (socket) => this.#under.delete(remoteOf(socket)));
+    server.on("secureConnection", (secured) => {
+      const remote = remoteOf(secured);
+      const socket = this.#under.get(remote);
+      this.#under.delete(remote);
+      if (socket !== undefined) crowd.leave(socket);
+    });
   }
 
   #forget(remote: string, socket: net.Socket): void {
@@ -177,19 +185,28 @@ function nameOf(host: string, { serverName }: TlsCertificates): { servername?: s
 const notTrusted = (): Error =>
   new Error("it was ended before a word was said: the other side may not trust this node's certificate");
 
+interface SocketWishes {
+  readonly handlers?: ConnectionHandlers;
+  /** The event after which bytes may flow; undefined: they may. */
+  readonly opened?: string;
+  /** It is closed here, and what was written last is leaving. */
+  readonly leaves?: () => void;
+}
+
 class SocketConnection implements Connection {
   readonly remote: string;
   readonly #socket: net.Socket;
+  readonly #leaves: (() => void) | undefined;
   #handlers: ConnectionHandlers | undefined;
   #error: Error | undefined;
   /** Of a dialled one with TLS: nothing was said yet since the handshake. */
   #isUnheard = false;
   #linger: NodeJS.Timeout | undefined;
 
-  /** @param opened the event after which bytes may flow; undefined: they may */
-  constructor(socket: net.Socket, remote: string, handlers?: ConnectionHandlers, opened?: string) {
+  constructor(socket: net.Socket, remote: string, { handlers, opened, leaves }: SocketWishes) {
     this.remote = remote;
     this.#socket = socket;
+    this.#leaves = leaves;
     this.#handlers = handlers;
     socket.setNoDelay(true);
     socket.setKeepAlive(true, KEEP_ALIVE_MS);
@@ -237,6 +254,7 @@ class SocketConnection implements Connection {
     this.#socket.end();
     // Its end comes only to who reads.
     this.#socket.resume();
+    this.#leaves?.();
   }
 
   pause(): void {

@@ -263,7 +263,7 @@ const limits = {
     default: 10_000,
     min: 1,
     max: 1_000_000,
-    why: "Connections at once; further ones are closed. Each needs a file descriptor: where `ulimit -n` has no room for so many beside 256 for the files of the log, fewer are taken, and the log says how many.",
+    why: "Connections at once; further ones are closed. Each needs a file descriptor: where `ulimit -n` has no room for so many beside 256 for the files of the log, and 384 for the links of a node that replicates, fewer are taken, and the log says how many.",
   },
   "limits.writes_in_flight_max": {
     kind: "number",

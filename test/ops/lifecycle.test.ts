@@ -276,6 +276,34 @@ describe("with few files to open", () => {
       }
     },
   );
+
+  it.skipIf(process.platform !== "linux")(
+    "keeps the log's own also from those who crowd before the replication port",
+    async () => {
+      const server = serve(
+        fresh(),
+        { ANNALS_LOG_SEGMENT_BYTES: "4096" },
+        ...["--role", "master", "--replica-listen", "127.0.0.1:0"],
+      );
+      const limited = spawnSync("prlimit", ["--pid", `${server.child.pid}`, "--nofile=1200:1200"]);
+      try {
+        const port = await server.port();
+        if (limited.status !== 0) return;
+        const link = Number(server.logged("replication")[0]?.["replicationPort"]);
+        const client = new HttpClient(port, 1);
+        expect((await client.put("k", "first")).status).toBe(201);
+        const idle = Array.from({ length: 1_600 }, (_, i) =>
+          connect(i < 1_000 ? port : link, "127.0.0.1").on("error", () => undefined),
+        );
+        await pause(500);
+        for (let i = 0; i < 40; i++) expect((await client.put("k", "x".repeat(500))).status).toBe(204);
+        for (const socket of idle) socket.destroy();
+        client.close();
+      } finally {
+        await server.end();
+      }
+    },
+  );
 });
 
 describe("SIGHUP", () => {

@@ -2,6 +2,7 @@
 import * as net from "node:net";
 import { setTimeout } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { CROWD_MAX } from "../../replication/crowd.js";
 import { ReplicationError } from "../../replication/errors.js";
 import { LinkListener } from "../../replication/listener.js";
 import type { Address, Network } from "../../replication/ports.js";
@@ -116,6 +117,15 @@ describe("over TCP", () => {
     expect(replica.failures[0]?.message).toContain("ECONNREFUSED");
   });
 
+  it("strangers who come in crowds take so many files, and keep no node out", async () => {
+    const [primary, replica] = [newNode(), newNode()];
+    await primary.lead(50);
+    const address = await listen(primary, new TcpNetwork(), "127.0.0.1");
+    expect(await openedBySilence(address, 600)).toBeLessThan(256 + CROWD_MAX + 8);
+    follow(replica, new TcpNetwork(), address);
+    await until(() => replica.end === primary.end, "it has joined");
+  });
+
   it("garbage from anybody ends that connection, and no other", async () => {
     const [primary, replica] = [newNode(), newNode()];
     await primary.lead(10);
@@ -134,6 +144,24 @@ describe("over TCP", () => {
     expect(replica.failures).toEqual([]);
   });
 });
+
+/** Connects from here, so often, and says nothing; resolves with how many of those were open at the other end at most. */
+async function openedBySilence(to: Address, count: number): Promise<number> {
+  const open = () => process.getActiveResourcesInfo().filter((kind) => kind === "TCPSocketWrap").length;
+  const before = open();
+  const sockets: net.Socket[] = [];
+  ends.push(async () => sockets.map((socket) => socket.destroy()));
+  let most = 0;
+  for (let from = 0; from < count; from += 50) {
+    const more = Array.from({ length: 50 }, () =>
+      net.connect({ port: to.port, host: to.host, allowHalfOpen: true }).on("error", () => undefined),
+    );
+    sockets.push(...more);
+    await Promise.all(more.map((socket) => new Promise((resolve) => socket.once("connect", resolve))));
+    most = Math.max(most, open() - before - sockets.filter(({ destroyed }) => !destroyed).length);
+  }
+  return most;
+}
 
 describe.skipIf(!hasOpenssl)("over TLS (needs openssl, to make certificates)", () => {
   let directory: CertificateDirectory;
@@ -176,5 +204,17 @@ describe.skipIf(!hasOpenssl)("over TLS (needs openssl, to make certificates)", (
     }
     expect(refusals.length).toBeGreaterThan(1);
     for (const remote of refusals) expect(remote).toMatch(/^127\.0\.0\.1:[1-9]\d+$/);
+  });
+
+  it("strangers who come in crowds take so many files, and keep no node out", async () => {
+    const refusals = new Set<string>();
+    const tls = new TcpNetwork({ tls: one, refused: ({ message }) => refusals.add(message) });
+    const [primary, replica] = [newNode(), newNode()];
+    await primary.lead(50);
+    const address = await listen(primary, tls, "127.0.0.1");
+    expect(await openedBySilence(address, 600)).toBeLessThan(CROWD_MAX + 8);
+    expect([...refusals]).toEqual([`it was one of more than ${CROWD_MAX} that came or went at once`]);
+    follow(replica, tls, address);
+    await until(() => replica.end === primary.end, "it has joined");
   });
 });
