@@ -6,8 +6,10 @@ import type { Choice, Setting } from "./setting.js";
 
 export type ConfiguredRole = "standalone" | "master" | "replica";
 
-/** A host name, an IPv4 address or an IPv6 address in brackets; the port may be left out. */
-const ADDRESS = /^(?:\[[0-9A-Fa-f:.%a-z]+\]|[0-9A-Za-z._-]+)(?::\d{1,5})?$/;
+const IPV6 = "[0-9A-Fa-f]*:[0-9A-Fa-f:.]+(?:%[0-9A-Za-z._-]+)?";
+const PORT = String.raw`[1-5]?\d{1,4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5]`;
+/** A host name, an IPv4 address or an IPv6 address in brackets, of a zone perhaps; the port may be left out. */
+export const ADDRESS = new RegExp(`^(?:\\[(${IPV6})\\]|([0-9A-Za-z._-]+))(?::(${PORT}))?$`);
 const ADDRESS_OR_NONE = new RegExp(`^$|${ADDRESS.source}`);
 const EXPECTED_ADDRESS = "an address such as db1:15501, 10.0.0.1:15501 or [::1]:15501";
 const HTTP_OR_NONE = /^$|^https?:\/\/[^\s/?#]+\/?$/;

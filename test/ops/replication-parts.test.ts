@@ -38,6 +38,8 @@ function values(environment: Record<string, string> = {}): ConfigValues {
   return loaded.config.values;
 }
 
+const listening = (on: string) => values({ ANNALS_REPLICATION_REPLICA_LISTEN_ADDRESS: on });
+
 describe("an address", () => {
   it.each([
     ["db1", { host: "db1", port: 15_501 }],
@@ -45,16 +47,19 @@ describe("an address", () => {
     ["10.0.0.1:15600", { host: "10.0.0.1", port: 15_600 }],
     ["[::1]:15600", { host: "::1", port: 15_600 }],
     ["[fe80::1%eth0]", { host: "fe80::1%eth0", port: 15_501 }],
+    ["[fe80::1%br-lan_0.1]:65535", { host: "fe80::1%br-lan_0.1", port: 65_535 }],
   ])("%s", (text, address) => {
     expect(parseAddress(text)).toEqual(address);
+    expect(nodeSettings(listening(text), undefined, () => undefined).listenAddress).toEqual(address);
   });
 
-  it.each(["", ":15501", "db1:", "db1:99999", "::1", "db 1", "http://db1", "db1:1:2"])(
-    "is not %j",
-    (text) => {
-      expect(parseAddress(text)).toBeUndefined();
-    },
-  );
+  it.each([
+    ...["", ":15501", "db1:", "db1:65536", "db1:99999", "db1:015501", "::1", "[db1]", "db 1"],
+    ...["http://db1", "db1:1:2", "[fe80::1%]"],
+  ])("is not %j, and no server starts with it", (text) => {
+    expect(parseAddress(text)).toBeUndefined();
+    expect(() => listening(text === "" ? " " : text)).toThrow(/replica_listen_address: expected an address/);
+  });
 });
 
 describe("settings", () => {
