@@ -430,7 +430,9 @@ function why({ upstream }: ReplicationStats): string {
 }
 
 function listeningFailure(error: unknown, address: string): unknown {
-  if (!(error instanceof Error && "syscall" in error && error.syscall === "listen")) return error;
+  // A host name is looked up before it is listened on.
+  const syscall = error instanceof Error && "syscall" in error ? error.syscall : undefined;
+  if (!(error instanceof Error && (syscall === "listen" || syscall === "getaddrinfo"))) return error;
   return new Error(
     `replication.replica_listen_address ${address}: ${error.message}; choose another address or port`,
     {

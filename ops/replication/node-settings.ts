@@ -1,5 +1,7 @@
 /** Translates the configuration into what a node of a replicated set is told, and reads its secret and certificates. */
+import { X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
+import { createSecureContext } from "node:tls";
 import type { Acks } from "../../api/index.js";
 import type { ReplicationSettings, TlsCertificates } from "../../replication/index.js";
 import { REPLICATION_SECRET } from "../config/load.js";
@@ -70,6 +72,15 @@ export async function readCertificates(values: ConfigValues): Promise<TlsCertifi
     }),
   );
   if (certificate === undefined || key === undefined || ca === undefined) return undefined;
+  try {
+    createSecureContext({ cert: certificate, key, ca });
+    // A file without any would be taken, and nobody trusted.
+    void new X509Certificate(ca);
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    const advice = "all three files must be PEM, and key_file that of the certificate in cert_file";
+    throw new Error(`replication.tls: ${why}; ${advice}`, { cause: error });
+  }
   return { certificate, key, ca };
 }
 

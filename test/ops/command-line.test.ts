@@ -114,6 +114,15 @@ describe("usage mistakes end with code 2 and one line", () => {
     const result = await runAnnals(["serve"], { cwd: directory, environment: { SYNAP_PORT: "x" } });
     expectRefusal(result, 2, /^annals: environment SYNAP_PORT: server\.port: /);
   });
+
+  it("serve names the setting of an address that it cannot listen on", async () => {
+    const set = ["--port", "0", "--role", "master", "--replica-listen", "no-such-host.invalid:0"];
+    const { code, stderr } = await runAnnals(["serve", "--data-dir", join(directory, "mute"), ...set]);
+    expect(code).not.toBe(0);
+    expect(stderr).toMatch(
+      /^annals: replication\.replica_listen_address no-such-host\.invalid:0: .*; choose/m,
+    );
+  });
 });
 
 describe("output that nobody takes", () => {

@@ -27,8 +27,10 @@ import {
   ReplicationError,
   type ReplicationErrorCode,
   type ReplicationSettings,
+  type TlsCertificates,
 } from "../../replication/index.js";
 import { linkSettingsOf } from "../../replication/link-ports.js";
+import { CertificateDirectory, hasOpenssl } from "../support/certificates.js";
 import { TestStore } from "../support/kv-store.js";
 import { MemoryLog } from "../support/memory-log.js";
 
@@ -145,6 +147,29 @@ describe("settings", () => {
     rmSync(directory, { recursive: true });
     await expect(readSecret(named, {})).rejects.toThrow(/^replication\.secret_file: .*; check the file$/);
     expect(await readCertificates(values())).toBeUndefined();
+  });
+
+  it.skipIf(!hasOpenssl)("name certificates, which must go together (needs openssl)", async () => {
+    const made = new CertificateDirectory();
+    made.authority("ours");
+    const [one, other] = [made.signed("one", "ours"), made.signed("two", "ours")];
+    const directory = mkdtempSync(join(tmpdir(), "annals-tls-"));
+    const read = async (files: Partial<TlsCertificates>) => {
+      const { certificate, key, ca } = { ...one, ...files };
+      const named = Object.entries({ CERT: certificate, KEY: key, CA: ca }).map(([name, content]) => {
+        const file = join(directory, name);
+        writeFileSync(file, content);
+        return [`ANNALS_REPLICATION_TLS_${name}_FILE`, file];
+      });
+      return await readCertificates(values(Object.fromEntries(named)));
+    };
+    expect(String((await read({}))?.key)).toBe(String(one.key));
+    const refused =
+      /^replication\.tls: .*; all three files must be PEM, and key_file that of the certificate/s;
+    for (const files of [{ key: other.key }, { certificate: "" }, { key: one.ca }, { ca: "none" }])
+      await expect(read(files)).rejects.toThrow(refused);
+    made.remove();
+    rmSync(directory, { recursive: true });
   });
 });
 
