@@ -102,7 +102,7 @@ export class Care {
 
   /** Before this node leads. @throws ReplicationError REPLICATION_LOG_DAMAGED, REPLICATION_NOT_READY. */
   mustBeWhole(force: boolean): void {
-    const damage = this.#options.host.damage ?? this.#known.first;
+    const damage = this.#options.host.damage ?? this.#stillThere().first;
     if (damage !== undefined) throw damagedLog(damage);
     const log = this.#options.host.log();
     if (log !== undefined && (log.epochs.at(-1)?.first ?? 1) > log.endOffset) throw refusals.nothingIsLeft();
@@ -114,7 +114,16 @@ export class Care {
   }
 
   stats(): DamageStats {
-    return this.#known.stats(this.#owesSince, this.#opening?.waitsFor);
+    return this.#stillThere().stats(this.#owesSince, this.#opening?.waitsFor);
+  }
+
+  /** What retention has taken meanwhile is damaged no more. A node that leads does not look for it again by itself. */
+  #stillThere(): KnownDamage {
+    const segments = this.#options.host.logSegments();
+    for (const first of this.#known.all)
+      if (segments !== undefined && first !== segments.tail && segments.at(first) === undefined)
+        this.#known.gone(first);
+    return this.#known;
   }
 
   /** Whether the log is damaged, and closed for it: then it is being mended and opened, and `opened` follows. */
@@ -178,8 +187,9 @@ export class Care {
   }
 
   /** At every heartbeat. `said`: by the node that is followed, when its records come. */
-  heard(said: Pick<Heartbeat, "end" | "own"> | undefined): void {
+  heard(said: Pick<Heartbeat, "end" | "own" | "firstOffset"> | undefined): void {
     this.watch();
+    if (said !== undefined) this.#known.upstreamBegins(said.firstOffset);
     if (this.#owesSince === undefined || said === undefined) return;
     const { end, own } = said;
     if (this.#owed === undefined || !isSameLeadership(this.#owed.under, own))

@@ -97,6 +97,11 @@ export class KnownDamage {
     return isNews;
   }
 
+  /** The node that is followed keeps nothing any more of what comes before. */
+  upstreamBegins(first: Offset): void {
+    if (this.#upstream !== undefined && this.#upstream.last < first) this.#upstream = undefined;
+  }
+
   get counters(): DamageCounters {
     return this.#counts;
   }

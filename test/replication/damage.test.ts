@@ -328,6 +328,17 @@ describe("damage on a primary", () => {
     expect(damageOf(b!).known).toHaveLength(1);
   });
 
+  it("is told no longer, by either, once retention has taken it", async () => {
+    const [a, b] = await setOf(["a", "b"]);
+    const base = baseOf(a!, 1);
+    flip(a!, base);
+    await until(() => damageOf(b!).upstream !== undefined, "the replica has heard of it");
+    await until(() => damageOf(a!).known.length === 1, "the primary knows it");
+    await a!.required.retain(offset(baseOf(a!, 3)));
+    await until(() => damageOf(b!).upstream === undefined, "the replica tells of it no longer");
+    expect(damageOf(a!).known).toEqual([]);
+  });
+
   it("heals when another one leads and it follows", async () => {
     const [a, b] = await setOf(["a", "b"]);
     flip(a!, baseOf(a!, 3));
