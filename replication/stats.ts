@@ -73,6 +73,7 @@ export interface UpstreamStats {
   readonly node: PeerAddress | undefined;
   /** The primary's end, as last heard. */
   readonly primaryEnd: Offset | undefined;
+  /** So many at least while it is not connected, and then undefined when it has all that it heard of. */
   readonly lagRecords: number | undefined;
   /** For how long this node has not had everything that the primary was last heard to have; undefined before the first sync. */
   readonly lagMs: number | undefined;

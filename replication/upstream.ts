@@ -1,5 +1,5 @@
 /** The link to the node that this one follows: a receiver, its breaker, and how far behind it is. */
-import { offset as asOffset } from "../log/index.js";
+import { offset as asOffset, type Offset } from "../log/index.js";
 import type { Breaker } from "./breaker.js";
 import type { ReplicationError } from "./errors.js";
 import { feederLeads } from "./following.js";
@@ -43,7 +43,7 @@ export class Upstream {
   /** What the other side had at some moment, by the stopwatch: when that is here, this node was no further behind. */
   #sample: { readonly end: number; readonly at: number } | undefined;
   #caughtUpAt: number | undefined;
-  #primaryEnd: Heartbeat["end"] | undefined;
+  #primaryEnd: Offset | undefined;
   /** Where the log of the one that is followed was last heard to end. */
   lastEnd: KnownEnd | undefined;
   #feederLeads = true;
@@ -75,6 +75,7 @@ export class Upstream {
             this.#isGreeted = true;
             const { primary: feeder } = this.#receiver.progress;
             if (feeder !== undefined) this.#feederSays(feeder.own, feeder.leads);
+            if (feeder?.end !== undefined) this.#feederEnds(feeder.end.offset);
           }
           if (phase === "streaming") events.streaming();
         },
@@ -171,14 +172,18 @@ export class Upstream {
   heartbeat(heartbeat: Heartbeat): void {
     const { end, own } = heartbeat;
     this.#isBelow = false;
-    const { node, clock } = this.#options.context;
-    this.#primaryEnd = end;
+    const { node } = this.#options.context;
     const feeder = this.node;
     if (feeder !== undefined && own !== undefined)
       this.lastEnd = { ...own, nodeId: feeder.nodeId, offset: end };
     const leads = feeder && feederLeads(heartbeat, feeder, node.heard);
     this.#feederSays(own, leads ?? this.#feederLeads);
-    const at = clock.stopwatch();
+    this.#feederEnds(end);
+  }
+
+  #feederEnds(end: Offset): void {
+    this.#primaryEnd = end;
+    const at = this.#options.context.clock.stopwatch();
     this.#look();
     this.#sample ??= { end, at };
     if (this.#committed >= end) this.#caughtUpAt = at;
@@ -211,9 +216,14 @@ export class Upstream {
     };
   }
 
-  /** Records that the other side was last heard to have and this node has not committed. */
+  /**
+   * Records that the other side was last heard to have and this node has not committed. While nothing is heard there may be more, so then it is
+   * not known that there are none.
+   */
   get lagRecords(): number | undefined {
-    return this.#primaryEnd === undefined ? undefined : Math.max(0, this.#primaryEnd - this.#committed);
+    if (this.#primaryEnd === undefined) return undefined;
+    const lag = Math.max(0, this.#primaryEnd - this.#committed);
+    return lag === 0 && this.node === undefined ? undefined : lag;
   }
 
   /** For how long this node has not had everything; it grows while nothing is heard. */

@@ -33,9 +33,13 @@ const Replica = Type.Object({
   last_heartbeat: orNull(Seconds),
 });
 
+const Lacking = Type.Integer({
+  description: "So many at least while it is not connected, and then null when it has all that it heard of.",
+});
+
 const Upstream = {
   replica_offset: Type.Optional(Type.Integer()),
-  lag_operations: Type.Optional(orNull(Type.Integer())),
+  lag_operations: Type.Optional(orNull(Lacking)),
   lag_ms: Type.Optional(orNull(Type.Integer())),
   total_replicated: Type.Optional(Type.Integer({ description: "Records received since the process began." })),
   total_bytes: Type.Optional(Type.Integer()),
@@ -118,7 +122,7 @@ export const ReplicationHealth = Type.Object({
   master_host: Type.Optional(Type.String()),
   master_offset: Type.Optional(orNull(Type.Integer())),
   local_offset: Type.Optional(Type.Integer()),
-  lag_entries: Type.Optional(orNull(Type.Integer())),
+  lag_entries: Type.Optional(orNull(Lacking)),
   lag_ms: Type.Optional(orNull(Type.Integer())),
   status: Type.Optional(Status),
   last_sync: Type.Optional(orNull(Seconds)),

@@ -95,6 +95,29 @@ describe("a set", () => {
   });
 });
 
+describe("a replica that has lost its primary", () => {
+  it("says what it knows to lack, never that it lacks nothing, and once it has greeted how much that is", async () => {
+    const [a, b] = await setOf("a", "b");
+    const upstream = () => b!.node.stats().upstream;
+    expect(upstream()).toMatchObject({ connected: true, lagRecords: 0, lagMs: 0 });
+    sets.world.cut("a", "b");
+    await until(() => upstream()?.connected === false, "b has given it up");
+    expect(upstream()).toMatchObject({ primaryEnd: a!.end, lagRecords: undefined });
+    expect(upstream()?.lagMs).toBeGreaterThan(0);
+    for (let i = 0; i < 5; i++) a!.write(`text ${i}`);
+    await sets.world.clock.advance(60_000);
+    sets.world.heal();
+    let first: ReturnType<typeof upstream>;
+    await until(() => {
+      if (upstream()?.connected === true) first ??= upstream();
+      return first !== undefined;
+    }, "they have greeted");
+    expect(first).toMatchObject({ lagRecords: 5 });
+    expect(first?.lagMs).toBeGreaterThan(60_000);
+    await until(() => upstream()?.lagRecords === 0, "b has it");
+  });
+});
+
 describe("a replica that is lost", () => {
   const told = (node: SetNode): string[] => node.node.stats().replicas.map(({ name }) => name);
 
