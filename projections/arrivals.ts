@@ -1,4 +1,4 @@
-/** Who waits for the log to reach an offset that it does not have yet. Costs one comparison an append while nobody waits. */
+/** Who waits for the log to reach an offset that it does not have yet, or to begin an epoch before it. Costs one comparison an append while nobody waits. */
 import type { Offset } from "../log/index.js";
 
 interface Waiting {
@@ -11,7 +11,7 @@ export class Arrivals {
   /** The lowest offset that is waited for. */
   #lowest = Number.POSITIVE_INFINITY;
 
-  /** Calls `arrived` once, when `wanted` is committed, unless the function that this returns is called before. */
+  /** Calls `arrived` once, when `wanted` is committed, or another epoch has begun, unless the function that this returns is called before. */
   on(wanted: number, arrived: () => void): () => void {
     const waiting = { wanted, arrived };
     this.#waiting.add(waiting);
@@ -28,8 +28,16 @@ export class Arrivals {
 
   /** Everything up to `committed` has arrived. */
   advance(committed: Offset): void {
-    if (!this.areDue(committed)) return;
-    const due = [...this.#waiting].filter(({ wanted }) => wanted <= committed);
+    if (this.areDue(committed)) this.#release((wanted) => wanted <= committed);
+  }
+
+  /** Another epoch has begun: what is waited for may be of a history that it has left behind, and never come. */
+  rouse(): void {
+    this.#release(() => true);
+  }
+
+  #release(isDue: (wanted: number) => boolean): void {
+    const due = [...this.#waiting].filter(({ wanted }) => isDue(wanted));
     for (const waiting of due) this.#waiting.delete(waiting);
     this.#findLowest();
     for (const { arrived } of due) arrived();

@@ -196,8 +196,8 @@ export interface Store {
   records(first: Offset, last: Offset): AsyncIterable<readonly LogRecord[]>;
 
   /**
-   * Calls `reached` once, when `wanted` is committed; at once if it is. What it returns ends the waiting.
-   * An offset that the log does not have yet is waited for.
+   * Calls `reached` once, when `wanted` is committed, at once if it is; or when another epoch has begun, so that it may never come. What it
+   * returns ends the waiting. An offset that the log does not have yet is waited for.
    */
   onReached(wanted: number, reached: () => void): () => void;
 

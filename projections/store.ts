@@ -159,6 +159,7 @@ class LogStore implements OpenedStore {
     if (this.#fold.stream.lastOffset === record.offset) this.#bodies.keep(record);
     // Its own commands tell when they are decided.
     if (this.#log.following || record.kind === EPOCH_STARTED) this.#tell(record.offset);
+    if (record.kind === EPOCH_STARTED) this.#announce(record.offset, () => this.#arrivals.rouse());
   }
 
   /** Of a record that is in the state now: whoever waits for it, or for what it touched, hears when it is committed. */
@@ -225,9 +226,9 @@ class LogStore implements OpenedStore {
     return this.#log.whenCommitted(seen).then(() => answer(outcome));
   }
 
-  #announce(appended: Offset): void {
+  #announce(appended: Offset, arrived = () => this.#arrivals.advance(appended)): void {
     this.#log.whenCommitted(appended).then(
-      () => this.#arrivals.advance(appended),
+      arrived,
       // The log has failed: who waits gives up in its own time.
       () => undefined,
     );

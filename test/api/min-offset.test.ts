@@ -1,4 +1,5 @@
 // A read that names a minimum offset never shows anything older: it waits, then shows, or says that it waited in vain.
+import { setTimeout as pause } from "node:timers/promises";
 import { afterEach, describe, expect, it } from "vitest";
 import { MemoryLog } from "../support/memory-log.js";
 import { type Answer, TestServer } from "../support/test-server.js";
@@ -89,6 +90,17 @@ describe.each(reads)("in %s", (_where, read) => {
     const lost = await read(`${offset}@ffffffff`);
     expect(lost.json).toMatchObject({ error_code: "API_LINEAGE_LOST", code: 409, offset: 1 });
     expect((await read("1000000@ffffffff")).json).toMatchObject({ error_code: "API_LINEAGE_LOST" });
+  });
+
+  it("waits no longer for what is lost once another epoch has begun before it", async () => {
+    const log = new MemoryLog();
+    server = await TestServer.start({ log, limits: { minOffsetWaitMs: 60_000 } });
+    const set = await server.post("/kv/set", { key: "a", value: "shown" });
+    const answer = read(`1000@${set.headers.get("x-annals-lineage")}`);
+    const [unmarked] = [read("3"), await pause(100), await log.startEpoch()];
+    expect((await answer).json).toMatchObject({ error_code: "API_LINEAGE_LOST", code: 409, offset: 2 });
+    await server.post("/kv/set", { key: "a", value: "new" });
+    expect((await unmarked).text).toContain("new");
   });
 });
 

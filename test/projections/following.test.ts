@@ -107,6 +107,22 @@ describe("a store on a log that follows", () => {
     expect(heard).toContain("offset 3");
   });
 
+  it("has whoever waits for an offset look again when another epoch begins before it", async () => {
+    await setA();
+    await ship();
+    let looks = 0;
+    replica.store.onReached(1000, () => {
+      looks++;
+    });
+    await setA();
+    await ship();
+    expect(looks).toBe(0);
+    await primary.opened.log.startEpoch();
+    await ship();
+    await new Promise(setImmediate);
+    expect(looks).toBe(1);
+  });
+
   it("decides nothing, not even that a command cannot be", async () => {
     await setA();
     await ship();
