@@ -1,11 +1,12 @@
 /** Addresses as others can use them: what a node listens on may be every address of its host, or not be told at all. */
 import type { Address } from "./ports.js";
 
-const EVERYWHERE: ReadonlySet<string> = new Set(["", "0.0.0.0", "::", "*"]);
+/** However it is written: `::`, `[::0]`, `0:0:0:0:0:0:0:0`, `0.0.0.0`, `0`. */
+const EVERYWHERE = /^(?:(?:::ffff:)?[0:.]*|\*)$/i;
 
 /** What a node states, seen from whoever reached it at `host` or was reached from there. */
 function reachable(listen: Address | undefined, host: string | undefined): Address | undefined {
-  if (listen === undefined || !EVERYWHERE.has(listen.host)) return listen;
+  if (listen === undefined || !EVERYWHERE.test(listen.host)) return listen;
   return host === undefined ? undefined : { host, port: listen.port };
 }
 
@@ -14,8 +15,9 @@ const HTTP = /^(https?:\/\/)(?:\[([^\]]*)\]|([^:/]*))(.*)$/;
 /** As `reachable`, of an HTTP address. */
 function reachableHttp(http: string | undefined, host: string | undefined): string | undefined {
   const [, scheme, inBrackets, name = inBrackets, rest] = HTTP.exec(http ?? "") ?? [];
-  if (name === undefined || !EVERYWHERE.has(name)) return http;
-  if (host === undefined) return undefined;
+  if (name === undefined || !EVERYWHERE.test(name)) return http;
+  // A zone is this machine's own name for a network, and no part of a URL.
+  if (host === undefined || host.includes("%")) return undefined;
   return `${scheme}${host.includes(":") ? `[${host}]` : host}${rest}`;
 }
 

@@ -73,7 +73,7 @@ const who = {
     default: "",
     pattern: HTTP_OR_NONE,
     expected: "an address such as http://db1:15500",
-    why: "HTTP address of this node as its replicas name it to clients whose writes they refuse or forward. Empty: server.host and server.port, with the host at which others reach it when it listens on all.",
+    why: "HTTP address of this node as its replicas name it to clients whose writes they refuse or forward. Empty: server.host and server.port, with the host at which others reach it when it listens on all; none where that is one of a zone (`fe80::1%eth0`), which no HTTP address takes.",
   },
 } satisfies Record<string, Setting>;
 

@@ -143,9 +143,19 @@ describe("an address", () => {
     expect(at("north", "http://[::1]:2", "10.0.0.7")).toEqual(["north", "http://[::1]:2"]);
     expect(at("north", "http://0.0.0.0:2", "10.0.0.7")).toEqual(["north", "http://north:2"]);
     expect(at("127.0.0.1", "http://0.0.0.0:2", "10.0.0.7")).toEqual(["127.0.0.1", "http://10.0.0.7:2"]);
+    for (const all of ["::0", "0:0:0:0:0:0:0:0", "::ffff:0.0.0.0"])
+      expect(at(all, `http://[${all}]:2`, "10.0.0.7")).toEqual(["10.0.0.7", "http://10.0.0.7:2"]);
+    expect(at("0", "http://0:2", "10.0.0.7")).toEqual(["10.0.0.7", "http://10.0.0.7:2"]);
+    expect(at("::10", "http://[::10]:2", "10.0.0.7")).toEqual(["::10", "http://[::10]:2"]);
     expect(at("north", undefined, "10.0.0.7")).toEqual(["north", undefined]);
     expect(hostOf("10.0.0.7:42")).toBe("10.0.0.7");
     expect(hostOf("[fe80::1]:42")).toBe("fe80::1");
     expect(hostOf("peer 4")).toBeUndefined();
+  });
+
+  it("of a zone reaches the replication port, and is no part of an HTTP address", () => {
+    const zoned = "fe80::1%eth0";
+    expect(at("::", "http://[::]:2", zoned)).toEqual([zoned, undefined]);
+    expect(at("::", "http://north:2", zoned)).toEqual([zoned, "http://north:2"]);
   });
 });
