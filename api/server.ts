@@ -4,9 +4,8 @@
  * Fastify is given no logger and no schemas: a log line, a child logger or a second validation per request would cost
  * more than the request (measured: request logging halves the throughput). Operations check their input themselves.
  */
-import type { IncomingHttpHeaders } from "node:http";
 import cors from "@fastify/cors";
-import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
+import Fastify, { type FastifyInstance } from "fastify";
 import { registerJsonBody } from "./doors/body.js";
 import { registerCommand } from "./doors/command.js";
 import { registerDocumentation } from "./doors/documentation.js";
@@ -15,12 +14,11 @@ import { registerDurable } from "./doors/durable.js";
 import { EXPOSED_HEADERS } from "./doors/durable-headers.js";
 import { LiveReaders } from "./doors/durable-live.js";
 import { answerBrokenRequest, answerError, answerUnknown } from "./doors/failures.js";
+import { gate } from "./doors/gate.js";
 import { registerRaw } from "./doors/raw.js";
 import { registerRest } from "./doors/rest.js";
 import { RouteMap } from "./doors/route-map.js";
-import { hasReadableQuery } from "./doors/url.js";
-import { WireRequest, WireResponse, wireOf } from "./doors/wire.js";
-import { refusal } from "./errors.js";
+import { WireRequest, WireResponse } from "./doors/wire.js";
 import { Desk } from "./operations/call.js";
 import type { ApiOptions } from "./options.js";
 
@@ -45,6 +43,8 @@ export function buildServer(options: ApiOptions): FastifyInstance {
       maxHeaderSize: limits.headersBytesMax,
       // The gate asks for it, because Node would refuse without a code.
       requireHostHeader: false,
+      // Else Node passes over the second of two that say different things.
+      joinDuplicateHeaders: true,
       IncomingMessage: WireRequest,
       ServerResponse: WireResponse,
     },
@@ -61,6 +61,8 @@ export function buildServer(options: ApiOptions): FastifyInstance {
     clientErrorHandler: (error, socket) => answerBrokenRequest(door, error, socket),
   });
   server.server.maxConnections = limits.connectionsMax;
+  // Their bytes are bounded. By number Node would drop the last ones without a word, a condition as well as any other.
+  server.server.maxHeadersCount = 0;
   server.server.on("checkExpectation", (request, response) => server.routing(request, response));
   server.server.on("checkContinue", (request, response) => {
     // Nobody is asked to send what is refused by its length alone.
@@ -103,51 +105,6 @@ function noSchemas(): never {
   throw new Error(
     "a route was given a schema: operations check their input and write their answers themselves",
   );
-}
-
-/** The first thing that happens to a request: note the time, and turn it away when the server is going down. */
-function gate(door: Door) {
-  const { options } = door;
-  return (request: FastifyRequest, reply: FastifyReply, next: () => void): void => {
-    request.receivedAt = options.stopwatch();
-    if (options.health.draining() && request.routeOptions.config.whileDraining !== true) {
-      const refused = refusal("API_DRAINING", "the server is shutting down; ask another one, or later");
-      door.reject(request, reply, refused, ["Connection", "close"]);
-      return;
-    }
-    const { expect, host } = request.headers;
-    const bodiless = isBodiless(request.headers);
-    if (bodiless) wireOf(request.raw).ignore();
-    if (host === undefined && request.raw.httpVersion === "1.1") {
-      const refused = refusal("API_REQUEST_MALFORMED", "HTTP/1.1 asks for a Host header");
-      door.reject(request, reply, refused, ["Connection", "close"]);
-      return;
-    }
-    if (expect !== undefined && expect.toLowerCase() !== "100-continue") {
-      const refused = refusal("API_EXPECTATION_FAILED", "the only expectation met is 100-continue");
-      door.reject(request, reply, refused, ["Connection", "close"]);
-      return;
-    }
-    if (!hasReadableQuery(request.raw.url ?? "")) {
-      door.reject(request, reply, refusal("API_URL_INVALID", "the query is not percent-encoded UTF-8"));
-      return;
-    }
-    const encoding = request.headers["content-encoding"];
-    // Read or stored as if it had none, it would be taken for something else, and given back as that.
-    if (!bodiless && encoding !== undefined && encoding.toLowerCase() !== "identity") {
-      const refused = refusal(
-        "API_CONTENT_ENCODING_UNSUPPORTED",
-        "a body is taken as it is, without an encoding",
-      );
-      door.reject(request, reply, refused);
-      return;
-    }
-    next();
-  };
-}
-
-function isBodiless(headers: IncomingHttpHeaders): boolean {
-  return headers["content-length"] === undefined && headers["transfer-encoding"] === undefined;
 }
 
 /** A client's own id if it is one: it is answered in a header, logged and kept in the history. */

@@ -1,0 +1,52 @@
+// What a request is: however its lines, its encoding and its connection are put together, it is taken as it was meant, or refused;
+// nothing that it says is passed over.
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { TestServer } from "../support/test-server.js";
+
+let server: TestServer;
+beforeEach(async () => {
+  server = await TestServer.start();
+});
+afterEach(() => server.close());
+
+const HOST = "Host: x\r\n";
+const CLOSE = "Connection: close\r\n";
+const put = (key: string, lines: string, value = "new") =>
+  `PUT /kv/${key} HTTP/1.1\r\n${CLOSE}Content-Length: ${value.length}\r\n${lines}\r\n${value}`;
+
+describe("headers", () => {
+  it("all count, however many they are", async () => {
+    await server.request("PUT", "/kv/a", "old");
+    const many = Array.from({ length: 1_200 }, (_, index) => `X${index}:\r\n`).join("");
+    const answer = await server.bytes(put("a", `${HOST}${many}If-Match: "77"\r\n`));
+    expect(answer).toMatch(/^HTTP\/1.1 412 /);
+    expect((await server.get("/kv/a")).text).toBe("old");
+  });
+
+  it.each([
+    ["two hosts", `${HOST}Host: y\r\n`],
+    ["a host that is none", "Host: a b/c\r\n"],
+    ["a list of hosts", "Host: a, b\r\n"],
+  ])("with %s are refused", async (_name, lines) => {
+    const answer = await server.bytes(put("a", lines));
+    expect(answer).toMatch(/^HTTP\/1.1 400 /);
+    expect(answer).toContain("API_REQUEST_MALFORMED");
+    expect(server.log.endOffset).toBe(0);
+  });
+
+  it.each(["", "db1", "db-1.example:15500", "10.0.0.1", "[::1]:15500", "a_b"])(
+    "with host %j are taken",
+    async (host) => {
+      expect(await server.bytes(put("a", `Host: ${host}\r\n`))).toMatch(/^HTTP\/1.1 20[14] /);
+    },
+  );
+
+  it("with two content types are refused: either would be another value than was meant", async () => {
+    const types = `${HOST}Content-Type: text/plain\r\nContent-Type: image/png\r\n`;
+    expect(await server.bytes(put("a", types))).toContain("KV_CONTENT_TYPE_INVALID");
+    expect(await server.bytes(put("a", types).replace("/kv/", "/v1/stream/"))).toContain(
+      "STREAM_CONTENT_TYPE_INVALID",
+    );
+    expect(server.log.endOffset).toBe(0);
+  });
+});
