@@ -56,7 +56,10 @@ const HOST = /^[\w.~%!$&'()*+;=[\]:-]*$/;
 /** Read or stored as if it had no encoding, it would be taken for something else, and given back as that. */
 function encodedBody(headers: IncomingHttpHeaders): Refusal | undefined {
   const encoding = headers["content-encoding"];
-  if (encoding === undefined || encoding.toLowerCase() === "identity") return undefined;
+  const transfer = headers["transfer-encoding"];
+  const isPlain = encoding === undefined || encoding.toLowerCase() === "identity";
+  // Node undoes the chunks and hands on what was put into them, whatever that was.
+  if (isPlain && (transfer === undefined || transfer.toLowerCase() === "chunked")) return undefined;
   return refusal("API_CONTENT_ENCODING_UNSUPPORTED", "a body is taken as it is, without an encoding");
 }
 

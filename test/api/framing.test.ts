@@ -50,3 +50,15 @@ describe("headers", () => {
     expect(server.log.endOffset).toBe(0);
   });
 });
+
+describe("a body", () => {
+  it("that is compressed under its chunks is refused, as one with a Content-Encoding is", async () => {
+    const chunked = (coding: string) =>
+      `PUT /kv/a HTTP/1.1\r\n${HOST}${CLOSE}Transfer-Encoding: ${coding}\r\n\r\n3\r\nabc\r\n0\r\n\r\n`;
+    const refused = await server.bytes(chunked("gzip, chunked"));
+    expect(refused).toMatch(/^HTTP\/1.1 415 /);
+    expect(refused).toContain("API_CONTENT_ENCODING_UNSUPPORTED");
+    expect(server.log.endOffset).toBe(0);
+    expect(await server.bytes(chunked("Chunked"))).toMatch(/^HTTP\/1.1 201 /);
+  });
+});
