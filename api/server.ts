@@ -138,5 +138,7 @@ declare module "fastify" {
   interface FastifyContextConfig {
     /** Answered also while the server drains. */
     whileDraining?: boolean;
+    /** A read: begun when the requests before it on its connection are answered. */
+    inTurn?: boolean;
   }
 }

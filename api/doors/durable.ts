@@ -44,6 +44,7 @@ export function registerDurable(server: FastifyInstance, door: Door, readers: Li
         method,
         url: ROUTE,
         exposeHeadRoute: false,
+        config: { inTurn: kind === "read" },
         handler: (request, reply) => run(door, readers, request, reply, { name, kind }, operation),
       });
     };

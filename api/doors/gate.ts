@@ -1,8 +1,8 @@
 /**
- * The first thing that happens to a request: note the time, and turn away what no route should have to look at, because the server is
- * going down or because nobody could say for sure what was meant.
+ * The first thing that happens to a request: wait for its turn, note the time, and turn away what no route should have to look at, because
+ * the server is going down or because nobody could say for sure what was meant.
  */
-import type { IncomingHttpHeaders } from "node:http";
+import type { IncomingHttpHeaders, ServerResponse } from "node:http";
 import type { FastifyReply, FastifyRequest } from "fastify";
 import { type ErrorCode, type Refusal, refusal } from "../errors.js";
 import type { Door } from "./door.js";
@@ -19,15 +19,29 @@ const closes: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
 type Next = () => void;
 
 export function gate(door: Door): (request: FastifyRequest, reply: FastifyReply, next: Next) => void {
-  const { options } = door;
   return (request, reply, next) => {
-    request.receivedAt = options.stopwatch();
     if (isBodiless(request.headers)) wireOf(request.raw).ignore();
-    const mayStay = request.routeOptions.config.whileDraining === true;
-    const refused = options.health.draining() && !mayStay ? draining() : refusalOf(request);
-    if (refused === undefined) next();
-    else door.reject(request, reply, refused, closes.has(refused.code) ? ["Connection", "close"] : []);
+    inTurn(request, reply.raw, () => pass(door, request, reply, next));
   };
+}
+
+/**
+ * Node takes whatever arrives in one piece, and a piece has room for a thousand small requests. A read is begun when those before it on
+ * its connection are answered, so that answers which nobody takes do not pile up in memory; and it shows what those before it did.
+ */
+function inTurn(request: FastifyRequest, response: ServerResponse, begin: Next): void {
+  const mustWait = response.socket === null && request.routeOptions.config.inTurn === true;
+  if (mustWait) response.once("socket", () => begin());
+  else begin();
+}
+
+function pass(door: Door, request: FastifyRequest, reply: FastifyReply, next: Next): void {
+  const { stopwatch, health } = door.options;
+  request.receivedAt = stopwatch();
+  const mayStay = request.routeOptions.config.whileDraining === true;
+  const refused = health.draining() && !mayStay ? draining() : refusalOf(request);
+  if (refused === undefined) next();
+  else door.reject(request, reply, refused, closes.has(refused.code) ? ["Connection", "close"] : []);
 }
 
 const draining = (): Refusal =>

@@ -74,7 +74,9 @@ export function registerRaw(server: FastifyInstance, door: Door): void {
     );
     registerBody(scope, "*", door.options.limits.bodyBytesMax, (bytes) => bytes);
     scope.put(ROUTE, (request, reply) => run(door, request, reply, rawMethods.put, put));
-    scope.get(ROUTE, (request, reply) => run(door, request, reply, rawMethods.get, get));
+    scope.get(ROUTE, { config: { inTurn: true } }, (request, reply) =>
+      run(door, request, reply, rawMethods.get, get),
+    );
     scope.delete(ROUTE, (request, reply) => run(door, request, reply, rawMethods.delete, remove));
   });
 }

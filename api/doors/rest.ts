@@ -28,7 +28,7 @@ export function registerRest(server: FastifyInstance, door: Door): void {
         url: routePattern(binding.path),
         // Consuming is a GET, as documented, and yet a write: nobody would see what a HEAD took.
         exposeHeadRoute: operation.kind === "read",
-        config: { whileDraining: operation.whileDraining === true },
+        config: { whileDraining: operation.whileDraining === true, inTurn: operation.kind === "read" },
         handler: restHandler(door, operation, binding),
       });
     }

@@ -1,5 +1,6 @@
 // What a request is: however its lines, its encoding and its connection are put together, it is taken as it was meant, or refused;
 // nothing that it says is passed over.
+import { connect } from "node:net";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { TestServer } from "../support/test-server.js";
 
@@ -60,5 +61,28 @@ describe("a body", () => {
     expect(refused).toContain("API_CONTENT_ENCODING_UNSUPPORTED");
     expect(server.log.endOffset).toBe(0);
     expect(await server.bytes(chunked("Chunked"))).toMatch(/^HTTP\/1.1 201 /);
+  });
+});
+
+describe("reads of one connection", () => {
+  const get = (path: string) => `GET ${path} HTTP/1.1\r\n${HOST}\r\n`;
+
+  it("are run one after the other, so a client that takes no answers does not fill the memory with them", async () => {
+    await server.request("PUT", "/kv/large", "x".repeat(1 << 20));
+    const socket = connect(server.port, "127.0.0.1").pause();
+    socket.write(get("/kv/large").repeat(100));
+    await expect.poll(() => server.operations.length).toBeGreaterThan(1);
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    expect(server.operations.length).toBeLessThan(40);
+    socket.resume();
+    await expect.poll(() => server.operations.length, { timeout: 20_000 }).toBe(101);
+    socket.destroy();
+  });
+
+  it("see what those before them did, and are answered in their order", async () => {
+    const read = get("/kv/a").replace("\r\n", `\r\n${CLOSE}`);
+    const answers = await server.bytes(put("a", HOST).replace(CLOSE, "") + read);
+    expect(answers.match(/HTTP\/1.1 \d+/g)).toEqual(["HTTP/1.1 201", "HTTP/1.1 200"]);
+    expect(answers.endsWith("\r\n\r\nnew")).toBe(true);
   });
 });
