@@ -98,6 +98,7 @@ export function commonErrors(operation: Operation, binding: RestBinding | undefi
     [withBody, bodyErrors],
     [true, minOffsetErrors],
     [kind === "write", NO_RECORD.has(name) ? ["API_IDEMPOTENCY_KEY_INVALID"] : writeErrors],
+    [kind === "write", ["API_PRECONDITION_UNSUPPORTED"]],
     [hasPast, atErrors],
     [hasPast || LOOK_BACK.has(name), pastErrors],
     [!hasPast, ["API_AT_UNSUPPORTED"]],

@@ -35,8 +35,11 @@ const NOTHING: Asks = {
 };
 const NOTHING_OF_A_WRITE: Asks = { ...NOTHING, kind: "write" };
 
-/** The part of an operation that decides what may be asked beside it. */
-export type Askable = Pick<Operation, "kind" | "ofNow">;
+/** The part of an operation, and of its door, that decides what may be asked beside it. */
+export interface Askable extends Pick<Operation, "kind" | "ofNow"> {
+  /** The door compares entity tags itself. */
+  readonly comparesTags?: true;
+}
 
 /** Where an envelope says what otherwise a header does. */
 export interface AsksInBody {
@@ -49,7 +52,7 @@ export interface AsksInBody {
 /** `identity` is everything that makes one request another: the operation, its fields, its body. Asked only with a key. */
 export function asksOf(
   request: FastifyRequest,
-  { kind, ofNow }: Askable,
+  { kind, ofNow, comparesTags }: Askable,
   identity: () => readonly (string | Uint8Array)[],
   inBody?: AsksInBody,
 ): Asks | Refusal {
@@ -57,6 +60,7 @@ export function asksOf(
   const moment = inBody?.at ?? Reflect.get(queryOf(request), AT_FIELD);
   if (kind === "write") {
     if (moment !== undefined) return atUnsupported();
+    if (comparesTags !== true && isConditional(headers)) return tagsUnsupported();
     const key = inBody?.idempotency_key ?? headers["idempotency-key"];
     request.once = key === undefined ? "a key" : "client's key";
     const wantedAcks = inBody?.acks ?? headers["x-annals-acks"];
@@ -124,6 +128,16 @@ function parseAcks(text: string): Acks | "invalid" {
 
 const LINEAGE = /^[0-9a-f]{8}$/;
 const MIN_OFFSET = /^([0-9]{1,16})(?:@([0-9a-f]{8}))?$/;
+
+/** Passed over, the condition would be broken without a word. */
+function isConditional(headers: FastifyRequest["headers"]): boolean {
+  return headers["if-match"] !== undefined || headers["if-none-match"] !== undefined;
+}
+
+function tagsUnsupported(): Refusal {
+  const message = "of writes only PUT and DELETE /kv/{key} take If-Match and If-None-Match";
+  return refusal("API_PRECONDITION_UNSUPPORTED", message);
+}
 
 function atUnsupported(): Refusal {
   return refusal("API_AT_UNSUPPORTED", "only a read of keys, queues or streams can be asked of the past");

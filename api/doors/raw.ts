@@ -91,7 +91,7 @@ function run(
   operation: RawOperation,
 ): void {
   request.route = ROUTE;
-  const asks = asksOf(request, { kind }, () => identityOf(request));
+  const asks = asksOf(request, { kind, comparesTags: true }, () => identityOf(request));
   if (asks.type === "refused") {
     door.reject(request, reply, asks);
     return;

@@ -290,6 +290,8 @@ async function wrongMoments(door: Door): Promise<void> {
 async function wrongWrites(door: Door, used: Headers): Promise<void> {
   door.expectCode(await door.ask(used), "IDEMPOTENCY_KEY_REUSED");
   door.expectCode(await door.ask({ "idempotency-key": "two words" }), "API_IDEMPOTENCY_KEY_INVALID");
+  door.expectCode(await door.ask({ "if-match": '"1"' }), "API_PRECONDITION_UNSUPPORTED");
+  door.expectCode(await door.ask({ "if-none-match": "*" }), "API_PRECONDITION_UNSUPPORTED");
   for (const code of ["LOG_BUSY", "LOG_DISK_FULL", "LOG_FAILED", "LOG_RECORD_TOO_LARGE"] as const) {
     door.log.refuse(new LogError(code, "the log was told to refuse"));
     // With a key, since then a write that changes nothing asks for a record, too.

@@ -52,6 +52,30 @@ describe("headers", () => {
   });
 });
 
+describe("a condition on an entity tag", () => {
+  it.each(["POST", "PUT", "DELETE"])(
+    "is refused where it is not compared: %s of a durable stream",
+    async (method) => {
+      const text = { "content-type": "text/plain" };
+      await server.request("PUT", "/v1/stream/a", "x", text);
+      const before = server.log.endOffset;
+      for (const condition of [{ "if-match": '"other"' }, { "if-none-match": "*" }]) {
+        const body = method === "DELETE" ? undefined : "y";
+        const { status, json } = await server.request(method, "/v1/stream/a", body, {
+          ...text,
+          ...condition,
+        });
+        expect([status, json]).toEqual([
+          400,
+          expect.objectContaining({ error_code: "API_PRECONDITION_UNSUPPORTED" }),
+        ]);
+      }
+      expect(server.log.endOffset).toBe(before);
+      expect((await server.get("/v1/stream/a?offset=-1")).text).toBe("x");
+    },
+  );
+});
+
 describe("a body", () => {
   it("that is compressed under its chunks is refused, as one with a Content-Encoding is", async () => {
     const chunked = (coding: string) =>
