@@ -65,6 +65,8 @@ export function asksOf(
     request.once = key === undefined ? "a key" : "client's key";
     const wantedAcks = inBody?.acks ?? headers["x-annals-acks"];
     const minOffset = minOffsetAsked(request, inBody);
+    const contradiction = inBody && contradictionOf(headers, inBody);
+    if (contradiction !== undefined) return contradiction;
     if (key === undefined && minOffset === undefined && wantedAcks === undefined) return NOTHING_OF_A_WRITE;
     const acks = wantedAcks === undefined ? undefined : parseAcks(String(wantedAcks));
     if (acks === "invalid") return refusal("API_ACKS_INVALID", `acks is 0 to ${ACKS_MAX}, or quorum`);
@@ -128,6 +130,21 @@ function parseAcks(text: string): Acks | "invalid" {
 
 const LINEAGE = /^[0-9a-f]{8}$/;
 const MIN_OFFSET = /^([0-9]{1,16})(?:@([0-9a-f]{8}))?$/;
+
+/** What an envelope says and its head says otherwise: whichever were taken, the other would be broken without a word. */
+function contradictionOf(headers: FastifyRequest["headers"], inBody: AsksInBody): Refusal | undefined {
+  if (differs(inBody.idempotency_key, headers["idempotency-key"])) {
+    return refusal("API_IDEMPOTENCY_KEY_INVALID", "the request names two idempotency keys that differ");
+  }
+  if (differs(inBody.acks, headers["x-annals-acks"])) {
+    return refusal("API_ACKS_INVALID", "the request asks for two numbers of confirmations that differ");
+  }
+  return undefined;
+}
+
+function differs(inBody: number | string | undefined, inHeader: string | string[] | undefined): boolean {
+  return inBody !== undefined && inHeader !== undefined && String(inBody) !== String(inHeader);
+}
 
 /** Passed over, the condition would be broken without a word. */
 function isConditional(headers: FastifyRequest["headers"]): boolean {

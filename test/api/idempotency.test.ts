@@ -306,6 +306,24 @@ describe("a key", () => {
     }
   });
 
+  it("is refused where the envelope and its head name two, as are two numbers of confirmations", async () => {
+    await begin();
+    const before = server.log.endOffset;
+    const set = { command: "kv.set", request_id: "r", payload: { key: "a", value: 1 } };
+    const ask = (inBody: object, headers: Record<string, string>) =>
+      server.post("/api/v1/command", { ...set, ...inBody }, headers);
+    const keys = await ask({ idempotency_key: "a" }, { "idempotency-key": "b" });
+    expect(keys.json).toMatchObject({ success: false, error_code: "API_IDEMPOTENCY_KEY_INVALID" });
+    const acks = await ask({ acks: 0 }, { "x-annals-acks": "1" });
+    expect(acks.json).toMatchObject({ success: false, error_code: "API_ACKS_INVALID" });
+    expect(server.log.endOffset).toBe(before);
+    const same = await ask(
+      { idempotency_key: "a", acks: 0 },
+      { "idempotency-key": "a", "x-annals-acks": "0" },
+    );
+    expect(same.json).toMatchObject({ success: true });
+  });
+
   it("on a read says nothing", async () => {
     await begin();
     expect((await server.get("/kv/get/x", KEY)).text).toBe('"1"');
