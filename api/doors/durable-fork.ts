@@ -10,6 +10,7 @@ import {
   stream,
 } from "../../projections/index.js";
 import { type Refusal, refusal } from "../errors.js";
+import { DURABLE_PREFIX } from "../operations/stream-fields.js";
 import {
   bodyOf,
   fingerprintOf,
@@ -19,7 +20,7 @@ import {
   present,
   type WantedStream,
 } from "./durable-create.js";
-import { bareType, type ForkRequest, headerOf, isJsonType } from "./durable-headers.js";
+import { bareType, DURABLE_PATH, type ForkRequest, headerOf, isJsonType } from "./durable-headers.js";
 import { joinBytes } from "./durable-json.js";
 import { compareTokens, isOfLostHistory, parseReadOffset } from "./durable-offsets.js";
 import { headersForm } from "./durable-once.js";
@@ -52,8 +53,10 @@ export async function createFork(
   const before = await call.query(stream.head, { name }, ({ facts }) => ({ type: "there" as const, facts }));
   if (before.type === "there") {
     const contentType = given ?? before.facts.contentType;
-    const fingerprint = fingerprintOf(contentType, wanted.lifetime, fork);
-    if (before.facts.fingerprint !== fingerprint) return otherConfig();
+    const { fingerprint } = before.facts;
+    // Earlier releases noted the source's path as it was written.
+    const same = [decoded(fork), fork].map((asked) => fingerprintOf(contentType, wanted.lifetime, asked));
+    if (!same.includes(fingerprint)) return otherConfig();
     return getOrCreate(asked, { contentType, fingerprint, ...present(wanted) });
   }
   if (before.code !== "STREAM_NOT_FOUND") return before;
@@ -68,12 +71,20 @@ export async function createFork(
   if (found.type === "refused") return found;
   const command: Omit<CreateStreamCommand, "name"> & { readonly fingerprint: string } = {
     contentType,
-    fingerprint: fingerprintOf(contentType, wanted.lifetime, fork),
+    fingerprint: fingerprintOf(contentType, wanted.lifetime, decoded(fork)),
     fork: { source: point.source, sourceId: facts.id, at: point.at },
     messages: [...point.copied, ...found.messages],
     ...present({ closed: wanted.closed, lifetime: wanted.lifetime ?? facts.lifetime }),
   };
   return getOrCreate(asked, command);
+}
+
+/** Two ways to percent-encode the source's path are one source. */
+function decoded(fork: ForkRequest): ForkRequest {
+  const name = streamName(fork.path);
+  return typeof name === "string"
+    ? { ...fork, path: DURABLE_PATH + name.slice(DURABLE_PREFIX.length) }
+    : fork;
 }
 
 async function forkPoint(asked: DurableRequest, fork: ForkRequest): Promise<ForkPoint | Refusal> {

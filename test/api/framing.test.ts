@@ -110,3 +110,14 @@ describe("reads of one connection", () => {
     expect(answers.endsWith("\r\n\r\nnew")).toBe(true);
   });
 });
+
+it("a fork that is asked for again is the same one, however its source's path is percent-encoded", async () => {
+  const text = { "content-type": "text/plain" };
+  await server.request("PUT", "/v1/stream/a/b", "x", text);
+  const fork = async (source: string) =>
+    (await server.request("PUT", "/v1/stream/fork", "", { ...text, "stream-forked-from": source })).status;
+  expect(await fork("/v1/stream/a%2Fb")).toBe(201);
+  expect(await fork("/v1/stream/a/b")).toBe(200);
+  expect(await fork("/v1/stream/%61%2fb")).toBe(200);
+  expect(await fork("/v1/stream/a%252Fb")).toBe(409);
+});
