@@ -4,14 +4,12 @@
  * Fastify is given no logger and no schemas: a log line, a child logger or a second validation per request would cost
  * more than the request (measured: request logging halves the throughput). Operations check their input themselves.
  */
-import cors from "@fastify/cors";
 import Fastify, { type FastifyInstance } from "fastify";
 import { registerJsonBody } from "./doors/body.js";
 import { registerCommand } from "./doors/command.js";
 import { registerDocumentation } from "./doors/documentation.js";
 import { Door } from "./doors/door.js";
 import { registerDurable } from "./doors/durable.js";
-import { EXPOSED_HEADERS } from "./doors/durable-headers.js";
 import { LiveReaders } from "./doors/durable-live.js";
 import { answerBrokenRequest, answerError, answerUnknown } from "./doors/failures.js";
 import { gate } from "./doors/gate.js";
@@ -56,7 +54,7 @@ export function buildServer(options: ApiOptions): FastifyInstance {
     frameworkErrors: (error, request, reply) => {
       // Fastify makes it by itself, without what requests are decorated with, and calls no hook for it.
       Object.assign(request, JUST_ARRIVED, { receivedAt: options.stopwatch() });
-      answerError(door, error, request, reply);
+      if (!door.answersPreflight(request, reply)) answerError(door, error, request, reply);
     },
     clientErrorHandler: (error, socket) => answerBrokenRequest(door, error, socket),
   });
@@ -83,9 +81,7 @@ export function buildServer(options: ApiOptions): FastifyInstance {
   });
   server.setErrorHandler((error: Error, request, reply) => answerError(door, error, request, reply));
   server.setNotFoundHandler((request, reply) => answerUnknown(door, routes, request, reply));
-  if (options.corsOrigins.length > 0) registerCors(server, options.corsOrigins);
-  // Behind what it may add to an answer, so that a page can read what is refused here, too.
-  server.after(() => void server.addHook("onRequest", gate(door)));
+  server.addHook("onRequest", gate(door));
   registerJsonBody(server, limits);
   registerRest(server, door);
   registerCommand(server, door);
@@ -110,28 +106,6 @@ function noSchemas(): never {
 /** A client's own id if it is one: it is answered in a header, logged and kept in the history. */
 function requestId(header: string | string[] | undefined): string | undefined {
   return typeof header === "string" && /^[\x21-\x7e]{1,128}$/.test(header) ? header : undefined;
-}
-
-function registerCors(server: FastifyInstance, origins: readonly string[]): void {
-  server.register(cors, {
-    origin: origins.includes("*") ? "*" : [...origins],
-    methods: ["GET", "HEAD", "PUT", "POST", "DELETE"],
-    exposedHeaders: [
-      ...[
-        "ETag",
-        "X-Annals-Offset",
-        "X-Annals-Lineage",
-        "X-Annals-Epoch",
-        "X-Annals-Revision",
-        "X-Annals-Primary",
-        "X-Request-Id",
-        "Retry-After",
-      ],
-      "Idempotent-Replayed",
-      ...EXPOSED_HEADERS,
-    ],
-    maxAge: 600,
-  });
 }
 
 declare module "fastify" {

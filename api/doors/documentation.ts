@@ -26,7 +26,7 @@ export function registerDocumentation(server: FastifyInstance, door: Door): void
       },
       handler: (request, reply) => {
         reply.header("X-Request-Id", request.id);
-        wireResponseOf(reply.raw).lines = door.lineage.of();
+        wireResponseOf(reply.raw).lines = door.lineage.of() + door.cors.linesFor(request);
         page ??= loadPage(text());
         page.then((show) => show(request, reply)).catch((error: unknown) => reply.send(error));
       },

@@ -18,6 +18,7 @@ import type { Desk } from "../operations/call.js";
 import type { ApiOptions } from "../options.js";
 import type { ForwardedAnswer, OnceBy } from "../replication.js";
 import { AnswerLog } from "./answer-log.js";
+import { Cors } from "./cors.js";
 import { headersAt } from "./durable-headers.js";
 import { LineageLines } from "./lineage-lines.js";
 import { type Answer, type Body, bufferBody, Outbox, textBody } from "./outbox.js";
@@ -34,16 +35,16 @@ export class Door {
   readonly desk: Desk;
   readonly options: ApiOptions;
   readonly lineage: LineageLines;
+  readonly cors: Cors;
   readonly #log: AnswerLog;
   readonly #outbox = new Outbox((answer, error) => this.#unwritten(answer, error));
-  readonly #withPluginHeaders: boolean;
 
   constructor(desk: Desk) {
     this.desk = desk;
     this.options = desk.options;
     this.lineage = new LineageLines(desk.options.log);
     this.#log = new AnswerLog(desk.options.logger);
-    this.#withPluginHeaders = desk.options.corsOrigins.length > 0;
+    this.cors = new Cors(desk.options.corsOrigins);
   }
 
   /** `headers` is a flat list of names and values; the rest of the head is added to it. `unsent`: see `Answered`. */
@@ -67,7 +68,6 @@ export class Door {
     body: Body | undefined,
     unsent?: () => void,
   ): void {
-    if (this.#withPluginHeaders) addPluginHeaders(headers, reply);
     if (body === undefined) {
       if (status !== 204 && status !== 304) headers.push("Content-Length", "0");
     } else {
@@ -83,7 +83,6 @@ export class Door {
   /** As `send`, for a body that the caller writes piece by piece to the reply's raw response. */
   begin(request: FastifyRequest, reply: FastifyReply, status: number, headers: string[]): void {
     this.#tell(request, reply, headers);
-    if (this.#withPluginHeaders) addPluginHeaders(headers, reply);
     request.answered = true;
     reply.raw.writeHead(status, headers);
     reply.raw.flushHeaders();
@@ -96,7 +95,8 @@ export class Door {
     const offset = at < 0 ? undefined : Number(headers[at + 1]);
     if (offset !== undefined) headers.splice(at, 2);
     const offsetLine = offset === undefined ? "" : `X-Annals-Offset: ${offset}\r\n`;
-    wireResponseOf(reply.raw).lines = `${this.lineage.of(offset)}${offsetLine}${idLine(request)}`;
+    wireResponseOf(reply.raw).lines =
+      `${this.lineage.of(offset)}${offsetLine}${this.cors.linesFor(request)}${idLine(request)}`;
   }
 
   /** What an operation refused. `preferredStatus` is for the raw door, where HTTP has a status of its own for a code. */
@@ -117,6 +117,14 @@ export class Door {
     const text = (asProblem ? problemBody : errorBody)(refused, status, request.id);
     const contentType = asProblem ? PROBLEM_CONTENT : JSON_CONTENT;
     this.send(request, reply, status, headers, textBody(contentType, text));
+  }
+
+  /** Answers what a browser asks before it sends a page's request; false where this is no such question. */
+  answersPreflight(request: FastifyRequest, reply: FastifyReply): boolean {
+    const headers = this.cors.preflight(request);
+    if (headers === undefined) return false;
+    this.send(request, reply, 204, headers, undefined);
+    return true;
   }
 
   /** What the door itself refuses, before any operation ran. */
@@ -178,7 +186,7 @@ export class Door {
       else if (!lower.startsWith("access-control-")) kept.push(name, value);
     }
     const shown = contentType === "" && body.length === 0 ? undefined : bufferBody(contentType, body);
-    wireResponseOf(reply.raw).lines = idLine(request);
+    wireResponseOf(reply.raw).lines = `${this.cors.linesFor(request)}${idLine(request)}`;
     this.#put(request, reply, status, kept, shown);
   }
 
@@ -221,13 +229,6 @@ export class Door {
 }
 
 const idLine = ({ id }: FastifyRequest): string => `X-Request-Id: ${id}\r\n`;
-
-/** What the CORS plugin has put on the reply. */
-function addPluginHeaders(headers: string[], reply: FastifyReply): void {
-  for (const [name, value] of Object.entries(reply.getHeaders())) {
-    if (value !== undefined) headers.push(name, Array.isArray(value) ? value.join(", ") : String(value));
-  }
-}
 
 declare module "fastify" {
   interface FastifyRequest {

@@ -38,6 +38,8 @@ function inTurn(request: FastifyRequest, response: ServerResponse, begin: Next):
 function pass(door: Door, request: FastifyRequest, reply: FastifyReply, next: Next): void {
   const { stopwatch, health } = door.options;
   request.receivedAt = stopwatch();
+  // Also while draining: else the page could not read that.
+  if (door.answersPreflight(request, reply)) return;
   const mayStay = request.routeOptions.config.whileDraining === true;
   const refused = health.draining() && !mayStay ? draining() : refusalOf(request);
   if (refused === undefined) next();

@@ -34,8 +34,8 @@ export class RouteMap {
 }
 
 function matches(pattern: readonly (string | undefined)[], segments: readonly string[]): boolean {
-  // `/v1/stream/*`: whatever follows. (`*` alone is not a route but what the CORS plugin does for every path.)
-  if (pattern.length > 2 && pattern.at(-1) === "*") {
+  // `/v1/stream/*`: whatever follows.
+  if (pattern.at(-1) === "*") {
     const fixed = pattern.length - 1;
     return segments.length > fixed && matches(pattern.slice(0, fixed), segments.slice(0, fixed));
   }

@@ -351,13 +351,32 @@ describe("cross-origin requests", () => {
       await open.request("PUT", "/kv/a", "x", { ...origin, "content-encoding": "gzip" }),
       await open.get("/v1/stream/a?cursor=%", origin),
       await open.get("/nothing/here", origin),
+      await open.get("/kv/%ff", origin),
+      await open.get("/v1/stream/%ff", origin),
+      await open.request("OPTIONS", "/kv/set", undefined, origin),
     ];
     open.draining = true;
     refused.push(await open.get("/kv/get/a", origin), await open.get("/v1/stream/a", origin));
     expect(
       refused.map(({ status, headers }) => [status, headers.get("access-control-allow-origin")]),
-    ).toEqual([415, 400, 404, 503, 503].map((status) => [status, "https://app.example"]));
+    ).toEqual([415, 400, 404, 400, 400, 405, 503, 503].map((status) => [status, "https://app.example"]));
     await open.close();
+  });
+
+  it("are asked for first, which is answered wherever they lead, with an id, and measured", async () => {
+    const open = await TestServer.start({ corsOrigins: ["*"] });
+    const question = { origin: "https://app.example", "access-control-request-method": "PUT" };
+    const wanted = { ...question, "access-control-request-headers": "if-match, x-annals-acks" };
+    for (const path of ["/kv/a", "/v1/stream/a", "/docs/", "/nothing/here", "/kv/%ff"]) {
+      const { status, headers } = await open.request("OPTIONS", path, undefined, wanted);
+      expect([path, status, headers.get("access-control-allow-origin")]).toEqual([path, 204, "*"]);
+      expect(headers.get("access-control-allow-methods")).toContain("PUT");
+      expect(headers.get("access-control-allow-headers")).toBe("if-match, x-annals-acks");
+      expect(headers.get("x-request-id")).toMatch(/^test-/);
+    }
+    expect(open.finished).toEqual(Array(5).fill({ method: "OPTIONS", route: "unknown", status: 204 }));
+    await open.close();
+    expect((await server.request("OPTIONS", "/kv/a", undefined, wanted)).status).toBe(405);
   });
 });
 
