@@ -98,9 +98,17 @@ export function amountOf(amount: unknown): bigint | Refusal {
   return value;
 }
 
-/** Plain digits exactly; `1.0` and `1e3` by their value where that is a safe integer. A double hides a small fraction, the text does not. */
+const DECIMAL = /^(-?)([0-9]+)(?:\.([0-9]+))?(?:e([+-]?[0-9]+))?$/i;
+/** What `JSON.parse` takes for a finite number has no more of them before its point, unless it is 0. */
+const DIGITS_MAX = 309;
+
+/** A decimal number by its value, every digit exactly: `1.0` and `1.5e1` are integers, `0.99999999999999999999` is none. */
 function integerOf(text: string): bigint | undefined {
-  if (/^-?[0-9]{1,20}$/.test(text)) return BigInt(text);
-  const value = /^-?[0-9]+(\.0+)?(e\+?[0-9]+)?$/i.test(text) ? Number(text) : Number.NaN;
-  return Number.isSafeInteger(value) ? BigInt(value) : undefined;
+  const [, sign = "", whole = "", fraction = "", exponent = "0"] = DECIMAL.exec(text) ?? [];
+  if (whole === "") return undefined;
+  const digits = whole + fraction;
+  const places = fraction.length - Number(exponent);
+  if (places <= 0) return BigInt(`${sign}${digits}${"0".repeat(Math.min(-places, DIGITS_MAX))}`);
+  const kept = digits.slice(0, -places);
+  return /^0*$/.test(digits.slice(kept.length)) ? BigInt(`${sign}${kept === "" ? "0" : kept}`) : undefined;
 }

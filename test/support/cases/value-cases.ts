@@ -200,6 +200,20 @@ export const valueCases: readonly OperationCase[] = [
     error: "API_FIELD_INVALID" as const,
     bodyOnly: true as const,
   })),
+  ...[
+    ["1e18", "1000000000000000000"],
+    ["1.5e1", "15"],
+    ["100e-2", "1"],
+    ["-9.223372036854775808e18", "-9223372036854775808"],
+    ["0e999999999", "0"],
+    ["0.0e-999999999", "0"],
+  ].map(([amount, value]) => ({
+    operation: "kv.incr",
+    says: `by ${amount}, which is ${value}`,
+    input: `{"key":"n","amount":${amount}}`,
+    payload: { value: Number(value) },
+    bodyOnly: true as const,
+  })),
   ...["1.0", "1e0", "1.00E+0"].map((amount) => ({
     operation: "kv.incr",
     says: `by ${amount}, which is an integer`,
