@@ -55,10 +55,12 @@ function expectation(schema: TSchema): string {
       : schema.anyOf.map(expectation).join(" or ");
   }
   if (KindGuard.IsInteger(schema)) return `an integer${bounds(schema.minimum, schema.maximum)}`;
+  if (KindGuard.IsNumber(schema)) return `a number${bounds(schema.minimum, schema.maximum)}`;
   if (KindGuard.IsString(schema)) return `a string${lengthOrForm(schema)}`;
   if (KindGuard.IsBoolean(schema)) return "true or false";
-  if (KindGuard.IsArray(schema)) return "an array";
-  if (KindGuard.IsObject(schema)) return "an object";
+  if (KindGuard.IsArray(schema)) return schema.minItems === 1 ? "an array that is not empty" : "an array";
+  if (KindGuard.IsObject(schema)) return `an object of ${Object.keys(schema.properties).join(", ")}`;
+  if (KindGuard.IsRecord(schema)) return "an object";
   return "as the OpenAPI document says";
 }
 

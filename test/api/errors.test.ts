@@ -84,6 +84,25 @@ describe("an error answer", () => {
     });
   });
 
+  it.each([
+    [
+      "queue.consume",
+      { queue: "q", consumer_id: "c", wait_secs: -1 },
+      '"wait_secs" must be a number from 0 to 1000000000',
+    ],
+    ["batch", { operations: [] }, '"operations" must be an array that is not empty'],
+    ["kv.set", { key: "a", value: 1, expiry: 5 }, '"expiry" must be an object of type, value'],
+    [
+      "batch",
+      { operations: [{ command: "kv.set" }], preconditions: [{}] },
+      '"preconditions.0" must be an object of key, revision or an object of queue, message_id, receipt or an object of stream, length',
+    ],
+    ["queue.publish", { queue: "q", payload: "x", headers: 5 }, '"headers" must be an object'],
+  ])("says what a field must be: %s", async (name, payload, says) => {
+    const { error_code, error } = await server.command(name, payload);
+    expect([error_code, error]).toEqual(["API_FIELD_INVALID", `field ${says}`]);
+  });
+
   it("is an RFC 9457 problem for those who ask for one", async () => {
     const answer = await server.post(
       "/kv/set",
