@@ -39,7 +39,7 @@ export const rawMethods = {
     name: "kv.set",
     kind: "write",
     errors: [
-      ...(["API_FIELD_INVALID", "API_PRECONDITION_UNSUPPORTED"] as const),
+      ...(["API_FIELD_INVALID", "API_HEADER_INVALID", "API_PRECONDITION_UNSUPPORTED"] as const),
       ...(["KV_CONTENT_TYPE_INVALID", "KV_EXPIRY_INVALID", "KV_MEMORY_FULL", "KV_VALUE_TOO_LARGE"] as const),
     ],
   },
@@ -143,6 +143,12 @@ function put(call: Call, key: string, request: FastifyRequest): Later<RawReply> 
   const contentType = request.headers["content-type"] ?? BYTES_TYPE;
   const value = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0);
   const command: Draft<SetCommand> = { key, value, contentType };
+  if (request.headers["content-range"] !== undefined) {
+    return refusal(
+      "API_HEADER_INVALID",
+      "Content-Range: a PUT sets the whole value; POST /kv/{key}/setrange a part",
+    );
+  }
   const expiry = expiryOf(request);
   if (expiry?.type === "refused") return expiry;
   if (expiry !== undefined) command.expiry = expiry;

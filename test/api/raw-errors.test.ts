@@ -18,6 +18,7 @@ const text: Headers = { "content-type": "text/plain" };
 const rows: readonly Row[] = [
   ["put", "API_BODY_TOO_LARGE", text, "", "x".repeat(4_000)],
   ["put", "API_FIELD_INVALID", text, "?ttl=abc"],
+  ["put", "API_HEADER_INVALID", { ...text, "content-range": "bytes 0-1/5" }],
   ["put", "API_PRECONDITION_UNSUPPORTED", { ...text, "if-match": "*", "if-none-match": "*" }],
   ["put", "KV_CONTENT_TYPE_INVALID", { "content-type": "text" }],
   ["put", "KV_EXPIRY_INVALID", text, "?ttl=0"],
