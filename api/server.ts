@@ -11,14 +11,14 @@ import { registerDocumentation } from "./doors/documentation.js";
 import { Door } from "./doors/door.js";
 import { registerDurable } from "./doors/durable.js";
 import { LiveReaders } from "./doors/durable-live.js";
-import { answerBrokenRequest, answerError, answerUnknown } from "./doors/failures.js";
+import { answerBrokenRequest, answerError, answerUnknown, isUntakenQuery } from "./doors/failures.js";
 import { gate } from "./doors/gate.js";
 import { registerRaw } from "./doors/raw.js";
 import { registerRest } from "./doors/rest.js";
 import { RouteMap } from "./doors/route-map.js";
 import { WireRequest, WireResponse } from "./doors/wire.js";
 import { Desk } from "./operations/call.js";
-import type { ApiOptions } from "./options.js";
+import type { ApiLimits, ApiOptions } from "./options.js";
 
 /** How often Node looks for requests that take too long to arrive; its default of 30 s would stretch every timeout. */
 const TIMEOUT_CHECK_MS = 500;
@@ -58,15 +58,7 @@ export function buildServer(options: ApiOptions): FastifyInstance {
     },
     clientErrorHandler: (error, socket) => answerBrokenRequest(door, error, socket),
   });
-  server.server.maxConnections = limits.connectionsMax;
-  // Their bytes are bounded. By number Node would drop the last ones without a word, a condition as well as any other.
-  server.server.maxHeadersCount = 0;
-  server.server.on("checkExpectation", (request, response) => server.routing(request, response));
-  server.server.on("checkContinue", (request, response) => {
-    // Nobody is asked to send what is refused by its length alone.
-    if (Number(request.headers["content-length"] ?? 0) <= limits.bodyBytesMax) response.writeContinue();
-    server.routing(request, response);
-  });
+  boundConnections(server, limits);
 
   const routes = new RouteMap();
   server.decorateRequest("receivedAt", JUST_ARRIVED.receivedAt);
@@ -79,7 +71,10 @@ export function buildServer(options: ApiOptions): FastifyInstance {
     desk.waitingRoom.close();
     done();
   });
-  server.setErrorHandler((error: Error, request, reply) => answerError(door, error, request, reply));
+  server.setErrorHandler((error: Error, request, reply) => {
+    if (isUntakenQuery(error)) answerUnknown(door, routes, request, reply);
+    else answerError(door, error, request, reply);
+  });
   server.setNotFoundHandler((request, reply) => answerUnknown(door, routes, request, reply));
   server.addHook("onRequest", gate(door));
   registerJsonBody(server, limits);
@@ -95,6 +90,20 @@ export function buildServer(options: ApiOptions): FastifyInstance {
   }));
   registerDocumentation(server, door);
   return server;
+}
+
+/** What Node's own server is told beside its options. */
+function boundConnections(server: FastifyInstance, { connectionsMax, bodyBytesMax }: ApiLimits): void {
+  const http = server.server;
+  http.maxConnections = connectionsMax;
+  // Their bytes are bounded. By number Node would drop the last ones without a word, a condition as well as any other.
+  http.maxHeadersCount = 0;
+  http.on("checkExpectation", (request, response) => server.routing(request, response));
+  http.on("checkContinue", (request, response) => {
+    // Nobody is asked to send what is refused by its length alone.
+    if (Number(request.headers["content-length"] ?? 0) <= bodyBytesMax) response.writeContinue();
+    server.routing(request, response);
+  });
 }
 
 function noSchemas(): never {

@@ -121,3 +121,11 @@ it("a fork that is asked for again is the same one, however its source's path is
   expect(await fork("/v1/stream/%61%2fb")).toBe(200);
   expect(await fork("/v1/stream/a%252Fb")).toBe(409);
 });
+
+it("a QUERY is a method that no path takes, with or without content", async () => {
+  const query = (path: string, lines = "") =>
+    server.bytes(`QUERY ${path} HTTP/1.1\r\n${HOST}${CLOSE}${lines}\r\n`);
+  expect(await query("/kv/get/a")).toMatch(/^HTTP\/1.1 405 /);
+  expect(await query("/kv/a", "Content-Type: text/plain\r\n")).toMatch(/^HTTP\/1.1 405 /);
+  expect(await query("/nothing")).toMatch(/^HTTP\/1.1 404 /);
+});
