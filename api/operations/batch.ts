@@ -78,6 +78,8 @@ export function batchOperation(commands: () => ReadonlyMap<string, Operation>): 
     run(input, call, source) {
       const steps = stepsOf(input.operations, commands(), source, call.desk.options);
       if ("type" in steps) return steps;
+      const refused = tooMany(input.preconditions?.length ?? 0, "preconditions", call.limits);
+      if (refused !== undefined) return refused;
       const preconditions: Precondition[] = [];
       for (const [index, each] of (input.preconditions ?? []).entries()) {
         const checked = precondition(each, call.limits);
@@ -97,10 +99,8 @@ function stepsOf(
   source: SourceText | undefined,
   options: ApiOptions,
 ): readonly QueuedWrite[] | Refusal {
-  if (operations.length > options.limits.batchItemsMax) {
-    const most = `${operations.length} operations in one batch; ${options.limits.batchItemsMax} is the most`;
-    return refusal("API_BATCH_TOO_LARGE", most);
-  }
+  const refused = tooMany(operations.length, "operations", options.limits);
+  if (refused !== undefined) return refused;
   const placeOf = source === undefined ? undefined : payloadPlaces(source);
   const steps: QueuedWrite[] = [];
   let index = -1;
@@ -116,6 +116,11 @@ function stepsOf(
     steps.push({ name: operation.name, step: prepared });
   }
   return steps;
+}
+
+function tooMany(count: number, what: string, { batchItemsMax }: ApiLimits): Refusal | undefined {
+  if (count <= batchItemsMax) return undefined;
+  return refusal("API_BATCH_TOO_LARGE", `${count} ${what} in one batch; ${batchItemsMax} is the most`);
 }
 
 /** Where each operation's payload stands in the text; looked for when the first one is asked for. */

@@ -156,6 +156,15 @@ const batches: readonly OperationCase[] = [
     input: { operations: Array.from({ length: 1_001 }, () => operation("kv.del", { key: "a" })) },
     error: "API_BATCH_TOO_LARGE",
   },
+  {
+    operation: "batch",
+    says: "too many preconditions",
+    input: {
+      operations: [operation("kv.del", { key: "a" })],
+      preconditions: Array.from({ length: 1_001 }, () => ({ key: "a", revision: 0 })),
+    },
+    error: "API_BATCH_TOO_LARGE",
+  },
   { operation: "batch", says: "nothing", input: { operations: [] }, error: "API_FIELD_INVALID" },
 ];
 
