@@ -164,7 +164,7 @@ async function main(): Promise<void> {
   if (results.some((result) => result.failed === true)) process.exitCode = 1;
 }
 
-await main().catch((error: unknown) => {
+main().catch((error: unknown) => {
   console.error(error);
   process.exitCode = 1;
 });

@@ -12,5 +12,9 @@ interface ReferencePackage {
   }) => ReferenceServer;
 }
 
-const loaded = (await import(packagePath)) as ReferencePackage;
-await new loaded.DurableStreamTestServer({ port: Number(port), host: "127.0.0.1", dataDir }).start();
+async function main(): Promise<void> {
+  const loaded = (await import(packagePath)) as ReferencePackage;
+  await new loaded.DurableStreamTestServer({ port: Number(port), host: "127.0.0.1", dataDir }).start();
+}
+
+void main();

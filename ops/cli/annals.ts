@@ -1,4 +1,3 @@
-#!/usr/bin/env node
 /** The command line: finds the command, runs it, and turns whatever goes wrong into one line and an exit code. */
 import { Command, CommanderError } from "commander";
 import { version } from "../version.js";
@@ -73,4 +72,4 @@ async function main(): Promise<void> {
   }
 }
 
-await main();
+void main();

@@ -34,12 +34,16 @@ async function asked<T>(request: (client: StoreClient) => Promise<T>): Promise<T
   }
 }
 
-for (;;) {
-  const wanted = { consumer: name, count: JOBS_AT_ONCE, waitSecs: WAIT_SECS };
-  const taken = await asked((server) => server.consume(QUEUE, wanted));
-  if (taken.length === 0) continue;
-  process.send?.({ taken: taken.length });
-  await asked((server) => server.setMany(taken.map(({ payload }) => doneBy(payload))));
-  // One that is stale by now comes again, to whomever.
-  await asked((server) => server.ackMany(QUEUE, taken));
+async function consume(): Promise<never> {
+  for (;;) {
+    const wanted = { consumer: name, count: JOBS_AT_ONCE, waitSecs: WAIT_SECS };
+    const taken = await asked((server) => server.consume(QUEUE, wanted));
+    if (taken.length === 0) continue;
+    process.send?.({ taken: taken.length });
+    await asked((server) => server.setMany(taken.map(({ payload }) => doneBy(payload))));
+    // One that is stale by now comes again, to whomever.
+    await asked((server) => server.ackMany(QUEUE, taken));
+  }
 }
+
+void consume();

@@ -163,4 +163,4 @@ async function proven(wanted: Wanted, job: JobReport, dataDirectory: string) {
   return { endOffset, queue: served.queue, files: served.files, facts };
 }
 
-await runDemo({ usage: USAGE, directoryPrefix: "annals-demo-", wantedFrom, run, textOf });
+void runDemo({ usage: USAGE, directoryPrefix: "annals-demo-", wantedFrom, run, textOf });

@@ -36,20 +36,15 @@ export function directoryOf(named: string | undefined): string | undefined {
 
 /** The full history where it lies beside the repository, else the sample in it. */
 function defaultInput(): string {
-  const root = rootDirectory();
-  const candidates = [
-    join(root, "../shared/data/etcd-commits.ndjson.gz"),
-    join(root, "ops/demo/sample-commits.ndjson"),
-  ];
-  const found = candidates.find((path) => existsSync(path));
-  if (found === undefined) throw new RangeError("no commits found beside the repository: give --input FILE");
-  return found;
-}
-
-function rootDirectory(): string {
   const here = fileURLToPath(new URL(".", import.meta.url));
-  const up = [join(here, "../.."), join(here, "../../..")];
-  return up.find((path) => existsSync(join(path, "package.json"))) ?? join(here, "../..");
+  // The built program lies one directory deeper than its source.
+  for (const root of [join(here, "../.."), join(here, "../../..")]) {
+    const sample = join(root, "ops/demo/sample-commits.ndjson");
+    if (!existsSync(sample)) continue;
+    const history = join(root, "../shared/data/etcd-commits.ndjson.gz");
+    return existsSync(history) ? history : sample;
+  }
+  throw new RangeError("no commits found beside the repository: give --input FILE");
 }
 
 export async function* commitsOf({ input, limit }: WantedCommits): AsyncGenerator<Commit> {

@@ -279,4 +279,4 @@ function textOf(summary: Summary): string {
   ].join("\n");
 }
 
-await runDemo({ usage: USAGE, directoryPrefix: "annals-demo-replication-", wantedFrom, run, textOf });
+void runDemo({ usage: USAGE, directoryPrefix: "annals-demo-replication-", wantedFrom, run, textOf });

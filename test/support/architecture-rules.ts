@@ -11,6 +11,7 @@ export const FUNCTION_LINES_MAX = 70;
 /** Files that a person, npm or a test runner starts; nobody imports them. */
 const ENTRY_POINTS = [
   /^ops\/cli\/annals\.ts$/,
+  /^ops\/build\/start\.ts$/,
   /^ops\/bench\/(bench|durable-peer)\.ts$/,
   /^ops\/demo\/(demo|consumer|replication)\.ts$/,
   /^(log|projections|replication|api|ops)\/index\.ts$/,
