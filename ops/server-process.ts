@@ -113,6 +113,7 @@ export class ServerProcess {
       past: () => this.#holdings.past,
       house: () => this.#holdings.house?.figures,
       replication: () => this.#member?.stats,
+      certificateExpiresAt: () => this.#member?.certificateExpiresAt,
     });
     this.#holdings = new Holdings({
       rooms,

@@ -41,14 +41,24 @@ const READ_BYTES = 256 * 1024;
 
 export class TcpNetwork implements Network {
   readonly #options: TcpOptions;
+  #certificates: TlsCertificates | undefined;
+  readonly #servers = new Set<tls.Server>();
 
   constructor(options: TcpOptions = {}) {
     this.#options = options;
+    this.#certificates = options.tls;
+  }
+
+  /** Of every connection from now on, at both ends; those that are open go on. For a network that has some: none becomes TLS by it. */
+  renew(certificates: TlsCertificates): void {
+    if (this.#certificates === undefined) throw new Error("a network without certificates has none to renew");
+    this.#certificates = certificates;
+    for (const server of this.#servers) server.setSecureContext(trustOf(certificates));
   }
 
   connect(address: Address, handlers: ConnectionHandlers): Connection {
     const { host, port } = address;
-    const certificates = this.#options.tls;
+    const certificates = this.#certificates;
     let connection: SocketConnection | undefined;
     // Records come this way. All of them go through one piece of memory: one for each read would be the collector's most work.
     const onread = {
@@ -69,7 +79,8 @@ export class TcpNetwork implements Network {
   }
 
   listen(address: Address, accept: (connection: Connection) => ConnectionHandlers): Promise<Listener> {
-    const { tls: certificates, refused } = this.#options;
+    const { refused } = this.#options;
+    const certificates = this.#certificates;
     const crowd = new Crowd();
     const take = (socket: net.Socket): void => {
       const connection = new SocketConnection(socket, remoteOf(socket), { leaves: () => crowd.add(socket) });
@@ -77,18 +88,7 @@ export class TcpNetwork implements Network {
       connection.handTo(accept(connection));
     };
     const server =
-      certificates === undefined
-        ? net.createServer(take)
-        : tls.createServer(
-            { ...trustOf(certificates), requestCert: true, handshakeTimeout: HANDSHAKE_MS },
-            take,
-          );
-    if (certificates !== undefined) {
-      const handshakes = new Handshakes(server, crowd);
-      server.on("tlsClientError", (error: Error, socket: tls.TLSSocket) =>
-        refused?.(wordsFor(error, socket), handshakes.whose(socket)),
-      );
-    }
+      certificates === undefined ? net.createServer(take) : this.#secured(certificates, take, crowd);
     return new Promise((resolve, reject) => {
       server.once("error", reject);
       server.listen({ host: address.host, port: address.port }, () => {
@@ -97,6 +97,18 @@ export class TcpNetwork implements Network {
         resolve(listenerOf(server, address));
       });
     });
+  }
+
+  #secured(certificates: TlsCertificates, take: (socket: net.Socket) => void, crowd: Crowd): tls.Server {
+    const wanted = { requestCert: true, handshakeTimeout: HANDSHAKE_MS };
+    const server = tls.createServer({ ...trustOf(certificates), ...wanted }, take);
+    const handshakes = new Handshakes(server, crowd);
+    server.on("tlsClientError", (error: Error, socket: tls.TLSSocket) =>
+      this.#options.refused?.(wordsFor(error, socket), handshakes.whose(socket)),
+    );
+    this.#servers.add(server);
+    server.once("close", () => this.#servers.delete(server));
+    return server;
   }
 }
 

@@ -190,7 +190,7 @@ const trust = {
     default: "",
     pattern: FILE_OR_NONE,
     expected: "a file",
-    why: "Certificate of this node (PEM), used to listen and to connect. With key and CA: links speak TLS, and both sides must show a certificate of that CA.",
+    why: "Certificate of this node (PEM), used to listen and to connect. With key and CA: links speak TLS, and both sides must show a certificate of that CA. SIGHUP reads all three files again.",
   },
   "replication.tls.key_file": {
     kind: "text",

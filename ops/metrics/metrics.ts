@@ -34,6 +34,8 @@ export interface MetricsParts {
   readonly archive: () => ArchiveFigures | undefined;
   /** Undefined of a node that stands alone. */
   readonly replication: () => ReplicationStats | undefined;
+  /** When the certificate for links between nodes ends, ms since 1970; undefined without one. */
+  readonly certificateExpiresAt: () => number | undefined;
 }
 
 export class Metrics {
@@ -56,7 +58,7 @@ export class Metrics {
     this.past = new PastSeries(series, parts.past);
     addSnapshotSeries(series, parts.house);
     addArchiveSeries(series, parts.archive);
-    addReplicationSeries(series, parts.replication);
+    addReplicationSeries(series, parts.replication, parts.certificateExpiresAt);
   }
 
   async page(): Promise<MetricsPage> {

@@ -2,8 +2,20 @@
 import type { ReplicaStats, ReplicationCounters, ReplicationStats } from "../../replication/index.js";
 import type { Reading, Series } from "./series.js";
 
-export function addReplicationSeries(series: Series, readNow: () => ReplicationStats | undefined): void {
+export function addReplicationSeries(
+  series: Series,
+  readNow: () => ReplicationStats | undefined,
+  certificateExpiresAt: () => number | undefined,
+): void {
   const read = series.oncePerPage(readNow);
+  series.gauge(
+    "replication_certificate_expires_timestamp_seconds",
+    "When this node's certificate for links to other nodes ends",
+    () => {
+      const at = certificateExpiresAt();
+      return at === undefined ? undefined : at / 1000;
+    },
+  );
   addLags(series, read);
   addState(series, read);
   addDamage(series, read);

@@ -50,7 +50,8 @@ import type { Logger } from "../logging.js";
 import { parseAddress } from "./address.js";
 import { Forwarder } from "./forward.js";
 import { HoldingsHost } from "./host.js";
-import { acksByDefault, nodeSettings, readCertificates, readSecret } from "./node-settings.js";
+import { NodeCertificates } from "./node-certificates.js";
+import { acksByDefault, nodeSettings, readSecret } from "./node-settings.js";
 import { breakerFacts, factsOf, refusalOf, reportOf } from "./shown.js";
 import { nodeCalled, switchOver } from "./switchover.js";
 
@@ -88,6 +89,8 @@ export class SetMember implements Replication {
   #node: ReplicationNode | undefined;
   /** As which it was known before it had a log. */
   #nodeId: string | undefined;
+  #certificates: NodeCertificates | undefined;
+  #network: TcpNetwork | undefined;
   #stopped = false;
   #isNew = false;
 
@@ -150,26 +153,29 @@ export class SetMember implements Replication {
     const own = { nodeId: this.#nodeId, now: Date.now, randomBytes, holder };
     const host = new HoldingsHost({ ...this.#parts, ...own });
     if (damage !== undefined) await host.shut(damage);
-    const [secret, tls] = await Promise.all([
+    const [secret, certificates] = await Promise.all([
       readSecret(this.#values, process.env),
-      readCertificates(this.#values),
+      NodeCertificates.read(this.#values),
     ]);
     const settings = nodeSettings(this.#values, secret, httpAddress);
-    this.#warn(settings.listenAddress?.host ?? "", secret !== undefined || tls !== undefined);
+    this.#warn(settings.listenAddress?.host ?? "", secret !== undefined || certificates !== undefined);
     const seldom = new Seldom(systemClock.stopwatch);
+    const network = new TcpNetwork({
+      ...(certificates === undefined ? {} : { tls: certificates.current }),
+      refused: (error, remote) =>
+        seldom.tell(codeOf(error) ?? error.message, (untold) =>
+          logger.warn({ remote, untold }, `${remote} was not let in: ${error.message}`),
+        ),
+    });
+    this.#certificates = certificates;
+    this.#network = network;
     const node = new ReplicationNode({
       settings: {
         ...settings,
         name: settings.name === "" ? host.identity().nodeId.slice(0, 8) : settings.name,
       },
       configured: () => this.#configured(),
-      network: new TcpNetwork({
-        ...(tls === undefined ? {} : { tls }),
-        refused: (error, remote) =>
-          seldom.tell(codeOf(error) ?? error.message, (untold) =>
-            logger.warn({ remote, untold }, `${remote} was not let in: ${error.message}`),
-          ),
-      }),
+      network,
       clock: systemClock,
       random: systemRandom,
       files,
@@ -205,9 +211,31 @@ export class SetMember implements Replication {
     await this.#node?.stop();
   }
 
-  /** What SIGHUP changed: a replica that is to be the master is promoted, and what is to follow follows. What is refused the next SIGHUP tries again. */
+  /**
+   * What SIGHUP changed: a replica that is to be the master is promoted, and what is to follow follows. What is refused the next SIGHUP tries
+   * again. Certificates are read from their files anew.
+   */
   reload(next: ConfigValues): void {
-    if (!isReplicated(next)) return;
+    void this.#renewCertificates();
+    if (isReplicated(next)) this.#takeRole(next);
+  }
+
+  async #renewCertificates(): Promise<void> {
+    const { logger } = this.#parts;
+    const certificates = this.#certificates;
+    if (certificates === undefined) return;
+    try {
+      this.#network?.renew(await certificates.renew());
+      logger.info(
+        { expiresAt: new Date(certificates.expiresAt).toISOString() },
+        "certificates read again, for new connections",
+      );
+    } catch (error) {
+      logger.error({ err: error }, "the certificates could not be read again; those of before go on");
+    }
+  }
+
+  #takeRole(next: ConfigValues): void {
     this.#values = next;
     const [before, wanted] = [this.#taken, this.#configured()];
     if (isSameRole(before, wanted)) return;
@@ -271,6 +299,11 @@ export class SetMember implements Replication {
 
   get stats(): ReplicationStats | undefined {
     return this.#node?.stats();
+  }
+
+  /** When this node's certificate ends, ms since 1970; undefined without TLS. */
+  get certificateExpiresAt(): number | undefined {
+    return this.#certificates?.expiresAt;
   }
 
   get maxLagMs(): number {

@@ -31,10 +31,15 @@ class Page {
   /** All that was ever read here of a sample; it was absent when it is undefined. */
   readonly seen = new Map<string, Set<number | undefined>>();
   text = "";
+  certificateEnds = Date.UTC(2030, 0, 1);
 
   constructor(node: SetNode) {
     this.#node = node;
-    addReplicationSeries(this.#series, () => this.#node.node.stats());
+    addReplicationSeries(
+      this.#series,
+      () => this.#node.node.stats(),
+      () => this.certificateEnds,
+    );
   }
 
   /** The samples that are wanted; those of a replica's lag by the replica's name. */
@@ -279,6 +284,15 @@ async function compared(a: Watched, b: Watched): Promise<void> {
   });
 }
 
+async function renewed({ page }: Watched): Promise<void> {
+  const ends = async () => (await page.read(CERTIFICATE))[CERTIFICATE];
+  expect(await ends()).toBe(Date.UTC(2030, 0, 1) / 1000);
+  page.certificateEnds = Date.UTC(2031, 0, 1);
+  expect(await ends()).toBe(Date.UTC(2031, 0, 1) / 1000);
+}
+
+const CERTIFICATE = "certificate_expires_timestamp_seconds";
+
 const baseOf = ({ node }: Watched, which: number): number => node.logSegments()!.list().at(which)!.first;
 
 /** Flips a bit of the segment's record bytes. */
@@ -300,6 +314,7 @@ it("the pages of a set show every documented series of replication moving when i
   await garbled(a);
   await damaged(a, b);
   await compared(a, b);
+  await renewed(a);
 
   const still: string[] = [];
   const labels = new Map<string, Set<string>>();

@@ -1,4 +1,5 @@
 /** Who is let in between real servers: certificates of one authority on both sides and the same secret, or a clear word on both sides. */
+import { copyFileSync, writeFileSync } from "node:fs";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { freePort } from "../../ops/free-port.js";
 import { CertificateDirectory, hasOpenssl } from "../support/certificates.js";
@@ -92,5 +93,46 @@ describe.skipIf(!hasOpenssl)("a node that wants to follow (needs openssl, to mak
     const promoted = await two.post("/api/replication/promote");
     expect(promoted.status, promoted.text).toBe(200);
     await until("three follows", async () => (await three.stats())["connected"] === true);
+  });
+
+  it("is held to the certificates that SIGHUP has read again; what is no certificate changes nothing", async () => {
+    const put = (name: string, content: string) => {
+      for (const end of ["pem", "key"])
+        copyFileSync(certificates.file(`${content}.${end}`), certificates.file(`${name}.${end}`));
+    };
+    certificates.signed("newer", "theirs", 30);
+    put("node", "one");
+    put("trusted", "ours");
+    set = await ReplicaSet.begin();
+    const one = await set.primary("one", [], tls("node", "trusted"));
+    const two = await set.replica("two", one, [], tls("node", "trusted"));
+    await hasAll(two, one);
+    const expires = async (): Promise<number> => {
+      const page = (await one.client.send("GET", "/metrics")).text;
+      return Number(/^annals_replication_certificate_expires_timestamp_seconds (\S+)$/m.exec(page)?.[1]);
+    };
+    const days = (await expires()) - Date.now() / 1000;
+    expect(days).toBeGreaterThan(86_400);
+    expect(days).toBeLessThan(3 * 86_400);
+
+    const told = (node: SetNode, words: string) =>
+      until(`${node.name} says: ${words}`, async () => node.output.includes(words));
+    writeFileSync(certificates.file("node.pem"), "no certificate");
+    one.signal("SIGHUP");
+    await told(one, "the certificates could not be read again; those of before go on");
+    const three = await set.replica("three", one, [], tls("one", "ours"));
+    await hasAll(three, one);
+
+    put("node", "newer");
+    put("trusted", "theirs");
+    for (const node of [one, two]) node.signal("SIGHUP");
+    await Promise.all([one, two].map((node) => told(node, "certificates read again, for new connections")));
+    expect((await expires()) - Date.now() / 1000).toBeGreaterThan(29 * 86_400);
+    await one.client.put("key", "value");
+    await hasAll(two, one);
+    const four = await set.replica("four", one, [], tls("node", "trusted"));
+    await hasAll(four, one);
+    const late = await set.replica("late", one, [], tls("one", "ours"));
+    await refusedWith(late, /certificate/);
   });
 });

@@ -206,6 +206,28 @@ describe.skipIf(!hasOpenssl)("over TLS (needs openssl, to make certificates)", (
     for (const remote of refusals) expect(remote).toMatch(/^127\.0\.0\.1:[1-9]\d+$/);
   });
 
+  it("who comes after the certificates were renewed is held to the new ones, and open links go on", async () => {
+    const ours = new TcpNetwork({ tls: one });
+    const [primary, replica, late] = [newNode(), newNode(), newNode(400)];
+    await primary.lead(5);
+    const address = await listen(primary, ours, "127.0.0.1");
+    const theirs = new TcpNetwork({ tls: one });
+    follow(replica, theirs, address);
+    await until(() => replica.end === primary.end, "it has joined");
+
+    ours.renew(foreign);
+    await appendMany(primary.required, 5);
+    await until(() => replica.end === primary.end, "it goes on");
+    const receiver = follow(late, theirs, address);
+    await until(() => late.failures.length > 0, "it was refused");
+    await receiver.stop();
+    theirs.renew(foreign);
+    const joined = newNode();
+    follow(joined, theirs, address);
+    await until(() => joined.end === primary.end, "it has joined");
+    expect(replica.failures).toEqual([]);
+  });
+
   it("strangers who come in crowds take so many files, and keep no node out", async () => {
     const refusals = new Set<string>();
     const tls = new TcpNetwork({ tls: one, refused: ({ message }) => refusals.add(message) });

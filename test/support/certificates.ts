@@ -15,7 +15,7 @@ export const hasOpenssl = (() => {
 })();
 
 const KEY = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
-const VALID = ["-days", "2"];
+const DAYS = 2;
 
 export class CertificateDirectory {
   readonly path = mkdtempSync(join(tmpdir(), "annals-tls-"));
@@ -26,16 +26,16 @@ export class CertificateDirectory {
 
   authority(name: string): void {
     const made = ["-keyout", `${name}.key`, "-out", `${name}.pem`];
-    this.#openssl("req", "-x509", ...KEY, "-subj", `/CN=${name}`, ...VALID, ...made);
+    this.#openssl("req", "-x509", ...KEY, "-subj", `/CN=${name}`, "-days", `${DAYS}`, ...made);
   }
 
   /** Of a node on this machine. */
-  signed(name: string, by: string): TlsCertificates {
+  signed(name: string, by: string, days = DAYS): TlsCertificates {
     writeFileSync(this.file(`${name}.ext`), "subjectAltName=DNS:localhost,IP:127.0.0.1\n");
     this.#openssl("req", ...KEY, "-subj", `/CN=${name}`, "-keyout", `${name}.key`, "-out", `${name}.csr`);
     const authority = ["-CA", `${by}.pem`, "-CAkey", `${by}.key`, "-CAcreateserial"];
     const made = ["-extfile", `${name}.ext`, "-out", `${name}.pem`];
-    this.#openssl("x509", "-req", "-in", `${name}.csr`, ...authority, ...VALID, ...made);
+    this.#openssl("x509", "-req", "-in", `${name}.csr`, ...authority, "-days", `${days}`, ...made);
     return {
       ca: readFileSync(this.file(`${by}.pem`)),
       certificate: readFileSync(this.file(`${name}.pem`)),
