@@ -28,6 +28,8 @@ export class ApiSeries implements ApiObserver {
   readonly #queueSeconds = new Cells(2, () => new Buckets(QUEUE_SECONDS));
   readonly #streamOperations = new Cells(3, () => new Tally(), STREAM_CELLS_MAX);
   readonly #streamEvents = new Cells(2, () => new Tally(), STREAM_CELLS_MAX);
+  readonly #transactions = new Cells(2, () => new Tally());
+  readonly #transactionSeconds = new Cells(1, () => new Buckets(OPERATION_SECONDS));
   readonly #rejected = new Cells(1, () => new Tally(), 200);
   #openConnections: () => number = () => 0;
   #waiting: () => WaitingCounts = () => NOBODY;
@@ -94,6 +96,18 @@ export class ApiSeries implements ApiObserver {
       this.#streamEvents,
     );
     series.counterCells(
+      "transaction_operations_total",
+      "Batches, and steps of transactions, run through whatever door",
+      ["operation", "status"],
+      this.#transactions,
+    );
+    series.histogramCells(
+      "transaction_operation_duration_seconds",
+      "Time of a batch, or of a step of a transaction, until what it tells is committed",
+      ["operation"],
+      this.#transactionSeconds,
+    );
+    series.counterCells(
       "requests_rejected_total",
       "Requests refused before any operation ran, by error code",
       ["code"],
@@ -123,6 +137,9 @@ export class ApiSeries implements ApiObserver {
       this.#queueSeconds.at(subject, label.name).observe(durationMs / 1000);
     } else if (label.family === "stream") {
       this.#streamOperations.at(subject, label.name, status).value++;
+    } else if (label.family === "transaction") {
+      this.#transactions.at(label.name, status).value++;
+      this.#transactionSeconds.at(label.name).observe(durationMs / 1000);
     } else {
       this.#operations.at(label.name, status).value++;
       this.#operationSeconds.at(label.name).observe(durationMs / 1000);
@@ -142,26 +159,34 @@ export class ApiSeries implements ApiObserver {
 /** Index = status: the label's text without a conversion per request. */
 const STATUS_TEXTS: readonly string[] = Array.from({ length: 600 }, (_, status) => String(status));
 
+type Family = "kv" | "queue" | "stream" | "transaction";
+
 interface OperationLabel {
-  readonly family: "kv" | "queue" | "stream";
+  readonly family: Family;
   readonly name: string;
 }
 const labels = new Map<string, OperationLabel | undefined>();
 
+/** By what comes before the dot, if there is one. */
+const FAMILIES: Readonly<Record<string, Family>> = {
+  kv: "kv",
+  key: "kv",
+  queue: "queue",
+  stream: "stream",
+  transaction: "transaction",
+  batch: "transaction",
+};
+
 /**
- * `kv.del` → `delete` of kv; undefined for what has no series of its own (health, info), which the HTTP series count.
+ * `kv.del` → `delete` of kv, `batch` → itself, of transaction; undefined for what has no series of its own (health, info), which the HTTP series count.
  * Names come from the API's own table, so the map stays small.
  */
 function operationLabel(operation: string): OperationLabel | undefined {
   if (labels.has(operation)) return labels.get(operation);
-  const [, family, bare] = /^(kv|key|queue|stream)\.(.+)$/.exec(operation) ?? [];
-  const label: OperationLabel | undefined =
-    bare === undefined
-      ? undefined
-      : {
-          family: family === "queue" || family === "stream" ? family : "kv",
-          name: DOCUMENTED_NAMES[bare] ?? bare,
-        };
+  const dot = operation.indexOf(".");
+  const family = FAMILIES[dot < 0 ? operation : operation.slice(0, dot)];
+  const bare = operation.slice(dot + 1);
+  const label = family === undefined ? undefined : { family, name: DOCUMENTED_NAMES[bare] ?? bare };
   labels.set(operation, label);
   return label;
 }
