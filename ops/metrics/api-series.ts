@@ -60,6 +60,16 @@ export class ApiSeries implements ApiObserver {
       },
     );
     series.counterCells(
+      "requests_rejected_total",
+      "Requests refused before any operation ran, by error code",
+      ["code"],
+      this.#rejected,
+    );
+    this.#addOperations(series);
+  }
+
+  #addOperations(series: Series): void {
+    series.counterCells(
       "kv_operations_total",
       "Key-value operations run, through whatever door",
       ["operation", "status"],
@@ -106,12 +116,6 @@ export class ApiSeries implements ApiObserver {
       "Time of a batch, or of a step of a transaction, until what it tells is committed",
       ["operation"],
       this.#transactionSeconds,
-    );
-    series.counterCells(
-      "requests_rejected_total",
-      "Requests refused before any operation ran, by error code",
-      ["code"],
-      this.#rejected,
     );
   }
 

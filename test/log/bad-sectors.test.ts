@@ -1,5 +1,5 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
+import { readRecoveryPoint } from "../../log/recovery-point.js";
 import { applyRepair, planRepair } from "../../log/repair.js";
 import { verifyDirectory } from "../../log/verify.js";
 import { PAGE_BYTES } from "../../props/world/simulated-file.js";
@@ -27,7 +27,11 @@ async function killedLog() {
   const sealed = segments?.list() ?? [];
   const end = log.endOffset;
   // Until the last index is written, and the end noted.
-  await sleep(200);
+  const files = disk.mount();
+  const index = `${DISK_LOG}/${segmentFile(sealed.at(-1)?.first ?? 1).replace(".log", ".index")}`;
+  const patience = { timeout: 10_000 };
+  await expect.poll(() => files.exists(index), patience).toBe(true);
+  await expect.poll(async () => (await readRecoveryPoint(files, DISK))?.durable, patience).toBe(end);
   disk.kill();
   const tail = (sealed.at(-1)?.last ?? 0) + 1;
   return { disk, sealed, end, tail, path: (base: number) => `${DISK_LOG}/${segmentFile(base)}` };

@@ -7,36 +7,13 @@ import { Worker } from "node:worker_threads";
 import { afterAll, describe, expect, it } from "vitest";
 import { AnnalsCommand } from "../support/annals-command.js";
 import { HttpClient } from "../support/http-client.js";
+import { scrape, total } from "../support/scraping.js";
 
 const directory = mkdtempSync(join(tmpdir(), "annals-scrape-"));
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
 const serve = (data: string, environment: Record<string, string> = {}): AnnalsCommand =>
   new AnnalsCommand(["serve", "--port", "0", "--data-dir", data], { environment });
-
-type Samples = ReadonlyMap<string, number>;
-
-async function scrape(client: HttpClient): Promise<Samples> {
-  const page = await client.send("GET", "/metrics");
-  expect(page.status).toBe(200);
-  expect(page.headers["content-type"]).toMatch(/^text\/plain; version=0\.0\.4/);
-  const samples = new Map<string, number>();
-  for (const line of page.text.split("\n")) {
-    const found = /^([a-zA-Z_:][^ ]*(?:\{.*\})?) (\S+)$/.exec(line);
-    if (found !== null && !line.startsWith("#")) samples.set(found[1]!, Number(found[2]));
-  }
-  return samples;
-}
-
-/** The sum of every sample of this name whose labels contain all of `labels`. */
-function total(samples: Samples, name: string, labels: readonly string[] = []): number {
-  let sum = 0;
-  for (const [sample, value] of samples) {
-    const isNamed = sample === name || sample.startsWith(`${name}{`);
-    if (isNamed && labels.every((label) => sample.includes(label))) sum += value;
-  }
-  return sum;
-}
 
 async function eventually(what: string, holds: () => Promise<boolean>): Promise<void> {
   for (let round = 0; round < 2000; round++) {
@@ -162,54 +139,6 @@ describe("a scrape of the real server", () => {
         consumed: 3,
         acked: 1,
       });
-      client.close();
-    } finally {
-      await server.end();
-    }
-  });
-
-  it("counts batches and the steps of transactions, through every door, and what became of them", async () => {
-    const server = serve(join(directory, "transactions"));
-    try {
-      const client = new HttpClient(await server.port(), 1);
-      const set = (key: string) => ({ command: "kv.set", payload: { key, value: 1 } });
-      const batch = { operations: [set("a"), set("b")] };
-      await client.post("/batch", batch);
-      await client.post("/api/v1/command", { command: "batch", request_id: "1", payload: batch });
-      const refused = {
-        operations: [set("a"), { command: "queue.publish", payload: { queue: "none", payload: 1 } }],
-      };
-      await client.post("/batch", refused);
-      const transaction = { client_id: "one" };
-      await client.post("/transaction/watch", { ...transaction, keys: ["a"] });
-      await client.post("/transaction/multi", transaction);
-      await client.post("/kv/set", { key: "c", value: 1, ...transaction });
-      await client.post("/transaction/exec", transaction);
-      await client.post("/transaction/exec", transaction);
-      await client.post("/transaction/watch", { ...transaction, keys: ["a"] });
-      await client.post("/kv/set", { key: "a", value: 2 });
-      await client.post("/transaction/multi", transaction);
-      await client.post("/kv/set", { key: "c", value: 2, ...transaction });
-      await client.post("/transaction/exec", transaction);
-      await client.post("/transaction/multi", transaction);
-      await client.post("/transaction/discard", transaction);
-
-      const samples = await scrape(client);
-      const counted = (operation: string) =>
-        ["success", "error"].map((status) =>
-          total(samples, "annals_transaction_operations_total", [
-            `operation="${operation}"`,
-            `status="${status}"`,
-          ]),
-        );
-      expect(counted("batch")).toEqual([2, 1]);
-      expect(counted("watch")).toEqual([2, 0]);
-      expect(counted("multi")).toEqual([3, 0]);
-      expect(counted("exec")).toEqual([2, 1]);
-      expect(counted("discard")).toEqual([1, 0]);
-      const batches = ['operation="batch"'];
-      expect(total(samples, "annals_transaction_operation_duration_seconds_count", batches)).toBe(3);
-      expect(total(samples, "annals_kv_operations_total", ['operation="set"'])).toBe(3);
       client.close();
     } finally {
       await server.end();
