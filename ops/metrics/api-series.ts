@@ -59,13 +59,13 @@ export class ApiSeries implements ApiObserver {
         ];
       },
     );
+    this.#addOperations(series);
     series.counterCells(
       "requests_rejected_total",
       "Requests refused before any operation ran, by error code",
       ["code"],
       this.#rejected,
     );
-    this.#addOperations(series);
   }
 
   #addOperations(series: Series): void {
