@@ -8,12 +8,10 @@ export class NodeCertificates {
   /** Of the start: other files need a restart. */
   readonly #values: ConfigValues;
   #current: TlsCertificates;
-  #expiresAt: number;
 
   private constructor(values: ConfigValues, current: TlsCertificates) {
     this.#values = values;
     this.#current = current;
-    this.#expiresAt = endOf(current);
   }
 
   /** Undefined: links are not encrypted. @throws Error that names the setting. */
@@ -28,16 +26,12 @@ export class NodeCertificates {
 
   /** When this node's own certificate ends, ms since 1970. */
   get expiresAt(): number {
-    return this.#expiresAt;
+    return Date.parse(new X509Certificate(this.#current.certificate).validTo);
   }
 
   /** Reads the files again. @throws Error that names the setting; those of before stay then. */
   async renew(): Promise<TlsCertificates> {
     this.#current = (await readCertificates(this.#values)) ?? this.#current;
-    this.#expiresAt = endOf(this.#current);
     return this.#current;
   }
 }
-
-const endOf = ({ certificate }: TlsCertificates): number =>
-  Date.parse(new X509Certificate(certificate).validTo);

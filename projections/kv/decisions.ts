@@ -4,7 +4,7 @@
  */
 import { BEFORE_FIRST, type Offset, offset } from "../../log/index.js";
 import type { Accepted, Context, Decision, Rejection, StoreEvent, StoreRules } from "../decision.js";
-import { ROUND_BYTES_MAX } from "../round-bytes.js";
+import { namesThatFit, ROUND_BYTES_MAX } from "../round-bytes.js";
 import { WELL_KNOWN_TYPES } from "./codec.js";
 import type { Expiry, KeyEvicted, KeySet, KvRejectionCode, KvRules, KvView, ValueInput } from "./contract.js";
 import { EVICTIONS_MAX } from "./eviction.js";
@@ -119,16 +119,6 @@ const EVICTION_BYTES = 24;
 /** Of a command that did not ask for them: they fit beside its own event into any record. */
 const EVICTED_BYTES_MAX = ROUND_BYTES_MAX / 2;
 
-/** At least one, and as many as fit. */
-function fewOf(keys: readonly string[]): readonly string[] {
-  let bytes = 0;
-  const end = keys.findIndex((key) => {
-    bytes += EVICTION_BYTES + Buffer.byteLength(key);
-    return bytes > EVICTED_BYTES_MAX;
-  });
-  return end < 0 ? keys : keys.slice(0, Math.max(1, end));
-}
-
 function makeRoom(
   kv: KvView,
   rules: KvRules,
@@ -153,7 +143,7 @@ function makeRoom(
   for (const { key } of sets) spare.add(key);
   const candidates = kv.evictionCandidates(rules.evictionPolicy, excess, context.random, spare);
   // Over a limit that was lowered, one command cannot free it all; it may pass if it leaves less than it found.
-  const keys = excess > growth ? fewOf(candidates) : candidates;
+  const keys = excess > growth ? namesThatFit(candidates, EVICTION_BYTES, EVICTED_BYTES_MAX) : candidates;
   let freed = 0;
   for (const key of keys) freed += kv.chargedFor(key);
   const isPart = candidates.length === EVICTIONS_MAX || keys.length < candidates.length;

@@ -1,7 +1,7 @@
 /** Deciders of a stream's life: create, delete, touch, trim, and the sweep that writes down whose time is over. */
 import { BEFORE_FIRST, type Offset } from "../../log/index.js";
 import type { Context, Decider, Decision, Rejection, StoreRules, StoreView } from "../decision.js";
-import { ROUND_BYTES_MAX } from "../round-bytes.js";
+import { namesThatFit, ROUND_BYTES_MAX } from "../round-bytes.js";
 import type {
   CreateStreamAnswer,
   CreateStreamCommand,
@@ -181,13 +181,8 @@ export const sweep: Decider<{ readonly budget: number }, { readonly expired: num
   { budget },
   { now },
 ) => {
-  const events: StreamEvent[] = [];
-  let bytesLeft = ROUND_BYTES_MAX;
-  for (const name of streams.expired(now, budget)) {
-    bytesLeft -= EVENT_BYTES + Buffer.byteLength(name);
-    if (bytesLeft < 0) break;
-    events.push({ type: "stream.expired", name });
-  }
-  if (events.length === 0) return unchanged({ expired: 0 }, BEFORE_FIRST);
-  return accepted(events, () => ({ expired: events.length }));
+  const names = namesThatFit(streams.expired(now, budget), EVENT_BYTES, ROUND_BYTES_MAX);
+  if (names.length === 0) return unchanged({ expired: 0 }, BEFORE_FIRST);
+  const events = names.map((name): StreamEvent => ({ type: "stream.expired", name }));
+  return accepted(events, () => ({ expired: names.length }));
 };
