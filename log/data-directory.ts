@@ -5,7 +5,7 @@
  */
 import { ADVICE_IDENTITY } from "./corruption.js";
 import { readDirectoryFormat } from "./directory-format.js";
-import { errnoOf, LogError } from "./errors.js";
+import { errnoOf, errorMessage, LogError } from "./errors.js";
 import {
   FOLLOWING_FILE,
   IDENTITY_FILE,
@@ -94,7 +94,7 @@ function explain(error: unknown, path: string): unknown {
   }
   const errno = errnoOf(error);
   if (errno === undefined || !UNUSABLE.has(errno)) return error;
-  const why = error instanceof Error ? error.message : errno;
+  const why = errorMessage(error);
   const message = `${path} cannot be used as a data directory (${why}); it must be a directory that this process may write`;
   return new LogError("LOG_DIRECTORY_UNUSABLE", message, { directory: path, found: errno }, error);
 }

@@ -80,6 +80,11 @@ export function codeOf(error: unknown): string | undefined {
   return undefined;
 }
 
+/** What an error says, or whatever was thrown in its place. */
+export function errorMessage(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
 const ERRNO = /^E[A-Z0-9]+$/;
 
 /**

@@ -2,7 +2,6 @@
  * Opens the log of a data directory: lock, identity, recovery, then a log that takes appends. The order is the point:
  * nothing is read before the directory is ours, and nothing is written before what is there was found sound.
  */
-
 import type { DataDirectory } from "./data-directory.js";
 import {
   checkIdentityIsThere,
@@ -15,7 +14,7 @@ import {
 } from "./data-directory.js";
 import { DIRECTORY_FORMAT_VERSION, raiseDirectoryFormat, readDirectoryFormat } from "./directory-format.js";
 import { EpochTable } from "./epochs.js";
-import { assert, errnoOf, LogError } from "./errors.js";
+import { assert, errnoOf, errorMessage, LogError } from "./errors.js";
 import { RECORD_BODY_BYTES_MAX } from "./format.js";
 import { isNoSpace } from "./free-space.js";
 import { endInstallation } from "./installing.js";
@@ -159,7 +158,7 @@ function explain(error: unknown, directory: string): unknown {
   }
   const errno = errnoOf(error);
   if (error instanceof LogError || errno === undefined) return error;
-  const why = error instanceof Error ? error.message : String(error);
+  const why = errorMessage(error);
   // Whose file it is, or what stands in its place, no restart mends; one that was there a moment ago is the disk's matter.
   const code = UNUSABLE.has(errno) && errno !== "ENOENT" ? "LOG_DIRECTORY_UNUSABLE" : "LOG_FAILED";
   return new LogError(code, `the log in ${directory} cannot be opened: ${why}`, { directory, errno }, error);

@@ -5,7 +5,13 @@
  * Trouble with the archive never stops the server. It shows in metrics, readiness' detail and the log, and what waits is
  * archived when the trouble is over. An archive that is not this log's to continue is refused until the next start.
  */
-import { offset as asOffset, type EventLog, type LogUsage, type OffsetHolder } from "../../log/index.js";
+import {
+  offset as asOffset,
+  type EventLog,
+  errorMessage,
+  type LogUsage,
+  type OffsetHolder,
+} from "../../log/index.js";
 import type { Logger } from "../logging.js";
 import { codeOf } from "./archive-job.js";
 import { REFUSALS } from "./archive-ownership.js";
@@ -199,7 +205,7 @@ export class ContinuousArchive {
 
   #fail(error: unknown): void {
     const { stopwatch, logger, url } = this.#options;
-    const [code, message] = [codeOf(error), error instanceof Error ? error.message : String(error)];
+    const [code, message] = [codeOf(error), errorMessage(error)];
     this.#errors += 1;
     this.#failures += 1;
     this.#failure = message;

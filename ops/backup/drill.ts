@@ -8,7 +8,7 @@
 import { randomBytes } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { offset, openLogView, realFileSystem, SNAPSHOT_DIRECTORY } from "../../log/index.js";
+import { errorMessage, offset, openLogView, realFileSystem, SNAPSHOT_DIRECTORY } from "../../log/index.js";
 import { type Digests, foldTo, type SnapshotDirectory, type StoreRules } from "../../projections/index.js";
 import { type ServerChild, startServer } from "../server-child.js";
 import { BackupError } from "./errors.js";
@@ -132,7 +132,7 @@ async function start(dataDirectory: string, { readyTimeoutMs, signal }: Bounds):
     });
   } catch (error) {
     signal.throwIfAborted();
-    const why = error instanceof Error ? error.message : String(error);
+    const why = errorMessage(error);
     throw new BackupError(
       "DRILL_SERVER_FAILED",
       `no server starts from the restored data: ${why}`,

@@ -3,7 +3,7 @@
  * chosen backups at every byte: sizes, SHA-256, every record's crc and the chain across segments. Changes nothing.
  */
 import { createHash, type Hash } from "node:crypto";
-import { type CheckedSegment, checkSegment, errnoOf, type Finding } from "../../log/index.js";
+import { type CheckedSegment, checkSegment, errnoOf, errorMessage, type Finding } from "../../log/index.js";
 import { eachArchiveManifest, loadArchiveHead } from "./archive-chain.js";
 import {
   archiveFindings,
@@ -273,7 +273,7 @@ class Verification {
       // A disk that cannot read a sector is damage like any other; that it is gone since it was listed, too.
       const isGone = error instanceof BackupError && error.code === "BACKUP_DAMAGED";
       if (!isGone && errnoOf(error) !== "EIO") throw error;
-      const found = error instanceof Error ? error.message : String(error);
+      const found = errorMessage(error);
       return { sha256: "", finding: finding(isGone ? "missing" : "damaged", name, "its bytes", found) };
     }
   }

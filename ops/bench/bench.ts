@@ -5,6 +5,7 @@
 import { writeFileSync } from "node:fs";
 import { cpus, loadavg, release, tmpdir, totalmem } from "node:os";
 import { parseArgs } from "node:util";
+import { errorMessage } from "../../log/index.js";
 import { wantedFromArguments, wholeNumberOf } from "../cli/tool-arguments.js";
 import { BACKUP_ROWS } from "./backup-rows.js";
 import { HISTORY_ROWS } from "./history-rows.js";
@@ -120,7 +121,7 @@ async function measure(bench: Bench, row: Row): Promise<readonly Result[]> {
     return findings.map((finding) => ({ ...there, ...finding }));
   } catch (error) {
     // A row that cannot run says so, and the others still do; the exit code tells.
-    const measured = error instanceof Error ? error.message : String(error);
+    const measured = errorMessage(error);
     const result = { ...where(), what: row.name, goal: "–", measured, reached: undefined, numbers: {} };
     return [error instanceof PeerAbsent ? result : { ...result, failed: true }];
   }

@@ -2,7 +2,7 @@
  * How a command ends: one exit code, and for every code but 0 exactly one line on stderr that says what, where and what
  * to do. The codes are promises to supervisors and scripts; `ops/docs/operations.md` lists them.
  */
-import { errnoOf, LogError, type LogErrorCode } from "../../log/index.js";
+import { errnoOf, errorMessage, LogError, type LogErrorCode } from "../../log/index.js";
 import {
   ProjectionError,
   type ProjectionErrorCode,
@@ -178,7 +178,7 @@ const replicationAdvice: Partial<Readonly<Record<ReplicationErrorCode, Advice>>>
 
 /** System errors that an operator can act on, in words; anything else as it is. */
 function systemText(error: unknown): string {
-  const text = error instanceof Error ? error.message : String(error);
+  const text = errorMessage(error);
   switch (errnoOf(error)) {
     case "EADDRINUSE":
       return `${text}; another process has this port: stop it, or choose another --port`;

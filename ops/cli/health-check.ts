@@ -1,5 +1,6 @@
 /** `annals serve --health-check`: the documented probe. Exit 0 when the server is ready, 1 when not. */
 import { request as httpRequest } from "node:http";
+import { errorMessage } from "../../log/index.js";
 import { firstSet } from "../config/environment.js";
 import { type ConfigRequest, requireConfig } from "./effective-config.js";
 import { CliFailure, exitCodes } from "./failure.js";
@@ -14,7 +15,7 @@ export async function checkHealth(request: ConfigRequest): Promise<void> {
   const address = isFlagged || named === undefined ? await configured(request) : named;
   const url = `http://${address}/readyz`;
   const status = await statusOf(url).catch((error: unknown) => {
-    const why = error instanceof Error ? error.message : String(error);
+    const why = errorMessage(error);
     throw new CliFailure(
       exitCodes.failed,
       `${url} does not answer: ${why}; is the server running there?`,

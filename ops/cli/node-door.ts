@@ -1,4 +1,5 @@
 /** Asks a running server what a command needs to know. */
+import { errorMessage } from "../../log/index.js";
 import { CliFailure, exitCodes } from "./failure.js";
 
 const TIMEOUT_MS = 120_000;
@@ -31,7 +32,7 @@ export async function askNode(
     json = JSON.parse(text);
   } catch (error) {
     const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-    const why = cause instanceof Error ? cause.message : String(cause);
+    const why = errorMessage(cause);
     throw new CliFailure(exitCodes.failed, `${url}: ${why}; check that an Annals server is there`, error);
   }
   if (typeof json !== "object" || json === null || Array.isArray(json)) {

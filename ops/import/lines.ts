@@ -3,6 +3,7 @@ import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
 import { pipeline } from "node:stream";
 import { createGunzip } from "node:zlib";
+import { errorMessage } from "../../log/index.js";
 import { ImportError } from "./errors.js";
 
 /** One line must fit into one request. */
@@ -103,6 +104,6 @@ export class LineReader {
 }
 
 function unreadable(what: string, context: ImportError["context"], cause: unknown): ImportError {
-  const why = cause instanceof Error ? cause.message : String(cause);
+  const why = errorMessage(cause);
   return new ImportError("IMPORT_FILE_UNREADABLE", `${what}: ${why}`, context, cause);
 }

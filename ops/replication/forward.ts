@@ -20,6 +20,7 @@ import {
   type Refusal,
   refusal,
 } from "../../api/index.js";
+import { errorMessage } from "../../log/index.js";
 
 /** From replica to replica to primary, and no further: two that believe each other primary would send it to and fro. */
 const HOPS_MAX = 3;
@@ -86,7 +87,7 @@ export class Forwarder {
           return failed(`whether the write happened is unknown: ${lost}`, primary);
       } catch (error) {
         if (write.signal.aborted) return refusal("API_CLIENT_GONE", "the client went away while it waited");
-        const why = error instanceof Error ? error.message : String(error);
+        const why = errorMessage(error);
         if (wasNotSent(error) && lost === undefined) return failed(`it was not sent: ${why}`, primary);
         lost ??= why;
         const isLate = performance.now() - since > TIMEOUT_MS;

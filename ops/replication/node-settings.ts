@@ -3,6 +3,7 @@ import { X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { createSecureContext } from "node:tls";
 import type { Acks } from "../../api/index.js";
+import { errorMessage } from "../../log/index.js";
 import type { ReplicationSettings, TlsCertificates } from "../../replication/index.js";
 import { REPLICATION_SECRET } from "../config/load.js";
 import type { ConfigValues } from "../config/settings.js";
@@ -77,7 +78,7 @@ export async function readCertificates(values: ConfigValues): Promise<TlsCertifi
     // A file without any would be taken, and nobody trusted.
     void new X509Certificate(ca);
   } catch (error) {
-    const why = error instanceof Error ? error.message : String(error);
+    const why = errorMessage(error);
     const advice = "all three files must be PEM, and key_file that of the certificate in cert_file";
     throw new Error(`replication.tls: ${why}; ${advice}`, { cause: error });
   }
@@ -88,7 +89,7 @@ async function readNamed(file: string, setting: string): Promise<Buffer> {
   try {
     return await readFile(file);
   } catch (error) {
-    const why = error instanceof Error ? error.message : String(error);
+    const why = errorMessage(error);
     throw new Error(`${setting}: ${why}; check the file`, { cause: error });
   }
 }

@@ -5,7 +5,7 @@
  * (`replication/handover.ts`).
  */
 import { errorTable, type Refusal, refusal, type SwitchoverReport } from "../../api/index.js";
-import { unreachable } from "../../log/index.js";
+import { errorMessage, unreachable } from "../../log/index.js";
 import {
   type Address,
   type Clock,
@@ -172,7 +172,7 @@ async function tell(http: string, command: string, body: object, msMax: number):
     return { ok: answer.ok, body: typeof json === "object" && json !== null ? { ...json } : {} };
   } catch (error) {
     const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-    return { ok: false, body: { error: cause instanceof Error ? cause.message : String(cause) } };
+    return { ok: false, body: { error: errorMessage(cause) } };
   }
 }
 
