@@ -64,7 +64,7 @@ describe("replication: what comes more than once", () => {
           expect(cluster.network.duplicates.counts.replayed).toBeGreaterThan(8);
         },
         3,
-        { settings: { secret } },
+        { settings: { secrets: () => (secret === undefined ? [] : [secret]) } },
       ));
 
   test("whoever dials is not answered by an older connection", () =>
@@ -88,7 +88,7 @@ describe("replication: what comes more than once", () => {
         expect(cluster.network.duplicates.counts.answered).toBeGreaterThan(3);
       },
       3,
-      { settings: { secret: undefined } },
+      { settings: { secrets: () => [] } },
     ));
 
   test("a connection that is held up on its way does not take the place of a newer one", () =>

@@ -18,7 +18,7 @@ import {
   type Welcome,
   type WelcomeBody,
 } from "./messages.js";
-import { isSameProof, proveHello, proveWelcome } from "./secret.js";
+import { proofsOf, provedWith, proveHello, proveHelloWithAll, proveWelcome, type Secrets } from "./secret.js";
 import { type Session, type SessionOwner, unexpected } from "./session.js";
 
 /** However long the timeout of a link is: who doesn't greet holds a connection no longer than this. */
@@ -99,22 +99,33 @@ export class AcceptedGreeting extends GreetingSide {
     return this.#hello(message);
   }
 
-  async #hello({ body, proof }: Hello): Promise<void> {
+  async #hello(message: Hello): Promise<void> {
+    const { body } = message;
     const { context, session } = this;
-    const { secret, heartbeatIntervalMs: heartbeatMs } = context.settings;
+    const { heartbeatIntervalMs: heartbeatMs } = context.settings;
+    const secrets = context.settings.secrets();
     const said = { challenge: this.#challenge, hello: body };
-    refuseProof(proveHello(secret, said), proof);
+    const known = mustBeProved(secrets, proofsOf(message), (secret) => proveHello(secret, said));
     const hello = decodeHelloBody(body);
     refuseReplay(this.#challenge.nonce, hello.answers, "hello");
     await this.know(hello.node);
+    if (known > 0) this.#tellOfOlder(hello.node);
     if (hello.purpose === "follow") refuseFormat(context.node.introduction(), hello.node);
     const node = await context.node.statement();
     if (session === undefined || session.reason !== undefined) return;
     const welcome = encodeWelcomeBody({ answers: hello.nonce, heartbeatMs, node });
-    session.send({ type: "welcome", body: welcome, proof: proveWelcome(secret, said, welcome) });
+    session.send({ type: "welcome", body: welcome, proof: proveWelcome(secrets[known], said, welcome) });
     session.greeted(hello.node, node.own, hello.heartbeatMs, "words");
     this.over();
     session.handTo(this.#done(session, hello));
+  }
+
+  /** For whoever waits with taking the older secret out until all nodes know the newer one. */
+  #tellOfOlder({ nodeId, name }: NodeStatement): void {
+    this.context.logger.info(
+      { nodeId, remote: this.session?.remote },
+      `${name} does not know the first of this node's secrets, but a further one`,
+    );
   }
 }
 
@@ -124,6 +135,8 @@ interface SaidByDialler {
   readonly nonce: Uint8Array;
   /** The leadership that the hello states. */
   readonly own: Leadership | undefined;
+  /** With which the hello was proved; the answer must be with one of them. */
+  readonly secrets: Secrets;
 }
 
 export class DialledGreeting extends GreetingSide {
@@ -171,13 +184,14 @@ export class DialledGreeting extends GreetingSide {
       heartbeatMs: settings.heartbeatIntervalMs,
       node: statement,
     });
-    this.#said = { challenge, hello, nonce, own: statement.own };
-    const proof = proveHello(settings.secret, this.#said);
-    this.session?.send({ type: "hello", protocol: PROTOCOL_VERSION, body: hello, proof });
+    const said = { challenge, hello, nonce, own: statement.own, secrets: settings.secrets() };
+    this.#said = said;
+    const proofs = proveHelloWithAll(said.secrets, said);
+    this.session?.send({ type: "hello", protocol: PROTOCOL_VERSION, body: hello, ...proofs });
   }
 
   async #welcome({ body, proof }: Welcome, said: SaidByDialler): Promise<void> {
-    refuseProof(proveWelcome(this.context.settings.secret, said, body), proof);
+    mustBeProved(said.secrets, [proof], (secret) => proveWelcome(secret, said, body));
     const welcome = decodeWelcomeBody(body);
     refuseReplay(said.nonce, welcome.answers, "welcome");
     await this.know(welcome.node);
@@ -200,12 +214,18 @@ function refuseProtocol(found: number): void {
   );
 }
 
-function refuseProof(expected: Uint8Array, found: Uint8Array): void {
-  if (isSameProof(expected, found)) return;
+/** The place of the secret that was proved. @throws ReplicationError REPLICATION_SECRET_WRONG. */
+function mustBeProved(
+  secrets: Secrets,
+  found: readonly Uint8Array[],
+  prove: (secret: Uint8Array | undefined) => Uint8Array,
+): number {
+  const known = provedWith(secrets, found, prove);
+  if (known !== undefined) return known;
   const why =
-    expected.length === 0
+    secrets.length === 0
       ? "the other side has a shared secret and this one none"
-      : found.length === 0
+      : found.every((proof) => proof.length === 0)
         ? "this node asks for the shared secret and the other side has none"
         : "the other side does not know this node's shared secret";
   throw new ReplicationError("REPLICATION_SECRET_WRONG", why);

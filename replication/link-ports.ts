@@ -8,6 +8,7 @@ import type { Leadership } from "./leadership-order.js";
 import type { Below, Heartbeat, HeartbeatWords, Install, NodeStatement } from "./messages.js";
 import type { Clock, Random, ReplicationLogger } from "./ports.js";
 import type { Position } from "./position.js";
+import type { Secrets } from "./secret.js";
 import type { ReplicationSettings } from "./settings.js";
 
 export interface LinkSettings {
@@ -20,7 +21,7 @@ export interface LinkSettings {
   readonly reconnectDelayMs: number;
   readonly autoReconnect: boolean;
   /** Proved in the greeting, never sent. */
-  readonly secret: Uint8Array | undefined;
+  readonly secrets: () => Secrets;
 }
 
 export const linkSettingsOf = (settings: ReplicationSettings): LinkSettings => ({
@@ -29,7 +30,7 @@ export const linkSettingsOf = (settings: ReplicationSettings): LinkSettings => (
   windowBytes: settings.bufferBytes,
   reconnectDelayMs: settings.reconnectDelayMs,
   autoReconnect: settings.autoReconnect,
-  secret: settings.secret,
+  secrets: settings.secrets,
 });
 
 /** Asked and told by every link of a node, whichever side it is. */

@@ -36,7 +36,7 @@ import {
 } from "./messages.js";
 import type { Address } from "./ports.js";
 import type { Position } from "./position.js";
-import { PROOF_BYTES } from "./secret.js";
+import { PROOF_BYTES, SECRETS_MAX } from "./secret.js";
 
 const U16_MAX = 0xffff;
 const U32_MAX = 0xffffffff;
@@ -133,7 +133,7 @@ function decodeControl(type: Control, fields: Fields): Message {
     case "challenge":
       return { type, protocol: fields.count("protocol", U16_MAX), nonce: nonceOf(fields) };
     case "hello":
-      return { type, protocol: fields.count("protocol", U16_MAX), ...signed(fields) };
+      return { type, protocol: fields.count("protocol", U16_MAX), ...signed(fields), more: moreOf(fields) };
     case "welcome":
       return { type, ...signed(fields) };
     case "refused":
@@ -363,6 +363,9 @@ const signed = (fields: Fields): { body: Uint8Array; proof: Uint8Array } => ({
   body: fields.bytes("body", 0, GREETING_BYTES_MAX),
   proof: fields.bytes("proof", 0, PROOF_BYTES),
 });
+
+const moreOf = (fields: Fields): Uint8Array | undefined =>
+  fields.optional("more", (name) => fields.bytes(name, PROOF_BYTES, (SECRETS_MAX - 1) * PROOF_BYTES));
 
 /** Without control characters and not too long: what the other side will accept. */
 function printable(text: string, lengthMax: number): string {

@@ -52,6 +52,8 @@ export interface Hello {
   readonly body: Uint8Array;
   /** Empty without a secret. */
   readonly proof: Uint8Array;
+  /** The proofs by each further secret that the dialler knows, one behind the other. */
+  readonly more?: Uint8Array | undefined;
 }
 
 export interface HelloBody {

@@ -1,7 +1,10 @@
 /**
- * The proof that both sides know the shared secret, without sending it: an HMAC-SHA-256 over everything that was said in the greeting.
+ * The proof that both sides know a shared secret, without sending it: an HMAC-SHA-256 over everything that was said in the greeting.
  * Each side signs under a label of its own, so a proof cannot be sent back to whoever made it, and over a nonce of the other's, so it
  * cannot be used a second time.
+ *
+ * While a secret gives way to another one, a node knows both. The dialler proves with all that it knows; the acceptor answers with one of
+ * those, the first of its own. So two nodes understand each other whenever they have one secret in common.
  *
  *   proof of a hello    HMAC-SHA-256(secret, "annals hello" ‖ part(challenge) ‖ part(hello body))
  *   proof of a welcome  HMAC-SHA-256(secret, "annals welcome" ‖ part(challenge) ‖ part(hello body) ‖ part(welcome body))
@@ -13,15 +16,54 @@
  * the way only TLS helps.
  */
 import { createHmac, timingSafeEqual } from "node:crypto";
-import type { Challenge } from "./messages.js";
+import type { Challenge, Hello } from "./messages.js";
 
 export const PROOF_BYTES = 32;
+
+/** Those of one node: two while one gives way to another, and room for who begins anew before that is over. */
+export const SECRETS_MAX = 4;
+
+/** What a node knows, the one that it prefers first. None: it asks for none, and refuses who has one. */
+export type Secrets = readonly Uint8Array[];
 
 /** What was said before. */
 export interface Transcript {
   readonly challenge: Challenge;
   /** The body of the hello. */
   readonly hello: Uint8Array;
+}
+
+/** What a hello says: the proof by the first secret, and those by all further ones, one behind the other. */
+export function proveHelloWithAll(
+  [first, ...further]: Secrets,
+  said: Transcript,
+): { readonly proof: Uint8Array; readonly more: Uint8Array | undefined } {
+  const more = further.map((secret) => proveHello(secret, said));
+  return { proof: proveHello(first, said), more: more.length === 0 ? undefined : Buffer.concat(more) };
+}
+
+/** All proofs of a hello. A rest that is no proof is none. */
+export function proofsOf({ proof, more = new Uint8Array(0) }: Pick<Hello, "proof" | "more">): Uint8Array[] {
+  const proofs = [proof];
+  for (let at = 0; at < more.length; at += PROOF_BYTES) proofs.push(more.subarray(at, at + PROOF_BYTES));
+  return proofs;
+}
+
+/**
+ * Which of the secrets one of the proofs was made with, by its place; undefined: none. Whoever is refused has had all of them compared;
+ * where the search ends only those see who know that secret.
+ */
+export function provedWith(
+  secrets: Secrets,
+  found: readonly Uint8Array[],
+  prove: (secret: Uint8Array | undefined) => Uint8Array,
+): number | undefined {
+  const candidates = secrets.length === 0 ? [undefined] : secrets;
+  const at = candidates.findIndex((secret) => {
+    const expected = prove(secret);
+    return found.some((proof) => isSameProof(expected, proof));
+  });
+  return at < 0 ? undefined : at;
 }
 
 export function proveHello(secret: Uint8Array | undefined, said: Transcript): Uint8Array {
@@ -37,7 +79,7 @@ export function proveWelcome(
 }
 
 /** Takes the same time wherever they differ. Without a secret both are empty: a side that has none refuses a side that has one. */
-export function isSameProof(expected: Uint8Array, found: Uint8Array): boolean {
+function isSameProof(expected: Uint8Array, found: Uint8Array): boolean {
   return expected.length === found.length && timingSafeEqual(expected, found);
 }
 

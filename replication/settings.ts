@@ -1,5 +1,6 @@
 /** What a node of a replicated set is told when it starts. `ops/config` is where names, defaults and reasons stand. */
 import type { Address } from "./ports.js";
+import type { Secrets } from "./secret.js";
 
 /** `master` is the documented word for the primary. */
 export type Role = "master" | "replica";
@@ -33,6 +34,6 @@ export interface ReplicationSettings {
   readonly rejoin: boolean;
   /** How often a node that follows reads one segment whole, and compares it with the node that it follows; 0: never. */
   readonly checkIntervalMs: number;
-  /** Shared by all nodes of the set; undefined: none is asked for. */
-  readonly secret: Uint8Array | undefined;
+  /** Of which any two nodes of the set share one. Asked for each greeting, for they may change while the node runs. */
+  readonly secrets: () => Secrets;
 }

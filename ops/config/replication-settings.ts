@@ -183,7 +183,7 @@ const trust = {
     default: "",
     pattern: FILE_OR_NONE,
     expected: "a file",
-    why: "File with the secret that every node must know (or the variable ANNALS_REPLICATION_SECRET). It is proved, never sent. It keeps strangers out; only TLS keeps what is sent from being read on the way.",
+    why: "File with the secret that every node must know (or the variable ANNALS_REPLICATION_SECRET). It is proved, never sent. It keeps strangers out; only TLS keeps what is sent from being read on the way. Up to four secrets, with an empty line between, while one gives way to another: two nodes must share one. SIGHUP reads the file again.",
   },
   "replication.tls.cert_file": {
     kind: "text",

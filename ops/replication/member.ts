@@ -35,6 +35,7 @@ import {
   isSameRole,
   ReplicationError,
   ReplicationNode,
+  type ReplicationSettings,
   type ReplicationStats,
   type RoleAndAddress,
   Seldom,
@@ -51,7 +52,8 @@ import { parseAddress } from "./address.js";
 import { Forwarder } from "./forward.js";
 import { HoldingsHost } from "./host.js";
 import { NodeCertificates } from "./node-certificates.js";
-import { acksByDefault, nodeSettings, readSecret } from "./node-settings.js";
+import { NodeSecrets } from "./node-secrets.js";
+import { acksByDefault, nodeSettings } from "./node-settings.js";
 import { breakerFacts, factsOf, refusalOf, reportOf } from "./shown.js";
 import { nodeCalled, switchOver } from "./switchover.js";
 
@@ -89,6 +91,7 @@ export class SetMember implements Replication {
   #node: ReplicationNode | undefined;
   /** As which it was known before it had a log. */
   #nodeId: string | undefined;
+  #secrets: NodeSecrets | undefined;
   #certificates: NodeCertificates | undefined;
   #network: TcpNetwork | undefined;
   #stopped = false;
@@ -101,8 +104,8 @@ export class SetMember implements Replication {
 
   private constructor(values: ConfigValues, parts: SetMemberParts) {
     this.#values = values;
-    this.#taken = this.#configured();
     this.#parts = parts;
+    this.#taken = this.#configured();
     this.acks = acksByDefault(values);
     this.#maxLagMs = values["replication.max_lag_ms"];
     this.#ackTimeoutMs = values["replication.ack_timeout_ms"];
@@ -116,11 +119,7 @@ export class SetMember implements Replication {
   /** What the directory is to be opened as. A candidate has another node's log, and leads once it has won. */
   async startsAs(): Promise<"leader" | "candidate" | "follower" | "fresh follower"> {
     const { files, dataDirectory } = this.#parts;
-    const { role, opens, nodeId, isNew } = await startingRole(
-      files,
-      dataDirectory,
-      nodeSettings(this.#values, undefined, () => undefined),
-    );
+    const { role, opens, nodeId, isNew } = await startingRole(files, dataDirectory, this.#settings());
     this.#nodeId = nodeId;
     if (opens === "leading") return "leader";
     this.#isNew = role === "replica" && isNew;
@@ -148,17 +147,18 @@ export class SetMember implements Replication {
    * opened or folded, which is mended then.
    */
   async start(damage?: Finding): Promise<void> {
-    const { files, dataDirectory, logger, httpAddress } = this.#parts;
+    const { files, dataDirectory, logger } = this.#parts;
     const holder = `annals serve, pid ${process.pid}`;
     const own = { nodeId: this.#nodeId, now: Date.now, randomBytes, holder };
     const host = new HoldingsHost({ ...this.#parts, ...own });
     if (damage !== undefined) await host.shut(damage);
-    const [secret, certificates] = await Promise.all([
-      readSecret(this.#values, process.env),
+    const [secrets, certificates] = await Promise.all([
+      NodeSecrets.read(this.#values, process.env),
       NodeCertificates.read(this.#values),
     ]);
-    const settings = nodeSettings(this.#values, secret, httpAddress);
-    this.#warn(settings.listenAddress?.host ?? "", secret !== undefined || certificates !== undefined);
+    this.#secrets = secrets;
+    const settings = this.#settings();
+    this.#warn(settings.listenAddress?.host ?? "", secrets.current.length > 0 || certificates !== undefined);
     const seldom = new Seldom(systemClock.stopwatch);
     const network = new TcpNetwork({
       ...(certificates === undefined ? {} : { tls: certificates.current }),
@@ -213,25 +213,34 @@ export class SetMember implements Replication {
 
   /**
    * What SIGHUP changed: a replica that is to be the master is promoted, and what is to follow follows. What is refused the next SIGHUP tries
-   * again. Certificates are read from their files anew.
+   * again. Secrets and certificates are read from their files anew.
    */
   reload(next: ConfigValues): void {
-    void this.#renewCertificates();
+    void this.#again("secrets", this.#secretsAgain());
+    void this.#again("certificates", this.#certificatesAgain());
     if (isReplicated(next)) this.#takeRole(next);
   }
 
-  async #renewCertificates(): Promise<void> {
-    const { logger } = this.#parts;
+  async #secretsAgain(): Promise<object | undefined> {
+    const secrets = this.#secrets;
+    return secrets?.areInFile === true ? { secrets: (await secrets.renew()).length } : undefined;
+  }
+
+  async #certificatesAgain(): Promise<object | undefined> {
     const certificates = this.#certificates;
-    if (certificates === undefined) return;
+    if (certificates === undefined) return undefined;
+    this.#network?.renew(await certificates.renew());
+    return { expiresAt: new Date(certificates.expiresAt).toISOString() };
+  }
+
+  /** `read` resolves with what is told of them; undefined: there are none. */
+  async #again(what: string, read: Promise<object | undefined>): Promise<void> {
+    const { logger } = this.#parts;
     try {
-      this.#network?.renew(await certificates.renew());
-      logger.info(
-        { expiresAt: new Date(certificates.expiresAt).toISOString() },
-        "certificates read again, for new connections",
-      );
+      const told = await read;
+      if (told !== undefined) logger.info(told, `${what} read again, for new connections`);
     } catch (error) {
-      logger.error({ err: error }, "the certificates could not be read again; those of before go on");
+      logger.error({ err: error }, `the ${what} could not be read again; those of before go on`);
     }
   }
 
@@ -266,7 +275,11 @@ export class SetMember implements Replication {
 
   /** What the settings make of this node. */
   #configured(): RoleAndAddress {
-    return configuredRole(nodeSettings(this.#values, undefined, () => undefined));
+    return configuredRole(this.#settings());
+  }
+
+  #settings(): ReplicationSettings {
+    return nodeSettings(this.#values, () => this.#secrets?.current ?? [], this.#parts.httpAddress);
   }
 
   #warn(host: string, isGuarded: boolean): void {

@@ -1,10 +1,15 @@
-/** Translates the configuration into what a node of a replicated set is told, and reads its secret and certificates. */
+/** Translates the configuration into what a node of a replicated set is told, and reads its secrets and certificates. */
 import { X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { createSecureContext } from "node:tls";
 import type { Acks } from "../../api/index.js";
 import { errorMessage } from "../../log/index.js";
-import type { ReplicationSettings, TlsCertificates } from "../../replication/index.js";
+import {
+  type ReplicationSettings,
+  SECRETS_MAX,
+  type Secrets,
+  type TlsCertificates,
+} from "../../replication/index.js";
 import { REPLICATION_SECRET } from "../config/load.js";
 import type { ConfigValues } from "../config/settings.js";
 import { parseAddress } from "./address.js";
@@ -14,7 +19,7 @@ const KIB = 1024;
 /** Of a node that does not stand alone. `httpOfListener`: where the HTTP server of this process is reached, once it listens. */
 export function nodeSettings(
   values: ConfigValues,
-  secret: Uint8Array | undefined,
+  secrets: () => Secrets,
   httpOfListener: () => string | undefined,
 ): ReplicationSettings {
   const advertised = values["replication.advertised_http_address"].replace(/\/$/, "");
@@ -35,7 +40,7 @@ export function nodeSettings(
     writeLagMsMax: values["replication.backpressure_lag_ms"],
     rejoin: values["replication.rejoin"],
     checkIntervalMs: values["replication.check_interval_secs"] * 1000,
-    secret,
+    secrets,
   };
 }
 
@@ -48,19 +53,33 @@ export function acksByDefault(values: ConfigValues): Acks {
   return acks === "min_replicas" ? values["replication.min_replicas_for_write"] : Number(acks);
 }
 
-/** Without the line end that editors add. Undefined: none is asked for. */
-export async function readSecret(
+/** Of the text of `replication.secret_file`. Who needs more room than this has named another file by mistake. */
+const SECRETS_LENGTH_MAX = 65_536;
+/** Between two secrets. One that an encoder has broken into lines is one. */
+const EMPTY_LINES = /(?:\r?\n){2,}/;
+
+/** Without the line end that editors add. None: none is asked for. @throws Error that names the setting, and shows nothing of the text. */
+export async function readSecrets(
   values: ConfigValues,
   environment: Readonly<Record<string, string | undefined>>,
-): Promise<Uint8Array | undefined> {
+): Promise<Secrets> {
   const file = values["replication.secret_file"];
   const text =
     file === ""
       ? (environment[REPLICATION_SECRET] ?? "")
       : (await readNamed(file, "replication.secret_file")).toString("utf8");
-  const secret = text.replace(/[\r\n]+$/, "");
-  if (file !== "" && secret === "") throw new Error(`${file}: the secret is empty (replication.secret_file)`);
-  return secret === "" ? undefined : Buffer.from(secret);
+  const place = file === "" ? REPLICATION_SECRET : file;
+  const setting = file === "" ? "" : " (replication.secret_file)";
+  if (text.length > SECRETS_LENGTH_MAX)
+    throw new Error(`${place}: longer than the ${SECRETS_LENGTH_MAX} characters expected${setting}`);
+  const secrets = text
+    .replace(/[\r\n]+$/, "")
+    .split(EMPTY_LINES)
+    .filter((secret) => secret !== "");
+  if (file !== "" && secrets.length === 0) throw new Error(`${place}: the secret is empty${setting}`);
+  if (secrets.length > SECRETS_MAX)
+    throw new Error(`${place}: ${secrets.length} secrets, and a node knows at most ${SECRETS_MAX}${setting}`);
+  return secrets.map((secret) => Buffer.from(secret));
 }
 
 /** Undefined: links are not encrypted. */

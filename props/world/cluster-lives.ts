@@ -37,7 +37,13 @@ export async function liveThrough(
         const counts = { ...checked, ...hostCounts, ...network.duplicates.counts };
         for (const [what, count] of Object.entries(counts)) add(what, count);
       };
-      await inWorld(seed, live, setting.nodes, { ...setting, ...(host === undefined ? {} : { host }) });
+      const { secret, ...others } = setting.settings;
+      const settings = { ...others, secrets: () => (secret === undefined ? [] : [secret]) };
+      await inWorld(seed, live, setting.nodes, {
+        ...setting,
+        settings,
+        ...(host === undefined ? {} : { host }),
+      });
     }),
     // Whoever fails has to be told of it: shrinking ends before the test does. And a run that was not ended shows nothing.
     {

@@ -22,7 +22,7 @@ export function settingsOf(name: string): ReplicationSettings {
     writeLagMsMax: 0,
     rejoin: true,
     checkIntervalMs: 1000,
-    secret: Buffer.from("of the set"),
+    secrets: () => [Buffer.from("of the set")],
   };
 }
 

@@ -362,8 +362,10 @@ describe("a role", () => {
     expect(mistakes({ yaml: slow })[0]).toMatch(/two heartbeats/);
   });
 
-  it("has a secret that is no setting", () => {
-    expect(sound({ environment: { ANNALS_REPLICATION_SECRET: "x" } }).warnings).toEqual([]);
+  it("has secrets that are no setting, and never shown", () => {
+    const config = sound({ environment: { ANNALS_REPLICATION_SECRET: "hunter2\n\nhunter1" } });
+    expect(config.warnings).toEqual([]);
+    expect(renderYaml(config)).not.toContain("hunter");
   });
 });
 

@@ -15,11 +15,12 @@ import { LateLog } from "../../ops/late-log.js";
 import { LateStore } from "../../ops/late-store.js";
 import { parseAddress } from "../../ops/replication/address.js";
 import { Forwarder } from "../../ops/replication/forward.js";
+import { NodeSecrets } from "../../ops/replication/node-secrets.js";
 import {
   acksByDefault,
   nodeSettings,
   readCertificates,
-  readSecret,
+  readSecrets,
 } from "../../ops/replication/node-settings.js";
 import { refusalOf } from "../../ops/replication/shown.js";
 import { kv, queue, TEXT_TYPE } from "../../projections/index.js";
@@ -33,6 +34,8 @@ import { linkSettingsOf } from "../../replication/link-ports.js";
 import { CertificateDirectory, hasOpenssl } from "../support/certificates.js";
 import { TestStore } from "../support/kv-store.js";
 import { MemoryLog } from "../support/memory-log.js";
+
+const none = () => [];
 
 function values(environment: Record<string, string> = {}): ConfigValues {
   const loaded = loadConfig({ environment, flags: {} });
@@ -52,7 +55,7 @@ describe("an address", () => {
     ["[fe80::1%br-lan_0.1]:65535", { host: "fe80::1%br-lan_0.1", port: 65_535 }],
   ])("%s", (text, address) => {
     expect(parseAddress(text)).toEqual(address);
-    expect(nodeSettings(listening(text), undefined, () => undefined).listenAddress).toEqual(address);
+    expect(nodeSettings(listening(text), none, () => undefined).listenAddress).toEqual(address);
   });
 
   it.each([
@@ -110,18 +113,18 @@ describe("settings", () => {
     const nothing = (): undefined => undefined;
     const master = { [inEnvironment("master_address")]: "db1" };
     const changed = values({ ...master, [inEnvironment(setting)]: text });
-    expect(nodeSettings(changed, undefined, nothing)).toMatchObject(node);
-    expect(nodeSettings(values(master), undefined, nothing)).not.toMatchObject(node);
+    expect(nodeSettings(changed, none, nothing)).toMatchObject(node);
+    expect(nodeSettings(values(master), none, nothing)).not.toMatchObject(node);
   });
 
   it("reach the node, all of them, and from there its links", () => {
     const names = [...told.map(([setting]) => setting), ...elsewhere].map((name) => `replication.${name}`);
     expect(names.sort()).toEqual(Object.keys(replicationSettings).sort());
     const http = values({ ANNALS_REPLICATION_ADVERTISED_HTTP_ADDRESS: "http://db1:7/" });
-    const secret = Buffer.from("a word");
+    const secrets = () => [Buffer.from("a word")];
     const all = values(Object.fromEntries(told.map(([setting, text]) => [inEnvironment(setting), text])));
-    expect(nodeSettings(http, undefined, () => "http://here").httpAddress()).toBe("http://db1:7");
-    const settings = nodeSettings(all, secret, () => "http://here");
+    expect(nodeSettings(http, none, () => "http://here").httpAddress()).toBe("http://db1:7");
+    const settings = nodeSettings(all, secrets, () => "http://here");
     expect(settings.httpAddress()).toBe("http://here");
     expect(linkSettingsOf(settings)).toEqual({
       heartbeatIntervalMs: 70,
@@ -129,7 +132,7 @@ describe("settings", () => {
       windowBytes: 17 * 1024,
       reconnectDelayMs: 71,
       autoReconnect: false,
-      secret,
+      secrets,
     });
   });
 
@@ -139,14 +142,60 @@ describe("settings", () => {
     writeFileSync(file, "from the file\n");
     const named = values({ ANNALS_REPLICATION_SECRET_FILE: file });
     const environment = { ANNALS_REPLICATION_SECRET: "from the environment" };
-    expect(await readSecret(values(), {})).toBeUndefined();
-    expect(String(await readSecret(values(), environment))).toBe("from the environment");
-    expect(String(await readSecret(named, environment))).toBe("from the file");
+    expect(await readSecrets(values(), {})).toEqual([]);
+    expect(await readSecrets(values(), environment)).toEqual([Buffer.from("from the environment")]);
+    expect(await readSecrets(named, environment)).toEqual([Buffer.from("from the file")]);
     writeFileSync(file, "\n");
-    await expect(readSecret(named, {})).rejects.toThrow(/the secret is empty/);
+    await expect(readSecrets(named, {})).rejects.toThrow(/the secret is empty/);
     rmSync(directory, { recursive: true });
-    await expect(readSecret(named, {})).rejects.toThrow(/^replication\.secret_file: .*; check the file$/);
+    await expect(readSecrets(named, {})).rejects.toThrow(/^replication\.secret_file: .*; check the file$/);
     expect(await readCertificates(values())).toBeUndefined();
+  });
+
+  it.each([
+    ["newer\n\nolder\n", ["newer", "older"]],
+    ["newer\r\n\r\n\r\nolder\r\n", ["newer", "older"]],
+    ["\n\n\nnewer\n\n\n\nolder\n\n", ["newer", "older"]],
+    // Such as base64 writes it, and a word with blanks.
+    ["b3BlbiBzZXNhbWUs\nb3BlbiE=\n", ["b3BlbiBzZXNhbWUs\nb3BlbiE="]],
+    [" a b \n\n c", [" a b ", " c"]],
+    ["a\n\nb\n\nc\n\nd", ["a", "b", "c", "d"]],
+  ])("know the secrets between the empty lines of %j", async (ANNALS_REPLICATION_SECRET, secrets) => {
+    expect(await readSecrets(values(), { ANNALS_REPLICATION_SECRET })).toEqual(
+      secrets.map((secret) => Buffer.from(secret)),
+    );
+  });
+
+  it("know few secrets, and none without a bound", async () => {
+    const five = { ANNALS_REPLICATION_SECRET: "aa\n\nbb\n\ncc\n\ndd\n\nee" };
+    const told = await readSecrets(values(), five).catch(String);
+    expect(told).toBe("Error: ANNALS_REPLICATION_SECRET: 5 secrets, and a node knows at most 4");
+    const long = { ANNALS_REPLICATION_SECRET: "x".repeat(65_537) };
+    await expect(readSecrets(values(), long)).rejects.toThrow(/longer than the 65536 characters expected$/);
+  });
+
+  it("let secrets give way to others that are read again, but never all at once", async () => {
+    const directory = mkdtempSync(join(tmpdir(), "annals-secret-"));
+    const file = join(directory, "secret");
+    writeFileSync(file, "older\n");
+    const secrets = await NodeSecrets.read(values({ ANNALS_REPLICATION_SECRET_FILE: file }), {});
+    const renewed = async (text: string): Promise<string> => {
+      writeFileSync(file, text);
+      return await secrets.renew().then(
+        (known) => known.join(" and "),
+        (error: Error) => error.message,
+      );
+    };
+    const expected = ["newer\nolder\n", "newer\n", "a\n\nb\n\nc\n\nolder\n\ne"];
+    for (const text of expected) {
+      expect(await renewed(text)).toMatch(/holds no secret of before|at most 4/);
+      expect(secrets.current.map(String)).toEqual(["older"]);
+    }
+    expect(await renewed("newer\n\nolder\n")).toBe("newer and older");
+    expect(await renewed("newer\n")).toBe("newer");
+    expect(await renewed("older\n")).not.toMatch(/newer|older$/);
+    expect(secrets.current.map(String)).toEqual(["newer"]);
+    rmSync(directory, { recursive: true });
   });
 
   it.skipIf(!hasOpenssl)("name certificates, which must go together (needs openssl)", async () => {

@@ -9,9 +9,9 @@ beforeEach(() => {
 afterEach(() => world.stop());
 
 it("who follows is told of, and why somebody is not let in, but not of each that tries", async () => {
-  const one = world.add("a", { secret: Buffer.from("open sesame") });
+  const one = world.add("a", { secrets: () => [Buffer.from("open sesame")] });
   await one.start();
-  const two = world.add("b", { secret: Buffer.from("open sesame") });
+  const two = world.add("b", { secrets: () => [Buffer.from("open sesame")] });
   await two.start({ role: "replica", masterAddress: addressOf("a") });
   await world.clock.until(() => two.end > 0, "it follows");
   expect(one.words).toContain("b follows this node");

@@ -10,6 +10,7 @@ import { RawPeer } from "../support/raw-peer.js";
 import { appendMany } from "../support/test-log.js";
 
 const SECRET = Buffer.from("open sesame");
+const NEWER = Buffer.from("open poppy");
 const higher = (number: number): Leadership => ({ epoch: epoch(number), lineageId: "ab".repeat(16) });
 
 const codesOf = (errors: readonly { readonly code: string }[]): string[] => [
@@ -19,22 +20,26 @@ const codesOf = (errors: readonly { readonly code: string }[]): string[] => [
 describe("a shared secret", () => {
   it("lets in who knows it, and is never on the way", async () => {
     const seen: Buffer[] = [];
-    const set = await primaryWith(10, { settings: { secret: SECRET } });
+    const set = await primaryWith(10, { settings: { secrets: () => [SECRET] } });
     set.world.network.faults.onWay = (bytes) => {
       seen.push(Buffer.from(bytes));
       return bytes;
     };
-    await replicaOf(set, { settings: { secret: SECRET } });
+    await replicaOf(set, { settings: { secrets: () => [SECRET] } });
     expect(Buffer.concat(seen).includes(SECRET)).toBe(false);
   });
 
   it.each([
-    ["another one", SECRET, Buffer.from("open sesamf")],
-    ["none at the replica", SECRET, undefined],
-    ["none at the primary", undefined, SECRET],
+    ["another one", [SECRET], [Buffer.from("open sesamf")]],
+    ["none at the replica", [SECRET], []],
+    ["none at the primary", [], [SECRET]],
+    ["none at the replica, of two", [SECRET, NEWER], []],
+    ["none at the primary, where the replica has two", [], [NEWER, SECRET]],
+    ["others than all that the other side knows", [NEWER, SECRET], [Buffer.from("a"), Buffer.from("b")]],
+    ["the beginning of one that the other side knows", [NEWER, SECRET], [SECRET.subarray(0, 4)]],
   ])("%s is refused in the same word on both sides", async (_, ofPrimary, ofReplica) => {
-    const set = await primaryWith(10, { settings: { secret: ofPrimary } });
-    const replica = new LinkNodeDouble(set.world, { settings: { secret: ofReplica } });
+    const set = await primaryWith(10, { settings: { secrets: () => ofPrimary } });
+    const replica = new LinkNodeDouble(set.world, { settings: { secrets: () => ofReplica } });
     replica.follow(set.address);
     await set.world.clock.until(() => replica.failures.length > 1, "it was refused twice");
     expect(codesOf(replica.failures)).toEqual(["REPLICATION_SECRET_WRONG"]);
@@ -43,9 +48,63 @@ describe("a shared secret", () => {
     expect(set.primary.heard).toEqual(set.primary.own);
   });
 
+  it.each([
+    ["only the primary has both yet", [NEWER, SECRET], [SECRET]],
+    ["only the replica has both yet", [SECRET], [NEWER, SECRET]],
+    ["both have both", [NEWER, SECRET], [NEWER, SECRET]],
+    ["both have both, in another order", [SECRET, NEWER], [NEWER, SECRET]],
+    ["only the primary has no more than the newer", [NEWER], [NEWER, SECRET]],
+    ["only the replica has no more than the newer", [SECRET, NEWER], [NEWER]],
+    ["it is the last of four", [NEWER], [SECRET, Buffer.from("a"), Buffer.from("b"), NEWER]],
+  ])("that gives way to another one lets in: %s", async (_, ofPrimary, ofReplica) => {
+    const set = await primaryWith(10, { settings: { secrets: () => ofPrimary } });
+    const replica = await replicaOf(set, { settings: { secrets: () => ofReplica } });
+    expect(replica.failures).toEqual([]);
+  });
+
+  it("may change while a link is there, and holds from the next one on", async () => {
+    let [ofPrimary, ofReplica] = [[SECRET], [SECRET]];
+    const set = await primaryWith(10, { settings: { secrets: () => ofPrimary } });
+    const replica = await replicaOf(set, { settings: { secrets: () => ofReplica } });
+    ofPrimary = [NEWER];
+    await appendMany(set.primary.required, 5);
+    await same(set.primary, replica);
+    expect(replica.failures).toEqual([]);
+    replica.receiver?.retryNow();
+    await set.world.clock.until(() => replica.failures.length > 1, "the next one is refused");
+    expect(codesOf(replica.failures)).toContain("REPLICATION_SECRET_WRONG");
+    ofReplica = [SECRET, NEWER];
+    await appendMany(set.primary.required, 5);
+    await same(set.primary, replica);
+  });
+
+  it("of before serves nobody who was dialled, once it is given up", async () => {
+    let known = [NEWER, SECRET];
+    const set = await primaryWith(10, { settings: { secrets: () => known } });
+    const replica = await replicaOf(set, { settings: { secrets: () => known } });
+    await replica.receiver?.stop();
+    const peers = await RawPeer.listen(set.world.network, set.world.clock, { host: "impostor", port: 1 });
+    const answered = async (secret: Buffer): Promise<string> => {
+      const count = peers.length;
+      replica.follow({ host: "impostor", port: 1 });
+      await set.world.clock.until(() => peers.length > count, "it dials");
+      const node = { ...(await set.primary.statement()), nodeId: "ef".repeat(16) };
+      const [refused] = await Promise.all([
+        Promise.race([peers[count]!.refusal(), peers[count]!.hears("heartbeat").then(() => "greeted")]),
+        peers[count]!.welcome(node, secret),
+      ]);
+      await replica.receiver?.stop();
+      return refused;
+    };
+    expect(await answered(SECRET)).toBe("greeted");
+    known = [NEWER];
+    expect(await answered(SECRET)).toBe("REPLICATION_SECRET_WRONG");
+    expect(await answered(NEWER)).toBe("greeted");
+  });
+
   it("is asked of whoever is dialled, too", async () => {
-    const set = await primaryWith(10, { settings: { secret: SECRET } });
-    const replica = await replicaOf(set, { settings: { secret: SECRET } });
+    const set = await primaryWith(10, { settings: { secrets: () => [SECRET] } });
+    const replica = await replicaOf(set, { settings: { secrets: () => [SECRET] } });
     await replica.receiver?.stop();
     const peers = await RawPeer.listen(set.world.network, set.world.clock, { host: "impostor", port: 1 });
     replica.follow({ host: "impostor", port: 1 });
@@ -59,7 +118,7 @@ describe("a shared secret", () => {
     ["with a secret", SECRET, "REPLICATION_SECRET_WRONG"],
     ["without one", undefined, "REPLICATION_MESSAGE_UNEXPECTED"],
   ])("a hello that is said again by who listened is refused, %s", async (_, secret, code) => {
-    const settings = secret === undefined ? {} : { settings: { secret } };
+    const settings = secret === undefined ? {} : { settings: { secrets: () => [secret] } };
     const set = await primaryWith(10, settings);
     let hello: Buffer | undefined;
     set.world.network.faults.onWay = (bytes, { from }) => {
@@ -76,7 +135,7 @@ describe("a shared secret", () => {
   });
 
   it("proved by a node is not taken from that node's own mouth", async () => {
-    const set = await primaryWith(10, { settings: { secret: SECRET } });
+    const set = await primaryWith(10, { settings: { secrets: () => [SECRET] } });
     const { clock, network } = set.world;
     const trap = { host: "trap", port: 1 };
     const caught = await RawPeer.listen(network, clock, trap);
@@ -93,7 +152,7 @@ describe("a shared secret", () => {
   });
 
   it("covers every byte of what a node says of itself", async () => {
-    const set = await primaryWith(10, { settings: { secret: SECRET } });
+    const set = await primaryWith(10, { settings: { secrets: () => [SECRET] } });
     set.world.network.faults.onWay = (bytes, { from }) => {
       // Raises the epoch that the hello states, and makes the frame whole again.
       const at = Buffer.from(bytes).indexOf(Buffer.from("a5686561726482a565706f6368", "hex"));
@@ -102,7 +161,7 @@ describe("a shared secret", () => {
       changed.writeUInt8(9, at + 13);
       return Buffer.concat(encodeFrame("hello", 0, [changed.subarray(16)]));
     };
-    const replica = new LinkNodeDouble(set.world, { settings: { secret: SECRET } });
+    const replica = new LinkNodeDouble(set.world, { settings: { secrets: () => [SECRET] } });
     await replica.lead(3);
     await replica.required.beginFollowing();
     replica.follow(set.address);

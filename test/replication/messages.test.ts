@@ -108,7 +108,8 @@ describe("messages", () => {
       heartbeatMs: 1,
       node: statement,
     });
-    const [hello] = encodeMessage({ type: "hello", protocol: 1, body, proof }, 0);
+    const more = new Uint8Array(3 * 32);
+    const [hello] = encodeMessage({ type: "hello", protocol: 1, body, proof, more }, 0);
     expect(hello!.length).toBeLessThan(GREETING_BYTES_MAX);
     const heartbeat = MESSAGES.find((message) => message.type === "heartbeat")!;
     const many = { ...heartbeat, primary: long, peers: Array.from({ length: 80 }, () => long) } as Message;
@@ -161,6 +162,8 @@ describe("messages", () => {
     ["challenge", { protocol: 1, nonce: new Uint8Array(31) }],
     ["challenge", { protocol: 70_000, nonce }],
     ["hello", { protocol: 1, body: "text", proof }],
+    ["hello", { protocol: 1, body: new Uint8Array(1), proof, more: new Uint8Array(31) }],
+    ["hello", { protocol: 1, body: new Uint8Array(1), proof, more: new Uint8Array(97) }],
     ["welcome", { body: new Uint8Array(1), proof: new Uint8Array(33) }],
     ["mark", { position: { offset: 1, crc: 2 ** 32, epoch: 1, lineageId: id("aa") } }],
     ["mark", { position: { offset: 1, crc: 1, epoch: 1, lineageId: id("AA") } }],

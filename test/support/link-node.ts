@@ -51,7 +51,7 @@ export const SETTINGS: LinkSettings = {
   windowBytes: 64 * 1024,
   reconnectDelayMs: 100,
   autoReconnect: true,
-  secret: undefined,
+  secrets: () => [],
 };
 
 export interface NodeChanges {

@@ -84,6 +84,7 @@ export const MESSAGES: readonly Message[] = [
     protocol: 65_535,
     body: encodeHelloBody({ nonce, answers: nonce, purpose: "follow", resync: true, heartbeatMs: 1, node }),
     proof,
+    more: new Uint8Array(96).fill(9),
   },
   {
     type: "welcome",

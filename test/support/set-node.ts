@@ -222,7 +222,7 @@ export class SetNode implements ReplicationHost {
       writeLagMsMax: 0,
       rejoin: true,
       checkIntervalMs: 0,
-      secret: undefined,
+      secrets: () => [],
       ...changes,
     };
     this.#network = world.networkOf(name);
