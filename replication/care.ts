@@ -1,8 +1,8 @@
 /**
- * Takes care of this node's log as it lies on the disk. A node that follows reads one segment whole at intervals, the newest that it has not
- * looked at first, and compares where it ends with the node that it follows, which reads its own. What is damaged here is fetched
- * again; what is damaged there, or sound on both sides and not the same, is only told. So is damage on a node that leads: it repairs nothing
- * by itself, because it cannot know what it has lost.
+ * Takes care of this node's log as it lies on the disk. A node that follows reads one segment whole at intervals, round after round of all,
+ * and compares where it ends with the node that it follows, which reads its own. What is damaged here is fetched again; what is damaged
+ * there, or sound on both sides and not the same, is only told. So is damage on a node that leads: it repairs nothing by itself, because it
+ * cannot know what it has lost.
  */
 import {
   describeFinding,
@@ -57,7 +57,8 @@ export class Care {
   readonly #options: CareOptions;
   readonly #known: KnownDamage;
   readonly #mender: Mender;
-  readonly #checked = new Set<Offset>();
+  /** What is looked at next. */
+  #round: Iterator<Offset, never> | undefined;
   readonly #noticed = new Set<Offset>();
   #turns = 0;
   #watched: LogSegments | undefined;
@@ -130,7 +131,7 @@ export class Care {
   opens(): boolean {
     // Whatever was heard of the node before is not this one's.
     this.#known.turned();
-    this.#checked.clear();
+    this.#round = undefined;
     if (this.#options.host.damage === undefined || this.#wantsAll) return this.#opening !== undefined;
     this.#open();
     return true;
@@ -222,7 +223,7 @@ export class Care {
 
   #forget(): void {
     this.#known.clear();
-    this.#checked.clear();
+    this.#round = undefined;
   }
 
   #schedule(): void {
@@ -258,10 +259,8 @@ export class Care {
     this.watch();
     const segments = this.#options.host.logSegments();
     if (segments === undefined || !this.#follows) return;
-    const due = this.#due() ?? this.#next(segments);
-    if (due === undefined) return;
-    this.#checked.add(due);
-    await this.#look(due);
+    this.#round ??= rounds(segments);
+    await this.#look(this.#due() ?? this.#round.next().value);
   }
 
   /** What is known to be damaged comes every other time, one after the other: what nobody can lend must not keep the rest from being seen. */
@@ -269,16 +268,6 @@ export class Care {
     const { all } = this.#known;
     const turn = this.#turns++;
     return turn % 2 === 0 && all.length > 0 ? all[(turn / 2) % all.length] : undefined;
-  }
-
-  #next(segments: LogSegments): Offset | undefined {
-    const sealed = segments.list().filter(({ last }) => last <= segments.durableOffset);
-    // The newest may take long to be sealed, so each round ends with it, as far as it goes.
-    const newestFirst = [segments.tail, ...sealed.map(({ first }) => first)].reverse();
-    const unchecked = newestFirst.find((first) => !this.#checked.has(first));
-    if (unchecked !== undefined || newestFirst.length === 0) return unchecked;
-    this.#checked.clear();
-    return newestFirst[0];
   }
 
   async #look(first: Offset): Promise<void> {
@@ -390,5 +379,19 @@ export class Care {
           `the node that is followed has damage on its disk, which is sound here: ${message}`,
         );
     }
+  }
+}
+
+/**
+ * Round after round, the newest sealed segment first. What is sealed meanwhile waits for the next round: segments may be sealed faster than
+ * they are looked at, and the oldest would never have their turn.
+ */
+function* rounds(segments: LogSegments): Generator<Offset, never> {
+  for (;;) {
+    const sealed = segments.list().filter(({ last }) => last <= segments.durableOffset);
+    // What retention took while the round went on is passed over.
+    for (const { first } of sealed.reverse()) if (segments.at(first) !== undefined) yield first;
+    // The newest may take long to be sealed, so each round ends with it, as far as it goes.
+    yield segments.tail;
   }
 }

@@ -1,8 +1,9 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import {
   LogError,
   type LogSegments,
   listQuarantined,
+  type Offset,
   offset,
   type RecordRun,
   readWholeFile,
@@ -66,6 +67,12 @@ async function filesOf(node: SetNode): Promise<string[]> {
 
 const damageOf = (node: SetNode) => node.node.stats().damage;
 const countersOf = (node: SetNode) => node.node.stats().counters;
+
+/** The first offsets of the sealed segments that this node reads whole from now on. */
+function looksAt(node: SetNode): () => Offset[] {
+  const check = vi.spyOn(node.logSegments()!, "check");
+  return () => check.mock.calls.map(([first]) => first);
+}
 
 describe("damage on a replica", () => {
   it("in a sealed segment is found by looking, put aside, and fetched again from the primary", async () => {
@@ -375,23 +382,30 @@ describe("comparing", () => {
       .list()
       .map(({ first }) => first)
       .reverse();
-    const asked: number[] = [];
-    const segments = a!.logSegments()!;
-    const { check } = segments;
-    segments.check = (first, pace) => {
-      asked.push(first);
-      return check.call(segments, first, pace);
-    };
+    const asked = looksAt(a!);
     const compared = (): number => countersOf(b!).comparisons;
     const before = compared();
     for (let i = 1; i <= bases.length + 4; i++)
       await until(() => compared() >= before + i, "the next was compared");
     // It may have begun before the last of them was sealed; then it goes from the newest to the oldest, and around.
-    const round = asked.slice(-bases.length - 1);
+    const round = asked().slice(-bases.length - 1);
     const start = bases.indexOf(round[0]!);
     expect(round).toEqual([...bases.slice(start), ...bases.slice(0, start), round[0]]);
     expect(damageOf(b!).comparedAt).toBeGreaterThan(0);
     expect(countersOf(b!).mismatches).toBe(0);
+  });
+
+  it("comes to the oldest segments, and around, also where others are sealed faster than it looks at one", async () => {
+    const [a, b] = await setOf(["a", "b"]);
+    const oldest = baseOf(b!, 0);
+    const asked = looksAt(a!);
+    const looks = (): number => asked().filter((first) => first === oldest).length;
+    for (let i = 0; i < 60 && looks() < 2; i++) {
+      const before = countersOf(b!).checks;
+      await appendMany(a!.required, 50);
+      await until(() => has(b!, a!) && countersOf(b!).checks > before, "the next was looked at");
+    }
+    expect(looks()).toBe(2);
   });
 
   it("does not hold up a node that stops while the other one is silent", async () => {
