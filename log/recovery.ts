@@ -33,7 +33,14 @@ import {
   shownPath,
 } from "./segment-chain.js";
 import { LOG_START, type ReadPoint, readBatch } from "./segment-reader.js";
-import { loadIndex, pointAt, rebuildIndex, type SegmentScan, scanSegment } from "./segment-scan.js";
+import {
+  type LoadedIndex,
+  loadIndex,
+  pointAt,
+  rebuildIndex,
+  type SegmentScan,
+  scanSegment,
+} from "./segment-scan.js";
 import type { Identity } from "./settings.js";
 import { type AfterEnd, readAfterEnd } from "./tail-evidence.js";
 import { fingerprintFinding, isOwnWriter, judgeTail, lostTailFinding } from "./torn-or-corrupt.js";
@@ -198,7 +205,10 @@ function throwIfFound(finding: Finding | undefined): void {
   if (finding !== undefined) throw corruption(finding);
 }
 
-/** The chained crc of the record at `offset`, or undefined if retention has removed it. */
+/**
+ * The chained crc of the record at `offset`, or undefined if retention has removed it.
+ * @throws LogError LOG_CORRUPT when a record of a sealed segment that leads there is damaged.
+ */
 async function crcAt(
   files: FileSystem,
   logDirectory: string,
@@ -212,10 +222,14 @@ async function crcAt(
   if (holder === undefined) return undefined;
   if (holder === segments[segments.length - 1])
     return (await seek(tailHandle, holder, scan.index.floor(after), after, scan.next.position)).seed;
-  const { index } = await loadIndex(files, logDirectory, holder);
   const handle = await files.open(`${logDirectory}/${holder.name}`, "read");
+  const read = ({ index }: LoadedIndex): Promise<ReadPoint> =>
+    seek(handle, holder, index.floor(after), after, holder.bytes);
   try {
-    return (await seek(handle, holder, index.floor(after), after, holder.bytes)).seed;
+    const indexed = await read(await loadIndex(files, logDirectory, holder));
+    if (indexed.offset === after) return indexed.seed;
+    // A damaged record on the way says nothing of whose the recovery point is.
+    return (await read(await rebuildIndex(files, logDirectory, holder))).seed;
   } finally {
     await handle.close();
   }

@@ -284,6 +284,16 @@ describe("recovery", () => {
     }
   });
 
+  test("damage that only the recovery point's record leads to is named as what it is", async () => {
+    const large = (mark: number): Uint8Array[] => [bodyOf(40_000, mark)];
+    const log = composeLog({ batches: [1, 2, 3, 4, 5, 6].map(large), rollBefore: [5] });
+    const files = log.files();
+    damage(log, files, 3);
+    const error = await refusal(recover(files, log.recoveryPoint(3)));
+    expect(error.context).toMatchObject({ finding: "record", offset: 3 });
+    expect(error.message).toContain("restore the file from a backup or a replica");
+  });
+
   test("a segment under another name is refused", async () => {
     const log = tenRecords();
     const files = log.files();
