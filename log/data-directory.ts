@@ -10,10 +10,10 @@ import {
   FOLLOWING_FILE,
   IDENTITY_FILE,
   INSTALLING_FILE,
+  isRestoringDraft,
   LOCK_FILE,
   LOG_DIRECTORY,
   RESTORING_FILE,
-  TEMPORARY_SUFFIX,
 } from "./file-names.js";
 import {
   type DirectoryLock,
@@ -101,13 +101,13 @@ function explain(error: unknown, path: string): unknown {
 
 /** @throws LogError LOG_RESTORE_UNFINISHED when a restore into the directory did not come to its end. */
 export async function checkIsNotRestoring(files: FileSystem, dataDirectory: string): Promise<void> {
-  const file = `${dataDirectory}/${RESTORING_FILE}`;
-  // The mark under its temporary name was about to be made; a log that is there was no restore's then.
+  const isThere = (await files.stat(dataDirectory))?.type === "directory";
+  const names = isThere ? await files.list(dataDirectory) : [];
+  // A draft says that the mark was about to be made; a log that is there was no restore's then.
   const isMarked =
-    (await files.exists(file)) ||
-    ((await files.exists(`${file}${TEMPORARY_SUFFIX}`)) &&
-      !(await files.exists(`${dataDirectory}/${IDENTITY_FILE}`)));
+    names.includes(RESTORING_FILE) || (names.some(isRestoringDraft) && !names.includes(IDENTITY_FILE));
   if (!isMarked) return;
+  const file = `${dataDirectory}/${RESTORING_FILE}`;
   const message = `a restore or migration into ${dataDirectory} was not finished: what is there is not whole`;
   throw new LogError("LOG_RESTORE_UNFINISHED", message, { directory: dataDirectory, file });
 }

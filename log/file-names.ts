@@ -5,6 +5,7 @@
  *   <data-dir>/identity.json                   cluster id and node id
  *   <data-dir>/format.json                     version of the directory: which formats may be in it; missing: 1
  *   <data-dir>/restoring.json                  a restore into this directory is not finished: no log opens here
+ *   <data-dir>/restoring.json.<32 hex digits>.tmp   one is about to begin; worthless where there is a log
  *   <data-dir>/installing.json                 another node's log is being put into place: the next opening ends it
  *   <data-dir>/incoming/                       another node's log and snapshot on their way, as in a data directory
  *   <data-dir>/diverged/<ms>-<first>-<last>-<lineage, 8 digits>/   records that were cut off, as a data directory
@@ -46,6 +47,7 @@ const SEGMENT_NAME = /^(\d{20})\.log$/;
 const SNAPSHOT_NAME = /^snapshot_(0|[1-9]\d{0,15})_([1-9]\d{0,15})\.snap$/;
 const DIVERGED_NAME = /^(\d{1,16})-(\d{1,16})-(\d{1,16})-([0-9a-f]{8})$/;
 const QUARANTINED_NAME = /^(\d{20})-(\d{1,16})\.log$/;
+const RESTORING_DRAFT = /^restoring\.json(\.[0-9a-f]{32})?\.tmp$/;
 const INDEX_NAME = /^(\d{20})\.index$/;
 
 const digits = (base: Offset): string => String(base).padStart(20, "0");
@@ -81,6 +83,16 @@ export function parseQuarantinedName(name: string): { base: Offset; keptAt: numb
   const keptAt = Number(ms);
   if (!Number.isSafeInteger(base) || !Number.isSafeInteger(keptAt) || base < 1) return undefined;
   return { base: asOffset(base), keptAt };
+}
+
+/** `id`: 32 hex digits. */
+export function restoringDraftName(id: string): string {
+  return `${RESTORING_FILE}.${id}${TEMPORARY_SUFFIX}`;
+}
+
+/** True also for the mark under the temporary name of its own. */
+export function isRestoringDraft(name: string): boolean {
+  return RESTORING_DRAFT.test(name);
 }
 
 export function repairDirectoryName(nowMs: number): string {

@@ -6,8 +6,8 @@
  * that mark does not open: a restore that was ended anywhere leaves a directory that nobody serves, and that only another
  * restore takes. The steps, each durable before the next:
  *
- *   1. the mark, then the lock: ended in between, there is no directory that looks as if nothing had been meant to be in it.
- *      Then what an unfinished restore left is removed
+ *   1. a draft of the mark, then the lock, then the mark: ended in between, there is no directory that looks as if nothing had been
+ *      meant to be in it. Then what an unfinished restore left is removed
  *   2. the segments and snapshots, in any order, each under a temporary name until every byte of it was verified; then segments that
  *      came in pieces are made one
  *   3. the chain across the segments is checked, up to the wanted record
@@ -28,12 +28,13 @@ import {
 import { raiseDirectoryFormat } from "./directory-format.js";
 import { EPOCH_START_VERSION, type EpochStart, encodeEpochStart } from "./epoch-start.js";
 import { EPOCH_STARTED } from "./epochs.js";
-import { assert, LogError } from "./errors.js";
+import { assert, errnoOf, LogError } from "./errors.js";
 import type { EpochEntry } from "./event-log.js";
 import {
   FORMAT_FILE,
   IDENTITY_FILE,
   indexName,
+  isRestoringDraft,
   LOCK_FILE,
   LOG_DIRECTORY,
   NEW_SUFFIX,
@@ -41,6 +42,7 @@ import {
   parseSnapshotName,
   RECOVERY_POINT_FILE,
   RESTORING_FILE,
+  restoringDraftName,
   SNAPSHOT_DIRECTORY,
   segmentName,
   TEMPORARY_SUFFIX,
@@ -71,11 +73,7 @@ import {
 } from "./units.js";
 
 /** What a restore's directory may hold before it begins: nothing that anybody wrote there on purpose. */
-const HARMLESS: ReadonlySet<string> = new Set([
-  LOCK_FILE,
-  "lost+found",
-  `${RESTORING_FILE}${TEMPORARY_SUFFIX}`,
-]);
+const HARMLESS: ReadonlySet<string> = new Set([LOCK_FILE, "lost+found"]);
 
 export interface RestoreDirectoryOptions {
   readonly files: FileSystem;
@@ -136,14 +134,27 @@ export class RestoringDirectory {
     note: Readonly<Record<string, string | number>>,
   ): Promise<RestoringDirectory> {
     const { files, dataDirectory, holder } = options;
-    const wasMarked = await checkIsFree(files, dataDirectory);
-    if (!wasMarked) await mark(options, note);
-    // Who has the lock may have begun a log in the meantime, or a restore of its own, which needs the mark: it is left to them.
-    const directory = await openDataDirectory(files, dataDirectory, holder);
+    const isMarked = await checkIsFree(files, dataDirectory);
+    const draft = isMarked ? undefined : await announce(options);
     try {
-      // Now nobody else can put anything there.
-      await checkIsStillFree(files, dataDirectory, wasMarked);
-      if (wasMarked) await mark(options, note);
+      const directory = await openDataDirectory(files, dataDirectory, holder);
+      return await RestoringDirectory.#take(options, directory, note);
+    } finally {
+      if (draft !== undefined) await removeIfThere(files, draft);
+    }
+  }
+
+  /** Marks the directory, once nobody else can put anything there. */
+  static async #take(
+    options: RestoreDirectoryOptions,
+    directory: DataDirectory,
+    note: Readonly<Record<string, string | number>>,
+  ): Promise<RestoringDirectory> {
+    const { files, dataDirectory, holder } = options;
+    try {
+      await checkIsFree(files, dataDirectory);
+      const text = `${JSON.stringify({ ...note, by: holder }, null, 2)}\n`;
+      await replaceFile(files, dataDirectory, RESTORING_FILE, Buffer.from(text));
       await clear(files, dataDirectory);
       return new RestoringDirectory(options, directory);
     } catch (error) {
@@ -336,13 +347,24 @@ export class RestoringDirectory {
   }
 }
 
-async function mark(
-  { files, dataDirectory }: RestoreDirectoryOptions,
-  note: Readonly<Record<string, string | number>>,
-): Promise<void> {
+/**
+ * Says in a directory without a mark that a restore is about to begin there, in a file of its own: whoever has the lock meanwhile, or is
+ * refused it, has another one. It counts only where there is no log.
+ */
+async function announce({ files, dataDirectory, randomBytes }: RestoreDirectoryOptions): Promise<string> {
   await makeUsable(files, dataDirectory);
-  const text = `${JSON.stringify(note, null, 2)}\n`;
-  await replaceFile(files, dataDirectory, RESTORING_FILE, Buffer.from(text));
+  const draft = `${dataDirectory}/${restoringDraftName(randomId(randomBytes))}`;
+  await (await files.open(draft, "create")).close();
+  await files.syncDirectory(dataDirectory);
+  return draft;
+}
+
+async function removeIfThere(files: FileSystem, path: string): Promise<void> {
+  try {
+    await files.remove(path);
+  } catch (error) {
+    if (errnoOf(error) !== "ENOENT") throw error;
+  }
 }
 
 /** Whether a restore that was not finished left it. @throws LogError LOG_DIRECTORY_UNUSABLE when anything else is there. */
@@ -357,23 +379,6 @@ async function checkIsFree(files: FileSystem, dataDirectory: string): Promise<bo
   return isMarked;
 }
 
-/**
- * As `checkIsFree`, with the lock. A log that was begun, or a restore that was finished, before the lock was had keeps what it is,
- * and loses the mark that was made meanwhile.
- */
-async function checkIsStillFree(files: FileSystem, dataDirectory: string, wasMarked: boolean): Promise<void> {
-  const names = await files.list(dataDirectory);
-  const isUnfinished = wasMarked && names.includes(RESTORING_FILE);
-  const others = names.filter((name) => name !== RESTORING_FILE);
-  const found = await foundAmong(files, dataDirectory, others, isUnfinished);
-  if (found === undefined) return;
-  if (!wasMarked) {
-    await files.remove(`${dataDirectory}/${RESTORING_FILE}`);
-    await files.syncDirectory(dataDirectory);
-  }
-  throw notFree(dataDirectory, found);
-}
-
 /** The first name that a restore must not touch. */
 async function foundAmong(
   files: FileSystem,
@@ -382,7 +387,7 @@ async function foundAmong(
   isMarked: boolean,
 ): Promise<string | undefined> {
   for (const name of names) {
-    if (HARMLESS.has(name) || (isMarked && MADE_HERE.has(name))) continue;
+    if (HARMLESS.has(name) || isRestoringDraft(name) || (isMarked && MADE_HERE.has(name))) continue;
     const isEmptyLog = name === LOG_DIRECTORY && (await files.list(`${dataDirectory}/${name}`)).length === 0;
     if (!isEmptyLog) return name;
   }
@@ -410,7 +415,7 @@ async function clear(files: FileSystem, dataDirectory: string): Promise<void> {
     if (kept.has(name)) continue;
     const path = `${dataDirectory}/${name}`;
     if (name !== LOG_DIRECTORY && name !== SNAPSHOT_DIRECTORY) {
-      await files.remove(path);
+      await removeIfThere(files, path);
       continue;
     }
     for (const inner of await files.list(path)) await files.remove(`${path}/${inner}`);
