@@ -8,6 +8,7 @@
  * knows it; a snapshot carries it along. What it made of an event (`previous`) is in the log.
  */
 import { assert, BEFORE_FIRST, type Offset, offset } from "../../log/index.js";
+import { OldestFirst } from "../oldest-first.js";
 
 /** What an entry takes beside its key, about. */
 const ENTRY_BYTES = 96;
@@ -22,9 +23,7 @@ export interface ChainEnd {
 export class RemovedKeys {
   readonly #bytesMax: () => number;
   /** In the order of removal; the offset, negative where the chain is not known to be whole. */
-  readonly #ends = new Map<string, number>();
-  /** Stands before the oldest entry. One iterator for all: a new one would walk over every entry deleted so far. */
-  #oldest = this.#ends.keys();
+  readonly #ends = new OldestFirst<number>();
   #bytes = 0;
   #forgottenTo: Offset = BEFORE_FIRST;
 
@@ -65,7 +64,7 @@ export class RemovedKeys {
   /** The key was removed; `last` is its last event. */
   remember(key: string, last: Offset, isWhole: boolean): void {
     assert(last > 0, "a key that was there has had an event");
-    if (this.#ends.delete(key)) this.#bytes -= entryBytes(key);
+    this.takeBack(key);
     this.#ends.set(key, isWhole ? last : -last);
     this.#bytes += entryBytes(key);
     while (this.#bytes > this.#bytesMax()) this.#forgetOldest();
@@ -87,12 +86,11 @@ export class RemovedKeys {
   }
 
   #forgetOldest(): void {
-    const { value: key } = this.#oldest.next();
-    const end = key === undefined ? undefined : this.endOf(key);
-    assert(key !== undefined && end !== undefined, "the iterator stands before every entry that is left");
-    this.#ends.delete(key);
-    this.#bytes -= entryBytes(key);
-    this.forgetTo(end.offset);
+    const { oldest } = this.#ends;
+    assert(oldest !== undefined, "what takes memory is there");
+    const [key, end] = oldest;
+    this.takeBack(key);
+    this.forgetTo(offset(Math.abs(end)));
   }
 }
 
