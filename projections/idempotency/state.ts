@@ -5,6 +5,7 @@
 import { createHash } from "node:crypto";
 import type { Offset } from "../../log/index.js";
 import type { GiveWay } from "../give-way.js";
+import { OldestFirst } from "../oldest-first.js";
 import type { ProjectedRecord, Projection } from "../projector.js";
 import { isAnsweredKind, readAnswered } from "./codec.js";
 import type { IdempotencyRules, IdempotencyView, KeptAnswer, RequestAnswered } from "./contract.js";
@@ -17,7 +18,7 @@ type IdempotencyRecord = ProjectedRecord<RequestAnswered>;
 export class IdempotencyState implements IdempotencyView {
   readonly #rules: IdempotencyRules;
   /** In the order of the log. */
-  readonly #answers = new Map<string, KeptAnswer>();
+  readonly #answers = new OldestFirst<KeptAnswer>();
   #bytes = 0;
 
   /** `rules` may change while the state lives; nothing of them is kept. */
@@ -48,16 +49,17 @@ export class IdempotencyState implements IdempotencyView {
     this.#answers.set(key, { fingerprint, expiresAt, status, revision, body, offset: at });
     this.#bytes += answerBytes(key, body);
     const { answersMax, bytesMax } = this.#rules;
-    for (const [oldest, kept] of this.#answers) {
+    for (let { oldest } = this.#answers; oldest !== undefined; oldest = this.#answers.oldest) {
+      const [longestKept, { expiresAt: until }] = oldest;
       const isOver = this.#answers.size > answersMax || this.#bytes > bytesMax;
-      if (!isOver && kept.expiresAt > timestamp) break;
-      this.#forget(oldest);
+      if (!isOver && until > timestamp) break;
+      this.#forget(longestKept);
     }
   }
 
   /** Oldest first. */
   answers(): IterableIterator<[string, KeptAnswer]> {
-    return this.#answers.entries();
+    return this.#answers[Symbol.iterator]();
   }
 
   /** Adds an answer of a snapshot, the newest so far. */

@@ -3,6 +3,7 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { describe, expect, it } from "vitest";
 import { offset } from "../../log/index.js";
+import { IdempotencyState } from "../../projections/idempotency/state.js";
 import { RemovedKeys } from "../../projections/kv/removed-keys.js";
 import { OldestFirst } from "../../projections/oldest-first.js";
 
@@ -62,6 +63,32 @@ describe("a key that is set and deleted again and again", () => {
     expect(removed.size).toBe(100);
   });
 });
+
+describe("a kept answer", () => {
+  it("takes the place of the oldest in the same time, however many there are", () => {
+    const few = Math.min(...[1, 2, 3].map(() => secondsOfAnswers(100)));
+    expect(Math.min(...[1, 2, 3].map(() => secondsOfAnswers(100_000)))).toBeLessThan(8 * few);
+  });
+});
+
+/** For 30,000 answers more than are kept, when `answersMax` are. */
+function secondsOfAnswers(answersMax: number): number {
+  const state = new IdempotencyState({ windowMs: 100, answersMax, bytesMax: 1 << 30 });
+  const answer = {
+    fingerprint: new Uint8Array(32),
+    expiresAt: 100,
+    status: 200,
+    revision: undefined,
+    body: "",
+  };
+  const keep = (each: number): void =>
+    state.put({ type: "idempotency.answered", key: `key${each}`, ...answer }, offset(each + 1), 0);
+  for (let each = 0; each < answersMax; each++) keep(each);
+  const start = performance.now();
+  for (let each = 0; each < 30_000; each++) keep(answersMax + each);
+  expect(state.size).toBe(answersMax);
+  return (performance.now() - start) / 1_000;
+}
 
 /** Of what somebody still holds. */
 function heapBytes(): number {
