@@ -223,15 +223,14 @@ export class PastFolds {
       let weighed = fold.offset;
       for await (const records of replay(kept.log, fold, at)) {
         this.replayedRecords += records;
-        if (fold.offset - weighed >= WEIGHED_EVERY || fold.offset === at) {
+        if (fold.offset - weighed >= WEIGHED_EVERY) {
           weighed = fold.offset;
-          if (!this.#fits(kept)) {
-            this.#drop(kept);
-            return this.#tooLarge(kept.bytes);
-          }
+          if (!this.#fits(kept)) return this.#tooLarge(kept);
         }
         if (signal.aborted) break;
       }
+      // Also where there was nothing to replay: what a snapshot gave may be too large as it is.
+      if (fold.offset === at && !this.#fits(kept)) return this.#tooLarge(kept);
       kept.moving = false;
       return fold.offset === at ? undefined : gone();
     } catch (error) {
@@ -274,7 +273,10 @@ export class PastFolds {
     });
   }
 
-  #tooLarge(bytes: number): Refusal {
+  /** Nothing of it is kept. */
+  #tooLarge(kept: Kept): Refusal {
+    this.#drop(kept);
+    const { bytes } = kept;
     const { bytesMax } = this.#limits;
     return refusal(
       "API_PAST_TOO_LARGE",

@@ -275,6 +275,13 @@ describe("limits", () => {
     expect(folds.bytes).toBe(0);
   });
 
+  it("refuse a state that a snapshot gives too large, with no record to replay", async () => {
+    const folds = foldsOf({ bytesMax: 10 });
+    source.snapshots = [offset(30)];
+    expect(await refusedWith(folds, 30)).toMatchObject({ code: "API_PAST_TOO_LARGE" });
+    expect(folds.count).toBe(0);
+  });
+
   it("let another state go for one that needs the room", async () => {
     const [small] = [foldsOf()];
     (await leased(small, 50)).release();
