@@ -234,6 +234,7 @@ export class Holdings {
       onAsked: (durationMs) => metrics().past.asked(durationMs),
       waitingMax: values["past.waiting_max"],
       timeoutMs: () => this.#parts.values()["past.timeout_ms"],
+      values: () => this.#parts.values(),
       idleMs: values["past.idle_secs"] * 1000,
       start: () => startPastThread({ version, dataDirectory, values: this.#parts.values() }),
     });

@@ -2,6 +2,7 @@
 import type { ApiLimits } from "../../api/index.js";
 import { type Offset, realFileSystem } from "../../log/index.js";
 import { LiveSettings } from "../config/rooms.js";
+import type { ConfigValues } from "../config/settings.js";
 import { DirectorySource } from "./fold-source.js";
 import { LookBack } from "./look-back.js";
 import { type FoldLimits, type FoldSource, PastFolds } from "./past-folds.js";
@@ -12,6 +13,8 @@ export interface PastServiceOptions {
   readonly source: FoldSource & { reaches(end: Offset): void };
   readonly foldLimits: FoldLimits;
   readonly limits: ApiLimits;
+  /** Has rules and limits follow the settings. */
+  readonly apply: (values: ConfigValues) => void;
   readonly version: string;
   readonly queuesEnabled: boolean;
   readonly random: () => number;
@@ -29,7 +32,8 @@ export class PastService {
   }
 
   /** @throws as `LookBack.ask`. */
-  async answer({ ask, end }: PastJob, signal: AbortSignal): Promise<PastAnswered> {
+  async answer({ ask, end, values }: PastJob, signal: AbortSignal): Promise<PastAnswered> {
+    this.#options.apply(values);
     this.#options.source.reaches(end);
     const asked = await this.#lookBack.ask(ask, signal);
     const { count, bytes, replayedRecords } = this.#folds;
@@ -39,11 +43,13 @@ export class PastService {
 
 /** Over a data directory, as a thread does it. */
 export function pastService({ version, dataDirectory, values }: PastThreadSettings): PastService {
-  const { rules, limits } = new LiveSettings(values);
+  const live = new LiveSettings(values);
+  const { rules, limits } = live;
   return new PastService({
     source: new DirectorySource({ files: realFileSystem, dataDirectory, rules }),
     foldLimits: foldLimits(values),
     limits,
+    apply: (now) => live.apply(now),
     version,
     queuesEnabled: values["queue.enabled"],
     random: Math.random,

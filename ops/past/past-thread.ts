@@ -15,6 +15,7 @@ import {
   refusal,
 } from "../../api/index.js";
 import { assert, type EventLog, unreachable } from "../../log/index.js";
+import type { ConfigValues } from "../config/settings.js";
 import { JobError, StateWorker, type WorkerThread } from "../state/state-worker.js";
 import { type Point, pointOf } from "./moment.js";
 import type { Found } from "./past-folds.js";
@@ -29,8 +30,9 @@ export interface PastThreadOptions {
   /** Told of every ask that went to the thread, however it ended. */
   readonly onAsked: (durationMs: number) => void;
   readonly waitingMax: number;
-  /** Asked for each look: it may change while the process runs. */
+  /** Asked for each look, as `values` are: they may change while the process runs. */
   readonly timeoutMs: () => number;
+  readonly values: () => ConfigValues;
   readonly idleMs: number;
   readonly start: () => WorkerThread;
 }
@@ -119,7 +121,7 @@ export class PastThread implements Past {
   }
 
   async #ask(question: Question, { at, time }: Point, signal: AbortSignal): Promise<Outcome> {
-    const { log, stopwatch, onAsked } = this.#options;
+    const { log, stopwatch, onAsked, values } = this.#options;
     const timeoutMs = this.#options.timeoutMs();
     if (signal.aborted) return gone();
     const since = stopwatch();
@@ -127,7 +129,7 @@ export class PastThread implements Past {
     const late = setTimeout(() => patience.abort(), timeoutMs);
     try {
       const { outcome, found, figures } = await this.#worker.run(
-        { type: "past", ask: { question, at, time }, end: log.committedOffset },
+        { type: "past", ask: { question, at, time }, end: log.committedOffset, values: values() },
         { signal: AbortSignal.any([signal, patience.signal]) },
       );
       this.#figures = figures;

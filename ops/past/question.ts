@@ -32,6 +32,8 @@ export interface PastJob {
   readonly ask: Ask;
   /** How far the log is known to be committed. */
   readonly end: Offset;
+  /** As the server runs with them now; rules and limits may have changed since the thread began. */
+  readonly values: ConfigValues;
 }
 
 export interface PastFigures {

@@ -1,6 +1,9 @@
 /** Looking back without a thread: the real parts of both ends over any log of this process, messages cloned as between threads. */
 import type { ApiLimits } from "../../api/index.js";
 import { type EventLog, type LogReader, type Offset, offset } from "../../log/index.js";
+import { loadConfig } from "../../ops/config/load.js";
+import { LiveSettings } from "../../ops/config/rooms.js";
+import type { ConfigValues } from "../../ops/config/settings.js";
 import type { FoldLimits, FoldSource } from "../../ops/past/past-folds.js";
 import { PastService } from "../../ops/past/past-service.js";
 import { PastThread, type PastThreadOptions } from "../../ops/past/past-thread.js";
@@ -80,11 +83,18 @@ export class LocalThread implements WorkerThread {
   readonly #running = new Map<number, AbortController>();
   ended = false;
 
-  constructor(source: TestSource, limits: ApiLimits, foldLimits: FoldLimits, queuesEnabled: boolean) {
+  constructor(
+    source: TestSource,
+    settings: ApiLimits | LiveSettings,
+    foldLimits: FoldLimits,
+    queuesEnabled: boolean,
+  ) {
+    const isLive = settings instanceof LiveSettings;
     this.#service = new PastService({
       source,
       foldLimits,
-      limits,
+      limits: isLive ? settings.limits : settings,
+      apply: (values) => isLive && settings.apply(values),
       version: "1.2.3",
       queuesEnabled,
       random: Math.random,
@@ -142,10 +152,19 @@ export interface LocalPastOptions extends Partial<PastThreadOptions> {
   readonly folds?: Partial<FoldLimits>;
 }
 
+export function settingsOf(environment: Record<string, string> = {}): ConfigValues {
+  const loaded = loadConfig({ environment, flags: {} });
+  if (!loaded.ok) throw new Error(loaded.mistakes[0]?.message);
+  return loaded.config.values;
+}
+
+const DEFAULTS = settingsOf();
+
+/** Where the limits are live, they follow the settings that come with each ask. */
 export function pastInProcess(
   log: EventLog,
   rules: StoreRules,
-  limits: ApiLimits,
+  limits: ApiLimits | LiveSettings,
   options: LocalPastOptions = {},
 ): LocalPast {
   const source = new TestSource(log, rules);
@@ -158,6 +177,7 @@ export function pastInProcess(
     onAsked: () => undefined,
     waitingMax: 100,
     timeoutMs: () => 60_000,
+    values: () => DEFAULTS,
     idleMs: 60_000,
     start: () => {
       const foldLimits = { ...TEST_FOLD_LIMITS, ...options.folds };

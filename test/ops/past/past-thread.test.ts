@@ -3,12 +3,18 @@
 import { Registry } from "prom-client";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { Moment } from "../../../api/index.js";
+import { LiveSettings } from "../../../ops/config/rooms.js";
 import { PastSeries } from "../../../ops/metrics/past-series.js";
 import { Series } from "../../../ops/metrics/series.js";
 import { kv, TEXT_TYPE } from "../../../projections/index.js";
 import { TEST_STORE_RULES, TestStore } from "../../support/kv-store.js";
 import { MemoryLog } from "../../support/memory-log.js";
-import { type LocalPast, type LocalPastOptions, pastInProcess } from "../../support/past-in-process.js";
+import {
+  type LocalPast,
+  type LocalPastOptions,
+  pastInProcess,
+  settingsOf,
+} from "../../support/past-in-process.js";
 import { TEST_LIMITS } from "../../support/test-server.js";
 
 let log: MemoryLog;
@@ -60,6 +66,19 @@ describe("a look at the past", () => {
     expect(local.past.asks).toEqual({ kept: 0, moved: 1, begun: 1, refused: 0, failed: 0 });
     expect(local.past.figures).toMatchObject({ folds: 1, replayedRecords: 20 });
     expect(local.past.figures.bytes).toBeGreaterThan(0);
+  });
+
+  it("has the settings of now, also in a thread that is there", async () => {
+    let values = settingsOf({ ANNALS_HISTORY_RECORDS_MAX: "2" });
+    local = pastInProcess(log, TEST_STORE_RULES, new LiveSettings(values), { values: () => values });
+    const next = async (): Promise<unknown> => {
+      const answer = await local.past.read("kv.history", { key: "k" }, at(50), patient());
+      return JSON.parse((answer as { payload: { text: string } }).payload.text).next;
+    };
+    expect(await next()).toBe(49);
+    values = settingsOf();
+    expect(await next()).toBeNull();
+    expect(local.threads).toHaveLength(1);
   });
 
   it("starts nothing for a moment that is refused", async () => {
