@@ -42,14 +42,14 @@ export interface Past {
 }
 
 /**
- * `1234` is an offset, `2026-01-31T12:00:00Z` and `1769860800000ms` are times. Undefined for anything else. A time is cut to the
- * millisecond, as the log's are.
+ * `1234` is an offset, `2026-01-31T12:00:00Z` and `1769860800000ms` are times, so that every time can be written in both forms.
+ * Undefined for anything else. A time is cut to the millisecond, as the log's are.
  */
 export function parseMoment(text: unknown): Moment | undefined {
   if (typeof text === "number") return offsetMoment(text);
   if (typeof text !== "string") return undefined;
   if (/^\d{1,16}$/.test(text)) return offsetMoment(Number(text));
-  if (/^\d{1,15}ms$/.test(text)) return { type: "time", time: Number(text.slice(0, -2)) };
+  if (/^-?\d{1,15}ms$/.test(text)) return { type: "time", time: Number(text.slice(0, -2)) };
   const time = parseInstant(text);
   return time === undefined ? undefined : { type: "time", time };
 }

@@ -131,6 +131,14 @@ describe("the commands, beside a running server", () => {
     }
   });
 
+  it("at: says the same of a time before 1970 to a directory and to a server", async () => {
+    for (const place of [data, `http://127.0.0.1:${server.port}`]) {
+      const result = await runAnnals(["at", "1969-12-31T00:00:00Z", place, "kv.dbsize"]);
+      expect(result).toMatchObject({ code: 1, stdout: "" });
+      expect(result.stderr).toMatch(/API_AT_BEFORE_FIRST: there was nothing at 1969-12-31/);
+    }
+  });
+
   it("diff: tells exactly what was written between two offsets", async () => {
     const [a, b] = [moments[20]!.offset, moments[27]!.offset];
     const result = await runAnnals(["diff", `${data}@${a}`, `@${b}`, "--json"]);

@@ -247,6 +247,7 @@ describe("what cannot be looked at is refused", () => {
     "2026-02-30T12:00:00Z",
     "2026-01-31T24:00:00Z",
     "12ms3",
+    "--1ms",
     "99999999999999999",
     "",
   ])("%j is no moment", async (at) => {
@@ -260,7 +261,7 @@ describe("what cannot be looked at is refused", () => {
       const answer = await server.get(`/kv/get/a?at=${at}`);
       expect(answer.json, at).toMatchObject({ error_code: "LOG_OFFSET_BEYOND_END", ...bounds });
     }
-    for (const at of ["0", `${server.now - 1}ms`]) {
+    for (const at of ["0", `${server.now - 1}ms`, "1969-12-31T00:00:00Z", "-86400000ms"]) {
       const answer = await server.get(`/kv/get/a?at=${at}`);
       expect(answer.json, at).toMatchObject({ error_code: "API_AT_BEFORE_FIRST", ...bounds });
       expect(answer.status).toBe(422);
