@@ -104,7 +104,7 @@ export interface LogReader {
    */
   read(from: Offset, options?: ReadOptions): AsyncIterable<readonly LogRecord[]>;
 
-  /** First offset whose timestamp is ≥ `timestamp`, or end + 1 if there is none. */
+  /** First offset whose timestamp is ≥ `timestamp`, or end + 1 if there is none; when all that was appended by now is committed. */
   offsetAt(timestamp: number): Promise<Offset>;
 
   /**

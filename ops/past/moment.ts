@@ -11,7 +11,7 @@ export interface Point {
 
 export interface Horizon {
   readonly log: Pick<LogReader, "firstOffset" | "offsetAt">;
-  /** Nothing after it is shown. */
+  /** Nothing after it is shown. It grows while a time is looked for: what was being written then belongs to it. */
   readonly end: Offset;
   /** Ms since 1970. What comes after it nobody knows. */
   readonly now: number;
@@ -30,7 +30,8 @@ export async function pointOf(moment: Moment, horizon: Horizon): Promise<Point |
   const { time } = moment;
   if (time > horizon.now) return beyond(`${shown(time)} is still to come`, horizon);
   const { log } = horizon;
-  const at = asOffset(Math.min(horizon.end, (await log.offsetAt(time + 1)) - 1));
+  const next = await log.offsetAt(time + 1);
+  const at = asOffset(Math.min(horizon.end, next - 1));
   if (at >= log.firstOffset) return { type: "point", at, time };
   const { firstOffset } = log;
   if (firstOffset === 1) return before(`there was nothing at ${shown(time)}`, horizon);

@@ -117,7 +117,13 @@ export class PastThread implements Past {
 
   #point(moment: Moment): Promise<Point | Refusal> {
     const { log, now } = this.#options;
-    return pointOf(moment, { log, end: log.committedOffset, now: now() });
+    return pointOf(moment, {
+      log,
+      get end() {
+        return log.committedOffset;
+      },
+      now: now(),
+    });
   }
 
   async #ask(question: Question, { at, time }: Point, signal: AbortSignal): Promise<Outcome> {

@@ -266,6 +266,7 @@ export class MemoryLog implements EventLog {
   }
 
   async offsetAt(timestamp: number): Promise<Offset> {
+    await this.whenCommitted(this.endOffset);
     return this.records.find((record) => record.timestamp >= timestamp)?.offset ?? offset(this.endOffset + 1);
   }
 

@@ -1,4 +1,5 @@
 // Reads with `at` through the doors, over a small mixed history: what was answered live then is what is answered now.
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { pastReads } from "../../../api/index.js";
 import { operations } from "../../../api/operations/catalog.js";
@@ -281,6 +282,19 @@ describe("what cannot be looked at is refused", () => {
     held.release();
     await pending;
     expect((await other.get("/kv/get/a?at=1")).json).toBe("1");
+    await other.close();
+  });
+
+  it("a time is not, for what was written by then and is not committed yet: that is waited for", async () => {
+    const held = new MemoryLog({ held: true });
+    const other = await TestServer.start({ log: held });
+    const pending = other.command("kv.set", { key: "a", value: "1" });
+    await expect.poll(() => held.endOffset).toBe(1);
+    const then = other.get(`/kv/get/a?at=${other.now}ms`);
+    expect(await Promise.race([then, sleep(50)])).toBeUndefined();
+    held.release();
+    expect((await then).json).toBe("1");
+    await pending;
     await other.close();
   });
 
