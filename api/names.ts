@@ -65,7 +65,14 @@ function refusePairs(pairs: readonly NamedFields[], limits: ApiLimits): Refusal 
   return undefined;
 }
 
-function tooMany(count: number, most: number): Refusal {
+/** How many keys, pairs, messages or events an input lists; 1 of what names a single one. By these names every write has its list. */
+export function itemsOf(input: unknown): number {
+  const { keys, pairs, messages, events }: Readonly<Record<string, unknown>> = Object(input);
+  const list = keys ?? pairs ?? messages ?? events;
+  return Array.isArray(list) ? Math.max(1, list.length) : 1;
+}
+
+export function tooMany(count: number, most: number): Refusal {
   return refusal("API_BATCH_TOO_LARGE", `${count} items in one request; ${most} is the most`);
 }
 

@@ -7,7 +7,7 @@ import { rootOf, type SourceText } from "../exact.js";
 import { nearestName } from "../explain.js";
 import { elementSpans, memberSpan } from "../json-text.js";
 import type { Json } from "../json-write.js";
-import { keyProblem } from "../names.js";
+import { itemsOf, keyProblem, tooMany } from "../names.js";
 import type { ApiLimits, ApiOptions } from "../options.js";
 import { closed, Key, LogOffset, Revision, Success } from "./fields.js";
 import { clientOf, defineOperation, type Operation } from "./operation.js";
@@ -78,8 +78,9 @@ export function batchOperation(commands: () => ReadonlyMap<string, Operation>): 
     run(input, call, source) {
       const steps = stepsOf(input.operations, commands(), source, call.desk.options);
       if ("type" in steps) return steps;
-      const refused = tooMany(input.preconditions?.length ?? 0, "preconditions", call.limits);
-      if (refused !== undefined) return refused;
+      const { batchItemsMax } = call.limits;
+      const conditions = input.preconditions?.length ?? 0;
+      if (conditions > batchItemsMax) return tooMany(conditions, batchItemsMax);
       const preconditions: Precondition[] = [];
       for (const [index, each] of (input.preconditions ?? []).entries()) {
         const checked = precondition(each, call.limits);
@@ -99,10 +100,11 @@ function stepsOf(
   source: SourceText | undefined,
   options: ApiOptions,
 ): readonly QueuedWrite[] | Refusal {
-  const refused = tooMany(operations.length, "operations", options.limits);
-  if (refused !== undefined) return refused;
+  const { batchItemsMax } = options.limits;
+  if (operations.length > batchItemsMax) return tooMany(operations.length, batchItemsMax);
   const placeOf = source === undefined ? undefined : payloadPlaces(source);
   const steps: QueuedWrite[] = [];
+  let items = 0;
   let index = -1;
   for (const { command, payload } of operations) {
     index += 1;
@@ -113,14 +115,11 @@ function stepsOf(
     const own = source && placeOf && { text: source.text, root: () => placeOf(place) };
     const prepared = operation.prepare(payload ?? {}, own, options);
     if (prepared.type === "refused") return at(index, prepared);
+    items += itemsOf(payload);
+    if (items > batchItemsMax) return at(index, tooMany(items, batchItemsMax));
     steps.push({ name: operation.name, step: prepared });
   }
   return steps;
-}
-
-function tooMany(count: number, what: string, { batchItemsMax }: ApiLimits): Refusal | undefined {
-  if (count <= batchItemsMax) return undefined;
-  return refusal("API_BATCH_TOO_LARGE", `${count} ${what} in one batch; ${batchItemsMax} is the most`);
 }
 
 /** Where each operation's payload stands in the text; looked for when the first one is asked for. */

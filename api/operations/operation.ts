@@ -8,7 +8,7 @@ import type { ErrorCode, Refusal } from "../errors.js";
 import { type ExactPath, type SourceText, takeExactText } from "../exact.js";
 import { explain } from "../explain.js";
 import type { Json } from "../json-write.js";
-import { refuseNames } from "../names.js";
+import { itemsOf, refuseNames } from "../names.js";
 import type { ApiLimits, ApiOptions } from "../options.js";
 import type { Call } from "./call.js";
 import { ClientId } from "./fields.js";
@@ -149,7 +149,9 @@ function preparable<Input extends TObject>(
       if (facts.subject !== undefined) call.subject = facts.subject(input);
       const client = clientOf(input);
       if (client === undefined) return prepared.run(call);
-      return call.desk.transactions.queue(client, facts.name, prepared, source, call) ?? prepared.run(call);
+      const queued = { name: facts.name, step: prepared };
+      const reply = call.desk.transactions.queue(client, queued, itemsOf(input), source, call);
+      return reply ?? prepared.run(call);
     },
   };
 }

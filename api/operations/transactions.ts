@@ -7,6 +7,7 @@
 import type { Step, Unchanged } from "../../projections/index.js";
 import { type Refusal, refusal } from "../errors.js";
 import type { SourceText } from "../exact.js";
+import { tooMany } from "../names.js";
 import type { ApiOptions } from "../options.js";
 import { type Answered, type Reply, shown } from "./reply.js";
 
@@ -25,6 +26,8 @@ interface Transaction {
   watchedIn: number | undefined;
   /** Undefined before `multi`. */
   writes: QueuedWrite[] | undefined;
+  /** What the writes are about, together. */
+  items: number;
   bytes: number;
   /** By the stopwatch. */
   touchedAt: number;
@@ -61,11 +64,11 @@ export class Transactions {
     return undefined;
   }
 
-  /** Undefined when the client has no open transaction: then the write is run at once. */
+  /** Undefined when the client has no open transaction: then the write is run at once. `items`: what it is about. */
   queue(
     client: string,
-    name: string,
-    step: Step<Reply>,
+    write: QueuedWrite,
+    items: number,
     source: SourceText | undefined,
     call: { readonly once: unknown },
   ): Answered | Refusal | undefined {
@@ -75,14 +78,13 @@ export class Transactions {
       return refusal("API_IDEMPOTENCY_KEY_INVALID", "a queued write takes no key; give one to exec");
     }
     const { batchItemsMax, transactionBytesMax } = this.#options.limits;
-    if (transaction.writes.length === batchItemsMax) {
-      return refusal("API_BATCH_TOO_LARGE", `a transaction takes at most ${batchItemsMax} operations`);
-    }
+    if (transaction.items + items > batchItemsMax) return tooMany(transaction.items + items, batchItemsMax);
     const bytes = WRITE_BYTES + (source?.text.length ?? 0);
     if (this.#bytes + bytes > transactionBytesMax) return this.#full();
     this.#bytes += bytes;
     transaction.bytes += bytes;
-    transaction.writes.push({ name, step });
+    transaction.items += items;
+    transaction.writes.push(write);
     return shown({ success: true, queued: true });
   }
 
@@ -148,6 +150,7 @@ export class Transactions {
       watched: new Map(),
       watchedIn: undefined,
       writes: undefined,
+      items: 0,
       bytes: 0,
       touchedAt: this.#options.stopwatch(),
     };

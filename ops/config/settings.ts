@@ -215,7 +215,7 @@ const limits = {
     default: 10_000,
     min: 1,
     max: 1_000_000,
-    why: "Most keys or pairs in one request: one request is decided in one turn, and everybody else waits for it.",
+    why: "Most keys, pairs or messages in one request, over all operations of a batch or transaction: one request is decided in one turn, and everybody else waits for it.",
   },
   "limits.key_bytes_max": {
     kind: "number",

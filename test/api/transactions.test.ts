@@ -51,6 +51,24 @@ describe("a transaction over REST", () => {
     },
   );
 
+  it("takes as many items as one request, over all its writes", async () => {
+    server = await TestServer.start({ limits: { batchItemsMax: 5 } });
+    const client_id = clientIn(await server.post("/transaction/multi"));
+    const keys = ["a", "b", "c"];
+    expect((await server.post("/kv/mdel", { keys, client_id })).status).toBe(200);
+    const refused = await server.post("/kv/mdel", { keys, client_id });
+    expect([refused.status, refused.json]).toEqual([
+      413,
+      expect.objectContaining({ error_code: "API_BATCH_TOO_LARGE" }),
+    ]);
+    for (const key of ["d", "e"]) {
+      expect((await server.post("/kv/set", { key, value: "1", client_id })).status).toBe(200);
+    }
+    expect((await server.post("/kv/set", { key: "f", value: "1", client_id })).status).toBe(413);
+    const done = await server.post("/transaction/exec", { client_id });
+    expect(done.json).toMatchObject({ success: true, results: [{ deleted: 0 }, { key: "d" }, { key: "e" }] });
+  });
+
   it("aborts when another epoch has begun since its watch: the same revision may be another record's there", async () => {
     const log = new MemoryLog();
     server = await TestServer.start({ log });

@@ -5,6 +5,9 @@ const operation = (command: string, payload: object) => ({ command, payload });
 const client = { client_id: "c" };
 const open = ["transaction.multi", client] as const;
 
+/** More than half of what the test server takes. */
+const listOf = <Item>(item: Item): Item[] => Array.from({ length: 501 }, () => item);
+
 const batches: readonly OperationCase[] = [
   {
     operation: "batch",
@@ -156,6 +159,27 @@ const batches: readonly OperationCase[] = [
     input: { operations: Array.from({ length: 1_001 }, () => operation("kv.del", { key: "a" })) },
     error: "API_BATCH_TOO_LARGE",
   },
+  ...[
+    ["kv.mset", { pairs: listOf({ key: "a", value: 1 }) }],
+    ["kv.mdel", { keys: listOf("a") }],
+    ["queue.publish_batch", { queue: "q", messages: listOf({ payload: "a" }) }],
+    ["queue.ack_batch", { queue: "q", messages: listOf({ message_id: "1-0" }) }],
+    ["stream.publish_batch", { room: "r", events: listOf({ event: "e", data: 1 }) }],
+  ].map(([name, payload]) => ({
+    operation: "batch",
+    says: `too many in two ${name}`,
+    input: {
+      operations: [
+        operation("kv.set", { key: "a", value: 1 }),
+        operation("queue.create", { name: "q" }),
+        operation("stream.create", { room: "r" }),
+        operation(String(name), Object(payload)),
+        operation(String(name), Object(payload)),
+      ],
+    },
+    error: "API_BATCH_TOO_LARGE",
+    details: { operation_index: 4 },
+  })),
   {
     operation: "batch",
     says: "too many preconditions",
