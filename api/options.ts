@@ -14,7 +14,7 @@ export interface ApiLimits {
   readonly keyBytesMax: number;
   /** Request line and headers together; a percent-encoded key takes up to three times its bytes here. */
   readonly headersBytesMax: number;
-  /** Most keys or pairs in one multi-key request. */
+  /** Most keys, pairs or messages in one request, over all operations of a batch. */
   readonly batchItemsMax: number;
   /** Time for a client to send its headers / its whole request. */
   readonly headersTimeoutMs: number;

@@ -133,6 +133,8 @@ export interface QueueHead {
 export interface QueueView {
   /** True inside a batch: messages cannot be consumed there, for what it publishes has no id yet. */
   readonly isBatch: boolean;
+  /** Dead letters that the batch has put back so far, in all queues; 0 outside of one. */
+  readonly requeuedDead: number;
   /** Offset of the last creation or deletion of any queue: what "not found" waits for. */
   readonly lastListChange: Offset;
   readonly queueCount: number;
@@ -291,7 +293,7 @@ export interface PurgeAnswer {
 }
 export interface RequeueDeadCommand {
   readonly queue: string;
-  /** Without it: the oldest dead letters, at most `limit` (default and most: `batchMax`). Full queue: none at all. */
+  /** Without it: the oldest dead letters, at most `limit` (default and most: `batchMax`, less what a batch has put back before). Full queue: none at all. */
   readonly messageId?: string | undefined;
   readonly limit?: number | undefined;
 }

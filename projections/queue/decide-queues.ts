@@ -77,8 +77,9 @@ export const requeueDead: Decider<RequeueDeadCommand, RequeueDeadAnswer> = (
   { now },
   rules,
 ) => {
-  const { queue, limit = rules.queue.batchMax } = command;
-  const refused = checkCount(limit, rules.queue);
+  const { requeuedDead } = view;
+  const { queue, limit = rules.queue.batchMax - requeuedDead } = command;
+  const refused = checkCount(limit, rules.queue, requeuedDead);
   if (refused !== undefined) return refused;
   const head = view.queue(queue);
   if (head === undefined) return queueNotFound(view);

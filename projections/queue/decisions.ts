@@ -74,9 +74,9 @@ export function checkConsumer(consumer: string): Rejection | undefined {
   );
 }
 
-/** How many messages one command asks for. */
-export function checkCount(count: number, rules: QueueRules): Rejection | undefined {
-  if (isWhole(count, 1, rules.batchMax)) return undefined;
+/** How many messages one command asks for; `before`: what those before it in its batch got. */
+export function checkCount(count: number, rules: QueueRules, before = 0): Rejection | undefined {
+  if (isWhole(count, 1, rules.batchMax - before)) return undefined;
   return rejected("QUEUE_LIMIT_INVALID", `one request is about 1 to ${rules.batchMax} messages`);
 }
 

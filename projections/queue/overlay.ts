@@ -104,6 +104,7 @@ class OverlaidQueues implements QueueView {
   readonly #replaced = new Set<string>();
   #queueCount: number;
   #memoryBytes: number;
+  #requeuedDead = 0;
 
   constructor(below: QueueView) {
     this.#below = below;
@@ -121,6 +122,10 @@ class OverlaidQueues implements QueueView {
 
   get memoryBytes(): number {
     return this.#memoryBytes;
+  }
+
+  get requeuedDead(): number {
+    return this.#requeuedDead;
   }
 
   queue(name: string): QueueHead | undefined {
@@ -214,6 +219,7 @@ class OverlaidQueues implements QueueView {
         empty(queue, "dead");
         break;
       default:
+        if (event.type === "queue.dead_requeued") this.#requeuedDead++;
         this.#applyToMessage(queue, event, place);
     }
   }

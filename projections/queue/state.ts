@@ -27,6 +27,7 @@ const PASSED_IN_ORDER_MAX = 1_000;
 
 export class QueueState implements QueueReadView {
   readonly isBatch = false;
+  readonly requeuedDead = 0;
   readonly table = new MessageTable();
   readonly touched: TouchedTopics;
   /** Written by `evolve` alone. */

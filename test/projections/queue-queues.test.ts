@@ -1,11 +1,13 @@
 /** Whole queues: create, delete, purge, the dead letter queue, and time that passes when nobody calls. */
 import { describe, expect, it } from "vitest";
 import {
+  batch,
   DEFAULT_QUEUE_CONFIG,
   type Headers,
   type PartialConfig,
   type QueueRules,
   queue,
+  type Step,
 } from "../../projections/index.js";
 import { TestStore } from "../support/kv-store.js";
 
@@ -216,6 +218,25 @@ describe("the dead letter queue", () => {
     expect(await t.refused(queue.requeueDead, { queue: q })).toBe("QUEUE_FULL");
     expect(await t.answer(queue.stats, { queue: q })).toMatchObject({ dead: 2, waiting: 1 });
     expect(await t.ok(queue.requeueDead, { queue: q, limit: 1 })).toEqual({ requeued: 1, remaining: 1 });
+  });
+
+  it("gives a batch back no more than one request, however many of its operations ask", async () => {
+    const t = await withQueue({}, { batchMax: 3 });
+    const [first] = await withDead(t, 5);
+    const requeue = (more: object) => ({
+      name: "queue.dlq_requeue",
+      step: {
+        decide: (...[state, now, rules]: Parameters<Step<unknown>["decide"]>) =>
+          queue.requeueDead(state, { queue: q, ...more }, now, rules),
+      },
+    });
+    const all = { preconditions: [], steps: [requeue({ messageId: first }), requeue({}), requeue({})] };
+    expect(await t.refused(batch, all)).toBe("QUEUE_LIMIT_INVALID");
+    const some = { preconditions: [], steps: [requeue({ limit: 1 }), requeue({})] };
+    expect(await t.ok(batch, some)).toEqual([
+      { requeued: 1, remaining: 4 },
+      { requeued: 2, remaining: 2 },
+    ]);
   });
 
   it("is emptied by its own purge, and bounded: a queue with too many takes no more", async () => {
