@@ -164,6 +164,7 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorRow>> = {
   API_WAITING_FULL: { status: 503, title: "Too many requests are waiting", retryAfterSecs: 1 },
   BATCH_PRECONDITION_FAILED: { status: 409, title: "A precondition does not hold" },
   BATCH_TRANSACTION_NOT_FOUND: { status: 409, title: "The client has no open transaction" },
+  BATCH_VALUES_TOO_LARGE: { status: 413, title: "The values of one batch are too large together" },
   IDEMPOTENCY_ANSWER_TOO_LARGE: { status: 413, title: "The answer is too large to be kept" },
   IDEMPOTENCY_IN_PROGRESS: {
     status: 409,

@@ -79,6 +79,8 @@ export interface Accepted<Answer> {
    */
   readonly answer: (offset: Offset, place: number) => Answer;
   readonly seen: Offset;
+  /** Of the value that the answer shows, if it shows one: a batch may show only so much. */
+  readonly shownBytes?: number | undefined;
 }
 
 export type Decision<Answer> = Accepted<Answer> | Rejection;

@@ -72,6 +72,7 @@ export function batchOperation(commands: () => ReadonlyMap<string, Operation>): 
       "API_BATCH_OPERATION_UNSUPPORTED",
       "API_BATCH_TOO_LARGE",
       "BATCH_PRECONDITION_FAILED",
+      "BATCH_VALUES_TOO_LARGE",
       "KV_KEY_INVALID",
     ],
     rest: [{ method: "POST", path: "/batch" }],

@@ -63,7 +63,7 @@ export const exec = defineOperation({
     Type.Object({ success: Success, results: Type.Array(Type.Unknown()), log_offset: LogOffset }),
     Type.Object({ aborted: Type.Literal(true), message: Type.String() }),
   ]),
-  errors: ["BATCH_TRANSACTION_NOT_FOUND"],
+  errors: ["BATCH_TRANSACTION_NOT_FOUND", "BATCH_VALUES_TOO_LARGE"],
   rest: [{ method: "POST", path: "/transaction/exec" }],
   async run(input, call): Promise<Reply> {
     const client = clientOf(input, call);

@@ -50,12 +50,13 @@ class PreparedWrite<Command, Answer> implements Write {
   decide(state: StoreView, context: Context, rules: StoreRules): Decision<Reply> {
     const decision = this.#decide(state, this.#command, context, rules);
     if (decision.type === "rejected") return decision;
-    const { events, seen } = decision;
+    const { events, seen, shownBytes } = decision;
     return {
       type: "accepted",
       events,
       answer: (offset, place) => this.#map(decision.answer(offset, place), offset),
       seen,
+      shownBytes,
     };
   }
 }

@@ -1,5 +1,5 @@
 /** What must hold for an atomic batch, and how one is refused. */
-import type { Offset } from "../../log/index.js";
+import { type Offset, RECORD_BODY_BYTES_MAX } from "../../log/index.js";
 
 /** What must hold when the batch is decided, before its first operation. */
 export type Precondition =
@@ -17,7 +17,13 @@ export type Precondition =
   /** Messages that the stream has taken so far: the offset of its next one; 0 when it is not there. */
   | { readonly type: "length"; readonly stream: string; readonly length: number };
 
-export type BatchRejectionCode = "BATCH_PRECONDITION_FAILED" | "BATCH_TRANSACTION_NOT_FOUND";
+export type BatchRejectionCode =
+  | "BATCH_PRECONDITION_FAILED"
+  | "BATCH_TRANSACTION_NOT_FOUND"
+  | "BATCH_VALUES_TOO_LARGE";
+
+/** What the values that a batch writes and shows may take together: what any record may. A few words can ask for very much of either. */
+export const BATCH_VALUES_BYTES_MAX = RECORD_BODY_BYTES_MAX;
 
 export type Unchanged = Extract<Precondition, { readonly type: "unchanged" }>;
 

@@ -16,7 +16,12 @@ import type {
 } from "../decision.js";
 import { idOf, parseId } from "../queue/ids.js";
 import { standing } from "../stream/decisions.js";
-import type { Precondition, Unchanged, UnchangedQuery } from "./contract.js";
+import {
+  BATCH_VALUES_BYTES_MAX,
+  type Precondition,
+  type Unchanged,
+  type UnchangedQuery,
+} from "./contract.js";
 import { OverlaidStore } from "./overlay.js";
 
 export interface BatchCommand<Answer> {
@@ -25,7 +30,7 @@ export interface BatchCommand<Answer> {
   readonly steps: readonly { readonly name: string; readonly step: Step<Answer> }[];
 }
 
-/** Refuses with BATCH_PRECONDITION_FAILED, or as the operation refuses that `operation_index` names, from 0. */
+/** Refuses with BATCH_PRECONDITION_FAILED, BATCH_VALUES_TOO_LARGE, or as the operation refuses that `operation_index` names, from 0. */
 export function batch<Answer>(
   state: StoreView,
   { preconditions, steps }: BatchCommand<Answer>,
@@ -40,6 +45,7 @@ export function batch<Answer>(
   const view = new OverlaidStore(state, context.now, events);
   const parts: { readonly accepted: Accepted<Answer>; readonly place: number }[] = [];
   let seen: number = BEFORE_FIRST;
+  let bytes = 0;
   let index = -1;
   for (const { name, step } of steps) {
     index += 1;
@@ -47,7 +53,12 @@ export function batch<Answer>(
     seen = Math.max(seen, decision.seen);
     if (decision.type === "rejected") return refusedAt(index, name, decision, state.nextOffset);
     parts.push({ accepted: decision, place: events.length });
-    for (const event of decision.events) events.push(event);
+    for (const event of decision.events) {
+      events.push(event);
+      if (event.type === "kv.set") bytes += event.value.length;
+    }
+    bytes += decision.shownBytes ?? 0;
+    if (bytes > BATCH_VALUES_BYTES_MAX) return refusedAt(index, name, tooLarge(seen), state.nextOffset);
   }
   return {
     type: "accepted",
@@ -111,6 +122,11 @@ const ended = ({ nextOffset }: StoreView): Offset => offset(nextOffset - 1);
 
 function failed(message: string, seen: Offset): Rejection {
   return { type: "rejected", code: "BATCH_PRECONDITION_FAILED", message, seen };
+}
+
+function tooLarge(seen: number): Rejection {
+  const message = `the values of one batch, written and shown, take at most ${BATCH_VALUES_BYTES_MAX} bytes`;
+  return { type: "rejected", code: "BATCH_VALUES_TOO_LARGE", message, seen: offset(seen) };
 }
 
 /** What is executed when the caller has no transaction. Refuses with BATCH_TRANSACTION_NOT_FOUND. */

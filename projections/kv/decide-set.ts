@@ -1,6 +1,6 @@
 /** Deciders that replace whole values: set, getset, and the atomic sets of many keys. */
-import { BEFORE_FIRST } from "../../log/index.js";
-import type { Decider, Rejection, StoreRules } from "../decision.js";
+import { BEFORE_FIRST, type Offset } from "../../log/index.js";
+import type { Decider, Decision, Rejection, StoreRules } from "../decision.js";
 import type {
   GetSetCommand,
   KeySet,
@@ -43,7 +43,8 @@ export const set: Decider<SetCommand, SetAnswer> = ({ kv }, command, context, ru
   }
   const old = command.get === true ? oldValue(kv, key, context.now) : {};
   if ((nx === true && current !== undefined) || (xx === true && current === undefined)) {
-    return unchanged({ written: false, revision, created: false, ...old }, kv.lastChange(key));
+    const answer = { written: false, revision, created: false, ...old };
+    return showing(unchanged(answer, kv.lastChange(key)), old);
   }
   const expiresAt = keepTtl === true ? (current?.expiresAt ?? 0) : asked;
   const event: KeySet = {
@@ -55,12 +56,8 @@ export const set: Decider<SetCommand, SetAnswer> = ({ kv }, command, context, ru
     previous: current?.revision ?? kv.previousOf(key),
   };
   const created = current === undefined;
-  return acceptSets(kv, rules, context, [event], (offset) => ({
-    written: true,
-    revision: offset,
-    created,
-    ...old,
-  }));
+  const answer = (offset: Offset) => ({ written: true, revision: offset, created, ...old });
+  return showing(acceptSets(kv, rules, context, [event], answer), old);
 };
 
 /** Sets one key and gives back what was there. Drops the expiry, as set does. */
@@ -68,7 +65,10 @@ export const getSet: Decider<GetSetCommand, { old?: StoredValue }> = ({ kv }, co
   const refused = checkPair(command, rules);
   if (refused !== undefined) return refused;
   const answer = oldValue(kv, command.key, context.now);
-  return acceptSets(kv, rules, context, [setOf(kv, command)], () => answer);
+  return showing(
+    acceptSets(kv, rules, context, [setOf(kv, command)], () => answer),
+    answer,
+  );
 };
 
 /** Sets all keys in one record; of a key named twice the last wins. Answers how many keys were written. */
@@ -102,6 +102,11 @@ export const setManyIfAbsent: Decider<SetManyCommand, { written: boolean }> = (
 function oldValue(kv: KvView, key: string, now: number): { old?: StoredValue } {
   const current = kv.get(key, now);
   return current === undefined ? {} : { old: storedValue(current) };
+}
+
+function showing<Answer>(decision: Decision<Answer>, { old }: { old?: StoredValue }): Decision<Answer> {
+  if (old === undefined || decision.type === "rejected") return decision;
+  return { ...decision, shownBytes: old.bytes.length };
 }
 
 function checkPair(pair: Pair, rules: StoreRules): Rejection | undefined {

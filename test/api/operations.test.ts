@@ -47,8 +47,8 @@ async function given(row: OperationCase): Promise<TestServer> {
   }
   // What is refused, or reads, leaves the state as it was; each is put to it several times, so it had better.
   // Transactions are no state of the store.
-  const reads = operationOf(row.operation).kind === "read" && !row.operation.startsWith("transaction.");
-  const isAsBefore = row.error !== undefined || reads;
+  const reads = row.error !== undefined || operationOf(row.operation).kind === "read";
+  const isAsBefore = reads && !row.operation.startsWith("transaction.");
   running = { row, server, isAsBefore };
   return server;
 }

@@ -8,6 +8,9 @@ const open = ["transaction.multi", client] as const;
 /** More than half of what the test server takes. */
 const listOf = <Item>(item: Item): Item[] => Array.from({ length: 501 }, () => item);
 
+/** Two MiB: the 33rd copy of it is one too many for a batch, and of something longer the 32nd. */
+const large = set("large", "x".repeat(2 << 20));
+
 const batches: readonly OperationCase[] = [
   {
     operation: "batch",
@@ -180,6 +183,21 @@ const batches: readonly OperationCase[] = [
     error: "API_BATCH_TOO_LARGE",
     details: { operation_index: 4 },
   })),
+  ...(
+    [
+      ["writes", operation("kv.append", { key: "large", value: "x" }), 31],
+      ["shows", operation("kv.set", { key: "large", value: "x", nx: true, get: true }), 32],
+    ] as const
+  ).map(([does, each, operation_index]) => ({
+    operation: "batch",
+    says: `that ${does} more than any record holds`,
+    given: [large],
+    input: { operations: Array.from({ length: 40 }, () => each) },
+    limits: { bodyBytesMax: 4 << 20 },
+    rules: { valueBytesMax: 4 << 20 },
+    error: "BATCH_VALUES_TOO_LARGE",
+    details: { operation_index },
+  })),
   {
     operation: "batch",
     says: "too many preconditions",
@@ -279,6 +297,20 @@ const transactions: readonly OperationCase[] = [
     says: "too many",
     input: { ...client, keys: Array.from({ length: 1_001 }, (_, index) => `k${index}`) },
     error: "API_BATCH_TOO_LARGE",
+  },
+  {
+    operation: "transaction.exec",
+    says: "that writes more than any record holds",
+    given: [
+      large,
+      open,
+      ...Array.from({ length: 33 }, () => ["kv.append", { key: "large", value: "x", ...client }] as const),
+    ],
+    input: client,
+    limits: { bodyBytesMax: 4 << 20 },
+    rules: { valueBytesMax: 4 << 20 },
+    error: "BATCH_VALUES_TOO_LARGE",
+    details: { operation_index: 31 },
   },
   { operation: "transaction.unwatch", says: "forgets", input: client, payload: { success: true } },
 ];
