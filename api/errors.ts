@@ -189,6 +189,7 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorRow>> = {
   KV_REVISION_NOT_FOUND: { status: 404, title: "This is no revision of the key" },
   KV_REVISION_REMOVED: { status: 422, title: "This revision removed the key" },
   KV_REVISION_RETIRED: { status: 410, title: "The revision was removed by retention" },
+  KV_VALUES_TOO_LARGE: { status: 413, title: "The values are too large together" },
   KV_VALUE_NOT_TEXT: { status: 400, title: "The value is not text" },
   KV_VALUE_TOO_LARGE: { status: 413, title: "The value is larger than accepted" },
   LOG_BUSY: { status: 503, title: "Too much is waiting for the disk", retryAfterSecs: 1 },

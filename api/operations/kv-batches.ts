@@ -92,7 +92,7 @@ export const getMany = defineOperation({
     "In the order asked for: text as a string, JSON as the JSON that was stored, other bytes as text if they are UTF-8, else as an array of bytes; null where the key is not there.",
   input: KeyList,
   output: Type.Object({ values: Type.Array(Type.Unknown()) }),
-  errors: ["KV_KEY_INVALID", "API_BATCH_TOO_LARGE"],
+  errors: ["KV_KEY_INVALID", "KV_VALUES_TOO_LARGE", "API_BATCH_TOO_LARGE"],
   rest: [{ method: "POST", path: "/kv/mget" }],
   run(input, call) {
     return call.query(kv.getMany, input, (entries) => shown({ values: entries.map(jsonValue) }));

@@ -93,6 +93,7 @@ export const REMOVED_KEYS_BYTES_MAX = 16 << 20;
 
 export type KvRejectionCode =
   | "KV_KEY_NOT_FOUND"
+  | "KV_VALUES_TOO_LARGE"
   | "KV_KEY_INVALID"
   | "KV_REVISION_MISMATCH"
   /** No event of the key is there. */

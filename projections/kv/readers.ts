@@ -2,7 +2,7 @@
  * Queries of the key-value projection. Each says with its answer the offset of the last change that the answer tells of: the
  * store lets nothing leave before that is committed.
  */
-import type { Offset } from "../../log/index.js";
+import { type Offset, RECORD_BODY_BYTES_MAX } from "../../log/index.js";
 import type { Reader, Rejection, Seen } from "../decision.js";
 import {
   type ByteString,
@@ -37,12 +37,24 @@ export const get: Reader<KeyQuery, KvEntry | undefined> = ({ kv }, { key }, { no
 export const exists: Reader<KeyQuery, { exists: boolean }> = ({ kv }, { key }, { now }) =>
   seen({ exists: kv.readHead(key, now) !== undefined }, kv.lastChange(key));
 
-/** In the order asked; undefined for keys that are not there. */
-export const getMany: Reader<KeysQuery, readonly (KvEntry | undefined)[]> = ({ kv }, { keys }, { now }) =>
-  seen(
-    keys.map((key) => kv.read(key, now)),
-    lastChangeOf(kv, keys),
-  );
+/** In the order asked; undefined for keys that are not there. Refuses with KV_VALUES_TOO_LARGE. */
+export const getMany: Reader<KeysQuery, readonly (KvEntry | undefined)[]> = ({ kv }, { keys }, { now }) => {
+  const entries: (KvEntry | undefined)[] = [];
+  let bytes = 0;
+  for (const key of keys) {
+    const entry = kv.read(key, now);
+    bytes += entry?.bytes.length ?? 0;
+    if (bytes > RECORD_BODY_BYTES_MAX) return tooLarge(lastChangeOf(kv, keys));
+    entries.push(entry);
+  }
+  return seen(entries, lastChangeOf(kv, keys));
+};
+
+/** One answer shows as much as one record may set. A few names can ask for very much. */
+function tooLarge(seen: Offset): Rejection {
+  const message = `the values take more than ${RECORD_BODY_BYTES_MAX} bytes together; ask for fewer keys at once`;
+  return rejected("KV_VALUES_TOO_LARGE", message, seen);
+}
 
 /** Refuses with KV_RANGE_INVALID (limit), KV_PATTERN_INVALID, KV_CURSOR_INVALID. */
 export const scan: Reader<ScanQuery, ScanAnswer> = (

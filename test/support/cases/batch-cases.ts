@@ -16,6 +16,15 @@ export const batchCases: readonly OperationCase[] = [
   },
   { operation: "kv.msetnx", says: "too many", input: pairs(...many), error: "API_BATCH_TOO_LARGE" },
   { operation: "kv.mget", says: "too many", input: { keys: many }, error: "API_BATCH_TOO_LARGE" },
+  {
+    operation: "kv.mget",
+    says: "values that are too large together",
+    given: [set("a", "x".repeat(1 << 20))],
+    input: { keys: Array.from({ length: 65 }, () => "a") },
+    limits: { bodyBytesMax: 4 << 20 },
+    rules: { valueBytesMax: 4 << 20 },
+    error: "KV_VALUES_TOO_LARGE",
+  },
   { operation: "kv.mdel", says: "too many", input: { keys: many }, error: "API_BATCH_TOO_LARGE" },
   { operation: "kv.mset", says: "one empty key", input: pairs("a", ""), error: "KV_KEY_INVALID" },
   {
