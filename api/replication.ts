@@ -83,6 +83,17 @@ export interface ReplicationFacts {
   /** How often an end that only this node had, or a whole log that a full sync replaced, was put aside. */
   readonly divergences: number;
   readonly damage: DamageFacts;
+  /** Nodes that were not let in lately, because another one that follows has the same id. */
+  readonly twins: readonly TwinFacts[];
+}
+
+/** The data directory of one of two nodes is a copy of the other's. Where the two are: `host:port` of their connections. */
+export interface TwinFacts {
+  readonly nodeId: string;
+  readonly name: string;
+  readonly stays: string;
+  readonly refused: string;
+  readonly refusedAt: number;
 }
 
 /** How the log lies on this node's disk, and beside that of the node that it follows. Times are ms since 1970. */

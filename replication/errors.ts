@@ -19,6 +19,8 @@ export const LINK_ERROR_CODES = [
   "REPLICATION_CLUSTER_FOREIGN",
   /** → A node that reached itself. */
   "REPLICATION_SELF",
+  /** → Another node that follows has the same id: the data directory of one is a copy of the other's. */
+  "REPLICATION_TWIN",
   /** → The node that is followed follows this one, directly or through others: no record would ever come. */
   "REPLICATION_CIRCLE",
   /** → The proof of the shared secret is missing or wrong. */

@@ -181,6 +181,7 @@ export class DialledGreeting extends GreetingSide {
       answers: challenge.nonce,
       purpose: this.#purpose,
       resync: this.#resync,
+      incarnation: this.context.incarnation,
       heartbeatMs: settings.heartbeatIntervalMs,
       node: statement,
     });

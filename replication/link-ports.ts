@@ -11,6 +11,8 @@ import type { Position } from "./position.js";
 import type { Secrets } from "./secret.js";
 import type { ReplicationSettings } from "./settings.js";
 
+const INCARNATION_BYTES = 16;
+
 export interface LinkSettings {
   readonly heartbeatIntervalMs: number;
   /** Nothing heard for so long: the other side is gone. */
@@ -71,6 +73,23 @@ export interface LinkContext {
   readonly random: Random;
   readonly logger: ReplicationLogger;
   readonly settings: LinkSettings;
+  /** 32 hex digits, of this process alone. */
+  readonly incarnation: string;
+}
+
+export function linkContextOf(
+  node: LinkNode,
+  {
+    clock,
+    random,
+    logger,
+    settings,
+  }: Omit<LinkContext, "node" | "settings" | "incarnation"> & {
+    readonly settings: ReplicationSettings;
+  },
+): LinkContext {
+  const incarnation = Buffer.from(random.bytes(INCARNATION_BYTES)).toString("hex");
+  return { node, clock, random, logger, settings: linkSettingsOf(settings), incarnation };
 }
 
 /** Where a full sync is gathered before it takes the place of what there was: the log's `Installation`. */

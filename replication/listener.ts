@@ -13,6 +13,8 @@ import type { Address, Connection, Listener, Network } from "./ports.js";
 import { Seldom } from "./seldom.js";
 import { Sender, type SenderEvents } from "./sender.js";
 import { Session, type SessionOwner, unexpected } from "./session.js";
+import type { TwinStats } from "./stats.js";
+import { type Follower, Twins } from "./twins.js";
 
 /** Replicas, candidates and those who have not greeted yet, together. */
 const CONNECTIONS_MAX = 256;
@@ -37,6 +39,12 @@ export interface LinkListenerOptions {
   readonly damaged?: (first: Offset) => void;
 }
 
+interface Connected {
+  readonly sender: Sender;
+  readonly follower: Follower;
+  readonly accepted: number;
+}
+
 export class LinkListener {
   readonly #context: LinkContext;
   readonly #host: SenderHost;
@@ -45,7 +53,8 @@ export class LinkListener {
   /** By when they were accepted. */
   readonly #sessions = new Map<Session, number>();
   #accepted = 0;
-  readonly #senders = new Map<string, { readonly sender: Sender; readonly accepted: number }>();
+  readonly #senders = new Map<string, Connected>();
+  readonly #twins: Twins;
   readonly #lent = new Set<Session>();
   readonly #seldom: Seldom;
   #listener: Listener | undefined;
@@ -56,6 +65,7 @@ export class LinkListener {
     this.#host = host;
     this.#events = events;
     this.#seldom = new Seldom(context.clock.stopwatch);
+    this.#twins = new Twins(context.clock);
   }
 
   /** Rejects when the address cannot be listened on. */
@@ -72,6 +82,10 @@ export class LinkListener {
 
   get senders(): readonly Sender[] {
     return [...this.#senders.values()].map(({ sender }) => sender);
+  }
+
+  get twins(): readonly TwinStats[] {
+    return this.#twins.stats();
   }
 
   /** Ends the links to all replicas. Resolves when nothing of them reads from the log any more. */
@@ -160,6 +174,8 @@ export class LinkListener {
     const accepted = this.#sessions.get(session) ?? 0;
     // A replica follows once, and dials one connection after the other: one that was held up on its way is given up there.
     if (before !== undefined && before.accepted > accepted) throw connectedAnew(name);
+    const follower = { nodeId, name, incarnation: hello.incarnation, remote: session.remote };
+    const ofCopy = this.#twins.meet(follower, before?.follower);
     const sender = new Sender(session, hello, this.#context, this.#host, {
       isAwaited: () => this.#events.isAwaited?.() ?? false,
       acknowledged: (from) => this.#events.acknowledged?.(from),
@@ -175,10 +191,10 @@ export class LinkListener {
         this.#events.ended?.(from, reason);
       },
     });
-    this.#senders.set(nodeId, { sender, accepted });
+    this.#senders.set(nodeId, { sender, follower, accepted });
     logger.info({ replica: nodeId, remote: session.remote }, `${name} follows this node`);
-    // The connection before is one whose end has not come here.
-    void before?.sender.stop(connectedAnew(name));
+    // The connection before is one whose end has not come here, but for that of a copy.
+    void before?.sender.stop(ofCopy ?? connectedAnew(name));
     return sender;
   }
 }

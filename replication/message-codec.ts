@@ -266,6 +266,7 @@ export function decodeHelloBody(body: Uint8Array): HelloBody {
     answers: nonceOf(fields, "answers"),
     purpose,
     resync: fields.flag("resync"),
+    incarnation: fields.optional("incarnation", (name) => fields.id(name)),
     heartbeatMs: fields.count("heartbeatMs", DAY_MS, 1),
     node: statementOf(fields.fields("node")),
   };

@@ -63,6 +63,8 @@ export interface HelloBody {
   readonly purpose: Purpose;
   /** The dialler wants everything anew, whatever it has. */
   readonly resync: boolean;
+  /** 32 hex digits, drawn by its process: another one with the same node id is its next life, or a copy. */
+  readonly incarnation?: string | undefined;
   /** How often it says something, at least. */
   readonly heartbeatMs: number;
   readonly node: NodeStatement;

@@ -15,6 +15,7 @@ import type {
   ReplicaStats,
   ReplicationCounters,
   ReplicationStats,
+  TwinStats,
 } from "./stats.js";
 import type { Upstream } from "./upstream.js";
 
@@ -27,6 +28,7 @@ export interface StatsSources {
   readonly segments: LogSegments | undefined;
   readonly upstream: Upstream | undefined;
   readonly breakers: readonly BreakerStats[];
+  readonly twins: readonly TwinStats[];
   readonly changing: boolean;
   readonly damage: DamageStats;
   readonly counters: ReplicationCounters;
@@ -44,7 +46,7 @@ function peerAddress({ nodeId, name, listen, http }: PeerNote): PeerAddress {
 }
 
 export function replicationStats(sources: StatsSources): ReplicationStats {
-  const { local, set, upstream, clusterId, breakers, changing, damage, counters } = sources;
+  const { local, set, upstream, clusterId, breakers, twins, changing, damage, counters } = sources;
   const { log, own, heard, primary, listening, role, place } = local;
   return {
     role,
@@ -66,6 +68,7 @@ export function replicationStats(sources: StatsSources): ReplicationStats {
     upstream: upstream?.stats(),
     peers: peers(sources),
     breakers,
+    twins,
     damage,
     waiting: set.confirmations.waiting,
     counters,

@@ -15,7 +15,7 @@ import { configuredNow, roleAtStart } from "./leadership.js";
 import { LeadershipFile } from "./leadership-file.js";
 import { describeLeadership, isHigher, type Leadership } from "./leadership-order.js";
 import { linkErrorOf } from "./link-error.js";
-import { type LinkContext, linkSettingsOf } from "./link-ports.js";
+import { type LinkContext, linkContextOf } from "./link-ports.js";
 import { LinkListener } from "./listener.js";
 import { LocalNode, lendersOf } from "./local-node.js";
 import type { Heartbeat, NodeStatement } from "./messages.js";
@@ -61,7 +61,7 @@ export class ReplicationNode {
   #knowsFence = false;
 
   constructor(options: ReplicationNodeOptions) {
-    const { settings, clock, random, files, dataDirectory, logger, host } = options;
+    const { settings, clock, files, dataDirectory, logger, host } = options;
     this.#options = options;
     this.#file = new LeadershipFile(files, dataDirectory);
     this.#local = new LocalNode({
@@ -87,7 +87,7 @@ export class ReplicationNode {
     this.#set = new ReplicaSet({ ...common, senders, upstream, mayList });
     const wentOn = (error: unknown): void =>
       logger.error({ err: error }, "this node could not go on writing by itself");
-    this.#link = { node: this.#local, clock, random, logger, settings: linkSettingsOf(settings) };
+    this.#link = linkContextOf(this.#local, options);
     this.#asking = { local: this.#local, network: options.network, link: this.#link };
     this.#handover = new Handover({
       asking: this.#asking,
@@ -288,6 +288,7 @@ export class ReplicationNode {
       clusterId: host.identity().clusterId,
       segments: host.logSegments(),
       breakers: this.#breakers.stats(),
+      twins: this.#listener?.twins ?? [],
       changing: this.#changes.underWay !== undefined || this.#handover.to !== undefined,
       damage: this.#care.stats(),
       counters: this.#counters.with(this.#set, this.#upstream, this.#care.counters),

@@ -94,6 +94,18 @@ export interface BreakerStats {
   readonly lastMessage: string | undefined;
 }
 
+/** Two nodes with one id want to follow this one: one of them is let in, the other one was refused lately. */
+export interface TwinStats {
+  readonly nodeId: string;
+  /** Of the one that was refused. */
+  readonly name: string;
+  /** Where the connections of the two come from. */
+  readonly stays: string;
+  readonly refused: string;
+  /** Wall clock. */
+  readonly refusedAt: number;
+}
+
 export interface KnownDamageStats {
   /** Of the damaged segment. */
   readonly first: Offset;
@@ -180,6 +192,7 @@ export interface ReplicationStats {
   readonly upstream: UpstreamStats | undefined;
   readonly peers: readonly PeerStats[];
   readonly breakers: readonly BreakerStats[];
+  readonly twins: readonly TwinStats[];
   readonly damage: DamageStats;
   /** Writes that wait for acknowledgements. */
   readonly waiting: number;

@@ -75,6 +75,20 @@ const Damage = Type.Object({
   master: orNull(Type.String({ description: "What the node that is followed has damaged on its own disk." })),
 });
 
+const Twins = Type.Array(
+  Type.Object({
+    id: Type.String(),
+    name: Type.String(),
+    stays: Type.String({ description: "From where the one follows that is let in." }),
+    refused: Type.String({ description: "From where the other one came last." }),
+    refused_at: Seconds,
+  }),
+  {
+    description:
+      "Nodes that were not let in during the last five minutes, because another one that follows has the same id: one data directory is a copy of the other's.",
+  },
+);
+
 export const ReplicationStats = Type.Object({
   role: Role,
   master_offset: orNull(Type.Integer()),
@@ -96,6 +110,7 @@ export const ReplicationStats = Type.Object({
     description: "On the primary's list of nodes, and it knows it: before that a promotion needs force.",
   }),
   replicas: Type.Array(Replica),
+  twins: Twins,
   peers: Type.Array(
     Type.Object({
       id: Type.String(),
@@ -115,6 +130,7 @@ export const ReplicationHealth = Type.Object({
   fenced: Type.Boolean(),
   refuses_writes: orNull(Type.String()),
   damage: orNull(Type.String({ description: "What is wrong with a log on a disk, here or there." })),
+  twins: Twins,
   replicas: Type.Array(
     Type.Object({ id: Type.String(), offset: Type.Integer(), lag_ms: Type.Integer(), status: Status }),
   ),

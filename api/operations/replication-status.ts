@@ -87,6 +87,15 @@ function damageLine({ damage }: ReplicationFacts): string | null {
   return owesSince === undefined ? null : "records that this node may have confirmed are fetched again";
 }
 
+const twinsJson = ({ twins }: ReplicationFacts): JsonObject[] =>
+  twins.map(({ nodeId, name, stays, refused, refusedAt }) => ({
+    id: nodeId,
+    name,
+    stays,
+    refused,
+    refused_at: Math.floor(refusedAt / 1000),
+  }));
+
 const UNDAMAGED: DamageFacts = {
   known: [],
   quarantines: 0,
@@ -121,6 +130,7 @@ function statsJson(facts: ReplicationFacts): JsonObject {
     damage: damageJson(facts),
     listed: facts.listed,
     replicas: facts.replicas.map(replicaJson),
+    twins: twinsJson(facts),
     peers: facts.peers.map(({ id, name, address, http, follows }) => ({
       id,
       name,
@@ -152,6 +162,7 @@ function factsOf({ desk }: Call): ReplicationFacts {
     listed: false,
     divergences: 0,
     damage: UNDAMAGED,
+    twins: [],
   };
 }
 
@@ -192,6 +203,7 @@ export const health = defineOperation({
       fenced: facts.fence !== undefined,
       refuses_writes: facts.refusal?.code ?? null,
       damage: damageLine(facts),
+      twins: twinsJson(facts),
       replicas: facts.replicas.map(({ id, offset, lagMs, status: state }) => ({
         id,
         offset,

@@ -196,10 +196,18 @@ function damageIn(stats: Stats | undefined): string | undefined {
   return typeof master === "string" ? "its primary's disk is damaged" : undefined;
 }
 
+/** Two nodes with one id want to follow this one. */
+function twinsIn(stats: Stats | undefined): string | undefined {
+  const [twin] = nodesIn(stats?.["twins"]);
+  if (twin === undefined) return undefined;
+  const { name, stays, refused } = twin;
+  return `${String(name)} is there twice, at ${String(stays)} and at ${String(refused)}: one is a copy`;
+}
+
 function stateOf(stats: Stats | undefined): string {
-  const damage = damageIn(stats);
-  const state = roleStateOf(stats);
-  return damage === undefined ? state : `${state}; ${damage}`;
+  return [roleStateOf(stats), damageIn(stats), twinsIn(stats)]
+    .filter((words) => words !== undefined)
+    .join("; ");
 }
 
 function roleStateOf(stats: Stats | undefined): string {
@@ -216,7 +224,7 @@ function roleStateOf(stats: Stats | undefined): string {
 function isWell(row: Row | undefined): boolean {
   const stats = row?.stats;
   if (row === undefined || row.problem !== undefined || stats?.["fenced"]) return false;
-  if (damageIn(stats) !== undefined) return false;
+  if (damageIn(stats) !== undefined || twinsIn(stats) !== undefined) return false;
   return stats?.["role"] === "replica" ? stats["phase"] === "streaming" : stats?.["refuses_writes"] === null;
 }
 

@@ -95,6 +95,11 @@ function addState(series: Series, read: Read): void {
     "Links that were given up",
     () => read()?.breakers.filter(({ open }) => open).length,
   );
+  series.gauge(
+    "replication_twins",
+    "Nodes that were not let in lately because another one has the same id",
+    () => read()?.twins.length,
+  );
   series.gauge("replication_waiting_writes", "Writes that wait for confirmations", () => read()?.waiting);
 }
 

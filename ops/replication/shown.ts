@@ -50,6 +50,7 @@ export function factsOf(
     listed: stats.peers.some(({ isSelf }) => isSelf),
     divergences: counters.divergences,
     damage: damageFacts(stats),
+    twins: stats.twins,
   };
 }
 

@@ -1,12 +1,14 @@
 /**
  * The series of replication on the pages of a set's nodes: real nodes over a network in memory, through a cut, a fail-over that leaves records
- * aside, a primary that answers nothing sound, and damage. Each sample has to change on some page, or nobody knows whether it can.
+ * aside, a primary that answers nothing sound, damage, and a copy. Each sample has to change on some page, or nobody knows whether it can.
  */
 import { readFileSync } from "node:fs";
 import { Registry } from "prom-client";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { addReplicationSeries } from "../../ops/metrics/replication-series.js";
 import { Series } from "../../ops/metrics/series.js";
+import { bare } from "../support/protocol-samples.js";
+import { RawPeer } from "../support/raw-peer.js";
 import { addressOf, type SetNode, SetWorld } from "../support/set-node.js";
 import { appendMany, DISK_LOG, segmentFile } from "../support/test-log.js";
 
@@ -269,7 +271,9 @@ async function compared(a: Watched, b: Watched): Promise<void> {
   const { check } = segments;
   segments.check = async (first, pace) => {
     const found = await check.call(segments, first, pace);
-    return found.type === "sound" ? { ...found, end: { ...found.end, crc: found.end.crc ^ 1 } } : found;
+    return found.type === "sound"
+      ? { ...found, end: { ...found.end, crc: (found.end.crc ^ 1) >>> 0 } }
+      : found;
   };
   await until(() => a.node.node.stats().counters.mismatches === 1, "it was noticed");
   expect((await looked())["mismatches_total"]).toBe(1);
@@ -289,6 +293,18 @@ async function renewed({ page }: Watched): Promise<void> {
   expect(await ends()).toBe(Date.UTC(2030, 0, 1) / 1000);
   page.certificateEnds = Date.UTC(2031, 0, 1);
   expect(await ends()).toBe(Date.UTC(2031, 0, 1) / 1000);
+}
+
+/** Two processes with one id follow the primary by turns. */
+async function copied({ node, page }: Watched): Promise<void> {
+  const twins = async () => (await page.read("twins"))["twins"];
+  const statement = { ...bare, clusterId: node.node.stats().clusterId, format: 7 };
+  for (const incarnation of ["a1", "b2", "a1"]) {
+    expect(await twins()).toBe(0);
+    const peer = RawPeer.dial(world.network, world.clock, addressOf(node.name));
+    await peer.greet(statement, { incarnation: incarnation.repeat(16) });
+  }
+  expect(await twins()).toBe(1);
 }
 
 const CERTIFICATE = "certificate_expires_timestamp_seconds";
@@ -315,6 +331,7 @@ it("the pages of a set show every documented series of replication moving when i
   await damaged(a, b);
   await compared(a, b);
   await renewed(a);
+  await copied(b);
 
   const still: string[] = [];
   const labels = new Map<string, Set<string>>();

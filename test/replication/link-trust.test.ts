@@ -171,6 +171,20 @@ describe("a shared secret", () => {
   });
 });
 
+/** Processes of one replica, which follow as they are told. */
+async function following() {
+  const set = await primaryWith(10);
+  const replica = await replicaOf(set);
+  await replica.receiver?.stop();
+  const node = await replica.statement();
+  const from = async (incarnation: string | undefined): Promise<RawPeer> => {
+    const peer = RawPeer.dial(set.world.network, set.world.clock, set.address);
+    await peer.greet(node, { incarnation });
+    return peer;
+  };
+  return { set, replica, from, gone: (peer: RawPeer) => peer.refusal() };
+}
+
 describe("strangers", () => {
   it("of another cluster are refused on both sides, and nothing of theirs is heard", async () => {
     const set = await primaryWith(10);
@@ -183,6 +197,52 @@ describe("strangers", () => {
     expect(stranger.failures[0]?.message).toContain("belongs to cluster");
     expect(stranger.end).toBe(6);
     expect(set.primary.heard).toEqual(set.primary.own);
+  });
+
+  it("a copy of a node's data directory is refused by name, and the node follows on", async () => {
+    const { set, replica, from, gone } = await following();
+    const [own, copy] = ["aa".repeat(16), "bb".repeat(16)];
+    const first = await from(own);
+    const second = await from(copy);
+    // That may be the node, started again.
+    expect(await gone(first)).toBe("REPLICATION_STOPPING");
+    expect(set.primary.listener?.twins).toEqual([]);
+    const third = await from(own);
+    expect(await gone(second)).toBe("REPLICATION_TWIN");
+    expect(await gone(await from(copy))).toBe("REPLICATION_TWIN");
+    expect(set.primary.listener?.senders.length).toBe(1);
+    expect(third.isClosed).toBe(false);
+    const [twin, ...others] = set.primary.listener?.twins ?? [];
+    expect(others).toEqual([]);
+    expect(twin).toMatchObject({ nodeId: replica.nodeId, name: replica.name });
+    expect(set.primary.warnings).toContainEqual({
+      code: "REPLICATION_TWIN",
+      message: expect.stringMatching(/was not let in: .* is a copy .* start it in an empty directory$/),
+    });
+    // The node itself is gone for good: whoever is left may follow, and nobody is told of for ever.
+    third.close();
+    await set.world.clock.until(() => set.primary.listener?.senders.length === 0, "it is gone");
+    const last = await from(copy);
+    await set.world.clock.advance(5 * 60_000 + 1_000);
+    expect([last.isClosed, set.primary.listener?.twins]).toEqual([true, []]);
+  });
+
+  it.each([
+    ["started again and again", ["a1", "b2", "c3", "d4"]],
+    ["that connects again after its connection broke", ["a1", "a1", "a1"]],
+    ["started again, with connections that break", ["a1", "a1", "b2", "b2", "c3", "c3"]],
+    ["of a release that does not say which process it is", [undefined, "a1", undefined, "a1", undefined]],
+  ])("a node %s is taken for no copy", async (_, incarnations) => {
+    const { set, from, gone } = await following();
+    let before: RawPeer | undefined;
+    for (const incarnation of incarnations) {
+      const next = await from(incarnation?.repeat(16));
+      // Its end has not come to the primary yet.
+      if (before !== undefined) expect(await gone(before)).toBe("REPLICATION_STOPPING");
+      before = next;
+    }
+    expect(set.primary.listener?.twins).toEqual([]);
+    expect(set.primary.listener?.senders.length).toBe(1);
   });
 
   it("a node that reached itself says so", async () => {

@@ -105,6 +105,7 @@ describe("messages", () => {
       answers: nonce,
       purpose: "follow",
       resync: true,
+      incarnation: id("1c"),
       heartbeatMs: 1,
       node: statement,
     });

@@ -66,7 +66,7 @@ describe("what a replica tells of nodes behind it", () => {
       firstOffset: offset(1),
       leads: false,
       primary: undefined,
-      end: how === "has all" ? end : { ...end, crc: end.crc ^ 1 },
+      end: how === "has all" ? end : { ...end, crc: (end.crc ^ 1) >>> 0 },
     };
     const peer = RawPeer.dial(world.network, world.clock, addressOf("a"));
     await peer.greet(statement);
@@ -173,7 +173,10 @@ describe("what a replica tells of nodes behind it", () => {
       else {
         const position = await log.positionAt(at);
         const isLast = at === log.endOffset;
-        peer.say({ type: "mark", position: isLast ? { ...position, crc: position.crc ^ 1 } : position });
+        peer.say({
+          type: "mark",
+          position: isLast ? { ...position, crc: (position.crc ^ 1) >>> 0 } : position,
+        });
         asked += 1;
       }
     }

@@ -117,6 +117,7 @@ export class LinkNodeDouble implements LinkNode, ReceiverHost, SenderHost {
         error: () => undefined,
       },
       settings: { ...SETTINGS, ...settings },
+      incarnation: Buffer.from(seededBytes(seededRandom(-seed))(16)).toString("hex"),
     };
   }
 

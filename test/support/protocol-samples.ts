@@ -82,7 +82,15 @@ export const MESSAGES: readonly Message[] = [
   {
     type: "hello",
     protocol: 65_535,
-    body: encodeHelloBody({ nonce, answers: nonce, purpose: "follow", resync: true, heartbeatMs: 1, node }),
+    body: encodeHelloBody({
+      nonce,
+      answers: nonce,
+      purpose: "follow",
+      resync: true,
+      incarnation: id("1c"),
+      heartbeatMs: 1,
+      node,
+    }),
     proof,
     more: new Uint8Array(96).fill(9),
   },

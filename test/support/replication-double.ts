@@ -88,6 +88,15 @@ export class ReplicationDouble implements Replication {
       ],
       listed: true,
       divergences: 0,
+      twins: [
+        {
+          nodeId: "b".repeat(32),
+          name: "two",
+          stays: "10.0.0.2:40000",
+          refused: "10.0.0.3:40000",
+          refusedAt: 1_700_000_000_900,
+        },
+      ],
       damage: {
         known: [{ first: 1, file: "log/1.log", words: "zeros", since: 1_700_000_000_500 }],
         quarantines: 2,

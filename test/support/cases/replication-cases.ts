@@ -29,6 +29,15 @@ const status = {
     mismatch_offset: 7,
     master: "zeros there",
   },
+  twins: [
+    {
+      id: NODE_TWO,
+      name: "two",
+      stays: "10.0.0.2:40000",
+      refused: "10.0.0.3:40000",
+      refused_at: 1_700_000_000,
+    },
+  ],
   listed: true,
   replicas: [
     {
