@@ -1,8 +1,8 @@
 /**
  * The DIR of the commands that look at a data directory: one that is there. A wrong path is a usage mistake; a directory that has lost its
- * log is damaged, and whoever reads it says so.
+ * log is damaged, and whoever reads it says so. And the place for a new one.
  */
-import { resolve } from "node:path";
+import { dirname, resolve } from "node:path";
 import {
   errnoOf,
   IDENTITY_FILE,
@@ -10,7 +10,9 @@ import {
   RECOVERY_POINT_FILE,
   realFileSystem,
 } from "../../log/index.js";
+import { LEADERSHIP_FILE } from "../../replication/index.js";
 import { CliFailure, exitCodes } from "./failure.js";
+import { realPlace } from "./real-place.js";
 
 /** Any of them tells that a server was here. */
 const TRACES = [LOG_DIRECTORY, RECOVERY_POINT_FILE, IDENTITY_FILE];
@@ -24,6 +26,29 @@ export async function existingDataDirectory(argument: string): Promise<string> {
   for (const name of TRACES) if (await isThere(`${directory}/${name}`)) return directory;
   const missing = (await isThere(directory)) ? "holds no log" : "does not exist";
   throw new CliFailure(exitCodes.usage, `${directory} ${missing}; name the data_dir of a server`);
+}
+
+/**
+ * The absolute path of a place for a new data directory. One in another data directory would be that server's: it clears away what an
+ * unfinished full sync left, and reads what is under `snapshots` and `log`.
+ * @throws CliFailure when it lies in a data directory.
+ */
+export async function newDataDirectory(flag: string, argument: string): Promise<string> {
+  const directory = resolve(argument);
+  const place = await realPlace(directory);
+  for (let inner = place, outer = dirname(place); outer !== inner; inner = outer, outer = dirname(outer))
+    if (await isServers(outer))
+      throw new CliFailure(
+        exitCodes.usage,
+        `${flag} ${argument} lies in the data directory ${outer}; choose a place outside of it`,
+      );
+  return directory;
+}
+
+/** A replica has the one file before its first sync, every other server the two others. */
+async function isServers(directory: string): Promise<boolean> {
+  if (await isThere(`${directory}/${LEADERSHIP_FILE}`)) return true;
+  return (await isThere(`${directory}/${IDENTITY_FILE}`)) && (await isThere(`${directory}/${LOG_DIRECTORY}`));
 }
 
 async function isThere(path: string): Promise<boolean> {

@@ -13,7 +13,7 @@ import type {
   MigrationReport,
   MigrationStep,
 } from "../migration/migrate.js";
-import { existingDataDirectory } from "./data-directory-argument.js";
+import { existingDataDirectory, newDataDirectory } from "./data-directory-argument.js";
 import { requireConfig } from "./effective-config.js";
 import { CliFailure, exitCodes } from "./failure.js";
 import { talk, writeJson, writeLine } from "./output.js";
@@ -45,14 +45,14 @@ export function addMigrate(program: Command): void {
 
 async function run(flags: MigrateFlags): Promise<void> {
   const from = await existingDataDirectory(flags.dataDir);
-  const into = flags.into === undefined ? undefined : resolve(flags.into);
-  if (into === undefined && flags.dryRun !== true)
+  if (flags.into === undefined && flags.dryRun !== true)
     throw new CliFailure(exitCodes.usage, "name the new data directory with --into, or ask with --dry-run");
-  if (into !== undefined && (await liesIn(into, from)))
+  if (flags.into !== undefined && (await liesIn(resolve(flags.into), from)))
     throw new CliFailure(
       exitCodes.usage,
-      `--into ${into} lies in ${from}, which stays as it is; choose another`,
+      `--into ${resolve(flags.into)} lies in ${from}, which stays as it is; choose another`,
     );
+  const into = flags.into === undefined ? undefined : await newDataDirectory("--into", flags.into);
   const { values } = await requireConfig({ file: flags.config, flags: {} });
   const shown = new Shown(flags.progress === true);
   const { migrate, MigrationDiffers, planMigration } = await import("../migration/migrate.js");

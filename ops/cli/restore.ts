@@ -9,7 +9,7 @@ import { realFileSystem } from "../../log/index.js";
 import type { Comparison } from "../backup/compare.js";
 import type { RestoreReport } from "../backup/restore.js";
 import type { RestorePlan, RestoreTarget } from "../backup/restore-plan.js";
-import { existingDataDirectory } from "./data-directory-argument.js";
+import { existingDataDirectory, newDataDirectory } from "./data-directory-argument.js";
 import { CliFailure, exitCodes } from "./failure.js";
 import { offsetArgument, wholeNumber } from "./number-argument.js";
 import { counted, talk, writeJson, writeLine } from "./output.js";
@@ -135,12 +135,13 @@ async function run(flags: RestoreFlags): Promise<void> {
       exitCodes.usage,
       `--data-dir ${dataDir} lies in the repository ${store.url}; choose a place outside of it`,
     );
+  const dataDirectory = dataDir === undefined ? undefined : await newDataDirectory("--data-dir", dataDir);
   const plan = await planRestore(store, target, {
     findPoint: findRestorePoint,
     ...(flags.backup === undefined ? {} : { backup: flags.backup }),
   });
   const comparisons = await compareWithLive(plan, flags);
-  if (dryRun || dataDir === undefined) {
+  if (dryRun || dataDirectory === undefined) {
     for (const warning of plan.warnings) talk(`${flags.from}: ${warning}`);
     const shown = shownPlan(plan, store.url);
     if (flags.json === true) writeJson({ dryRun: true, ...shown, comparisons, warnings: plan.warnings });
@@ -158,7 +159,7 @@ async function run(flags: RestoreFlags): Promise<void> {
   const report = await restore(plan, {
     store,
     files: realFileSystem,
-    dataDirectory: resolve(dataDir),
+    dataDirectory,
     parallel: flags.parallel,
     now: Date.now,
     stopwatch: () => performance.now(),

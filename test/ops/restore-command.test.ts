@@ -6,6 +6,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  symlinkSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
@@ -205,6 +206,20 @@ describe("annals restore", () => {
     writeFileSync(join(root, "foreign", "letter.txt"), "mine");
     expectRefusal(await restore("--latest", "--data-dir", join(root, "foreign")), 2, /letter.txt|not empty/);
     expect(readdirSync(join(root, "foreign"))).toEqual(["letter.txt"]);
+  });
+
+  it("refuses a place in a data directory, whose server would take it for its own and clear it away", async () => {
+    const [fresh, old] = [join(root, "replica-without-a-log"), join(root, "old")];
+    mkdirSync(fresh);
+    mkdirSync(join(old, "log"), { recursive: true });
+    writeFileSync(join(fresh, "leadership.json"), "{}\n");
+    symlinkSync(data, join(root, "link-to-data"));
+    const refusal = /lies in the data directory .*; choose a place outside of it/;
+    for (const place of [join(data, "incoming"), join(root, "link-to-data", "a", "b")])
+      expectRefusal(await restore("--latest", "--data-dir", place), 2, refusal);
+    const into = join(fresh, "incoming");
+    expectRefusal(await runAnnals(["migrate", "--data-dir", old, "--into", into]), 2, refusal);
+    for (const directory of [data, fresh]) expect(existsSync(join(directory, "incoming"))).toBe(false);
   });
 
   it("a half-restored directory is refused by everything that would open it, and taken by the next restore", async () => {
