@@ -6,6 +6,10 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { type Refusal, refusal } from "./errors.js";
 import { judged, type MinOffset } from "./lineage.js";
 import type { ApiOptions } from "./options.js";
+import { abandoned, type WaitingCall } from "./waiting-room.js";
+
+/** Who asks: whoever has gone away holds nothing here. */
+export type ReachingCall = Pick<WaitingCall, "isAbandoned" | "onAbandoned">;
 
 /** Nothing tells when another leadership begins, and few ask across one. */
 const LOOK_AGAIN_MS = 20;
@@ -13,13 +17,20 @@ const LOOK_AGAIN_MS = 20;
 export class Reaching {
   readonly #options: ApiOptions;
   readonly #wanted: MinOffset;
+  readonly #call: ReachingCall;
   readonly #mayNot: () => Refusal | undefined;
   readonly #endsAt: number;
 
   /** `mayNot`: why it is no use to wait, asked again when this node has stopped to take writes. */
-  constructor(options: ApiOptions, wanted: MinOffset, mayNot: () => Refusal | undefined = () => undefined) {
+  constructor(
+    options: ApiOptions,
+    wanted: MinOffset,
+    call: ReachingCall,
+    mayNot: () => Refusal | undefined = () => undefined,
+  ) {
     this.#options = options;
     this.#wanted = wanted;
+    this.#call = call;
     this.#mayNot = mayNot;
     this.#endsAt = options.stopwatch() + options.limits.minOffsetWaitMs;
   }
@@ -34,6 +45,7 @@ export class Reaching {
       if (verdict === "lost") return this.#lost();
       const refused = this.#mayNot();
       if (refused !== undefined) return refused;
+      if (this.#call.isAbandoned) return abandoned();
       if (this.#leftMs() <= 0) return this.#late();
       if (verdict === "coming") await this.#arrival();
       else await sleep(Math.min(LOOK_AGAIN_MS, this.#leftMs()));
@@ -44,7 +56,7 @@ export class Reaching {
     return this.#endsAt - this.#options.stopwatch();
   }
 
-  /** Or the end of its time, or of the writes that this node takes. */
+  /** Or the end of its time, or of the writes that this node takes, or its client's. */
   #arrival(): Promise<void> {
     const { store, replication } = this.#options;
     return new Promise((resolve) => {
@@ -55,6 +67,7 @@ export class Reaching {
       };
       const timer = setTimeout(over, this.#leftMs());
       stays.push(() => clearTimeout(timer));
+      stays.push(this.#call.onAbandoned(over));
       stays.push(replication?.onRest(over) ?? (() => undefined));
       stays.push(store.onReached(this.#wanted.offset, over));
     });

@@ -169,6 +169,6 @@ class Line {
   }
 }
 
-const abandoned = (): Refusal => refusal("API_CLIENT_GONE", "the client went away while it waited");
+export const abandoned = (): Refusal => refusal("API_CLIENT_GONE", "the client went away while it waited");
 const draining = (): Refusal =>
   refusal("API_DRAINING", "the server is shutting down; ask another one, or later");

@@ -210,12 +210,12 @@ export class Call {
   }
 
   /**
-   * Waits until the offset is committed, up to the limit; a refusal when it is not, or when it is of a lost history. A write waits only where
-   * it would be taken.
+   * Waits until the offset is committed, up to the limit and while the client is there; a refusal when it is not, or when it is of a lost
+   * history. A write waits only where it would be taken.
    */
   whenReached(wanted: MinOffset, kind: "read" | "write"): Promise<Refusal | undefined> {
     const mayNot = kind === "read" ? undefined : () => this.refuseElsewhere();
-    return new Reaching(this.desk.options, wanted, mayNot).refusal();
+    return new Reaching(this.desk.options, wanted, this, mayNot).refusal();
   }
 
   query<Query, Answer, Result>(

@@ -1,4 +1,5 @@
 // A read that names a minimum offset never shows anything older: it waits, then shows, or says that it waited in vain.
+import { connect } from "node:net";
 import { setTimeout as pause } from "node:timers/promises";
 import { afterEach, describe, expect, it } from "vitest";
 import { MemoryLog } from "../support/memory-log.js";
@@ -94,13 +95,35 @@ describe.each(reads)("in %s", (_where, read) => {
 
   it("waits no longer for what is lost once another epoch has begun before it", async () => {
     const log = new MemoryLog();
-    server = await TestServer.start({ log, limits: { minOffsetWaitMs: 60_000 } });
+    server = await TestServer.start({ log, limits: { minOffsetWaitMs: 1_000 } });
     const set = await server.post("/kv/set", { key: "a", value: "shown" });
     const answer = read(`1000@${set.headers.get("x-annals-lineage")}`);
     const [unmarked] = [read("3"), await pause(100), await log.startEpoch()];
     expect((await answer).json).toMatchObject({ error_code: "API_LINEAGE_LOST", code: 409, offset: 2 });
     await server.post("/kv/set", { key: "a", value: "new" });
     expect((await unmarked).text).toContain("new");
+  });
+});
+
+describe("a client that goes away while it waits", () => {
+  const body = '{"key":"a","value":1}';
+  it.each([
+    ["a read", "GET /kv/get/a HTTP/1.1", ""],
+    [
+      "a write",
+      `POST /kv/set HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: ${body.length}`,
+      body,
+    ],
+  ])("with %s is waited for no longer, and nothing is done", async (_what, head, content) => {
+    server = await TestServer.start({ limits: { minOffsetWaitMs: 60_000 } });
+    const request = `${head}\r\nHost: x\r\nX-Annals-Min-Offset: 1\r\n\r\n${content}`;
+    const socket = connect(server.port, "127.0.0.1");
+    socket.write(request);
+    await expect.poll(() => server.connections.at(-1)?.bytesRead).toBe(request.length);
+    socket.destroy();
+    const ended = () => server.operations.map(({ status }) => status);
+    await expect.poll(ended, { timeout: 10_000 }).toEqual(["error"]);
+    expect(server.log.endOffset).toBe(0);
   });
 });
 
