@@ -6,6 +6,7 @@ import type { IncomingHttpHeaders, ServerResponse } from "node:http";
 import type { FastifyReply, FastifyRequest } from "fastify";
 import { type ErrorCode, type Refusal, refusal } from "../errors.js";
 import type { Door } from "./door.js";
+import { standBehind } from "./standing-behind.js";
 import { hasReadableQuery } from "./url.js";
 import { wireOf } from "./wire.js";
 
@@ -30,8 +31,9 @@ export function gate(door: Door): (request: FastifyRequest, reply: FastifyReply,
  * its connection are answered, so that answers which nobody takes do not pile up in memory; and it shows what those before it did.
  */
 function inTurn(request: FastifyRequest, response: ServerResponse, begin: Next): void {
-  const mustWait = response.socket === null && request.routeOptions.config.inTurn === true;
-  if (mustWait) response.once("socket", () => begin());
+  const isBehind = response.socket === null;
+  if (isBehind) standBehind(request.raw.socket, response);
+  if (isBehind && request.routeOptions.config.inTurn === true) response.once("socket", () => begin());
   else begin();
 }
 

@@ -88,10 +88,10 @@ describe("a body", () => {
   });
 });
 
-describe("reads of one connection", () => {
+describe("requests of one connection", () => {
   const get = (path: string) => `GET ${path} HTTP/1.1\r\n${HOST}\r\n`;
 
-  it("are run one after the other, so a client that takes no answers does not fill the memory with them", async () => {
+  it("that read are run one after the other, so a client that takes no answers does not fill the memory with them", async () => {
     await server.request("PUT", "/kv/large", "x".repeat(1 << 20));
     const socket = connect(server.port, "127.0.0.1").pause();
     socket.write(get("/kv/large").repeat(100));
@@ -103,7 +103,30 @@ describe("reads of one connection", () => {
     socket.destroy();
   });
 
-  it("see what those before them did, and are answered in their order", async () => {
+  it.each([
+    ["reads that have their turn", get("/kv/get/a")],
+    ["writes, each with a body", "PUT /kv/a HTTP/1.1\r\nContent-Length: 1\r\nHost: x\r\n\r\nx"],
+    ["what is answered at once", get("/nowhere")],
+  ])("are not taken in without a bound behind one that waits: %s", async (_what, behind) => {
+    await server.post("/queue/q", {});
+    const socket = connect(server.port, "127.0.0.1");
+    socket.write(get("/queue/q/consume/c?wait_secs=60") + behind.repeat(10_000));
+    let answers = "";
+    socket.setEncoding("latin1").on("data", (text: string) => {
+      answers += text;
+    });
+    const taken = () => server.connections.at(-1)?.bytesRead ?? 0;
+    await expect.poll(taken).toBeGreaterThan(1_000);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    expect(taken()).toBeLessThan(200_000);
+    await server.post("/queue/q/publish", { payload: "a" });
+    await expect
+      .poll(() => answers.split("HTTP/1.1 ").length - 1, { timeout: 60_000, interval: 200 })
+      .toBe(10_001);
+    socket.destroy();
+  });
+
+  it("that read see what those before them did, and are answered in their order", async () => {
     const read = get("/kv/a").replace("\r\n", `\r\n${CLOSE}`);
     const answers = await server.bytes(put("a", HOST).replace(CLOSE, "") + read);
     expect(answers.match(/HTTP\/1.1 \d+/g)).toEqual(["HTTP/1.1 201", "HTTP/1.1 200"]);
