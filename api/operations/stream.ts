@@ -272,7 +272,9 @@ export const stats = defineRoomOperation({
       description: "The newest event; 0 also when there was none yet: see `next_offset`.",
     }),
     next_offset: Type.Integer(),
-    subscriber_count: Type.Integer({ description: "Subscribers seen since the process began." }),
+    subscriber_count: Type.Integer({
+      description: "Subscribers seen since the process began: up to 1,000 of a room, 100,000 of all.",
+    }),
     total_published: Type.Integer(),
     total_consumed: Type.Integer({ description: "Since the process began." }),
     dropped: Type.Integer({ description: "Events that the room's retention removed." }),

@@ -148,6 +148,7 @@ export class StreamState implements StreamReadView {
     const family = this.families.of(stream);
     family.streams.delete(stream);
     family.subscribers -= this.#consumption.of(stream).subscribers;
+    this.#consumption.forget(stream);
   }
 
   /** Sums over every stream. */

@@ -17,7 +17,9 @@ import {
   streamOverlay,
 } from "../../projections/index.js";
 import { streamCodec } from "../../projections/stream/codec.js";
+import { Consumption } from "../../projections/stream/consumption.js";
 import { EntryIndex } from "../../projections/stream/entry-index.js";
+import { Stream } from "../../projections/stream/stream.js";
 import { TEST_RULES, TestStore } from "../support/kv-store.js";
 import { MemoryLog } from "../support/memory-log.js";
 import { realDirectory } from "../support/real-directory.js";
@@ -349,5 +351,33 @@ describe("going on by event", () => {
     const first = await t.answer(stream.read, { name: "room/b", from: 0, limits: one });
     const second = await t.answer(stream.read, { name: "room/b", from: first.nextEvent, limits: one });
     expect([first.next, second.from, second.next, second.atEnd]).toEqual([1, 1, 2, true]);
+  });
+});
+
+describe("the subscribers of rooms", () => {
+  const made = (name: string) =>
+    new Stream({
+      ...room,
+      name,
+      id: { offset: offset(1), place: 0 },
+      generation: 1,
+      createdAt: 0,
+      lifetime: {},
+      retention: {},
+      fingerprint: "",
+      fork: undefined,
+      source: undefined,
+    });
+
+  it("are told apart up to a bound of a room and of all, and those of a room that is gone make room", () => {
+    const consumption = new Consumption(1_500);
+    const [first, second] = [made("room/1"), made("room/2")];
+    for (let each = 0; each < 2_000; each++) consumption.note(first, `${each}`, 1);
+    for (let each = 0; each < 2_000; each++) consumption.note(second, `${each}`, 1);
+    expect(consumption.of(first)).toEqual({ subscribers: 1_000, consumed: 2_000 });
+    expect(consumption.of(second)).toEqual({ subscribers: 500, consumed: 2_000 });
+    consumption.forget(first);
+    consumption.note(second, "one more", 1);
+    expect([consumption.of(second).subscribers, consumption.total]).toEqual([501, 4_001]);
   });
 });
