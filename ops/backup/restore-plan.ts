@@ -217,7 +217,7 @@ async function findTime(
   return reach(await lastUpTo(store, segmentsOf(manifest), time));
 }
 
-/** The last offset whose timestamp is ≤ `time`; one less than the first when there is none. Timestamps never fall. */
+/** The last offset whose timestamp is ≤ `time`; 0 when that lies before the record that the first one follows. Timestamps never fall. */
 async function lastUpTo(
   store: ObjectStore,
   segments: readonly SegmentEntry[],
@@ -231,7 +231,7 @@ async function lastUpTo(
     else high = middle - 1;
   }
   const segment = segments[low];
-  if (segment === undefined) return 0;
+  if (segment === undefined || (low === 0 && (await timeBefore(store, segment)) > time)) return 0;
   let last = segment.baseOffset - 1;
   await readSegment(store, segment, (records) => {
     for (const record of records) if (record.timestamp <= time) last = record.offset;

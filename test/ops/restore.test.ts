@@ -271,6 +271,25 @@ describe("the record of an epoch's start", () => {
 });
 
 describe("a backup whose log does not begin at its first record", () => {
+  it("gives the state before its first record for no time before that", async () => {
+    await bench.grow(120, { segmentBytes: 4096 });
+    const { extents } = await openLogView(files, DATA);
+    const last = extents[1]!.lastOffset;
+    await bench.putSnapshot(last);
+    const { log } = await bench.openLog({ segmentBytes: 4096 });
+    const { timestamp } = await log.markAt(last);
+    expect(await log.retain(at(last + 1))).toBe(last + 1);
+    await log.close();
+    await bench.backup();
+    const plan = (time: number) => restorer.plan({ type: "time", time });
+    for (const time of [0, timestamp - 1])
+      await expect(plan(time)).rejects.toMatchObject({
+        code: "RESTORE_TARGET_RETIRED",
+        context: { earliest: last },
+      });
+    expect(await plan(timestamp)).toMatchObject({ last });
+  });
+
   it("reaches back to its oldest snapshot, and says so of what lies before", async () => {
     await bench.grow(120, { segmentBytes: 4096 });
     await bench.putSnapshot(70);
