@@ -121,7 +121,7 @@ declare module "fastify" {
   interface FastifyContextConfig {
     /** Answered also while the server drains. */
     whileDraining?: boolean;
-    /** A read: begun when the requests before it on its connection are answered. */
+    /** It is, or may be, a read: begun when the requests before it on its connection are answered. */
     inTurn?: boolean;
   }
 }

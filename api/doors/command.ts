@@ -57,7 +57,8 @@ const envelope = new Checker(Envelope);
 const envelopeFields = Object.keys(Envelope.properties);
 
 export function registerCommand(server: FastifyInstance, door: Door): void {
-  server.post(COMMAND_PATH, (request, reply) => {
+  // What it asks for is not known before its body is there: it may be a read.
+  server.post(COMMAND_PATH, { config: { inTurn: true } }, (request, reply) => {
     request.route = COMMAND_PATH;
     const body = bodyOf(request) ?? refusal("API_FIELD_MISSING", "the body is missing");
     if (body.type === "refused") return door.reject(request, reply, body);

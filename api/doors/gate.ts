@@ -28,7 +28,8 @@ export function gate(door: Door): (request: FastifyRequest, reply: FastifyReply,
 
 /**
  * Node takes whatever arrives in one piece, and a piece has room for a thousand small requests. A read is begun when those before it on
- * its connection are answered, so that answers which nobody takes do not pile up in memory; and it shows what those before it did.
+ * its connection are answered, so that answers which nobody takes do not pile up in memory; and it shows what those before it did. Writes
+ * are begun as they come, and share a sync.
  */
 function inTurn(request: FastifyRequest, response: ServerResponse, begin: Next): void {
   const isBehind = response.socket === null;

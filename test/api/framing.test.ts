@@ -90,17 +90,37 @@ describe("a body", () => {
 
 describe("requests of one connection", () => {
   const get = (path: string) => `GET ${path} HTTP/1.1\r\n${HOST}\r\n`;
+  const post = (path: string, body: object, more = "") => {
+    const text = JSON.stringify(body);
+    const type = "Content-Type: application/json\r\n";
+    return `POST ${path} HTTP/1.1\r\n${HOST}${more}${type}Content-Length: ${text.length}\r\n\r\n${text}`;
+  };
+  const command = (name: string, payload: object, more = "") =>
+    post("/api/v1/command", { command: name, request_id: "r", payload }, more);
 
-  it("that read are run one after the other, so a client that takes no answers does not fill the memory with them", async () => {
-    await server.request("PUT", "/kv/large", "x".repeat(1 << 20));
-    const socket = connect(server.port, "127.0.0.1").pause();
-    socket.write(get("/kv/large").repeat(100));
-    await expect.poll(() => server.operations.length).toBeGreaterThan(1);
-    await new Promise((resolve) => setTimeout(resolve, 200));
-    expect(server.operations.length).toBeLessThan(40);
-    socket.resume();
-    await expect.poll(() => server.operations.length, { timeout: 20_000 }).toBe(101);
-    socket.destroy();
+  it.each([
+    ["by routes of their own", get("/kv/large")],
+    ["in an envelope", command("kv.get", { key: "large" })],
+  ])(
+    "that read (%s) are run one after the other, so a client that takes no answers does not fill the memory with them",
+    async (_which, ask) => {
+      await server.request("PUT", "/kv/large", "x".repeat(1 << 20));
+      const socket = connect(server.port, "127.0.0.1").pause();
+      socket.write(ask.repeat(100));
+      await expect.poll(() => server.operations.length).toBeGreaterThan(1);
+      await new Promise((resolve) => setTimeout(resolve, 200));
+      expect(server.operations.length).toBeLessThan(40);
+      socket.resume();
+      await expect.poll(() => server.operations.length, { timeout: 20_000 }).toBe(101);
+      socket.destroy();
+    },
+  );
+
+  it("that may be reads wait for a write before them, whatever that waits for", async () => {
+    const late = post("/kv/set", { key: "a", value: "late" }, "X-Annals-Min-Offset: 1\r\n");
+    const answers = server.bytes(late + command("kv.get", { key: "a" }, CLOSE));
+    await server.request("PUT", "/kv/other", "x");
+    expect(await answers).toContain('"payload":"late"');
   });
 
   it.each([
