@@ -8,7 +8,13 @@ import {
   openLogView,
   SNAPSHOT_DIRECTORY,
 } from "../../log/index.js";
-import { Fold, foldTo, listSnapshots, type StoreRules } from "../../projections/index.js";
+import {
+  beginFold,
+  Fold,
+  listSnapshots,
+  type SnapshotFacts,
+  type StoreRules,
+} from "../../projections/index.js";
 import type { FoldSource } from "./past-folds.js";
 
 export interface DirectorySourceOptions {
@@ -22,6 +28,8 @@ export class DirectorySource implements FoldSource {
   readonly #snapshots: { readonly files: FileSystem; readonly directory: string };
   #view: LogView | undefined;
   #known: Offset = BEFORE_FIRST;
+  /** Snapshots that turned out not to hold. */
+  readonly #unfit = new Set<string>();
 
   constructor(options: DirectorySourceOptions) {
     this.#options = options;
@@ -53,16 +61,21 @@ export class DirectorySource implements FoldSource {
     const reach = log.firstOffset - 1;
     const listed = await this.#listed();
     const snapshot = listed.findLast(
-      ({ offset: at, info }) => info !== undefined && at <= last && at >= reach,
+      ({ offset: at, info }) =>
+        info !== undefined && !this.#unfit.has(keyOf(info)) && at <= last && at >= reach,
     );
     return snapshot?.offset ?? (reach === 0 ? BEFORE_FIRST : undefined);
   }
 
-  /** A snapshot that turns out to be damaged is passed over for the one before it, and the records behind that. */
+  /** A snapshot that turns out to be damaged is passed over for the one before it, now and from now on. */
   async begin(log: LogReader, at: Offset, signal: AbortSignal): Promise<Fold> {
     const { rules } = this.#options;
     if (at === BEFORE_FIRST && log.firstOffset === 1) return new Fold({ rules });
-    return (await foldTo(log, this.#snapshots, { rules, last: at, signal })).fold;
+    const { fold } = await beginFold(log, this.#snapshots, { rules, last: at, signal });
+    if (fold.offset === at) return fold;
+    for (const { offset: of, info } of await this.#listed())
+      if (info !== undefined && of > fold.offset && of <= at) this.#unfit.add(keyOf(info));
+    return fold;
   }
 
   async #listed(): Promise<Awaited<ReturnType<typeof listSnapshots>>> {
@@ -70,3 +83,6 @@ export class DirectorySource implements FoldSource {
     return (await files.exists(directory)) ? listSnapshots(files, directory) : [];
   }
 }
+
+/** A file of the same name that was written again is another. */
+const keyOf = ({ name, sha256 }: SnapshotFacts): string => `${name} ${sha256}`;

@@ -25,7 +25,7 @@ export interface FoldSource {
   view(last: Offset, fresh: boolean): Promise<LogReader>;
   /** The latest offset up to `last` at which a state can be had without replaying; undefined: none, the records are gone. */
   nearest(log: LogReader, last: Offset): Promise<Offset | undefined>;
-  /** The state at an offset that `nearest` gave. */
+  /** The state at an offset that `nearest` gave; where that does not hold, an earlier one. */
   begin(log: LogReader, at: Offset, signal: AbortSignal): Promise<Fold>;
 }
 
@@ -192,6 +192,11 @@ export class PastFolds {
     if (at - from > this.#limits.recordsMax) return this.#tooFar(at - from);
     const kept = isMoved ? earlier : await this.#begin(log, from, signal);
     kept.log = log;
+    const away = at - kept.fold.offset;
+    if (away > this.#limits.recordsMax) {
+      this.#drop(kept);
+      return this.#tooFar(away);
+    }
     const refused = await this.#move(kept, at, signal);
     return refused ?? { kept, found: isMoved ? "moved" : "begun" };
   }

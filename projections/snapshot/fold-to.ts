@@ -28,19 +28,28 @@ export async function foldTo(
   snapshots: SnapshotDirectory | undefined,
   options: FoldToOptions,
 ): Promise<FoldedState> {
-  const last = options.last ?? log.endOffset;
-  const passedOver: string[] = [];
-  const begun =
-    snapshots === undefined ? undefined : await fromSnapshot(log, snapshots, last, options, passedOver);
-  if (begun === undefined && log.firstOffset > 1) throw missing(log.firstOffset, last, passedOver);
-  const { fold, from } = begun ?? { fold: new Fold(options), from: undefined };
+  const { fold, from } = await beginFold(log, snapshots, options);
   try {
-    await readOn(log, fold, last, options);
+    await readOn(log, fold, options.last ?? log.endOffset, options);
   } catch (error) {
     fold.close();
     throw error;
   }
   return { fold, from };
+}
+
+/** The state that the newest snapshot up to `last` gives, or the empty one; no record behind it is read. @throws as `foldTo`. */
+export async function beginFold(
+  log: LogReader,
+  snapshots: SnapshotDirectory | undefined,
+  options: FoldToOptions,
+): Promise<FoldedState> {
+  const last = options.last ?? log.endOffset;
+  const passedOver: string[] = [];
+  const begun =
+    snapshots === undefined ? undefined : await fromSnapshot(log, snapshots, last, options, passedOver);
+  if (begun === undefined && log.firstOffset > 1) throw missing(log.firstOffset, last, passedOver);
+  return begun ?? { fold: new Fold(options), from: undefined };
 }
 
 async function fromSnapshot(

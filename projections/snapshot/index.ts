@@ -1,7 +1,7 @@
 /** What the rest of the room, and through it everybody, uses of snapshots. */
 export type * from "./contract.js";
 export * from "./errors.js";
-export { foldTo } from "./fold-to.js";
+export { beginFold, foldTo } from "./fold-to.js";
 export { SNAPSHOT_FORMAT_OLDEST, SNAPSHOT_FORMAT_VERSION } from "./format.js";
 export { findLost, tellsOfLost } from "./lost-records.js";
 export { inspectSnapshot, listSnapshots, readSnapshot, verifySnapshot } from "./read.js";

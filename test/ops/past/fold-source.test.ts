@@ -53,6 +53,14 @@ async function snapshotAt(at: number): Promise<string> {
   return `${SNAPSHOTS}/${name}`;
 }
 
+/** One bit between its ends. */
+function flipIn(path: string): void {
+  const bytes = Uint8Array.from(files.get(path));
+  const middle = Math.floor(bytes.length / 2);
+  bytes[middle] = (bytes[middle] ?? 0) ^ 1;
+  files.put(path, bytes);
+}
+
 const source = (): DirectorySource => new DirectorySource({ files, dataDirectory: DATA, rules });
 const folds = (): PastFolds => new PastFolds(source(), TEST_FOLD_LIMITS);
 
@@ -82,12 +90,25 @@ describe("the past of a directory", () => {
 
   it("passes over a damaged snapshot for the one before it", async () => {
     await snapshotAt(50);
-    const path = await snapshotAt(150);
-    const bytes = Uint8Array.from(files.get(path));
-    const middle = Math.floor(bytes.length / 2);
-    bytes[middle] = (bytes[middle] ?? 0) ^ 1;
-    files.put(path, bytes);
+    flipIn(await snapshotAt(150));
     expect(await digestAt(folds(), 160)).toBe(digests.get(160));
+  });
+
+  it("replays no more than may be behind a damaged snapshot either, and passes over it from then on", async () => {
+    await snapshotAt(50);
+    flipIn(await snapshotAt(150));
+    const few = new PastFolds(source(), { ...TEST_FOLD_LIMITS, recordsMax: 109 });
+    expect(await digestAt(few, 160)).toBe("API_PAST_TOO_FAR");
+    expect(few.replayedRecords).toBe(0);
+    const states = folds();
+    for (const [at, replayed] of [
+      [160, 110],
+      [100, 160],
+      [153, 213],
+    ] as const) {
+      expect(await digestAt(states, at), `at ${at}`).toBe(digests.get(at));
+      expect(states.replayedRecords, `at ${at}`).toBe(replayed);
+    }
   });
 
   it("does not open the log again for what the last view shows", async () => {
