@@ -11,7 +11,13 @@ import { registerDocumentation } from "./doors/documentation.js";
 import { Door } from "./doors/door.js";
 import { registerDurable } from "./doors/durable.js";
 import { LiveReaders } from "./doors/durable-live.js";
-import { answerBrokenRequest, answerError, answerUnknown, isUntakenQuery } from "./doors/failures.js";
+import {
+  answerBrokenRequest,
+  answerConnect,
+  answerError,
+  answerUnknown,
+  isUntakenQuery,
+} from "./doors/failures.js";
 import { gate } from "./doors/gate.js";
 import { registerRaw } from "./doors/raw.js";
 import { registerRest } from "./doors/rest.js";
@@ -59,6 +65,7 @@ export function buildServer(options: ApiOptions): FastifyInstance {
     clientErrorHandler: (error, socket) => answerBrokenRequest(door, error, socket),
   });
   boundConnections(server, limits);
+  server.server.on("connect", ({ socket }) => answerConnect(door, socket));
 
   const routes = new RouteMap();
   server.decorateRequest("receivedAt", JUST_ARRIVED.receivedAt);

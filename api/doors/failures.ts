@@ -102,8 +102,14 @@ export function answerUnknown(
   door.reject(request, reply, refused, extra);
 }
 
+/** Nobody is put through. Node hands the socket over for good, its errors too, and would close it without a word. */
+export function answerConnect(door: Door, socket: Socket): void {
+  socket.on("error", () => socket.destroy());
+  answerOnSocket(door, "API_METHOD_NOT_ALLOWED", socket, "Allow:\r\n");
+}
+
 /** What Node's parser refuses: in the middle of a body the request answers for itself, else nothing but the bare socket can. */
-export function answerBrokenRequest({ options, lineage }: Door, error: Error, socket: Socket): void {
+export function answerBrokenRequest(door: Door, error: Error, socket: Socket): void {
   const cause = "code" in error ? error.code : undefined;
   // The client hung up in the middle. A request that was being read fails by itself and is counted there.
   if (cause === "HPE_INVALID_EOF_STATE" || cause === "ECONNRESET") {
@@ -116,6 +122,11 @@ export function answerBrokenRequest({ options, lineage }: Door, error: Error, so
     request.emit("error", new BrokenBody(code));
     return;
   }
+  answerOnSocket(door, code, socket);
+}
+
+/** Of what is no request of the server's. `lines` of the head are its own. */
+function answerOnSocket({ options, lineage }: Door, code: ErrorCode, socket: Socket, lines = ""): void {
   options.observer.requestRejected(code);
   if (!socket.writable || answersPending(socket)) {
     socket.destroy();
@@ -126,7 +137,7 @@ export function answerBrokenRequest({ options, lineage }: Door, error: Error, so
   const body = errorBody(refusal(code, title), status, requestId);
   socket.end(
     `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ""}\r\n${lineage.of()}X-Request-Id: ${requestId}\r\nConnection: close\r\n` +
-      `Content-Type: application/json; charset=utf-8\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
+      `${lines}Content-Type: application/json; charset=utf-8\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
     () => socket.destroy(),
   );
 }

@@ -88,6 +88,25 @@ describe("a body", () => {
   });
 });
 
+describe("a CONNECT", () => {
+  const tunnel = "CONNECT example.org:443 HTTP/1.1\r\nHost: example.org:443\r\n\r\n";
+
+  it("is refused with a code, and its connection closed", async () => {
+    const answer = await server.bytes(`${tunnel}hello`, 30_000);
+    expect(answer).toMatch(/^HTTP\/1.1 405 /);
+    expect(answer).toContain("\r\nAllow:\r\n");
+    expect(answer).toContain('"error_code":"API_METHOD_NOT_ALLOWED"');
+    expect(server.rejected).toEqual(["API_METHOD_NOT_ALLOWED"]);
+  });
+
+  it("whose client is gone before its answer hurts nobody", async () => {
+    const socket = connect(server.port, "127.0.0.1");
+    socket.write(tunnel.repeat(2), () => socket.resetAndDestroy());
+    await expect.poll(() => server.rejected.length).toBe(1);
+    expect((await server.get("/livez")).status).toBe(200);
+  });
+});
+
 describe("requests of one connection", () => {
   const get = (path: string) => `GET ${path} HTTP/1.1\r\n${HOST}\r\n`;
   const post = (path: string, body: object, more = "") => {
