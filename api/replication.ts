@@ -197,7 +197,8 @@ export interface Replication {
   promote(force: boolean, from?: string): Promise<PromotionReport | Refusal>;
   /** Undefined: from now on that node is followed. */
   follow(address: string): Promise<Refusal | undefined>;
-  resync(): Promise<Refusal | undefined>;
+  /** True: everything is fetched anew. False: a full sync is under way, and goes on. */
+  resync(): Promise<boolean | Refusal>;
   /** Strikes a node that does not come back off the list of nodes. Undefined: it is done. */
   forget(node: string): Promise<Refusal | undefined>;
   /** Hands the lead over to a replica, named by name, id or address. */

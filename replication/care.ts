@@ -162,10 +162,9 @@ export class Care {
     });
   }
 
-  /** Everything is to be fetched anew instead. False: the log is open. */
-  resync(): boolean {
-    this.#opening?.end("resync");
-    return this.#opening !== undefined;
+  /** Everything is to be fetched anew instead; false: that is under way. Undefined: the log is open. */
+  resync(): boolean | undefined {
+    return this.#opening?.end("resync");
   }
 
   /** Of a node that leads, or follows: what reads find damaged from now on is looked at. After every change of the log. */

@@ -235,13 +235,14 @@ export class ReplicationNode {
     await this.turnTo(address);
   }
 
-  /** Takes everything anew from the node that is followed. */
-  async resync(): Promise<void> {
-    if (this.#care.resync()) return;
+  /** Takes everything anew from the node that is followed. False: a full sync is under way, and goes on. */
+  async resync(): Promise<boolean> {
+    const instead = this.#care.resync();
+    if (instead !== undefined) return instead;
     const upstream = this.#upstream;
     if (upstream === undefined || this.#local.leads) throw refusals.followsNobody();
     if (this.#changes.underWay !== undefined) throw refusals.changing(this.#changes.underWay);
-    upstream.resync();
+    return upstream.resync();
   }
 
   /**
@@ -309,8 +310,7 @@ export class ReplicationNode {
     this.#local.role = role;
     if (settings.listenAddress !== undefined) {
       const door = { address: settings.listenAddress, network, context: this.#link, host, events: this.#set };
-      const damaged = (first: Offset): void => this.#care.notice(first);
-      this.#listener = await LinkListener.open({ ...door, damaged });
+      this.#listener = await LinkListener.open({ ...door, damaged: (first) => this.#care.notice(first) });
       this.#local.listening = this.#listener.address;
     }
     const { own } = this.#local;

@@ -35,10 +35,12 @@ export class Opening {
     this.#options = options;
   }
 
-  /** Ends it, also while it waits. With "resync" everything is to be fetched anew. */
-  end(how: "stopped" | "resync"): void {
-    this.#ending ??= how;
+  /** Ends it, also while it waits. With "resync" everything is to be fetched anew. False: it is ending. */
+  end(how: "stopped" | "resync"): boolean {
+    if (this.#ending !== undefined) return false;
+    this.#ending = how;
     this.#wake?.();
+    return true;
   }
 
   async run(): Promise<"open" | "stopped" | "resync"> {

@@ -111,11 +111,18 @@ export class Receiver {
     if (this.#phase === "streaming" && this.#session?.hasRoom === true) this.#session.send(message);
   }
 
-  /** Takes everything anew, from the next connection, which begins at once. */
-  resync(): void {
+  /**
+   * Takes everything anew, from the next connection, which begins at once. False: that is under way, or another full sync is, and goes
+   * on; what was gathered would else be fetched again.
+   */
+  resync(): boolean {
+    const isDialled = this.#phase !== "idle" && this.#phase !== "waiting";
+    const isUnderWay = this.#phase === "installing" || (this.#wantsAll && isDialled);
     this.#wantsAll = true;
+    if (isUnderWay) return false;
     if (this.#isLeftAlone) this.start();
     else this.retryNow("everything is wanted anew");
+    return true;
   }
 
   /** Ends the wait, or the connection that there is, and dials. */

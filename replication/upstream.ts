@@ -126,10 +126,10 @@ export class Upstream {
     return this.#receiver.stop();
   }
 
-  /** Somebody has looked: also when the link was down for failed verifications. */
-  resync(): void {
+  /** Somebody has looked: also when the link was down for failed verifications. False: it is under way, and goes on. */
+  resync(): boolean {
     this.#options.breaker.reset();
-    this.#receiver.resync();
+    return this.#receiver.resync();
   }
 
   retryNow(): void {

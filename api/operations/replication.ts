@@ -114,13 +114,19 @@ export const resync = defineOperation({
   ofNow: true,
   summary: "Fetch everything anew from the primary",
   description:
-    "The log that is here is replaced once the new one is whole and verified; reads go on until then.",
+    "The log that is here is replaced once the new one is whole and verified; reads go on until then. Asked again while a full sync is under way it changes nothing.",
   input: Nothing,
-  output: Type.Object({ success: Type.Literal(true) }),
+  output: Type.Object({
+    success: Type.Literal(true),
+    begun: Type.Boolean({ description: "False: a full sync was under way, and goes on." }),
+  }),
   errors: ["API_DISABLED", "REPLICATION_ROLE_WRONG", "REPLICATION_CHANGING"],
   rest: [{ method: "POST", path: "/api/replication/resync" }],
   run: (_input, call) =>
-    commanded(call, async (replication) => (await replication.resync()) ?? shown({ success: true })),
+    commanded(call, async (replication) => {
+      const begun = await replication.resync();
+      return typeof begun === "boolean" ? shown({ success: true, begun }) : begun;
+    }),
 });
 
 export const forget = defineOperation({

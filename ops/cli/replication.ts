@@ -65,7 +65,9 @@ export function addResync(program: Command): void {
     .action(async (node: string, flags: Flags) => {
       const body = await command(node, "resync", {});
       if (flags.json === true) return writeJson(body);
-      writeLine(`${node} fetches everything anew; annals status shows how far it is`);
+      const words =
+        body["begun"] === false ? "is fetching everything already, and goes on" : "fetches everything anew";
+      writeLine(`${node} ${words}; annals status shows how far it is`);
     });
 }
 

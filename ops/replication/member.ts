@@ -420,8 +420,8 @@ export class SetMember implements Replication {
     );
   }
 
-  resync(): Promise<Refusal | undefined> {
-    return this.#command(async (node) => void (await node.resync()));
+  resync(): Promise<boolean | Refusal> {
+    return this.#command((node) => node.resync());
   }
 
   forget(called: string): Promise<Refusal | undefined> {

@@ -219,6 +219,7 @@ describe("a primary and a replica", () => {
 
     const again = await runAnnals(["resync", two.http]);
     expect(again.code, again.stderr).toBe(0);
+    expect(again.stdout).toMatch(/ fetches everything anew; /);
     await expect.poll(async () => (await two.stats())["full_syncs"]).toBe(2);
     await expect.poll(async () => (await two.get("/readyz")).status).toBe(200);
     // It begins with the snapshot, which brought the log behind it along.

@@ -213,6 +213,44 @@ describe("a full sync", () => {
     expect(replica).toMatchObject({ installs: 2, kept: [] });
   });
 
+  it("that is asked for again while it is under way goes on, in whatever phase it is", async () => {
+    const set = await primaryWith(200);
+    const replica = await replicaOf(set);
+    set.primary.snapshot = snapshotOf(120, 900_000);
+    const { receiver } = replica;
+    expect(receiver?.resync()).toBe(true);
+    for (const phase of ["connecting", "greeting", "comparing", "installing"]) {
+      expect(receiver?.resync()).toBe(false);
+      await set.world.clock.until(() => receiver?.progress.phase === phase, `it is ${phase}`);
+    }
+    expect(receiver?.resync()).toBe(false);
+    await set.world.clock.until(() => (receiver?.progress.bytesReceived ?? 0) > 600_000, "most has come");
+    expect(receiver?.resync()).toBe(false);
+    await same(set.primary, replica);
+    expect(receiver?.progress).toMatchObject({ reconnects: 1, fullSyncs: 2 });
+    expect(replica.installs).toBe(2);
+    expect(receiver?.resync()).toBe(true);
+    await set.world.clock.until(() => replica.installs === 3, "it has everything anew");
+  });
+
+  it("of a new replica is not begun anew either, but one that was lost is, and at once", async () => {
+    const set = await primaryWith(200);
+    set.primary.snapshot = snapshotOf(120, 900_000);
+    await retiredTo(set.primary, 120);
+    const replica = new LinkNodeDouble(set.world);
+    const receiver = replica.follow(set.address);
+    const phaseIs = (phase: string) =>
+      set.world.clock.until(() => receiver.progress.phase === phase, `it is ${phase}`);
+    await phaseIs("installing");
+    expect(receiver.resync()).toBe(false);
+    set.world.network.cutAll();
+    await phaseIs("waiting");
+    expect(receiver.resync()).toBe(true);
+    expect(receiver.progress.phase).toBe("connecting");
+    await same(set.primary, replica);
+    expect(replica.installs).toBe(1);
+  });
+
   it("whose snapshot is not as long as announced is given up on both sides, and made anew", async () => {
     const set = await primaryWith(200);
     await retiredTo(set.primary, 90);

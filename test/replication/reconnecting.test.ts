@@ -43,7 +43,7 @@ describe("auto_reconnect", () => {
       await a.start();
       await pass(120_000);
       expect([phaseOf(b), reconnectsOf(b)]).toEqual(["idle", 0]);
-      await sets.world.clock.settled(again(), "it was told");
+      await sets.world.clock.settled<unknown>(again(), "it was told");
       await until(() => phaseOf(b) === "streaming", "b follows again");
     }
     expect([b.installs, reconnectsOf(b)]).toEqual([2, 1]);

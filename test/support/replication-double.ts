@@ -133,9 +133,9 @@ export class ReplicationDouble implements Replication {
     return this.#options.refused;
   }
 
-  async resync(): Promise<Refusal | undefined> {
+  async resync(): Promise<boolean | Refusal> {
     this.told.push("resync");
-    return this.#options.refused;
+    return this.#options.refused ?? true;
   }
 
   async forget(node: string): Promise<Refusal | undefined> {

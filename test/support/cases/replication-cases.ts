@@ -155,7 +155,12 @@ export const replicationCases: readonly OperationCase[] = [
     input: { node: "three" },
     payload: { success: true, node: "three" },
   },
-  { operation: "replication.resync", says: "begins", input: {}, payload: { success: true } },
+  {
+    operation: "replication.resync",
+    says: "begins",
+    input: {},
+    payload: { success: true, begun: true },
+  },
   {
     operation: "replication.breakers",
     says: "those that are tripped",
