@@ -3,19 +3,31 @@
 interface Waiting {
   readonly bytes: Uint8Array;
   taken(): void;
+  refused(error: unknown): void;
 }
 
 export class ChunkQueue implements AsyncIterable<Uint8Array> {
   #waiting: Waiting | undefined;
+  /** Until it is taken, or refused. */
+  #put: Waiting | undefined;
+  #refusal: { readonly error: unknown } | undefined;
   #ended: "whole" | Error | undefined;
   #wake: (() => void) | undefined;
 
-  /** Resolves when the reader is done with it and wants more. One at a time. */
+  /** Resolves when the reader is done with it and wants more; rejects when that reads no more. One at a time. */
   put(bytes: Uint8Array): Promise<void> {
-    return new Promise((taken) => {
-      this.#waiting = { bytes, taken };
+    if (this.#refusal !== undefined) return Promise.reject(this.#refusal.error);
+    return new Promise((taken, refused) => {
+      this.#waiting = { bytes, taken, refused };
+      this.#put = this.#waiting;
       this.#ring();
     });
+  }
+
+  /** The reader has failed: whoever puts a piece, now or later, gets its error. */
+  refuse(error: unknown): void {
+    this.#refusal ??= { error };
+    this.#put?.refused(error);
   }
 
   /** There is no more. */

@@ -25,8 +25,8 @@ export class Gathering {
       install.snapshot === undefined
         ? Promise.resolve()
         : installing.placeSnapshot(install.snapshot.name, this.#chunks);
-    // Whoever puts the next chunk, or abandons all of it, is told.
-    this.#placing.catch(toldElsewhere);
+    // Whoever puts a chunk, or abandons all of it, is told. A race with this promise for each chunk would stay with it until the end.
+    this.#placing.catch((error: unknown) => this.#chunks.refuse(error));
   }
 
   get isWhole(): boolean {
@@ -37,7 +37,7 @@ export class Gathering {
     if (bytes.length > this.#snapshotLeft)
       throw unexpected("a chunk", "the rest of a snapshot that is shorter");
     this.#snapshotLeft -= bytes.length;
-    await Promise.race([this.#chunks.put(bytes), this.#placing]);
+    await this.#chunks.put(bytes);
     if (this.#snapshotLeft > 0) return;
     this.#chunks.end();
     await this.#placing;
