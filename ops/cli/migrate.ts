@@ -138,7 +138,7 @@ async function writeReport(
   const { firstOffset, lastOffset, older, epoch, lineageId, digests } = report;
   writeLine(`${into}: written anew from ${from}, which is as it was`);
   for (const part of older) writeLine(`upgraded: ${partText(part)}`);
-  writeLine(`offsets ${firstOffset} to ${lastOffset}; both have the digest ${digests.all}`);
+  writeLine(`offsets ${firstOffset} to ${lastOffset}; the state has the digest ${digests.all}`);
   writeLine(`epoch ${epoch} begins with lineage ${lineageId.slice(0, 8)} at offset ${lastOffset + 1}`);
   writeLine(`start it with: annals serve --data-dir ${into}`);
 }

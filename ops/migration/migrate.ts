@@ -63,9 +63,23 @@ export interface MigrationReport extends MigrationPlan {
   readonly nodeId: string;
   readonly epoch: number;
   readonly lineageId: string;
-  /** Of both directories, at `lastOffset`. */
+  /** At `lastOffset`, of the new directory; of the old one too, but for kept answers: see `warnings`. */
   readonly digests: Digests;
   readonly warnings: readonly string[];
+}
+
+/** What a fold came to. Restore points are in no digest of their own. */
+interface Folded {
+  readonly digests: Digests;
+  readonly points: string;
+}
+
+const foldedOf = (fold: Fold): Folded => ({ digests: fold.digests(), points: fold.points.digest() });
+
+/** But for kept answers: of them a snapshot has what `idempotency.*` let its server keep, which may have been another number. */
+function areSame(a: Folded, b: Folded): boolean {
+  const parts = ["kv", "queue", "stream"] as const;
+  return a.points === b.points && parts.every((part) => a.digests[part] === b.digests[part]);
 }
 
 /** The new directory does not say what the old one says. A bug, or memory that flips bits; the old one is as it was. */
@@ -124,6 +138,9 @@ export async function migrate(options: MigrationOptions): Promise<MigrationRepor
   }
 }
 
+const OTHER_ANSWERS =
+  "idempotency.* let the server keep other answers when the newest snapshot was made: of idempotency keys the new directory knows what the settings allow now";
+
 class Migration {
   readonly #view: LogView;
   readonly #directory: RestoringDirectory;
@@ -145,8 +162,10 @@ class Migration {
     await this.#writeSegments();
     const written = await this.#directory.view(this.#view.endOffset);
     const found = await this.#foldAnew(written);
-    const digests = await this.#digestsBefore();
-    if (digests.all !== found.all) throw new MigrationDiffers(this.#options.into, digests, found);
+    const before = await this.#foldOld();
+    const { digests } = found;
+    if (!areSame(before, found)) throw new MigrationDiffers(this.#options.into, before.digests, digests);
+    if (before.digests.idempotency !== digests.idempotency) this.#warnings.push(OTHER_ANSWERS);
     const { identity, epoch } = await this.#finish();
     return { ...identity, epoch: epoch.epoch, lineageId: epoch.lineageId, digests, warnings: this.#warnings };
   }
@@ -163,7 +182,7 @@ class Migration {
    * Folds what was written, all of it, and makes the snapshots on the way where there were some: from records they know more than from
    * an older snapshot. Only where the log does not begin with its first record, the oldest that can be used is where it begins.
    */
-  async #foldAnew(written: LogView): Promise<Digests> {
+  async #foldAnew(written: LogView): Promise<Folded> {
     const { files, from, into, now, rules, onProgress } = this.#options;
     const listed = await listSnapshots(files, `${from}/${SNAPSHOT_DIRECTORY}`);
     const fold = written.firstOffset === 1 ? new Fold({ rules }) : await this.#foldBefore(listed);
@@ -183,7 +202,7 @@ class Migration {
         fold.reclaimExpired(fold.clock, batch.length);
         onProgress?.("checking", fold.offset, written.endOffset);
       }
-      return fold.digests();
+      return foldedOf(fold);
     } finally {
       fold.close();
     }
@@ -219,16 +238,16 @@ class Migration {
   }
 
   /** As a start sees the old directory. */
-  async #digestsBefore(): Promise<Digests> {
+  async #foldOld(): Promise<Folded> {
     const { files, from, rules } = this.#options;
     const snapshots = { files, directory: `${from}/${SNAPSHOT_DIRECTORY}` };
     const { fold } = await foldTo(this.#view, snapshots, {
       rules,
       onWarning: ({ code, message }) => this.#warnings.push(`${code}: ${message}`),
     });
-    const digests = fold.digests();
+    const folded = foldedOf(fold);
     fold.close();
-    return digests;
+    return folded;
   }
 
   #finish() {

@@ -119,6 +119,17 @@ describe("annals migrate", () => {
 });
 
 describe("a migration", () => {
+  it("takes other answers in a snapshot for what the settings of then let be kept", async () => {
+    const from = older("answers");
+    const into = join(directory, "fewer");
+    const command = ["migrate", "--data-dir", from, "--into", into, "--json"];
+    const done = await runAnnals(command, { environment: { ANNALS_IDEMPOTENCY_ANSWERS_MAX: "1" } });
+    expect(done.code).toBe(0);
+    expect(done.stderr).toMatch(/idempotency\.\*/);
+    expect(JSON.parse(done.stdout)).toMatchObject({ lastOffset: 258, warnings: [expect.any(String)] });
+    expect((await runAnnals(["verify", into])).code).toBe(0);
+  });
+
   it("does not finish when a snapshot of the old directory is not what its log says", async () => {
     const records = await wholeHistoryRecords(40, 7);
     const files = await olderDirectory({ records, segmentRecords: 20, snapshotsAt: [] });
