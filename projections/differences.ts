@@ -1,6 +1,6 @@
 /**
- * What two states have that differs, key by key, queue by queue, stream by stream: as their digests see it. Each is judged at its
- * own clock. Names come in order within a kind; a name that both have alike is not told.
+ * What two states have that differs, key by key, queue by queue, stream by stream: as their digests see it. Names come in order
+ * within a kind; a name that both have alike is not told.
  */
 import type { Fold } from "./fold.js";
 import type { KvEntry } from "./kv/contract.js";
@@ -17,16 +17,25 @@ export interface Difference {
   readonly sameValue?: true;
 }
 
-export function* differences(before: Fold, after: Fold): Generator<Difference> {
-  yield* keyDifferences(before, after);
-  yield* namedDifferences("queue", queueFingerprints(before), queueFingerprints(after));
+/** Each state is judged at its time (ms since 1970), at the earliest at its own clock. */
+export function* differences(before: Fold, after: Fold, beforeAt = 0, afterAt = 0): Generator<Difference> {
+  const [was, is] = [judged(before, beforeAt), judged(after, afterAt)];
+  yield* keyDifferences(was, is);
+  yield* namedDifferences("queue", queueFingerprints(was), queueFingerprints(is));
   yield* namedDifferences("stream", streamFingerprints(before), streamFingerprints(after));
 }
 
-function* keyDifferences(before: Fold, after: Fold): Generator<Difference> {
+interface Judged {
+  readonly fold: Fold;
+  readonly time: number;
+}
+
+const judged = (fold: Fold, at: number): Judged => ({ fold, time: Math.max(at, fold.clock) });
+
+function* keyDifferences(before: Judged, after: Judged): Generator<Difference> {
   const names = new Set([...liveKeys(before), ...liveKeys(after)]);
   for (const name of [...names].sort()) {
-    const [was, is] = [before.kv.get(name, before.clock), after.kv.get(name, after.clock)];
+    const [was, is] = [before.fold.kv.get(name, before.time), after.fold.kv.get(name, after.time)];
     if (is === undefined) yield { kind: "key", name, change: "removed" };
     else if (was === undefined) yield { kind: "key", name, change: "added" };
     else if (was.revision !== is.revision || was.expiresAt !== is.expiresAt || !isSameValue(was, is)) {
@@ -40,15 +49,16 @@ function isSameValue(was: KvEntry, is: KvEntry): boolean {
   return was.bytes === is.bytes && was.contentType === is.contentType;
 }
 
-function* liveKeys({ kv: { table }, clock }: Fold): Generator<string> {
+function* liveKeys({ fold, time }: Judged): Generator<string> {
+  const { table } = fold.kv;
   for (const slot of table.slots()) {
-    const key = table.isExpired(slot, clock) ? undefined : table.keyAt(slot);
+    const key = table.isExpired(slot, time) ? undefined : table.keyAt(slot);
     if (key !== undefined) yield key;
   }
 }
 
-function queueFingerprints({ queue, clock }: Fold): Map<string, string> {
-  return new Map([...queue.queues()].map((each) => [each.name, queueFingerprint(each, queue, clock)]));
+function queueFingerprints({ fold: { queue }, time }: Judged): Map<string, string> {
+  return new Map([...queue.queues()].map((each) => [each.name, queueFingerprint(each, queue, time)]));
 }
 
 function streamFingerprints({ stream }: Fold): Map<string, string> {

@@ -77,6 +77,8 @@ type StatePlace = Exclude<Place, { type: "node" }>;
 interface State {
   readonly past: OfflinePast;
   readonly fold: Fold;
+  /** When it is looked at, ms since 1970; 0 = at its last record's own time. */
+  readonly time: number;
   readonly place: string;
   readonly path: string;
   /** The last record that counts. */
@@ -94,19 +96,22 @@ async function stateOf(place: StatePlace, flags: DiffFlags, { directories, signa
     );
     const past = await openPast(dataDirectory, name, flags, signal);
     const end = asOffset(last);
-    return { past, fold: await past.foldAt(end), place: `${name}@${end}`, path: name, end };
+    const { moment } = place;
+    const time = moment?.type === "time" ? moment.time : 0;
+    return { past, fold: await past.foldAt(end), time, place: `${name}@${end}`, path: name, end };
   }
   const past = await openPast(place.path, place.path, flags, signal);
   const point = await past.point(place.moment);
   if (point.type === "refused") throw refusedBy(place.path, point);
-  const fold = await past.foldAt(point.at);
-  return { past, fold, place: `${place.path}@${point.at}`, path: place.path, end: past.log.endOffset };
+  const { at, time } = point;
+  const fold = await past.foldAt(at);
+  return { past, fold, time, place: `${place.path}@${at}`, path: place.path, end: past.log.endOffset };
 }
 
 async function diffStates(before: State, after: State, flags: DiffFlags): Promise<void> {
   const shown: Difference[] = [];
   const counts = { added: 0, changed: 0, removed: 0 };
-  for (const difference of differences(before.fold, after.fold)) {
+  for (const difference of differences(before.fold, after.fold, before.time, after.time)) {
     counts[difference.change] += 1;
     if (shown.length < flags.limit) shown.push(difference);
   }
@@ -138,8 +143,13 @@ async function diffStates(before: State, after: State, flags: DiffFlags): Promis
   writeLine(`${counts.added} added, ${counts.changed} changed, ${counts.removed} removed`);
 }
 
-function sideJson({ fold, path }: State): { place: string; offset: number; time: number; digests: Digests } {
-  return { place: path, offset: fold.offset, time: fold.clock, digests: fold.digests() };
+function sideJson({ fold, time, path }: State): {
+  place: string;
+  offset: number;
+  time: number;
+  digests: Digests;
+} {
+  return { place: path, offset: fold.offset, time: Math.max(time, fold.clock), digests: fold.digests(time) };
 }
 
 const SIGNS = {

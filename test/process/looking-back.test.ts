@@ -5,6 +5,7 @@
 import { cpSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { runAnnals } from "../support/annals-command.js";
 import { HttpClient } from "../support/http-client.js";
@@ -159,6 +160,19 @@ describe("the commands, beside a running server", () => {
     expect(same.stdout).toContain("0 added, 0 changed, 0 removed");
     const few = await runAnnals(["diff", `${data}@${a}`, `@${b}`, "--limit", "1"]);
     expect(few.stdout).toMatch(/… and \d+ more; --limit shows them/);
+  });
+
+  it("diff: takes what had expired by a time for gone", async () => {
+    const set = await client.post("/kv/set", { key: "brief", value: "x", ttl: 1 });
+    const offset = Number(set.headers["x-annals-offset"]);
+    const { time } = JSON.parse((await client.send("GET", `/log/crc?offset=${offset}`)).text);
+    await sleep(1_100);
+    const result = await runAnnals(["diff", `${data}@${offset}`, `@${time + 1_000}ms`, "--json"]);
+    expect(JSON.parse(result.stdout)).toMatchObject({
+      a: { offset, time },
+      b: { offset, time: time + 1_000 },
+      differences: [{ kind: "key", name: "brief", change: "removed" }],
+    });
   });
 
   it("bisect: finds the record that made it true", async () => {
