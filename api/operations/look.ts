@@ -77,7 +77,7 @@ export const digest = defineOperation({
   ofNow: true,
   summary: "The fingerprint of the state at an offset",
   description:
-    "Of every projection, at the time of the record: nodes whose logs agree up to the offset have the same. Found as every look at the past is, and under the same limits.",
+    "Of every projection, at the time of the record: nodes whose logs agree up to the offset have the same, but for `idempotency` (and so `all`) where their `idempotency.*` settings differ or did. Found as every look at the past is, and under the same limits.",
   input: AtOffset,
   output: Type.Object({
     ...markFields,
