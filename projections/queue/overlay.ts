@@ -58,6 +58,8 @@ class TouchedQueue {
   #held: Map<string, number> | undefined;
   #keys: Map<string, KeyInBatch> | undefined;
   #emptied: Set<MessageState> | undefined;
+  /** No letter of the queue below that died up to there is dead any more. */
+  deadPast: EventRef | undefined;
 
   constructor(head: QueueHead) {
     this.name = head.name;
@@ -170,12 +172,33 @@ class OverlaidQueues implements QueueView {
   }
 
   deadLetters(name: string, limit: number, after?: EventRef): readonly MessageHead[] {
-    const below = this.#untouched(name, limit, (more) => this.#below.deadLetters(name, more, after));
+    const below = this.#deadBelow(name, limit, after);
+    if (below.length === limit) return below;
     // Those that died in the batch come last, in order of their death.
     const own = [...(this.#touched.get(name)?.messages.values() ?? [])];
     return [...below, ...own.filter((message) => message?.state === "dead")]
       .filter((message) => message !== undefined)
       .slice(0, limit);
+  }
+
+  /** Many operations may each ask for a few: what the first ones took is not walked past again. */
+  #deadBelow(name: string, limit: number, after: EventRef | undefined): readonly MessageHead[] {
+    if (this.#replaced.has(name)) return [];
+    const touched = this.#touched.get(name);
+    if (touched === undefined) return this.#below.deadLetters(name, limit, after);
+    if (touched.emptied.has("dead")) return [];
+    const found: MessageHead[] = [];
+    let from = after ?? touched.deadPast;
+    for (;;) {
+      const page = this.#below.deadLetters(name, limit, from);
+      for (const letter of page) {
+        from = letter.death?.ref;
+        if (!touched.messages.has(idOf(letter.ref))) found.push(letter);
+        else if (after === undefined && found.length === 0) touched.deadPast = from;
+        if (found.length === limit) return found;
+      }
+      if (page.length < limit) return found;
+    }
   }
 
   #untouched(

@@ -1,5 +1,6 @@
 /** Whole queues: create, delete, purge, the dead letter queue, and time that passes when nobody calls. */
 import { describe, expect, it } from "vitest";
+import { offset } from "../../log/index.js";
 import {
   batch,
   DEFAULT_QUEUE_CONFIG,
@@ -9,6 +10,8 @@ import {
   queue,
   type Step,
 } from "../../projections/index.js";
+import type { EventRef, QueueView } from "../../projections/queue/contract.js";
+import { queueOverlay } from "../../projections/queue/overlay.js";
 import { TestStore } from "../support/kv-store.js";
 
 const q = "jobs";
@@ -237,6 +240,30 @@ describe("the dead letter queue", () => {
       { requeued: 1, remaining: 4 },
       { requeued: 2, remaining: 2 },
     ]);
+  });
+
+  it("gives a batch its letters one by one without walking past those before", () => {
+    const ref = (place: number) => ({ offset: offset(1), place });
+    const letters = Array.from({ length: 500 }, (_, place) => ({
+      ...{ ref: ref(place), state: "dead", death: { ref: ref(place), reason: "rejected", at: 0 } },
+    }));
+    let walked = 0;
+    const deadLetters: QueueView["deadLetters"] = (_queue, limit, after) => {
+      const page = letters.slice(after === undefined ? 0 : after.place + 1).slice(0, limit);
+      walked += page.length;
+      return page as never;
+    };
+    const below = {
+      queue: () => ({ name: q, dead: 500 }),
+      message: (_: string, { place }: EventRef) => letters[place],
+    };
+    const { view, apply } = queueOverlay({ ...below, deadLetters } as never);
+    for (const letter of letters) {
+      expect(view.deadLetters(q, 1)).toEqual([letter]);
+      apply({ type: "queue.dead_requeued", queue: q, message: letter.ref }, 0);
+    }
+    expect(view.deadLetters(q, 1)).toEqual([]);
+    expect(walked).toBeLessThan(4 * letters.length);
   });
 
   it("is emptied by its own purge, and bounded: a queue with too many takes no more", async () => {
