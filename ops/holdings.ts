@@ -46,6 +46,8 @@ export interface HoldingsParts {
   readonly metrics: () => Metrics;
   /** The primary's clock, of a node that follows one. */
   readonly followedTime: () => number | undefined;
+  /** What of the log the replicas of this node need. */
+  readonly replicasNeed: () => readonly OffsetHolder[];
   /** The log has failed, or the state is lost; `drainMs` is for reads that may go on meanwhile. */
   readonly onFailed: (error: Error, drainMs: number) => void;
 }
@@ -253,6 +255,7 @@ export class Holdings {
       startThread: () => startSnapshotThread(values()["persistence.snapshot.niceness"]),
     });
     house.register(() => this.#archive?.holders() ?? this.#unarchived(opened));
+    house.register(this.#parts.replicasNeed);
     return house;
   }
 

@@ -125,6 +125,7 @@ export class ServerProcess {
       health: this.#health,
       metrics: () => this.#metrics,
       followedTime: () => this.#member?.primaryTime,
+      replicasNeed: () => this.#member?.holders ?? [],
       onFailed: (error, drainMs) => void this.#storageFailed(error, drainMs),
     });
     this.#member = SetMember.of(values, {

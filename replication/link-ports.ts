@@ -138,6 +138,8 @@ export interface ReplicaProgress {
   readonly lastHeardAt: number;
   /** For how long it has not had everything that is durable here; 0 when it has. */
   readonly lagMs: number;
+  /** The first record that retention has to leave for its full sync, see `full-sync-hold.ts`. */
+  readonly needs: Offset | undefined;
 }
 
 export type ReceiverPhase =

@@ -95,6 +95,7 @@ function replicas({ local, set, clock, segments }: StatsSources): ReplicaStats[]
       lagRecords,
       lagBytes: segments?.bytesAfter(of.durable) ?? 0,
       lagMs: connected ? of.lagMs : clock.stopwatch() - of.lastHeardAt,
+      needs: connected ? of.needs : undefined,
       bytesInFlight: connected ? of.bytesInFlight : 0,
       bytesSent: of.bytesSent,
       recordsSent: of.recordsSent,

@@ -7,6 +7,7 @@ import { offset as asOffset, type EventLog, type Offset, type RecordRun } from "
 import { lastCommon, PROBES_MAX } from "./comparison.js";
 import { ReplicationError } from "./errors.js";
 import { chunksOf, planFullSync } from "./full-sync.js";
+import { FullSyncHold } from "./full-sync-hold.js";
 import { isHigher, isSameLeadership } from "./leadership-order.js";
 import { LEASE_MS, LEASE_RENEWED_EVERY_MS } from "./lease.js";
 import { linkErrorOf, sendsNoMore } from "./link-error.js";
@@ -69,6 +70,8 @@ export class Sender implements SessionOwner {
   };
   /** Of a full sync: with this record it is whole. */
   #installsUntil: Offset | undefined;
+  /** Until everything that was durable here was sent once. */
+  #hold: FullSyncHold | undefined;
   /** What was durable here at some moment, and when: once it is acknowledged, the replica was no further behind than that. */
   #sample: { readonly durable: Offset; readonly at: number };
   #caughtUpAt: number;
@@ -112,6 +115,7 @@ export class Sender implements SessionOwner {
       connectedAt: this.#connectedAt,
       lastHeardAt: this.#session.lastHeardAt,
       lagMs: this.#lagMs(),
+      needs: this.#hold?.neededFrom(this.#lastSent),
     };
   }
 
@@ -289,6 +293,8 @@ export class Sender implements SessionOwner {
     const plan = await planFullSync(log, () => this.#host.newestSnapshot(), this.#hello.resync);
     const { snapshot, from, until } = plan;
     this.#installsUntil = until;
+    const segments = this.#host.logSegments();
+    this.#hold = segments && new FullSyncHold(segments, plan);
     const offered = snapshot && { name: snapshot.name, bytes: snapshot.bytes, offset: snapshot.offset };
     this.#session.send({ type: "install", clusterId, snapshot: offered, from, until });
     if (snapshot !== undefined) {
@@ -317,6 +323,7 @@ export class Sender implements SessionOwner {
         this.#window.sent(run.bytes.length);
         this.#recordsSent += run.last - run.first + 1;
         this.#lastSent = run.last;
+        if (run.last >= log.durableOffset) this.#hold = undefined;
         const { header, startsSegment, bytes } = run;
         this.renewLease();
         this.#session.send({ type: "run", header, startsSegment, bytes });

@@ -54,6 +54,8 @@ export interface ReplicaStats extends PeerAddress {
   /** How many bytes those are: exact but for the segment that it is in, there by the mean size of its records. */
   readonly lagBytes: number;
   readonly lagMs: number;
+  /** The first record that retention has to leave for its full sync. */
+  readonly needs: Offset | undefined;
   readonly bytesInFlight: number;
   readonly bytesSent: number;
   readonly recordsSent: number;

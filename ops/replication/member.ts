@@ -17,6 +17,7 @@ import type {
 } from "../../api/index.js";
 import { refusal } from "../../api/index.js";
 import {
+  offset as asOffset,
   codeOf,
   cutRestoredEpoch,
   type EventLog,
@@ -25,6 +26,7 @@ import {
   holdsLog,
   listDiverged,
   type Offset,
+  type OffsetHolder,
 } from "../../log/index.js";
 import {
   configuredRole,
@@ -299,6 +301,12 @@ export class SetMember implements Replication {
   /** The primary's clock; undefined when this node leads, or nothing was heard yet. */
   get primaryTime(): number | undefined {
     return this.#node?.role === "replica" ? this.#node.primaryTime : undefined;
+  }
+
+  /** What retention has to leave for replicas that are sent everything. */
+  get holders(): readonly OffsetHolder[] {
+    const needed = this.stats?.replicas.flatMap(({ needs }) => needs ?? []) ?? [];
+    return needed.length === 0 ? [] : [{ name: "full_sync", offset: asOffset(Math.min(...needed)) }];
   }
 
   get isBehind(): boolean {

@@ -109,6 +109,52 @@ function lies(node: NodeStatement, epoch: number, next: Offset): Lie[] {
 }
 
 describe("the replication port of a real server", () => {
+  it("a full sync that is not taken in holds the log, but not for ever", LONG, async () => {
+    set = await ReplicaSet.begin();
+    const primary = await set.primary("primary", [], {
+      ANNALS_LOG_SEGMENT_BYTES: "4096",
+      ANNALS_LOG_RETENTION_BYTES: "4096",
+      ANNALS_REPLICATION_BUFFER_SIZE_KB: "64",
+      ANNALS_REPLICATION_REPLICA_TIMEOUT_SECS: "60",
+    });
+    const write = async (count: number): Promise<void> => {
+      for (let i = 0; i < count; i++) await primary.client.put("a", "x".repeat(10_000));
+    };
+    const snapshot = async (): Promise<void> => {
+      const { status } = await fetch(`http://127.0.0.1:${primary.server.port}/snapshot`, {
+        method: "POST",
+      });
+      expect(status).toBe(200);
+    };
+    const metric = async (name: string): Promise<number> => {
+      const metrics = await (await fetch(`http://127.0.0.1:${primary.server.port}/metrics`)).text();
+      return Number(
+        metrics
+          .split("\n")
+          .find((line) => line.startsWith(`${name} `))
+          ?.slice(name.length),
+      );
+    };
+    await write(30);
+    const ended = greetAndSay(primary.replicationPort, stranger(primary), "follow", () => undefined, 60_000);
+    await until("it is sent the log", async () => /syncing/.test(JSON.stringify(await primary.stats())));
+    for (let i = 0; i < 3; i++) {
+      await write(3);
+      await snapshot();
+    }
+    const held = 'annals_retention_holder_offset{holder="full_sync"}';
+    await until("the log is held for it", async () => (await metric(held)) < 20, 8_000);
+    expect(await metric("annals_log_first_offset")).toBeLessThan(20);
+    await write(40);
+    const letGo = async (): Promise<boolean> => {
+      await snapshot();
+      return (await metric("annals_log_first_offset")) > 30;
+    };
+    await until("it is held no longer", letGo, 20_000);
+    await primary.server.kill();
+    expect(await ended).toBe(true);
+  });
+
   it("noise, halves, lies and crowds end their own connections, and cost little memory", LONG, async () => {
     set = await ReplicaSet.begin();
     // Long enough for those who do not greet to be there all at once.

@@ -23,6 +23,35 @@ async function takeOver(replica: LinkNodeDouble, above: LinkNodeDouble, more: nu
   return { world: replica.world, primary: replica, address: await replica.listen() };
 }
 
+/** A full sync whose snapshot, of so many bytes, is on its way until `read`; `retain` keeps nothing that nobody needs. */
+async function slowlySynced(bytes: number) {
+  const set = await primaryWith(200);
+  const { primary, world } = set;
+  await retiredTo(primary, 90);
+  const snapshot = snapshotOf(150, bytes);
+  let read = (): void => undefined;
+  const reading = new Promise<void>((resolve) => {
+    read = resolve;
+  });
+  primary.snapshot = {
+    ...snapshot,
+    read: async function* () {
+      await reading;
+      yield* snapshot.read();
+    },
+  };
+  const replica = new LinkNodeDouble(world);
+  replica.follow(set.address);
+  const isInstalling = () => replica.receiver?.progress.phase === "installing";
+  await world.clock.until(isInstalling, "it is sent a snapshot");
+  const retain = async (): Promise<void> => {
+    const log = primary.required;
+    const holders = (primary.listener?.senders ?? []).flatMap(({ progress }) => progress.needs ?? []);
+    await log.retain(at(Math.min(log.segmentStart(log.durableOffset), ...holders)));
+  };
+  return { set, replica, read, retain };
+}
+
 describe("joining", () => {
   it("an empty node gets the whole log, and goes on with what is appended", async () => {
     const set = await primaryWith(200);
@@ -164,6 +193,32 @@ describe("a full sync", () => {
     await same(set.primary, replica);
     // The primary's log goes on from the old one: nothing is kept of that.
     expect(replica).toMatchObject({ installs: 2, cuts: [], kept: [] });
+  });
+
+  it("keeps what it needs next from retention until the replica has caught up, and is made once", async () => {
+    const { set, replica, read, retain } = await slowlySynced(400_000);
+    for (let i = 0; i < 5; i++) {
+      await appendMany(set.primary.required, 200);
+      await retain();
+    }
+    expect(set.primary.required.firstOffset).toBeLessThanOrEqual(set.primary.required.segmentStart(at(150)));
+    read();
+    await same(set.primary, replica);
+    expect(replica.installs).toBe(1);
+    expect(set.primary.senderEnds).toEqual([]);
+    await retain();
+    expect(set.primary.required.firstOffset).toBeGreaterThan(1000);
+  });
+
+  it("keeps it no longer once as much was written as the sync brings, so that a replica that gets nowhere fills no disk", async () => {
+    const { set, retain } = await slowlySynced(100_000);
+    const needed = set.primary.required.segmentStart(at(150));
+    for (let i = 0; i < 3; i++) await appendMany(set.primary.required, 200);
+    await retain();
+    expect(set.primary.required.firstOffset).toBe(needed);
+    for (let i = 0; i < 5; i++) await appendMany(set.primary.required, 200);
+    await retain();
+    expect(set.primary.required.firstOffset).toBeGreaterThan(1000);
   });
 
   it("is not needed by a replica that ends directly before what retention has kept", async () => {
