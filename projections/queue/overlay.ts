@@ -56,6 +56,7 @@ class TouchedQueue {
   // Made when they are asked for: a publish, which is most of what batches do, needs none of them.
   #messages: Map<string, MessageHead | undefined> | undefined;
   #held: Map<string, number> | undefined;
+  #died: Map<string, MessageHead> | undefined;
   #keys: Map<string, KeyInBatch> | undefined;
   #emptied: Set<MessageState> | undefined;
   /** No letter of the queue below that died up to there is dead any more. */
@@ -83,6 +84,12 @@ class TouchedQueue {
   get held(): Map<string, number> {
     this.#held ??= new Map();
     return this.#held;
+  }
+
+  /** Dead since the batch, in order of their death. */
+  get died(): Map<string, MessageHead> {
+    this.#died ??= new Map();
+    return this.#died;
   }
 
   get keys(): Map<string, KeyInBatch> {
@@ -174,11 +181,13 @@ class OverlaidQueues implements QueueView {
   deadLetters(name: string, limit: number, after?: EventRef): readonly MessageHead[] {
     const below = this.#deadBelow(name, limit, after);
     if (below.length === limit) return below;
-    // Those that died in the batch come last, in order of their death.
-    const own = [...(this.#touched.get(name)?.messages.values() ?? [])];
-    return [...below, ...own.filter((message) => message?.state === "dead")]
-      .filter((message) => message !== undefined)
-      .slice(0, limit);
+    // Those that died in the batch come last.
+    const letters = [...below];
+    for (const letter of this.#touched.get(name)?.died.values() ?? []) {
+      letters.push(letter);
+      if (letters.length === limit) break;
+    }
+    return letters;
   }
 
   /** Many operations may each ask for a few: what the first ones took is not walked past again. */
@@ -272,9 +281,9 @@ class OverlaidQueues implements QueueView {
     hold(queue, before, -1);
     hold(queue, after, 1);
     const id = idOf(event.message);
-    // At the end, so that the dead are in order of their death.
-    queue.messages.delete(id);
     queue.messages.set(id, after);
+    if (after?.state === "dead") queue.died.set(id, after);
+    else queue.died.delete(id);
   }
 }
 
@@ -289,6 +298,7 @@ function empty(queue: TouchedQueue, state: MessageState): void {
   for (const [id, message] of queue.messages) {
     if (message?.state === state) queue.messages.set(id, undefined);
   }
+  if (state === "dead") queue.died.clear();
 }
 
 /** The message after the event; undefined = gone. `at` is the event's own place. */

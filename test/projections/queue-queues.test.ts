@@ -264,6 +264,11 @@ describe("the dead letter queue", () => {
     }
     expect(view.deadLetters(q, 1)).toEqual([]);
     expect(walked).toBeLessThan(4 * letters.length);
+    const reason = { reason: "rejected", by: "nack", retryCount: 1 } as const;
+    for (const place of [7, 3])
+      apply({ type: "queue.died", queue: q, message: ref(place), ...reason }, place);
+    expect(view.deadLetters(q, 9).map((letter) => letter.ref.place)).toEqual([7, 3]);
+    expect(view.deadLetters(q, 1).map((letter) => letter.ref.place)).toEqual([7]);
   });
 
   it("is emptied by its own purge, and bounded: a queue with too many takes no more", async () => {
