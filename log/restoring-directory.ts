@@ -405,7 +405,8 @@ const MADE_HERE: ReadonlySet<string> = new Set([
 
 function notFree(directory: string, found: string): LogError {
   const message = `${directory} is not empty: a restore never goes over existing data`;
-  return new LogError("LOG_DIRECTORY_UNUSABLE", message, { directory, found });
+  const advice = "choose one that is new or empty";
+  return new LogError("LOG_DIRECTORY_UNUSABLE", message, { directory, found, advice });
 }
 
 /** Removes what an earlier restore left: in a marked directory nothing else can be. */

@@ -69,12 +69,14 @@ function coded(
     .map(([name, value]) => `${name} ${String(value)}`)
     .join(", ");
   const shown = where === "" ? "" : ` (${where})`;
-  const next =
-    own === undefined ? advice : error.message.includes(String(own)) ? SEE_ALL : `${String(own)}; ${SEE_ALL}`;
+  const next = own === undefined ? advice : exitCode === exitCodes.damaged ? seeAll(error, own) : String(own);
   return { exitCode, line: oneLine(`${error.code}: ${error.message}${shown}; ${next}`) };
 }
 
 const SEE_ALL = "nothing was changed; `annals verify` lists all damage";
+
+const seeAll = ({ message }: Error, own: unknown): string =>
+  message.includes(String(own)) ? SEE_ALL : `${String(own)}; ${SEE_ALL}`;
 
 const damagedAdvice =
   "nothing was changed: `annals verify` lists all damage, restore a backup, or see what `annals repair` would keep";
