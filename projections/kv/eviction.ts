@@ -4,7 +4,7 @@
  */
 import { unreachable } from "../../log/index.js";
 import type { AccessRecord } from "./access.js";
-import type { EvictionPolicy } from "./contract.js";
+import type { EvictionPolicy, HiddenKeys } from "./contract.js";
 import type { KeyTable } from "./key-table.js";
 
 /** One command evicts at most so many keys: it bounds its record and its turn. */
@@ -13,20 +13,27 @@ const SAMPLE = 8;
 /** Draws that may hit free slots or keys already chosen before a sample is given up as empty. */
 const DRAWS_MAX = 64;
 
+interface Wanted {
+  readonly policy: EvictionPolicy;
+  readonly bytes: number;
+  readonly random: number;
+  readonly spare: ReadonlySet<string>;
+  readonly hidden: HiddenKeys | undefined;
+}
+
 export function evictionCandidates(
   table: KeyTable,
   access: AccessRecord,
-  policy: EvictionPolicy,
-  bytes: number,
-  random: number,
-  spare: ReadonlySet<string>,
+  { policy, bytes, random, spare, hidden }: Wanted,
 ): readonly string[] {
   const candidates = isVolatile(policy) ? table.expiries.size : table.size;
   if (policy === "noeviction" || candidates === 0) return [];
   const spared = new Set(Array.from(spare, (key) => table.find(key)));
   const chosen = new Set<number>();
   let freed = 0;
-  const mayGo = (slot: number): boolean => table.holds(slot) && !chosen.has(slot) && !spared.has(slot);
+  const isHidden = (slot: number): boolean => hidden?.has(table.keyAt(slot) ?? "") === true;
+  const mayGo = (slot: number): boolean =>
+    table.holds(slot) && !chosen.has(slot) && !spared.has(slot) && !isHidden(slot);
   const take = (slot: number): void => {
     chosen.add(slot);
     freed += table.chargeAt(slot);
@@ -42,7 +49,7 @@ export function evictionCandidates(
   while (freed < bytes && chosen.size < EVICTIONS_MAX) {
     const slot =
       bestOf(draw, mayGo, scoreOf(access, policy)) ??
-      firstThatMayGo(table, policy, mayGo, EVICTIONS_MAX + spare.size);
+      firstThatMayGo(table, policy, mayGo, EVICTIONS_MAX + spare.size + (hidden?.size ?? 0));
     if (slot === undefined) break;
     take(slot);
   }

@@ -132,12 +132,7 @@ export class KvOverlay implements KvView {
     spare: ReadonlySet<string>,
   ): readonly string[] {
     if (this.#flushed) return [];
-    return this.#below.evictionCandidates(
-      policy,
-      bytes,
-      random,
-      new Set([...spare, ...this.#changed.keys()]),
-    );
+    return this.#below.evictionCandidates(policy, bytes, random, spare, this.#changed);
   }
 
   /** True when the record says what the key is, so that nothing below counts. */

@@ -11,6 +11,7 @@ import { BEFORE_FIRST, type Offset } from "../../log/index.js";
 import { AccessRecord } from "./access.js";
 import type {
   EvictionPolicy,
+  HiddenKeys,
   KvEntry,
   KvHead,
   KvReadView,
@@ -146,8 +147,9 @@ export class KvState implements KvReadView {
     bytes: number,
     random: number,
     spare: ReadonlySet<string>,
+    hidden?: HiddenKeys,
   ): readonly string[] {
-    return evictionCandidates(this.table, this.access, policy, bytes, random, spare);
+    return evictionCandidates(this.table, this.access, { policy, bytes, random, spare, hidden });
   }
 
   scan(query: ScanQuery, now: number, random: number): ScanPage {

@@ -1,7 +1,10 @@
 /** Keys as such: scanning, patterns, renaming, statistics, and the memory that they take. */
 import { describe, expect, it } from "vitest";
+import { offset } from "../../log/index.js";
 import { type EvictionPolicy, type KvRules, kv, type ScanQuery, TEXT_TYPE } from "../../projections/index.js";
+import type { KvView } from "../../projections/kv/contract.js";
 import { parseGlob } from "../../projections/kv/glob.js";
+import { KvOverlay } from "../../projections/kv/overlay.js";
 import { TestStore } from "../support/kv-store.js";
 import { MemoryLog } from "../support/memory-log.js";
 
@@ -22,6 +25,23 @@ async function scanAll(
   } while (cursor !== undefined);
   return { keys, pages };
 }
+
+describe("a batch that evicts for each of its sets", () => {
+  it("has what it changed itself asked for key by key, however much that is", () => {
+    const asked: unknown[] = [];
+    const below = {
+      ...{ memoryBytes: 0, keysHeld: 0, lastOffset: offset(1), chargeOf: () => 1, chargedFor: () => 0 },
+      evictionCandidates: (...[, , , spare, hidden]: Parameters<KvView["evictionCandidates"]>) => {
+        asked.push(spare.size, hidden?.size, hidden?.has("k7"), hidden?.has("other"));
+        return [];
+      },
+    };
+    const overlay = new KvOverlay(below as never, offset(2));
+    for (let n = 0; n < 1_000; n++) overlay.apply({ type: "kv.evicted", key: `k${n}`, previous: offset(1) });
+    overlay.evictionCandidates("allkeys-lru", 1, 0.5, new Set(["a"]));
+    expect(asked).toEqual([1, 1_000, true, false]);
+  });
+});
 
 describe("scan", () => {
   it("lists a key that is there throughout exactly once, whatever else comes and goes", async () => {
