@@ -1,11 +1,13 @@
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
+import { compiledSources } from "../test/support/compiled-sources.js";
 
 const report = process.env["ANNALS_TEST_REPORT"];
 
 // The properties alone, with long runs. ANNALS_PROPS_SEED and ANNALS_PROPS_FACTOR choose where and how long to look.
 export default defineConfig({
   root: fileURLToPath(new URL("../", import.meta.url)),
+  plugins: [compiledSources()],
   test: {
     include: ["props/**/*.prop.test.ts"],
     pool: "forks",

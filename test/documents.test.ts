@@ -14,7 +14,7 @@ import {
 } from "./support/documents.js";
 
 const root = fileURLToPath(new URL("../", import.meta.url));
-const NOT_OURS = /^(node_modules|dist|data|coverage|bench-results|\.git)(\/|$)/;
+const NOT_OURS = /^(node_modules|dist|data|coverage|bench-results|\.compiled|\.git)(\/|$)/;
 
 function filesBelowRoot(endings: RegExp): MarkdownFile[] {
   const top = readdirSync(root, { withFileTypes: true }).filter((entry) => !NOT_OURS.test(entry.name));

@@ -1,5 +1,6 @@
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
+import { compiledSources } from "./support/compiled-sources.js";
 import { WaitingFirst } from "./support/waiting-first.js";
 
 const report = process.env["ANNALS_TEST_REPORT"];
@@ -7,6 +8,7 @@ const report = process.env["ANNALS_TEST_REPORT"];
 // The whole suite of `npm test`: examples in test/, and every property in props/ with a short run.
 export default defineConfig({
   root: fileURLToPath(new URL("../", import.meta.url)),
+  plugins: [compiledSources()],
   test: {
     pool: "forks",
     // Most suites wait for processes, timers and disks: with three at a time two cores have something to do.
