@@ -1,5 +1,6 @@
 // Every operation's contract, through the envelope and through every REST route, from one table.
-import { TypeCompiler } from "@sinclair/typebox/compiler";
+import type { TSchema } from "@sinclair/typebox";
+import { type TypeCheck, TypeCompiler } from "@sinclair/typebox/compiler";
 import { afterAll, afterEach, describe, expect, it } from "vitest";
 import { commonErrors } from "../../api/documented-errors.js";
 import { errorTable } from "../../api/index.js";
@@ -10,18 +11,14 @@ import { type OperationCase, operationCases } from "../support/operation-cases.j
 import { askEnvelope, askRest, goesThrough, inputText, unreachedBy } from "../support/operation-doors.js";
 import { TestServer } from "../support/test-server.js";
 
-/** The server of the newest case, and whether the next question of that case may be put to it. */
-let running:
-  | { readonly row: OperationCase; readonly server: TestServer; readonly isAsBefore: boolean }
-  | undefined;
-const letGo = async (): Promise<void> => {
-  await running?.server.close();
-  running = undefined;
-};
-afterEach(async () => {
-  if (running?.isAsBefore !== true) await letGo();
-});
-afterAll(letGo);
+/** Servers that every case before has left as it was given them, by what was given. */
+const unchanged = new Map<unknown, TestServer>();
+/** Those of which that isn't said. */
+const changed: TestServer[] = [];
+const closeAll = (servers: Iterable<TestServer>): Promise<unknown> =>
+  Promise.all([...servers].map((server) => server.close()));
+afterEach(() => closeAll(changed.splice(0)));
+afterAll(() => closeAll(unchanged.values()));
 
 function operationOf(name: string): Operation {
   const found = operations.find((operation) => operation.name === name);
@@ -29,9 +26,19 @@ function operationOf(name: string): Operation {
   return found;
 }
 
+/** What is given to a case, and so to every other case that is given the same. */
+function givenTo(row: OperationCase): unknown {
+  const { rules, queueRules, streamRules, limits, replication, firstOffset } = row;
+  return JSON.stringify([rules, queueRules, streamRules, limits, replication, firstOffset, row.given]);
+}
+
 async function given(row: OperationCase): Promise<TestServer> {
-  if (running?.row === row) return running.server;
-  await letGo();
+  const found = unchanged.get(givenTo(row));
+  // What is refused, or reads, leaves the state as it was; many are put to it, so it had better.
+  const reads = row.error !== undefined || operationOf(row.operation).kind === "read";
+  // Transactions are no state of the store: one is over when it was executed, however that ended.
+  const leavesAsWas = reads && !row.operation.startsWith("transaction.");
+  if (found !== undefined && leavesAsWas) return found;
   const server = await TestServer.start({
     ...(row.rules === undefined ? {} : { rules: row.rules }),
     ...(row.queueRules === undefined ? {} : { queueRules: row.queueRules }),
@@ -39,17 +46,14 @@ async function given(row: OperationCase): Promise<TestServer> {
     ...(row.limits === undefined ? {} : { limits: row.limits }),
     ...(row.replication === undefined ? {} : { replication: row.replication }),
   });
+  if (leavesAsWas) unchanged.set(givenTo(row), server);
+  else changed.push(server);
   for (const [command, input] of row.given ?? []) {
     expect(await server.command(command, input)).toMatchObject({ success: true });
   }
   if (row.firstOffset !== undefined) {
     Object.defineProperty(server.log, "firstOffset", { value: row.firstOffset });
   }
-  // What is refused, or reads, leaves the state as it was; each is put to it several times, so it had better.
-  // Transactions are no state of the store.
-  const reads = row.error !== undefined || operationOf(row.operation).kind === "read";
-  const isAsBefore = reads && !row.operation.startsWith("transaction.");
-  running = { row, server, isAsBefore };
   return server;
 }
 
@@ -59,22 +63,24 @@ function withoutOffsets(payload: unknown): unknown {
   return Array.isArray(rest.results) ? { ...rest, results: rest.results.map(withoutOffsets) } : rest;
 }
 
+const checks = new Map<TSchema, TypeCheck<TSchema>>();
+
+function isOf(schema: TSchema, payload: unknown): boolean {
+  const check = checks.get(schema) ?? TypeCompiler.Compile(schema);
+  checks.set(schema, check);
+  return check.Check(payload);
+}
+
 function expectPayload(row: OperationCase, operation: Operation, text: string, binding?: RestBinding): void {
   const payload: unknown = JSON.parse(text);
   if (binding?.output !== undefined) {
     expect(withoutOffsets(payload)).toEqual(row.rest ?? row.payload);
-    expect(
-      TypeCompiler.Compile(binding.output).Check(payload),
-      `${text} is not what ${binding.path} documents`,
-    ).toBe(true);
+    expect(isOf(binding.output, payload), `${text} is not what ${binding.path} documents`).toBe(true);
     return;
   }
   if (row.text !== undefined) expect(text).toBe(row.text);
   else expect(withoutOffsets(payload)).toEqual(row.payload);
-  expect(
-    TypeCompiler.Compile(operation.output).Check(payload),
-    `${text} is not what ${operation.name} documents`,
-  ).toBe(true);
+  expect(isOf(operation.output, payload), `${text} is not what ${operation.name} documents`).toBe(true);
 }
 
 describe.each(operationCases.map((row) => [`${row.operation}: ${row.says}`, row] as const))(
