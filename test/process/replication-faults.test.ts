@@ -187,14 +187,14 @@ describe("a replica between processes that does not come along", () => {
     ends.push(() => proxy.close());
     const replica = await set.replica("replica", primary, [], { ANNALS_REPLICATION_MAX_LAG_MS: "500" });
     // The same keys each time: after the first time state and process have their size.
-    await write(primary, 12 * MIB);
+    await write(primary, 24 * MIB);
     await hasAll(replica, primary);
 
     replica.signal("SIGSTOP");
     const memory = new ResidentMemory(primary.server.pid);
     // More by far than the system takes in for a process that reads nothing.
-    await write(primary, 40 * MIB);
-    expect(memory.growth, "what it holds for the replica, and garbage").toBeLessThan(20 * MIB);
+    await write(primary, 64 * MIB);
+    expect(memory.growth, "what it holds for the replica, and garbage").toBeLessThan(32 * MIB);
     replica.signal("SIGCONT");
     await hasAll(replica, primary);
 
