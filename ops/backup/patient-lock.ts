@@ -7,7 +7,7 @@ import { BackupError } from "./errors.js";
 import type { ObjectStore, StoreLock } from "./object-store.js";
 
 export interface Patience {
-  /** After so long it is given up. */
+  /** After so long, since it was first refused, it is given up. */
   readonly waitMs: number;
   /** Ms by a steady clock. */
   readonly stopwatch: () => number;
@@ -27,16 +27,18 @@ export async function lockWith(
   store: ObjectStore,
   holder: string,
 ): Promise<StoreLock> {
-  const begun = patience?.stopwatch() ?? 0;
-  for (let isFirst = true; ; isFirst = false)
+  let refusedAt: number | undefined;
+  for (;;)
     try {
       return await store.lock(holder);
     } catch (error) {
       if (!(error instanceof BackupError) || error.code !== "BACKUP_LOCKED" || patience === undefined)
         throw error;
-      const leftMs = begun + patience.waitMs - patience.stopwatch();
+      const now = patience.stopwatch();
+      const leftMs = (refusedAt ?? now) + patience.waitMs - now;
       if (leftMs <= 0) throw error;
-      if (isFirst) patience.onWait(error);
+      if (refusedAt === undefined) patience.onWait(error);
+      refusedAt ??= now;
       await sleep(Math.min(PAUSE_MS, leftMs));
     }
 }

@@ -1,5 +1,5 @@
 // Pruning: what stays, what goes, and that nothing goes which a backup or the archive still names.
-import { beforeEach, describe, expect, it } from "vitest";
+import { beforeEach, describe, expect, it, vi } from "vitest";
 import { BackupError } from "../../ops/backup/errors.js";
 import { describeBackups } from "../../ops/backup/list.js";
 import { type ManifestBody, readManifest, sealManifest } from "../../ops/backup/manifest.js";
@@ -157,6 +157,20 @@ describe("prune", () => {
     const patient = await prune({ keep: 1, patience: { waitMs: 60_000, stopwatch: Date.now, onWait } });
     expect(patient.keptBackups).toHaveLength(1);
     expect(told).toEqual([expect.stringContaining("annals backup, pid 7")]);
+  });
+
+  it("waits as long as it is told, however long the first attempt took", async () => {
+    const lock = await bench.store.lock("annals backup, pid 7");
+    let nowMs = 0;
+    const attempt = bench.store.lock.bind(bench.store);
+    vi.spyOn(bench.store, "lock").mockImplementation((holder) => {
+      nowMs += 5000;
+      return attempt(holder);
+    });
+    const onWait = (): void => void lock.release();
+    const patience = { waitMs: 1000, stopwatch: () => nowMs, onWait };
+    expect((await prune({ keep: 1, patience })).keptBackups).toHaveLength(1);
+    vi.restoreAllMocks();
   });
 
   it("goes on with the next backup: it follows the newest, and the first kept one may name a pruned one", async () => {
