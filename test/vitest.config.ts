@@ -1,6 +1,7 @@
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
 import { compiledSources } from "./support/compiled-sources.js";
+import { STOOD_STILL } from "./support/stalls.js";
 import { WaitingFirst } from "./support/waiting-first.js";
 
 const report = process.env["ANNALS_TEST_REPORT"];
@@ -21,6 +22,10 @@ export default defineConfig({
     hookTimeout: 180_000,
     // Here, too: what is waited for comes, or never.
     expect: { poll: { timeout: 100_000, interval: 20 } },
+    // What fails while the machine stands still is run again, and is told as such.
+    globalSetup: "test/support/machine-watch.ts",
+    setupFiles: "test/support/stood-still.ts",
+    retry: { count: 2, condition: new RegExp(STOOD_STILL) },
     env: { UV_USE_IO_URING: "0" },
     include: ["test/**/*.test.ts", "props/**/*.prop.test.ts"],
     // Nothing leaves a state of the process to the next file. Loading the sources is much of what a file costs, so a worker does it once for

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { runConformanceTests } from "@durable-streams/server-conformance-tests";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { type RunningServer, startServer } from "../support/server-process.js";
-import { Stalls } from "../support/stalls.js";
+import { STOOD_STILL, Stalls } from "../support/stalls.js";
 
 /** What version 0.3.6 has without its tests of subscriptions. */
 const TESTS = 332;
@@ -29,6 +29,8 @@ let server: RunningServer | undefined;
 let stalls: Stalls | undefined;
 const ran = new Set<string>();
 
+const put = async (url: string) => (await fetch(url, { method: "PUT", body: "beat" })).arrayBuffer();
+
 beforeAll(async () => {
   server = await startServer({
     dataDirectory,
@@ -39,7 +41,8 @@ beforeAll(async () => {
     },
   });
   target.baseUrl = `http://127.0.0.1:${server.port}`;
-  stalls = new Stalls(target.baseUrl, STALL_MS);
+  // Test, server and disk are all in the way of a durable write.
+  stalls = new Stalls(() => put(`${target.baseUrl}/kv/heartbeat`), STALL_MS);
 });
 
 afterAll(async () => {
@@ -52,7 +55,6 @@ beforeEach(({ task }) => {
   ran.add(task.id);
 });
 
-const STOOD_STILL = "the machine stood still meanwhile";
 // Told by an error of its own: a condition that is a function is taken off the test before it runs (vitest 4.1).
 afterEach(({ task }) => {
   if (task.result?.state === "fail" && stalls?.seenWithin(STALL_SEEN_MS) === true)

@@ -4,7 +4,7 @@ import { TcpProxy } from "../../ops/demo/tcp-proxy.js";
 import { runAnnals } from "../support/annals-command.js";
 import { ReadsOfTwo, sharedReads } from "../support/every-read.js";
 import { type Answer, errorCodeOf } from "../support/http-client.js";
-import { ReplicaSet, type SetNode, tokenOf } from "../support/replica-set.js";
+import { ReplicaSet, type SetNode, switchedOver, tokenOf } from "../support/replica-set.js";
 import { expectSameSegments } from "../support/same-segments.js";
 
 const ONE = { "x-annals-acks": "1" };
@@ -303,16 +303,19 @@ describe("a switchover", () => {
         since = performance.now();
       }
     };
-    const writers = ["a", "b", "c", "d"].map(writer);
-    await expect.poll(() => answered.length).toBeGreaterThan(20);
-    const moved = await one.post("/api/replication/switchover", { to: "two" });
-    // The fourth one stays behind the third.
-    const told = { repointed: ["three"], not_repointed: [] };
-    expect(JSON.parse(moved.text)).toMatchObject({ success: true, to: "two", epoch: 2, ...told });
-    const before = answered.length;
-    await expect.poll(() => answered.length).toBeGreaterThan(before + 20);
-    writing = false;
-    await Promise.all(writers);
+    const writers = Promise.all(["a", "b", "c", "d"].map(writer));
+    try {
+      await expect.poll(() => answered.length).toBeGreaterThan(20);
+      const moved = await switchedOver(one, "two");
+      // The fourth one stays behind the third.
+      expect(moved).toMatchObject({ success: true, to: "two", repointed: ["three"], not_repointed: [] });
+      expect(moved["epoch"]).toBe((await two.stats())["epoch"]);
+      const before = answered.length;
+      await expect.poll(() => answered.length).toBeGreaterThan(before + 20);
+    } finally {
+      writing = false;
+      await writers;
+    }
     expect(leader).toBe(two);
     // Not until it ran out of time, on the slowest of machines.
     expect(longestMs).toBeLessThan(20_000);
@@ -320,9 +323,13 @@ describe("a switchover", () => {
     expect(values).toEqual(answered.map((key) => `value of ${key}`));
     const now = await digestOf(two);
     for (const node of [one, three, four]) await expect.poll(() => digestOf(node)).toEqual(now);
-    const shown = await runAnnals(["status", four.http]);
-    const tree = shown.stdout.split("\n").map((line) => /^\s*(└ )?\w+/.exec(line)?.[0]);
-    expect(tree.slice(0, 5)).toEqual(["NAME", "two", "└ one", "└ three", "  └ four"]);
+    const tree = async () => {
+      const shown = await runAnnals(["status", four.http]);
+      return shown.stdout.split("\n").map((line) => /^\s*(└ )?\w+/.exec(line)?.[0]);
+    };
+    await expect
+      .poll(async () => (await tree()).slice(0, 5))
+      .toEqual([...["NAME", "two", "└ one", "└ three", "  └ four"]]);
     expect((await write(two, "last", { "x-annals-acks": "3" })).status).toBe(200);
     // Nothing was only there.
     expect((await one.json("/api/replication/diverged"))["count"]).toBe(0);
@@ -345,8 +352,8 @@ describe("a switchover", () => {
     );
     expect((await write(one, "a")).status).toBe(200);
     proxy.silence("back");
-    const moved = await one.post("/api/replication/switchover", { to: "two" });
-    expect(JSON.parse(moved.text)).toMatchObject({ success: true, to: "two", epoch: 2, not_repointed: [] });
+    const moved = await switchedOver(one, "two");
+    expect(moved).toMatchObject({ success: true, to: "two", not_repointed: [] });
     expect(errorCodeOf(await write(one, "b"))).toBe("REPLICATION_READ_ONLY");
     expect((await write(two, "b", ONE)).status).toBe(200);
   });

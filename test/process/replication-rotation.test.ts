@@ -2,7 +2,7 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
-import { ReplicaSet, type SetNode } from "../support/replica-set.js";
+import { ReplicaSet, type SetNode, switchedOver } from "../support/replica-set.js";
 import { expectOne, hasAll, listed, until } from "../support/set-waits.js";
 
 const OLDER = "the word of before";
@@ -94,7 +94,7 @@ describe("the secret of a set", () => {
     expect(one.output).toContain("REPLICATION_SECRET_WRONG");
     expect(await late.stats()).toMatchObject({ connected: false, replica_offset: 0 });
     // Also who wants to lead asks with the newer one.
-    expect((await one.post("/api/replication/switchover", { to: "two" })).status).toBe(200);
+    await switchedOver(one, "two");
     await Promise.all([hasAll(one, two), hasAll(three, two)]);
     for (const { output } of [...nodes, late])
       expect(output.includes(OLDER) || output.includes("b3BlbiE=")).toBe(false);

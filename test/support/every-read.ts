@@ -25,6 +25,9 @@ const needsNothingElse = (row: OperationCase): boolean =>
     (each) => each === undefined,
   );
 
+/** As with everything that is waited for: what differs so long stays different. */
+const SAME_MS = 100_000;
+
 /** Counted by whoever is asked, or by when: of these only that they are there, and are what is documented, can be the same. */
 const OWN_NUMBERS = /"(gets|hits|misses|hit_rate|ttl|ttl_ms)":[\d.]+/g;
 
@@ -101,11 +104,12 @@ export class ReadsOfTwo {
       door === undefined
         ? askEnvelope(node, operation.name, input, headers)
         : askRest(node, door, input, headers);
-    return vi.waitFor(async () => {
+    const both = async () => {
       const [there, here] = await Promise.all([ask(this.#primary), ask(this.#replica)]);
       expect(compared(here), `${operation.name} ${input}`).toEqual(compared(there));
       return here;
-    });
+    };
+    return vi.waitFor(both, { timeout: SAME_MS });
   }
 }
 

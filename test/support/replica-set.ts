@@ -2,6 +2,7 @@
 import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { expect, vi } from "vitest";
 import { freePort } from "../../ops/free-port.js";
 import { type Answer, HttpClient } from "./http-client.js";
 import { type RunningServer, startServer } from "./server-process.js";
@@ -215,4 +216,17 @@ function launched(
 /** Where an answer says that its write stands, to be sent with a read. */
 export function tokenOf({ headers }: Answer): string {
   return `${headers["x-annals-offset"]}@${headers["x-annals-lineage"]}`;
+}
+
+/**
+ * The answer to a switchover that was done. The other has 2.5 s to take the lead; when a slow machine let them pass, nothing has changed and it
+ * is asked for again.
+ */
+export async function switchedOver(node: SetNode, to: string): Promise<Record<string, unknown>> {
+  const moved = async () => {
+    const { status, text } = await node.post("/api/replication/switchover", { to });
+    expect(status, text).toBe(200);
+    return JSON.parse(text);
+  };
+  return vi.waitFor(moved, { timeout: 60_000, interval: 1000 });
 }

@@ -1,30 +1,39 @@
-/**
- * Whether the machine stood still: one durable write after the other against a real server, and the times at which one took too long. Test,
- * server and disk are all in its way, so it sees a stall of any of them.
- */
+/** Whether something stood still: one beat after the other, and the times at which one took too long. */
 import { setTimeout as sleep } from "node:timers/promises";
 
 const BETWEEN_MS = 50;
 
+/** The error by which a test that failed meanwhile is run again. */
+export const STOOD_STILL = "the machine stood still meanwhile";
+
+/** As `Date.now` tells it. */
+export interface Stall {
+  readonly fromMs: number;
+  readonly toMs: number;
+}
+
 export class Stalls {
   readonly #stopping = new AbortController();
   readonly #beats: Promise<void>;
-  /** As `performance.now` tells it, when the last write that took too long was answered. */
-  #last = Number.NEGATIVE_INFINITY;
-  #began = performance.now();
+  #last: Stall = { fromMs: 0, toMs: 0 };
+  #began = Date.now();
 
-  /** `stallMs`: what a write, with the pause before it, may take. */
+  /**
+   * `beat`: what is done all the time. `stallMs`: how long it may take, with the pause before it. `onStall` hears of each that took longer, when
+   * it is over.
+   */
   constructor(
-    baseUrl: string,
+    private readonly beat: () => Promise<unknown>,
     private readonly stallMs: number,
+    private readonly onStall: (stall: Stall) => void = () => undefined,
   ) {
-    this.#beats = this.#beat(`${baseUrl}/kv/heartbeat`);
+    this.#beats = this.#go();
   }
 
   /** Whether one ended in the last `ms`, or lasts still. */
   seenWithin(ms: number): boolean {
-    const now = performance.now();
-    return now - this.#began > this.stallMs || now - this.#last <= ms;
+    const now = Date.now();
+    return now - this.#began > this.stallMs || now - this.#last.toMs <= ms;
   }
 
   async stop(): Promise<void> {
@@ -32,14 +41,15 @@ export class Stalls {
     await this.#beats;
   }
 
-  async #beat(url: string): Promise<void> {
+  async #go(): Promise<void> {
     while (!this.#stopping.signal.aborted) {
-      this.#began = performance.now();
+      this.#began = Date.now();
       await sleep(BETWEEN_MS);
-      const answer = await fetch(url, { method: "PUT", body: "beat" });
-      await answer.arrayBuffer();
-      const now = performance.now();
-      if (now - this.#began > this.stallMs) this.#last = now;
+      await this.beat();
+      const stall = { fromMs: this.#began, toMs: Date.now() };
+      if (stall.toMs - stall.fromMs <= this.stallMs) continue;
+      this.#last = stall;
+      this.onStall(stall);
     }
   }
 }
