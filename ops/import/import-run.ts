@@ -2,7 +2,7 @@
  * Stores the lines of a file over HTTP, in atomic batches. Each batch also sets a marker key in the same record:
  * how many lines are done, and a checksum over all of them. So the marker is never ahead of the lines nor behind them,
  * a run that was cut off – its own end, the server's, or the network's – continues at the marker, and a line whose answer
- * got lost is looked up there before anything is sent again.
+ * got lost, or which replicas had not confirmed in time, is looked up there before anything is sent again.
  *
  * The one exception is a line with a `ttl`: it is a request of its own, done before the marker moves past it. Cut off just
  * there, the same value is set again with the same ttl.
@@ -209,22 +209,19 @@ class ImportRun {
     }
     const file = basename(this.#options.reader.path);
     const markerPair = JSON.stringify({ key: MARKER_PREFIX + this.#id, value: { ...marker, file } });
-    const body = `{"pairs":[${[...pairs, markerPair].join(",")}]}`;
     let sent = false;
     const answer = await door.insist(async () => {
-      if (sent) {
-        const found = await this.#readMarker();
-        if ("unknown" in found) return found;
-        if (found.marker?.lines === marker.lines && found.marker.sha256 === marker.sha256)
-          return "stored before" as const;
-      }
+      const found = sent ? await this.#readMarker() : { marker: undefined };
+      if ("unknown" in found) return found;
       sent = true;
-      return this.#send("/kv/mset", body);
+      // Stored before: the answer to the marker alone says that replicas have confirmed it, and with it the lines.
+      return this.#send(
+        "/kv/mset",
+        isSame(found.marker, marker) ? bodyOf([markerPair]) : bodyOf([...pairs, markerPair]),
+      );
     });
-    if (answer !== "stored before") {
-      if (answer.status >= 400) return answer;
-      this.#lastOffset = offsetOf(answer);
-    }
+    if (answer.status >= 400) return answer;
+    this.#lastOffset = offsetOf(answer);
     this.#entriesStored += batch.entries.length;
     return undefined;
   }
@@ -255,6 +252,10 @@ class ImportRun {
     onProgress?.({ lines: this.#batch.last, bytesRead, bytesTotal });
   }
 }
+
+const bodyOf = (pairs: readonly string[]): string => `{"pairs":[${pairs.join(",")}]}`;
+
+const isSame = (a: Marker | undefined, b: Marker): boolean => a?.lines === b.lines && a.sha256 === b.sha256;
 
 function fieldOf(value: unknown, name: string): unknown {
   return typeof value === "object" && value !== null

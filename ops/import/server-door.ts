@@ -1,6 +1,6 @@
 /**
- * Requests to a server that may be away for a while: what a restart can explain (no connection, 503, an answer cut
- * short) is tried again with growing pauses, up to a limit; a refusal is handed back at once.
+ * Requests to a server that may be away for a while, or whose replicas are: what a restart can explain (no connection, 503, an answer cut
+ * short, 504: stored, and not confirmed in time) is tried again with growing pauses, up to a limit; a refusal is handed back at once.
  */
 import { ImportError } from "./errors.js";
 
@@ -49,8 +49,9 @@ export class ServerDoor {
     } catch (error) {
       return { unknown: reasonOf(error) };
     }
-    if (response.status === 503) return { unknown: `503 ${text.slice(0, 200)}` };
-    return { status: response.status, body: parsed(text, response.status) };
+    const { status } = response;
+    if (status === 503 || status === 504) return { unknown: `${status} ${text.slice(0, 200)}` };
+    return { status, body: parsed(text, status) };
   }
 
   /**

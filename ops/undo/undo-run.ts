@@ -113,8 +113,9 @@ function readPage({ status, body }: Answer): Page | "begin_anew" | { readonly un
   const { error_code: errorCode, code, error, payload } = answer;
   if (answer["success"] === true) return pageOf(fieldsOf(payload));
   if (errorCode === "KV_CURSOR_INVALID") return "begin_anew";
-  // The request is still being done, or could not be begun: the same request, later, gives its answer.
-  if (code === 503 || errorCode === "IDEMPOTENCY_IN_PROGRESS") return { unknown: String(error) };
+  // The request is still being done or confirmed, or could not be begun: the same request, later, gives its answer.
+  if (code === 503 || code === 504 || errorCode === "IDEMPOTENCY_IN_PROGRESS")
+    return { unknown: String(error) };
   if (typeof errorCode !== "string") {
     throw new UndoError("UNDO_ANSWER_UNKNOWN", `the answer (${status}) is none of an Annals server`);
   }

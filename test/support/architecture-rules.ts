@@ -14,8 +14,7 @@ const ENTRY_POINTS = [
   /^ops\/build\/start\.ts$/,
   /^ops\/bench\/(bench|durable-peer)\.ts$/,
   /^ops\/demo\/(demo|consumer|replication)\.ts$/,
-  /^(log|projections|replication|api|ops)\/index\.ts$/,
-  /^api\/client\/index\.ts$/,
+  /^(log|projections|replication|api)\/index\.ts$/,
   /\.test\.ts$/,
   /vitest\.config\.ts$/,
   // It names them by their paths.
