@@ -25,6 +25,8 @@ export const LINK_ERROR_CODES = [
   "REPLICATION_CIRCLE",
   /** → The proof of the shared secret is missing or wrong. */
   "REPLICATION_SECRET_WRONG",
+  /** → The shared secret that the link began with is none of that side's any more. */
+  "REPLICATION_SECRET_RETIRED",
   /** → Whoever was asked for records has heard of a higher leadership than its own. */
   "REPLICATION_FENCED",
   /** → Who was asked to give way to a candidate does not: it leads and holds no writes for it, or its role is changing. */

@@ -115,7 +115,7 @@ export class AcceptedGreeting extends GreetingSide {
     if (session === undefined || session.reason !== undefined) return;
     const welcome = encodeWelcomeBody({ answers: hello.nonce, heartbeatMs, node });
     session.send({ type: "welcome", body: welcome, proof: proveWelcome(secrets[known], said, welcome) });
-    session.greeted(hello.node, node.own, hello.heartbeatMs, "words");
+    session.greeted(hello.node, node.own, hello.heartbeatMs, "words", secrets[known]);
     this.over();
     session.handTo(this.#done(session, hello));
   }
@@ -192,7 +192,7 @@ export class DialledGreeting extends GreetingSide {
   }
 
   async #welcome({ body, proof }: Welcome, said: SaidByDialler): Promise<void> {
-    mustBeProved(said.secrets, [proof], (secret) => proveWelcome(secret, said, body));
+    const known = mustBeProved(said.secrets, [proof], (secret) => proveWelcome(secret, said, body));
     const welcome = decodeWelcomeBody(body);
     refuseReplay(said.nonce, welcome.answers, "welcome");
     await this.know(welcome.node);
@@ -200,7 +200,7 @@ export class DialledGreeting extends GreetingSide {
     const { session } = this;
     if (session === undefined || session.reason !== undefined) return;
     const takes = this.#purpose === "ask" ? "words" : "records";
-    session.greeted(welcome.node, said.own, welcome.heartbeatMs, takes);
+    session.greeted(welcome.node, said.own, welcome.heartbeatMs, takes, said.secrets[known]);
     this.over();
     session.handTo(this.#done(session, welcome));
   }

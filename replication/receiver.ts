@@ -162,6 +162,8 @@ export class Receiver {
     } catch (error) {
       reason = linkErrorOf(error);
     }
+    const { now } = this.#context.clock;
+    const lastedMs = this.#connectedAt === undefined ? 0 : now() - this.#connectedAt;
     this.#session = undefined;
     this.#connectedAt = undefined;
     this.#lastError = reason;
@@ -171,6 +173,9 @@ export class Receiver {
       `the link to ${describeAddress(this.address)} ended: ${reason.message}`,
     );
     this.#events.failed?.(reason);
+    // The two know another secret, most likely, so nobody who waits for acknowledgements need feel it. Who says so all the time waits as all do.
+    if (reason.code === "REPLICATION_SECRET_RETIRED" && lastedMs >= this.#context.settings.reconnectDelayMs)
+      this.#dialsAgain = true;
     this.#again();
   }
 

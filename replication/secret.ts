@@ -66,6 +66,12 @@ export function provedWith(
   return at < 0 ? undefined : at;
 }
 
+/** Whether a node that knows these may go on over a link that was proved with that one. */
+export function isAmong(secrets: Secrets, proved: Uint8Array | undefined): boolean {
+  if (proved === undefined) return secrets.length === 0;
+  return secrets.some((secret) => Buffer.compare(secret, proved) === 0);
+}
+
 export function proveHello(secret: Uint8Array | undefined, said: Transcript): Uint8Array {
   return proof(secret, "annals hello", [challengeBytes(said.challenge), said.hello]);
 }

@@ -12,6 +12,7 @@ import type { LinkContext } from "./link-ports.js";
 import { decodeMessage, encodeMessage } from "./message-codec.js";
 import type { Heartbeat, Message, NodeStatement } from "./messages.js";
 import type { Connection, ConnectionHandlers } from "./ports.js";
+import { isAmong } from "./secret.js";
 
 /** Whoever asks waits so long for an answer, or for the next run; so whoever answers waits no longer until that is taken in. */
 export const ANSWER_MS_MAX = 120_000;
@@ -54,6 +55,8 @@ export class Session implements ConnectionHandlers {
   /** `sentAt` of the last heartbeat. */
   #beatAt = 0;
   #timeoutMs: number;
+  /** The secret that the greeting was proved with; undefined where there is none. */
+  #provedWith: Uint8Array | undefined;
   #cancelTick: (() => void) | undefined;
   /** Whoever waits for room. */
   #wake: (() => void) | undefined;
@@ -130,7 +133,9 @@ export class Session implements ConnectionHandlers {
     stated: Leadership | undefined,
     otherHeartbeatMs: number,
     takes: "words" | "records",
+    provedWith: Uint8Array | undefined,
   ): void {
+    this.#provedWith = provedWith;
     this.#other = { node: other, own: other.own };
     this.#stated = stated;
     // A side that is silent for its own interval is not gone.
@@ -259,7 +264,7 @@ export class Session implements ConnectionHandlers {
     const { clock, settings } = this.#context;
     const everyMs = Math.max(1, Math.min(settings.heartbeatIntervalMs, Math.floor(this.#timeoutMs / 3)));
     this.#cancelTick = clock.after(everyMs, () => {
-      if (this.#giveUpSilent()) return;
+      if (this.#giveUpSilent() || this.#giveUpSecret()) return;
       // Where bytes wait to leave, more words say nothing.
       this.beat();
       this.#tick();
@@ -271,6 +276,14 @@ export class Session implements ConnectionHandlers {
     if (this.#acting !== undefined || silentMs <= this.#timeoutMs) return false;
     const words = `nothing heard from ${this.remote} for ${silentMs} ms`;
     this.end(new ReplicationError("REPLICATION_TIMEOUT", words, { remote: this.remote, silentMs }));
+    return true;
+  }
+
+  /** Whoever knows a secret that has leaked may have opened a link with it, too. */
+  #giveUpSecret(): boolean {
+    if (isAmong(this.#context.settings.secrets(), this.#provedWith)) return false;
+    const words = `the shared secret that the link with ${this.remote} began with is none of this node's any more`;
+    this.end(new ReplicationError("REPLICATION_SECRET_RETIRED", words, { remote: this.remote }));
     return true;
   }
 

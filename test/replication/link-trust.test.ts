@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { epoch } from "../../log/index.js";
 import { encodeFrame, FRAME_TYPES } from "../../replication/frames.js";
 import type { Leadership } from "../../replication/leadership-order.js";
-import { LinkNodeDouble } from "../support/link-node.js";
+import { LinkNodeDouble, SETTINGS } from "../support/link-node.js";
 import { primaryWith, replicaOf, same } from "../support/link-world.js";
 import { rawReplica, withReplica } from "../support/raw-links.js";
 import { RawPeer } from "../support/raw-peer.js";
@@ -62,20 +62,57 @@ describe("a shared secret", () => {
     expect(replica.failures).toEqual([]);
   });
 
-  it("may change while a link is there, and holds from the next one on", async () => {
+  it("may be joined by another one while a link is there, which goes on", async () => {
     let [ofPrimary, ofReplica] = [[SECRET], [SECRET]];
     const set = await primaryWith(10, { settings: { secrets: () => ofPrimary } });
     const replica = await replicaOf(set, { settings: { secrets: () => ofReplica } });
-    ofPrimary = [NEWER];
+    ofPrimary = [NEWER, Buffer.from(SECRET)];
+    ofReplica = [NEWER, Buffer.from(SECRET)];
+    await set.world.clock.advance(60_000);
     await appendMany(set.primary.required, 5);
     await same(set.primary, replica);
     expect(replica.failures).toEqual([]);
-    replica.receiver?.retryNow();
-    await set.world.clock.until(() => replica.failures.length > 1, "the next one is refused");
-    expect(codesOf(replica.failures)).toContain("REPLICATION_SECRET_WRONG");
-    ofReplica = [SECRET, NEWER];
+  });
+
+  it.each(["primary", "replica"])(
+    "taken out at the %s ends a link that began with it, and the next one follows at once",
+    async (where) => {
+      let [ofPrimary, ofReplica] = [[SECRET], [SECRET]];
+      const patient = { reconnectDelayMs: 4_000 };
+      const set = await primaryWith(10, { settings: { secrets: () => ofPrimary } });
+      const replica = await replicaOf(set, { settings: { ...patient, secrets: () => ofReplica } });
+      ofPrimary = [NEWER, SECRET];
+      ofReplica = [NEWER, SECRET];
+      await set.world.clock.advance(5_000);
+      if (where === "primary") ofPrimary = [NEWER];
+      else ofReplica = [NEWER];
+      await set.world.clock.advance(SETTINGS.heartbeatIntervalMs + 100);
+      expect(codesOf(replica.failures)).toEqual(["REPLICATION_SECRET_RETIRED"]);
+      expect(codesOf(set.primary.senderEnds)).toEqual(["REPLICATION_SECRET_RETIRED"]);
+      expect(replica.receiver?.progress.phase).toBe("streaming");
+      [ofPrimary, ofReplica] = [[NEWER], [NEWER]];
+      await set.world.clock.advance(60_000);
+      await appendMany(set.primary.required, 5);
+      await same(set.primary, replica);
+      expect(replica.failures.length).toBe(1);
+    },
+  );
+
+  it("taken out ends the links of those who know no other one, whatever they wanted", async () => {
+    let known = [SECRET];
+    const set = await primaryWith(10, { settings: { secrets: () => known } });
+    const replica = await replicaOf(set, { settings: { secrets: () => [SECRET] } });
+    const asking = RawPeer.dial(set.world.network, set.world.clock, set.address);
+    const node = { ...(await replica.statement()), nodeId: "ef".repeat(16) };
+    await asking.greet(node, { purpose: "ask" }, SECRET);
+    known = [NEWER];
+    const { end } = replica;
+    await set.world.clock.advance(SETTINGS.heartbeatIntervalMs + 100);
+    expect(await asking.refusal()).toBe("REPLICATION_SECRET_RETIRED");
     await appendMany(set.primary.required, 5);
-    await same(set.primary, replica);
+    await set.world.clock.advance(60_000);
+    expect(codesOf(replica.failures)).toEqual(["REPLICATION_SECRET_RETIRED", "REPLICATION_SECRET_WRONG"]);
+    expect([replica.end, set.primary.listener?.senders]).toEqual([end, []]);
   });
 
   it("of before serves nobody who was dialled, once it is given up", async () => {
