@@ -300,6 +300,7 @@ export class Sender implements SessionOwner {
     if (snapshot !== undefined) {
       for await (const bytes of chunksOf(snapshot, this.#window.bytesMax)) {
         await this.#room(bytes.length);
+        mustKeep(log, from);
         this.#window.sent(bytes.length);
         this.#session.send({ type: "chunk", bytes });
       }
@@ -465,6 +466,20 @@ export class Sender implements SessionOwner {
   #note(error: unknown): void {
     this.#context.logger.warn({ err: error }, "the log's reader for a replica did not end well");
   }
+}
+
+/**
+ * Retention waits for a full sync, but not for ever: without the log behind it the rest of a snapshot is sent for nothing.
+ * @throws ReplicationError REPLICATION_RECORDS_RETIRED.
+ */
+function mustKeep(log: EventLog, from: Offset): void {
+  const { firstOffset } = log;
+  if (firstOffset <= from) return;
+  throw new ReplicationError(
+    "REPLICATION_RECORDS_RETIRED",
+    `more was written during the full sync than it brings, and retention took what comes behind its snapshot, from record ${from} on`,
+    { from, first: firstOffset },
+  );
 }
 
 /** Whether what is durable behind a record begins another segment: a run ends there, however much there is. */

@@ -221,6 +221,21 @@ describe("a full sync", () => {
     expect(set.primary.required.firstOffset).toBeGreaterThan(1000);
   });
 
+  it("that retention has waited for long enough begins anew at once, without the rest of a snapshot that is of no use any more", async () => {
+    const { set, replica, read, retain } = await slowlySynced(100_000);
+    const { primary, world } = set;
+    for (let i = 0; i < 8; i++) await appendMany(primary.required, 200);
+    await retain();
+    expect(primary.required.firstOffset).toBeGreaterThan(1000);
+    read();
+    await world.clock.until(() => primary.senderEnds.length > 0, "the link ended");
+    expect(primary.senderEnds[0]).toMatchObject({ code: "REPLICATION_RECORDS_RETIRED" });
+    expect(replica.receiver?.progress.bytesReceived).toBe(0);
+    primary.snapshot = snapshotOf(primary.required.firstOffset, 1_000);
+    await same(primary, replica);
+    expect(replica.installs).toBe(1);
+  });
+
   it("is not needed by a replica that ends directly before what retention has kept", async () => {
     const set = await primaryWith(100);
     const first = set.primary.required.segmentStart(at(60));
