@@ -79,7 +79,9 @@ describe.skipIf(!hasOpenssl)("a node that wants to follow (needs openssl, to mak
       /wrong version number/,
     ])
       await expect.poll(() => told().join("\n")).toMatch(words);
-    expect(told().filter((line) => !/"remote":"127\.0\.0\.1:\d+"/.test(line))).toEqual([]);
+    // Whose handshake it was that broke off is not known where two ended in one turn.
+    const byIPv4 = /"remote":"127\.0\.0\.1:\d+(?: or 127\.0\.0\.1:\d+)*"/;
+    expect(told().filter((line) => !byIPv4.test(line))).toEqual([]);
     const stats = await one.stats();
     const { replicas, peers } = stats as Record<"replicas" | "peers", { name: string; address: string }[]>;
     expect(replicas.map(({ name }) => name).sort()).toEqual(["three", "two"]);

@@ -80,7 +80,8 @@ export async function greetAndSay(
   };
   const peer = RawPeer.dial(new TcpNetwork(), waits, { host: "127.0.0.1", port });
   await peer.greet(node, { purpose });
-  if (!peer.heard.some(({ type }) => type === "welcome")) throw new Error("it was not greeted");
+  if (!peer.heard.some(({ type }) => type === "welcome"))
+    throw new Error(`it was not greeted: ${JSON.stringify(peer.heard.at(-1))}`);
   say(peer);
   const ended = await until("it is ended", async () => peer.isClosed, patienceMs).then(
     () => true,
