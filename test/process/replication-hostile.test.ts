@@ -31,7 +31,7 @@ import {
 import { bare, MESSAGES } from "../support/protocol-samples.js";
 import { ReplicaSet, type SetNode } from "../support/replica-set.js";
 import { QUICK } from "../support/set-faults.js";
-import { expectOne, hasAll, until } from "../support/set-waits.js";
+import { expectOne, hasAll, listed, until } from "../support/set-waits.js";
 
 const MIB = 1024 * 1024;
 const random = seededRandom(seed);
@@ -163,6 +163,7 @@ describe("the replication port of a real server", () => {
     const recorder = await Recorder.before(primary.replicationPort);
     ends.push(() => recorder.close());
     const replica = await set.replica("replica", recorder, [], { ...QUICK, ...patient });
+    await listed([replica], primary);
     await hasAll(replica, primary);
     const memory = [primary, replica].map(
       ({ name, server }) => [name, new ResidentMemory(server.pid)] as const,
@@ -231,7 +232,7 @@ describe("the replication port of a real server", () => {
     const recorder = await Recorder.before(primary.replicationPort);
     ends.push(() => recorder.close());
     const replica = await set.replica("replica", recorder, [], secret);
-    await hasAll(replica, primary);
+    await listed([replica], primary);
     const reader = new FrameReader();
     reader.push(await throwAt(primary.replicationPort, recorder.said[0]!, 2000));
     const heard = [reader.next(), reader.next()].map((frame) => frame && decodeMessage(frame));
@@ -250,6 +251,7 @@ describe("the replication port of a real server", () => {
       set = await ReplicaSet.begin();
       const primary = await set.primary("primary", [], QUICK);
       const replica = await set.replica("replica", primary, [], QUICK);
+      await listed([replica], primary);
       await confirmed(primary);
       await hasAll(replica, primary);
       const { epoch, lineage_id: lineageId, master_offset: end } = await primary.stats();
