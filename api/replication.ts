@@ -83,7 +83,7 @@ export interface ReplicationFacts {
   /** How often an end that only this node had, or a whole log that a full sync replaced, was put aside. */
   readonly divergences: number;
   readonly damage: DamageFacts;
-  /** Nodes that were not let in lately, because another one that follows has the same id. */
+  /** Nodes that were refused, or believed no longer, lately, because another one has the same id. */
   readonly twins: readonly TwinFacts[];
 }
 

@@ -9,7 +9,7 @@ import { AcceptedGreeting } from "./greeting.js";
 import { Lending } from "./lending.js";
 import type { LinkContext, SenderHost } from "./link-ports.js";
 import type { Fence, Fetch, HelloBody, Message } from "./messages.js";
-import type { Address, Connection, Listener, Network } from "./ports.js";
+import { type Address, type Connection, describeAddress, type Listener, type Network } from "./ports.js";
 import { Seldom } from "./seldom.js";
 import { Sender, type SenderEvents } from "./sender.js";
 import { Session, type SessionOwner, unexpected } from "./session.js";
@@ -65,7 +65,7 @@ export class LinkListener {
     this.#host = host;
     this.#events = events;
     this.#seldom = new Seldom(context.clock.stopwatch);
-    this.#twins = new Twins(context.clock);
+    this.#twins = new Twins(context.clock, context.settings);
   }
 
   /** Rejects when the address cannot be listened on. */
@@ -164,6 +164,15 @@ export class LinkListener {
     });
   }
 
+  /** Two that follow different nodes are not refused by either: somebody has to stop the copy. */
+  #lookForTwins(): void {
+    const { incarnation, logger, node } = this.#context;
+    const { nodeId, name, listen } = node.introduction();
+    const own = { nodeId, name, incarnation, remote: listen === undefined ? name : describeAddress(listen) };
+    for (const { code, message, context } of this.#twins.look(() => followersOf(own, this.#senders.values())))
+      logger.warn({ code, ...context }, message);
+  }
+
   #greeted(session: Session, hello: HelloBody): SessionOwner {
     if (hello.purpose === "fetch") return this.#lend(session);
     if (hello.purpose === "ask")
@@ -179,7 +188,10 @@ export class LinkListener {
     const sender = new Sender(session, hello, this.#context, this.#host, {
       isAwaited: () => this.#events.isAwaited?.() ?? false,
       acknowledged: (from) => this.#events.acknowledged?.(from),
-      below: (from) => this.#events.below?.(from),
+      below: (from) => {
+        this.#lookForTwins();
+        this.#events.below?.(from);
+      },
       held: (from, held) => this.#events.held?.(from, held),
       ended: (from, reason) => {
         this.#sessions.delete(session);
@@ -197,6 +209,21 @@ export class LinkListener {
     void before?.sender.stop(ofCopy ?? connectedAnew(name));
     return sender;
   }
+}
+
+/** Of two with one id the one that is believed first: this node, one that follows it, then as `countsBefore` says. */
+function* followersOf(own: Follower, connected: Iterable<Connected>): Iterable<Follower> {
+  yield own;
+  const behind: Follower[] = [];
+  for (const { sender, follower } of connected) {
+    yield follower;
+    for (const { place, incarnation } of sender.relayed.nodes) {
+      const { nodeId, name, listen } = place;
+      const remote = listen === undefined ? `a node behind ${follower.name}` : describeAddress(listen);
+      behind.push({ nodeId, name, incarnation, remote });
+    }
+  }
+  yield* behind.sort((one, other) => ((one.incarnation ?? "") < (other.incarnation ?? "") ? -1 : 1));
 }
 
 const connectedAnew = (name: string): ReplicationError =>

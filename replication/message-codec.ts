@@ -328,6 +328,7 @@ const noteOf = (fields: Fields): PeerNote => ({
 const followerOf = (fields: Fields): FollowerNote => ({
   ...nodeOf(fields),
   follows: fields.id("follows"),
+  incarnation: fields.optional("incarnation", (name) => fields.id(name)),
   version: fields.count("version"),
   ...holderOf(fields),
   silentMs: fields.count("silentMs"),

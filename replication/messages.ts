@@ -198,6 +198,8 @@ export interface FollowerNote {
   readonly http: string | undefined;
   /** The node id of the one that it follows. */
   readonly follows: string;
+  /** Of its process, as it said itself. */
+  readonly incarnation?: string | undefined;
   /** The version that it keeps durably of the list under the leadership of the message; 0 when its list is of another. */
   readonly version: number;
   /** What it holds durably of the sender's log; 0 while it is not known to hold any. */

@@ -24,6 +24,7 @@ export interface NodeBelow {
   readonly place: NodePlace;
   /** Node id of the one that feeds it. */
   readonly follows: string;
+  readonly incarnation: string | undefined;
   readonly list: KeptList;
   readonly durable: Offset;
   /** By the own stopwatch. */
@@ -49,14 +50,12 @@ export class Relayed {
   /** Takes the place of what was told before. `from`: where the teller is reached; `counts`: whether its log is a beginning of this one. */
   state({ under, nodes }: Below, from: string, at: number, counts: boolean): void {
     const told = nodes.map(
-      ({ nodeId, name, listen, http, follows, version, durable, silentMs }): [string, NodeBelow] => {
+      ({ nodeId, name, listen, http, version, durable, silentMs, ...told }): [string, NodeBelow] => {
         // What the teller reaches on its own machine is where the teller is.
         const place = placedAt({ nodeId, name, listen, http }, hostOf(from));
-        const list = { under, version };
-        return [
-          nodeId,
-          { place, follows, list, durable: counts ? durable : BEFORE_FIRST, lastHeardAt: at - silentMs },
-        ];
+        const { follows, incarnation } = told;
+        const log = { list: { under, version }, durable: counts ? durable : BEFORE_FIRST };
+        return [nodeId, { place, follows, incarnation, ...log, lastHeardAt: at - silentMs }];
       },
     );
     this.#nodes = new Map(told);
@@ -70,9 +69,23 @@ export class Relayed {
   }
 }
 
+/** Both are defined, and not the same. */
+export const areTwo = (one: string | undefined, other: string | undefined): boolean =>
+  one !== undefined && other !== undefined && one !== other;
+
+/**
+ * Which of two words on one node counts: of one process the latest, for it may have gone from one feeder to the other. Two processes are a
+ * node and its copy, or one that has ended and its next life: always the same one then, so that its place is not another one with each word.
+ */
+export function countsBefore(one: NodeBelow, other: NodeBelow): boolean {
+  if (!areTwo(one.incarnation, other.incarnation)) return one.lastHeardAt > other.lastHeardAt;
+  return (one.incarnation ?? "") < (other.incarnation ?? "");
+}
+
 /** A link to a node that follows this one. */
 export interface Feeding {
   readonly progress: ReplicaProgress;
+  readonly incarnation: string | undefined;
   readonly list: KeptList;
   readonly relayed: Relayed;
 }
@@ -87,6 +100,7 @@ export function nodesBelow(senders: readonly Feeding[], selfId: string): Map<str
     below.set(nodeId, {
       place: { nodeId, name, http, listen },
       follows: selfId,
+      incarnation: sender.incarnation,
       list: sender.list,
       durable: phase === "streaming" ? durable : BEFORE_FIRST,
       lastHeardAt,
@@ -96,9 +110,8 @@ export function nodesBelow(senders: readonly Feeding[], selfId: string): Map<str
     for (const node of relayed.nodes) {
       const { nodeId } = node.place;
       const known = below.get(nodeId);
-      const isNewer =
-        known === undefined || (known.follows !== selfId && known.lastHeardAt < node.lastHeardAt);
-      if (nodeId !== selfId && isNewer) below.set(nodeId, node);
+      const counts = known === undefined || (known.follows !== selfId && countsBefore(node, known));
+      if (nodeId !== selfId && counts) below.set(nodeId, node);
     }
   return below;
 }
@@ -110,9 +123,10 @@ export function belowOf(
   now: number,
 ): Omit<Below, "type"> {
   const notes = [...nodes].slice(0, PEERS_MAX).map(
-    ({ place, follows, list, durable, lastHeardAt }): FollowerNote => ({
+    ({ place, follows, incarnation, list, durable, lastHeardAt }): FollowerNote => ({
       ...place,
       follows,
+      incarnation,
       durable,
       version: under !== undefined && isSameLeadership(list.under, under) ? list.version : 0,
       silentMs: Math.max(0, Math.round(now - lastHeardAt)),

@@ -13,7 +13,7 @@ import type { Heartbeat, Held, NodeStatement } from "./messages.js";
 import type { NodePlace } from "./peers.js";
 import type { Clock, ReplicationLogger } from "./ports.js";
 import { hostOf, placedAt } from "./reachable.js";
-import type { KeptList, NodeBelow } from "./relay.js";
+import { countsBefore, type KeptList, type NodeBelow } from "./relay.js";
 import type { Sender, SenderEvents } from "./sender.js";
 import type { ReplicationSettings } from "./settings.js";
 import type { Upstream } from "./upstream.js";
@@ -309,12 +309,15 @@ export class ReplicaSet implements SenderEvents {
     );
   }
 
-  /** A node that has turned to another feeder may be told of by both for a while, and is believed itself before either. */
-  #isLatestWord({ place: { nodeId }, lastHeardAt }: NodeBelow): boolean {
-    if (this.#isFed(nodeId)) return false;
-    return this.#options
-      .senders()
-      .every(({ relayed }) => (relayed.of(nodeId)?.lastHeardAt ?? lastHeardAt) <= lastHeardAt);
+  /** A node that has turned to another feeder may be told of by both for a while, and is believed itself before either. This one, too. */
+  #isLatestWord(node: NodeBelow): boolean {
+    const { senders, local } = this.#options;
+    const { nodeId } = node.place;
+    if (nodeId === local.nodeId || this.#isFed(nodeId)) return false;
+    return senders().every(({ relayed }) => {
+      const other = relayed.of(nodeId);
+      return other === undefined || !countsBefore(other, node);
+    });
   }
 
   #isFed(nodeId: string): boolean {

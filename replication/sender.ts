@@ -124,6 +124,10 @@ export class Sender implements SessionOwner {
     return this.#list;
   }
 
+  get incarnation(): string | undefined {
+    return this.#hello.incarnation;
+  }
+
   get nodeId(): string {
     return this.#session.other.node.nodeId;
   }

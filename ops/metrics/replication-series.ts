@@ -97,7 +97,7 @@ function addState(series: Series, read: Read): void {
   );
   series.gauge(
     "replication_twins",
-    "Nodes that were not let in lately because another one has the same id",
+    "Nodes that were refused, or believed no longer, lately because another one has the same id",
     () => read()?.twins.length,
   );
   series.gauge("replication_waiting_writes", "Writes that wait for confirmations", () => read()?.waiting);

@@ -50,13 +50,17 @@ describe("what a replica tells of nodes behind it", () => {
   afterEach(() => world.stop());
 
   /** A replica that says whatever the test wants; with everything, or with a log that leaves the primary's. */
-  async function replica(how: "has all" | "has left"): Promise<RawPeer> {
+  async function replica(
+    how: "has all" | "has left",
+    nodeId = id("aa"),
+    incarnation?: string,
+  ): Promise<RawPeer> {
     const { node, required: log } = primary;
     const { clusterId } = node.stats();
     const end = await log.positionAt(log.endOffset);
     const statement: NodeStatement = {
       clusterId,
-      nodeId: id("aa"),
+      nodeId,
       name: "between",
       listen: undefined,
       http: undefined,
@@ -69,7 +73,7 @@ describe("what a replica tells of nodes behind it", () => {
       end: how === "has all" ? end : { ...end, crc: (end.crc ^ 1) >>> 0 },
     };
     const peer = RawPeer.dial(world.network, world.clock, addressOf("a"));
-    await peer.greet(statement);
+    await peer.greet(statement, { incarnation });
     await peer.hears(how === "has all" ? "continue" : "probe");
     return peer;
   }
@@ -203,6 +207,84 @@ describe("what a replica tells of nodes behind it", () => {
     expect(counts()).toBe(false);
     peer.say(below({}, 3));
     await world.clock.until(() => counts() === true, "it is known to all");
+  });
+
+  /** Of a process of the node behind, which is told of at some address. */
+  const process = (incarnation: string | undefined, host: string, nodeId = BEHIND): Below => {
+    const [note] = below().nodes;
+    return below({ nodes: [{ ...note!, nodeId, listen: { host, port: 1 }, incarnation }] });
+  };
+
+  /** So long each of these says all the time what it says. */
+  async function goesOn(ms: number, ...words: readonly (readonly [RawPeer, Below])[]): Promise<Set<string>> {
+    const seen = new Set<string>();
+    for (let passed = 0; passed < ms; passed += 500) {
+      for (const [peer, word] of words) {
+        peer.say(word);
+        await world.clock.advance(500 / words.length);
+        const address = primary.node.stats().peers.find(({ nodeId }) => nodeId === BEHIND)?.address;
+        if (address !== undefined) seen.add(address);
+      }
+    }
+    return seen;
+  }
+
+  const TWICE_MS = 3 * 10_000 + 1_000;
+
+  it("as of two processes tells of a copy, once both have gone on for longer than one that is gone is told of", async () => {
+    const [one, two] = [await replica("has all"), await replica("has all", id("bb"))];
+    const [first, copy] = [process(id("11"), "behind"), process(id("22"), "elsewhere")];
+    expect(await goesOn(5_000, [one, first])).toEqual(new Set(["behind:1"]));
+    const places = await goesOn(25_000, [one, first], [two, copy]);
+    expect(primary.node.stats().twins).toEqual([]);
+    expect(places, "who is told of in turns is not listed in turns").toEqual(new Set(["behind:1"]));
+    await goesOn(6_000, [one, first], [two, copy]);
+    expect(primary.node.stats().twins).toMatchObject([
+      { nodeId: BEHIND, name: "behind", stays: "behind:1", refused: "elsewhere:1" },
+    ]);
+    const told = primary.words.filter((words) => words.includes("is a copy of the other's"));
+    expect(told.length, "not with each word").toBe(1);
+    await goesOn(6 * 60_000, [one, first], [two, below({ nodes: [] })]);
+    expect(primary.node.stats().twins).toEqual([]);
+  });
+
+  it("as of another process than the one that follows itself tells of a copy, and the one that follows is believed", async () => {
+    const [between, itself] = [await replica("has all"), await replica("has all", BEHIND, id("22"))];
+    const nothing = below({ nodes: [] });
+    await goesOn(TWICE_MS, [between, process(id("11"), "elsewhere")], [itself, nothing]);
+    const [twin] = primary.node.stats().twins;
+    expect(twin).toMatchObject({ nodeId: BEHIND, refused: "elsewhere:1" });
+    expect(primary.node.stats().replicas.map(({ remote }) => remote)).toContain(twin?.stays);
+    expect(itself.isClosed).toBe(false);
+  });
+
+  it.each([
+    ["that has moved from one to the other", id("11"), id("11")],
+    ["of a release that does not say which process it is", undefined, id("22")],
+  ])("by two, of a node %s, tells of no copy", async (_, before, after) => {
+    const [one, two] = [await replica("has all"), await replica("has all", id("bb"))];
+    await goesOn(TWICE_MS, [one, process(before, "behind")], [two, process(after, "behind")]);
+    expect(primary.node.stats().twins).toEqual([]);
+  });
+
+  it("of a node that was started again elsewhere is forgotten with the link that it came by", async () => {
+    const [one, two] = [await replica("has all"), await replica("has all", id("bb"))];
+    const [before, after] = [process(id("11"), "behind"), process(id("22"), "elsewhere")];
+    await goesOn(9_000, [one, before], [two, after]);
+    const places = await goesOn(TWICE_MS, [one, below({ nodes: [] })], [two, after]);
+    expect([...places].at(-1)).toBe("elsewhere:1");
+    expect(primary.node.stats().twins).toEqual([]);
+  });
+
+  it("of one with this node's own id moves nobody's place, holds nothing, and is told of as a copy", async () => {
+    const { nodeId } = primary;
+    const peer = await replica("has all");
+    await goesOn(TWICE_MS, [peer, process(id("11"), "elsewhere", nodeId)]);
+    const own = primary.node.stats().peers.find(({ isSelf }) => isSelf);
+    expect(own?.address).toBe("a:1");
+    await answers(peer);
+    expect(await holders()).toBe(0);
+    expect(primary.node.stats().twins).toMatchObject([{ nodeId, refused: "elsewhere:1" }]);
   });
 
   it("is passed on with the list that they keep under the leadership that is told, and no other", () => {

@@ -22,6 +22,7 @@ const follower: FollowerNote = {
   listen: note.listen,
   http: note.http,
   follows: id("aa"),
+  incarnation: id("1f"),
   version: 4,
   durable: offset(7),
   silentMs: 12,
