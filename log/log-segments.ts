@@ -125,19 +125,20 @@ export class LogSegments {
 
   /**
    * The headers of all segments, then their records, newest first, until `isOver`. `from`: everything from there to the end was read and
-   * holds. Nothing may be appended meanwhile.
+   * holds. Nothing may be appended meanwhile; what retention takes is passed over.
    */
   async checkNewest(isOver: () => boolean): Promise<NewestFound> {
     const all = [...this.#parts.files.segments.all()].reverse();
     for (const segment of all) {
       const finding = await this.#damageOf(segment, (handle) => this.#readHeader(segment, handle));
-      if (finding !== undefined) return { type: "damaged", first: segment.base, finding };
+      if (finding !== undefined && this.#isKept(segment))
+        return { type: "damaged", first: segment.base, finding };
     }
     let from = asOffset(this.#parts.durableOffset() + 1);
     for (const segment of all) {
       if (isOver()) break;
       const finding = await this.#damageOf(segment, (handle) => this.#readRecords(segment, handle, isOver));
-      if (finding === "unfinished") break;
+      if (finding === "unfinished" || !this.#isKept(segment)) break;
       if (finding !== undefined) return { type: "damaged", first: segment.base, finding };
       from = segment.base;
     }
@@ -305,9 +306,13 @@ export class LogSegments {
     throw segment === undefined ? retired(first, segments.first.base) : notSealed(first);
   }
 
+  #isKept(segment: LogSegment): boolean {
+    return this.#parts.files.segments.containing(segment.base) === segment;
+  }
+
   #mustStay(segment: LogSegment): void {
     const { segments } = this.#parts.files;
-    if (segments.containing(segment.base) === segment && segment !== segments.tail) return;
+    if (this.#isKept(segment) && segment !== segments.tail) return;
     throw retired(segment.base, segments.first.base);
   }
 

@@ -69,6 +69,24 @@ describe("mending an open log", () => {
     expect([...outcomes]).toEqual([]);
   });
 
+  it("takes no segment for damage that retention takes while all are looked at, however far it has come", async () => {
+    let taken = 0;
+    for (let turns = 0; turns < 40; turns += 1) {
+      const { log, segments } = await openOn(new SimulatedDisk(7), { segmentBytes: 64 * 1024 });
+      for (let i = 0; i < 4; i += 1) await appendMany(log, 2, 60_000);
+      const retaining = log.retain(segments!.tail);
+      for (let turn = 0; turn < turns; turn += 1) await Promise.resolve();
+      const before = log.firstOffset;
+      const found = await segments!.checkNewest(() => false);
+      if (log.firstOffset > before) taken += 1;
+      await retaining;
+      expect(found).toMatchObject({ type: "sound" });
+      expect(log.firstOffset).toBe(segments!.tail);
+      await log.close();
+    }
+    expect(taken).toBeGreaterThan(0);
+  });
+
   it("takes a sound header that is another one for damage", async () => {
     const { files, log, segments, sealed } = await largeLog();
     const file = await files.open(`${DISK_LOG}/${segmentFile(1)}`, "write");
