@@ -58,6 +58,10 @@ export async function keepDiverged(
   return kept;
 }
 
+/** Whether a directory is called as those are in which records were kept: no log goes on from them, so they have no snapshots. */
+export const isDiverged = (directory: string): boolean =>
+  parseDivergedName(directory.replace(/\/+$/, "").split("/").at(-1) ?? "") !== undefined;
+
 /** What was kept of diverged ends and replaced logs, oldest first. */
 export async function listDiverged(files: FileSystem, dataDirectory: string): Promise<KeptRecords[]> {
   const directory = `${dataDirectory}/${DIVERGED_DIRECTORY}`;
@@ -96,10 +100,20 @@ export class DivergedDirectory {
   static async begin(files: FileSystem, dataDirectory: string): Promise<DivergedDirectory> {
     const directory = new DivergedDirectory(files, dataDirectory);
     await files.makeDirectory(directory.logPath);
-    for (const path of [directory.logPath, directory.path])
-      for (const name of await files.list(path))
-        if (name !== LOG_DIRECTORY) await files.remove(`${path}/${name}`);
+    await directory.#clear();
     return directory;
+  }
+
+  /** Removes what lies in one that was never finished; the empty directories stay. */
+  static async clearUnfinished(files: FileSystem, dataDirectory: string): Promise<void> {
+    const directory = new DivergedDirectory(files, dataDirectory);
+    if (await files.exists(directory.logPath)) await directory.#clear();
+  }
+
+  async #clear(): Promise<void> {
+    for (const path of [this.logPath, this.path])
+      for (const name of await this.#files.list(path))
+        if (name !== LOG_DIRECTORY) await this.#files.remove(`${path}/${name}`);
   }
 
   /** A small file of the data directory, as it is; none if there is none. */

@@ -10,7 +10,7 @@ export {
 export { readIdentity } from "./data-directory.js";
 export { DIRECTORY_FORMAT_VERSION, raiseDirectoryFormat, readDirectoryFormat } from "./directory-format.js";
 export { type ReadDirectoryOptions, readDirectory } from "./directory-reader.js";
-export { type KeptRecords, keepDiverged, listDiverged } from "./diverged.js";
+export { isDiverged, type KeptRecords, keepDiverged, listDiverged } from "./diverged.js";
 export { decodeEpochStart, EPOCH_START_VERSION, type EpochStart, upgradeEpochStart1 } from "./epoch-start.js";
 export { EPOCH_STARTED } from "./epochs.js";
 export * from "./errors.js";

@@ -6,6 +6,7 @@ import {
   errnoOf,
   type FileSystem,
   type Finding,
+  isDiverged,
   type LogView,
   openLogView,
   parseSnapshotName,
@@ -48,7 +49,11 @@ export async function verifySnapshots(
     (problem.code === "SNAPSHOT_DAMAGED" ? problems : notes).push(finding);
   }
   // After the list: the log of a live server has every record that a snapshot was made of.
-  if (isLogWhole) await compare(await openLogView(files, dataDirectory), whole, problems, notes);
+  if (isLogWhole) {
+    const log = await openLogView(files, dataDirectory);
+    const usable = await compare(log, whole, problems, notes);
+    if (log.firstOffset > 1 && usable === 0 && !isDiverged(dataDirectory)) problems.push(missing(log));
+  }
   for (const name of await unknownNames(files, directory)) notes.push(unknownFile(name));
   return { snapshots: whole, bytes, problems, notes };
 }
@@ -68,12 +73,13 @@ async function verifyIfThere(files: FileSystem, path: string): ReturnType<typeof
   }
 }
 
+/** How many a start could begin with. */
 async function compare(
   log: LogView,
   whole: readonly SnapshotFacts[],
   problems: SnapshotFinding[],
   notes: SnapshotFinding[],
-): Promise<void> {
+): Promise<number> {
   let usable = 0;
   for (const facts of whole) {
     const { name, offset, crc } = facts;
@@ -95,9 +101,12 @@ async function compare(
       notes.push(findingOf(name, expected, `one with crc ${crc}`, { offset, advice: FOREIGN }));
     }
   }
-  if (log.firstOffset === 1 || usable > 0) return;
-  const needed = `a snapshot of offset ${log.firstOffset - 1} or later, as the log begins at ${log.firstOffset}`;
-  problems.push(findingOf("", needed, "none that can be used", { advice: MISSING }));
+  return usable;
+}
+
+function missing({ firstOffset }: LogView): SnapshotFinding {
+  const needed = `a snapshot of offset ${firstOffset - 1} or later, as the log begins at ${firstOffset}`;
+  return findingOf("", needed, "none that can be used", { advice: MISSING });
 }
 
 const LOST =

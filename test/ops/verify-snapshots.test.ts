@@ -2,7 +2,14 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "n
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
-import { type FileSystem, offset, openLogView, realFileSystem, SNAPSHOT_DIRECTORY } from "../../log/index.js";
+import {
+  type FileSystem,
+  keepDiverged,
+  offset,
+  openLogView,
+  realFileSystem,
+  SNAPSHOT_DIRECTORY,
+} from "../../log/index.js";
 import { verifySnapshots } from "../../ops/cli/verify-snapshots.js";
 import { foldTo, kv, openStore, TEXT_TYPE, writeSnapshot } from "../../projections/index.js";
 import { SimulatedDisk } from "../../props/world/simulated-file-system.js";
@@ -103,6 +110,13 @@ describe("what verify says of snapshots", () => {
     expect(problems).toHaveLength(2);
     expect(problems[1]).toMatchObject({ file: "snapshots", found: "none that can be used" });
     expect(problems[1]!.expected).toContain(`offset ${first - 1} or later`);
+  });
+
+  it("is nothing of an end that was cut off and kept: no server starts with it", async () => {
+    const { files, log } = await aDirectory();
+    const kept = await keepDiverged(files, DATA, log, offset(80), 77);
+    const { problems, notes } = await verifySnapshots(files, `${DATA}/${kept!.directory}/`, true);
+    expect([problems, notes]).toEqual([[], []]);
   });
 });
 
