@@ -33,10 +33,11 @@ export async function holdsLog(files: FileSystem, dataDirectory: string): Promis
   return (await listSegments(files, `${dataDirectory}/${LOG_DIRECTORY}`)).length > 0;
 }
 
-/** What an opening does first: ends an installation that was decided, and removes what one that was not has left. */
+/** What an opening does first: ends an installation that was decided, and removes what one that was not has left, or a cut that was not. */
 export async function endInstallation(files: FileSystem, dataDirectory: string): Promise<void> {
   if (await isInstalling(files, dataDirectory)) await rollForward(files, dataDirectory);
   else await clearIncoming(files, dataDirectory);
+  await DivergedDirectory.clearUnfinished(files, dataDirectory);
 }
 
 /** The files besides the segments that make `incoming/` a data directory of a node that follows. */

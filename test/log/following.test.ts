@@ -218,6 +218,24 @@ describe("following", () => {
     expect(offsets).toEqual([22, 23, 24, 25, 26, 27]);
   });
 
+  it("that was ended while it kept what only it had leaves nothing half kept once it is open again", async () => {
+    const unfinished = `${DISK}/diverged/unfinished/log`;
+    const disk = new SimulatedDisk(6);
+    const { files, log } = await openOn(disk);
+    await appendMany(log, 100);
+    await log.beginFollowing();
+    const isBegun = async (): Promise<boolean> =>
+      (await files.exists(unfinished)) && (await files.list(unfinished)).length > 0;
+    void keepDiverged(files, DISK, log, at(40), 77).catch(() => undefined);
+    while (!(await isBegun()));
+    disk.kill();
+    const next = await openOn(disk, { following: true });
+    expect(next.log.endOffset).toBe(101);
+    expect(await listDiverged(next.files, DISK)).toEqual([]);
+    expect(await next.files.list(unfinished)).toEqual([]);
+    expect(await keepDiverged(next.files, DISK, next.log, at(40), 77)).toMatchObject({ records: 61 });
+  });
+
   it("cannot follow from nothing", async () => {
     await expect(openOn(new SimulatedDisk(1), { following: true })).rejects.toMatchObject({
       code: "LOG_DIRECTORY_UNUSABLE",
