@@ -18,6 +18,7 @@ import type { Fold } from "../fold.js";
 import { goOn } from "../give-way.js";
 import { BodyWriter } from "../wire.js";
 import type { SnapshotFacts, SnapshotMark, WriteSnapshotOptions } from "./contract.js";
+import { SnapshotError } from "./errors.js";
 import {
   CHUNK_BODY_BYTES_MAX,
   CHUNK_HEADER_BYTES,
@@ -28,6 +29,7 @@ import {
   SNAPSHOT_FORMAT_VERSION,
   stampChunk,
 } from "./format.js";
+import { inspectSnapshot } from "./read.js";
 import { countsOf, SECTIONS } from "./sections.js";
 
 /** Rows are taken when they have grown to this: most chunks of a snapshot are then of nearly one size, and none is too large. */
@@ -37,7 +39,8 @@ const BUFFER_BYTES = 320 * 1024;
 
 /**
  * The file is durable when it resolves. A file of that name is replaced: it is of the same record.
- * @throws what the file system throws, or `signal.reason`; then there is no new file.
+ * @throws SnapshotError SNAPSHOT_VERSION_UNKNOWN when that one is another release's; what the file system throws, or `signal.reason`.
+ * Then there is no new file.
  */
 export async function writeSnapshot(
   files: FileSystem,
@@ -50,6 +53,7 @@ export async function writeSnapshot(
   await files.makeDirectory(directory);
   await removeUnfinished(files, directory);
   const name = snapshotName(mark.timestamp, mark.offset);
+  await checkMayReplace(files, `${directory}/${name}`);
   const temporary = `${directory}/${name}${TEMPORARY_SUFFIX}`;
   const handle = await files.open(temporary, "create");
   let info: SnapshotFacts;
@@ -76,6 +80,16 @@ async function removeUnfinished(files: FileSystem, directory: string): Promise<v
     if (!name.endsWith(TEMPORARY_SUFFIX)) continue;
     if (parseSnapshotName(name.slice(0, -TEMPORARY_SUFFIX.length)) === undefined) continue;
     await files.remove(`${directory}/${name}`);
+  }
+}
+
+/** One that is damaged may go; of one that another release wrote nobody here knows what it is worth. */
+async function checkMayReplace(files: FileSystem, path: string): Promise<void> {
+  if (!(await files.exists(path))) return;
+  try {
+    await inspectSnapshot(files, path);
+  } catch (error) {
+    if (!(error instanceof SnapshotError) || error.code === "SNAPSHOT_VERSION_UNKNOWN") throw error;
   }
 }
 

@@ -10,6 +10,7 @@ import {
   DEFAULT_STREAM_RULES,
   Fold,
   foldTo,
+  inspectSnapshot,
   kv,
   listSnapshots,
   readSnapshot,
@@ -18,6 +19,7 @@ import {
   verifySnapshot,
   writeSnapshot,
 } from "../../projections/index.js";
+import { FOOTER_BYTES, HEADER_BYTES } from "../../projections/snapshot/format.js";
 import { TEST_RULES, TestStore } from "../support/kv-store.js";
 import { MemoryFileSystem } from "../support/memory-file-system.js";
 import { asFormat1 } from "../support/older-snapshots.js";
@@ -180,5 +182,25 @@ describe("a snapshot of format version 1", () => {
     expect(stream.find("ds/fork")).toMatchObject({ closed: true, closedBy: { id: "p1", epoch: 0, seq: 0 } });
     expect(stream.find("room/a")).toMatchObject({ lifetime: { ttlMs: 1_300 }, deadline: 1_700_000_026_083 });
     expect(stream.producer("ds/short", "p2")).toEqual({ epoch: 0, seq: 0, seen: 38 });
+  });
+});
+
+describe("codes", () => {
+  it("say nothing that is not theirs", async () => {
+    const files = new MemoryFileSystem();
+    await expect(inspectSnapshot(files, "/snapshot_1_1.snap")).rejects.toMatchObject({
+      code: "ENOENT",
+    });
+    files.put("/short", new Uint8Array(HEADER_BYTES + FOOTER_BYTES - 1));
+    await expect(inspectSnapshot(files, "/short")).rejects.toMatchObject({ code: "SNAPSHOT_DAMAGED" });
+  });
+});
+
+describe("what is read back", () => {
+  it("has the numbers of all queues that were deleted, however many", () => {
+    const numbers = Array.from({ length: 200_000 }, (_, number) => number);
+    const { queue: state } = new Fold({ rules });
+    state.restoreVacant(numbers);
+    expect(state.vacantNumbers).toEqual(numbers);
   });
 });
