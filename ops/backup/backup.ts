@@ -84,6 +84,8 @@ const ATTEMPTS = 5;
  * @throws BackupError; LogError LOG_CORRUPT, LOG_VERSION_UNKNOWN when the directory cannot be trusted; what the disk throws.
  */
 export async function makeBackup(options: BackupOptions): Promise<BackupReport> {
+  // Before the lock, which begins a repository: a later release's directory is none of ours to back up.
+  await readDirectoryFormat(options.files, options.dataDirectory);
   const lock = await lockWith(options.patience, options.store, options.holder);
   try {
     for (let attempt = 1; ; attempt++) {

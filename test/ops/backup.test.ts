@@ -1,6 +1,6 @@
 // What a backup contains and sends, what it refuses, and what its repository survives.
 import { beforeEach, describe, expect, it } from "vitest";
-import { applyRepair, LogError, readWholeFile } from "../../log/index.js";
+import { applyRepair, FORMAT_FILE, LogError, readWholeFile, replaceFile } from "../../log/index.js";
 import { BackupError } from "../../ops/backup/errors.js";
 import { parseObject } from "../../ops/backup/layout.js";
 import { segmentsOf } from "../../ops/backup/manifest.js";
@@ -253,6 +253,13 @@ describe("backup refuses", () => {
   it("a directory without a record", async () => {
     await bench.files.makeDirectory(`${DATA}/log`);
     expect(await refusalOf(bench.backup())).toBe("BACKUP_NOTHING");
+  });
+
+  it("a directory of a later release, and begins no repository", async () => {
+    await bench.grow(3);
+    await replaceFile(bench.files, DATA, FORMAT_FILE, Buffer.from('{"formatVersion":99}'));
+    expect(await refusalOf(bench.backup())).toBe("LOG_VERSION_UNKNOWN");
+    expect(await bench.files.exists(REPOSITORY)).toBe(false);
   });
 
   it("the repository of another cluster", async () => {
