@@ -12,7 +12,7 @@
  * Manifests of backups carry it along. Whoever adds a format, or a kind or version of an event, adds a line here; a test holds
  * the table against all of them.
  */
-import { LogError } from "./errors.js";
+import { errnoOf, LogError } from "./errors.js";
 import { FORMAT_FILE } from "./file-names.js";
 import { type FileSystem, readWholeFile, replaceFile } from "./file-system.js";
 
@@ -22,8 +22,9 @@ const FORMAT_BYTES_MAX = 4096;
 /** @throws LogError LOG_VERSION_UNKNOWN when a later release wrote it, LOG_CORRUPT. */
 export async function readDirectoryFormat(files: FileSystem, dataDirectory: string): Promise<number> {
   const path = `${dataDirectory}/${FORMAT_FILE}`;
-  if (!(await files.exists(path))) return 1;
-  const found = versionIn(await readOrNothing(files, path));
+  const text = await readIfThere(files, path);
+  if (text === undefined) return 1;
+  const found = versionIn(text);
   if (found === undefined) {
     const message = `${path} is damaged: expected JSON with formatVersion, a whole number from 1. Restore it from a backup of this data directory; if this release wrote here last, remove it and start again`;
     throw new LogError("LOG_CORRUPT", message, { file: path });
@@ -46,10 +47,12 @@ export async function raiseDirectoryFormat(files: FileSystem, dataDirectory: str
   await replaceFile(files, dataDirectory, FORMAT_FILE, Buffer.from(text));
 }
 
-async function readOrNothing(files: FileSystem, path: string): Promise<string> {
+/** Nothing of a file that is too large. Not asked for first: a restore removes what an unfinished one left. */
+async function readIfThere(files: FileSystem, path: string): Promise<string | undefined> {
   try {
     return Buffer.from(await readWholeFile(files, path, FORMAT_BYTES_MAX)).toString("utf8");
   } catch (error) {
+    if (errnoOf(error) === "ENOENT") return undefined;
     if (error instanceof RangeError) return "";
     throw error;
   }

@@ -45,6 +45,22 @@ describe("a directory that is restored", () => {
       }
     });
 
+  it("and was restored halfway is held against whoever looks just as the other clears it away", async () => {
+    const directory = await realDirectory();
+    leaveUnfinished(directory);
+    const format = join(directory, "format.json");
+    writeFileSync(format, '{"formatVersion":3}\n');
+    const lock = await realFileSystem.lock(join(directory, "LOCK"), "the other restore");
+    const files = Object.create(realFileSystem);
+    files.open = (path: string, mode: "read" | "write" | "create") => {
+      if (path === format) rmSync(format);
+      return realFileSystem.open(path, mode);
+    };
+    const options = { files, dataDirectory: directory, holder: "restore", now: Date.now, randomBytes };
+    await expect(RestoringDirectory.begin(options, {})).rejects.toMatchObject({ code: "LOG_LOCKED" });
+    await lock.release();
+  });
+
   it("is not marked where somebody has the lock, who would find the mark when it starts again", async () => {
     for (const isThere of [true, false]) {
       const directory = await realDirectory();
