@@ -29,11 +29,11 @@ export async function existingDataDirectory(argument: string): Promise<string> {
 }
 
 /**
- * The absolute path of a place for a new data directory. One in another data directory would be that server's: it clears away what an
- * unfinished full sync left, and reads what is under `snapshots` and `log`.
+ * The absolute path of a place for a data directory of its own. One in another data directory would be that server's: it clears away what
+ * an unfinished full sync left, and reads what is under `snapshots` and `log`.
  * @throws CliFailure when it lies in a data directory.
  */
-export async function newDataDirectory(flag: string, argument: string): Promise<string> {
+export async function separateDataDirectory(flag: string, argument: string): Promise<string> {
   const directory = resolve(argument);
   const place = await realPlace(directory);
   for (let inner = place, outer = dirname(place); outer !== inner; inner = outer, outer = dirname(outer))
@@ -47,8 +47,16 @@ export async function newDataDirectory(flag: string, argument: string): Promise<
 
 /** A replica has the one file before its first sync, every other server the two others. */
 async function isServers(directory: string): Promise<boolean> {
-  if (await isThere(`${directory}/${LEADERSHIP_FILE}`)) return true;
-  return (await isThere(`${directory}/${IDENTITY_FILE}`)) && (await isThere(`${directory}/${LOG_DIRECTORY}`));
+  try {
+    if (await isThere(`${directory}/${LEADERSHIP_FILE}`)) return true;
+    return (
+      (await isThere(`${directory}/${IDENTITY_FILE}`)) && (await isThere(`${directory}/${LOG_DIRECTORY}`))
+    );
+  } catch (error) {
+    // What this user may not look at leads to no place either: whoever opens that says why.
+    if (errnoOf(error) === undefined) throw error;
+    return false;
+  }
 }
 
 async function isThere(path: string): Promise<boolean> {

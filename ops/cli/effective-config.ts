@@ -1,6 +1,5 @@
 /** Reads the configuration for a command: the file, this process's environment, and the command's flags. */
 import { resolve } from "node:path";
-import { errnoOf } from "../../log/index.js";
 import { directoryAddress } from "../backup/directory-address.js";
 import { readConfigFile } from "../config/config-file.js";
 import { firstSet } from "../config/environment.js";
@@ -35,18 +34,8 @@ async function linksFollowed(loaded: Loaded): Promise<Loaded> {
   if (!loaded.ok) return loaded;
   const { values } = loaded.config;
   const archive = directoryAddress(values["archive.url"]);
-  if (archive === undefined || !(await seemsIn(archive, resolve(values.data_dir)))) return loaded;
+  if (archive === undefined || !(await liesIn(archive, resolve(values.data_dir)))) return loaded;
   return { ok: false, mistakes: [archiveInside(loaded.config)] };
-}
-
-/** Who may not look there does not know: that the archive cannot be used, the archive itself tells. */
-async function seemsIn(path: string, directory: string): Promise<boolean> {
-  try {
-    return await liesIn(path, directory);
-  } catch (error) {
-    if (errnoOf(error) === undefined) throw error;
-    return false;
-  }
 }
 
 /** @throws CliFailure naming the first mistake. */

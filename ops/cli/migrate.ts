@@ -13,7 +13,7 @@ import type {
   MigrationReport,
   MigrationStep,
 } from "../migration/migrate.js";
-import { existingDataDirectory, newDataDirectory } from "./data-directory-argument.js";
+import { existingDataDirectory, separateDataDirectory } from "./data-directory-argument.js";
 import { requireConfig } from "./effective-config.js";
 import { CliFailure, exitCodes } from "./failure.js";
 import { talk, writeJson, writeLine } from "./output.js";
@@ -52,7 +52,7 @@ async function run(flags: MigrateFlags): Promise<void> {
       exitCodes.usage,
       `--into ${resolve(flags.into)} lies in ${from}, which stays as it is; choose another`,
     );
-  const into = flags.into === undefined ? undefined : await newDataDirectory("--into", flags.into);
+  const into = flags.into === undefined ? undefined : await separateDataDirectory("--into", flags.into);
   const { values } = await requireConfig({ file: flags.config, flags: {} });
   const shown = new Shown(flags.progress === true);
   const { migrate, MigrationDiffers, planMigration } = await import("../migration/migrate.js");

@@ -1,4 +1,4 @@
-/** Where a path really is, or would be: without links, as far as it is there. Whether one place lies in another the text of two paths does not tell. */
+/** Where a path really is, or would be: without links, as far as they lead anywhere. Whether one place lies in another the text of two paths does not tell. */
 import { realpath } from "node:fs/promises";
 import { basename, dirname, join, sep } from "node:path";
 import { errnoOf } from "../../log/index.js";
@@ -7,7 +7,7 @@ export async function realPlace(path: string): Promise<string> {
   try {
     return await realpath(path);
   } catch (error) {
-    if (errnoOf(error) !== "ENOENT") throw error;
+    if (errnoOf(error) === undefined || dirname(path) === path) throw error;
     return join(await realPlace(dirname(path)), basename(path));
   }
 }

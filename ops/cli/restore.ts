@@ -9,7 +9,7 @@ import { realFileSystem } from "../../log/index.js";
 import type { Comparison } from "../backup/compare.js";
 import type { RestoreReport } from "../backup/restore.js";
 import type { RestorePlan, RestoreTarget } from "../backup/restore-plan.js";
-import { existingDataDirectory, newDataDirectory } from "./data-directory-argument.js";
+import { existingDataDirectory, separateDataDirectory } from "./data-directory-argument.js";
 import { CliFailure, exitCodes } from "./failure.js";
 import { offsetArgument, wholeNumber } from "./number-argument.js";
 import { counted, talk, writeJson, writeLine } from "./output.js";
@@ -135,7 +135,8 @@ async function run(flags: RestoreFlags): Promise<void> {
       exitCodes.usage,
       `--data-dir ${dataDir} lies in the repository ${store.url}; choose a place outside of it`,
     );
-  const dataDirectory = dataDir === undefined ? undefined : await newDataDirectory("--data-dir", dataDir);
+  const dataDirectory =
+    dataDir === undefined ? undefined : await separateDataDirectory("--data-dir", dataDir);
   const plan = await planRestore(store, target, {
     findPoint: findRestorePoint,
     ...(flags.backup === undefined ? {} : { backup: flags.backup }),

@@ -7,6 +7,7 @@ import { describeMistake } from "../config/origin.js";
 import { createLogger, type Logger } from "../logging.js";
 import type { Ending, Listening, ServerProcess } from "../server-process.js";
 import { version } from "../version.js";
+import { separateDataDirectory } from "./data-directory-argument.js";
 import { type ConfigRequest, readConfig, requireConfig } from "./effective-config.js";
 import { CliFailure, exitCodes, verdictOf } from "./failure.js";
 import { checkHealth } from "./health-check.js";
@@ -45,6 +46,7 @@ async function serve(options: ServeOptions): Promise<void> {
   if (options.healthCheck === true) return checkHealth(request);
   const hangUp = listenForHangUp();
   const config = await requireConfig(request);
+  await separateDataDirectory("data_dir", config.values.data_dir);
   const logger = createLogger({
     level: config.values["logging.level"],
     format: config.values["logging.format"],

@@ -60,7 +60,7 @@ const store = {
     flag: "data-dir",
     pattern: /^[^\0]+$/,
     expected: "a directory",
-    why: "Directory of the log and everything else that is kept; created when missing. One process at a time.",
+    why: "Directory of the log and everything else that is kept; created when missing. One process at a time, and in no other server's data directory.",
   },
   "kv_store.max_memory_mb": {
     kind: "number",

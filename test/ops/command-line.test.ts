@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, openSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, openSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -279,6 +279,32 @@ describe("serve", () => {
   it("ends with code 2 when the data directory is a file", async () => {
     const data = file("not-a-directory", "");
     expectRefusal(await runAnnals(["serve", "--port", "0", "--data-dir", data]), 2, /LOG_DIRECTORY_UNUSABLE/);
+  });
+
+  it("ends with code 2 where it would begin a log in another server's data directory, by mistake or through a link", async () => {
+    const outer = join(directory, "outer");
+    mkdirSync(join(outer, "log"), { recursive: true });
+    file(join("outer", "identity.json"), "{}\n");
+    symlinkSync(outer, join(directory, "link-to-outer"));
+    for (const data of [join(outer, "data"), join(directory, "link-to-outer", "snapshots", "deep")]) {
+      const result = await runAnnals(["serve", "--port", "0", "--data-dir", data]);
+      expectRefusal(
+        result,
+        2,
+        /data_dir .* lies in the data directory .*outer; choose a place outside of it/,
+      );
+      expect(existsSync(data)).toBe(false);
+    }
+  });
+
+  it("ends with code 2 when the way to the data directory leads through a file, or nowhere", async () => {
+    symlinkSync("circle", join(directory, "circle"));
+    for (const data of [join(file("no-way", ""), "data"), join(directory, "circle", "data")])
+      expectRefusal(
+        await runAnnals(["serve", "--port", "0", "--data-dir", data]),
+        2,
+        /LOG_DIRECTORY_UNUSABLE/,
+      );
   });
 
   it.runIf(process.platform === "linux")(
