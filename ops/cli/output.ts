@@ -15,7 +15,7 @@ export function writeLine(text: string): void {
   process.stdout.write(`${text}\n`);
 }
 
-/** For a command that may go on for ever: it ends when nobody reads it any more. */
+/** For a command that may go on for ever: it ends when nobody reads it any more. Node learns that of a pipe by the next write only. */
 export function endUnread(): void {
   process.stdout.once("error", () => process.exit());
 }
