@@ -41,6 +41,7 @@ export { type LogView, type LogViewOptions, openLogView } from "./log-view.js";
 export type { MendedSegments, MendTarget, SegmentMending } from "./mending.js";
 export { openLog } from "./open-log.js";
 export type * from "./opened-log.js";
+export { measurePutAside, type PutAside } from "./put-aside.js";
 export { listQuarantined, type QuarantinedSegment } from "./quarantine.js";
 export { realFileSystem } from "./real-file-system.js";
 export { type RecoveryPoint, readRecoveryPoint, writeRecoveryPoint } from "./recovery-point.js";

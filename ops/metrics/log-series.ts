@@ -119,6 +119,9 @@ export class LogSeries implements LogObserver {
     series.gauge("log_disk_full", "1 while writes are refused because the reserve is reached", () =>
       this.#full ? 1 : 0,
     );
+    series.gauges("put_aside_bytes", "Bytes that were put aside for somebody to look at", ["place"], () =>
+      Object.entries(disk.putAside ?? {}).map(([place, bytes]) => [{ place }, bytes]),
+    );
   }
 
   #health(series: Series): void {

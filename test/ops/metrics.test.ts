@@ -1,3 +1,5 @@
+import { mkdirSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { Counter, Histogram, Registry } from "prom-client";
 import { describe, expect, it } from "vitest";
 import { realFileSystem } from "../../log/index.js";
@@ -10,6 +12,7 @@ import { Series } from "../../ops/metrics/series.js";
 import { addStreamSeries, type StreamSource } from "../../ops/metrics/stream-series.js";
 import { type QueueStats, stream } from "../../projections/index.js";
 import { TestStore } from "../support/kv-store.js";
+import { realDirectory } from "../support/real-directory.js";
 
 async function pageOf(fill: (series: Series) => void): Promise<string> {
   const registry = new Registry();
@@ -277,5 +280,33 @@ describe("log series", () => {
     await has("annals_log_batch_records_sum 3");
     await disk.sample();
     expect(await registry.metrics()).not.toMatch(/^annals_disk_free_bytes /m);
+  });
+
+  it("tell how much of the disk was put aside, by place, once it was looked at", async () => {
+    const data = await realDirectory();
+    const files = {
+      "diverged/1-2-3-abcdef01/log/00000000000000000002.log": 700,
+      "diverged/1-2-3-abcdef01/identity.json": 50,
+      "torn/1-2-3.torn": 20,
+      "repair-5/log/00000000000000000001.log": 3,
+      "repair-6/log/00000000000000000001.log": 4,
+      "log/00000000000000000001.log": 9,
+    };
+    for (const [name, bytes] of Object.entries(files)) {
+      mkdirSync(dirname(join(data, name)), { recursive: true });
+      writeFileSync(join(data, name), Buffer.alloc(bytes));
+    }
+    const registry = new Registry();
+    const disk = new FreeDisk(realFileSystem, data);
+    new LogSeries(new Series(registry, "annals"), disk, false);
+    const shown = async () => (await registry.metrics()).match(/^annals_put_aside_bytes.*$/gm);
+    expect(await shown()).toBeNull();
+    await disk.sample();
+    expect(await shown()).toEqual([
+      'annals_put_aside_bytes{place="diverged"} 750',
+      'annals_put_aside_bytes{place="quarantine"} 0',
+      'annals_put_aside_bytes{place="repair"} 7',
+      'annals_put_aside_bytes{place="torn"} 20',
+    ]);
   });
 });
