@@ -44,6 +44,12 @@ export interface Digests {
   readonly all: string;
 }
 
+/**
+ * Those that follow from the log alone. How many answers are kept under idempotency keys is a matter of settings: a snapshot has what its
+ * server's left, and so has what begins with it.
+ */
+export const LOG_DIGESTS = ["kv", "queue", "stream"] as const satisfies readonly (keyof Digests)[];
+
 export class Fold {
   readonly kv: KvState;
   readonly queue: QueueState;

@@ -6,7 +6,7 @@ export { asIs } from "./decision.js";
 export { type Difference, type DifferenceKind, differences } from "./differences.js";
 export * from "./errors.js";
 export { decodeEvents, type EncodedRecord, knownKinds, newestForm, versionsByKind } from "./events.js";
-export { type Digests, Fold, type FoldOptions } from "./fold.js";
+export { type Digests, Fold, type FoldOptions, LOG_DIGESTS } from "./fold.js";
 export type { GiveWay } from "./give-way.js";
 export * from "./history/index.js";
 export * from "./idempotency/contract.js";

@@ -9,7 +9,13 @@ import { randomBytes } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { errorMessage, offset, openLogView, realFileSystem, SNAPSHOT_DIRECTORY } from "../../log/index.js";
-import { type Digests, foldTo, type SnapshotDirectory, type StoreRules } from "../../projections/index.js";
+import {
+  type Digests,
+  foldTo,
+  LOG_DIGESTS,
+  type SnapshotDirectory,
+  type StoreRules,
+} from "../../projections/index.js";
 import { type ServerChild, startServer } from "../server-child.js";
 import { BackupError } from "./errors.js";
 import { findRestorePoint } from "./find-point.js";
@@ -171,18 +177,16 @@ async function checkServer(
     ...digestChecks(`digest at ${lastOffset}`, await folded(snapshots), served.get("digests")),
   ];
   if (view.firstOffset === 1 && manifest.snapshot !== null) {
-    // A snapshot that lies was held against itself just now. Of what is kept under idempotency keys it has what its server's settings left.
-    const { kv, queue, stream } = await folded(undefined);
+    // A snapshot that lies was held against itself just now.
     const name = `digest of the log alone at ${lastOffset}`;
-    checks.push(...digestChecks(name, { kv, queue, stream }, served.get("digests")));
+    checks.push(...digestChecks(name, await folded(undefined), served.get("digests"), LOG_DIGESTS));
   }
   const keys = keysIn(await ask(`/kv/scan?limit=${PROBES}`));
   const snapshot = recordedDigests(manifest);
   if (snapshot !== undefined) {
     const then = (await ask(`/digest?offset=${snapshot.offset}`)).get("digests");
-    // What is kept under idempotency keys is bounded by settings, which are not in the backup.
-    const { kv, queue, stream } = { kv: "", queue: "", stream: "", ...snapshot.digests };
-    checks.push(...digestChecks(`recorded digest at ${snapshot.offset}`, { kv, queue, stream }, then));
+    const name = `recorded digest at ${snapshot.offset}`;
+    checks.push(...digestChecks(name, snapshot.digests, then, LOG_DIGESTS));
   }
   for (const path of ["/kv/stats", "/kv/scan?limit=1", "/queue/list", "/stream/list"])
     checks.push(checkOf(`GET ${path}`, 200, await statusOf(url, path, signal)));
@@ -207,13 +211,16 @@ function recordedDigests({ snapshot, firstOffset }: Manifest): NonNullable<Manif
   return isThere ? snapshot : undefined;
 }
 
-function digestChecks(name: string, expected: Partial<Digests>, found: unknown): DrillCheck[] {
+function digestChecks(
+  name: string,
+  expected: Partial<Digests>,
+  found: unknown,
+  parts: readonly (keyof Digests)[] = [...LOG_DIGESTS, "idempotency", "all"],
+): DrillCheck[] {
   const told = new Map<string, unknown>(
     typeof found === "object" && found !== null ? Object.entries(found) : [],
   );
-  return Object.entries(expected).map(([part, digest]) =>
-    checkOf(`${name}, ${part}`, digest, told.get(part)),
-  );
+  return parts.map((part) => checkOf(`${name}, ${part}`, expected[part], told.get(part)));
 }
 
 function checkOf(name: string, expected: unknown, found: unknown): DrillCheck {

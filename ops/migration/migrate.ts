@@ -21,6 +21,7 @@ import {
   Fold,
   foldTo,
   type ListedSnapshot,
+  LOG_DIGESTS,
   listSnapshots,
   newestForm,
   readSnapshot,
@@ -76,10 +77,9 @@ interface Folded {
 
 const foldedOf = (fold: Fold): Folded => ({ digests: fold.digests(), points: fold.points.digest() });
 
-/** But for kept answers: of them a snapshot has what `idempotency.*` let its server keep, which may have been another number. */
+/** But for kept answers: `idempotency.*` may have been another when the snapshot was made. */
 function areSame(a: Folded, b: Folded): boolean {
-  const parts = ["kv", "queue", "stream"] as const;
-  return a.points === b.points && parts.every((part) => a.digests[part] === b.digests[part]);
+  return a.points === b.points && LOG_DIGESTS.every((part) => a.digests[part] === b.digests[part]);
 }
 
 /** The new directory does not say what the old one says. A bug, or memory that flips bits; the old one is as it was. */
