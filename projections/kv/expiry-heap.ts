@@ -90,7 +90,7 @@ export class ExpiryHeap {
     const deadline = this.#deadline(start);
     let index = start;
     while (index > 0) {
-      const parent = (index - 1) >> 1;
+      const parent = (index - 1) >>> 1;
       if (this.#deadline(parent) <= deadline) break;
       this.#store(index, this.slotAt(parent), this.#deadline(parent));
       index = parent;
