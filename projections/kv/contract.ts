@@ -141,19 +141,22 @@ export interface KvView {
   chargeOf(key: string, valueBytes: number, contentType: string): number;
   /** What the key is charged now; 0 when the state does not hold it. */
   chargedFor(key: string): number;
-  /** Keys to evict, best first, until `bytes` would be freed; fewer if there are no more candidates. Never one of `spare`, nor a hidden one. */
-  evictionCandidates(
+  /** Who chooses what to evict in one decision, never a hidden key. */
+  evictions(hidden?: HiddenKeys): Evictions;
+}
+
+export interface Evictions {
+  /** Keys to evict, best first, until `bytes` would be freed; fewer if there are no more candidates. Never one of `spare`. */
+  candidates(
     policy: EvictionPolicy,
     bytes: number,
     random: number,
     spare: ReadonlySet<string>,
-    hidden?: HiddenKeys,
   ): readonly string[];
 }
 
-/** Keys of which a batch says itself what they are. They are asked for one by one: there may be very many, at each of its operations. */
+/** Keys of which a batch says itself what they are: more with each operation, so they are asked for one by one. */
 export interface HiddenKeys {
-  readonly size: number;
   has(key: string): boolean;
 }
 

@@ -141,7 +141,7 @@ function makeRoom(
   if (excess <= 0 || growth <= 0) return [];
   const spare = new Set(removed);
   for (const { key } of sets) spare.add(key);
-  const candidates = kv.evictionCandidates(rules.evictionPolicy, excess, context.random, spare);
+  const candidates = kv.evictions().candidates(rules.evictionPolicy, excess, context.random, spare);
   // Over a limit that was lowered, one command cannot free it all; it may pass if it leaves less than it found.
   const keys = excess > growth ? namesThatFit(candidates, EVICTION_BYTES, EVICTED_BYTES_MAX) : candidates;
   let freed = 0;

@@ -4,7 +4,7 @@
  */
 import { unreachable } from "../../log/index.js";
 import type { AccessRecord } from "./access.js";
-import type { EvictionPolicy, HiddenKeys } from "./contract.js";
+import type { EvictionPolicy, Evictions, HiddenKeys } from "./contract.js";
 import type { KeyTable } from "./key-table.js";
 
 /** One command evicts at most so many keys: it bounds its record and its turn. */
@@ -13,51 +13,86 @@ const SAMPLE = 8;
 /** Draws that may hit free slots or keys already chosen before a sample is given up as empty. */
 const DRAWS_MAX = 64;
 
-interface Wanted {
-  readonly policy: EvictionPolicy;
-  readonly bytes: number;
-  readonly random: number;
-  readonly spare: ReadonlySet<string>;
-  readonly hidden: HiddenKeys | undefined;
-}
+/**
+ * The choices of one decision. A batch's operations choose one after the other, and what it has hidden once stays so: nothing
+ * that was found hidden is looked at again, or a batch that evicts most of a store would walk over all of that each time.
+ */
+export class Eviction implements Evictions {
+  readonly #table: KeyTable;
+  readonly #access: AccessRecord;
+  readonly #hidden: HiddenKeys | undefined;
+  /** Slots whose keys were found hidden. */
+  readonly #known = new Set<number>();
+  /** Over all that the policy concerns, where samples find nothing or order counts; nothing below changes during a decision. */
+  #walk: { readonly policy: EvictionPolicy; readonly slots: Iterator<number>; passed: number[] } | undefined;
 
-export function evictionCandidates(
-  table: KeyTable,
-  access: AccessRecord,
-  { policy, bytes, random, spare, hidden }: Wanted,
-): readonly string[] {
-  const candidates = isVolatile(policy) ? table.expiries.size : table.size;
-  if (policy === "noeviction" || candidates === 0) return [];
-  const spared = new Set(Array.from(spare, (key) => table.find(key)));
-  const chosen = new Set<number>();
-  let freed = 0;
-  const isHidden = (slot: number): boolean => hidden?.has(table.keyAt(slot) ?? "") === true;
-  const mayGo = (slot: number): boolean =>
-    table.holds(slot) && !chosen.has(slot) && !spared.has(slot) && !isHidden(slot);
-  const take = (slot: number): void => {
-    chosen.add(slot);
-    freed += table.chargeAt(slot);
-  };
-  if (policy === "volatile-ttl") {
-    for (const slot of table.expiries.soonest()) {
-      if (freed >= bytes || chosen.size === EVICTIONS_MAX) break;
-      if (mayGo(slot)) take(slot);
+  constructor(table: KeyTable, access: AccessRecord, hidden?: HiddenKeys) {
+    this.#table = table;
+    this.#access = access;
+    this.#hidden = hidden;
+  }
+
+  candidates(
+    policy: EvictionPolicy,
+    bytes: number,
+    random: number,
+    spare: ReadonlySet<string>,
+  ): readonly string[] {
+    const table = this.#table;
+    const concerned = isVolatile(policy) ? table.expiries.size : table.size;
+    if (policy === "noeviction" || concerned === 0) return [];
+    const spared = new Set(Array.from(spare, (key) => table.find(key)));
+    const chosen = new Set<number>();
+    const mayGo = (slot: number): boolean =>
+      table.holds(slot) && !chosen.has(slot) && !spared.has(slot) && !this.#isHidden(slot);
+    const left = this.#leftOf(policy);
+    const draw = policy === "volatile-ttl" ? undefined : drawer(table, policy, random);
+    const score = scoreOf(this.#access, policy);
+    for (let freed = 0; freed < bytes && chosen.size < EVICTIONS_MAX; ) {
+      const sampled = draw === undefined ? undefined : bestOf(draw, mayGo, score);
+      // Where samples find nothing (few keys in a table that was large): the first that may go.
+      const slot = sampled ?? firstOf(left, mayGo);
+      if (slot === undefined) break;
+      chosen.add(slot);
+      freed += table.chargeAt(slot);
     }
-    return keysOf(table, chosen);
+    return Array.from(chosen, (slot) => table.keyAt(slot) ?? "");
   }
-  const draw = drawer(table, policy, random);
-  while (freed < bytes && chosen.size < EVICTIONS_MAX) {
-    const slot =
-      bestOf(draw, mayGo, scoreOf(access, policy)) ??
-      firstThatMayGo(table, policy, mayGo, EVICTIONS_MAX + spare.size + (hidden?.size ?? 0));
-    if (slot === undefined) break;
-    take(slot);
+
+  #isHidden(slot: number): boolean {
+    if (this.#hidden === undefined) return false;
+    if (this.#known.has(slot)) return true;
+    if (!this.#hidden.has(this.#table.keyAt(slot) ?? "")) return false;
+    this.#known.add(slot);
+    return true;
   }
-  return keysOf(table, chosen);
+
+  /** All that was not found hidden by an earlier choice. What this one passes may still be there for the next. */
+  *#leftOf(policy: EvictionPolicy): Generator<number> {
+    if (this.#walk?.policy !== policy) {
+      this.#walk = { policy, slots: slotsOf(this.#table, policy), passed: [] };
+    }
+    const walk = this.#walk;
+    walk.passed = walk.passed.filter((slot) => !this.#isHidden(slot));
+    yield* walk.passed;
+    for (let next = walk.slots.next(); next.done !== true; next = walk.slots.next()) {
+      if (this.#isHidden(next.value)) continue;
+      walk.passed.push(next.value);
+      yield next.value;
+    }
+  }
 }
 
-const keysOf = (table: KeyTable, slots: Iterable<number>): string[] =>
-  Array.from(slots, (slot) => table.keyAt(slot) ?? "");
+function firstOf(slots: Iterator<number>, mayGo: (slot: number) => boolean): number | undefined {
+  for (let next = slots.next(); next.done !== true; next = slots.next())
+    if (mayGo(next.value)) return next.value;
+  return undefined;
+}
+
+function slotsOf(table: KeyTable, policy: EvictionPolicy): Iterator<number> {
+  if (!isVolatile(policy)) return table.slots();
+  return policy === "volatile-ttl" ? table.expiries.soonest() : table.expiries.slots();
+}
 
 const isVolatile = (policy: EvictionPolicy): boolean => policy.startsWith("volatile-");
 
@@ -87,24 +122,6 @@ function bestOf(
     }
   }
   return best;
-}
-
-/**
- * Where samples find nothing (few keys in a table that was large): the first that may go. At most `others` may not, so one
- * more look finds it or there is none.
- */
-function firstThatMayGo(
-  table: KeyTable,
-  policy: EvictionPolicy,
-  mayGo: (slot: number) => boolean,
-  others: number,
-): number | undefined {
-  let looked = 0;
-  for (const slot of isVolatile(policy) ? table.expiries.soonest() : table.slots()) {
-    if (mayGo(slot)) return slot;
-    if (looked++ === others) return undefined;
-  }
-  return undefined;
 }
 
 /** The higher, the sooner it goes. */

@@ -25,6 +25,11 @@ export class ExpiryHeap {
     return this.#slots.get(index);
   }
 
+  /** Every slot, in no useful order. Nothing may change meanwhile. */
+  *slots(): Generator<number> {
+    for (let index = 0; index < this.#size; index++) yield this.slotAt(index);
+  }
+
   /** Sets, moves or (0) removes a slot's deadline. */
   set(slot: number, deadline: number): void {
     const place = this.#places.get(slot);

@@ -6,7 +6,7 @@
  * of that key in the same record: a walk along a key's chain that finds a record's own offset stays in that record.
  */
 import { BEFORE_FIRST, type Offset, unreachable } from "../../log/index.js";
-import type { EvictionPolicy, KeySet, KvEntry, KvEvent, KvHead, KvView, ValueInput } from "./contract.js";
+import type { Evictions, KeySet, KvEntry, KvEvent, KvHead, KvView, ValueInput } from "./contract.js";
 import { byteStringOf, inputBytes } from "./values.js";
 
 /** A key that the record leaves there. */
@@ -28,6 +28,7 @@ export class KvOverlay implements KvView {
   readonly #beforeFlush = new Set<string>();
   #flushed = false;
   #removed = false;
+  #evictions: Evictions | undefined;
   memoryBytes: number;
   keysHeld: number;
   lastOffset: Offset;
@@ -125,14 +126,10 @@ export class KvOverlay implements KvView {
   }
 
   /** Never a key that the record itself wrote: who asked for several changes at once wants them all. */
-  evictionCandidates(
-    policy: EvictionPolicy,
-    bytes: number,
-    random: number,
-    spare: ReadonlySet<string>,
-  ): readonly string[] {
-    if (this.#flushed) return [];
-    return this.#below.evictionCandidates(policy, bytes, random, spare, this.#changed);
+  evictions(): Evictions {
+    if (this.#flushed) return NO_EVICTIONS;
+    this.#evictions ??= this.#below.evictions(this.#changed);
+    return this.#evictions;
   }
 
   /** True when the record says what the key is, so that nothing below counts. */
@@ -173,5 +170,7 @@ export class KvOverlay implements KvView {
 
 /** A key that expired is held until it is reclaimed: at this time it is seen. */
 const BEFORE_ANY_EXPIRY = 0;
+
+const NO_EVICTIONS: Evictions = { candidates: () => [] };
 
 const isExpired = ({ expiresAt }: Held, now: number): boolean => expiresAt !== 0 && expiresAt <= now;

@@ -10,7 +10,7 @@
 import { BEFORE_FIRST, type Offset } from "../../log/index.js";
 import { AccessRecord } from "./access.js";
 import type {
-  EvictionPolicy,
+  Evictions,
   HiddenKeys,
   KvEntry,
   KvHead,
@@ -20,7 +20,7 @@ import type {
   ScanPage,
   ScanQuery,
 } from "./contract.js";
-import { evictionCandidates } from "./eviction.js";
+import { Eviction } from "./eviction.js";
 import type { KeyHash } from "./key-hash.js";
 import { KeyTable } from "./key-table.js";
 import { type ChainEnd, RemovedKeys } from "./removed-keys.js";
@@ -142,14 +142,8 @@ export class KvState implements KvReadView {
     return slot < 0 ? 0 : this.table.chargeAt(slot);
   }
 
-  evictionCandidates(
-    policy: EvictionPolicy,
-    bytes: number,
-    random: number,
-    spare: ReadonlySet<string>,
-    hidden?: HiddenKeys,
-  ): readonly string[] {
-    return evictionCandidates(this.table, this.access, { policy, bytes, random, spare, hidden });
+  evictions(hidden?: HiddenKeys): Evictions {
+    return new Eviction(this.table, this.access, hidden);
   }
 
   scan(query: ScanQuery, now: number, random: number): ScanPage {

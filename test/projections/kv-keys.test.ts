@@ -1,9 +1,22 @@
 /** Keys as such: scanning, patterns, renaming, statistics, and the memory that they take. */
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { offset } from "../../log/index.js";
-import { type EvictionPolicy, type KvRules, kv, type ScanQuery, TEXT_TYPE } from "../../projections/index.js";
-import type { KvView } from "../../projections/kv/contract.js";
+import {
+  batch,
+  type Decider,
+  type EvictionPolicy,
+  type KvRules,
+  kv,
+  type ScanQuery,
+  type SetAnswer,
+  type Step,
+  TEXT_TYPE,
+} from "../../projections/index.js";
+import type { Evictions, HiddenKeys } from "../../projections/kv/contract.js";
+import { unchanged } from "../../projections/kv/decisions.js";
+import { ExpiryHeap } from "../../projections/kv/expiry-heap.js";
 import { parseGlob } from "../../projections/kv/glob.js";
+import { KeyTable } from "../../projections/kv/key-table.js";
 import { KvOverlay } from "../../projections/kv/overlay.js";
 import { TestStore } from "../support/kv-store.js";
 import { MemoryLog } from "../support/memory-log.js";
@@ -31,16 +44,57 @@ describe("a batch that evicts for each of its sets", () => {
     const asked: unknown[] = [];
     const below = {
       ...{ memoryBytes: 0, keysHeld: 0, lastOffset: offset(1), chargeOf: () => 1, chargedFor: () => 0 },
-      evictionCandidates: (...[, , , spare, hidden]: Parameters<KvView["evictionCandidates"]>) => {
-        asked.push(spare.size, hidden?.size, hidden?.has("k7"), hidden?.has("other"));
-        return [];
-      },
+      evictions: (hidden?: HiddenKeys): Evictions => ({
+        candidates: (...[, , , spare]) => {
+          asked.push(spare.size, hidden?.has("k7"), hidden?.has("k999"), hidden?.has("other"));
+          return [];
+        },
+      }),
     };
     const overlay = new KvOverlay(below as never, offset(2));
     for (let n = 0; n < 1_000; n++) overlay.apply({ type: "kv.evicted", key: `k${n}`, previous: offset(1) });
-    overlay.evictionCandidates("allkeys-lru", 1, 0.5, new Set(["a"]));
-    expect(asked).toEqual([1, 1_000, true, false]);
+    overlay.evictions().candidates("allkeys-lru", 1, 0.5, new Set(["a"]));
+    expect(asked).toEqual([1, true, true, false]);
   });
+
+  it.each<EvictionPolicy>(["allkeys-lru", "volatile-lru", "volatile-ttl"])(
+    "does not look at what it has evicted again, %s",
+    async (evictionPolicy) => {
+      const t = await TestStore.open();
+      const expiry = { type: "seconds", value: 1_000 } as const;
+      for (let n = 0; n < 1_000; n++) await t.ok(kv.set, { ...text(`old${n}`), expiry });
+      Object.assign(t.rules, { evictionPolicy, maxMemoryBytes: t.store.kvStats(t.now).memoryBytes });
+      const steps = Array.from({ length: 1_000 }, (_, n): { name: string; step: Step<SetAnswer> } => ({
+        name: "kv.set",
+        step: { decide: (state, context, rules) => kv.set(state, text(`new${n}`), context, rules) },
+      }));
+      const looks = [vi.spyOn(KeyTable.prototype, "keyAt"), vi.spyOn(ExpiryHeap.prototype, "slotAt")];
+      await t.ok(batch<SetAnswer>, { preconditions: [], steps });
+      const looked = looks.reduce((sum, { mock }) => sum + mock.calls.length, 0);
+      vi.restoreAllMocks();
+      expect(t.store.kvStats(t.now)).toMatchObject({ totalKeys: 1_000, evictedTotal: 1_000 });
+      expect(looked).toBeLessThan(200 * 1_000);
+    },
+  );
+
+  it.each<EvictionPolicy>(["allkeys-random", "volatile-ttl"])(
+    "may evict for one what it had to spare for another, %s",
+    async (policy) => {
+      const t = await TestStore.open();
+      const expiry = { type: "seconds", value: 1_000 } as const;
+      for (const key of ["a", "b", "c"]) await t.ok(kv.set, { ...text(key), expiry });
+      const found: (readonly string[])[] = [];
+      const look: Decider<object, object> = (state) => {
+        const evictions = state.kv.evictions({ has: (key) => key === "b" });
+        for (const spare of [["a"], ["c"], []]) {
+          found.push(evictions.candidates(policy, 1_000_000, 0.5, new Set(spare)));
+        }
+        return unchanged({}, offset(0));
+      };
+      await t.ok(look, {});
+      expect(found.map((keys) => [...keys].sort())).toEqual([["c"], ["a"], ["a", "c"]]);
+    },
+  );
 });
 
 describe("scan", () => {
