@@ -68,10 +68,13 @@ export class DirectorySource implements FoldSource {
   }
 
   /** A snapshot that turns out to be damaged is passed over for the one before it, now and from now on. */
-  async begin(log: LogReader, at: Offset, signal: AbortSignal): Promise<Fold> {
+  async begin(log: LogReader, at: Offset, signal?: AbortSignal): Promise<Fold> {
     const { rules } = this.#options;
     if (at === BEFORE_FIRST && log.firstOffset === 1) return new Fold({ rules });
-    const { fold } = await beginFold(log, this.#snapshots, { rules, last: at, signal });
+    const { fold } = await beginFold(log, this.#snapshots, {
+      ...{ rules, last: at },
+      ...(signal !== undefined && { signal }),
+    });
     if (fold.offset === at) return fold;
     for (const { offset: of, info } of await this.#listed())
       if (info !== undefined && of > fold.offset && of <= at) this.#unfit.add(keyOf(info));

@@ -3,8 +3,8 @@
  * it lasts nobody moves or drops the fold. Who asks for the same offset shares one fold, also while it is on its way.
  *
  * A new state begins with the nearest that is earlier: a kept fold that nobody holds, which is moved on (so it is no longer there
- * for its old offset), or a snapshot, or nothing. One is on its way at a time, and it stops when nobody waits for it any more;
- * how far it came is kept, so that asking again goes on from there.
+ * for its old offset), or a snapshot, or nothing. One is on its way at a time, and it stops when nobody waits for it any more, but not
+ * in the midst of a snapshot: how far it came is kept, so that asking again goes on from there, and half a snapshot is no state.
  *
  * Bounded: how many folds, their memory, and how many records one may be away.
  */
@@ -26,7 +26,7 @@ export interface FoldSource {
   /** The latest offset up to `last` at which a state can be had without replaying; undefined: none, the records are gone. */
   nearest(log: LogReader, last: Offset): Promise<Offset | undefined>;
   /** The state at an offset that `nearest` gave; where that does not hold, an earlier one. */
-  begin(log: LogReader, at: Offset, signal: AbortSignal): Promise<Fold>;
+  begin(log: LogReader, at: Offset): Promise<Fold>;
 }
 
 /** How an ask was served; counted by whoever measures. */
@@ -73,6 +73,8 @@ export class PastFolds {
   /** Journeys are made one after the other. */
   #turn: Promise<void> = Promise.resolve();
   #uses = 0;
+  /** The last beginning that was too large: who asks again is told at once, also where reading it takes longer than anybody waits. */
+  #oversized: { readonly from: Offset; readonly bytes: number } | undefined;
   #onRelease: (() => void)[] = [];
   replayedRecords = 0;
 
@@ -190,7 +192,12 @@ export class PastFolds {
     const from = isMoved ? earlier.fold.offset : nearest;
     if (from === undefined) return retired(log, at);
     if (at - from > this.#limits.recordsMax) return this.#tooFar(at - from);
-    const kept = isMoved ? earlier : await this.#begin(log, from, signal);
+    if (!isMoved && from === this.#oversized?.from) return this.#tooLarge(this.#oversized.bytes);
+    const kept = isMoved ? earlier : await this.#begin(log, from);
+    if (!isMoved && !this.#fits(kept)) {
+      this.#oversized = { from: kept.fold.offset, bytes: kept.bytes };
+      return this.#dropTooLarge(kept);
+    }
     kept.log = log;
     const away = at - kept.fold.offset;
     if (away > this.#limits.recordsMax) {
@@ -210,11 +217,11 @@ export class PastFolds {
     return nearest;
   }
 
-  async #begin(log: LogReader, from: Offset, signal: AbortSignal): Promise<Kept> {
+  async #begin(log: LogReader, from: Offset): Promise<Kept> {
     while (this.#kept.size >= this.#limits.foldsMax) {
       if (!this.#dropOldest()) await new Promise<void>((resolve) => this.#onRelease.push(resolve));
     }
-    const fold = await this.#source.begin(log, from, signal);
+    const fold = await this.#source.begin(log, from);
     const kept: Kept = { fold, log, leases: 0, moving: true, usedAt: ++this.#uses, bytes: sizeOf(fold) };
     this.#kept.add(kept);
     return kept;
@@ -230,12 +237,11 @@ export class PastFolds {
         this.replayedRecords += records;
         if (fold.offset - weighed >= WEIGHED_EVERY) {
           weighed = fold.offset;
-          if (!this.#fits(kept)) return this.#tooLarge(kept);
+          if (!this.#fits(kept)) return this.#dropTooLarge(kept);
         }
         if (signal.aborted) break;
       }
-      // Also where there was nothing to replay: what a snapshot gave may be too large as it is.
-      if (fold.offset === at && !this.#fits(kept)) return this.#tooLarge(kept);
+      if (fold.offset === at && !this.#fits(kept)) return this.#dropTooLarge(kept);
       kept.moving = false;
       return fold.offset === at ? undefined : gone();
     } catch (error) {
@@ -279,9 +285,12 @@ export class PastFolds {
   }
 
   /** Nothing of it is kept. */
-  #tooLarge(kept: Kept): Refusal {
+  #dropTooLarge(kept: Kept): Refusal {
     this.#drop(kept);
-    const { bytes } = kept;
+    return this.#tooLarge(kept.bytes);
+  }
+
+  #tooLarge(bytes: number): Refusal {
     const { bytesMax } = this.#limits;
     return refusal(
       "API_PAST_TOO_LARGE",

@@ -1,5 +1,5 @@
 // States of a data directory: from its snapshots and its segments, also when retention takes from below.
-import { beforeEach, describe, expect, it } from "vitest";
+import { beforeEach, describe, expect, it, vi } from "vitest";
 import { type EventLog, LOG_DIRECTORY, offset, SNAPSHOT_DIRECTORY } from "../../../log/index.js";
 import { DirectorySource } from "../../../ops/past/fold-source.js";
 import { OfflinePast } from "../../../ops/past/offline-past.js";
@@ -61,6 +61,29 @@ function flipIn(path: string): void {
   files.put(path, bytes);
 }
 
+/** A read of the snapshot that is held up, and given up by who asked for it, before a row of it is there. */
+async function abandonedRead(limits: Partial<typeof TEST_FOLD_LIMITS> = {}) {
+  await snapshotAt(150);
+  const from = source();
+  const begin = vi.spyOn(from, "begin");
+  const open = files.open.bind(files);
+  let go = (): void => undefined;
+  const gate = new Promise<void>((resolve) => {
+    go = resolve;
+  });
+  const impatient = new AbortController();
+  vi.spyOn(files, "open").mockImplementation(async (path, mode) => {
+    if (begin.mock.calls.length > 0 && path.startsWith(SNAPSHOTS)) {
+      impatient.abort();
+      await gate;
+    }
+    return open(path, mode);
+  });
+  const states = new PastFolds(from, { ...TEST_FOLD_LIMITS, ...limits });
+  expect(await states.lease(offset(160), impatient.signal)).toMatchObject({ code: "API_CLIENT_GONE" });
+  return { states, begin, go };
+}
+
 const source = (): DirectorySource => new DirectorySource({ files, dataDirectory: DATA, rules });
 const folds = (): PastFolds => new PastFolds(source(), TEST_FOLD_LIMITS);
 
@@ -109,6 +132,23 @@ describe("the past of a directory", () => {
       expect(await digestAt(states, at), `at ${at}`).toBe(digests.get(at));
       expect(states.replayedRecords, `at ${at}`).toBe(replayed);
     }
+  });
+
+  it("reads a snapshot to its end also when nobody waits any more, so that asking again finds it", async () => {
+    const { states, begin, go } = await abandonedRead();
+    const again = digestAt(states, 160);
+    go();
+    expect(await again).toBe(digests.get(160));
+    expect(begin).toHaveBeenCalledTimes(1);
+  });
+
+  it("says of a snapshot that was read, and is too large, at once that it is", async () => {
+    const { states, begin, go } = await abandonedRead({ bytesMax: 10 });
+    const again = digestAt(states, 160);
+    go();
+    expect(await again).toBe("API_PAST_TOO_LARGE");
+    expect(begin).toHaveBeenCalledTimes(1);
+    expect(states.count).toBe(0);
   });
 
   it("does not open the log again for what the last view shows", async () => {
