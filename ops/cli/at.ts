@@ -60,7 +60,8 @@ async function at(
   const past = await openPast(place.path, "replay", flags);
   const point = await past.point(moment);
   if (point.type === "refused") throw refusedBy(where, point);
-  const fold = await past.foldAt(point.at);
+  const fold = await past.stateAt(point);
+  if ("type" in fold) throw refusedBy(where, fold);
   const store = new PastStore(fold, past.log, point.time);
   const { limits } = liveSettings();
   const facts = { version, limits, queuesEnabled: true, random: Math.random };

@@ -104,7 +104,8 @@ async function stateOf(place: StatePlace, flags: DiffFlags, { directories, signa
   const point = await past.point(place.moment);
   if (point.type === "refused") throw refusedBy(place.path, point);
   const { at, time } = point;
-  const fold = await past.foldAt(at);
+  const fold = await past.stateAt(point);
+  if ("type" in fold) throw refusedBy(place.path, fold);
   return { past, fold, time, place: `${place.path}@${at}`, path: place.path, end: past.log.endOffset };
 }
 

@@ -2,6 +2,7 @@
 import { type ApiLimits, answerFrom, type Refusal } from "../../api/index.js";
 import { type Offset, unreachable } from "../../log/index.js";
 import { type Context, kv, PastStore } from "../../projections/index.js";
+import { refusedFor } from "./moment.js";
 import type { Found, Lease, PastFolds } from "./past-folds.js";
 import { type PastFacts, pastOptions } from "./past-options.js";
 import type { Answer, Ask, Outcome, Question } from "./question.js";
@@ -29,7 +30,8 @@ export class LookBack {
     const lease = await this.#options.folds.lease(at, signal);
     if (lease.type === "refused") return { outcome: lease, found: undefined };
     try {
-      return { outcome: await this.#answer(question, at, lease, time), found: lease.found };
+      const refused = refusedFor(time, lease.fold.clock, lease.log);
+      return { outcome: refused ?? (await this.#answer(question, at, lease, time)), found: lease.found };
     } finally {
       lease.release();
     }

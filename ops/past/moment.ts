@@ -35,8 +35,19 @@ export async function pointOf(moment: Moment, horizon: Horizon): Promise<Point |
   if (at >= log.firstOffset) return { type: "point", at, time };
   const { firstOffset } = log;
   if (firstOffset === 1) return before(`there was nothing at ${shown(time)}`, horizon);
-  const removed = `what there was at ${shown(time)} was removed by retention`;
-  return refusal("LOG_OFFSET_RETIRED", removed, boundsOf(horizon));
+  // Before the first record that is left stands the state of a snapshot, if there is one; whether that is old enough it says itself.
+  if (at === firstOffset - 1 && time > 0) return { type: "point", at, time };
+  return removed(time, boundsOf(horizon));
+}
+
+/** Of a state whose last record is of `clock`: a refusal where the time asked for lies before it, since another state was there then. */
+export function refusedFor(time: number, clock: number, log: LogReader): Refusal | undefined {
+  if (time === 0 || clock <= time) return undefined;
+  return removed(time, { first_offset: log.firstOffset, end_offset: log.endOffset });
+}
+
+function removed(time: number, bounds: Bounds): Refusal {
+  return refusal("LOG_OFFSET_RETIRED", `what there was at ${shown(time)} was removed by retention`, bounds);
 }
 
 function before(what: string, horizon: Horizon): Refusal {
@@ -47,7 +58,13 @@ function beyond(what: string, horizon: Horizon): Refusal {
   return refusal("LOG_OFFSET_BEYOND_END", what, boundsOf(horizon));
 }
 
-function boundsOf({ log, end }: Horizon): { first_offset: number; end_offset: number } {
+interface Bounds {
+  readonly [name: string]: number;
+  readonly first_offset: number;
+  readonly end_offset: number;
+}
+
+function boundsOf({ log, end }: Horizon): Bounds {
   return { first_offset: log.firstOffset, end_offset: end };
 }
 

@@ -3,7 +3,7 @@ import type { Moment, Refusal } from "../../api/index.js";
 import type { FileSystem, LogReader, Offset } from "../../log/index.js";
 import type { Fold, StoreRules } from "../../projections/index.js";
 import { DirectorySource } from "./fold-source.js";
-import { type Point, pointOf } from "./moment.js";
+import { type Point, pointOf, refusedFor } from "./moment.js";
 import { replay } from "./replay.js";
 
 export interface OfflinePastOptions {
@@ -39,6 +39,12 @@ export class OfflinePast {
     const { log } = this;
     const at: Moment = moment ?? { type: "offset", offset: log.endOffset };
     return pointOf(at, { log, end: log.endOffset, now: this.#options.now() });
+  }
+
+  /** @throws as `foldAt`. */
+  async stateAt(point: Point): Promise<Fold | Refusal> {
+    const fold = await this.foldAt(point.at);
+    return refusedFor(point.time, fold.clock, this.log) ?? fold;
   }
 
   /** @throws LogError, ProjectionError, SnapshotError: SNAPSHOT_MISSING when nothing reaches back so far. */

@@ -186,6 +186,20 @@ describe("the past of a directory", () => {
     expect(states.replayedRecords).toBe(240);
   });
 
+  it("offline: has a time before the first record that is left, if the snapshot before it is as old", async () => {
+    for (let at = 61; at <= 100; at++) await snapshotAt(at);
+    const before = (await log.retain(offset(101))) - 1;
+    const past = await OfflinePast.open({ files, dataDirectory: DATA, rules, now: () => 9_999_999 });
+    const stateAt = async (time: number) => {
+      const point = await past.point({ type: "time", time });
+      if (point.type === "refused") return point;
+      const fold = await past.stateAt(point);
+      return "type" in fold ? fold : fold.digests().all;
+    };
+    expect(await stateAt(1_000 + before)).toBe(digests.get(before));
+    expect(await stateAt(1_000 + before - 1)).toMatchObject({ code: "LOG_OFFSET_RETIRED" });
+  });
+
   it("offline: is the same, and refuses what nothing reaches back to", async () => {
     const open = () => OfflinePast.open({ files, dataDirectory: DATA, rules, now: () => 9_999_999 });
     const past = await open();

@@ -1,8 +1,11 @@
 // Reads with `at` through the doors, over a small mixed history: what was answered live then is what is answered now.
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { pastReads } from "../../../api/index.js";
 import { operations } from "../../../api/operations/catalog.js";
+import { type LogRecord, offset } from "../../../log/index.js";
+import { Fold } from "../../../projections/index.js";
+import { TEST_STORE_RULES } from "../../support/kv-store.js";
 import { MemoryLog } from "../../support/memory-log.js";
 import { TestServer } from "../../support/test-server.js";
 
@@ -309,6 +312,31 @@ describe("what cannot be looked at is refused", () => {
     server.past.source.snapshots.push(server.log.firstOffset);
     expect((await server.get("/kv/get/a?at=5")).json).toMatchObject({ error_code: "LOG_OFFSET_RETIRED" });
     expect((await server.get(`/kv/get/a?at=${server.now}ms`)).status).toBe(200);
+  });
+
+  it("a time before the first record that is left, unless the snapshot before it is as old", async () => {
+    const times: number[] = [];
+    for (let i = 1; i <= 10; i++) {
+      await server.command("kv.set", { key: "a", value: String(i) });
+      times.push(server.now);
+      server.now += 100;
+    }
+    const [fifth = 0, sixth = 0] = times.slice(4, 6);
+    const records: LogRecord[] = [];
+    for await (const batch of server.log.read(offset(1), { last: offset(5) })) records.push(...batch);
+    Object.defineProperty(server.log, "firstOffset", { value: 6 });
+    const at = async (time: number) => (await server.get(`/kv/get/a?at=${time}ms`)).json;
+    const retired = expect.objectContaining({ error_code: "LOG_OFFSET_RETIRED", first_offset: 6 });
+    expect(await at(fifth)).toEqual(retired);
+    server.past.source.snapshots.push(offset(5));
+    vi.spyOn(server.past.source, "begin").mockImplementation(async () => {
+      const fold = new Fold({ rules: TEST_STORE_RULES });
+      for (const record of records) fold.take(record);
+      return fold;
+    });
+    for (const time of [fifth, fifth + 50, sixth - 1]) expect(await at(time)).toBe("5");
+    expect(await at(sixth)).toBe("6");
+    for (const time of [fifth - 1, 1, 0, -5]) expect(await at(time)).toEqual(retired);
   });
 
   it("a write, what tells of the process, what waits, and the door of durable streams", async () => {
