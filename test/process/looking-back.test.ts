@@ -6,7 +6,7 @@ import { cpSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { runAnnals } from "../support/annals-command.js";
 import { HttpClient } from "../support/http-client.js";
 import { type RunningServer, startServer } from "../support/server-process.js";
@@ -61,6 +61,10 @@ describe("a real server", () => {
     const writer = (async () => {
       for (let i = 0; writing; i++) await client.post("/kv/set", { key: "busy", value: i });
     })();
+    onTestFinished(async () => {
+      writing = false;
+      await writer;
+    });
     const asked = moments.filter((_each, index) => index % 20 === 3);
     for (const { offset, size } of [...asked, ...asked.toReversed()]) {
       const answer = await client.send("GET", `/kv/dbsize?at=${offset}`);
@@ -69,8 +73,6 @@ describe("a real server", () => {
     }
     const many = await Promise.all(asked.map(({ offset }) => client.send("GET", `/kv/dbsize?at=${offset}`)));
     expect(many.map(({ text }) => text)).toEqual(asked.map(({ size }) => size));
-    writing = false;
-    await writer;
   });
 
   it("tells what looking back costs", async () => {
