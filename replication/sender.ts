@@ -232,8 +232,10 @@ export class Sender implements SessionOwner {
     if (end === undefined) return undefined;
     for (;;) {
       if (await this.#holds(log, end)) return asOffset(end.offset + 1);
+      // More may come here while the two compare.
+      const last = log.durableOffset;
       const common = await lastCommon(
-        { firstOffset: log.firstOffset, last: log.durableOffset, positionAt: (at) => log.positionAt(at) },
+        { firstOffset: log.firstOffset, last, positionAt: (at) => log.positionAt(at) },
         {
           firstOffset: this.#hello.node.firstOffset,
           last: end.offset,
@@ -241,7 +243,7 @@ export class Sender implements SessionOwner {
         },
       );
       if (common === undefined) return undefined;
-      const isBehind = log.following && common.offset === log.durableOffset;
+      const isBehind = log.following && common.offset === last;
       if (!isBehind) return await this.#cut(log, common, end);
       // A node that follows may only be late: what the replica has beyond it is, perhaps, what it will get itself.
       await this.#hasAsMuch(log, end);

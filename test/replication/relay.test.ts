@@ -1,5 +1,5 @@
 /** What is passed on of nodes behind others: what of it is believed, and what a link does whose feeder is only late. */
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { DIRECTORY_FORMAT_VERSION, epoch, offset } from "../../log/index.js";
 import type { Leadership } from "../../replication/leadership-order.js";
 import { LEASE_MS } from "../../replication/lease.js";
@@ -328,6 +328,48 @@ describe("a feeder that is late", () => {
     await between.required.startEpoch({ above: epoch(4), lineageId: higher(5).lineageId });
     await same(between, last);
     expect([last.own, last.failures]).toEqual([higher(5), []]);
+  });
+
+  it("has nothing cut of what it lacks itself, also when more comes to it while the two compare", async () => {
+    const { set, between, last } = await chain();
+    const { address } = last.receiver!;
+    await last.receiver?.stop();
+    last.follow(set.address);
+    for (let i = 0; i < 4; i += 1) await appendMany(set.primary.required, 5);
+    await same(set.primary, last);
+    await last.receiver?.stop();
+    const log = between.required;
+    let coming = Promise.resolve();
+    const comes = (count: number): Promise<void> => {
+      coming = coming.then(async () => {
+        const until = Math.min(log.endOffset + count, set.primary.end);
+        if (log.endOffset === until) return;
+        for await (const run of set.primary.required.ship(offset(log.endOffset + 1), 1)) {
+          await log.receive(run);
+          if (run.last >= until) break;
+        }
+      });
+      return coming;
+    };
+    await comes(3);
+    const positionAt = log.positionAt.bind(log);
+    vi.spyOn(log, "positionAt").mockImplementation(async (at) => {
+      const position = await positionAt(at);
+      await comes(1);
+      return position;
+    });
+    last.follow(address);
+    await set.world.clock.until(() => between.end > 15, "they compare, and more has come");
+    await set.world.clock.advance(1_000);
+    vi.restoreAllMocks();
+    expect([between.end < set.primary.end, last.cuts, last.kept, last.end]).toEqual([
+      true,
+      [],
+      [],
+      set.primary.end,
+    ]);
+    await comes(100);
+    await same(between, last);
   });
 
   it("is acknowledged nothing that became durable after its follower was fenced", async () => {
