@@ -23,8 +23,8 @@ export interface HandoverOptions {
   readonly goOn: () => void;
   /** What change of the role is under way. */
   readonly changing: () => string | undefined;
-  /** Promotes this node, if that one gives way. */
-  readonly lead: (from: string) => Promise<unknown>;
+  /** Promotes this node, if that one gives way. `tries` is told under which leadership. */
+  readonly lead: (from: string, tries: (leadership: Leadership) => void) => Promise<unknown>;
 }
 
 /**
@@ -37,7 +37,7 @@ export class Handover {
   readonly #options: HandoverOptions;
   readonly #seldom: Seldom;
   #running: { readonly to: string; readonly cancel: () => void } | undefined;
-  /** Whom the lead was given to last, and what that one leads under, if it does. */
+  /** Whom the lead was given to last, and what that one leads under, if it does; or what this node tried to take it back under since. */
   #given: { readonly to: string; readonly leadership: Leadership } | undefined;
   /** What this node led under when it began to hand over. */
   #under: Leadership | undefined;
@@ -110,7 +110,10 @@ export class Handover {
     const reached = await askAround(asking, (nodeId) => nodeId === to);
     if (reached === 0 || this.outcome !== "open") return;
     try {
-      await lead(to);
+      // A try that comes to nothing is nobody's leadership, and the next one follows.
+      await lead(to, (leadership) => {
+        this.#given = { to, leadership };
+      });
     } catch (error) {
       const { code, message } = linkErrorOf(error);
       const words = `this node gave its lead up to node ${to}, and cannot take it back: ${message}`;

@@ -95,7 +95,7 @@ export class ReplicationNode {
       changing: () => this.#changes.underWay,
       hold: () => this.#askHost(() => host.followBegins()),
       goOn: () => this.#askHost(() => host.lead()).catch(wentOn),
-      lead: (from) => this.#changes.run("takes its lead back", () => this.#promote({ from })),
+      lead: (from, tries) => this.#changes.run("takes its lead back", () => this.#promote({ from, tries })),
     });
     this.#seeker = new Seeker({
       ...common,
@@ -336,7 +336,7 @@ export class ReplicationNode {
     await this.#askHost(() => host.lead());
   }
 
-  async #promote({ force = false, from }: PromoteOptions): Promise<PromotionReport> {
+  async #promote({ force = false, from, tries }: PromoteOptions): Promise<PromotionReport> {
     this.#care.mustBeWhole(force);
     const log = this.#log();
     const upstream = this.#upstream;
@@ -345,7 +345,7 @@ export class ReplicationNode {
     await upstream?.stop();
     try {
       const verify = () => this.#care.verifyNewest();
-      const candidacy = { log, force, from, verify, followed: upstream?.lastEnd };
+      const candidacy = { log, force, from, tries, verify, followed: upstream?.lastEnd };
       const won = await winLeadership(this.#asking, candidacy);
       return await this.#lead(log, won, force);
     } catch (error) {

@@ -59,6 +59,8 @@ export interface PromoteOptions {
   readonly force?: boolean;
   /** The node that gives the lead up for this one: that it did is what this promotion waits for. */
   readonly from?: string | undefined;
+  /** Told what it will lead under, before anybody else hears of that. */
+  readonly tries?: ((leadership: Leadership) => void) | undefined;
 }
 
 /** Who wants to lead, and how. */
@@ -120,7 +122,7 @@ export async function askAround(
  */
 export async function winLeadership(
   context: PromotionContext,
-  { log, force = false, from, verify, followed }: Candidacy,
+  { log, force = false, from, tries, verify, followed }: Candidacy,
 ): Promise<Won> {
   const { local, link } = context;
   const since = link.clock.stopwatch();
@@ -140,6 +142,7 @@ export async function winLeadership(
     }
     const leadership = nextLeadership(local, link);
     if (from !== undefined) await given(context, giver, leadership);
+    tries?.(leadership);
     await local.leadership.raise(leadership, "its own promotion");
     const others = asked.filter((each) => each !== giver);
     await fenceAll(context, others, leadership);

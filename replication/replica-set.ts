@@ -275,7 +275,7 @@ export class ReplicaSet implements SenderEvents {
       };
       const cancel = clock.after(timeoutMs, () => {
         this.#drains.delete(check);
-        reject(this.#notHeld(nodeId, offset, `it was waited ${timeoutMs} ms`));
+        reject(this.#notHeld(nodeId, offset, `it was waited ${Math.round(timeoutMs)} ms`));
       });
       this.#drains.add(check);
       this.#hurry();

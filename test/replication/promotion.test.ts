@@ -261,9 +261,32 @@ describe("a handover", () => {
     await sets.world.clock.advance(30_000);
     expect([a!.node.endDrain(), refusal(a!)]).toEqual(["open", "REPLICATION_FENCED"]);
     await settled(b!.start(), "b has started");
-    await until(() => refusal(a!) === undefined, "a leads again");
+    const told = new Set<string>();
+    await until(() => {
+      told.add(a!.node.endDrain());
+      return refusal(a!) === undefined;
+    }, "a leads again");
+    told.delete("back");
+    expect([...told], "what it promotes itself under is nobody else's leadership").toEqual(["open"]);
     expect([a!.node.endDrain(), a!.node.own?.epoch]).toEqual(["back", 3]);
     await until(() => has(b!, a!), "b follows a");
+  });
+
+  it("is taken back by another try where the first one could not fence all", async () => {
+    const [a, b, c] = await setOf("a", "b", "c");
+    await settled(a!.node.drain(b!.nodeId, 3_000), "b has everything");
+    void b!.node.promote({ from: a!.nodeId }).catch(() => undefined);
+    await until(() => a!.node.fence !== undefined, "a has given its lead up");
+    await b!.crash("power");
+    await settled(b!.start(), "b has started");
+    await until(() => a!.node.heard?.epoch === 3, "a has been asking, and promotes itself");
+    sets.world.cut("a", "c");
+    await sets.world.clock.advance(5_000);
+    expect([a!.node.endDrain(), refusal(a!)]).toEqual(["open", "REPLICATION_FENCED"]);
+    sets.world.heal();
+    await until(() => refusal(a!) === undefined, "a leads again");
+    expect(a!.node.endDrain()).toBe("back");
+    await until(() => has(b!, a!) && has(c!, a!), "both follow a");
   });
 
   it("that comes to nothing lets the primary go on", async () => {
