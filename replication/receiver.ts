@@ -164,6 +164,8 @@ export class Receiver {
     }
     const { now } = this.#context.clock;
     const lastedMs = this.#connectedAt === undefined ? 0 : now() - this.#connectedAt;
+    // It came to something also where nothing was written: there may just have been nothing to take in.
+    if (this.#phase === "streaming" && lastedMs >= this.#context.settings.timeoutMs) this.#failures = 0;
     this.#session = undefined;
     this.#connectedAt = undefined;
     this.#lastError = reason;
@@ -215,11 +217,13 @@ export class Receiver {
       received: (bytes, records) => {
         this.#counts.bytes += bytes;
         this.#counts.records += records;
+        if (this.#phase === "streaming" && records > 0) this.#failures = 0;
       },
       synced: (kind) => {
         this.#counts[kind]++;
+        if (kind === "partial") return;
+        this.#wantsAll = false;
         this.#failures = 0;
-        if (kind === "full") this.#wantsAll = false;
       },
       ended,
     });

@@ -1,8 +1,9 @@
 /** What the settings of reconnecting say is what happens. */
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
+import { LogError } from "../../log/index.js";
 import { backoffMs } from "../../replication/backoff.js";
 import { eachSet } from "../support/each-set.js";
-import { addressOf, type SetNode } from "../support/set-node.js";
+import { addressOf, has, type SetNode } from "../support/set-node.js";
 
 const sets = eachSet();
 const { until } = sets;
@@ -51,6 +52,23 @@ describe("auto_reconnect", () => {
 });
 
 describe("the pause before another attempt", () => {
+  it("grows also while the other side is there and this one's disk is full, and is short again once records were taken", async () => {
+    const [a, b] = await pair(true);
+    const full = vi
+      .spyOn(b.required, "receive")
+      .mockRejectedValue(new LogError("LOG_DISK_FULL", "it is full"));
+    a.write("one");
+    await pass(60_000);
+    expect(reconnectsOf(b)).toBeGreaterThan(3);
+    expect(reconnectsOf(b)).toBeLessThan(8);
+    full.mockRestore();
+    await until(() => has(b, a), "b has it");
+    const before = reconnectsOf(b);
+    await a.crash();
+    await pass(4_000);
+    expect(reconnectsOf(b)).toBeGreaterThan(before);
+  });
+
   it("begins with the one that is set, doubles, ends at a minute, and varies by a quarter", () => {
     expect([1, 2, 3, 4, 5].map((failures) => backoffMs(5000, failures, 1))).toEqual([
       ...[5000, 10_000, 20_000, 40_000, 60_000],

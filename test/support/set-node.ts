@@ -157,7 +157,7 @@ export const refusal = (node: SetNode): ReplicationErrorCode | undefined => node
 /** Follows, and has durably what the primary has. */
 export const has = (node: SetNode, primary: SetNode): boolean =>
   node.node.role === "replica" &&
-  node.required.durableOffset === primary.end &&
+  node.log()?.durableOffset === primary.end &&
   node.node.own?.lineageId === primary.node.own?.lineageId;
 
 /** Writes, and waits for `acks` replicas: how many confirmed it. */
