@@ -92,13 +92,22 @@ export async function makeBackup(options: BackupOptions): Promise<BackupReport> 
       try {
         return await new Backup(options).make();
       } catch (error) {
-        const overtaken = error instanceof LogError && error.code === "LOG_OFFSET_RETIRED";
-        if (!overtaken || attempt === ATTEMPTS) throw error;
+        if (!isOvertaken(error) || attempt === ATTEMPTS) throw error;
       }
     }
   } finally {
     await lock.release();
   }
+}
+
+/** Retention took what was about to be sent: segments, or the last snapshot that reaches up to the log's beginning. */
+function isOvertaken(error: unknown): boolean {
+  if (error instanceof LogError) return error.code === "LOG_OFFSET_RETIRED";
+  return (
+    error instanceof BackupError &&
+    error.code === "BACKUP_SNAPSHOT_MISSING" &&
+    error.context["newer"] !== undefined
+  );
 }
 
 class Backup {

@@ -2,15 +2,8 @@
  * Which snapshot goes with a backup. One is enough: a start loads it and reads the records after it. A newer one is sent only
  * when it is no larger than the records that it saves to read, so that snapshots never cost more than the log itself.
  */
-import {
-  errnoOf,
-  type FileSystem,
-  type LogView,
-  type Offset,
-  parseSnapshotName,
-  SNAPSHOT_DIRECTORY,
-} from "../../log/index.js";
-import { verifySnapshot } from "../../projections/index.js";
+import { errnoOf, type FileSystem, type LogView, type Offset, SNAPSHOT_DIRECTORY } from "../../log/index.js";
+import { snapshotNames, verifySnapshot } from "../../projections/index.js";
 import { BackupError } from "./errors.js";
 import type { Manifest, SnapshotEntry } from "./manifest.js";
 import { type SendOptions, type SentFile, sendSnapshot } from "./send.js";
@@ -51,14 +44,20 @@ export async function chooseSnapshot(choice: SnapshotChoice): Promise<ChosenSnap
     const chosen = await tryToSend(choice, candidate);
     if (chosen !== undefined) return chosen;
   }
-  const { firstOffset } = choice.view;
-  if (known === undefined && firstOffset > 1)
-    throw new BackupError(
-      "BACKUP_SNAPSHOT_MISSING",
-      `the log begins at offset ${firstOffset} and there is no snapshot that reaches up to it`,
-      { directory: choice.dataDirectory, firstOffset },
-    );
+  if (known === undefined && choice.view.firstOffset > 1) throw await missing(choice);
   return known;
+}
+
+/** `newer`: of a snapshot beyond what is backed up. Those that reached up to it have gone meanwhile, for that one. */
+async function missing({ files, dataDirectory, view }: SnapshotChoice): Promise<BackupError> {
+  const { firstOffset, endOffset } = view;
+  const names = await snapshotNames(files, `${dataDirectory}/${SNAPSHOT_DIRECTORY}`);
+  const newer = names.find(({ offset }) => offset > endOffset)?.offset;
+  return new BackupError(
+    "BACKUP_SNAPSHOT_MISSING",
+    `the log begins at offset ${firstOffset} and there is no snapshot that reaches up to it`,
+    { directory: dataDirectory, firstOffset, newer },
+  );
 }
 
 /** The snapshot of the newest backup, if it is of this log and reaches what is left of it. */
@@ -74,11 +73,9 @@ function knownSnapshot({ previous, agreedOffset, view, send }: SnapshotChoice): 
 /** Of the data directory, newest first. */
 async function candidates({ files, dataDirectory, view }: SnapshotChoice): Promise<Candidate[]> {
   const directory = `${dataDirectory}/${SNAPSHOT_DIRECTORY}`;
-  if (!(await files.exists(directory))) return [];
   const found: Candidate[] = [];
-  for (const name of await files.list(directory)) {
-    const offset = parseSnapshotName(name)?.offset;
-    if (offset === undefined || offset > view.endOffset || offset < view.firstOffset - 1) continue;
+  for (const { name, offset } of await snapshotNames(files, directory)) {
+    if (offset > view.endOffset || offset < view.firstOffset - 1) continue;
     const status = await files.stat(`${directory}/${name}`);
     if (status !== undefined) found.push({ name, offset, bytes: status.bytes });
   }

@@ -4,5 +4,5 @@ export * from "./errors.js";
 export { beginFold, foldTo } from "./fold-to.js";
 export { SNAPSHOT_FORMAT_OLDEST, SNAPSHOT_FORMAT_VERSION } from "./format.js";
 export { findLost, tellsOfLost } from "./lost-records.js";
-export { inspectSnapshot, listSnapshots, readSnapshot, verifySnapshot } from "./read.js";
+export { inspectSnapshot, listSnapshots, readSnapshot, snapshotNames, verifySnapshot } from "./read.js";
 export { writeSnapshot } from "./write.js";

@@ -77,6 +77,7 @@ export async function listSnapshots(files: FileSystem, directory: string): Promi
   return listed;
 }
 
+/** The names alone, oldest first. */
 export async function snapshotNames(
   files: FileSystem,
   directory: string,

@@ -7,8 +7,17 @@ import { segmentsOf } from "../../ops/backup/manifest.js";
 import type { ObjectStore } from "../../ops/backup/object-store.js";
 import { PIECES_MAX } from "../../ops/backup/plan.js";
 import { loadBackup } from "../../ops/backup/repository.js";
+import { makeSnapshot } from "../../ops/state/perform.js";
 import { SimulatedDisk } from "../../props/world/simulated-file-system.js";
-import { BackupBench, DATA, inMemory, onDisk, REPOSITORY, recordsOfBackup } from "../support/backup-bench.js";
+import {
+  BackupBench,
+  DATA,
+  inMemory,
+  onDisk,
+  REPOSITORY,
+  RULES,
+  recordsOfBackup,
+} from "../support/backup-bench.js";
 import { at, offsetsOf, readAll, segmentFile, span } from "../support/test-log.js";
 
 let disk: SimulatedDisk;
@@ -192,6 +201,33 @@ describe("backup", () => {
     expect(findings).toEqual([]);
     // What was sent before is the next prune's.
     expect(notes.length).toBeGreaterThan(0);
+  });
+
+  it("begins anew when newer snapshots have replaced all that it could have taken along", async () => {
+    const { log } = await bench.openLog();
+    await bench.append(log, 150);
+    const old = await bench.putSnapshot(140);
+    await log.retain(at(130));
+    const link = bench.store.link.bind(bench.store);
+    let isFirst = true;
+    bench.store.link = async (path, name) => {
+      if (isFirst) {
+        isFirst = false;
+        await bench.append(log, 50);
+        await makeSnapshot({ dataDirectory: DATA }, RULES, {
+          files: bench.files,
+          now: () => bench.nowMs,
+          stopwatch: () => bench.nowMs,
+        });
+        await bench.files.remove(old);
+      }
+      return link(path, name);
+    };
+    const { firstOffset, lastOffset, snapshotOffset } = await bench.backup();
+    expect(firstOffset).toBeGreaterThan(1);
+    expect(snapshotOffset).toBe(lastOffset);
+    await log.close();
+    expect((await bench.verify()).findings).toEqual([]);
   });
 
   it("follows the log through a new epoch", async () => {
