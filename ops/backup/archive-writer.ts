@@ -26,7 +26,7 @@ import { epochsOf, identityOf, isAllOf, snapshotFileNames } from "./archive-part
 import { type ArchivedFiles, type ArchiveRules, retainedFiles } from "./archive-retention.js";
 import type { Breaks } from "./breaks.js";
 import { BackupError } from "./errors.js";
-import { archiveManifestId, archiveManifestObject } from "./layout.js";
+import { ARCHIVE_HEAD, archiveManifestId, archiveManifestObject } from "./layout.js";
 import {
   MANIFEST_FORMAT_VERSION,
   type Manifest,
@@ -308,6 +308,9 @@ export class ArchiveWriter {
     const sequence = (this.#archive?.sequence ?? 0) + 1;
     this.#tried.add(manifest.sha256);
     const bytes = Buffer.from(text);
+    // A server that was killed before its head leaves that to the next: two manifests and no head would look like a lost one.
+    if (!this.#hasPut && this.#archive !== undefined && (await store.head(ARCHIVE_HEAD)) === undefined)
+      await storeArchiveHead(store, this.#archive);
     const done = await store.put(archiveManifestObject(sequence), bytes, { ifAbsent: true });
     const archive = done === "stored" ? { sequence, manifest } : await this.#whatIsThere(sequence);
     if (this.#archive !== undefined) this.#older.push(this.#archive.sequence);

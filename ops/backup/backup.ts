@@ -3,7 +3,7 @@
  * beginning, so everything that was answered before it, in every fsync mode. Changes nothing in the directory.
  *
  * Objects first, each durable when the next begins; the manifest after all of them makes the backup; the head after it says
- * that it should be there. Killed in between, there is no backup, only objects that the next one uses or a prune removes.
+ * that it should be there. Killed before the manifest there is no backup, only objects that the next one uses or a prune removes.
  */
 import {
   type FileSystem,
@@ -168,14 +168,15 @@ class Backup {
       previous: previous === undefined ? null : { id: idOf(previous), sha256: previous.sha256 },
     });
     const id = idOf(manifest);
+    const oldest = head?.oldest ?? backups[0]?.id ?? id;
+    // One that was killed before its head left it a step behind, and two steps would look as if something were missing.
+    if (previous !== undefined && (head?.newest.id ?? "") < idOf(previous))
+      await storeHead(store, { oldest, newest: { id: idOf(previous), sha256: previous.sha256 } });
     const done = await store.put(backupObject(id), Buffer.from(text), { ifAbsent: true });
     // Taken by an attempt of our own whose answer was lost, or by somebody else.
     if (done === "exists" && (await loadBackup(store, id)).sha256 !== manifest.sha256)
       throw new BackupError("BACKUP_LOCKED", `another backup ${id} appeared in ${store.url}`, { id });
-    await storeHead(store, {
-      oldest: head?.oldest ?? backups[0]?.id ?? id,
-      newest: { id, sha256: manifest.sha256 },
-    });
+    await storeHead(store, { oldest, newest: { id, sha256: manifest.sha256 } });
     return this.#report(id, manifest, snapshot === undefined ? segments : [...segments, snapshot.file]);
   }
 

@@ -5,6 +5,7 @@ import { type Archive, listArchive, loadArchive } from "../../ops/backup/archive
 import { type ArchivedFiles, retainedFiles } from "../../ops/backup/archive-retention.js";
 import { ArchiveSweep } from "../../ops/backup/archive-sweep.js";
 import { ArchiveWriter, type ArchiveWriterOptions } from "../../ops/backup/archive-writer.js";
+import { parseObject } from "../../ops/backup/layout.js";
 import { type Manifest, segmentsOf } from "../../ops/backup/manifest.js";
 import { type ObjectStore, readObject } from "../../ops/backup/object-store.js";
 import { pruneBackups } from "../../ops/backup/prune.js";
@@ -144,6 +145,20 @@ describe("an archive", () => {
     for (let i = 0; i < 7; i++) await growAndArchive(1);
     expect(await listArchive(bench.store)).toEqual([5, 6, 7]);
     expect((await archive()).sequence).toBe(7);
+  });
+
+  it("is whole when each server is killed before it could move the head", async () => {
+    const put = bench.store.put.bind(bench.store);
+    for (let round = 0; round < 3; round++) {
+      let isNamed = false;
+      bench.store.put = async (name, ...rest) => {
+        if (isNamed) throw new Error("killed");
+        isNamed = parseObject(name)?.kind === "archiveManifest";
+        return put(name, ...rest);
+      };
+      await expect(growAndArchive(3)).rejects.toThrow("killed");
+      expect((await bench.verify()).findings).toEqual([]);
+    }
   });
 
   it("has the snapshots, and reaches further back than a log whose beginning is gone", async () => {

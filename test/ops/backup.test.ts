@@ -230,6 +230,22 @@ describe("backup", () => {
     expect((await bench.verify()).findings).toEqual([]);
   });
 
+  it("leaves no damage to tell of when it is killed before its head again and again", async () => {
+    const put = bench.store.put.bind(bench.store);
+    for (let round = 0; round < 3; round++) {
+      await bench.grow(5);
+      let isNamed = false;
+      bench.store.put = async (name, ...rest) => {
+        if (isNamed) throw new Error("killed");
+        isNamed = parseObject(name)?.kind === "backup";
+        return put(name, ...rest);
+      };
+      await expect(bench.backup()).rejects.toThrow("killed");
+      expect((await bench.verify()).findings).toEqual([]);
+    }
+    expect(await namesIn("backups")).toHaveLength(4);
+  });
+
   it("follows the log through a new epoch", async () => {
     await bench.grow(10);
     await bench.backup();
