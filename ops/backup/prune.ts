@@ -18,7 +18,7 @@ export interface PruneOptions {
   readonly keep: number | undefined;
   /** Those that are younger stay, too. With neither no backup goes. */
   readonly keepDays: number | undefined;
-  /** What no backup ever named goes only when it is older: it may be on its way into one. */
+  /** What no backup ever named goes only when it is older: it may be on its way into one. Beside an archive it is an hour at least. */
   readonly graceMs: number;
   readonly dryRun: boolean;
   readonly now: () => number;
@@ -36,7 +36,10 @@ export interface PruneReport {
   readonly removedBytes: number;
 }
 
-const DAY_MS = 24 * 60 * 60 * 1000;
+const HOUR_MS = 60 * 60 * 1000;
+const DAY_MS = 24 * HOUR_MS;
+/** A server that archives sends without the lock, and names within minutes. */
+const ARCHIVE_GRACE_MS = HOUR_MS;
 
 /** @throws BackupError BACKUP_LOCKED, BACKUP_NOT_FOUND, BACKUP_DAMAGED, BACKUP_VERSION_UNKNOWN. */
 export async function pruneBackups(store: ObjectStore, options: PruneOptions): Promise<PruneReport> {
@@ -67,7 +70,9 @@ async function prune(store: ObjectStore, options: PruneOptions): Promise<PruneRe
   const [going, staying] = [backups.slice(0, first), backups.slice(first)];
   const named = await namesIn(store, new Set(going.map(({ id }) => id)));
   const objects: StoredObject[] = [];
-  for await (const object of store.list("")) if (isGarbage(object, named, options)) objects.push(object);
+  const graceMs = Math.max(options.graceMs, named.byArchive ? ARCHIVE_GRACE_MS : 0);
+  const sentBefore = options.now() - graceMs;
+  for await (const object of store.list("")) if (isGarbage(object, named, sentBefore)) objects.push(object);
 
   const report: PruneReport = {
     dryRun: options.dryRun,
@@ -93,6 +98,8 @@ interface Named {
   readonly kept: ReadonlySet<string>;
   /** By a backup that goes. */
   readonly once: ReadonlySet<string>;
+  /** An archive is among those that name. */
+  readonly byArchive: boolean;
 }
 
 /** @throws BackupError when one of them cannot be read. */
@@ -100,9 +107,12 @@ async function namesIn(store: ObjectStore, going: ReadonlySet<string>): Promise<
   const [kept, once] = [new Set<string>(), new Set<string>()];
   for await (const { id, read } of eachBackup(store))
     for (const { name } of orThrow(read).files) (going.has(id) ? once : kept).add(name);
-  for await (const { read } of eachArchiveManifest(store))
+  let byArchive = false;
+  for await (const { read } of eachArchiveManifest(store)) {
+    byArchive = true;
     for (const { name } of orThrow(read).files) kept.add(name);
-  return { kept, once };
+  }
+  return { kept, once, byArchive };
 }
 
 /** Index of the oldest backup that stays. The newest always does. */
@@ -115,16 +125,12 @@ function firstKept(backups: readonly BackupObject[], { keep, keepDays, now }: Pr
 }
 
 /** What a backup has named is nobody's work in progress any more, so it needs no grace. */
-function isGarbage(
-  { name, changedAt }: StoredObject,
-  { kept, once }: Named,
-  { now, graceMs }: PruneOptions,
-): boolean {
+function isGarbage({ name, changedAt }: StoredObject, { kept, once }: Named, sentBefore: number): boolean {
   if (kept.has(name)) return false;
   const isTemporary = parseObject(name)?.kind === "temporary";
   const isObject = name.startsWith(SEGMENTS) || name.startsWith(SNAPSHOTS);
   if (!isTemporary && (!isObject || parseObject(name) === undefined)) return false;
-  return once.has(name) || changedAt < now() - graceMs;
+  return once.has(name) || changedAt < sentBefore;
 }
 
 function orThrow(read: Manifest | BackupError): Manifest {

@@ -381,13 +381,13 @@ describe("how far back an archive reaches", () => {
 
 describe("an archive beside backups that are pruned", () => {
   const DAYS_MS = 2 * 24 * 3_600_000;
-  const prune = () =>
+  const prune = (graceMs = DAYS_MS / 2, nowMs = bench.nowMs) =>
     pruneBackups(bench.store, {
       keep: 1,
       keepDays: undefined,
-      graceMs: DAYS_MS / 2,
+      graceMs,
       dryRun: false,
-      now: () => bench.nowMs,
+      now: () => nowMs,
       holder: "prune",
     });
 
@@ -435,6 +435,20 @@ describe("an archive beside backups that are pruned", () => {
     expect(offsetsOf(await records())).toEqual(span(1, 121));
     expect((await prune()).removedObjects).toEqual([]);
     expect(offsetsOf(await records())).toEqual(span(1, 121));
+  });
+
+  it("is whole when somebody prunes without a grace what it has sent and not yet named", async () => {
+    await growAndArchive(30);
+    await bench.backup();
+    const removed: string[] = [];
+    const store = preceding("put", async (name) => {
+      if (!name.startsWith("archive/manifests/")) return;
+      const sentAt = (await bench.files.stat(`${REPOSITORY}/segments`))?.changedAt ?? 0;
+      removed.push(...(await prune(0, sentAt + 60_000)).removedObjects);
+    });
+    await growAndArchive(30, writerOf(bench, { store }));
+    expect((await bench.verify()).findings).toEqual([]);
+    expect(removed).toEqual([]);
   });
 
   it("sends anew what was removed after it was found", async () => {
