@@ -50,6 +50,8 @@ export interface RepairOptions {
   readonly now: () => number;
   /** Who holds the lock meanwhile, e.g. "annals repair, pid 42". */
   readonly holder: string;
+  /** Called once the original files are kept and before anything is cut, when there is anything to do. Default: nothing. */
+  readonly beforeCut?: () => Promise<void>;
 }
 
 export interface RepairReport {
@@ -71,7 +73,7 @@ export async function planRepair(files: FileSystem, dataDirectory: string): Prom
 
 /** @throws LogError LOG_LOCKED, and as `planRepair`. */
 export async function applyRepair(options: RepairOptions): Promise<RepairReport> {
-  const { files, dataDirectory, now, holder } = options;
+  const { files, dataDirectory, now, holder, beforeCut } = options;
   // Before the lock: a directory that no repair can help stays as it is.
   await planRepair(files, dataDirectory);
   const directory = await openDataDirectory(files, dataDirectory, holder);
@@ -79,6 +81,7 @@ export async function applyRepair(options: RepairOptions): Promise<RepairReport>
     const plan = await planRepair(files, dataDirectory);
     if (plan.problems.length === 0) return { plan, keptIn: undefined, lost: [] };
     const kept = await keepOriginals(files, dataDirectory, plan, now());
+    await beforeCut?.();
     await carryOut(files, dataDirectory, plan);
     const left = problemsOf(await inspectLog(files, dataDirectory))[0];
     if (left !== undefined) throw corruption(left);

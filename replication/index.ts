@@ -6,7 +6,7 @@ export { Enquiry, type EnquiryOptions } from "./enquiry.js";
 export * from "./errors.js";
 export type { HandoverOutcome } from "./handover.js";
 export type * from "./host.js";
-export { configuredRole, isSameRole } from "./leadership.js";
+export { configuredRole, isSameRole, noteOwing } from "./leadership.js";
 export { LEADERSHIP_FILE, type RoleAndAddress } from "./leadership-file.js";
 export * from "./leadership-order.js";
 export { endDamaged } from "./link-error.js";

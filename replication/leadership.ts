@@ -2,8 +2,9 @@
  * The highest leadership that a node ever heard of, and what follows from it. It rises in memory in the turn in which it is heard, so that
  * nothing older is confirmed from then on; whoever waits for the promise knows that no restart forgets it.
  */
+import type { FileSystem } from "../log/index.js";
 import { ReplicationError } from "./errors.js";
-import type { LeadershipContent, LeadershipFile, RoleAndAddress } from "./leadership-file.js";
+import { type LeadershipContent, LeadershipFile, type RoleAndAddress } from "./leadership-file.js";
 import { isHigher, isSameLeadership, type Leadership } from "./leadership-order.js";
 import type { PeerNote } from "./messages.js";
 import type { ReplicationNodeOptions } from "./node-options.js";
@@ -83,6 +84,16 @@ export function isFenced(own: Leadership | undefined, heard: Leadership | undefi
 /** Whether what the directory has of a log, if anything, is another node's: it leads once it has won. */
 export const followedLast = ({ lived, heard }: LeadershipContent): boolean =>
   lived === "replica" && heard !== undefined;
+
+/**
+ * Notes of a node that no process runs that its log is about to lose records which it may have confirmed, if it followed when it ran last:
+ * until it has all of its primary's again it is promoted only with force. @throws ReplicationError.
+ */
+export async function noteOwing(files: FileSystem, dataDirectory: string, now: number): Promise<void> {
+  const file = new LeadershipFile(files, dataDirectory);
+  await file.load();
+  if (followedLast(file.content)) await file.change({ owes: Math.floor(now) });
+}
 
 /** What a node is when it starts: what it was told while it ran, as long as the settings are those that were overruled. */
 export function roleAtStart(settings: ReplicationSettings, file: LeadershipContent): RoleAndAddress {

@@ -7,6 +7,7 @@ import {
   type RepairPlan,
   realFileSystem,
 } from "../../log/index.js";
+import { noteOwing } from "../../replication/index.js";
 import { existingDataDirectory } from "./data-directory-argument.js";
 import { CliFailure, exitCodes } from "./failure.js";
 import { counted, writeJson, writeLine } from "./output.js";
@@ -36,6 +37,7 @@ async function repair(argument: string, flags: RepairFlags): Promise<void> {
           dataDirectory: directory,
           now: Date.now,
           holder: `annals repair, pid ${process.pid}`,
+          beforeCut: () => noteOwing(realFileSystem, directory, Date.now()),
         })
       : { plan: await planRepair(realFileSystem, directory), keptIn: undefined, lost: [] };
   const applied = keptIn !== undefined;

@@ -14,6 +14,8 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { epoch, realFileSystem } from "../../log/index.js";
+import { LeadershipFile, readLeadership } from "../../replication/leadership-file.js";
 import { AnnalsCommand, runAnnals } from "../support/annals-command.js";
 import { HttpClient } from "../support/http-client.js";
 
@@ -342,6 +344,21 @@ describe("annals repair", () => {
       client.close();
     } finally {
       await server.end();
+    }
+  });
+
+  it("has a replica remember that it lacks what it may have confirmed", async () => {
+    const heard = { epoch: epoch(1), lineageId: "0".repeat(32) };
+    for (const lived of ["replica", "master"] as const) {
+      const data = copyOfWhole();
+      damage(data, 1);
+      const file = new LeadershipFile(realFileSystem, data);
+      await file.change({ heard, lived });
+      await runAnnals(["repair", data]);
+      expect((await readLeadership(realFileSystem, data)).owes).toBeUndefined();
+      expect((await runAnnals(["repair", data, "--apply"])).code).toBe(0);
+      const after = await readLeadership(realFileSystem, data);
+      expect(after).toEqual({ ...file.content, owes: lived === "replica" ? expect.any(Number) : undefined });
     }
   });
 
