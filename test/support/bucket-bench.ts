@@ -66,8 +66,8 @@ export class BucketBench extends BackupBench {
       keepDays: undefined,
       graceMs: 0,
       dryRun: false,
-      // What the service has been given just now is old enough.
-      now: () => Date.now() + 60_000,
+      // What the service has been given just now is old enough, also beside an archive.
+      now: () => Date.now() + 2 * 3_600_000,
       holder: "a test",
     });
   }
