@@ -118,12 +118,15 @@ export const deleteMany = defineOperation({
 const SCAN_LIMIT_MAX = 10_000;
 /** kv.keys has no cursor; past this many it refuses and names kv.scan. */
 const KEYS_MAX = 100_000;
+/** And past so many bytes of them. */
+const KEYS_BYTES_MAX = 16 << 20;
 
 export const scan = defineOperation({
   name: "kv.scan",
   kind: "read",
   summary: "List keys, a page at a time",
-  description: "A key that is there from the first to the last page is listed exactly once.",
+  description:
+    "A key that is there from the first to the last page is listed exactly once. A page of very long keys ends after 4 MiB of them.",
   input: Type.Object(
     {
       prefix: Type.Optional(Type.String()),
@@ -156,13 +159,14 @@ export const keys = defineOperation({
   name: "kv.keys",
   kind: "read",
   summary: "List all keys that match a pattern",
-  description: `Up to ${KEYS_MAX} keys; more are refused, page through them with kv.scan. Others are served while many are looked at: a key that is there throughout is listed, one that comes or goes meanwhile may be.`,
+  description: `Up to ${KEYS_MAX} keys, and 16 MiB of them; more are refused, page through them with kv.scan. Others are served while many are looked at: a key that is there throughout is listed, one that comes or goes meanwhile may be.`,
   input: Type.Object({ pattern: Type.Optional(Type.String({ description: "Glob. Default `*`." })) }, closed),
   output: Type.Object({ keys: Type.Array(Type.String()), count: Type.Integer() }),
   errors: ["KV_PATTERN_INVALID", "API_RESULT_TOO_LARGE"],
   rest: [{ method: "GET", path: "/kv/keys" }],
   async run({ pattern = "*" }, call): Promise<Reply> {
     const found: string[] = [];
+    let bytes = 0;
     let from: Pick<ScanQuery, "cursor"> = {};
     for (;;) {
       const query = { pattern, limit: SCAN_LIMIT_MAX, ...from };
@@ -170,7 +174,8 @@ export const keys = defineOperation({
       if (page.type === "refused") return page;
       const { keys, cursor } = page.answer;
       found.push(...keys);
-      if (found.length > KEYS_MAX) return tooManyKeys();
+      for (const key of keys) bytes += Buffer.byteLength(key);
+      if (found.length > KEYS_MAX || bytes > KEYS_BYTES_MAX) return tooManyKeys();
       if (cursor === undefined) return shown({ keys: found, count: found.length });
       from = { cursor };
       await nextTurn();
@@ -179,7 +184,10 @@ export const keys = defineOperation({
 });
 
 const tooManyKeys = () =>
-  refusal("API_RESULT_TOO_LARGE", `more than ${KEYS_MAX} keys match; page through them with kv.scan`);
+  refusal(
+    "API_RESULT_TOO_LARGE",
+    `more than ${KEYS_MAX} keys match, or ${KEYS_BYTES_MAX} bytes of them; page through them with kv.scan`,
+  );
 
 const Nothing = Type.Object({}, closed);
 

@@ -46,7 +46,7 @@ export const entries = defineOperation({
   kind: "read",
   summary: "List keys with all that they have, a page at a time",
   description:
-    "By pattern as kv.scan, or by name; every byte of a value is kept. A page has fewer keys than asked for when their values are large.",
+    "By pattern as kv.scan, or by name; every byte of a value is kept. A page has fewer keys than asked for when they or their values are large.",
   input: Type.Object(
     {
       pattern: Type.Optional(Type.String({ description: "Glob. Default `*`." })),
@@ -60,21 +60,26 @@ export const entries = defineOperation({
     closed,
   ),
   output: EntriesOutput,
-  errors: ["KV_KEY_INVALID", "KV_PATTERN_INVALID", "KV_CURSOR_INVALID", "API_BATCH_TOO_LARGE"],
+  errors: [
+    "KV_KEY_INVALID",
+    "KV_PATTERN_INVALID",
+    "KV_CURSOR_INVALID",
+    "KV_VALUES_TOO_LARGE",
+    "API_BATCH_TOO_LARGE",
+  ],
   rest: [{ method: "POST", path: "/kv/entries" }],
   run({ pattern = "*", keys, cursor, limit = PAGE_DEFAULT, values = true }, call) {
-    const bytesMax = values ? PAGE_BYTES_MAX : Number.POSITIVE_INFINITY;
     const of = keys === undefined ? { pattern, limit, ...(cursor !== undefined && { cursor }) } : { keys };
-    const query: EntriesQuery = { of, bytesMax };
+    const query: EntriesQuery = { of, bytesMax: values ? PAGE_BYTES_MAX : undefined };
     return call.query(kv.entries, query, (page) =>
       shown({
-        entries: page.entries.map(({ key, entry }) => ({
+        entries: page.entries.map(({ key, head, value }) => ({
           key,
-          value: values ? bytesOf(entry.bytes).toString("base64") : undefined,
-          content_type: entry.contentType,
-          value_bytes: entry.bytes.length,
-          expires_at: entry.expiresAt || null,
-          revision: entry.revision,
+          value: value === undefined ? undefined : bytesOf(value).toString("base64"),
+          content_type: head.contentType,
+          value_bytes: head.valueBytes,
+          expires_at: head.expiresAt || null,
+          revision: head.revision,
         })),
         cursor: page.cursor ?? null,
       }),

@@ -334,12 +334,12 @@ export interface ScanAnswer {
 /** A page of a scan, or keys by name, with all that a key has. */
 export interface EntriesQuery {
   readonly of: ScanQuery | { readonly keys: readonly string[] };
-  /** A page of a scan ends before it has more bytes of values; one key always fits. */
-  readonly bytesMax: number;
+  /** A page of a scan ends before it has more bytes of values; one key always fits. Undefined: without the values. */
+  readonly bytesMax: number | undefined;
 }
 export interface EntriesAnswer {
   /** Those that are there. */
-  readonly entries: readonly { readonly key: string; readonly entry: KvEntry }[];
+  readonly entries: readonly { readonly key: string; readonly head: KvHead; readonly value?: ByteString }[];
   readonly cursor?: string;
 }
 export interface KvStats {

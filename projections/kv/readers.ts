@@ -82,27 +82,36 @@ export const scan: Reader<ScanQuery, ScanAnswer> = (
   }
 };
 
-/** Refuses as scan does. Does not count as an access. */
+/** Refuses as scan does, and with KV_VALUES_TOO_LARGE. Does not count as an access. */
 export const entries: Reader<EntriesQuery, EntriesAnswer> = (state, { of, bytesMax }, context) => {
   const { kv } = state;
-  if ("keys" in of) return seen({ entries: there(kv, of.keys, context.now) }, lastChangeOf(kv, of.keys));
+  const { now } = context;
+  const shownBytes = (keys: readonly string[]): number =>
+    bytesMax === undefined ? 0 : keys.reduce((sum, key) => sum + (kv.look(key, now)?.valueBytes ?? 0), 0);
+  const there = (keys: readonly string[]): EntriesAnswer["entries"] =>
+    keys.flatMap((key) => entryOf(kv, key, now, bytesMax !== undefined));
+  if ("keys" in of) {
+    const lastChange = lastChangeOf(kv, of.keys);
+    if (shownBytes(of.keys) > RECORD_BODY_BYTES_MAX) return tooLarge(lastChange);
+    return seen({ entries: there(of.keys) }, lastChange);
+  }
   // A cursor stands between pages only: where the values are too many bytes for one answer, the page is made smaller.
   for (let limit = of.limit; ; limit = Math.ceil(limit / 4)) {
     const page = scan(state, { ...of, limit }, context);
     if (page.type === "rejected") return page;
     const { keys, cursor } = page.answer;
-    const bytes = keys.reduce((sum, key) => sum + (kv.look(key, context.now)?.valueBytes ?? 0), 0);
-    if (bytes > bytesMax && limit > 1) continue;
-    const found = { entries: there(kv, keys, context.now) };
+    if (shownBytes(keys) > (bytesMax ?? 0) && limit > 1) continue;
+    const found = { entries: there(keys) };
     return seen(cursor === undefined ? found : { ...found, cursor }, page.seen);
   }
 };
 
-function there(kv: KvView, keys: readonly string[], now: number): EntriesAnswer["entries"] {
-  return keys.flatMap((key) => {
-    const entry = kv.get(key, now);
-    return entry === undefined ? [] : [{ key, entry }];
-  });
+/** None when the key is not there. */
+function entryOf(kv: KvView, key: string, now: number, withValue: boolean): EntriesAnswer["entries"] {
+  const head = kv.look(key, now);
+  if (head === undefined) return [];
+  const value = withValue ? kv.get(key, now)?.bytes : undefined;
+  return [value === undefined ? { key, head } : { key, head, value }];
 }
 
 /** Where the chain of the key's events ends, and whether the key is there. */

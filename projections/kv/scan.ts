@@ -13,6 +13,8 @@ export const SCAN_LIMIT_MAX = 10_000;
 /** Slots one page looks at, and steps it spends on matching: some milliseconds each. */
 const SLOTS_MAX = 50_000;
 const STEPS_MAX = 2_000_000;
+/** Bytes of keys after which a page ends. */
+const KEYS_BYTES_MAX = 4 << 20;
 const CURSOR = /^([0-9a-f]{8})\.(0|[1-9][0-9]{0,9})$/;
 
 /** `limit` is a whole number from 1. */
@@ -35,10 +37,12 @@ export function scanPage(table: KeyTable, incarnation: string, query: ScanQuery,
   const limit = Math.min(query.limit, SCAN_LIMIT_MAX);
   const end = Math.min(table.slotEnd, slot + SLOTS_MAX);
   const keys: string[] = [];
-  while (slot < end && keys.length < limit && (glob?.steps ?? 0) < STEPS_MAX) {
+  let bytes = 0;
+  while (slot < end && keys.length < limit && bytes < KEYS_BYTES_MAX && (glob?.steps ?? 0) < STEPS_MAX) {
     const key = prefix === undefined || table.keyBegins(slot, prefix) ? table.keyAt(slot) : undefined;
     if (key !== undefined && !table.isExpired(slot, now) && (glob === undefined || glob.matches(key))) {
       keys.push(key);
+      bytes += table.keyBytesAt(slot);
     }
     slot++;
   }

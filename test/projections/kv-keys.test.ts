@@ -127,6 +127,18 @@ describe("scan", () => {
     expect(await scanAll(t, { limit: 10, prefix: "k119999" })).toEqual({ keys: ["k119999"], pages: 3 });
   });
 
+  it("bounds the bytes of a page, and lists them all on more", async () => {
+    const t = await TestStore.open({ rules: { keyBytesMax: 32_768 } });
+    const long = (n: number) => text(`${n}:`.padEnd(32_768, "k"));
+    for (let n = 0; n < 300; n++) await t.ok(kv.set, long(n));
+    const first = await t.answer(kv.scan, { limit: 10_000 });
+    expect(first.keys).toHaveLength((4 << 20) / 32_768);
+    const { keys, pages } = await scanAll(t, { limit: 10_000 });
+    expect([new Set(keys).size, keys.length, pages]).toEqual([300, 300, 3]);
+    const page = await t.answer(kv.entries, { of: { limit: 1_000 }, bytesMax: 1 << 30 });
+    expect(page.entries.length).toBe(first.keys.length);
+  });
+
   it("refuses a cursor of another run, and one that it never gave", async () => {
     const t = await TestStore.open();
     t.random = 0.25;

@@ -159,6 +159,18 @@ export const batchCases: readonly OperationCase[] = [
   },
   {
     operation: "kv.keys",
+    says: "more bytes than one answer shows",
+    given: ["a", "b", "c"].map((name) => [
+      "kv.mset",
+      pairs(...Array.from({ length: 171 }, (_, index) => `${name}${index}`.padEnd(32_768, "k"))),
+    ]),
+    limits: { keyBytesMax: 32_768, bodyBytesMax: 32 << 20 },
+    rules: { keyBytesMax: 32_768 },
+    input: {},
+    error: "API_RESULT_TOO_LARGE",
+  },
+  {
+    operation: "kv.keys",
     says: "more than one answer shows",
     given: [["kv.mset", pairs(...Array.from({ length: 100_001 }, (_, index) => `k${index}`))]],
     limits: { batchItemsMax: 200_000, bodyBytesMax: 16 << 20 },
