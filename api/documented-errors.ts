@@ -56,6 +56,9 @@ const writeErrors: readonly ErrorCode[] = [
   "IDEMPOTENCY_IN_PROGRESS",
 ];
 
+/** Of a write that a client may queue in its transaction. */
+const queuedErrors: readonly ErrorCode[] = ["API_BATCH_TOO_LARGE", "API_TRANSACTIONS_FULL"];
+
 /** They change nothing that the log tells of: they need no primary, and no answer of them is kept. */
 export const NO_RECORD: ReadonlySet<string> = new Set(["admin.snapshot"]);
 
@@ -99,6 +102,7 @@ export function commonErrors(operation: Operation, binding: RestBinding | undefi
     [true, minOffsetErrors],
     [kind === "write", NO_RECORD.has(name) ? ["API_IDEMPOTENCY_KEY_INVALID"] : writeErrors],
     [kind === "write", ["API_PRECONDITION_UNSUPPORTED"]],
+    [operation.prepare !== undefined, queuedErrors],
     [hasPast, atErrors],
     [hasPast || LOOK_BACK.has(name), pastErrors],
     [!hasPast, ["API_AT_UNSUPPORTED"]],

@@ -322,6 +322,22 @@ async function wrongNode(door: Door): Promise<void> {
   door.refusal = undefined;
 }
 
+/** In an open transaction, where there is no room for it. */
+async function unqueueable(door: Door): Promise<void> {
+  const { limits } = door.server;
+  const { batchItemsMax, transactionBytesMax } = limits;
+  const fields: Fields = { ...JSON.parse(inputText(door.row)), client_id: "full" };
+  expect(await door.server.command("transaction.multi", { client_id: "full" })).toMatchObject({
+    success: true,
+  });
+  Object.assign(limits, { transactionBytesMax: 0 });
+  door.expectCode(await door.ask({}, fields), "API_TRANSACTIONS_FULL");
+  Object.assign(limits, { transactionBytesMax, batchItemsMax: 0 });
+  door.expectCode(await door.ask({}, fields), "API_BATCH_TOO_LARGE");
+  Object.assign(limits, { batchItemsMax });
+  await door.server.command("transaction.discard", { client_id: "full" });
+}
+
 /** The request itself, while the log is slow. It succeeds in the end, so this comes last. */
 async function slowWrite(door: Door): Promise<Answer> {
   const key = door.freshKey();
@@ -379,6 +395,7 @@ describe.each(doors)("%s at %s", (_name, _at, operation, binding) => {
     await wrongTimes(door);
     await wrongOffsets(door);
     if (operation.kind === "write") await wrongWrites(door, used);
+    if (operation.prepare !== undefined) await unqueueable(door);
     await wrongMoments(door);
     expect(door.log.endOffset).toBe(before);
     const answer = await (operation.kind === "read" ? door.ask() : slowWrite(door));

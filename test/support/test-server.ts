@@ -119,6 +119,7 @@ export class TestServer {
     readonly past: LocalPast,
     /** What may change while it runs. */
     readonly rules: StoreRules,
+    readonly limits: ApiLimits,
     replication: ReplicationDoubleOptions,
   ) {
     this.replication = new ReplicationDouble(replication, () => log.endOffset);
@@ -147,7 +148,7 @@ export class TestServer {
       ...(options.past === "off" ? {} : options.past),
     });
     const replication = options.replication === "off" ? {} : options.replication;
-    const test = new TestServer(store, log, past, rules, replication ?? {});
+    const test = new TestServer(store, log, past, rules, limits, replication ?? {});
     const server = buildServer(test.#options(options));
     server.server.on("connection", (socket) => test.connections.push(socket));
     await server.listen({ host: "127.0.0.1", port: 0 });
@@ -199,7 +200,7 @@ export class TestServer {
       stopwatch: () => performance.now() + this.aheadMs,
       random: () => 0.5,
       newRequestId: () => `test-${++ids}`,
-      limits: { ...TEST_LIMITS, ...options.limits },
+      limits: this.limits,
       queuesEnabled: options.queuesEnabled ?? true,
       health: { live: () => this.live, readiness: () => this.checks, draining: () => this.draining },
       observer,
