@@ -33,22 +33,36 @@ export class Tally {
 /** The label value under which everything is counted that comes after the last free place. */
 export const OVERFLOW_LABEL = "other";
 
+interface Row<Cell> {
+  readonly labels: readonly string[];
+  readonly cell: Cell;
+}
+
 /**
  * Cells by a tuple of label values, found by nested maps (no joined strings). Bounded: past `cellsMax` new tuples share
- * one cell, so that no caller can grow the page without limit.
+ * one cell, so that no caller can grow the page without limit. Once all places are taken, those of names that are gone are
+ * given up as soon as they were shown.
  */
 export class Cells<Cell> {
   readonly #depth: number;
   readonly #make: () => Cell;
   readonly #cellsMax: number;
   readonly #root: Level<Cell> = new Map();
-  readonly #rows: { readonly labels: readonly string[]; readonly cell: Cell }[] = [];
+  readonly #isThere: () => ((first: string) => boolean) | undefined;
+  #rows: Row<Cell>[] = [];
   #overflow: Cell | undefined;
 
-  constructor(depth: number, make: () => Cell, cellsMax = 1000) {
+  /** `isThere`: whether the first label names something that there still is; undefined: nobody knows now. */
+  constructor(
+    depth: number,
+    make: () => Cell,
+    cellsMax = 1000,
+    isThere: () => ((first: string) => boolean) | undefined = () => undefined,
+  ) {
     this.#depth = depth;
     this.#make = make;
     this.#cellsMax = cellsMax;
+    this.#isThere = isThere;
   }
 
   at(first: string, second = "", third = ""): Cell {
@@ -56,8 +70,21 @@ export class Cells<Cell> {
     return found ?? this.#add(first, second, third);
   }
 
-  rows(): readonly { readonly labels: readonly string[]; readonly cell: Cell }[] {
-    return this.#rows;
+  /** To be shown. */
+  rows(): readonly Row<Cell>[] {
+    const shown = this.#rows;
+    if (shown.length >= this.#cellsMax) this.#giveUpGone();
+    return shown;
+  }
+
+  #giveUpGone(): void {
+    const isThere = this.#isThere();
+    if (isThere === undefined) return;
+    const isKept = (name: string): boolean => name === "" || isThere(name);
+    this.#rows = this.#rows.filter(
+      ({ labels: [first = ""], cell }) => cell === this.#overflow || isKept(first),
+    );
+    for (const first of [...this.#root.keys()]) if (!isKept(first)) this.#root.delete(first);
   }
 
   #add(first: string, second: string, third: string): Cell {

@@ -19,22 +19,34 @@ const DOCUMENTED_NAMES: Readonly<Record<string, string>> = { del: "delete" };
 
 const NOBODY: WaitingCounts = { queue: 0, streamPoll: 0, streamEvents: 0 };
 
+/** The names that there are; undefined while nobody knows. */
+export interface SubjectNames {
+  readonly queues: () => ReadonlySet<string> | undefined;
+  readonly rooms: () => ReadonlySet<string> | undefined;
+}
+
 export class ApiSeries implements ApiObserver {
   readonly #requests = new Cells(3, () => new Tally());
   readonly #requestSeconds = new Cells(2, () => new Buckets(HTTP_SECONDS));
   readonly #operations = new Cells(2, () => new Tally());
   readonly #operationSeconds = new Cells(1, () => new Buckets(OPERATION_SECONDS));
-  readonly #queueOperations = new Cells(3, () => new Tally(), QUEUE_CELLS_MAX);
-  readonly #queueSeconds = new Cells(2, () => new Buckets(QUEUE_SECONDS));
-  readonly #streamOperations = new Cells(3, () => new Tally(), STREAM_CELLS_MAX);
-  readonly #streamEvents = new Cells(2, () => new Tally(), STREAM_CELLS_MAX);
+  readonly #queueOperations: Cells<Tally>;
+  readonly #queueSeconds: Cells<Buckets>;
+  readonly #streamOperations: Cells<Tally>;
+  readonly #streamEvents: Cells<Tally>;
   readonly #transactions = new Cells(2, () => new Tally());
   readonly #transactionSeconds = new Cells(1, () => new Buckets(OPERATION_SECONDS));
   readonly #rejected = new Cells(1, () => new Tally(), 200);
   #openConnections: () => number = () => 0;
   #waiting: () => WaitingCounts = () => NOBODY;
 
-  constructor(series: Series) {
+  constructor(series: Series, names: SubjectNames) {
+    const isQueue = () => namedIn(names.queues());
+    const isRoom = () => namedIn(names.rooms());
+    this.#queueOperations = new Cells(3, () => new Tally(), QUEUE_CELLS_MAX, isQueue);
+    this.#queueSeconds = new Cells(2, () => new Buckets(QUEUE_SECONDS), undefined, isQueue);
+    this.#streamOperations = new Cells(3, () => new Tally(), STREAM_CELLS_MAX, isRoom);
+    this.#streamEvents = new Cells(2, () => new Tally(), STREAM_CELLS_MAX, isRoom);
     const route = ["method", "path"];
     series.counterCells("http_requests_total", "Requests answered", [...route, "status"], this.#requests);
     series.histogramCells(
@@ -158,6 +170,10 @@ export class ApiSeries implements ApiObserver {
   requestRejected(code: string): void {
     this.#rejected.at(code).value++;
   }
+}
+
+function namedIn(names: ReadonlySet<string> | undefined): ((name: string) => boolean) | undefined {
+  return names && ((name) => name === DURABLE_STREAMS || names.has(name));
 }
 
 /** Index = status: the label's text without a conversion per request. */

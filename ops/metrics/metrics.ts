@@ -16,7 +16,7 @@ import { addReplicationSeries } from "./replication-series.js";
 import { Series } from "./series.js";
 import { addSnapshotSeries } from "./snapshot-series.js";
 import { addStoreSeries } from "./store-series.js";
-import { addStreamSeries, type StreamSource } from "./stream-series.js";
+import { addStreamSeries, roomNames, type StreamSource } from "./stream-series.js";
 
 export interface MetricsParts {
   readonly prefix: string;
@@ -49,7 +49,11 @@ export class Metrics {
   constructor(parts: MetricsParts) {
     const series = new Series(this.#registry, parts.prefix);
     this.#series = series;
-    this.api = new ApiSeries(series);
+    const { queueStats, streams } = parts;
+    this.api = new ApiSeries(series, {
+      queues: () => streams() && new Set(queueStats().map(({ name }) => name)),
+      rooms: () => roomNames(streams()),
+    });
     this.log = new LogSeries(series, parts.disk, parts.syncOnEveryBatch);
     this.process = new ProcessSeries(series, parts.version, parts.start);
     addStoreSeries(series, parts.kvStats);

@@ -37,6 +37,11 @@ export function addStreamSeries(
   );
 }
 
+/** Of all rooms; looks at each. */
+export function roomNames(source: StreamSource | undefined): ReadonlySet<string> | undefined {
+  return source && new Set(source.oldestStreams(ROOM_PREFIX, Infinity).map(({ name }) => roomOf(name)));
+}
+
 interface Rooms {
   readonly shown: readonly StreamSize[];
   /** The others together; undefined = there are none. */

@@ -71,12 +71,34 @@ describe("accumulated series", () => {
     expect(cells.rows()).toHaveLength(4);
     expect(cells.rows().at(-1)).toEqual({ labels: [OVERFLOW_LABEL, OVERFLOW_LABEL], cell: { value: 997 } });
   });
+
+  it("give the places of names that are gone to others once all are taken, and begin again with such a name", () => {
+    const there = new Set(["a", "b", "c"]);
+    const cells = new Cells(
+      2,
+      () => new Tally(),
+      3,
+      () => (name) => there.has(name),
+    );
+    const shown = () => cells.rows().map(({ labels: [name], cell }) => `${name} ${cell.value}`);
+    for (const name of ["a", "b"]) cells.at(name, "ack").value++;
+    there.delete("b");
+    expect(shown()).toEqual(["a 1", "b 1"]);
+    for (const name of ["c", "d"]) cells.at(name, "ack").value++;
+    // What died is shown once more, since nobody may have read its last counts.
+    expect(shown()).toEqual(["a 1", "b 1", "c 1", "other 1"]);
+    expect(shown()).toEqual(["a 1", "c 1", "other 1"]);
+    there.delete("c");
+    expect(shown()).toEqual(["a 1", "c 1", "other 1"]);
+    for (const name of ["b", "b", "e"]) cells.at(name, "ack").value++;
+    expect(shown()).toEqual(["a 1", "other 2", "b 2"]);
+  });
 });
 
 describe("API series", () => {
   it("name operations as documented, count unknown methods as one, and leave other operations to HTTP", async () => {
     const page = await pageOf((series) => {
-      const api = new ApiSeries(series);
+      const api = new ApiSeries(series, { queues: () => undefined, rooms: () => undefined });
       api.operationFinished("kv.del", "success", 2);
       api.operationFinished("kv.mget", "error", 2);
       api.operationFinished("key.rename", "success", 2);
