@@ -207,11 +207,18 @@ async function recordsOf(store: S3Store): Promise<LogRecord[]> {
   return records;
 }
 
+/** What has not happened often enough to have been looked at. */
+function missing(): string[] {
+  const wanted: Readonly<Record<string, number>> = { failedPasses: 4, pieces: 6 };
+  return Object.entries(happened).flatMap(([what, count]) => (count < (wanted[what] ?? 1) ? [what] : []));
+}
+
 describe("archive", () => {
   test("is complete, whole and never overwritten, whatever service, disk and process do", {
     timeout: 600_000,
   }, async () => {
-    for (let run = 0; run < 2 * factor; run++) {
+    // What happens beside a service over real sockets is a matter of time, too: on a busy machine it takes more worlds.
+    for (let run = 0; run < 2 * factor || (missing().length > 0 && run < 10 * factor); run++) {
       const worldSeed = seed + run;
       const world = new ArchiveWorld(worldSeed);
       try {
@@ -222,8 +229,6 @@ describe("archive", () => {
       }
     }
     expect(server.badSignatures).toEqual([]);
-    for (const [what, count] of Object.entries(happened)) expect([what, count > 0]).toEqual([what, true]);
-    expect(happened.failedPasses).toBeGreaterThan(3);
-    expect(happened.pieces).toBeGreaterThan(5);
+    expect(missing()).toEqual([]);
   });
 });
