@@ -29,9 +29,10 @@ export interface HandoverOptions {
 
 /**
  * What became of a handover. `kept`: this node leads as before. `led`: the other one leads. `back`: this node leads again, under a leadership
- * of its own. `open`: it gave its lead up, and whether the other leads is not known. `passed`: some other leadership was heard of.
+ * of its own. `open`: it gave its lead up, and whether the other leads is not known. `passed`: some other leadership was heard of. `told`: none
+ * was, and this node leads no more, because somebody told it to follow.
  */
-export type HandoverOutcome = "kept" | "led" | "back" | "open" | "passed";
+export type HandoverOutcome = "kept" | "led" | "back" | "open" | "passed" | "told";
 
 export class Handover {
   readonly #options: HandoverOptions;
@@ -55,6 +56,7 @@ export class Handover {
   get outcome(): HandoverOutcome {
     const { local } = this.#options.asking;
     if (local.leads && !local.isFenced) return isSameLeadership(local.own, this.#under) ? "kept" : "back";
+    if (isSameLeadership(local.heard, this.#under)) return "told";
     if (this.#given === undefined || !isSameLeadership(local.heard, this.#given.leadership)) return "passed";
     return local.leadership.primary?.nodeId === this.#given.to ? "led" : "open";
   }

@@ -92,7 +92,8 @@ export async function switchOver(
 async function outcomeOf(node: ReplicationNode, clock: SwitchoverDoor["clock"]): Promise<HandoverOutcome> {
   const until = clock.stopwatch() + OPEN_MS;
   let outcome = node.endDrain();
-  while (outcome === "open" && clock.stopwatch() < until) {
+  // Also what else is being done to its role decides, once it is over.
+  while ((outcome === "open" || node.stats().changing) && clock.stopwatch() < until) {
     await sleep(clock, AGAIN_MS);
     outcome = node.endDrain();
   }
@@ -206,6 +207,11 @@ function notLed(
       return refusal(
         "REPLICATION_FENCED",
         `another leadership was heard of meanwhile, epoch ${heard?.epoch}: ${why}`,
+      );
+    case "told":
+      return refusal(
+        "REPLICATION_ROLE_WRONG",
+        `this node was told to follow another one meanwhile and leads no more, and ${name} was not heard to lead: ${why}. If nobody leads, promote a node`,
       );
     default:
       return unreachable(outcome);

@@ -289,6 +289,15 @@ describe("a handover", () => {
     await until(() => has(b!, a!) && has(c!, a!), "both follow a");
   });
 
+  it("is over when somebody tells the primary to follow another node meanwhile", async () => {
+    const [a, b, c] = await setOf("a", "b", "c");
+    await settled(a!.node.drain(b!.nodeId, 3_000), "b has everything");
+    await settled(a!.node.follow(addressOf("x")), "a looks for x");
+    expect(a!.node.endDrain(), "nobody else's leadership was heard of").toBe("told");
+    await settled(b!.node.promote(), "b leads");
+    await until(() => has(a!, b!) && has(c!, b!), "both follow b");
+  });
+
   it("that comes to nothing lets the primary go on", async () => {
     const [a, b] = await setOf("a", "b");
     sets.world.cut("a", "b");

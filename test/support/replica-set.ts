@@ -213,6 +213,13 @@ function launched(
   };
 }
 
+/** Sets a key to `value of KEY`. */
+export const write = (
+  node: SetNode,
+  key: string,
+  headers: Readonly<Record<string, string>> = {},
+): Promise<Answer> => node.post("/kv/set", { key, value: `value of ${key}` }, headers);
+
 /** Where an answer says that its write stands, to be sent with a read. */
 export function tokenOf({ headers }: Answer): string {
   return `${headers["x-annals-offset"]}@${headers["x-annals-lineage"]}`;
