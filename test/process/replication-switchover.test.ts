@@ -70,7 +70,7 @@ describe("a switchover", () => {
     expect((await one.json("/api/replication/diverged"))["count"]).toBe(0);
   });
 
-  it("to a node that is not known changes nothing; when the other's answer is lost, what happened is said", async () => {
+  it("to a node that is not known changes nothing; when the other's answer is lost, or the primary is told to follow, that is said", async () => {
     set = await ReplicaSet.begin();
     const one = await set.primary("one");
     let port = 0;
