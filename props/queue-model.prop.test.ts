@@ -6,7 +6,7 @@
  * 2. Messages come by (priority, place of publish), also after a redelivery, with the model's attempt count; never a message
  *    whose delivery is open, never one before its time or past its ttl; at most max_retries + 1 deliveries.
  * 3. What is said of a delivery that is not open any more is refused and changes nothing.
- * 4. A refused command appends nothing; a full queue takes none of many messages.
+ * 4. A refused command appends nothing; a full queue takes none of many messages, and none holds more than its depth.
  * 5. A restart at any point changes nothing: the digest after the replay is the digest before.
  * 6. Nothing waits for longer than `nextDue` says: with nothing due by then, `due` says nothing.
  */
@@ -81,6 +81,7 @@ async function expectAgreement(model: QueueModel, { t }: Real): Promise<void> {
   });
   const there = stats.waiting + stats.delayed + stats.inFlight + stats.dead;
   expect(stats.published).toBe(there + stats.acked + stats.purged + stats.expired);
+  expect(there - stats.dead).toBeLessThanOrEqual(stats.config.maxDepth);
   const live = (message: ModelMessage) => message.expiresAt === 0 || message.expiresAt > model.now;
   const { messages } = await t.answer(queue.peek, { queue: NAME, limit: 100 });
   expect(messages.map(({ messageId, retryCount }) => [messageId, retryCount])).toEqual(
@@ -266,7 +267,7 @@ function requeueDead(which: number | undefined, limit: number): Step {
     const expected = which !== undefined && letters.length === 0 ? nobody : model.requeueDead(letters);
     const answer = await agreed(t, () => t.run(queue.requeueDead, command), expected);
     if (answer === undefined) return;
-    expect(answer).toEqual({ requeued: letters.length, remaining: dead.length - letters.length });
+    expect(answer).toEqual({ requeued: letters.length, remaining: model.dead().length });
     happened.revived += letters.length;
   });
 }

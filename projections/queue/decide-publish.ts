@@ -20,13 +20,14 @@ import {
   checkMessage,
   headersBytesOf,
   NO_HEADERS,
+  queueFull,
   queueNotFound,
   rejected,
 } from "./decisions.js";
 import { keyChargeOf } from "./dedup-keys.js";
 import { idOf, idWithin } from "./ids.js";
 import { chargeOf } from "./message-table.js";
-import { passedTimes } from "./passed-times.js";
+import { eventsForRoom } from "./passed-times.js";
 
 /**
  * Refuses with QUEUE_NOT_FOUND, QUEUE_MESSAGE_INVALID, QUEUE_PAYLOAD_TOO_LARGE, QUEUE_TIME_INVALID, QUEUE_FULL,
@@ -145,9 +146,6 @@ function makeRoom(
   if (memoryBytes > rules.memoryBytesMax) {
     return rejected("QUEUE_MEMORY_FULL", "the queues' memory budget is used up", head.lastOffset);
   }
-  const depth = head.waiting + head.delayed + head.inFlight + messages.length;
-  if (depth <= head.config.maxDepth) return { events: [] };
-  const passed = passedTimes(view, head, now);
-  if (depth - passed.freed <= head.config.maxDepth) return passed;
-  return rejected("QUEUE_FULL", `the queue holds at most ${head.config.maxDepth} messages`, head.lastOffset);
+  const events = eventsForRoom(view, head, messages.length, now);
+  return events === undefined ? queueFull(head) : { events };
 }

@@ -22,12 +22,13 @@ import {
   checkCount,
   checkName,
   configOf,
+  queueFull,
   queueNotFound,
   rejected,
   unchanged,
 } from "./decisions.js";
 import { parseId } from "./ids.js";
-import { passedTimes } from "./passed-times.js";
+import { eventsForRoom, passedTimes } from "./passed-times.js";
 
 /** Refuses with QUEUE_NAME_INVALID, QUEUE_CONFIG_INVALID, QUEUE_TOO_MANY. */
 export const create: Decider<CreateCommand, CreateAnswer> = ({ queue: view }, command, _context, rules) => {
@@ -85,20 +86,14 @@ export const requeueDead: Decider<RequeueDeadCommand, RequeueDeadAnswer> = (
   if (head === undefined) return queueNotFound(view);
   const letters = lettersOf(view, head, command.messageId, limit);
   if ("type" in letters) return letters;
-  const passed = passedTimes(view, head, now);
-  const depth = head.waiting + head.delayed + head.inFlight - passed.freed;
-  if (depth + letters.length > head.config.maxDepth) {
-    return rejected(
-      "QUEUE_FULL",
-      `the queue holds at most ${head.config.maxDepth} messages`,
-      head.lastOffset,
-    );
-  }
+  const passed = eventsForRoom(view, head, letters.length, now);
+  if (passed === undefined) return queueFull(head);
+  const died = passed.filter(({ type }) => type === "queue.died").length;
   const requeued = letters.map(
     ({ ref }): QueueEvent => ({ type: "queue.dead_requeued", queue, message: ref }),
   );
-  const answer = { requeued: letters.length, remaining: head.dead - letters.length };
-  return acceptedFrom(head, letters.length === 0 ? [] : requeued, () => answer);
+  const answer = { requeued: letters.length, remaining: head.dead - letters.length + died };
+  return acceptedFrom(head, letters.length === 0 ? [] : [...passed, ...requeued], () => answer);
 };
 
 function lettersOf(

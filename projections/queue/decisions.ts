@@ -58,6 +58,10 @@ export function queueNotFound(queue: QueueView): Rejection {
   return rejected("QUEUE_NOT_FOUND", "the queue does not exist", queue.lastListChange);
 }
 
+export function queueFull({ config, lastOffset }: QueueHead): Rejection {
+  return rejected("QUEUE_FULL", `the queue holds at most ${config.maxDepth} messages`, lastOffset);
+}
+
 export function checkName(name: string, rules: QueueRules): Rejection | undefined {
   if (isText(name, rules.nameBytesMax)) return undefined;
   return rejected(

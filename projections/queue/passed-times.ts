@@ -26,6 +26,19 @@ export interface PassedTimes {
   readonly closed: ReadonlyMap<string, number>;
 }
 
+/** The events that must come before so many more messages, so that the queue holds no more than its depth; undefined = it is full. */
+export function eventsForRoom(
+  view: QueueView,
+  head: QueueHead,
+  messages: number,
+  now: number,
+): readonly MessageEvent[] | undefined {
+  const depth = head.waiting + head.delayed + head.inFlight + messages;
+  if (depth <= head.config.maxDepth) return [];
+  const { events, freed } = passedTimes(view, head, now);
+  return depth - freed <= head.config.maxDepth ? events : undefined;
+}
+
 /** What has passed in one queue. */
 export function passedTimes(
   view: QueueView,

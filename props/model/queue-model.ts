@@ -58,18 +58,23 @@ export class QueueModel {
       return { message: published, duplicate: false };
     });
     const fresh = answers.filter(({ duplicate }) => !duplicate).map(({ message }) => message);
-    const depth = this.in("waiting", "delayed", "in_flight").length + fresh.length;
-    if (fresh.length > 0 && depth > this.config.maxDepth) {
-      const freed = this.due().filter((message) => ["dead", "expired"].includes(this.#fate(message)));
-      if (depth - freed.length > this.config.maxDepth) {
-        this.#keys = before;
-        return { refused: "QUEUE_FULL" };
-      }
-      this.passTime();
+    if (this.#isFull(fresh.length)) {
+      this.#keys = before;
+      return { refused: "QUEUE_FULL" };
     }
     this.messages.push(...fresh);
     this.counts.published += fresh.length;
     return answers;
+  }
+
+  /** Whether there is no room for so many more, not even where time has passed: that shows then. */
+  #isFull(more: number): boolean {
+    const depth = this.in("waiting", "delayed", "in_flight").length + more;
+    if (more === 0 || depth <= this.config.maxDepth) return false;
+    const freed = this.due().filter((message) => ["dead", "expired"].includes(this.#fate(message)));
+    if (depth - freed.length > this.config.maxDepth) return true;
+    this.passTime();
+    return false;
   }
 
   #published(message: NewMessage): ModelMessage {
@@ -154,9 +159,7 @@ export class QueueModel {
   }
 
   requeueDead(letters: readonly ModelMessage[]): Refused | undefined {
-    const freed = this.due().filter((message) => ["dead", "expired"].includes(this.#fate(message)));
-    const depth = this.in("waiting", "delayed", "in_flight").length - freed.length;
-    if (depth + letters.length > this.config.maxDepth) return { refused: "QUEUE_FULL" };
+    if (this.#isFull(letters.length)) return { refused: "QUEUE_FULL" };
     for (const message of letters) {
       Object.assign(message, { state: "waiting", retryCount: 0, expiresAt: 0, deliveries: 0 });
       this.counts.deadRequeued++;

@@ -38,6 +38,11 @@ async function withDead(t: TestStore, count: number): Promise<string[]> {
   return ids;
 }
 
+async function consumed(t: TestStore): Promise<string> {
+  const { messages } = await t.ok(queue.consume, { queue: q, consumer: "c" });
+  return messages[0]!.messageId;
+}
+
 describe("create", () => {
   it("is done once; an existing queue keeps its configuration", async () => {
     const t = await TestStore.open();
@@ -221,6 +226,23 @@ describe("the dead letter queue", () => {
     expect(await t.refused(queue.requeueDead, { queue: q })).toBe("QUEUE_FULL");
     expect(await t.answer(queue.stats, { queue: q })).toMatchObject({ dead: 2, waiting: 1 });
     expect(await t.ok(queue.requeueDead, { queue: q, limit: 1 })).toEqual({ requeued: 1, remaining: 1 });
+  });
+
+  it("gives back in the places that time has freed, and says so: the queue never holds more than its depth", async () => {
+    const t = await withQueue({ maxDepth: 1, ackDeadlineMs: 10, maxRetries: 0 });
+    const counts = () => t.answer(queue.stats, { queue: q });
+    await withDead(t, 1);
+    await publish(t, { ttlMs: 10 });
+    t.now += 10;
+    expect(await t.ok(queue.requeueDead, { queue: q })).toEqual({ requeued: 1, remaining: 0 });
+    expect(await counts()).toMatchObject({ waiting: 1, dead: 0, expired: 1 });
+    await t.ok(queue.nack, { queue: q, messageId: await consumed(t), requeue: false });
+    await publish(t);
+    const overdue = await consumed(t);
+    t.now += 10;
+    expect(await t.ok(queue.requeueDead, { queue: q })).toEqual({ requeued: 1, remaining: 1 });
+    expect(await counts()).toMatchObject({ waiting: 1, inFlight: 0, dead: 1, timedOut: 1 });
+    expect((await t.answer(queue.get, { queue: q, messageId: overdue })).state).toBe("dead");
   });
 
   it("gives a batch back no more than one request, however many of its operations ask", async () => {
