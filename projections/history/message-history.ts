@@ -7,7 +7,7 @@ import type { StoreEvent } from "../decision.js";
 import { changesOf, SEVERAL_KIND } from "../events.js";
 import { isQueueKind, type QueueChange, readQueueChange } from "../queue/codec.js";
 import type { EventRef } from "../queue/contract.js";
-import { sameRef } from "../queue/ids.js";
+import { compareRefs, sameRef } from "../queue/ids.js";
 import type {
   Happened,
   LifeEvent,
@@ -73,8 +73,10 @@ function lifeIn(
   if (record.kind !== SEVERAL_KIND && !isQueueKind(record.kind)) return { events: [], state };
   const places: number[] = [];
   for (const { event, place } of changesOf(record, isQueueKind, readQueueChange)) {
-    if (event.queue !== queue || state === "gone") continue;
-    const after = stateAfter(event, { offset: record.offset, place }, message, state);
+    const at = { offset: record.offset, place };
+    // A batch may purge the queue and publish to it then: what was before the message is none of its life.
+    if (event.queue !== queue || state === "gone" || compareRefs(at, message) < 0) continue;
+    const after = stateAfter(event, at, message, state);
     if (after === undefined) continue;
     places.push(place);
     state = after;

@@ -199,6 +199,32 @@ const lives: readonly OperationCase[] = [
   },
   {
     operation: "queue.history",
+    says: "of a message from a batch that purged its queue before it",
+    given: [
+      create(),
+      [
+        "batch",
+        {
+          operations: [
+            { command: "queue.purge", payload: { queue: "q" } },
+            { command: "queue.publish", payload: { queue: "q", payload: "a" } },
+            { command: "queue.purge", payload: { queue: "q" } },
+            { command: "queue.publish", payload: { queue: "q", payload: "b" } },
+          ],
+        },
+      ],
+    ],
+    input: { queue: "q", message_id: "2-2" },
+    payload: {
+      queue: "q",
+      message_id: "2-2",
+      events: [happened(2, "published", "batch", { priority: 5, payload_bytes: 1 })],
+      over: false,
+      next: null,
+    },
+  },
+  {
+    operation: "queue.history",
     says: "as much as one request may read",
     given: [create(), publish("a"), consume(), publish("b")],
     limits: { historyRecordsMax: 1 },
