@@ -100,9 +100,14 @@ export function buildServer(options: ApiOptions): FastifyInstance {
 }
 
 /** What Node's own server is told beside its options. */
-function boundConnections(server: FastifyInstance, { connectionsMax, bodyBytesMax }: ApiLimits): void {
+function boundConnections(server: FastifyInstance, limits: ApiLimits): void {
+  const { connectionsMax, bodyBytesMax, keepAliveTimeoutMs } = limits;
   const http = server.server;
   http.maxConnections = connectionsMax;
+  // Who has finished asking still gets an answer: `nc -N` and clients of HTTP/1.0 send no more then. (A property without a type.)
+  // Whether anybody is still there nobody can tell, so its connection is not kept for as long as a disk may take.
+  Object.assign(http, { httpAllowHalfOpen: true });
+  http.on("connection", (socket) => socket.once("end", () => socket.setTimeout(keepAliveTimeoutMs)));
   // Their bytes are bounded. By number Node would drop the last ones without a word, a condition as well as any other.
   http.maxHeadersCount = 0;
   http.on("checkExpectation", (request, response) => server.routing(request, response));

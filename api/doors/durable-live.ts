@@ -4,6 +4,7 @@
  */
 import type { ServerResponse } from "node:http";
 import type { Store } from "../../projections/index.js";
+import { onDeparture } from "../departures.js";
 
 /** Why a reader's time is over. */
 export type Over = "time" | "drain" | "gone";
@@ -59,11 +60,13 @@ export class LiveWait {
     const timer = setTimeout(() => this.#end("time"), timeoutMs);
     const gone = (): void => this.#end("gone");
     response.once("close", gone);
+    const stay = onDeparture(response.req.socket, gone);
     this.#undo = [
       wakes.on(topic, () => this.#ring()),
       readers.add(kind, () => this.#end("drain")),
       () => clearTimeout(timer),
       () => response.removeListener("close", gone),
+      stay,
     ];
   }
 

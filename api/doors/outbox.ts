@@ -71,7 +71,10 @@ function write({ request, reply, status, headers, body, unsent }: Answer): void 
   const response = reply.raw;
   // A client that is gone, or a connection that was broken off for a mistake of ours, gets nothing. (Of requests that are pipelined
   // behind others only the connection tells.)
-  if (response.destroyed || request.raw.socket.destroyed) {
+  const { socket } = request.raw;
+  // What would have to be taken back if it did not arrive goes to nobody who may be gone.
+  if (unsent !== undefined && socket.readableEnded) socket.destroy();
+  if (response.destroyed || socket.destroyed) {
     unsent?.();
     return;
   }

@@ -85,7 +85,7 @@ export const consume = defineQueueOperation({
   kind: "write",
   summary: "Take the next message",
   description:
-    "With `wait_secs` the answer waits for a message. A client that goes away while it waits takes none, and one that is gone before the answer begins to leave gives back what it was given, without a retry; later only the deadline does. Through POST nothing in between repeats the request by itself, as it may a GET.",
+    "With `wait_secs` the answer waits for a message. A client that goes away while it waits, or closes its side of the connection, takes none, and one that is gone before the answer begins to leave gives back what it was given, without a retry; later only the deadline does. Through POST nothing in between repeats the request by itself, as it may a GET.",
   input: ConsumeInput,
   output: Type.Union([
     Type.Object({
@@ -138,10 +138,20 @@ export const consume = defineQueueOperation({
       waitMs === 0
         ? attempt().reply
         : call.desk.waitingRoom.wait(call, `queue:${input.queue}`, waitMs, attempt);
-    if (!isOverdue(input.queue, call)) return consumed();
-    return letPass(input.queue, call).then((refused) => refused ?? consumed());
+    if (!isOverdue(input.queue, call)) return whileThere(call, consumed());
+    return whileThere(
+      call,
+      letPass(input.queue, call).then((refused) => refused ?? consumed()),
+    );
   },
 });
+
+/** A consumer that says that it sends no more may be gone: until its answer is made it is taken for gone, and what it was given goes back. */
+function whileThere(call: Call, reply: Later<Reply>): Later<Reply> {
+  if (!(reply instanceof Promise)) return reply;
+  const stay = call.onAbandoned(() => undefined);
+  return reply.finally(stay);
+}
 
 /** A consume goes past so many messages whose time has passed; past more it would hold up everybody else. */
 const OVERDUE_MAX = 1_000;

@@ -256,7 +256,7 @@ const limits = {
     min: 0,
     max: 3_600_000,
     unit: "ms",
-    why: "How long an idle connection is kept. Above the idle timeout of a balancer in front, else it meets closed connections.",
+    why: "How long an idle connection is kept, and one whose client sends no more and waits for its answer. Above the idle timeout of a balancer in front, else it meets closed connections.",
   },
   "limits.connections_max": {
     kind: "number",

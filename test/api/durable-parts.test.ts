@@ -1,6 +1,6 @@
 // The parts of the durable streams door that need no store: tokens, cursors, headers, JSON mode, event frames.
-import { EventEmitter } from "node:events";
-import type { ServerResponse } from "node:http";
+import { IncomingMessage, ServerResponse } from "node:http";
+import { Socket } from "node:net";
 import { describe, expect, it } from "vitest";
 import { nextCursor } from "../../api/doors/durable-cursor.js";
 import { base64Frame, controlFrame, needsBase64, textFrame } from "../../api/doors/durable-frames.js";
@@ -279,7 +279,7 @@ describe("a live wait", () => {
   function waiting(timeoutMs = 60_000) {
     const readers = new LiveReaders();
     const wakes = new Wakes();
-    const response = new EventEmitter() as ServerResponse;
+    const response = new ServerResponse(new IncomingMessage(new Socket()));
     const wait = new LiveWait({ readers, kind: "poll", wakes, topic: "stream:s", timeoutMs, response });
     return { readers, wakes, response, wait };
   }

@@ -1,7 +1,9 @@
 // What a request is: however its lines, its encoding and its connection are put together, it is taken as it was meant, or refused;
 // nothing that it says is passed over.
 import { connect } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { MemoryLog } from "../support/memory-log.js";
 import { TestServer } from "../support/test-server.js";
 
 let server: TestServer;
@@ -190,4 +192,79 @@ it("a QUERY is a method that no path takes, with or without content", async () =
   expect(await query("/kv/get/a")).toMatch(/^HTTP\/1.1 405 /);
   expect(await query("/kv/a", "Content-Type: text/plain\r\n")).toMatch(/^HTTP\/1.1 405 /);
   expect(await query("/nothing")).toMatch(/^HTTP\/1.1 404 /);
+});
+
+describe("a client that sends no more", () => {
+  /** All that comes back for what is sent, the sending side being closed directly behind it. */
+  const asked = (text: string): Promise<string> =>
+    new Promise((resolve, reject) => {
+      const socket = connect({ port: server.port, host: "127.0.0.1", allowHalfOpen: true });
+      let answer = "";
+      socket.setEncoding("latin1").on("data", (piece) => {
+        answer += piece;
+      });
+      socket.on("error", reject).on("end", () => {
+        socket.end();
+        resolve(answer);
+      });
+      socket.end(text);
+    });
+  const post = (path: string, body: object) => {
+    const text = JSON.stringify(body);
+    const lines = `Content-Type: application/json\r\nContent-Length: ${text.length}\r\n`;
+    return `POST ${path} HTTP/1.1\r\n${HOST}${lines}\r\n${text}`;
+  };
+
+  it("is answered when what it asked for is done, each of its requests, and its connection ends then", async () => {
+    const log = new MemoryLog();
+    await server.close();
+    server = await TestServer.start({ log });
+    log.hold();
+    const answer = asked(put("a", HOST).replace(CLOSE, "") + post("/kv/set", { key: "b", value: 1 }));
+    await expect.poll(() => log.endOffset).toBe(2);
+    await sleep(20);
+    log.release();
+    expect((await answer).match(/^HTTP\/1.1 \d+/gm)).toEqual(["HTTP/1.1 201", "HTTP/1.1 200"]);
+  });
+
+  it.each([
+    ["consumes", "GET /queue/q/consume/c?wait_secs=30"],
+    ["polls a stream", "GET /v1/stream/s?offset=now&live=long-poll"],
+    ["follows a stream", "GET /v1/stream/s?offset=now&live=sse"],
+    ["waits for an offset", "GET /kv/get/a?min_offset=99"],
+  ])("and %s is taken for gone at once", async (_name, line) => {
+    await server.close();
+    server = await TestServer.start({ limits: { minOffsetWaitMs: 60_000, longPollTimeoutMs: 60_000 } });
+    await server.command("queue.create", { name: "q" });
+    await server.request("PUT", "/v1/stream/s", "", { "content-type": "text/plain" });
+    await asked(`${line} HTTP/1.1\r\n${HOST}\r\n`);
+    await expect.poll(() => server.waiting()).toEqual({ queue: 0, streamPoll: 0, streamEvents: 0 });
+    await server.command("queue.publish", { queue: "q", payload: "m" });
+    expect(await server.command("queue.stats", { queue: "q" })).toMatchObject({ payload: { depth: 1 } });
+  });
+
+  it("and whose answer does not come is let go like an idle one", async () => {
+    const log = new MemoryLog();
+    await server.close();
+    server = await TestServer.start({ log, limits: { keepAliveTimeoutMs: 50 } });
+    log.hold();
+    expect(await asked(put("a", HOST).replace(CLOSE, ""))).toBe("");
+    log.release();
+  });
+
+  it("and consumes has taken nothing when it is gone before the answer could leave", async () => {
+    const log = new MemoryLog();
+    await server.close();
+    server = await TestServer.start({ log });
+    await server.command("queue.create", { name: "q" });
+    await server.command("queue.publish", { queue: "q", payload: "m" });
+    log.hold();
+    const answer = asked(`GET /queue/q/consume/c HTTP/1.1\r\n${HOST}\r\n`);
+    await expect.poll(() => log.endOffset).toBe(3);
+    await sleep(20);
+    log.release();
+    expect(await answer).toBe("");
+    await expect.poll(() => log.endOffset).toBe(4);
+    expect(await server.command("queue.stats", { queue: "q" })).toMatchObject({ payload: { depth: 1 } });
+  });
 });
