@@ -16,7 +16,9 @@ export const bodyErrors: readonly ErrorCode[] = [
   "API_CONTENT_TYPE_UNSUPPORTED",
 ];
 
+/** Whoever waits for an offset is sent away by a server that shuts down, whatever it asks. */
 const minOffsetErrors: readonly ErrorCode[] = [
+  "API_DRAINING",
   "API_LINEAGE_LOST",
   "API_MIN_OFFSET_INVALID",
   "API_MIN_OFFSET_TIMEOUT",
@@ -74,7 +76,7 @@ export function rawCommonErrors(kind: Operation["kind"]): readonly ErrorCode[] {
   return [
     ...everyErrors,
     ...minOffsetErrors,
-    ...(["API_DRAINING", "API_KEY_RESERVED", "KV_KEY_INVALID", "KV_REVISION_MISMATCH"] as const),
+    ...(["API_KEY_RESERVED", "KV_KEY_INVALID", "KV_REVISION_MISMATCH"] as const),
     ...ofKind,
   ];
 }
@@ -88,7 +90,7 @@ export const OF_A_CLIENT: ReadonlySet<string> = new Set([
 
 /** `binding` undefined: in the envelope. The errors of `operation` itself are not among them. */
 export function commonErrors(operation: Operation, binding: RestBinding | undefined): readonly ErrorCode[] {
-  const { input, kind, name, ofNow, whileDraining } = operation;
+  const { input, kind, name, ofNow } = operation;
   const hasPast = kind === "read" && ofNow !== true;
   const inPath = binding === undefined ? [] : pathFields(binding.path);
   const isFree = (field: string): boolean => !inPath.includes(field);
@@ -106,7 +108,6 @@ export function commonErrors(operation: Operation, binding: RestBinding | undefi
     [hasPast, atErrors],
     [hasPast || LOOK_BACK.has(name), pastErrors],
     [!hasPast, ["API_AT_UNSUPPORTED"]],
-    [whileDraining !== true, ["API_DRAINING"]],
     [name.startsWith("queue."), ["API_DISABLED"]],
   ];
   return codes.flatMap(([applies, some]) => (applies ? some : []));

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { type Refusal, refusal } from "./errors.js";
 import { judged, type MinOffset } from "./lineage.js";
 import type { ApiOptions } from "./options.js";
-import { abandoned, type WaitingCall } from "./waiting-room.js";
+import { abandoned, draining, type WaitingCall, type WaitingRoom } from "./waiting-room.js";
 
 /** Who asks: whoever has gone away holds nothing here. */
 export type ReachingCall = Pick<WaitingCall, "isAbandoned" | "onAbandoned">;
@@ -18,6 +18,7 @@ export class Reaching {
   readonly #options: ApiOptions;
   readonly #wanted: MinOffset;
   readonly #call: ReachingCall;
+  readonly #room: Pick<WaitingRoom, "onRing">;
   readonly #mayNot: () => Refusal | undefined;
   readonly #endsAt: number;
 
@@ -26,11 +27,13 @@ export class Reaching {
     options: ApiOptions,
     wanted: MinOffset,
     call: ReachingCall,
+    room: Pick<WaitingRoom, "onRing">,
     mayNot: () => Refusal | undefined = () => undefined,
   ) {
     this.#options = options;
     this.#wanted = wanted;
     this.#call = call;
+    this.#room = room;
     this.#mayNot = mayNot;
     this.#endsAt = options.stopwatch() + options.limits.minOffsetWaitMs;
   }
@@ -43,7 +46,8 @@ export class Reaching {
       const verdict = judged(log, this.#wanted, replication);
       if (verdict === "here") return undefined;
       if (verdict === "lost") return this.#lost();
-      const refused = this.#mayNot();
+      // Also of what is answered while draining, such as who asks how this node is.
+      const refused = this.#options.health.draining() ? draining() : this.#mayNot();
       if (refused !== undefined) return refused;
       if (this.#call.isAbandoned) return abandoned();
       if (this.#leftMs() <= 0) return this.#late();
@@ -56,9 +60,9 @@ export class Reaching {
     return this.#endsAt - this.#options.stopwatch();
   }
 
-  /** Or the end of its time, or of the writes that this node takes, or its client's. */
+  /** Or the end of its time, of the writes that this node takes, of the server, or its client's. */
   #arrival(): Promise<void> {
-    const { store, replication } = this.#options;
+    const { store } = this.#options;
     return new Promise((resolve) => {
       const stays: (() => void)[] = [];
       const over = (): void => {
@@ -68,7 +72,7 @@ export class Reaching {
       const timer = setTimeout(over, this.#leftMs());
       stays.push(() => clearTimeout(timer));
       stays.push(this.#call.onAbandoned(over));
-      stays.push(replication?.onRest(over) ?? (() => undefined));
+      stays.push(this.#room.onRing(over));
       stays.push(store.onReached(this.#wanted.offset, over));
     });
   }

@@ -34,6 +34,7 @@ export interface WaitingRoomOptions {
 export class WaitingRoom {
   readonly #options: WaitingRoomOptions;
   readonly #lines = new Map<string, Line>();
+  readonly #elsewhere = new Set<() => void>();
   #waiting = 0;
   #closed = false;
 
@@ -66,9 +67,17 @@ export class WaitingRoom {
     return this.#join(call, topic, waitMs, attempt, reply);
   }
 
+  /** For who waits elsewhere: calls `listener` when it may be refused now, until the function that this returns is called. */
+  onRing(listener: () => void): () => void {
+    const entry = (): void => listener();
+    this.#elsewhere.add(entry);
+    return () => void this.#elsewhere.delete(entry);
+  }
+
   /** Everybody tries again: what they wait for may be refused now. */
   ring(): void {
     for (const line of this.#lines.values()) line.ring();
+    for (const listener of [...this.#elsewhere]) listener();
   }
 
   /** Ends every wait; later ones are refused. For a server that shuts down. */
@@ -77,6 +86,7 @@ export class WaitingRoom {
     for (const line of [...this.#lines.values()]) {
       for (const waiter of [...line.waiters]) waiter.end(draining());
     }
+    for (const listener of [...this.#elsewhere]) listener();
   }
 
   #join<Result>(
@@ -170,5 +180,5 @@ class Line {
 }
 
 export const abandoned = (): Refusal => refusal("API_CLIENT_GONE", "the client went away while it waited");
-const draining = (): Refusal =>
+export const draining = (): Refusal =>
   refusal("API_DRAINING", "the server is shutting down; ask another one, or later");

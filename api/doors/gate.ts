@@ -5,6 +5,7 @@
 import type { IncomingHttpHeaders, ServerResponse } from "node:http";
 import type { FastifyReply, FastifyRequest } from "fastify";
 import { type ErrorCode, type Refusal, refusal } from "../errors.js";
+import { draining } from "../waiting-room.js";
 import type { Door } from "./door.js";
 import { standBehind } from "./standing-behind.js";
 import { hasReadableQuery } from "./url.js";
@@ -48,9 +49,6 @@ function pass(door: Door, request: FastifyRequest, reply: FastifyReply, next: Ne
   if (refused === undefined) next();
   else door.reject(request, reply, refused, closes.has(refused.code) ? ["Connection", "close"] : []);
 }
-
-const draining = (): Refusal =>
-  refusal("API_DRAINING", "the server is shutting down; ask another one, or later");
 
 function refusalOf({ headers, raw }: FastifyRequest): Refusal | undefined {
   const { expect, host } = headers;

@@ -215,7 +215,8 @@ export class Call {
    */
   whenReached(wanted: MinOffset, kind: "read" | "write"): Promise<Refusal | undefined> {
     const mayNot = kind === "read" ? undefined : () => this.refuseElsewhere();
-    return new Reaching(this.desk.options, wanted, this, mayNot).refusal();
+    const { options, waitingRoom } = this.desk;
+    return new Reaching(options, wanted, this, waitingRoom, mayNot).refusal();
   }
 
   query<Query, Answer, Result>(

@@ -225,3 +225,22 @@ describe("a write", () => {
     expect(answer.json).toMatchObject({ error_code: "API_FIELD_UNKNOWN" });
   });
 });
+
+describe("a server that shuts down", () => {
+  it("ends every wait for an offset at once, and changes nothing", async () => {
+    server = await TestServer.start({ limits: { minOffsetWaitMs: 60_000 } });
+    const waiting = [
+      ...reads.map(([, read]) => read(2)),
+      server.post("/kv/set", SET, { "x-annals-min-offset": "2" }),
+    ];
+    await server.post("/kv/set", SET);
+    await pause(20);
+    await server.drain();
+    for (const answer of await Promise.all(waiting)) {
+      expect(answer.json).toMatchObject({ error_code: "API_DRAINING" });
+    }
+    expect(server.log.endOffset).toBe(1);
+  });
+});
+
+const SET = { key: "a", value: "b" };
