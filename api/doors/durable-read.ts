@@ -162,11 +162,11 @@ async function untilNews(asked: DurableRequest, from: ReadFrom, wait: LiveWait):
   renew(asked, page);
   while (page.answer.plan.count === 0 && !page.answer.closed && wait.over === undefined) {
     await wait.ring();
+    // The time that a client chose to wait is not time that its request took, however it ends.
+    asked.request.receivedAt = asked.call.desk.options.stopwatch();
     const again: Page | Refusal = await readPage(asked, page.next, PAGE, page);
     if (again.type === "refused") return again;
     page = again;
   }
-  // The time that a client chose to wait is not time that its request took.
-  asked.request.receivedAt = asked.call.desk.options.stopwatch();
   return page;
 }

@@ -389,6 +389,18 @@ describe("a live reader", () => {
     expect(events.text).not.toContain("another");
   });
 
+  it("is not called slow for waiting, whatever ends its wait", async () => {
+    const server = await start({ limits: { slowRequestMs: 200, longPollTimeoutMs: 300 } });
+    const stream = new StreamClient(server, "s");
+    const { next } = await stream.create();
+    expect((await stream.longPoll(next)).status).toBe(204);
+    const deleted = stream.longPoll(next);
+    await pause(250);
+    await stream.delete();
+    expect((await deleted).status).toBe(404);
+    expect(server.logged).toEqual([]);
+  });
+
   it("gets what came while its connection was renewed, once", async () => {
     const server = await start({ limits: { eventStreamMaxMs: 150 } });
     const stream = new StreamClient(server, "s");
