@@ -223,9 +223,8 @@ describe("a consumer that goes away while it waits", () => {
   it("takes no message, also with many requests on its connection, and its place is free again", async () => {
     await start({ limits: { waitingRequestsMax: 20 } });
     const socket = waitOnSocket(20);
-    for (let full = false; !full; ) {
-      full = (await consume("probe", "wait_secs=0.001")).status === 503;
-    }
+    await expect.poll(() => server.waiting().queue).toBe(20);
+    expect((await consume("probe", "wait_secs=0.001")).status).toBe(503);
     socket.destroy();
     await until(() => server.operations.filter(({ status }) => status === "error").length >= 20);
     await publish("a");

@@ -1,4 +1,4 @@
-/** A small HTTP client for tests on the real process: keep-alive, and a broken connection is an answer that nobody got. */
+/** A small HTTP client for tests on a real socket: keep-alive, and a broken connection is an answer that nobody got. */
 import { Agent, type IncomingHttpHeaders, request } from "node:http";
 
 export interface Answer {
@@ -12,7 +12,7 @@ export class HttpClient {
   readonly #target: { readonly host: string; readonly port: number } | { readonly socketPath: string };
 
   /** @param target a port of 127.0.0.1, or the path of a socket that leads to the server */
-  constructor(target: number | string, connections: number) {
+  constructor(target: number | string, connections = Number.POSITIVE_INFINITY) {
     this.#target = typeof target === "string" ? { socketPath: target } : { host: "127.0.0.1", port: target };
     this.#agent = new Agent({ keepAlive: true, maxSockets: connections });
   }
@@ -21,12 +21,21 @@ export class HttpClient {
   send(
     method: string,
     path: string,
-    body?: string,
+    body?: string | Uint8Array,
     headers: Readonly<Record<string, string>> = {},
   ): Promise<Answer> {
     return new Promise((resolve, reject) => {
       const outgoing = request(
-        { ...this.#target, agent: this.#agent, method, path, headers, timeout: 30_000 },
+        {
+          ...this.#target,
+          agent: this.#agent,
+          method,
+          path,
+          // Node itself gives the body of a DELETE no length: nobody would read it.
+          headers: body === undefined ? headers : { "content-length": Buffer.byteLength(body), ...headers },
+          joinDuplicateHeaders: true,
+          timeout: 30_000,
+        },
         (incoming) => {
           const parts: Buffer[] = [];
           incoming.on("data", (part: Buffer) => parts.push(part));

@@ -26,6 +26,7 @@ import {
   type StoreRules,
   type StreamRules,
 } from "../../projections/index.js";
+import { HttpClient } from "./http-client.js";
 import { TEST_RULES } from "./kv-store.js";
 import { MemoryLog } from "./memory-log.js";
 import { type LocalPast, type LocalPastOptions, pastInProcess } from "./past-in-process.js";
@@ -110,6 +111,7 @@ export class TestServer {
   waiting: Parameters<ApiObserver["countWaiting"]>[0] = () => ({ queue: 0, streamPoll: 0, streamEvents: 0 });
   url = "";
   port = 0;
+  #client = new HttpClient(0);
   #close: () => Promise<void> = () => Promise.resolve();
   #drain: () => Promise<void> = () => Promise.resolve();
 
@@ -156,6 +158,7 @@ export class TestServer {
     if (address === null || typeof address === "string") throw new Error("no port");
     test.port = address.port;
     test.url = `http://127.0.0.1:${address.port}`;
+    test.#client = new HttpClient(address.port);
     test.#drain = async () => {
       test.draining = true;
       const idle = setInterval(() => server.server.closeIdleConnections(), 5);
@@ -165,6 +168,7 @@ export class TestServer {
     test.#close = async () => {
       server.server.closeAllConnections();
       await server.close();
+      test.#client.close();
       await past.past.close();
       await store.close();
     };
@@ -226,17 +230,22 @@ export class TestServer {
     body?: unknown,
     headers: Record<string, string> = {},
   ): Promise<Answer> {
-    const asJson = body !== undefined && typeof body !== "string" && !(body instanceof Uint8Array);
-    const response = await fetch(this.url + path, {
-      method,
-      headers: {
-        ...(method === "POST" && body !== undefined ? { "content-type": "application/json" } : {}),
-        ...headers,
-      },
-      ...(body === undefined ? {} : { body: asJson ? JSON.stringify(body) : (body as string) }),
+    const sent =
+      body === undefined || typeof body === "string" || body instanceof Uint8Array
+        ? body
+        : JSON.stringify(body);
+    const { pathname, search } = new URL(this.url + path);
+    const answer = await this.#client.send(method, pathname + search, sent, {
+      ...typeOf(method, sent),
+      ...headers,
     });
-    const text = await response.text();
-    return { status: response.status, headers: response.headers, text, json: parsed(text) };
+    const { status, text } = answer;
+    return {
+      status,
+      headers: new Headers(answer.headers as Record<string, string>),
+      text,
+      json: parsed(text),
+    };
   }
 
   get(path: string, headers: Record<string, string> = {}): Promise<Answer> {
@@ -279,6 +288,13 @@ export class TestServer {
   close(): Promise<void> {
     return this.#close();
   }
+}
+
+/** What a body is sent as when a test says nothing: JSON where commands are posted, else what text is sent as by `fetch`. */
+function typeOf(method: string, body: string | Uint8Array | undefined): Record<string, string> {
+  if (body === undefined) return {};
+  if (method === "POST") return { "content-type": "application/json" };
+  return typeof body === "string" ? { "content-type": "text/plain;charset=UTF-8" } : {};
 }
 
 function parsed(text: string): unknown {
