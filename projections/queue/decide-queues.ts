@@ -28,7 +28,7 @@ import {
   unchanged,
 } from "./decisions.js";
 import { parseId } from "./ids.js";
-import { eventsForRoom, passedTimes } from "./passed-times.js";
+import { eventsForRoom, passedBytesOf, passedTimes } from "./passed-times.js";
 
 /** Refuses with QUEUE_NAME_INVALID, QUEUE_CONFIG_INVALID, QUEUE_TOO_MANY. */
 export const create: Decider<CreateCommand, CreateAnswer> = ({ queue: view }, command, _context, rules) => {
@@ -109,16 +109,13 @@ function lettersOf(
   return rejected("QUEUE_MESSAGE_NOT_FOUND", "there is no such dead letter", head.lastOffset);
 }
 
-/** What an event of a message takes in a record beside its queue's name, at most. */
-const EVENT_BYTES = 48;
-
 /** Says that times have passed, in whatever queue, soonest queue first: at most `limit`, and as many as fit into any record. */
 export const due: Decider<DueCommand, DueAnswer> = ({ queue: view }, { limit }, { now }) => {
   const events: QueueEvent[] = [];
   let bytesLeft = ROUND_BYTES_MAX;
   for (const name of view.dueQueues(now, limit)) {
     const head = view.queue(name);
-    const eventBytes = EVENT_BYTES + Buffer.byteLength(name);
+    const eventBytes = passedBytesOf(name);
     const most = Math.min(limit - events.length, Math.floor(bytesLeft / eventBytes));
     if (most < 1 || head === undefined) break;
     const passed = passedTimes(view, head, now, most).events;

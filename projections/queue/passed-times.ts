@@ -2,6 +2,7 @@
  * What time does to messages, as events: a delayed one becomes ready, one past its ttl expires, an open delivery past its deadline
  * fails. Deciders put these events before their own, so that they decide as if the timer had been quicker than the command.
  */
+import { ROUND_BYTES_MAX } from "../round-bytes.js";
 import type {
   Backoff,
   MessageDied,
@@ -15,6 +16,10 @@ import type {
 
 /** More than that in one command would hold up the others; what is left passes with the next. */
 const PASSED_PER_COMMAND = 256;
+/** Half of what there may be besides, for a command has headers and names of its own. */
+const PASSED_BYTES_PER_COMMAND = ROUND_BYTES_MAX / 2;
+/** What an event of a message takes in a record beside its queue's name, at most. */
+const EVENT_BYTES = 48;
 
 export interface PassedTimes {
   readonly events: readonly MessageEvent[];
@@ -39,12 +44,18 @@ export function eventsForRoom(
   return depth - freed <= head.config.maxDepth ? events : undefined;
 }
 
+/** What the event of a passed time takes in a record, at most. */
+export const passedBytesOf = (queue: string): number => EVENT_BYTES + Buffer.byteLength(queue);
+
+const besideCommand = ({ name }: QueueHead): number =>
+  Math.min(PASSED_PER_COMMAND, Math.floor(PASSED_BYTES_PER_COMMAND / passedBytesOf(name)));
+
 /** What has passed in one queue. */
 export function passedTimes(
   view: QueueView,
   queue: QueueHead,
   now: number,
-  limit = PASSED_PER_COMMAND,
+  limit = besideCommand(queue),
 ): PassedTimes {
   const events: MessageEvent[] = [];
   const ready: MessageHead[] = [];

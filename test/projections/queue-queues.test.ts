@@ -362,6 +362,22 @@ describe("time", () => {
     expect(Math.max(...sizes)).toBeLessThan(65_536);
     expect(Math.max(...sizes)).toBeGreaterThan(50_000);
   });
+
+  it("passes beside a command for no more than leaves it room in such a record", async () => {
+    const long = `q${"ü".repeat(127)}`;
+    const message = { payload: new Uint8Array(), ttlMs: 5 };
+    for (const take of [true, false]) {
+      const t = await TestStore.open();
+      await t.ok(queue.create, { queue: long, config: { maxDepth: 400 } });
+      await t.ok(queue.publishMany, { queue: long, messages: Array.from({ length: 400 }, () => message) });
+      t.now += 5;
+      if (take) await t.ok(queue.consume, { queue: long, consumer: "c" });
+      else await t.ok(queue.publish, { queue: long, ...message });
+      const { length } = t.log.records.at(-1)!.body;
+      expect(length).toBeLessThan(32_768);
+      expect(length).toBeGreaterThan(20_000);
+    }
+  });
 });
 
 describe("readers", () => {
