@@ -109,7 +109,11 @@ const messageFields = {
       description: "Not to be delivered before this time, in ms since 1970. Not together with `delay_secs`.",
     }),
   ),
-  ttl_secs: Type.Optional(seconds("Thrown away when it was not acknowledged by then; 0 = never.")),
+  ttl_secs: Type.Optional(
+    seconds(
+      "Thrown away when it was not acknowledged by then; one in flight when its delivery fails, unless that was its last retry. 0 = never.",
+    ),
+  ),
   message_key: Type.Optional(
     Type.String({
       description: "A second message with the same key is not published within the queue's window.",

@@ -220,6 +220,10 @@ export const list = defineQueueOperation({
 });
 
 const Total = Type.Integer({ description: "Since the queue was created." });
+const TotalButExpired = Type.Integer({
+  description:
+    "Since the queue was created; a delivery that fails after its message's ttl counts as `expired`.",
+});
 
 export const stats = defineQueueOperation({
   name: "queue.stats",
@@ -235,8 +239,8 @@ export const stats = defineQueueOperation({
     published: Total,
     consumed: Total,
     acked: Total,
-    nacked: Total,
-    timed_out: Total,
+    nacked: TotalButExpired,
+    timed_out: TotalButExpired,
     dead_lettered: Total,
     dead_requeued: Total,
     purged: Total,

@@ -19,7 +19,7 @@ export const queueSettings = {
     min: 1,
     max: 100_000_000,
     live: true,
-    why: "Default for new queues: messages that may wait, delayed ones included. One more is refused (507).",
+    why: "Default for new queues: messages that may wait, be delayed or be in flight, together. One more is refused (507).",
   },
   "queue.ack_deadline_secs": {
     kind: "number",

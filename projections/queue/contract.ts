@@ -326,9 +326,9 @@ export interface QueueStats extends QueueHead {
   /** Deliveries, each attempt. */
   readonly consumed: number;
   readonly acked: number;
-  /** Nacks by consumers. */
+  /** Nacks by consumers, but for those that found the message past its ttl: it expired. */
   readonly nacked: number;
-  /** Deliveries whose deadline passed. */
+  /** Deliveries whose deadline passed, but for the same. */
   readonly timedOut: number;
   /** Deaths; `dead` is how many lie there. */
   readonly deadLettered: number;

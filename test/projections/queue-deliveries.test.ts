@@ -168,6 +168,21 @@ describe("retries", () => {
     });
   });
 
+  it.each([
+    [1, { outcome: "expired", retryCount: 1 }, { expired: 2, dead: 0, nacked: 0, timedOut: 0 }],
+    [0, { outcome: "dead", retryCount: 1 }, { expired: 0, dead: 2, nacked: 1, timedOut: 1 }],
+  ])("end when one of %s fails past the message's ttl", async (maxRetries, nacked, counted) => {
+    const t = await withQueue({ maxRetries, messageTtlMs: 10, ackDeadlineMs: 20 });
+    const messageId = await publish(t, "nacked");
+    await publish(t, "timed out");
+    await consume(t, "c", 2);
+    t.now += 10;
+    expect(await t.ok(queue.nack, { queue: q, messageId })).toEqual(nacked);
+    t.now += 10;
+    await t.ok(queue.due, { limit: 1 });
+    expect(await t.answer(queue.stats, { queue: q })).toMatchObject(counted);
+  });
+
   it("wait as the backoff says, bounded, or as the nack says", async () => {
     const backoff = { type: "exponential", delayMs: 100, maxDelayMs: 250 } as const;
     const t = await withQueue({ maxRetries: 9, backoff });
