@@ -7,6 +7,9 @@ export interface Answer {
   readonly text: string;
 }
 
+/** As everything else that tests wait for. */
+const ANSWER_MS = 100_000;
+
 export class HttpClient {
   readonly #agent: Agent;
   readonly #target: { readonly host: string; readonly port: number } | { readonly socketPath: string };
@@ -34,7 +37,7 @@ export class HttpClient {
           // Node itself gives the body of a DELETE no length: nobody would read it.
           headers: body === undefined ? headers : { "content-length": Buffer.byteLength(body), ...headers },
           joinDuplicateHeaders: true,
-          timeout: 30_000,
+          timeout: ANSWER_MS,
         },
         (incoming) => {
           const parts: Buffer[] = [];
@@ -48,7 +51,9 @@ export class HttpClient {
         },
       );
       outgoing.on("error", reject);
-      outgoing.on("timeout", () => outgoing.destroy(new Error(`${method} ${path}: no answer within 30 s`)));
+      outgoing.on("timeout", () =>
+        outgoing.destroy(new Error(`${method} ${path}: no answer within ${ANSWER_MS} ms`)),
+      );
       outgoing.end(body);
     });
   }
