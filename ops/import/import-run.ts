@@ -117,6 +117,8 @@ class ImportRun {
   #entriesStored = 0;
   #requests = 0;
   #lastOffset = 0;
+  /** The last marker, where nobody has answered that it is stored as durably as the server is told to: replicas may lack it. */
+  #unconfirmed: string | undefined;
 
   constructor(options: ImportOptions) {
     this.#options = options;
@@ -132,6 +134,7 @@ class ImportRun {
       throw error;
     }
     await this.#flush();
+    await this.#confirm();
     return {
       id: this.#id,
       lines: this.#batch.last,
@@ -209,21 +212,35 @@ class ImportRun {
     }
     const file = basename(this.#options.reader.path);
     const markerPair = JSON.stringify({ key: MARKER_PREFIX + this.#id, value: { ...marker, file } });
+    const body = bodyOf([...pairs, markerPair]);
     let sent = false;
     const answer = await door.insist(async () => {
-      const found = sent ? await this.#readMarker() : { marker: undefined };
-      if ("unknown" in found) return found;
+      if (sent) {
+        const found = await this.#readMarker();
+        if ("unknown" in found) return found;
+        if (found.marker?.lines === marker.lines && found.marker.sha256 === marker.sha256)
+          return "stored before" as const;
+      }
       sent = true;
-      // Stored before: the answer to the marker alone says that replicas have confirmed it, and with it the lines.
-      return this.#send(
-        "/kv/mset",
-        isSame(found.marker, marker) ? bodyOf([markerPair]) : bodyOf([...pairs, markerPair]),
-      );
+      return this.#send("/kv/mset", body);
     });
-    if (answer.status >= 400) return answer;
-    this.#lastOffset = offsetOf(answer);
+    if (answer === "stored before") this.#unconfirmed = markerPair;
+    else {
+      if (answer.status >= 400) return answer;
+      this.#unconfirmed = undefined;
+      this.#lastOffset = offsetOf(answer);
+    }
     this.#entriesStored += batch.entries.length;
     return undefined;
+  }
+
+  /** The marker once more, without the lines. An answer to a later record says it of all before. */
+  async #confirm(): Promise<void> {
+    const pair = this.#unconfirmed;
+    if (pair === undefined) return;
+    const answer = await this.#options.door.insist(() => this.#send("/kv/mset", bodyOf([pair])));
+    if (answer.status >= 400) throw this.#refusal(this.#batch, answer);
+    this.#lastOffset = offsetOf(answer);
   }
 
   #send(path: string, body: string): Promise<Answer | { readonly unknown: string }> {
@@ -254,8 +271,6 @@ class ImportRun {
 }
 
 const bodyOf = (pairs: readonly string[]): string => `{"pairs":[${pairs.join(",")}]}`;
-
-const isSame = (a: Marker | undefined, b: Marker): boolean => a?.lines === b.lines && a.sha256 === b.sha256;
 
 function fieldOf(value: unknown, name: string): unknown {
   return typeof value === "object" && value !== null

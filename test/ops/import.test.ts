@@ -106,10 +106,16 @@ describe("import", () => {
   });
 
   it("goes on by itself when the server comes back in time, and sends nothing twice", async () => {
-    // Looked up once the server is back, stored: then only the marker is sent again.
-    server.faults.push(undefined, "answer lost", "refused", undefined, undefined, "503", "refused");
+    server.faults.push(undefined, "answer lost", "refused", undefined, "503", "refused");
     expect(await run(file(lines(10)))).toMatchObject({ entriesStored: 10 });
     expect(stored()).toEqual(tenStored);
+    expect(writesOfLines()).toEqual(Array(10).fill(1));
+  });
+
+  it("sends the last marker again when its answer was lost, so that replicas have confirmed what it says it stored", async () => {
+    server.faults.push(...Array(4).fill(undefined), "answer lost");
+    expect(await run(file(lines(10)))).toMatchObject({ entriesStored: 10, lastOffset: 5 });
+    expect(server.requests.slice(4)).toEqual(["/kv/mset (answer lost)", "/kv/mget", "/kv/mset"]);
     expect(writesOfLines()).toEqual(Array(10).fill(1));
   });
 
