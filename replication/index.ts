@@ -21,7 +21,7 @@ export * from "./position.js";
 export type * from "./promotion-report.js";
 export { isLoopback } from "./reachable.js";
 export { Receiver, type ReceiverOptions } from "./receiver.js";
-export { SECRETS_MAX, type Secrets } from "./secret.js";
+export { isAmong, SECRETS_MAX, type Secrets } from "./secret.js";
 export { Seldom } from "./seldom.js";
 export { Sender, type SenderEvents } from "./sender.js";
 export type * from "./settings.js";

@@ -66,10 +66,10 @@ export function provedWith(
   return at < 0 ? undefined : at;
 }
 
-/** Whether a node that knows these may go on over a link that was proved with that one. */
-export function isAmong(secrets: Secrets, proved: Uint8Array | undefined): boolean {
-  if (proved === undefined) return secrets.length === 0;
-  return secrets.some((secret) => Buffer.compare(secret, proved) === 0);
+/** Whether a node that knows these knows that one. Undefined is what a link was proved with where nobody has a secret. */
+export function isAmong(secrets: Secrets, one: Uint8Array | undefined): boolean {
+  if (one === undefined) return secrets.length === 0;
+  return secrets.some((secret) => Buffer.compare(secret, one) === 0);
 }
 
 export function proveHello(secret: Uint8Array | undefined, said: Transcript): Uint8Array {

@@ -1,5 +1,5 @@
 /** The secrets of a node: read at its start, and anew when it is told so, because one gives way to another while no node stops. */
-import type { Secrets } from "../../replication/index.js";
+import { isAmong, type Secrets } from "../../replication/index.js";
 import type { ConfigValues } from "../config/settings.js";
 import { readSecrets } from "./node-settings.js";
 
@@ -36,8 +36,7 @@ export class NodeSecrets {
    */
   async renew(): Promise<Secrets> {
     const next = await readSecrets(this.#values, {});
-    const isKnown = next.some((secret) => this.#current.some((known) => Buffer.compare(secret, known) === 0));
-    if (!isKnown)
+    if (!next.some((secret) => isAmong(this.#current, secret)))
       throw new Error(
         `${this.#values["replication.secret_file"]}: holds no secret of before: the new one goes above the one of before, with an empty line between, until all nodes know both; after a restart the file is taken as it is (replication.secret_file)`,
       );
